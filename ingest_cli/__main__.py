@@ -1,0 +1,29 @@
+"""The commands ``ingest`` and ``IngestCMD``, and ``python -m ingest_cli``."""
+
+import sys
+from typing import NoReturn
+
+from .errors import IngestError
+
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line; turn an error into a sentence on standard error and an exit status."""
+    from .cli import app
+
+    try:
+        app(prog_name="ingest")
+    except IngestError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"ingest: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("ingest: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The command line: a file a command, and no logic; all that happens here can be called from Python."""
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import config, ingest, job, move, state
+from .group import IngestGroup
+
+EXIT_CODES = """\b
+Exit codes:
+  0   success
+  1   a job failed
+  2   wrong usage or configuration
+  3   some of several bundles failed
+  4   a service is unreachable or a job is busy: try again later
+  130 interrupted
+"""
+
+app = typer.Typer(
+    cls=IngestGroup,
+    help="Ingest bundles of scientific data. 'ingest BUNDLE...' is short for 'ingest ingest BUNDLE...'.\n\n"
+    + EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ingest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("ingest")(ingest.ingest)
+app.command("move")(move.move)
+app.command("state")(state.state)
+app.command("job")(job.job)
+app.command("config")(config.config)

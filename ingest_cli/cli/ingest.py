@@ -1,0 +1,24 @@
+"""``ingest BUNDLE...``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..jobs import JobKind
+from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
+from .run import run_jobs
+
+
+def ingest(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Tar files, or - for standard input.")],
+    config: Config = None,
+    db: Db = None,
+    user: User = None,
+    again: Again = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Unpack, check and store bundles."""
+    run_jobs(JobKind.BUNDLE, bundles, settings_of(config, db, user), again=again, json=json, quiet=quiet)

@@ -1,0 +1,32 @@
+"""``ingest job``: an administrator settles a job by hand."""
+
+from typing import Annotated
+
+import typer
+
+from ..errors import SettingsError
+from ..jobs import JobState, JobStore
+from ..pipeline import STAGES
+from .options import Config, Db, Debug, settings_of
+
+
+def job(
+    job_id: Annotated[int, typer.Option("--job-id", help="The job to change.")],
+    state: Annotated[str, typer.Option("--state", help="OK or FAILED.")],
+    task: Annotated[str, typer.Option("--task", help="The stage, as 'ingest files'.")],
+    task_percent: Annotated[float, typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.")],
+    exception: Annotated[str, typer.Option("--exception", help="Why, for those who ask for the state.")] = "",
+    config: Config = None,
+    db: Db = None,
+    debug: Debug = False,
+) -> None:
+    """Set the state of a job; a process that works on it stops."""
+    if state not in JobState.__members__:
+        raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(JobState)}")
+    if task not in STAGES:
+        raise SettingsError(f"--task {task!r} is no stage; it is one of {', '.join(map(repr, STAGES))}")
+    if not 0 <= task_percent <= 100:
+        raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
+    store = JobStore(settings_of(config, db).database)
+    changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
+    print(f"job {job_id}: {changed.state} at {changed.task!r}")

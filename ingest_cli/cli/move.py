@@ -1,0 +1,26 @@
+"""``ingest move DOCUMENT...``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..jobs import JobKind
+from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
+from .run import run_jobs
+
+
+def move(
+    documents: Annotated[
+        list[Path], typer.Argument(metavar="DOCUMENT...", help="Metadata documents whose files have a 'source'.")
+    ],
+    config: Config = None,
+    db: Db = None,
+    user: User = None,
+    again: Again = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check files that lie on a disk of this machine and move them into the archive."""
+    run_jobs(JobKind.MOVE, documents, settings_of(config, db, user), again=again, json=json, quiet=quiet)

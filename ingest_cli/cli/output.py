@@ -1,0 +1,142 @@
+"""What a person or a program sees of a job. Standard output is data, standard error is talk."""
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ..errors import IngestError
+from ..jobs import Job
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Screen:
+    """Shows one job: only errors here, what else in the subclasses."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = "standard input" if str(path) == "-" else str(path)
+        self._job: Job | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def started(self, job: Job) -> None:
+        """The bundle has a job."""
+
+    def settled(self, job: Job) -> None:
+        """The job has come to its end."""
+        self._job = job
+
+    def failed(self, error: IngestError) -> None:
+        """Say on standard error why the bundle was not ingested."""
+        where = "" if self._job is None else f"job {self._job.job_id} failed at {self._job.task!r}: "
+        print(f"ingest: {self._name}: {where}{error}", file=sys.stderr)
+        for note in getattr(error, "__notes__", ()):
+            print(f"ingest: {note}", file=sys.stderr)
+
+    def stage(self, task: str) -> None:
+        """The job enters a stage."""
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """So many bytes will be read."""
+
+    def advance(self, length: int) -> None:
+        """So many bytes were read."""
+
+    def warn(self, message: str) -> None:
+        """A person should see this."""
+
+
+class JsonScreen(Screen):
+    """One JSON object a job on standard output, as ``ingest state --json`` writes it."""
+
+    def settled(self, job: Job) -> None:
+        """Write the job's state."""
+        super().settled(job)
+        print(json.dumps(job.as_state()), flush=True)
+
+
+class PlainScreen(Screen):
+    """A line a job on standard output, a line a stage and a warning on standard error."""
+
+    def settled(self, job: Job) -> None:
+        """Write how the job ended, where it ended well."""
+        super().settled(job)
+        if job.duplicate_of is not None:
+            print(f"job {job.job_id}: {self._name} was ingested before, as job {job.duplicate_of}", flush=True)
+        elif job.complete:
+            print(f"job {job.job_id}: {self._name} is complete, {job.stored} files", flush=True)
+
+    def stage(self, task: str) -> None:
+        """Name the stage."""
+        print(f"{self._name}: {task}", file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
+
+
+class LiveScreen(PlainScreen):
+    """A live line on a terminal: stage, files, bytes, rate, time left."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as RateColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            RateColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(self._name, total=None)
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def stage(self, task: str) -> None:
+        """Show the stage."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=f"{self._name}: {task}")
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Show how much there is to do."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, total=total_bytes, completed=0)
+            self._name = f"{self._name} ({files} files)" if "(" not in self._name else self._name
+
+    def advance(self, length: int) -> None:
+        """Show how much is done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, length)
+
+
+def screen_for(path: Path, *, json: bool, quiet: bool) -> Screen:
+    """The screen that fits the flags and the terminal."""
+    if json:
+        return JsonScreen(path)
+    if quiet:
+        return Screen(path)
+    return LiveScreen(path) if sys.stderr.isatty() else PlainScreen(path)

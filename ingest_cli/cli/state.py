@@ -1,0 +1,67 @@
+"""``ingest state [JOB_ID]``."""
+
+import json as json_format
+from typing import Annotated
+
+import typer
+
+from ..jobs import Job, JobStore
+from .options import Config, Db, Debug, Json, settings_of
+
+COLUMNS = "{:>8}  {:<8}  {:<17}  {:>7}  {:<19}  {}"
+
+
+def state(
+    job_id: Annotated[int | None, typer.Argument(metavar="[JOB_ID]", help="The job; without it, the newest.")] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many of the newest jobs.")] = 20,
+    config: Config = None,
+    db: Db = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what became of a job, or the newest jobs."""
+    store = JobStore(settings_of(config, db).database)
+    if job_id is None:
+        _show_table(store.newest(count), json=json)
+    else:
+        _show_one(store.get(job_id), json=json)
+
+
+def _show_one(job: Job, *, json: bool) -> None:
+    if json:
+        print(json_format.dumps(job.as_state()))
+        return
+    rows = {
+        "job": job.job_id,
+        "state": describe(job),
+        "task": job.task,
+        "percent": f"{job.task_percent:.1f}",
+        "source": job.source,
+        "user": job.user,
+        "created": f"{job.created} UTC",
+        "updated": f"{job.updated} UTC",
+    }
+    for name, value in rows.items():
+        print(f"{name:<9}{value}")
+    if job.exception:
+        print(f"\n{job.exception}")
+
+
+def _show_table(jobs: list[Job], *, json: bool) -> None:
+    if json:
+        print(json_format.dumps([job.as_state() for job in jobs]))
+        return
+    if not jobs:
+        print("no jobs yet")
+        return
+    print(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
+    for job in jobs:
+        percent = f"{job.task_percent:.1f}"
+        print(COLUMNS.format(job.job_id, describe(job), job.task, percent, job.updated[:19], job.source))
+
+
+def describe(job: Job) -> str:
+    """The job's state in a word."""
+    if job.complete:
+        return "complete"
+    return "failed" if job.state == "FAILED" else "running" if job.worker else "waiting"

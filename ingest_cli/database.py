@@ -1,0 +1,127 @@
+"""SQLite databases that many processes share: how they are opened, migrated and written.
+
+Every write transaction begins with BEGIN IMMEDIATE. A plain BEGIN that reads before it writes fails at once with
+"database is locked" when another writer was quicker, whatever the busy timeout; taking the write lock first makes
+SQLite wait instead.
+"""
+
+import os
+import sqlite3
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from .errors import StoreError
+
+BUSY_SECONDS = 60.0
+NETWORK_FILE_SYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "afs",
+}
+
+
+def open_database(path: Path, migrations: Sequence[str], application: str) -> Database:
+    """Open (and create, privately, where it is missing) the database at ``path``, brought up to date.
+
+    ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
+    database in errors. Raises StoreError where the file is not such a database or cannot be opened.
+    """
+    try:
+        _create_privately(path)
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        try:
+            _prepare(connection, path)
+            database = Database(connection, execute_plugins=False)
+            _migrate(database, migrations, application, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"cannot use the {application} {path}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"cannot open the {application} {path}: {error.strerror}") from error
+    return database
+
+
+@contextmanager
+def writing(database: Database) -> Iterator[sqlite3.Connection]:
+    """One write transaction: committed (and, in WAL mode, fsynced) at the end, undone by an exception."""
+    connection = database.conn
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _create_privately(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # WAL needs shared memory, which network file systems do not give: there it corrupts.
+    wanted = "truncate" if on_network(path) else "wal"
+    deadline = time.monotonic() + BUSY_SECONDS
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
+        try:
+            connection.execute(f"PRAGMA journal_mode={wanted}")
+        except sqlite3.OperationalError:
+            # Changing the mode needs the file to itself, and SQLite does not wait for that.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    # NORMAL would leave the last commits of a WAL in the page cache: not durable on power loss.
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _migrate(database: Database, migrations: Sequence[str], application: str, path: Path) -> None:
+    identity = zlib.crc32(application.encode()) >> 1
+    name = f"{application} {path}"
+
+    def pragma(key: str) -> int:
+        return int(database.conn.execute(f"PRAGMA {key}").fetchone()[0])
+
+    if pragma("application_id") == identity and pragma("user_version") == len(migrations):
+        return
+    with writing(database) as connection:
+        applied = pragma("user_version")
+        if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
+            raise StoreError(f"the {name} is a database of something else; give each a file of its own")
+        if applied > len(migrations):
+            raise StoreError(f"the {name} was written by a newer ingest; please upgrade")
+        for script in migrations[applied:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(migrations)}")
+        connection.execute(f"PRAGMA application_id={identity}")
+
+
+def on_network(path: Path) -> bool:
+    """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    resolved, best, kind = path.resolve(), Path("/"), ""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, tail = line.partition(" - ")
+        mount = Path(fields.split(" ")[4].encode().decode("unicode_escape"))
+        if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
+            best, kind = mount, tail.split(" ")[0]
+    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")

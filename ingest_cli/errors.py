@@ -1,0 +1,111 @@
+"""Everything that can go wrong, as one family.
+
+An error knows the pipeline stage it belongs to, whether trying again can help, and the exit code of a
+command that ends with it. Its message says what was wrong, where, and what to do.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ends. The same table stands in README.md, the man page and ``ingest --help``."""
+
+    SUCCESS = 0
+    FAILED = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    UNREACHABLE = 4
+
+
+class IngestError(Exception):
+    """Something went wrong that a person can do something about."""
+
+    stage: str | None = None
+    transient = False
+    exit_code = ExitCode.FAILED
+
+
+class SettingsError(IngestError):
+    """A flag, an environment variable or the configuration file holds what cannot be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SourceError(IngestError):
+    """What was given to ingest cannot be read."""
+
+    stage = "UPLOADING"
+
+
+class BundleError(IngestError):
+    """The file is not a tar, or holds what no bundle may hold."""
+
+    stage = "open tar"
+
+
+class BundleTruncated(BundleError):
+    """The tar ends too early. Pacifica reports this while it loads the metadata, and so do we."""
+
+    stage = "load metadata"
+
+
+class MetadataError(IngestError):
+    """The metadata document is missing or is not what the format asks for."""
+
+    stage = "load metadata"
+
+
+class PolicyRefused(IngestError):
+    """The policy does not allow this transaction."""
+
+    stage = "Policy Validation"
+
+
+class FileRefused(IngestError):
+    """A file is missing, or its bytes are not those that the metadata records."""
+
+    stage = "ingest files"
+
+
+class SourceMissing(IngestError):
+    """A file that is to be moved into the archive is not where the document says."""
+
+    stage = "move files"
+
+
+class ArchiveError(IngestError):
+    """The archive cannot take, keep or give back a file."""
+
+    stage = "ingest files"
+
+
+class CatalogRefused(IngestError):
+    """The catalogue's rules forbid the document."""
+
+    stage = "ingest metadata"
+
+
+class ServiceUnavailable(IngestError):
+    """A service does not answer now; the same command may succeed later."""
+
+    transient = True
+    exit_code = ExitCode.UNREACHABLE
+
+
+class JobNotFound(IngestError):
+    """The job store has no such job."""
+
+
+class JobBusy(IngestError):
+    """Another process works on this job now."""
+
+    transient = True
+    exit_code = ExitCode.UNREACHABLE
+
+
+class JobStopped(IngestError):
+    """An administrator has settled the job while it ran."""
+
+
+class StoreError(IngestError):
+    """A database of ours cannot be used."""

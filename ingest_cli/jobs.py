@@ -1,0 +1,307 @@
+"""Jobs and their store: one SQLite database that any number of processes share. All SQL about jobs is here."""
+
+import os
+import socket
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .database import open_database, writing
+from .errors import JobBusy, JobNotFound, JobStopped, StoreError
+
+# A worker says every BEAT_SECONDS that it lives; one that was silent for STALE_SECONDS is taken for dead.
+BEAT_SECONDS = 1.0
+STALE_SECONDS = 30.0
+
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        job_id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        source TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        user TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'OK',
+        task TEXT NOT NULL DEFAULT 'UPLOADING',
+        task_percent REAL NOT NULL DEFAULT 0,
+        exception TEXT NOT NULL DEFAULT '',
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        digest TEXT,
+        first_file_id INTEGER,
+        stored INTEGER NOT NULL DEFAULT 0,
+        recorded INTEGER NOT NULL DEFAULT 0,
+        resumable INTEGER NOT NULL DEFAULT 1,
+        duplicate_of INTEGER,
+        worker TEXT,
+        beat REAL NOT NULL DEFAULT 0);
+    CREATE INDEX jobs_source ON jobs(source);
+    CREATE INDEX jobs_digest ON jobs(digest)
+    """,
+)
+
+
+class JobKind(StrEnum):
+    """What a job is made of."""
+
+    BUNDLE = "bundle"
+    MOVE = "move"
+
+
+class JobState(StrEnum):
+    """The states that Pacifica's clients know."""
+
+    OK = "OK"  # waiting, running or complete
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job as it stands in the store.
+
+    ``source`` is the bundle's or document's path and ``stamp`` its identity on disk; ``stored`` counts the files,
+    in document order, that are durably in the archive under ids from ``first_file_id`` on; ``recorded`` says that
+    the catalogue holds the transaction; ``resumable`` that another run may go on with it. Times are UTC.
+    """
+
+    job_id: int
+    kind: JobKind
+    source: str
+    stamp: str
+    user: str
+    state: JobState
+    task: str
+    task_percent: float
+    exception: str
+    created: str
+    updated: str
+    digest: str | None
+    first_file_id: int | None
+    stored: int
+    recorded: bool
+    resumable: bool
+    duplicate_of: int | None
+    worker: str | None
+    beat: float
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> "Job":
+        """A job from its row."""
+        columns = dict(zip(row.keys(), row, strict=True))
+        flags = {"recorded": bool(columns["recorded"]), "resumable": bool(columns["resumable"])}
+        kinds = {"kind": JobKind(columns["kind"]), "state": JobState(columns["state"])}
+        return cls(**{**columns, **flags, **kinds})
+
+    @property
+    def complete(self) -> bool:
+        """Whether clients may take the job for done."""
+        return self.state is JobState.OK and self.task == "ingest metadata" and self.task_percent == 100
+
+    def as_state(self) -> dict[str, Any]:
+        """The object that Pacifica's ``get_state`` answers with: eight keys, the percent a string, times UTC."""
+        return {
+            "job_id": self.job_id,
+            "state": str(self.state),
+            "task": self.task,
+            "task_percent": f"{self.task_percent:.5f}",
+            "complete": self.complete,
+            "updated": self.updated,
+            "created": self.created,
+            "exception": self.exception,
+        }
+
+
+class JobStore:
+    """The database of jobs at ``path``. One instance belongs to one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = open_database(path, MIGRATIONS, "job store")
+        self._database.conn.row_factory = sqlite3.Row
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def get(self, job_id: int) -> Job:
+        """The job, or JobNotFound."""
+        row = self._one("SELECT * FROM jobs WHERE job_id = ?", job_id)
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id} in {self.path}")
+        return Job.from_row(row)
+
+    def newest(self, count: int) -> list[Job]:
+        """The ``count`` jobs begun last, newest first."""
+        rows = self._database.conn.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
+        return [Job.from_row(row) for row in rows]
+
+    def find_unfinished(self, kind: JobKind, source: str, stamp: str) -> Job | None:
+        """The job of this very file that another run may go on with."""
+        row = self._one(
+            "SELECT * FROM jobs WHERE source = ? AND stamp = ? AND kind = ? AND resumable AND NOT recorded"
+            " ORDER BY created DESC",
+            source,
+            stamp,
+            kind,
+        )
+        return Job.from_row(row) if row is not None else None
+
+    def submit(self, job_id: int, *, kind: JobKind, source: str, stamp: str, user: str) -> Job:
+        """Enter a new job, waiting to be claimed."""
+        now = _now()
+        try:
+            with writing(self._database) as connection:
+                connection.execute(
+                    "INSERT INTO jobs (job_id, kind, source, stamp, user, created, updated)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (job_id, kind, source, stamp, user, now, now),
+                )
+        except sqlite3.IntegrityError as error:
+            raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
+        return self.get(job_id)
+
+    def claim(self, job_id: int) -> Job:
+        """Make the job this process's own, or raise JobBusy while another process has it."""
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.worker is not None and job.worker != worker_name() and is_alive(job):
+                raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
+            connection.execute(
+                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', exception = '', resumable = 1, updated = ?"
+                " WHERE job_id = ?",
+                (worker_name(), time.time(), _now(), job_id),
+            )
+        return self.get(job_id)
+
+    def beat(self, job_id: int, task_percent: float) -> None:
+        """Say that this process lives and how far it is. Raises JobStopped where the job is no longer its own."""
+        self._update_own(job_id, "beat = ?, task_percent = ?", time.time(), task_percent)
+
+    def enter(self, job_id: int, task: str) -> None:
+        """Note the stage that the job enters."""
+        self._update_own(job_id, "task = ?, task_percent = 0", task)
+
+    def reserve(self, job_id: int, first_file_id: int) -> None:
+        """Note the ids reserved for the job's files."""
+        self._update_own(job_id, "first_file_id = ?, stored = 0", first_file_id)
+
+    def checkpoint(self, job_id: int, stored: int) -> None:
+        """Note how many files are durable."""
+        self._update_own(job_id, "stored = ?", stored)
+
+    def complete(self, job_id: int, *, duplicate_of: int | None = None) -> None:
+        """Settle the job: the catalogue holds it, or (``duplicate_of``) it holds another job of the same bundle."""
+        self._update_own(
+            job_id,
+            "task = 'ingest metadata', task_percent = 100, recorded = ?, resumable = 0, duplicate_of = ?,"
+            " worker = NULL",
+            duplicate_of is None,
+            duplicate_of,
+        )
+
+    def fail(self, job_id: int, task: str, exception: str, *, resumable: bool) -> None:
+        """Settle the job as failed in a stage."""
+        self._update_own(
+            job_id,
+            "state = 'FAILED', task = ?, task_percent = 0, exception = ?, resumable = ?, worker = NULL",
+            task,
+            exception,
+            resumable,
+        )
+
+    def release(self, job_id: int) -> None:
+        """Give up the claim and leave the job as it stands, for another run to go on with."""
+        self._update_own(job_id, "worker = NULL")
+
+    def taken_back(self, job_id: int) -> None:
+        """Note that the archive holds nothing of the job any more; said also of a job that was stopped."""
+        with writing(self._database) as connection:
+            connection.execute(
+                "UPDATE jobs SET first_file_id = NULL, stored = 0, resumable = 0, updated = ? WHERE job_id = ?",
+                (_now(), job_id),
+            )
+
+    def set_state(self, job_id: int, state: JobState, task: str, task_percent: float, exception: str) -> Job:
+        """An administrator's word. A process that works on the job stops as soon as it notices."""
+        with writing(self._database) as connection:
+            self.get(job_id)
+            connection.execute(
+                "UPDATE jobs SET state = ?, task = ?, task_percent = ?, exception = ?, worker = NULL, updated = ?"
+                " WHERE job_id = ?",
+                (state, task, task_percent, exception, _now(), job_id),
+            )
+        return self.get(job_id)
+
+    def identify(self, job_id: int, digest: str) -> Job | None:
+        """Note the document's digest. The other job of the same document that matters, if there is one.
+
+        That is one that is recorded, or is being worked on, or has reserved ids, in this order.
+        """
+        with writing(self._database):
+            row = self._one(
+                "SELECT * FROM jobs WHERE digest = ? AND job_id <> ? AND"
+                " (recorded OR worker IS NOT NULL OR first_file_id IS NOT NULL)"
+                " ORDER BY recorded DESC, worker IS NULL, job_id LIMIT 1",
+                digest,
+                job_id,
+            )
+            self._set_own(job_id, "digest = ?", digest)
+        return Job.from_row(row) if row is not None else None
+
+    def inherit(self, job_id: int, other: Job) -> Job:
+        """Go on with the files that ``other``, a dead job of the same document, has stored; ``other`` is closed."""
+        with writing(self._database) as connection:
+            self._set_own(job_id, "first_file_id = ?, stored = ?", other.first_file_id, other.stored)
+            connection.execute(
+                "UPDATE jobs SET state = 'FAILED', exception = ?, first_file_id = NULL, stored = 0, resumable = 0,"
+                " worker = NULL, updated = ? WHERE job_id = ?",
+                (f"continued as job {job_id}", _now(), other.job_id),
+            )
+        return self.get(job_id)
+
+    def _one(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._database.conn.execute(sql, values).fetchone()
+        return row
+
+    def _update_own(self, job_id: int, assignments: str, *values: Any) -> None:
+        with writing(self._database):
+            self._set_own(job_id, assignments, *values)
+
+    def _set_own(self, job_id: int, assignments: str, *values: Any) -> None:
+        changed = self._database.conn.execute(
+            f"UPDATE jobs SET {assignments}, updated = ? WHERE job_id = ? AND worker = ?",
+            (*values, _now(), job_id, worker_name()),
+        )
+        if changed.rowcount == 0:
+            raise JobStopped(f"job {job_id} was settled by an administrator or taken over while it ran")
+
+
+def worker_name() -> str:
+    """This process, as ``host:pid``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def is_alive(job: Job) -> bool:
+    """Whether the process that claimed the job still lives, as far as can be seen from here."""
+    if job.worker is None or time.time() - job.beat > STALE_SECONDS:
+        return False
+    host, _, pid = job.worker.rpartition(":")
+    return host != socket.gethostname() or _process_exists(int(pid))
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

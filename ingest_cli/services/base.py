@@ -1,0 +1,79 @@
+"""What the pipeline asks of the four services outside. Every adapter keeps these promises."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from ..content import Content
+from ..metadata import Document
+
+IdMode = Literal["upload_job", "file"]
+
+
+class UniqueId(Protocol):
+    """Gives out numbers, each of them once in all time."""
+
+    def take(self, mode: IdMode, count: int) -> int:
+        """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
+
+
+class Policy(Protocol):
+    """Says who may ingest what."""
+
+    def check(self, document: Document, user: str) -> None:
+        """Raise PolicyRefused where ``user`` may not ingest ``document``."""
+
+
+class Archive(Protocol):
+    """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help."""
+
+    def require_room(self, total_bytes: int) -> None:
+        """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
+
+    def put(self, file_id: int, content: Content, *, replace: bool) -> None:
+        """Store ``content`` under ``file_id``, whole or not at all.
+
+        ``replace`` says that what may stand there is this job's own, from a run that was cut off; without it
+        a file that stands there is never touched.
+        """
+
+    def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:
+        """Make the file at ``source``, open as ``content``, the file ``file_id``.
+
+        The source stays, or can be had again by ``give_back``, until ``flush`` has returned.
+        """
+
+    def give_back(self, file_id: int, source: Path) -> None:
+        """Undo a ``move``: the file is at ``source`` again and the archive no longer holds it."""
+
+    def delete(self, file_id: int) -> None:
+        """Forget the file; no error where there is none."""
+
+    def stat(self, file_id: int) -> int | None:
+        """The stored size in bytes; None where the archive holds no such file."""
+
+    def flush(self) -> None:
+        """Return when all that was put or moved would survive a loss of power."""
+
+
+class Catalog(Protocol):
+    """Keeps the metadata of what was stored."""
+
+    def check(self, document: Document) -> None:
+        """Raise CatalogRefused where ``record`` would surely be refused."""
+
+    def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
+        """Record the transaction and its files, all or nothing, durably. Files are numbered in document order."""
+
+    def has(self, transaction_id: int) -> bool:
+        """Whether the transaction is recorded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """The four things outside."""
+
+    unique_id: UniqueId
+    policy: Policy
+    archive: Archive
+    catalog: Catalog

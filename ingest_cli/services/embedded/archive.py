@@ -1,0 +1,174 @@
+"""The archive as a folder, laid out as Pacifica's archive interface does with ids turned to names.
+
+A file is written under a temporary name of its own, then renamed. Durability is paid for once a batch, not once a
+file: `flush` asks the kernel to write the whole file system back (syncfs), which for 20,000 small files costs as
+much as some hundred single fsyncs. Where the platform has no syncfs, every file is fsynced.
+"""
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...content import Content
+from ...errors import ArchiveError
+
+READ_ONLY = 0o444
+# Left free on the archive's disk when a job begins, for the catalogue and everyone else.
+RESERVE_BYTES = 16 << 20
+
+
+def id_to_path(file_id: int) -> str:
+    """The place of a file below the archive's root: 12345 is 0x3039 and lies at ``39/3039``, 18 at ``file.12``."""
+    digits = f"{file_id:x}"
+    if len(digits) <= 2:
+        return f"file.{digits}"
+    folders = [digits[end - 2 : end] for end in range(len(digits), 2, -2)]
+    return "/".join([*folders, digits])
+
+
+class EmbeddedArchive:
+    """Files under ``root``, read-only, each with the modification time it had in the bundle."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._syncfs = _find_syncfs()
+        self._to_remove: list[Path] = []
+
+    def require_room(self, total_bytes: int) -> None:
+        """Raise ArchiveError where the folder cannot be written or its disk has no room."""
+        with self._explained("prepare"):
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            free = shutil.disk_usage(self.root).free
+        if free < total_bytes + RESERVE_BYTES:
+            raise ArchiveError(f"the archive {self.root} has {free} bytes free, but {total_bytes} are to be stored")
+
+    def put(self, file_id: int, content: Content, *, replace: bool) -> None:
+        """Write ``content`` aside, check it on the way, then rename it into place."""
+        target = f"{self.root}/{id_to_path(file_id)}"
+        temporary = f"{target}.part"
+        with self._explained(f"store {content.name!r} in"):
+            if not replace:
+                _refuse_existing(target, file_id)
+            descriptor = _create(temporary)
+            try:
+                try:
+                    for chunk in content.chunks():
+                        _write(descriptor, chunk)
+                    os.utime(descriptor, (content.mtime, content.mtime))
+                    if self._syncfs is None:
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                os.rename(temporary, target)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+    def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:
+        """Rename ``source`` into place where it lies on the same file system, else copy it and remove it at `flush`."""
+        target = self.root / id_to_path(file_id)
+        if not replace:
+            _refuse_existing(str(target), file_id)
+        with self._explained(f"move {str(source)!r} into"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(source, target)
+                target.chmod(READ_ONLY)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        self.put(file_id, content, replace=True)
+        self._to_remove.append(source)
+
+    def give_back(self, file_id: int, source: Path) -> None:
+        """Put a moved file back to ``source``; where the source still stands, only the archive's copy goes."""
+        target = self.root / id_to_path(file_id)
+        if source in self._to_remove:
+            self._to_remove.remove(source)
+        with self._explained(f"give {str(source)!r} back from"):
+            if source.exists():
+                target.unlink(missing_ok=True)
+            elif target.exists():
+                target.chmod(0o644)
+                os.rename(target, source)
+
+    def delete(self, file_id: int) -> None:
+        """Remove the file and what an interrupted `put` may have left beside it."""
+        target = self.root / id_to_path(file_id)
+        with self._explained(f"delete file {file_id} from"):
+            target.unlink(missing_ok=True)
+            Path(f"{target}.part").unlink(missing_ok=True)
+
+    def stat(self, file_id: int) -> int | None:
+        """The stored size in bytes, or None."""
+        try:
+            found = (self.root / id_to_path(file_id)).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def flush(self) -> None:
+        """Write everything back to the disk; then remove the sources of files that were copied in."""
+        with self._explained("write back"):
+            if self._syncfs is not None:
+                self._syncfs(self.root)
+            while self._to_remove:
+                self._to_remove.pop().unlink(missing_ok=True)
+
+    @contextmanager
+    def _explained(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ArchiveError(f"cannot {action} the archive {self.root}: {error.strerror}") from error
+
+
+def _refuse_existing(target: str, file_id: int) -> None:
+    if os.path.lexists(target):
+        raise ArchiveError(
+            f"the archive already holds a file {file_id} ({target}), which is not this job's;"
+            " the ids are behind the archive: do they come from another id store?"
+        )
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, READ_ONLY)
+    except FileNotFoundError:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        os.unlink(path)
+    return os.open(path, flags, READ_ONLY)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    written = os.write(descriptor, chunk)
+    while written < len(chunk):
+        written += os.write(descriptor, memoryview(chunk)[written:])
+
+
+def _find_syncfs() -> Callable[[Path], None] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    function = ctypes.CDLL(None, use_errno=True).syncfs
+
+    def syncfs(folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if function(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        finally:
+            os.close(descriptor)
+
+    return syncfs

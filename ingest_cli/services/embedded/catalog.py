@@ -1,0 +1,101 @@
+"""The catalogue in SQLite: tables that mirror those of Pacifica's metadata service, with its rules."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ...database import open_database, writing
+from ...errors import CatalogRefused, ServiceUnavailable
+from ...metadata import Document
+from ..catalog_rules import check_document
+
+MIGRATIONS = (
+    """
+    CREATE TABLE Transactions (
+        id INTEGER PRIMARY KEY, submitter INTEGER NOT NULL, project TEXT NOT NULL, instrument INTEGER NOT NULL,
+        created TEXT NOT NULL, digest TEXT NOT NULL);
+    CREATE TABLE Files (
+        id INTEGER PRIMARY KEY, "transaction" INTEGER NOT NULL REFERENCES Transactions(id),
+        name TEXT NOT NULL, subdir TEXT NOT NULL, size INTEGER NOT NULL, hashtype TEXT NOT NULL,
+        hashsum TEXT NOT NULL, mimetype TEXT NOT NULL, ctime TEXT, mtime TEXT);
+    CREATE INDEX Files_transaction ON Files("transaction");
+    CREATE INDEX Files_hashsum ON Files(hashsum);
+    CREATE TABLE TransactionKeyValue (
+        "transaction" INTEGER NOT NULL REFERENCES Transactions(id), key TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY ("transaction", key, value)) WITHOUT ROWID;
+    CREATE TABLE FileKeyValue (
+        file INTEGER NOT NULL REFERENCES Files(id), key TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (file, key, value)) WITHOUT ROWID
+    """,
+)
+INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class EmbeddedCatalog:
+    """The catalogue in the database at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_database(path, MIGRATIONS, "catalogue")
+
+    def check(self, document: Document) -> None:
+        """Raise CatalogRefused where the rules of Pacifica's metadata service do not hold."""
+        check_document(document)
+
+    def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
+        """Insert the transaction with all that belongs to it, in one transaction of the database."""
+        try:
+            with writing(self._database) as connection:
+                self._insert(connection, document, transaction_id, first_file_id)
+        except sqlite3.IntegrityError as error:
+            raise CatalogRefused(f"the catalogue refuses transaction {transaction_id}: {error}") from error
+        except sqlite3.Error as error:
+            raise ServiceUnavailable(f"cannot write to the catalogue: {error}") from error
+
+    def has(self, transaction_id: int) -> bool:
+        """Whether the transaction is recorded."""
+        return (
+            self._database.conn.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone()
+            is not None
+        )
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        document: Document,
+        transaction_id: int,
+        first_file_id: int,
+    ) -> None:
+        connection.execute(
+            "INSERT INTO Transactions VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                transaction_id,
+                document.value("Transactions.submitter"),
+                document.value("Transactions.project"),
+                document.value("Transactions.instrument"),
+                datetime.now(UTC).replace(tzinfo=None).isoformat(" "),
+                document.digest,
+            ),
+        )
+        connection.executemany(INSERT_FILE, _file_rows(document, transaction_id, first_file_id))
+        connection.executemany(
+            "INSERT INTO TransactionKeyValue VALUES (?, ?, ?)",
+            ((transaction_id, key, value) for key, value in document.key_values()),
+        )
+        connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
+
+
+def _file_rows(document: Document, transaction_id: int, first_file_id: int) -> Iterator[tuple[object, ...]]:
+    for file_id, entry in enumerate(document.files, first_file_id):
+        yield (
+            file_id,
+            transaction_id,
+            entry.name,
+            entry.subdir,
+            entry.size,
+            entry.hashtype,
+            entry.hashsum,
+            entry.mimetype,
+            entry.record.get("ctime"),
+            entry.record.get("mtime"),
+        )

@@ -1,0 +1,38 @@
+"""Policy by JSON Schema: a site writes a schema that the whole metadata document must satisfy."""
+
+import json
+from pathlib import Path
+
+from ...errors import PolicyRefused, SettingsError
+from ...metadata import Document
+from ...schema import Schema, explain
+
+
+class EmbeddedPolicy:
+    """Allows what the site's schema at ``path`` allows; without one, every well-formed document."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._schema = _load(path) if path is not None else None
+
+    def check(self, document: Document, user: str) -> None:
+        """Raise PolicyRefused where the schema does not hold. The schema does not see ``user``."""
+        if self._schema is None:
+            return
+        problem = explain(document.records, self._schema)
+        if problem is not None:
+            raise PolicyRefused(f"the site's policy refuses this bundle: {problem}")
+
+
+def _load(path: Path) -> Schema:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        schema: Schema = json.loads(path.read_bytes())
+        Draft202012Validator.check_schema(schema)
+    except OSError as error:
+        raise SettingsError(f"cannot read the policy schema {path}: {error.strerror}") from error
+    except (ValueError, SchemaError) as error:
+        first_line = str(error).splitlines()[0]
+        raise SettingsError(f"the policy {path} is not a JSON Schema: {first_line}") from error
+    return schema

@@ -1,0 +1,28 @@
+"""Ids from SQLite, with the meaning of Pacifica UniqueID's ``getid``: consecutive ranges by mode, none twice."""
+
+from pathlib import Path
+
+from ...database import open_database, writing
+from ...errors import IngestError
+from ..base import IdMode
+
+MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTEGER NOT NULL) WITHOUT ROWID",)
+
+
+class EmbeddedUniqueId:
+    """Ids kept in the database at ``path``; the first of each mode is 1."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_database(path, MIGRATIONS, "id store")
+
+    def take(self, mode: IdMode, count: int) -> int:
+        """Reserve ``count`` ids and return the first; safe from any number of processes."""
+        if count < 1:
+            raise IngestError(f"{count} ids of mode {mode!r} cannot be reserved")
+        with writing(self._database) as connection:
+            row = connection.execute(
+                "INSERT INTO unique_index VALUES (:mode, 1 + :count)"
+                " ON CONFLICT DO UPDATE SET next_id = next_id + :count RETURNING next_id - :count",
+                {"mode": mode, "count": count},
+            ).fetchone()
+        return int(row[0])

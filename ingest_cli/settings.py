@@ -1,0 +1,210 @@
+"""What the program is told: flags over environment over ``config.ini`` over defaults, built once, then frozen.
+
+The file's sections and the variables' names are those of Pacifica Ingest, so that a site can point at the file it
+has. What only Pacifica's own processes need (celery, peewee) is let stand and not used.
+"""
+
+import getpass
+import os
+import sys
+from collections.abc import Mapping
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from .errors import SettingsError
+
+APPLICATION = "pacifica-ingest-cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting: its place in config.ini, its environment variable, and what it means."""
+
+    section: str
+    key: str
+    variable: str
+    meaning: str
+
+
+DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
+VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "a folder for bundles on their way in")
+DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user that the policy is asked about")
+UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "file:/DB, an SQLite file that gives out ids")
+POLICY_URL = Option("policy", "ingest_url", "POLICY_INGEST_URL", "file:/SCHEMA, a JSON Schema for metadata documents")
+ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "file:/FOLDER, where files are kept")
+CATALOG_URL = Option("metadata", "ingest_url", "METADATA_INGEST_URL", "file:/DB, an SQLite file of what is kept")
+OPTIONS = (DATABASE, VOLUME_PATH, DEFAULT_USER, UNIQUEID_URL, POLICY_URL, ARCHIVE_URL, CATALOG_URL)
+
+PACIFICA_SECTIONS = ("celery", "notifications")
+PACIFICA_KEYS = {
+    "ingest": ("auth_header", "transfer_size"),
+    "database": ("peewee_url", "connect_attempts", "connect_wait"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An effective value and where it came from."""
+
+    option: Option
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything that can be set. Paths are absolute; ``policy`` is None where every document is allowed."""
+
+    database: Path
+    spool: Path
+    user: str
+    unique_id: Path
+    policy: Path | None
+    archive: Path
+    catalog: Path
+    values: tuple[Value, ...]
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    flags: Mapping[Option, str | None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Build the settings. ``environment`` is the process's own unless given. Raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    file = _read_config(config, environment)
+    defaults = _defaults(environment)
+    values = {option: _effective(option, flags or {}, environment, file, defaults) for option in OPTIONS}
+    return Settings(
+        database=_path(values[DATABASE]),
+        spool=_path(values[VOLUME_PATH]),
+        user=values[DEFAULT_USER].text,
+        unique_id=_local(values[UNIQUEID_URL]),
+        policy=_local(values[POLICY_URL]) if values[POLICY_URL].text else None,
+        archive=_local(values[ARCHIVE_URL]),
+        catalog=_local(values[CATALOG_URL]),
+        values=tuple(values.values()),
+    )
+
+
+def config_path(environment: Mapping[str, str]) -> Path:
+    """The configuration file: INGEST_CONFIG, else ``config.ini`` in the platform's place for configuration."""
+    if environment.get("INGEST_CONFIG"):
+        return Path(environment["INGEST_CONFIG"])
+    return _platform_folder(environment, "XDG_CONFIG_HOME", ".config") / "config.ini"
+
+
+def _platform_folder(environment: Mapping[str, str], xdg: str, below_home: str) -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Application Support" / APPLICATION
+    if sys.platform == "win32":
+        return Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / APPLICATION
+    # The XDG base directory specification: a relative path there is to be ignored.
+    base = environment.get(xdg, "")
+    return (Path(base) if base.startswith("/") else Path.home() / below_home) / APPLICATION
+
+
+def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
+    data = _platform_folder(environment, "XDG_DATA_HOME", ".local/share")
+    return {
+        DATABASE: str(data / "jobs.sqlite3"),
+        VOLUME_PATH: str(data / "spool"),
+        DEFAULT_USER: _login_name(),
+        UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
+        POLICY_URL: "",
+        ARCHIVE_URL: (data / "archive").as_uri(),
+        CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
+    }
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())
+
+
+def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Path, ConfigParser]:
+    path = given or config_path(environment)
+    required = given is not None or bool(environment.get("INGEST_CONFIG"))
+    parser = ConfigParser()
+    try:
+        parser.read_string(path.read_text("utf-8"), str(path))
+    except FileNotFoundError as error:
+        if required:
+            raise SettingsError(f"there is no configuration file {path}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 (byte {error.start})") from error
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except ConfigError as error:
+        raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
+    _refuse_unknown(path, parser)
+    return path, parser
+
+
+def _refuse_unknown(path: Path, parser: ConfigParser) -> None:
+    known: dict[str, list[str]] = {section: list(keys) for section, keys in PACIFICA_KEYS.items()}
+    for option in OPTIONS:
+        known.setdefault(option.section, []).append(option.key)
+    for section in parser.sections():
+        if section in PACIFICA_SECTIONS:
+            continue
+        if section not in known:
+            raise SettingsError(f"{path}: unknown section [{section}]; {_known_names(section, list(known))}")
+        for key in parser[section]:
+            if key not in known[section]:
+                raise SettingsError(f"{path}: unknown key {key!r} in [{section}]; {_known_names(key, known[section])}")
+
+
+def _known_names(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+
+
+def _effective(
+    option: Option,
+    flags: Mapping[Option, str | None],
+    environment: Mapping[str, str],
+    file: tuple[Path, ConfigParser],
+    defaults: Mapping[Option, str],
+) -> Value:
+    flag = flags.get(option)
+    if flag is not None:
+        return Value(option, flag, "command line")
+    if environment.get(option.variable):
+        return Value(option, environment[option.variable], option.variable)
+    path, parser = file
+    try:
+        text = parser.get(option.section, option.key, fallback="").strip()
+    except ConfigError as error:
+        raise SettingsError(f"{path}: [{option.section}] {option.key}: {' '.join(str(error).split())}") from error
+    if text:
+        return Value(option, text, str(path))
+    return Value(option, defaults[option], "default")
+
+
+def _path(value: Value) -> Path:
+    if "\0" in value.text:
+        raise SettingsError(f"{_where(value)} holds a NUL character")
+    return Path(value.text).expanduser().absolute()
+
+
+def _local(value: Value) -> Path:
+    parts = urlsplit(value.text)
+    if parts.scheme in ("http", "https"):
+        raise SettingsError(
+            f"{_where(value)}: {value.text!r} is a service over HTTP, which this version cannot use yet"
+        )
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise SettingsError(f"{_where(value)}: {value.text!r} is no URL of the form file:///absolute/path")
+    return Path(unquote(parts.path))
+
+
+def _where(value: Value) -> str:
+    return f"{value.origin}: [{value.option.section}] {value.option.key}"

@@ -1,0 +1,210 @@
+"""A worker: enters jobs into the store, claims them, walks them through the pipeline and settles the end."""
+
+import os
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from .errors import IngestError, JobBusy, JobStopped, SourceError
+from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
+from .metadata import Document
+from .pipeline import INGEST_FILES, MOVE_FILES, UPLOADING, ingest_bundle, move_files
+from .services.base import Services
+
+
+class Watcher(Protocol):
+    """Someone who sees a job at work, such as a progress display."""
+
+    def stage(self, task: str) -> None:
+        """The job enters a stage."""
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """So many bytes will be read in all."""
+
+    def advance(self, length: int) -> None:
+        """So many more bytes were read."""
+
+    def warn(self, message: str) -> None:
+        """A person should see this."""
+
+
+class AlreadyIngested(Exception):
+    """Another job has recorded the same bundle."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+class Worker:
+    """Ingests with ``services``, keeping its jobs in the store at ``database``; unpacks into ``spool``.
+
+    ``again`` ingests a bundle even where it was ingested before.
+    """
+
+    def __init__(self, database: Path, services: Services, spool: Path, *, again: bool = False) -> None:
+        self._store = JobStore(database)
+        self._services, self._spool, self._again = services, spool, again
+
+    def submit(self, kind: JobKind, source: Path, user: str) -> Job:
+        """The job of a file: the one that an earlier run left unfinished, else a new one.
+
+        Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
+        """
+        path = source.absolute()
+        stamp = _stamp(path)
+        found = self._store.find_unfinished(kind, str(path), stamp)
+        if found is not None:
+            return found
+        job_id = self._services.unique_id.take("upload_job", 1)
+        return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=user)
+
+    def run(self, job: Job, watcher: Watcher) -> Job:
+        """Run a job to its end and return it as settled.
+
+        Raises the IngestError that it failed with, after the store has it; KeyboardInterrupt leaves it resumable.
+        """
+        job = self._store.claim(job.job_id)
+        journal = _StoreJournal(self._store, job, self._services, watcher, again=self._again)
+        watcher.stage(UPLOADING)
+        try:
+            with journal.beating():
+                self._walk(job, journal)
+            self._store.complete(job.job_id)
+        except AlreadyIngested as earlier:
+            self._store.complete(job.job_id, duplicate_of=earlier.job_id)
+        except JobStopped:
+            raise
+        except Exception as error:
+            self._settle_failure(job, journal, error)
+            raise
+        except BaseException:
+            self._store.release(job.job_id)
+            raise
+        return self._store.get(job.job_id)
+
+    def state(self, job_id: int) -> Job:
+        """The job as it stands now."""
+        return self._store.get(job_id)
+
+    def _walk(self, job: Job, journal: "_StoreJournal") -> None:
+        path = Path(job.source)
+        if job.kind is JobKind.MOVE:
+            move_files(path, user=job.user, services=self._services, journal=journal)
+        else:
+            ingest_bundle(path, user=job.user, spool=self._spool, services=self._services, journal=journal)
+
+    def _settle_failure(self, job: Job, journal: "_StoreJournal", error: Exception) -> None:
+        stage = (error.stage if isinstance(error, IngestError) else None) or journal.task
+        if stage == INGEST_FILES and job.kind is JobKind.MOVE:
+            stage = MOVE_FILES
+        transient = isinstance(error, IngestError) and error.transient
+        # What could not be taken back is still this job's: another run may go on with it.
+        resumable = transient or journal.first_file_id is not None
+        if isinstance(error, IngestError):
+            story = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        else:
+            story = "".join(traceback.format_exception(error))
+        self._store.fail(job.job_id, stage, story, resumable=resumable)
+
+
+class _StoreJournal:
+    """The pipeline's journal, kept in the job store and shown to a watcher."""
+
+    def __init__(self, store: JobStore, job: Job, services: Services, watcher: Watcher, *, again: bool) -> None:
+        self._store, self._job, self._services, self._watcher = store, job, services, watcher
+        self._again = again
+        self._stopped: JobStopped | None = None
+        self._total_bytes = self._done_bytes = 0
+        self.task = job.task
+        self.first_file_id = job.first_file_id
+        self.stored = job.stored
+
+    @property
+    def job_id(self) -> int:
+        return self._job.job_id
+
+    def stage(self, task: str) -> None:
+        self.task = task
+        self._total_bytes = self._done_bytes = 0
+        self._store.enter(self.job_id, task)
+        self._watcher.stage(task)
+
+    def identify(self, document: Document) -> None:
+        other = self._store.identify(self.job_id, document.digest)
+        if other is None or self._again:
+            return
+        if other.recorded or self._services.catalog.has(other.job_id):
+            raise AlreadyIngested(other.job_id)
+        if is_alive(other):
+            raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
+        if other.first_file_id is not None and self.first_file_id is None:
+            self._job = self._store.inherit(self.job_id, other)
+            self.first_file_id, self.stored = self._job.first_file_id, self._job.stored
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        self._total_bytes = 2 * total_bytes
+        self._watcher.plan(files, 2 * total_bytes)
+
+    def advance(self, length: int) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        self._done_bytes += length
+        self._watcher.advance(length)
+
+    def warn(self, message: str) -> None:
+        self._watcher.warn(message)
+
+    def reserve(self, first_file_id: int) -> None:
+        self._store.reserve(self.job_id, first_file_id)
+        self.first_file_id = first_file_id
+
+    def checkpoint(self, stored: int) -> None:
+        self._store.checkpoint(self.job_id, stored)
+        self.stored = stored
+
+    def taken_back(self) -> None:
+        self._store.taken_back(self.job_id)
+        self.first_file_id, self.stored = None, 0
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Say from a thread that this process lives, and notice there when the job is no longer its own."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            store = JobStore(self._store.path)
+            while not ended.wait(BEAT_SECONDS):
+                try:
+                    store.beat(self.job_id, self._percent())
+                except JobStopped as stopped:
+                    self._stopped = stopped
+                    break
+            store.close()
+
+        thread = threading.Thread(target=beat, name=f"beat of job {self.job_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _percent(self) -> float:
+        # 100 is for what is complete; a stage at work stays below it.
+        return min(99.0, 100 * self._done_bytes / self._total_bytes) if self._total_bytes else 0.0
+
+
+def _stamp(path: Path) -> str:
+    try:
+        found = path.stat()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(13, os.strerror(13))
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    if not path.is_file():
+        raise SourceError(f"{path} is not a file")
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
