@@ -92,7 +92,7 @@ class Document:
     def file_key_values(self, first_file_id: int) -> Iterator[tuple[int, str, str]]:
         """The (file id, key, value) triples; a ``file_id`` that names a Files record's ``_id`` follows its new id."""
         renumbered: dict[int, int] = {
-            int(entry.record["_id"]): first_file_id + position
+            entry.record["_id"]: first_file_id + position
             for position, entry in enumerate(self.files)
             if "_id" in entry.record
         }

@@ -18,6 +18,7 @@ from .content import Content
 from .errors import FileRefused, IngestError, MetadataError, SourceError, SourceMissing
 from .metadata import Document, FileEntry
 from .services.base import Archive, Services
+from .tar import Member
 
 UPLOADING = "UPLOADING"
 OPEN_TAR = "open tar"
@@ -176,13 +177,13 @@ class _BundleFiles:
     def __init__(self, bundle: Bundle, document: Document, archive: Archive, journal: Journal) -> None:
         self._bundle, self._document, self._archive = bundle, document, archive
         self._observe = journal.advance
+        self._members: list[Member] = []
         self.bytes_to_archive = document.total_bytes
 
     def check(self, journal: Journal) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
+        self._members = [self._find(entry) for entry in self._document.files]
         self._warn_of_unlisted(journal)
-        for entry in self._document.files:
-            self._find(entry)
         for position in range(len(self._document.files)):
             self._content(position).verify()
 
@@ -193,29 +194,28 @@ class _BundleFiles:
         self._archive.delete(file_id)
 
     def _content(self, position: int) -> Content:
-        entry = self._document.files[position]
-        offset, mtime = self._find(entry)
+        entry, member = self._document.files[position], self._members[position]
         return Content(
             name=entry.path,
             descriptor=self._bundle.descriptor,
-            offset=offset,
-            size=entry.size,
-            mtime=mtime,
+            offset=member.offset,
+            size=member.size,
+            mtime=member.mtime,
             hashtype=entry.hashtype,
             hashsum=entry.hashsum,
             observe=self._observe,
         )
 
-    def _find(self, entry: FileEntry) -> tuple[int, float]:
+    def _find(self, entry: FileEntry) -> Member:
         member = self._bundle.find(entry.path)
         if member is None:
             raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
         if member.size != entry.size:
             raise FileRefused(f"{entry.path!r} is {member.size} bytes long, but the metadata says {entry.size}")
-        return member.offset, member.mtime
+        return member
 
     def _warn_of_unlisted(self, journal: Journal) -> None:
-        listed = {member.name for entry in self._document.files if (member := self._bundle.find(entry.path))}
+        listed = {member.name for member in self._members}
         for name in self._bundle.members:
             if name not in listed and name != METADATA_NAME:
                 hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
