@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from .database import open_database, writing
 from .errors import JobBusy, JobNotFound, JobStopped, StoreError
@@ -123,8 +124,12 @@ class JobStore:
         self._database = open_database(path, MIGRATIONS, "job store")
         self._database.conn.row_factory = sqlite3.Row
 
-    def close(self) -> None:
-        """Close the database."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._database.close()
 
     def get(self, job_id: int) -> Job:

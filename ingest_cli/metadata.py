@@ -98,11 +98,8 @@ class Document:
         }
         for record in self.records:
             if record["destinationTable"] == "FileKeyValue":
-                yield (
-                    renumbered.get(record["file_id"], record["file_id"]),
-                    record["key"],
-                    record["value"],
-                )
+                file_id: int = record["file_id"]
+                yield renumbered.get(file_id, file_id), record["key"], record["value"]
 
     def numbered(self, transaction_id: int, first_file_id: int) -> list[Record]:
         """The list that a metadata service takes: cleaned, with the transaction's and every file's id."""

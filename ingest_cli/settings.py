@@ -33,10 +33,17 @@ class Option:
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "a folder for bundles on their way in")
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user that the policy is asked about")
-UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "file:/DB, an SQLite file that gives out ids")
-POLICY_URL = Option("policy", "ingest_url", "POLICY_INGEST_URL", "file:/SCHEMA, a JSON Schema for metadata documents")
-ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "file:/FOLDER, where files are kept")
-CATALOG_URL = Option("metadata", "ingest_url", "METADATA_INGEST_URL", "file:/DB, an SQLite file of what is kept")
+UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "who gives out ids: an SQLite file, or a service")
+POLICY_URL = Option(
+    "policy",
+    "ingest_url",
+    "POLICY_INGEST_URL",
+    "who may ingest what: a JSON Schema for metadata documents, or a service",
+)
+ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where files are kept: a folder, or a service")
+CATALOG_URL = Option(
+    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
+)
 OPTIONS = (DATABASE, VOLUME_PATH, DEFAULT_USER, UNIQUEID_URL, POLICY_URL, ARCHIVE_URL, CATALOG_URL)
 
 PACIFICA_SECTIONS = ("celery", "notifications")
@@ -57,15 +64,19 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Everything that can be set. Paths are absolute; ``policy`` is None where every document is allowed."""
+    """Everything that can be set. Paths are absolute.
+
+    A service is a Path where it is embedded and a URL where it is reached over HTTP; ``policy`` is None where every
+    document is allowed.
+    """
 
     database: Path
     spool: Path
     user: str
-    unique_id: Path
-    policy: Path | None
-    archive: Path
-    catalog: Path
+    unique_id: Path | str
+    policy: Path | str | None
+    archive: Path | str
+    catalog: Path | str
     values: tuple[Value, ...]
 
 
@@ -84,10 +95,10 @@ def load_settings(
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
         user=values[DEFAULT_USER].text,
-        unique_id=_local(values[UNIQUEID_URL]),
-        policy=_local(values[POLICY_URL]) if values[POLICY_URL].text else None,
-        archive=_local(values[ARCHIVE_URL]),
-        catalog=_local(values[CATALOG_URL]),
+        unique_id=_service(values[UNIQUEID_URL]),
+        policy=_service(values[POLICY_URL]) if values[POLICY_URL].text else None,
+        archive=_service(values[ARCHIVE_URL]),
+        catalog=_service(values[CATALOG_URL]),
         values=tuple(values.values()),
     )
 
@@ -195,14 +206,12 @@ def _path(value: Value) -> Path:
     return Path(value.text).expanduser().absolute()
 
 
-def _local(value: Value) -> Path:
+def _service(value: Value) -> Path | str:
     parts = urlsplit(value.text)
-    if parts.scheme in ("http", "https"):
-        raise SettingsError(
-            f"{_where(value)}: {value.text!r} is a service over HTTP, which this version cannot use yet"
-        )
+    if parts.scheme in ("http", "https") and parts.netloc:
+        return value.text
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise SettingsError(f"{_where(value)}: {value.text!r} is no URL of the form file:///absolute/path")
+        raise SettingsError(f"{_where(value)}: {value.text!r} is neither file:///absolute/path nor an http(s) URL")
     return Path(unquote(parts.path))
 
 

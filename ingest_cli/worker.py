@@ -6,13 +6,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from .errors import IngestError, JobBusy, JobStopped, SourceError
 from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
 from .metadata import Document
 from .pipeline import INGEST_FILES, MOVE_FILES, UPLOADING, ingest_bundle, move_files
 from .services.base import Services
+from .settings import Settings
 
 
 class Watcher(Protocol):
@@ -40,16 +42,24 @@ class AlreadyIngested(Exception):
 
 
 class Worker:
-    """Ingests with ``services``, keeping its jobs in the store at ``database``; unpacks into ``spool``.
+    """Ingests with ``services``, keeping its jobs in the store that ``settings`` name.
 
     ``again`` ingests a bundle even where it was ingested before.
     """
 
-    def __init__(self, database: Path, services: Services, spool: Path, *, again: bool = False) -> None:
-        self._store = JobStore(database)
-        self._services, self._spool, self._again = services, spool, again
+    def __init__(self, settings: Settings, services: Services, *, again: bool = False) -> None:
+        self._store = JobStore(settings.database)
+        self._settings, self._services, self._again = settings, services, again
 
-    def submit(self, kind: JobKind, source: Path, user: str) -> Job:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.__exit__(kind, error, trace)
+
+    def submit(self, kind: JobKind, source: Path) -> Job:
         """The job of a file: the one that an earlier run left unfinished, else a new one.
 
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
@@ -60,7 +70,7 @@ class Worker:
         if found is not None:
             return found
         job_id = self._services.unique_id.take("upload_job", 1)
-        return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=user)
+        return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user)
 
     def run(self, job: Job, watcher: Watcher) -> Job:
         """Run a job to its end and return it as settled.
@@ -95,7 +105,7 @@ class Worker:
         if job.kind is JobKind.MOVE:
             move_files(path, user=job.user, services=self._services, journal=journal)
         else:
-            ingest_bundle(path, user=job.user, spool=self._spool, services=self._services, journal=journal)
+            ingest_bundle(path, user=job.user, spool=self._settings.spool, services=self._services, journal=journal)
 
     def _settle_failure(self, job: Job, journal: "_StoreJournal", error: Exception) -> None:
         stage = (error.stage if isinstance(error, IngestError) else None) or journal.task
@@ -176,14 +186,13 @@ class _StoreJournal:
         ended = threading.Event()
 
         def beat() -> None:
-            store = JobStore(self._store.path)
-            while not ended.wait(BEAT_SECONDS):
-                try:
-                    store.beat(self.job_id, self._percent())
-                except JobStopped as stopped:
-                    self._stopped = stopped
-                    break
-            store.close()
+            with JobStore(self._store.path) as store:
+                while not ended.wait(BEAT_SECONDS):
+                    try:
+                        store.beat(self.job_id, self._percent())
+                    except JobStopped as stopped:
+                        self._stopped = stopped
+                        return
 
         thread = threading.Thread(target=beat, name=f"beat of job {self.job_id}", daemon=True)
         thread.start()

@@ -27,6 +27,6 @@ def job(
         raise SettingsError(f"--task {task!r} is no stage; it is one of {', '.join(map(repr, STAGES))}")
     if not 0 <= task_percent <= 100:
         raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
-    store = JobStore(settings_of(config, db).database)
-    changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
+    with JobStore(settings_of(config, db).database) as store:
+        changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
     print(f"job {job_id}: {changed.state} at {changed.task!r}")

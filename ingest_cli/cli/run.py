@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from ..errors import ExitCode, IngestError
-from ..jobs import Job, JobKind
+from ..jobs import JobKind
 from ..services import connect
 from ..settings import Settings
 from ..upload import spooled_input
@@ -18,28 +18,28 @@ STANDARD_INPUT = Path("-")
 
 def run_jobs(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
     """Ingest every path, then exit: with the error's own code for a single one, else by the table of exit codes."""
-    worker = Worker(settings.database, connect(settings), settings.spool, again=again)
     failures: list[IngestError] = []
-    for path in paths:
-        screen = screen_for(path, json=json, quiet=quiet)
-        try:
-            if path == STANDARD_INPUT:
-                with spooled_input(sys.stdin.buffer, settings.spool) as spooled:
-                    _run_one(worker, kind, spooled, settings.user, screen)
-            else:
-                _run_one(worker, kind, path, settings.user, screen)
-        except IngestError as error:
-            if "--debug" in sys.argv:
-                raise
-            screen.failed(error)
-            failures.append(error)
+    with connect(settings) as services, Worker(settings, services, again=again) as worker:
+        for path in paths:
+            screen = screen_for(path, json=json, quiet=quiet)
+            try:
+                if path == STANDARD_INPUT:
+                    with spooled_input(sys.stdin.buffer, settings.spool) as spooled:
+                        _run_one(worker, kind, spooled, screen)
+                else:
+                    _run_one(worker, kind, path, screen)
+            except IngestError as error:
+                if "--debug" in sys.argv:
+                    raise
+                screen.failed(error)
+                failures.append(error)
     if failures:
         raise typer.Exit(_exit_code(failures, len(paths)))
 
 
-def _run_one(worker: Worker, kind: JobKind, path: Path, user: str, screen: Screen) -> Job:
+def _run_one(worker: Worker, kind: JobKind, path: Path, screen: Screen) -> None:
     with screen:
-        job = worker.submit(kind, path, user)
+        job = worker.submit(kind, path)
         screen.started(job)
         try:
             settled = worker.run(job, screen)
@@ -47,7 +47,6 @@ def _run_one(worker: Worker, kind: JobKind, path: Path, user: str, screen: Scree
             screen.settled(worker.state(job.job_id))
             raise
         screen.settled(settled)
-    return settled
 
 
 def _exit_code(failures: list[IngestError], count: int) -> int:

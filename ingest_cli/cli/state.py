@@ -20,11 +20,11 @@ def state(
     debug: Debug = False,
 ) -> None:
     """Show what became of a job, or the newest jobs."""
-    store = JobStore(settings_of(config, db).database)
-    if job_id is None:
-        _show_table(store.newest(count), json=json)
-    else:
-        _show_one(store.get(job_id), json=json)
+    with JobStore(settings_of(config, db).database) as store:
+        if job_id is None:
+            _show_table(store.newest(count), json=json)
+        else:
+            _show_one(store.get(job_id), json=json)
 
 
 def _show_one(job: Job, *, json: bool) -> None:

@@ -1,19 +1,60 @@
 """The four services that the pipeline talks to, chosen by the settings."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
 from ..settings import Settings
-from .base import Services
+from .base import Archive, Catalog, Policy, Services, UniqueId
 
 
-def connect(settings: Settings) -> Services:
+@contextmanager
+def connect(settings: Settings) -> Iterator[Services]:
     """The services that ``settings`` name. Raises StoreError or SettingsError where one cannot be opened."""
-    from .embedded.archive import EmbeddedArchive
-    from .embedded.catalog import EmbeddedCatalog
-    from .embedded.policy import EmbeddedPolicy
-    from .embedded.uniqueid import EmbeddedUniqueId
+    with ExitStack() as stack:
+        yield Services(
+            unique_id=_unique_id(settings.unique_id, stack),
+            policy=_policy(settings.policy, stack),
+            archive=_archive(settings.archive, stack),
+            catalog=_catalog(settings.catalog, stack),
+        )
 
-    return Services(
-        unique_id=EmbeddedUniqueId(settings.unique_id),
-        policy=EmbeddedPolicy(settings.policy),
-        archive=EmbeddedArchive(settings.archive),
-        catalog=EmbeddedCatalog(settings.catalog),
-    )
+
+def _unique_id(place: Path | str, stack: ExitStack) -> UniqueId:
+    if isinstance(place, Path):
+        from .embedded.uniqueid import EmbeddedUniqueId
+
+        return stack.enter_context(closing(EmbeddedUniqueId(place)))
+    from .pacifica import PacificaUniqueId
+
+    return stack.enter_context(closing(PacificaUniqueId(place)))
+
+
+def _policy(place: Path | str | None, stack: ExitStack) -> Policy:
+    if place is None or isinstance(place, Path):
+        from .embedded.policy import EmbeddedPolicy
+
+        return EmbeddedPolicy(place)
+    from .pacifica import PacificaPolicy
+
+    return stack.enter_context(closing(PacificaPolicy(place)))
+
+
+def _archive(place: Path | str, stack: ExitStack) -> Archive:
+    if isinstance(place, Path):
+        from .embedded.archive import EmbeddedArchive
+
+        return EmbeddedArchive(place)
+    from .pacifica import PacificaArchive
+
+    return stack.enter_context(closing(PacificaArchive(place)))
+
+
+def _catalog(place: Path | str, stack: ExitStack) -> Catalog:
+    if isinstance(place, Path):
+        from .embedded.catalog import EmbeddedCatalog
+
+        return stack.enter_context(closing(EmbeddedCatalog(place)))
+    from .pacifica import PacificaCatalog
+
+    return stack.enter_context(closing(PacificaCatalog(place)))

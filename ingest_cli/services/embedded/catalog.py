@@ -38,6 +38,10 @@ class EmbeddedCatalog:
     def __init__(self, path: Path) -> None:
         self._database = open_database(path, MIGRATIONS, "catalogue")
 
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
     def check(self, document: Document) -> None:
         """Raise CatalogRefused where the rules of Pacifica's metadata service do not hold."""
         check_document(document)

@@ -15,6 +15,10 @@ class EmbeddedUniqueId:
     def __init__(self, path: Path) -> None:
         self._database = open_database(path, MIGRATIONS, "id store")
 
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
     def take(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids and return the first; safe from any number of processes."""
         if count < 1:

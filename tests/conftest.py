@@ -1,0 +1,53 @@
+"""What every test stands on: a scrubbed environment and a site of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.settings import OPTIONS
+
+from .site import Site
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No setting of the account that runs the tests leaks in."""
+    for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+@pytest.fixture
+def site(environment: Path) -> Iterator[Site]:
+    """A site with nothing configured, used from Python."""
+    with Site(environment / "data" / "pacifica-ingest-cli") as site:
+        yield site
+
+
+@pytest.fixture
+def command(environment: Path) -> "Command":
+    """The command line, in a process of its own."""
+    return Command(environment)
+
+
+class Command:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True, env=os.environ)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def start(self, *words: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.line(*words), cwd=self._folder, stderr=subprocess.DEVNULL, env=os.environ)
+
+    @staticmethod
+    def line(*words: object) -> list[str]:
+        return [sys.executable, "-m", "ingest_cli", *map(str, words)]
