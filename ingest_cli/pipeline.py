@@ -126,49 +126,66 @@ def _walk(document: Document, files: _Files, user: str, services: Services, jour
     services.catalog.check(document)
     services.archive.require_room(files.bytes_to_archive)
     files.check(journal)
-    replace = journal.first_file_id is not None
+    resumed = journal.first_file_id is not None
     first = journal.first_file_id
     if first is None:
         first = services.unique_id.take("file", len(document.files)) if document.files else 0
         journal.reserve(first)
-    with _taking_back(document, files, first, journal):
-        _store(document, files, first, replace, services.archive, journal)
+    storing = _Storing(len(document.files), first, files, services.archive, journal, resumed=resumed)
+    with storing.taken_back_on_failure():
+        storing.run()
         journal.stage(INGEST_METADATA)
-        if not (replace and services.catalog.has(journal.job_id)):
+        if not (resumed and services.catalog.has(journal.job_id)):
             services.catalog.record(document, journal.job_id, first)
 
 
-def _store(document: Document, files: _Files, first: int, replace: bool, archive: Archive, journal: Journal) -> None:
-    due = time.monotonic() + CHECKPOINT_SECONDS
-    for position in range(journal.stored, len(document.files)):
-        files.store(position, first + position, replace=replace)
-        if time.monotonic() >= due:
-            archive.flush()
-            journal.checkpoint(position + 1)
-            due = time.monotonic() + CHECKPOINT_SECONDS
-    archive.flush()
-    journal.checkpoint(len(document.files))
+class _Storing:
+    """Puts files into the archive one after the other, and takes them back where that must be."""
 
+    def __init__(
+        self, count: int, first_file_id: int, files: _Files, archive: Archive, journal: Journal, *, resumed: bool
+    ) -> None:
+        self._count, self._first, self._files = count, first_file_id, files
+        self._archive, self._journal, self._resumed = archive, journal, resumed
+        # A run before this one may have stored more than it came to note.
+        self._reached = count if resumed else 0
 
-@contextmanager
-def _taking_back(document: Document, files: _Files, first: int, journal: Journal) -> Iterator[None]:
-    """Undo the storing after a failure that no second try can mend; keep what is stored after any other."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, IngestError) and error.transient:
+    def run(self) -> None:
+        """Store what is not known to be stored, with a checkpoint now and then and one at the end."""
+        due = time.monotonic() + CHECKPOINT_SECONDS
+        for position in range(self._journal.stored, self._count):
+            self._files.store(position, self._first + position, replace=self._resumed)
+            self._reached = max(self._reached, position + 1)
+            if time.monotonic() >= due:
+                self._checkpoint(position + 1)
+                due = time.monotonic() + CHECKPOINT_SECONDS
+        self._checkpoint(self._count)
+
+    @contextmanager
+    def taken_back_on_failure(self) -> Iterator[None]:
+        """After a failure that no second try can mend, undo the storing; after any other, keep what is stored."""
+        try:
+            yield
+        except Exception as error:
+            if not (isinstance(error, IngestError) and error.transient):
+                self._take_back(error)
             raise
+
+    def _checkpoint(self, stored: int) -> None:
+        self._archive.flush()
+        self._journal.checkpoint(stored)
+
+    def _take_back(self, error: Exception) -> None:
         left = []
-        for position in reversed(range(len(document.files))):
+        for position in reversed(range(self._reached)):
             try:
-                files.take_back(position, first + position)
+                self._files.take_back(position, self._first + position)
             except IngestError as trouble:
-                left.append(f"file {first + position} ({trouble})")
+                left.append(f"file {self._first + position} ({trouble})")
         if left:
             error.add_note(f"could not be taken back from the archive: {', '.join(left)}")
         else:
-            journal.taken_back()
-        raise
+            self._journal.taken_back()
 
 
 class _BundleFiles:

@@ -98,6 +98,10 @@ class PacificaArchive:
             except HTTPError as error:
                 trouble = str(error)
                 continue
+            except BaseException:
+                # The bytes were not what was recorded, or the job was stopped: the archive may hold a part of them.
+                self.delete(file_id)
+                raise
             if answer.status == 201 and isinstance(answer.json(), dict):
                 self._unconfirmed = (file_id, content.size)
                 if content.size >= CONFIRM_FROM_BYTES:

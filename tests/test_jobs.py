@@ -1,0 +1,214 @@
+"""The job store: Pacifica's answers, an administrator's word, many processes, and processes that die."""
+
+import json
+import multiprocessing
+import os
+import re
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import JobBusy, JobNotFound, JobStopped, StoreError
+from ingest_cli.jobs import Job, JobKind, JobState, JobStore
+from ingest_cli.services.embedded.uniqueid import EmbeddedUniqueId
+
+from .bundles import write_bundle
+from .conftest import Command
+from .site import Site
+
+ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Failed by administrator"]
+
+
+def test_state_as_pacificas_clients_know_it(command: Command, tmp_path: Path) -> None:
+    command(write_bundle(tmp_path / "b.tar"))
+    state = json.loads(command("state", "1", "--json").stdout)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", state.pop("created"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", state.pop("updated"))
+    assert state == {
+        "job_id": 1,
+        "state": "OK",
+        "task": "ingest metadata",
+        "task_percent": "100.00000",
+        "complete": True,
+        "exception": "",
+    }
+
+
+def test_the_newest_jobs_as_a_table(command: Command, tmp_path: Path) -> None:
+    assert command("state").stdout == "no jobs yet\n"
+    command(write_bundle(tmp_path / "b.tar"))
+    header, line = command("state").stdout.splitlines()
+    assert header.split()[:3] == ["job", "state", "task"]
+    assert line.split()[:2] == ["1", "complete"]
+    assert json.loads(command("state", "--json").stdout)[0]["job_id"] == 1
+
+
+def test_an_unknown_job(command: Command) -> None:
+    done = command("state", "1234")
+    assert done.returncode == 1
+    assert "there is no job 1234" in done.stderr
+
+
+def test_an_administrator_fails_a_job(command: Command, tmp_path: Path) -> None:
+    command(write_bundle(tmp_path / "b.tar"))
+    assert command("job", "--job-id", 1, "--state", "FAILED", *ADMIN).returncode == 0
+    state = json.loads(command("state", "1", "--json").stdout)
+    assert (state["state"], state["task"], state["exception"]) == ("FAILED", "ingest files", "Failed by administrator")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--job-id", "99", "--state", "FAILED", *ADMIN], 1),
+        (["--job-id", "1", "--state", "LOST", *ADMIN], 2),
+        (["--job-id", "1", "--state", "OK", "--task", "no stage", "--task-percent", "0"], 2),
+        (["--job-id", "1", "--state", "OK", "--task", "ingest files", "--task-percent", "101"], 2),
+        (["--job-id", "1", "--state", "OK", "--task", "ingest files", "--task-percent", "-1"], 2),
+        (["--job-id", "1", "--state", "OK", "--task", "ingest files", "--task-percent", "nan"], 2),
+    ],
+)
+def test_an_administrator_is_refused_nonsense(command: Command, tmp_path: Path, words: list[str], code: int) -> None:
+    assert command("job", *words).returncode == code
+
+
+def test_the_store_is_private(site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    for path in (site.settings.database, site.catalog):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_databases_that_are_not_ours(tmp_path: Path, site: Site) -> None:
+    (tmp_path / "text").write_text("no database, but long enough to be taken for one" * 100)
+    with pytest.raises(StoreError, match="cannot use the job store"):
+        JobStore(tmp_path / "text")
+    with closing(sqlite3.connect(tmp_path / "other")) as connection:
+        connection.execute("CREATE TABLE other (x)")
+        connection.execute("PRAGMA user_version = 7")
+    with pytest.raises(StoreError, match="something else"):
+        JobStore(tmp_path / "other")
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    with pytest.raises(StoreError, match="something else"):
+        JobStore(site.catalog)
+    with closing(sqlite3.connect(site.settings.database)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="newer ingest"):
+        JobStore(site.settings.database)
+
+
+def submit(store: JobStore, job_id: int) -> Job:
+    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b.tar", stamp="s", user="u")
+
+
+def _take_ids(path: Path) -> list[tuple[int, int]]:
+    with closing(EmbeddedUniqueId(path)) as ids:
+        return [(ids.take("file", count), count) for count in range(1, 51)]
+
+
+def test_ids_are_never_given_twice(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        given = pool.map(_take_ids, [tmp_path / "ids"] * 4)
+    taken = [first + offset for ranges in given for first, count in ranges for offset in range(count)]
+    assert sorted(taken) == list(range(1, len(taken) + 1))
+
+
+def _submit_and_settle(numbered: tuple[Path, int]) -> None:
+    path, number = numbered
+    with JobStore(path) as store:
+        for job_id in range(number * 50, number * 50 + 50):
+            submit(store, job_id)
+            store.claim(job_id)
+            store.enter(job_id, "ingest files")
+            store.complete(job_id)
+
+
+def run_in_processes(pool: Pool, path: Path) -> None:
+    pool.map(_submit_and_settle, [(path, number) for number in range(4)])
+
+
+def test_many_processes_write_one_store(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        run_in_processes(pool, tmp_path / "jobs")
+    with JobStore(tmp_path / "jobs") as store:
+        jobs = store.newest(1000)
+    assert len(jobs) == 200
+    assert all(job.complete for job in jobs)
+    with closing(sqlite3.connect(tmp_path / "jobs")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def _claim(path: Path) -> bool:
+    with JobStore(path) as store:
+        try:
+            store.claim(1)
+        except JobBusy:
+            return False
+        time.sleep(1)  # alive while the others try
+        return True
+
+
+def test_one_process_wins_a_job(tmp_path: Path) -> None:
+    with JobStore(tmp_path / "jobs") as store:
+        submit(store, 1)
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        claims = pool.map(_claim, [tmp_path / "jobs"] * 4, chunksize=1)
+    assert claims.count(True) == 1
+
+
+def test_a_settled_job_is_no_longer_its_workers(tmp_path: Path) -> None:
+    with JobStore(tmp_path / "jobs") as store:
+        submit(store, 1)
+        store.claim(1)
+        store.set_state(1, JobState.FAILED, "ingest files", 0, "by hand")
+        with pytest.raises(JobStopped):
+            store.checkpoint(1, 5)
+        assert store.get(1).exception == "by hand"
+        with pytest.raises(JobNotFound):
+            store.set_state(2, JobState.OK, "ingest files", 0, "")
+
+
+def big_bundle(path: Path) -> tuple[Path, dict[str, bytes]]:
+    files = {f"data/{number:04}": os.urandom(2000) for number in range(4000)}
+    return write_bundle(path, files), files
+
+
+def wait_for(site: Site, seconds: float = 30) -> None:
+    """Until the running job has begun to store files."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if site.archive.is_dir() and any(site.archive.rglob("*")):
+            return
+        time.sleep(0.01)
+    raise TimeoutError("no file was stored")
+
+
+def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
+    command: Command, site: Site, tmp_path: Path
+) -> None:
+    bundle, files = big_bundle(tmp_path / "b.tar")
+    running = command.start("-q", bundle)
+    wait_for(site)
+    running.kill()
+    running.wait()
+    left = site.jobs()[0]
+    assert (left.job_id, left.complete) == (1, False)
+    assert command("-q", bundle).returncode == 0
+    (job,) = site.jobs()
+    assert (job.job_id, job.complete) == (1, True)
+    assert site.contents() == files
+    assert len(site.archived()) == len(files)
+    assert len(site.rows("Transactions")) == 1
+
+
+def test_an_administrator_stops_a_running_job(command: Command, site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {f"data/{n:05}": b"x" * n for n in range(20_000)})
+    running = command.start("-q", bundle)
+    wait_for(site)
+    command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)
+    assert running.wait(20) == 1
+    assert site.job(1).exception == "Failed by administrator"
+    assert site.holds_nothing()
