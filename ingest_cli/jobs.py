@@ -144,11 +144,11 @@ class JobStore:
         rows = self._database.conn.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
         return [Job.from_row(row) for row in rows]
 
-    def find_unfinished(self, kind: JobKind, source: str, stamp: str) -> Job | None:
-        """The job of this very file that another run may go on with."""
+    def find(self, kind: JobKind, source: str, stamp: str) -> Job | None:
+        """The newest job of this very file that is recorded, or that another run may go on with."""
         row = self._one(
-            "SELECT * FROM jobs WHERE source = ? AND stamp = ? AND kind = ? AND resumable AND NOT recorded"
-            " ORDER BY created DESC",
+            "SELECT * FROM jobs WHERE source = ? AND stamp = ? AND kind = ? AND (resumable OR recorded)"
+            " ORDER BY job_id DESC LIMIT 1",
             source,
             stamp,
             kind,

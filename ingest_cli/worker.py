@@ -60,23 +60,25 @@ class Worker:
         self._store.__exit__(kind, error, trace)
 
     def submit(self, kind: JobKind, source: Path) -> Job:
-        """The job of a file: the one that an earlier run left unfinished, else a new one.
+        """The job of a file: the one that recorded it or that an earlier run left unfinished, else a new one.
 
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
         """
         path = source.absolute()
         stamp = _stamp(path)
-        found = self._store.find_unfinished(kind, str(path), stamp)
-        if found is not None:
+        found = self._store.find(kind, str(path), stamp)
+        if found is not None and not (found.recorded and self._again):
             return found
         job_id = self._services.unique_id.take("upload_job", 1)
         return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user)
 
     def run(self, job: Job, watcher: Watcher) -> Job:
-        """Run a job to its end and return it as settled.
+        """Run a job to its end, unless it is recorded already, and return it as settled.
 
         Raises the IngestError that it failed with, after the store has it; KeyboardInterrupt leaves it resumable.
         """
+        if job.recorded:
+            return job
         job = self._store.claim(job.job_id)
         journal = _StoreJournal(self._store, job, self._services, watcher, again=self._again)
         watcher.stage(UPLOADING)

@@ -210,3 +210,11 @@ def test_standard_input_and_several_bundles(command: Command, site: Site, tmp_pa
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert site.contents() == {"data/1": b"1", "data/2": b"2", "data/3": b"3"}
     assert not list(site.settings.spool.glob("*"))
+
+
+def test_the_same_file_answers_with_its_earlier_job(command: Command, site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    command(bundle)
+    done = command(bundle)
+    assert (done.returncode, done.stdout) == (0, f"job 1: {bundle} was ingested before\n")
+    assert len(site.jobs()) == 1

@@ -19,6 +19,7 @@ class Screen:
     def __init__(self, path: Path) -> None:
         self._name = "standard input" if str(path) == "-" else str(path)
         self._job: Job | None = None
+        self._earlier: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -29,7 +30,8 @@ class Screen:
         pass
 
     def started(self, job: Job) -> None:
-        """The bundle has a job."""
+        """The bundle has a job, which may be one that recorded it before."""
+        self._earlier = job.job_id if job.recorded else None
 
     def settled(self, job: Job) -> None:
         """The job has come to its end."""
@@ -70,8 +72,9 @@ class PlainScreen(Screen):
     def settled(self, job: Job) -> None:
         """Write how the job ended, where it ended well."""
         super().settled(job)
-        if job.duplicate_of is not None:
-            print(f"job {job.job_id}: {self._name} was ingested before, as job {job.duplicate_of}", flush=True)
+        earlier = self._earlier or job.duplicate_of
+        if earlier is not None:
+            print(f"job {earlier}: {self._name} was ingested before", flush=True)
         elif job.complete:
             print(f"job {job.job_id}: {self._name} is complete, {job.stored} files", flush=True)
 
