@@ -105,7 +105,7 @@ class PacificaArchive:
             if answer.status == 201 and isinstance(answer.json(), dict):
                 self._unconfirmed = (file_id, content.size)
                 if content.size >= CONFIRM_FROM_BYTES:
-                    self._confirm()
+                    self._confirm_or_delete(file_id)
                 return
             trouble = answer.message
             if answer.status < 500 and answer.status not in BUSY_STATUSES:
@@ -142,6 +142,13 @@ class PacificaArchive:
     def flush(self) -> None:
         """Look at the last file stored. What the archive reports stored is its own to keep durable."""
         self._confirm()
+
+    def _confirm_or_delete(self, file_id: int) -> None:
+        try:
+            self._confirm()
+        except ArchiveError:
+            self.delete(file_id)
+            raise
 
     def _confirm(self) -> None:
         if self._unconfirmed is None:

@@ -1,0 +1,144 @@
+"""A small Pacifica site on loopback that can be told to misbehave; its good manners are those of the released services.
+
+It stands in for the site, never for code of ours: what it cannot show is shown by the real services.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+Fault = Callable[["Handler"], bool]
+
+
+class PacificaSite(ThreadingHTTPServer):
+    """All four services at one address. ``faults`` maps (method, number of the request of that method) to a fault."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[int, bytes] = {}
+        self.transactions: dict[int, list[dict[str, Any]]] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.faults: dict[tuple[str, int], Fault] = {}
+        self.next_id = {"file": 1, "upload_job": 1}
+        self.users: list[str | None] = []
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "UNIQUEID_URL": self.url,
+            "POLICY_INGEST_URL": f"{self.url}/policy",
+            "ARCHIVEINTERFACE_URL": self.url,
+            "METADATA_INGEST_URL": f"{self.url}/ingest",
+        }
+
+    def fail(self, method: str, number: int, fault: Fault) -> None:
+        """The ``number``-th request (from 1) of ``method`` goes to ``fault``, which says whether that was all."""
+        self.faults[method, number] = fault
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: PacificaSite
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD" and status != 204:
+            self.wfile.write(body)
+
+    def drop(self) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def dispatch(self) -> None:
+        self.server.requests.append((self.command, self.path))
+        number = sum(method == self.command for method, _ in self.server.requests)
+        fault = self.server.faults.get((self.command, number))
+        if fault is None or not fault(self):
+            getattr(self, f"serve_{self.command.lower()}")()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = dispatch
+
+    def serve_get(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        site = self.server
+        if parts.path == "/getid":
+            first = site.next_id[query["mode"]]
+            site.next_id[query["mode"]] += int(query["range"])
+            self.answer(200, {"startIndex": first, "endIndex": first + int(query["range"]) - 1})
+        elif parts.path == "/transactions":
+            held = int(query["_id"]) in site.transactions
+            self.answer(200, [{"_id": int(query["_id"])}] if held else [])
+        elif parts.path == "/files":
+            records = site.transactions.get(int(query["transaction_id"]), [])
+            self.answer(200, [record for record in records if record["destinationTable"] == "Files"])
+        else:
+            self.answer(200, {"message": "Pacifica Archive Interface Up and Running"})
+
+    def serve_post(self) -> None:
+        self.body()
+        self.server.users.append(self.headers.get("X-Http-Authed-User"))
+        self.answer(200, {"status": "success"})
+
+    def serve_put(self) -> None:
+        body = self.body()
+        if self.path == "/ingest":
+            self.record(json.loads(body))
+            return
+        self.server.files[self.file_id()] = body
+        self.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
+
+    def record(self, records: list[dict[str, Any]]) -> None:
+        (number,) = [record["value"] for record in records if record["destinationTable"] == "Transactions._id"]
+        if number in self.server.transactions:
+            self.answer(400, {"message": f"Could not insert records [ID: {number}] due to duplicated ID values"})
+            return
+        self.server.transactions[number] = records
+        self.answer(200, {"status": "success"})
+
+    def serve_head(self) -> None:
+        found = self.server.files.get(self.file_id())
+        if found is None:
+            self.answer(500, {})
+        else:
+            self.answer(204, b"", {"X-Content-Length": str(len(found))})
+
+    def serve_delete(self) -> None:
+        if self.server.files.pop(self.file_id(), None) is None:
+            self.answer(500, {"message": "The server encountered an unexpected condition"})
+        else:
+            self.answer(200, {"message": "File deleted"})
+
+    def file_id(self) -> int:
+        found = re.fullmatch(r"/(\d+)", self.path)
+        assert found is not None, self.path
+        return int(found[1])

@@ -1,0 +1,185 @@
+"""Against services over HTTP: nothing is believed without looking, and what was stored is never lost track of."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import IngestError, ServiceUnavailable
+from ingest_cli.jobs import Job
+from ingest_cli.services import http, pacifica
+from ingest_cli.settings import load_settings
+
+from .bundles import FILES, write_bundle
+from .pacifica_double import Handler, PacificaSite
+from .site import Site
+
+
+@pytest.fixture
+def pacific(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(http, "READ_SECONDS", 5.0)
+    with PacificaSite() as server:
+        site.settings = load_settings(
+            environment={**os.environ, **server.environment(), "INGEST_DEFAULT_USER": "dmlb2001"}
+        )
+        yield server
+
+
+def dropped(handler: Handler) -> bool:
+    handler.body()
+    handler.drop()
+    return True
+
+
+def served_then_dropped(handler: Handler) -> bool:
+    """The work is done, but the answer is lost."""
+    answer = handler.answer
+    handler.answer = lambda *_: None  # type: ignore[method-assign]
+    getattr(handler, f"serve_{handler.command.lower()}")()
+    handler.answer = answer  # type: ignore[method-assign]
+    handler.drop()
+    return True
+
+
+def answering(status: int, content: object, **headers: str) -> Callable[[Handler], bool]:
+    def fault(handler: Handler) -> bool:
+        handler.body()
+        handler.answer(status, content, headers)
+        return True
+
+    return fault
+
+
+PROXY_PAGE = answering(502, b"<html><h1>Bad Gateway</h1></html>")
+
+
+def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
+    assert job.complete
+    records = [record for record in pacific.transactions[job.job_id] if record["destinationTable"] == "Files"]
+    names = ["/".join(filter(None, ["data", record["subdir"], record["name"]])) for record in records]
+    assert dict(zip(names, (pacific.files[record["_id"]] for record in records), strict=True)) == FILES
+    assert len(pacific.files) == len(FILES)
+    assert len(pacific.transactions) == 1
+
+
+def test_a_bundle_goes_to_all_four_services(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    assert_stored(site, pacific, site.ingest(write_bundle(tmp_path / "b.tar")))
+    assert pacific.users == ["dmlb2001"]
+
+
+def test_services_over_http_mix_with_embedded_ones(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    site.settings = load_settings(environment={**os.environ, "ARCHIVEINTERFACE_URL": pacific.url})
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert {pacific.files[row["id"]] for row in site.rows("Files")} == set(FILES.values())
+
+
+@pytest.mark.parametrize("fault", [dropped, served_then_dropped, PROXY_PAGE, answering(503, {}), answering(429, {})])
+@pytest.mark.parametrize(
+    ("method", "number"), [("GET", 1), ("GET", 2), ("POST", 1), ("PUT", 1), ("PUT", 2), ("HEAD", 1)]
+)
+def test_one_fault_is_survived(
+    site: Site, pacific: PacificaSite, tmp_path: Path, method: str, number: int, fault: Callable[[Handler], bool]
+) -> None:
+    pacific.fail(method, number, fault)
+    assert_stored(site, pacific, site.ingest(write_bundle(tmp_path / "b.tar")))
+
+
+def test_an_answer_lost_after_the_metadata_went_in(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", len(FILES) + 1, served_then_dropped)
+    assert_stored(site, pacific, site.ingest(write_bundle(tmp_path / "b.tar")))
+
+
+@pytest.mark.parametrize("fault", [dropped, PROXY_PAGE])
+def test_a_dead_archive_keeps_the_job_and_the_next_run_goes_on(
+    site: Site, pacific: PacificaSite, tmp_path: Path, fault: Callable[[Handler], bool]
+) -> None:
+    for number in range(2, 2 + http.TRIES):
+        pacific.fail("PUT", number, fault)
+    bundle = write_bundle(tmp_path / "b.tar")
+    with pytest.raises(ServiceUnavailable):
+        site.ingest(bundle)
+    (job,) = site.jobs()
+    assert (job.state, job.task, job.resumable) == ("FAILED", "ingest files", True)
+    pacific.faults.clear()
+    again = site.ingest(bundle)
+    assert again.job_id == job.job_id
+    assert_stored(site, pacific, again)
+
+
+def test_a_dead_metadata_service_keeps_the_files(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    for number in range(len(FILES) + 1, len(FILES) + 1 + http.TRIES):
+        pacific.fail("PUT", number, PROXY_PAGE)
+    bundle = write_bundle(tmp_path / "b.tar")
+    with pytest.raises(ServiceUnavailable):
+        site.ingest(bundle)
+    assert site.jobs()[0].task == "ingest metadata"
+    pacific.faults.clear()
+    sent = len(pacific.requests)
+    assert_stored(site, pacific, site.ingest(bundle))
+    puts = [path for method, path in pacific.requests[sent:] if method == "PUT"]
+    assert puts == ["/ingest"], "what is known to be stored is not sent again"
+
+
+def test_what_the_metadata_service_refuses_is_taken_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    with pytest.raises(IngestError, match="Unknown project"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert not pacific.files
+    assert not pacific.transactions
+    assert site.jobs()[0].task == "ingest metadata"
+
+
+def test_what_cannot_be_taken_back_is_said(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    pacific.fail("DELETE", 1, answering(500, {"message": "no"}))
+    with pytest.raises(IngestError):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert list(pacific.files) == [3]
+    assert "could not be taken back from the archive: file 3" in site.jobs()[0].exception
+
+
+def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    refusal = {"message": "Precondition Failed: Invalid values for project"}
+    pacific.fail("POST", 1, answering(412, refusal))
+    with pytest.raises(IngestError, match="Invalid values for project"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert site.jobs()[0].task == "Policy Validation"
+    assert not pacific.files
+
+
+@pytest.mark.parametrize("content", [{"startIndex": -1, "endIndex": -3}, [], {"startIndex": "x"}, b"<html>"])
+def test_ids_that_are_none(site: Site, pacific: PacificaSite, tmp_path: Path, content: object) -> None:
+    pacific.fail("GET", 1, answering(200, content))
+    with pytest.raises(ServiceUnavailable, match="gives no"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert site.jobs() == []
+
+
+def test_an_id_service_whose_database_is_locked(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("GET", 1, answering(500, {"message": "database is locked"}))
+    assert_stored(site, pacific, site.ingest(write_bundle(tmp_path / "b.tar")))
+
+
+def test_an_archive_that_stores_less_than_was_sent(
+    site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def truncating(handler: Handler) -> bool:
+        body = handler.body()
+        handler.server.files[handler.file_id()] = body[:-1]
+        handler.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
+        return True
+
+    monkeypatch.setattr(pacifica, "CONFIRM_FROM_BYTES", 1)
+    pacific.fail("PUT", 2, truncating)
+    with pytest.raises(IngestError, match="holds 2047 bytes as file 2, but 2048 were sent"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert not pacific.files
+
+
+def test_nothing_listens(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.shutdown()
+    pacific.server_close()
+    with pytest.raises(ServiceUnavailable, match="does not answer"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
