@@ -33,6 +33,9 @@ class Option:
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "a folder for bundles on their way in")
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user that the policy is asked about")
+AUTH_HEADER = Option(
+    "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
+)
 UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "who gives out ids: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
@@ -44,11 +47,11 @@ ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where f
 CATALOG_URL = Option(
     "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
 )
-OPTIONS = (DATABASE, VOLUME_PATH, DEFAULT_USER, UNIQUEID_URL, POLICY_URL, ARCHIVE_URL, CATALOG_URL)
+OPTIONS = (DATABASE, VOLUME_PATH, DEFAULT_USER, AUTH_HEADER, UNIQUEID_URL, POLICY_URL, ARCHIVE_URL, CATALOG_URL)
 
 PACIFICA_SECTIONS = ("celery", "notifications")
 PACIFICA_KEYS = {
-    "ingest": ("auth_header", "transfer_size"),
+    "ingest": ("transfer_size",),
     "database": ("peewee_url", "connect_attempts", "connect_wait"),
 }
 
@@ -73,6 +76,7 @@ class Settings:
     database: Path
     spool: Path
     user: str
+    auth_header: str
     unique_id: Path | str
     policy: Path | str | None
     archive: Path | str
@@ -95,6 +99,7 @@ def load_settings(
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
         user=values[DEFAULT_USER].text,
+        auth_header=values[AUTH_HEADER].text,
         unique_id=_service(values[UNIQUEID_URL]),
         policy=_service(values[POLICY_URL]) if values[POLICY_URL].text else None,
         archive=_service(values[ARCHIVE_URL]),
@@ -126,6 +131,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         DATABASE: str(data / "jobs.sqlite3"),
         VOLUME_PATH: str(data / "spool"),
         DEFAULT_USER: _login_name(),
+        AUTH_HEADER: "X-Http-Authed-User",
         UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
         POLICY_URL: "",
         ARCHIVE_URL: (data / "archive").as_uri(),

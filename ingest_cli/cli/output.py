@@ -65,6 +65,10 @@ class JsonScreen(Screen):
         super().settled(job)
         print(json.dumps(job.as_state()), flush=True)
 
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        _warn(message)
+
 
 class PlainScreen(Screen):
     """A line a job on standard output, a line a stage and a warning on standard error."""
@@ -84,7 +88,7 @@ class PlainScreen(Screen):
 
     def warn(self, message: str) -> None:
         """Write the warning."""
-        print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
+        _warn(message)
 
 
 class LiveScreen(PlainScreen):
@@ -134,6 +138,10 @@ class LiveScreen(PlainScreen):
         """Show how much is done."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, length)
+
+
+def _warn(message: str) -> None:
+    print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
 
 
 def screen_for(path: Path, *, json: bool, quiet: bool) -> Screen:

@@ -14,7 +14,7 @@ def connect(settings: Settings) -> Iterator[Services]:
     with ExitStack() as stack:
         yield Services(
             unique_id=_unique_id(settings.unique_id, stack),
-            policy=_policy(settings.policy, stack),
+            policy=_policy(settings.policy, settings.auth_header, stack),
             archive=_archive(settings.archive, stack),
             catalog=_catalog(settings.catalog, stack),
         )
@@ -30,14 +30,14 @@ def _unique_id(place: Path | str, stack: ExitStack) -> UniqueId:
     return stack.enter_context(closing(PacificaUniqueId(place)))
 
 
-def _policy(place: Path | str | None, stack: ExitStack) -> Policy:
+def _policy(place: Path | str | None, auth_header: str, stack: ExitStack) -> Policy:
     if place is None or isinstance(place, Path):
         from .embedded.policy import EmbeddedPolicy
 
         return EmbeddedPolicy(place)
     from .pacifica import PacificaPolicy
 
-    return stack.enter_context(closing(PacificaPolicy(place)))
+    return stack.enter_context(closing(PacificaPolicy(place, auth_header)))
 
 
 def _archive(place: Path | str, stack: ExitStack) -> Archive:

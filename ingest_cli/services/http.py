@@ -51,11 +51,10 @@ class Answer:
 
 
 class HttpService:
-    """The service ``name`` at ``url``. ``headers`` go with every request."""
+    """The service ``name``, as messages call it, at ``url``."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, name: str, url: str) -> None:
         self.name, self.url = name, url.rstrip("/")
-        self._headers = dict(headers or {})
         self._pool = urllib3.PoolManager(
             maxsize=1, retries=False, timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         )
@@ -100,9 +99,7 @@ class HttpService:
 
     def send(self, method: str, path: str, *, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request once. Raises urllib3's HTTPError where there is no answer."""
-        response = self._pool.request(
-            method, self.url + path, body=body, headers={**self._headers, **(headers or {})}, redirect=False
-        )
+        response = self._pool.request(method, self.url + path, body=body, headers=headers, redirect=False)
         return Answer(response.status, response.headers, response.data)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +15,6 @@ from .catalog_rules import check_document
 from .http import BUSY_STATUSES, TRIES, Answer, HttpService, pause
 
 JSON = {"Content-Type": "application/json"}
-AUTHED_USER = "X-Http-Authed-User"
 # The archive answers 201 with the length of the request, whatever it stored. Its stored sizes are asked for:
 # of every file this large, and of the last one before each checkpoint, where a full disk shows.
 CONFIRM_FROM_BYTES = 1 << 20
@@ -25,8 +23,8 @@ CONFIRM_FROM_BYTES = 1 << 20
 class PacificaUniqueId:
     """Ids from Pacifica UniqueID at ``url``."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self._service = HttpService("the id service", url, headers)
+    def __init__(self, url: str) -> None:
+        self._service = HttpService("the id service", url)
 
     def close(self) -> None:
         """Close the connections."""
@@ -47,10 +45,11 @@ class PacificaUniqueId:
 
 
 class PacificaPolicy:
-    """The policy service whose ingest end point is ``url``."""
+    """The policy service whose ingest end point is ``url``; the user goes in the header ``auth_header``."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self._service = HttpService("the policy service", url, headers)
+    def __init__(self, url: str, auth_header: str) -> None:
+        self._service = HttpService("the policy service", url)
+        self._auth_header = auth_header
 
     def close(self) -> None:
         """Close the connections."""
@@ -59,7 +58,7 @@ class PacificaPolicy:
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
         body = json.dumps(document.records).encode()
-        answer = self._service.ask("POST", body=body, headers={**JSON, AUTHED_USER: user})
+        answer = self._service.ask("POST", body=body, headers={**JSON, self._auth_header: user})
         content = answer.json()
         if answer.status == 200 and isinstance(content, dict) and content.get("status") == "success":
             return
@@ -71,8 +70,8 @@ class PacificaPolicy:
 class PacificaArchive:
     """The archive interface at ``url``. One connection: the released service mixes up concurrent files."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self._service = HttpService("the archive", url, headers)
+    def __init__(self, url: str) -> None:
+        self._service = HttpService("the archive", url)
         self._unconfirmed: tuple[int, int] | None = None
 
     def close(self) -> None:
@@ -166,8 +165,8 @@ class PacificaArchive:
 class PacificaCatalog:
     """The metadata service whose ingest end point is ``url``."""
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
-        self._service = HttpService("the metadata service", url.rstrip("/").removesuffix("/ingest"), headers)
+    def __init__(self, url: str) -> None:
+        self._service = HttpService("the metadata service", url.rstrip("/").removesuffix("/ingest"))
 
     def close(self) -> None:
         """Close the connections."""
