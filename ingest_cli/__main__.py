@@ -5,8 +5,6 @@ from typing import NoReturn
 
 from .errors import IngestError
 
-INTERRUPTED = 130
-
 
 def main() -> NoReturn:
     """Run the command line; turn an error into a sentence on standard error and an exit status."""
@@ -19,9 +17,6 @@ def main() -> NoReturn:
             raise
         print(f"ingest: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("ingest: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     sys.exit(0)
 
 

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     SOME_FAILED = 3
     UNREACHABLE = 4
+    INTERRUPTED = 130
 
 
 class IngestError(Exception):
@@ -96,6 +97,10 @@ class JobNotFound(IngestError):
     """The job store has no such job."""
 
 
+class JobNotRecorded(IngestError):
+    """The catalogue does not hold the job's transaction."""
+
+
 class JobBusy(IngestError):
     """Another process works on this job now."""
 
@@ -105,6 +110,12 @@ class JobBusy(IngestError):
 
 class JobStopped(IngestError):
     """An administrator has settled the job while it ran."""
+
+
+class Interrupted(IngestError):
+    """A person or the system stopped the program; its jobs can be gone on with."""
+
+    exit_code = ExitCode.INTERRUPTED
 
 
 class StoreError(IngestError):

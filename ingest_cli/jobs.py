@@ -4,7 +4,7 @@ import os
 import socket
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .database import open_database, writing
-from .errors import JobBusy, JobNotFound, JobStopped, StoreError
+from .errors import JobBusy, JobNotFound, JobNotRecorded, JobStopped, StoreError
 
 # A worker says every BEAT_SECONDS that it lives; one that was silent for STALE_SECONDS is taken for dead.
 BEAT_SECONDS = 1.0
@@ -231,9 +231,15 @@ class JobStore:
             )
 
     def set_state(self, job_id: int, state: JobState, task: str, task_percent: float, exception: str) -> Job:
-        """An administrator's word. A process that works on the job stops as soon as it notices."""
+        """An administrator's word. A process that works on the job stops as soon as it notices.
+
+        Raises JobNotRecorded rather than call complete what the catalogue does not hold.
+        """
         with writing(self._database) as connection:
-            self.get(job_id)
+            job = self.get(job_id)
+            wished = replace(job, state=state, task=task, task_percent=task_percent)
+            if wished.complete and not (job.recorded or job.duplicate_of):
+                raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalogue does not hold it")
             connection.execute(
                 "UPDATE jobs SET state = ?, task = ?, task_percent = ?, exception = ?, worker = NULL, updated = ?"
                 " WHERE job_id = ?",

@@ -13,14 +13,17 @@ from .errors import IngestError, SourceError
 
 @contextmanager
 def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
-    """The stream as a file in ``spool``; removed at the end unless a later run can go on with it."""
+    """The stream as a file in ``spool``; removed at the end unless a later run can go on with it.
+
+    It stays after an error that may pass and after an interruption, since a part of it may be stored by then.
+    """
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, name = tempfile.mkstemp(prefix="upload-", suffix=".tar", dir=spool)
     except OSError as error:
         raise SourceError(f"cannot write into the spool folder {spool}: {error.strerror}") from error
     path = Path(name)
-    keep = False
+    keep = True
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -28,8 +31,10 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            keep = False
             raise SourceError(f"cannot spool standard input to {path}: {error.strerror}") from error
         yield path
+        keep = False
     except IngestError as error:
         keep = error.transient
         if keep:

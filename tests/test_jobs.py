@@ -4,8 +4,10 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import sqlite3
 import stat
+import subprocess
 import time
 from contextlib import closing
 from multiprocessing.pool import Pool
@@ -212,3 +214,35 @@ def test_an_administrator_stops_a_running_job(command: Command, site: Site, tmp_
     assert running.wait(20) == 1
     assert site.job(1).exception == "Failed by administrator"
     assert site.holds_nothing()
+
+
+def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.tar"
+    bad.write_bytes(b"bad")
+    command(bad)
+    done = command("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", "100")
+    assert done.returncode == 1
+    assert "cannot be called complete" in done.stderr
+    assert json.loads(command("state", "1", "--json").stdout)["state"] == "FAILED"
+    command(write_bundle(tmp_path / "good.tar"))
+    command("job", "--job-id", 2, "--state", "FAILED", *ADMIN)
+    words = ["--state", "OK", "--task", "ingest metadata", "--task-percent", "100"]
+    assert command("job", "--job-id", 2, *words).returncode == 0
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stream_is_gone_on_with(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
+    bundle, files = big_bundle(tmp_path / "b.tar")
+    with bundle.open("rb") as stream:
+        running = subprocess.Popen(command.line("-q", "-"), stdin=stream, stderr=subprocess.PIPE)
+        wait_for(site)
+        running.send_signal(stop)
+        said = running.communicate()[1]
+    assert (running.returncode, said) == (130, b"ingest: interrupted; the same command goes on from here\n")
+    (kept,) = site.settings.spool.iterdir()
+    assert command("-q", "-", stdin=bundle.read_bytes()).returncode == 0
+    assert site.contents() == files
+    assert len(site.archived()) == len(files)
+    assert len(site.rows("Transactions")) == 1
+    assert command("-q", kept).returncode == 0
+    assert len(site.rows("Transactions")) == 1

@@ -9,14 +9,14 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from ingest_cli.__main__ import INTERRUPTED
+
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
 from ingest_cli.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "man" / "ingest.1"
-EXIT_CODES = sorted([*map(int, ExitCode), INTERRUPTED])
+EXIT_CODES = sorted(map(int, ExitCode))
 
 
 @pytest.fixture(scope="module")

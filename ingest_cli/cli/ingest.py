@@ -11,7 +11,7 @@ from .run import run_jobs
 
 
 def ingest(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Tar files, or - for standard input.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Tar files, or - for standard input.")],
     config: Config = None,
     db: Db = None,
     user: User = None,

@@ -12,7 +12,7 @@ from .run import run_jobs
 
 def move(
     documents: Annotated[
-        list[Path], typer.Argument(metavar="DOCUMENT...", help="Metadata documents whose files have a 'source'.")
+        list[Path], typer.Argument(metavar="DOCUMENT", help="Metadata documents whose files have a 'source'.")
     ],
     config: Config = None,
     db: Db = None,

@@ -39,8 +39,8 @@ class Screen:
 
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
-        where = "" if self._job is None else f"job {self._job.job_id} failed at {self._job.task!r}: "
-        print(f"ingest: {self._name}: {where}{error}", file=sys.stderr)
+        where = "" if self._job is None else f"{self._name}: job {self._job.job_id} failed at {self._job.task!r}: "
+        print(f"ingest: {where}{error}", file=sys.stderr)
         for note in getattr(error, "__notes__", ()):
             print(f"ingest: {note}", file=sys.stderr)
 
@@ -80,7 +80,7 @@ class PlainScreen(Screen):
         if earlier is not None:
             print(f"job {earlier}: {self._name} was ingested before", flush=True)
         elif job.complete:
-            print(f"job {job.job_id}: {self._name} is complete, {job.stored} files", flush=True)
+            print(f"job {job.job_id}: {self._name} is complete, {_counted(job.stored)}", flush=True)
 
     def stage(self, task: str) -> None:
         """Name the stage."""
@@ -132,12 +132,16 @@ class LiveScreen(PlainScreen):
         """Show how much there is to do."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, total=total_bytes, completed=0)
-            self._name = f"{self._name} ({files} files)" if "(" not in self._name else self._name
+            self._name = f"{self._name} ({_counted(files)})" if "(" not in self._name else self._name
 
     def advance(self, length: int) -> None:
         """Show how much is done."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, length)
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files} files"
 
 
 def _warn(message: str) -> None:

@@ -1,11 +1,12 @@
 """Run the jobs of a command line, one after the other, and end with the exit code of them all."""
 
+import signal
 import sys
 from pathlib import Path
 
 import typer
 
-from ..errors import ExitCode, IngestError
+from ..errors import ExitCode, IngestError, Interrupted
 from ..jobs import JobKind
 from ..services import connect
 from ..settings import Settings
@@ -17,7 +18,22 @@ STANDARD_INPUT = Path("-")
 
 
 def run_jobs(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
-    """Ingest every path, then exit: with the error's own code for a single one, else by the table of exit codes."""
+    """Ingest every path, then exit: with the error's own code for a single one, else by the table of exit codes.
+
+    SIGTERM counts as Ctrl-C: the job is left for the next run to go on with.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        failures = _run_all(kind, paths, settings, again=again, json=json, quiet=quiet)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on from here") from None
+    if failures:
+        raise typer.Exit(_exit_code(failures, len(paths)))
+
+
+def _run_all(
+    kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool
+) -> list[IngestError]:
     failures: list[IngestError] = []
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
         for path in paths:
@@ -33,8 +49,7 @@ def run_jobs(kind: JobKind, paths: list[Path], settings: Settings, *, again: boo
                     raise
                 screen.failed(error)
                 failures.append(error)
-    if failures:
-        raise typer.Exit(_exit_code(failures, len(paths)))
+    return failures
 
 
 def _run_one(worker: Worker, kind: JobKind, path: Path, screen: Screen) -> None:

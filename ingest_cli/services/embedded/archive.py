@@ -12,7 +12,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...content import Content
@@ -69,7 +69,9 @@ class EmbeddedArchive:
                     os.close(descriptor)
                 os.rename(temporary, target)
             except BaseException:
-                os.unlink(temporary)
+                # An interruption may fall right behind the rename.
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
                 raise
 
     def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:

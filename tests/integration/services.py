@@ -1,0 +1,180 @@
+"""The real Pacifica services on free ports of loopback, each a process of its own.
+
+INGEST_TEST_PACIFICA names a folder made by ``.ci/pacifica``: a virtual environment ``venv`` with the released
+services and ``fixtures``, the records that the metadata service's own tests load. PostgreSQL comes from the system.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+START_SECONDS = 60
+CHERRYPY = """
+[global]
+server.socket_host: '127.0.0.1'
+server.socket_port: {port}
+server.max_request_body_size: 0
+engine.autoreload.on: False
+[/]
+request.dispatch: cherrypy.dispatch.MethodDispatcher()
+tools.response_headers.on: True
+tools.response_headers.headers: [('Content-Type', 'application/json')]
+"""
+
+
+class PacificaServices:
+    """Started in order, stopped all together; a single one can be stopped, killed and started again."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self._bin, self._fixtures, self._folder = home / "venv/bin", home / "fixtures", folder
+        names = ("postgres", "uniqueid", "archiveinterface", "metadata", "policy")
+        self.ports = {name: free_port() for name in names}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.archive = folder / "archive"
+        self.archive.mkdir()
+        for name, port in self.ports.items():
+            self._config(name).write_text(CHERRYPY.format(port=port))
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "UNIQUEID_URL": self.url("uniqueid"),
+            "POLICY_INGEST_URL": self.url("policy") + "/ingest",
+            "ARCHIVEINTERFACE_URL": self.url("archiveinterface"),
+            "METADATA_INGEST_URL": self.url("metadata") + "/ingest",
+        }
+
+    def start_all(self) -> None:
+        self._start_postgres()
+        self._run("pacifica-uniqueid-cmd", "dbsync", PEEWEE_URL=self._ids())
+        self._run("pacifica-metadata-cmd", "dbsync", PEEWEE_URL=self._metadata())
+        for name in ("uniqueid", "archiveinterface", "metadata", "policy"):
+            self.start(name)
+        self._load_fixtures()
+
+    def start(self, name: str) -> None:
+        words = [f"pacifica-{name}", "-a", "127.0.0.1", "-p", str(self.ports[name])]
+        extra = {}
+        if name == "archiveinterface":
+            words += ["-t", "posix", "--prefix", str(self.archive)]
+        elif name == "uniqueid":
+            extra["PEEWEE_URL"] = self._ids()
+        elif name == "metadata":
+            extra["PEEWEE_URL"] = self._metadata()
+        probe = self.url(name) + ("/groups" if name == "metadata" else "/")
+        self._spawn(name, [str(self._bin / words[0]), *words[1:]], lambda: answers(probe), **extra)
+
+    def stop(self, name: str, *, kill: bool = False) -> None:
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def stop_all(self) -> None:
+        for name in reversed(list(self._processes)):
+            self.stop(name)
+
+    def _start_postgres(self) -> None:
+        binaries = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        data = self._folder / "postgres"
+        data.mkdir()
+        before: list[str] = []
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            shutil.chown(data, "postgres")
+            for parent in [self._folder, *self._folder.parents]:
+                if parent.stat().st_uid == 0 and parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+            before = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        user = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
+        subprocess.run(
+            [*before, str(binaries / "initdb"), "-D", str(data), *user], check=True, capture_output=True, cwd="/"
+        )
+        port = str(self.ports["postgres"])
+        ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", port]
+        options = ["-p", port, "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
+        self._spawn(
+            "postgres",
+            [*before, str(binaries / "postgres"), "-D", str(data), *options],
+            lambda: subprocess.run(ready).returncode == 0,
+        )
+        create: list[str | Path] = [
+            binaries / "createdb",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            port,
+            "-U",
+            "postgres",
+            "pacifica_metadata",
+        ]
+        subprocess.run(create, check=True)
+
+    def _config(self, name: str) -> Path:
+        return self._folder / f"{name}.conf"
+
+    def _ids(self) -> str:
+        return f"sqliteext:///{self._folder}/uniqueid.sqlite3"
+
+    def _metadata(self) -> str:
+        return f"postgres://postgres@127.0.0.1:{self.ports['postgres']}/pacifica_metadata"
+
+    def _load_fixtures(self) -> None:
+        (script,) = self._fixtures.glob("*/tests/test_files/loadit_test.py")
+        with (self._folder / "fixtures.log").open("wb") as log:
+            subprocess.run(
+                [self._bin / "python", script], env=self._environment(), stdout=log, stderr=log, check=True, cwd="/"
+            )
+        for mode in ("file", "upload_job"):  # the fixtures own the low ids
+            urllib.request.urlopen(f"{self.url('uniqueid')}/getid?range=1000&mode={mode}").close()
+
+    def _environment(self, **extra: str) -> dict[str, str]:
+        own = {"NOTIFICATIONS_DISABLED": "True", "ADMIN_USER_ID": "10", **extra}
+        own |= {"METADATA_URL": self.url("metadata"), "STATUS_URL": self.url("metadata") + "/groups"}
+        for name in self.ports:
+            own |= {f"{name.upper()}_CPCONFIG": str(self._config(name)), f"{name.upper()}_CONFIG": "/nonexistent"}
+        return {"PATH": os.environ["PATH"], "HOME": str(self._folder), "LANG": "C.UTF-8", **own}
+
+    def _run(self, command: str, *words: str, **extra: str) -> None:
+        with (self._folder / "setup.log").open("ab") as log:
+            subprocess.run(
+                [self._bin / command, *words], env=self._environment(**extra), check=True, stdout=log, stderr=log,
+                cwd="/",
+            )  # fmt: skip
+
+    def _spawn(self, name: str, words: list[str], ready: Callable[[], bool], **extra: str) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(words, env=self._environment(**extra), stdout=log, stderr=log, cwd="/")
+        self._processes[name] = process
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                log_text = (self._folder / f"{name}.log").read_text(errors="replace")
+                raise RuntimeError(f"{name} did not start: {log_text[-2000:]}")
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False

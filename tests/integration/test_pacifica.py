@@ -1,0 +1,181 @@
+"""Against the real, released Pacifica services: what ends there, and what is left after a failure."""
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.settings import load_settings
+
+from ..bundles import FILES, document_for, file_record, transaction, write_bundle
+from ..conftest import Command
+from ..site import Site
+from .services import PacificaServices
+
+HOME = os.environ.get("INGEST_TEST_PACIFICA", "")
+pytestmark = [
+    pytest.mark.pacifica,
+    pytest.mark.skipif(not HOME, reason="INGEST_TEST_PACIFICA names no folder with the Pacifica services"),
+]
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PacificaServices]:
+    services = PacificaServices(Path(HOME), tmp_path_factory.mktemp("pacifica"))
+    try:
+        services.start_all()
+        yield services
+    finally:
+        services.stop_all()
+
+
+@pytest.fixture
+def pacifica(services: PacificaServices, monkeypatch: pytest.MonkeyPatch) -> PacificaServices:
+    for variable, value in services.environment().items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("INGEST_DEFAULT_USER", "dmlb2001")
+    return services
+
+
+@pytest.fixture
+def before(pacifica: PacificaServices) -> set[str]:
+    return archived(pacifica)
+
+
+def archived(services: PacificaServices) -> set[str]:
+    return {str(path.relative_to(services.archive)) for path in services.archive.rglob("*") if path.is_file()}
+
+
+def ask(services: PacificaServices, path: str) -> Any:
+    with urllib.request.urlopen(services.url("metadata") + path, timeout=60) as response:
+        return json.load(response)
+
+
+def state(command: Command, job_id: int | None = None) -> dict[str, Any]:
+    newest: list[dict[str, Any]] = json.loads(command("state", "--json").stdout)
+    return next(job for job in newest if job_id in (None, job["job_id"]))
+
+
+def assert_stored(services: PacificaServices, job_id: int, files: dict[str, bytes]) -> None:
+    records = ask(services, f"/files?transaction_id={job_id}")
+    stored = {
+        "/".join(filter(None, ["data", record["subdir"], record["name"]])): (
+            services.archive / str(record["_id"])
+        ).read_bytes()
+        for record in records
+    }
+    assert stored == files
+    assert len(records) == len(files)
+
+
+@pytest.mark.parametrize("count", [3, 1000])
+def test_a_good_bundle(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], count: int
+) -> None:
+    files = {f"data/{number % 7}/{number}": os.urandom(100 + number) for number in range(count)}
+    done = command(write_bundle(tmp_path / "b.tar", files))
+    assert done.returncode == 0, done.stderr
+    assert_stored(pacifica, state(command)["job_id"], files)
+    assert len(archived(pacifica)) == len(before) + count
+
+
+@pytest.mark.parametrize(
+    ("changes", "project", "stage"),
+    [
+        ({}, "nonesuch", "Policy Validation"),
+        ({"hashsum": "0" * 40}, "1234a", "ingest files"),
+        ({"mimetype": "bad"}, "1234a", "ingest metadata"),
+    ],
+)
+def test_a_bad_bundle_ends_where_pacificas_does_and_leaves_nothing(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], changes: dict[str, Any],
+    project: str, stage: str,
+) -> None:  # fmt: skip
+    document = [*transaction(project), file_record("data/x", b"x", **changes)]
+    assert command(write_bundle(tmp_path / "b.tar", {"data/x": b"x"}, document)).returncode == 1
+    job = state(command)
+    assert (job["state"], job["task"]) == ("FAILED", stage)
+    assert archived(pacifica) == before
+    assert ask(pacifica, f"/transactions?_id={job['job_id']}") == []
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_move(pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], good: bool) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"moved")
+    record = file_record("data/moved", b"moved", source=str(source))
+    if not good:
+        record["hashsum"] = "0" * 40
+    document = tmp_path / "move.json"
+    document.write_text(json.dumps([*transaction(), record]))
+    done = command("move", document)
+    assert done.returncode == (0 if good else 1), done.stderr
+    assert source.exists() is not good
+    if good:
+        assert_stored(pacifica, state(command)["job_id"], {"data/moved": b"moved"})
+    else:
+        assert state(command)["task"] == "move files"
+        assert archived(pacifica) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("policy", "Policy Validation"), ("archiveinterface", "ingest files"), ("metadata", None)],
+)
+def test_a_stopped_service_is_waited_for_by_a_later_run(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], name: str, stage: str | None
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    pacifica.stop(name)
+    try:
+        done = command(bundle)
+        first = state(command)
+        # Without metadata the policy service cannot answer either, and says so in its own ways.
+        assert done.returncode == (4 if stage else done.returncode) != 0
+        assert stage in (None, first["task"])
+        assert archived(pacifica) == before
+    finally:
+        pacifica.start(name)
+    done = command(bundle)
+    assert done.returncode == 0, done.stderr
+    job = state(command)
+    assert stage is None or job["job_id"] == first["job_id"]
+    assert_stored(pacifica, job["job_id"], FILES)
+
+
+def test_an_archive_killed_in_the_middle(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
+) -> None:
+    files = {f"data/{number}": os.urandom(2000) for number in range(1500)}
+    bundle = write_bundle(tmp_path / "b.tar", files)
+    running = command.start(bundle)
+    while len(archived(pacifica)) < len(before) + 50 and running.poll() is None:
+        time.sleep(0.02)
+    pacifica.stop("archiveinterface", kill=True)
+    assert running.wait(120) == 4
+    first = state(command)
+    assert (first["state"], first["task"]) == ("FAILED", "ingest files")
+    pacifica.start("archiveinterface")
+    done = command(bundle)
+    assert done.returncode == 0, done.stderr
+    job = state(command)
+    assert job["job_id"] == first["job_id"]
+    assert_stored(pacifica, job["job_id"], files)
+    assert len(archived(pacifica)) == len(before) + len(files), "no orphans"
+
+
+def test_only_an_archive_interface(
+    pacifica: PacificaServices, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.settings = load_settings(environment={**os.environ, "POLICY_INGEST_URL": "", "METADATA_INGEST_URL": ""})
+    job = site.ingest(
+        write_bundle(tmp_path / "b.tar", {"data/only": b"archive"}, document_for({"data/only": b"archive"}))
+    )
+    (row,) = site.rows("Files")
+    assert job.complete
+    assert (pacifica.archive / str(row["id"])).read_bytes() == b"archive"
