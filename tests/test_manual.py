@@ -9,7 +9,6 @@ import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
-
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
 from ingest_cli.settings import OPTIONS
