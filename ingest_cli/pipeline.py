@@ -117,6 +117,17 @@ def move_files(path: Path, *, user: str, services: Services, journal: Journal) -
 
 
 def _walk(document: Document, files: _Files, user: str, services: Services, journal: Journal) -> None:
+    storing = _Storing(len(document.files), files, services, journal)
+    with storing.taken_back_on_failure():
+        _check(document, files, user, services, journal)
+        first = storing.reserve()
+        storing.run(first)
+        journal.stage(INGEST_METADATA)
+        if not storing.is_recorded():
+            services.catalog.record(document, journal.job_id, first)
+
+
+def _check(document: Document, files: _Files, user: str, services: Services, journal: Journal) -> None:
     journal.stage(POLICY_VALIDATION)
     services.policy.check(document, user)
     journal.stage(files.stage)
@@ -126,40 +137,39 @@ def _walk(document: Document, files: _Files, user: str, services: Services, jour
     services.catalog.check(document)
     services.archive.require_room(files.bytes_to_archive)
     files.check(journal)
-    resumed = journal.first_file_id is not None
-    first = journal.first_file_id
-    if first is None:
-        first = services.unique_id.take("file", len(document.files)) if document.files else 0
-        journal.reserve(first)
-    storing = _Storing(len(document.files), first, files, services.archive, journal, resumed=resumed)
-    with storing.taken_back_on_failure():
-        storing.run()
-        journal.stage(INGEST_METADATA)
-        if not (resumed and services.catalog.has(journal.job_id)):
-            services.catalog.record(document, journal.job_id, first)
 
 
 class _Storing:
     """Puts files into the archive one after the other, and takes them back where that must be."""
 
-    def __init__(
-        self, count: int, first_file_id: int, files: _Files, archive: Archive, journal: Journal, *, resumed: bool
-    ) -> None:
-        self._count, self._first, self._files = count, first_file_id, files
-        self._archive, self._journal, self._resumed = archive, journal, resumed
+    def __init__(self, count: int, files: _Files, services: Services, journal: Journal) -> None:
+        self._count, self._files, self._services, self._journal = count, files, services, journal
+        self._resumed = journal.first_file_id is not None
         # A run before this one may have stored more than it came to note.
-        self._reached = count if resumed else 0
+        self._reached = count if self._resumed else 0
 
-    def run(self) -> None:
+    def reserve(self) -> int:
+        """The first of the files' ids: the one that an earlier run reserved, else a new one."""
+        first = self._journal.first_file_id
+        if first is None:
+            first = self._services.unique_id.take("file", self._count) if self._count else 0
+            self._journal.reserve(first)
+        return first
+
+    def run(self, first: int) -> None:
         """Store what is not known to be stored, with a checkpoint now and then and one at the end."""
         due = time.monotonic() + CHECKPOINT_SECONDS
         for position in range(self._journal.stored, self._count):
-            self._files.store(position, self._first + position, replace=self._resumed)
+            self._files.store(position, first + position, replace=self._resumed)
             self._reached = max(self._reached, position + 1)
             if time.monotonic() >= due:
                 self._checkpoint(position + 1)
                 due = time.monotonic() + CHECKPOINT_SECONDS
         self._checkpoint(self._count)
+
+    def is_recorded(self) -> bool:
+        """Whether an earlier run came as far as the catalogue, and was cut off before the job said so."""
+        return self._resumed and self._services.catalog.has(self._journal.job_id)
 
     @contextmanager
     def taken_back_on_failure(self) -> Iterator[None]:
@@ -172,16 +182,24 @@ class _Storing:
             raise
 
     def _checkpoint(self, stored: int) -> None:
-        self._archive.flush()
+        self._services.archive.flush()
         self._journal.checkpoint(stored)
 
     def _take_back(self, error: Exception) -> None:
-        left = []
+        first, left = self._journal.first_file_id, []
+        if first is None:
+            return
+        try:
+            if self.is_recorded():
+                return
+        except IngestError as trouble:
+            error.add_note(f"what is stored is kept, since the catalogue cannot be asked: {trouble}")
+            return
         for position in reversed(range(self._reached)):
             try:
-                self._files.take_back(position, self._first + position)
+                self._files.take_back(position, first + position)
             except IngestError as trouble:
-                left.append(f"file {self._first + position} ({trouble})")
+                left.append(f"file {first + position} ({trouble})")
         if left:
             error.add_note(f"could not be taken back from the archive: {', '.join(left)}")
         else:

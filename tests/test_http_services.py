@@ -183,3 +183,19 @@ def test_nothing_listens(site: Site, pacific: PacificaSite, tmp_path: Path) -> N
     pacific.server_close()
     with pytest.raises(ServiceUnavailable, match="does not answer"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
+
+
+def test_a_resumed_job_that_policy_then_refuses_is_taken_back(
+    site: Site, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    for number in range(2, 2 + http.TRIES):
+        pacific.fail("PUT", number, dropped)
+    bundle = write_bundle(tmp_path / "b.tar")
+    with pytest.raises(ServiceUnavailable):
+        site.ingest(bundle)
+    assert pacific.files
+    pacific.faults = {("POST", 2): answering(412, {"message": "no longer"})}
+    with pytest.raises(IngestError, match="no longer"):
+        site.ingest(bundle)
+    assert not pacific.files
+    assert not site.jobs()[0].resumable
