@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
+# Every byte is read to be checked and again to be stored; a person thinks of the bundle's size.
+PASSES = 2
+
+
 class Screen:
     """Shows one job: only errors here, what else in the subclasses."""
 
@@ -48,7 +52,7 @@ class Screen:
         """The job enters a stage."""
 
     def plan(self, files: int, total_bytes: int) -> None:
-        """So many bytes will be read."""
+        """So many bytes will be read, all passes together."""
 
     def advance(self, length: int) -> None:
         """So many bytes were read."""
@@ -106,6 +110,7 @@ class LiveScreen(PlainScreen):
 
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
+            TextColumn("{task.fields[files]}"),
             BarColumn(),
             DownloadColumn(),
             RateColumn(),
@@ -113,7 +118,7 @@ class LiveScreen(PlainScreen):
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._progress.add_task(self._name, total=None)
+        self._task = self._progress.add_task(self._name, total=None, files="")
         self._progress.start()
         return self
 
@@ -131,13 +136,12 @@ class LiveScreen(PlainScreen):
     def plan(self, files: int, total_bytes: int) -> None:
         """Show how much there is to do."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, total=total_bytes, completed=0)
-            self._name = f"{self._name} ({_counted(files)})" if "(" not in self._name else self._name
+            self._progress.update(self._task, total=total_bytes / PASSES, completed=0, files=_counted(files))
 
     def advance(self, length: int) -> None:
         """Show how much is done."""
         if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, length)
+            self._progress.advance(self._task, length / PASSES)
 
 
 def _counted(files: int) -> str:
