@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"requests", "urllib3", "jsonschema", "rich.progress", "starlette", "watchdog"}
+HEAVY = {"requests", "urllib3", "tarfile", "concurrent.futures", "jsonschema", "rich.progress", "starlette", "watchdog"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["state"], ["config"]])

@@ -1,4 +1,7 @@
-"""The command line: a file a command, and no logic; all that happens here can be called from Python."""
+"""The command line: a file a command, and no logic; all that happens here can be called from Python.
+
+Commands import what they use when they run, so that ``ingest --help`` does not wait for all of it.
+"""
 
 from typing import Annotated
 

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..jobs import JobKind
 from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
-from .run import run_jobs
 
 
 def ingest(
@@ -21,4 +19,7 @@ def ingest(
     debug: Debug = False,
 ) -> None:
     """Unpack, check and store bundles."""
+    from ..jobs import JobKind
+    from .run import run_jobs
+
     run_jobs(JobKind.BUNDLE, bundles, settings_of(config, db, user), again=again, json=json, quiet=quiet)

@@ -5,8 +5,6 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from ..jobs import JobState, JobStore
-from ..pipeline import STAGES
 from .options import Config, Db, Debug, settings_of
 
 
@@ -21,6 +19,9 @@ def job(
     debug: Debug = False,
 ) -> None:
     """Set the state of a job; a process that works on it stops."""
+    from ..jobs import JobState, JobStore
+    from ..pipeline import STAGES
+
     if state not in JobState.__members__:
         raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(JobState)}")
     if task not in STAGES:

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..jobs import JobKind
 from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
-from .run import run_jobs
 
 
 def move(
@@ -23,4 +21,7 @@ def move(
     debug: Debug = False,
 ) -> None:
     """Check files that lie on a disk of this machine and move them into the archive."""
+    from ..jobs import JobKind
+    from .run import run_jobs
+
     run_jobs(JobKind.MOVE, documents, settings_of(config, db, user), again=again, json=json, quiet=quiet)

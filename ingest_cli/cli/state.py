@@ -1,12 +1,14 @@
 """``ingest state [JOB_ID]``."""
 
 import json as json_format
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..jobs import Job, JobStore
 from .options import Config, Db, Debug, Json, settings_of
+
+if TYPE_CHECKING:
+    from ..jobs import Job
 
 COLUMNS = "{:>8}  {:<8}  {:<17}  {:>7}  {:<19}  {}"
 
@@ -20,6 +22,8 @@ def state(
     debug: Debug = False,
 ) -> None:
     """Show what became of a job, or the newest jobs."""
+    from ..jobs import JobStore
+
     with JobStore(settings_of(config, db).database) as store:
         if job_id is None:
             _show_table(store.newest(count), json=json)
@@ -27,7 +31,7 @@ def state(
             _show_one(store.get(job_id), json=json)
 
 
-def _show_one(job: Job, *, json: bool) -> None:
+def _show_one(job: "Job", *, json: bool) -> None:
     if json:
         print(json_format.dumps(job.as_state()))
         return
@@ -47,7 +51,7 @@ def _show_one(job: Job, *, json: bool) -> None:
         print(f"\n{job.exception}")
 
 
-def _show_table(jobs: list[Job], *, json: bool) -> None:
+def _show_table(jobs: "list[Job]", *, json: bool) -> None:
     if json:
         print(json_format.dumps([job.as_state() for job in jobs]))
         return
@@ -60,7 +64,7 @@ def _show_table(jobs: list[Job], *, json: bool) -> None:
         print(COLUMNS.format(job.job_id, describe(job), job.task, percent, job.updated[:19], job.source))
 
 
-def describe(job: Job) -> str:
+def describe(job: "Job") -> str:
     """The job's state in a word."""
     if job.complete:
         return "complete"
