@@ -5,6 +5,7 @@ claim before it looks at the file (a 512-byte header can make it allocate gigaby
 Nothing is ever extracted by name; what is not a plain file or a folder is refused.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ BLOCK = 512
 # A PAX or GNU header longer than this describes nothing that a bundle may hold.
 MAX_EXTENSION_BYTES = 1 << 20
 MAX_NAME_BYTES = 4096
+# What a time_t of 64 bits holds, with room for the rounding of a float.
+MAX_MTIME = 2.0**62
 
 REFUSED_TYPES = {
     b"1": "a hard link",
@@ -173,9 +176,12 @@ def _pax_size(attributes: dict[str, str], length: int) -> int:
 
 def _mtime(block: bytes, attributes: dict[str, str], position: int) -> float:
     try:
-        return float(attributes["mtime"]) if "mtime" in attributes else float(_signed(block[136:148], position))
+        mtime = float(attributes["mtime"]) if "mtime" in attributes else float(_signed(block[136:148], position))
     except (ValueError, OverflowError):
-        raise BundleError(f"damaged tar: a modification time at byte {position - BLOCK} is no number") from None
+        mtime = math.nan
+    if not -MAX_MTIME <= mtime <= MAX_MTIME:  # nan is not
+        raise BundleError(f"damaged tar: a modification time at byte {position - BLOCK} is no time")
+    return mtime
 
 
 def _signed(field: bytes, position: int) -> int:

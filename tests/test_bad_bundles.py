@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ingest_cli import bundle as bundle_module
-from ingest_cli.errors import IngestError
+from ingest_cli.errors import BundleError, IngestError
+from ingest_cli.tar import is_header
 
 from .bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from .conftest import Command
@@ -216,6 +219,61 @@ def test_a_member_that_claims_more_than_there_is(site: Site, tmp_path: Path) -> 
     refused(site, tmp_path / "b.tar", "load metadata", "cut short")
 
 
+@pytest.mark.parametrize("mtime", ["nan", "inf", "-inf", "1e300", "soon", ""])
+def test_pax_times_that_no_clock_shows(site: Site, tmp_path: Path, mtime: str) -> None:
+    bad = member("data/x", b"x", pax_headers={"mtime": mtime})
+    bundle = write_tar(tmp_path / "b.tar", [bad, *GOOD], tar_format=tarfile.PAX_FORMAT)
+    refused(site, bundle, "open tar", "is no time")
+
+
+def test_a_time_in_base_256_that_no_clock_shows(site: Site, tmp_path: Path) -> None:
+    bundle = write_tar(tmp_path / "b.tar", [member("data/x", b"x", mtime=2**70), *GOOD])
+    refused(site, bundle, "open tar", "is no time")
+
+
+@pytest.mark.parametrize("field", [b"\xff" * 12, b"notoctal\0\0\0\0", b"-0000000007\0"])
+def test_sizes_that_are_no_number(site: Site, tmp_path: Path, field: bytes) -> None:
+    header = bytearray(tarfile.TarInfo("data/x").tobuf())
+    header[124:136] = field
+    (tmp_path / "b.tar").write_bytes(signed(header) + bytes(1024))
+    refused(site, tmp_path / "b.tar", "open tar", "is no number")
+
+
+def signed(header: bytearray) -> bytes:
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 255)), min_size=1, max_size=12),
+    member_number=st.integers(0, 8),
+    tar_format=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+)
+def test_a_bundle_with_a_mangled_header_is_read_or_refused(
+    tmp_path: Path, edits: list[tuple[int, int]], member_number: int, tar_format: int
+) -> None:
+    files = {"data/" + "x" * 120: b"x", "data/é": b"e", "data/a": b"a" * 600}
+    raw = bytearray(write_bundle(tmp_path / "whole.tar", files, tar_format=tar_format).read_bytes())
+    headers = [start for start in range(0, len(raw), 512) if is_header(bytes(raw[start : start + 512]))]
+    start = headers[member_number % len(headers)]
+    header = raw[start : start + 512]
+    for position, value in edits:
+        header[position] = value
+    raw[start : start + 512] = signed(header)
+    mangled = tmp_path / "mangled.tar"
+    mangled.write_bytes(raw)
+    try:
+        with bundle_module.Bundle(mangled, tmp_path) as bundle:
+            for name, found in bundle.members.items():
+                assert not name.startswith("/")
+                assert ".." not in name.split("/")
+                assert found.offset + found.size <= len(raw)
+    except BundleError:
+        pass
+
+
 def test_names_that_are_not_utf8(site: Site, tmp_path: Path) -> None:
     bundle = write_tar(tmp_path / "b.tar", [member("data/\udcff", b""), *GOOD])
     refused(site, bundle, "open tar", "not UTF-8")
@@ -250,6 +308,23 @@ def test_a_file_of_another_job_is_never_overwritten(site: Site, tmp_path: Path) 
     with pytest.raises(IngestError, match="already holds a file 2"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert site.archived() == {2: b"of another job"}
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+def test_a_bundle_that_may_not_be_read(command: Command, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    bundle.chmod(0)
+    done = command(bundle)
+    assert done.returncode == 1
+    assert f"cannot read {bundle}: Permission denied" in done.stderr
+
+
+def test_one_bad_bundle_does_not_end_the_run(command: Command, site: Site, tmp_path: Path) -> None:
+    bad = write_tar(tmp_path / "bad.tar", [member("data/x", b"", mtime=2**70), *GOOD])
+    done = command("-q", bad, write_bundle(tmp_path / "good.tar"))
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert site.contents() == FILES
 
 
 def test_an_unreadable_bundle(command: Command, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A good bundle goes through, whatever its form, and what is stored is what was sent."""
 
 import hashlib
+import json
 import os
 import stat
 import tarfile
@@ -51,8 +52,18 @@ def test_stored_files_are_read_only_with_the_time_of_the_bundle(site: Site, tmp_
     site.ingest(write_bundle(tmp_path / "b.tar"))
     for row in site.rows("Files"):
         found = site.file(row["id"]).stat()
-        assert stat.S_IMODE(found.st_mode) & 0o222 == 0
+        assert stat.S_IMODE(found.st_mode) == 0o444
         assert found.st_mtime == 1480428545
+
+
+def test_times_before_1970_and_parts_of_a_second_are_kept(site: Site, tmp_path: Path) -> None:
+    times = {"data/early": -5.0, "data/exact": 1480428545.25}
+    files = {name: name.encode() for name in times}
+    members = [member(name, content, mtime=times[name]) for name, content in files.items()]
+    members.append(member("metadata.txt", json.dumps(document_for(files)).encode()))
+    site.ingest(write_tar(tmp_path / "b.tar", members, tar_format=tarfile.PAX_FORMAT))
+    found = {f"data/{row['name']}": site.file(row["id"]).stat().st_mtime for row in site.rows("Files")}
+    assert found == times
 
 
 def test_the_stages_come_by_pacificas_names(site: Site, tmp_path: Path) -> None:
@@ -101,15 +112,35 @@ def test_ustar_prefixes(site: Site, tmp_path: Path) -> None:
     assert site.contents() == files
 
 
-def test_names_match_in_another_unicode_form(site: Site, tmp_path: Path) -> None:
-    composed, decomposed = (unicodedata.normalize(form, "data/é.txt") for form in ("NFC", "NFD"))
-    site.ingest(write_bundle(tmp_path / "b.tar", {decomposed: b"e"}, document_for({composed: b"e"})))
-    assert site.contents() == {composed: b"e"}
+@pytest.mark.parametrize(("packed", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_match_in_another_unicode_form(site: Site, tmp_path: Path, packed: Any, listed: Any) -> None:
+    there, told = (unicodedata.normalize(form, "data/é.txt") for form in (packed, listed))
+    site.ingest(write_bundle(tmp_path / "b.tar", {there: b"e"}, document_for({told: b"e"})))
+    assert site.contents() == {told: b"e"}
+
+
+def test_names_that_differ_in_unicode_form_alone_are_two_files(site: Site, tmp_path: Path) -> None:
+    files = {unicodedata.normalize(form, "data/é.txt"): form.encode() for form in ("NFC", "NFD")}
+    site.ingest(write_bundle(tmp_path / "b.tar", files))
+    assert site.contents() == files
+
+
+def test_a_bundle_without_files_is_a_transaction(site: Site, tmp_path: Path) -> None:
+    job = site.ingest(write_bundle(tmp_path / "b.tar", {}))
+    assert (job.complete, job.stored) == (True, 0)
+    assert not site.archived()
+    assert [row["id"] for row in site.rows("Transactions")] == [job.job_id]
+
+
+def test_what_follows_the_end_of_the_tar_is_no_part_of_it(site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with bundle.open("ab") as file:
+        file.write(b"padding of a tape" * 100)
+    site.ingest(bundle)
+    assert site.contents() == FILES
 
 
 def test_folders_and_dots_before_names(site: Site, tmp_path: Path) -> None:
-    import json
-
     members = [
         member("./data", b"", type=tarfile.DIRTYPE),
         *(member(f"./{name}", content) for name, content in FILES.items()),
@@ -119,12 +150,20 @@ def test_folders_and_dots_before_names(site: Site, tmp_path: Path) -> None:
     assert site.contents() == FILES
 
 
-@pytest.mark.parametrize("subdir", ["data/a/b/", "data//a/b", "a/b", "./data/a/b"])
+@pytest.mark.parametrize("subdir", ["data/a/b/", "data//a/b", "a/b", "./data/a/b", "/data/a/b"])
 def test_subdirs_are_spelled_in_many_ways(site: Site, tmp_path: Path, subdir: str) -> None:
     files = {"data/a/b/c": b"c"}
     record = file_record("c", b"c", subdir=subdir)
     site.ingest(write_bundle(tmp_path / "b.tar", files, [*transaction(), record]))
     assert site.contents() == files
+
+
+@pytest.mark.parametrize("subdir", ["", "data", "data/", "/", "."])
+def test_files_right_under_data(site: Site, tmp_path: Path, subdir: str) -> None:
+    record = file_record("c", b"c", subdir=subdir)
+    site.ingest(write_bundle(tmp_path / "b.tar", {"data/c": b"c"}, [*transaction(), record]))
+    assert site.contents() == {"data/c": b"c"}
+    assert [row["subdir"] for row in site.rows("Files")] == [""]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,16 @@ ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Fail
 def test_state_as_pacificas_clients_know_it(command: Command, tmp_path: Path) -> None:
     command(write_bundle(tmp_path / "b.tar"))
     state = json.loads(command("state", "1", "--json").stdout)
+    assert {key: type(value) for key, value in state.items()} == {
+        "job_id": int,
+        "state": str,
+        "task": str,
+        "task_percent": str,
+        "complete": bool,
+        "updated": str,
+        "created": str,
+        "exception": str,
+    }
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", state.pop("created"))
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}", state.pop("updated"))
     assert state == {
@@ -203,6 +213,95 @@ def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
     assert (job.job_id, job.complete) == (1, True)
     assert site.contents() == files
     assert len(site.archived()) == len(files)
+    assert len(site.rows("Transactions")) == 1
+
+
+def test_a_file_cut_off_in_the_middle_is_stored_whole_by_the_next_run(
+    command: Command, site: Site, tmp_path: Path
+) -> None:
+    files = {"data/first": b"1", "data/large": os.urandom(1 << 20) * 150}
+    bundle = write_bundle(tmp_path / "b.tar", files)
+    running = command.start("-q", bundle)
+    wait_for(site)
+    running.kill()
+    running.wait()
+    assert not site.jobs()[0].complete
+    assert command("-q", bundle).returncode == 0
+    (job,) = site.jobs()
+    assert (job.job_id, job.complete) == (1, True)
+    assert site.contents() == files
+    assert len(site.archived()) == 2
+    assert len(site.rows("Transactions")) == 1
+
+
+def _open_and_close(path: Path) -> None:
+    with JobStore(path):
+        pass
+
+
+def test_a_second_connection_of_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "jobs"
+    with JobStore(path) as first:
+        submit(first, 1)
+        _open_and_close(path)
+        # A process that closes the store last takes the WAL away; it must see that it is not the last.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.map(_open_and_close, [path])
+        assert Path(f"{path}-wal").exists()
+        submit(first, 2)
+        assert [job.job_id for job in first.newest(9)] == [2, 1]
+    with JobStore(path) as store:
+        assert [job.job_id for job in store.newest(9)] == [2, 1]
+
+
+def test_many_commands_at_once_share_one_store(command: Command, site: Site, tmp_path: Path) -> None:
+    bundles = [write_bundle(tmp_path / f"{n}.tar", {f"data/{n}": b"%d" % n}) for n in range(6)]
+    running = [subprocess.Popen(command.line("-q", bundle), stderr=subprocess.PIPE) for bundle in bundles]
+    said = [process.communicate()[1] for process in running]
+    assert said == [b""] * 6
+    assert [process.returncode for process in running] == [0] * 6
+    assert site.contents() == {f"data/{n}": b"%d" % n for n in range(6)}
+    assert {job.job_id for job in site.jobs()} == {row["id"] for row in site.rows("Transactions")} == set(range(1, 7))
+
+
+def test_the_same_bundle_by_several_commands_at_once_is_stored_once(
+    command: Command, site: Site, tmp_path: Path
+) -> None:
+    files = {f"data/{n}": os.urandom(1000) for n in range(500)}
+    bundles = [write_bundle(tmp_path / f"{n}.tar", files) for n in range(2)] * 2
+    running = [subprocess.Popen(command.line("-q", bundle), stderr=subprocess.PIPE) for bundle in bundles]
+    said = [process.communicate()[1] for process in running]
+    codes = [process.returncode for process in running]
+    assert 0 in codes
+    assert set(codes) <= {0, 4}, said
+    assert len(site.rows("Transactions")) == 1
+    assert site.contents() == files
+    assert len(site.archived()) == len(files)
+
+
+@pytest.mark.parametrize("silent_seconds", [0, 31])
+def test_a_worker_on_another_machine_lives_as_long_as_it_beats(
+    site: Site, tmp_path: Path, silent_seconds: float
+) -> None:
+    with JobStore(site.settings.database) as store:
+        submit(store, 1)
+        store.claim(1)
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET worker = 'elsewhere:1', beat = ?", [time.time() - silent_seconds])
+    with JobStore(site.settings.database) as store:
+        if silent_seconds:
+            assert store.claim(1).worker != "elsewhere:1"
+        else:
+            with pytest.raises(JobBusy, match="elsewhere:1"):
+                store.claim(1)
+
+
+def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    for path in site.settings.database.parent.glob("ids.sqlite3*"):
+        path.unlink()
+    with pytest.raises(StoreError, match="holds a job 1 already"):
+        site.ingest(write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
     assert len(site.rows("Transactions")) == 1
 
 

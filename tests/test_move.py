@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -53,20 +55,40 @@ def test_sources_are_moved_into_the_archive(site: Site, tmp_path: Path, sources:
         assert found.st_ino == inodes[row["name"]], "a move within a file system copies nothing"
 
 
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system at /dev/shm")
-def test_sources_on_another_file_system_are_copied_then_removed(site: Site, tmp_path: Path) -> None:
-    import tempfile
-
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system."""
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system at /dev/shm")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
-            pytest.skip("/dev/shm is on the same file system")
-        sources = make_sources(Path(folder) / "instrument")
-        with pytest.raises(IngestError):
-            site.move(write_document(tmp_path / "bad.json", sources, mimetype="bad"))
-        assert all_stand(sources)
-        assert site.move(write_document(tmp_path / "d.json", sources)).complete
-        assert not any(source.exists() for source in sources.values())
+        yield Path(folder)
+
+
+def test_sources_on_another_file_system_are_copied_then_removed(site: Site, tmp_path: Path, elsewhere: Path) -> None:
+    sources = make_sources(elsewhere / "instrument")
+    with pytest.raises(IngestError):
+        site.move(write_document(tmp_path / "bad.json", sources, mimetype="bad"))
+    assert all_stand(sources)
+    assert site.move(write_document(tmp_path / "d.json", sources)).complete
+    assert not any(source.exists() for source in sources.values())
     assert site.contents() == {f"data/{name}": content for name, content in CONTENTS.items()}
+
+
+def test_sources_on_another_file_system_are_given_back(site: Site, tmp_path: Path, elsewhere: Path) -> None:
+    site.move(write_document(tmp_path / "first.json", make_sources(tmp_path / "first")))
+    with closing(sqlite3.connect(site.catalog)) as connection, connection:
+        connection.execute("INSERT INTO Transactions VALUES (2, 1, 'taken', 1, 'now', 'digest')")
+    before = site.archived()
+    sources = make_sources(elsewhere / "instrument")
+    times = {name: source.stat().st_mtime_ns for name, source in sources.items()}
+    with pytest.raises(IngestError, match="refuses transaction 2") as caught:
+        site.move(write_document(tmp_path / "d.json", sources, ctime="2020-01-01"))
+    assert not hasattr(caught.value, "__notes__")
+    assert all_stand(sources)
+    assert all(abs(sources[name].stat().st_mtime_ns - time) < 1000 for name, time in times.items())
+    assert len(list((elsewhere / "instrument").iterdir())) == len(sources)
+    assert site.archived() == before
+    assert not site.job(2).resumable
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import DATABASE, POLICY_URL, load_settings
+from ingest_cli.settings import DATABASE, OPTIONS, POLICY_URL, Option, load_settings
 
 from .bundles import document_for, transaction, write_bundle
 from .conftest import Command
@@ -51,6 +51,25 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     settings = load_settings(environment=environment, flags={DATABASE: "/from/flag"})
     assert settings.database == Path("/from/flag")
     assert settings.values[0].origin == "command line"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
+def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
+    filed, told = (("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable"))
+    file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
+    (value,) = (v for v in load_settings(config=file, environment={}).values if v.option == option)
+    assert (value.text, value.origin) == (filed, str(file))
+    (value,) = (v for v in load_settings(config=file, environment={option.variable: told}).values if v.option == option)
+    assert (value.text, value.origin) == (told, option.variable)
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    empty = {option.variable: "" for option in OPTIONS}
+    assert {value.origin for value in load_settings(environment=empty).values} == {"default"}
+
+
+def test_a_platform_folder_that_is_relative_is_ignored() -> None:
+    assert load_settings(environment={"XDG_DATA_HOME": "here"}).database.is_relative_to(Path.home())
 
 
 def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:

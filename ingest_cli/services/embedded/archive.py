@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,7 +102,7 @@ class EmbeddedArchive:
                 target.unlink(missing_ok=True)
             elif target.exists():
                 target.chmod(0o644)
-                os.rename(target, source)
+                _rename_or_copy(target, source)
 
     def delete(self, file_id: int) -> None:
         """Remove the file and what an interrupted `put` may have left beside it."""
@@ -140,6 +141,37 @@ def _refuse_existing(target: str, file_id: int) -> None:
             f"the archive already holds a file {file_id} ({target}), which is not this job's;"
             " the ids are behind the archive: do they come from another id store?"
         )
+
+
+def _rename_or_copy(target: Path, source: Path) -> None:
+    try:
+        os.rename(target, source)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    # `source` appears whole: where it stands, `give_back` takes the archive's copy for superfluous.
+    descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=source.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file, target.open("rb") as stored:
+            shutil.copyfileobj(stored, file, 1 << 20)
+            file.flush()
+            shutil.copystat(target, aside)
+            os.fsync(file.fileno())
+        os.rename(aside, source)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    _sync_folder(source.parent)
+    target.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: str) -> int:
