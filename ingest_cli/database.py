@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from .errors import StoreError
+from .errors import ServiceUnavailable, StoreError
 
 BUSY_SECONDS = 60.0
 NETWORK_FILE_SYSTEMS = {
@@ -58,15 +58,21 @@ def open_database(path: Path, migrations: Sequence[str], application: str) -> Da
 
 @contextmanager
 def writing(database: Database) -> Iterator[sqlite3.Connection]:
-    """One write transaction: committed (and, in WAL mode, fsynced) at the end, undone by an exception."""
+    """One write transaction: committed (and, in WAL mode, fsynced) at the end, undone by an exception.
+
+    Raises ServiceUnavailable where the database cannot be written now, as on a full disk.
+    """
     connection = database.conn
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError):
+            path = connection.execute("PRAGMA database_list").fetchone()[2]
+            raise ServiceUnavailable(f"cannot write to {path}: {error}") from error
         raise
 
 

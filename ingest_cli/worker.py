@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from .errors import IngestError, JobBusy, JobStopped, SourceError
+from .errors import IngestError, JobBusy, JobStopped, ServiceUnavailable, SourceError
 from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
 from .metadata import Document
 from .pipeline import INGEST_FILES, MOVE_FILES, UPLOADING, ingest_bundle, move_files
@@ -195,6 +195,9 @@ class _StoreJournal:
                     except JobStopped as stopped:
                         self._stopped = stopped
                         return
+                    except ServiceUnavailable:
+                        # A beat may be missed; what the job itself cannot write, it reports.
+                        continue
 
         thread = threading.Thread(target=beat, name=f"beat of job {self.job_id}", daemon=True)
         thread.start()

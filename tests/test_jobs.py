@@ -345,3 +345,13 @@ def test_an_interrupted_stream_is_gone_on_with(command: Command, site: Site, tmp
     assert len(site.rows("Transactions")) == 1
     assert command("-q", kept).returncode == 0
     assert len(site.rows("Transactions")) == 1
+
+
+def test_a_store_that_cannot_be_written_is_a_sentence(command: Command, site: Site, tmp_path: Path) -> None:
+    command(write_bundle(tmp_path / "b.tar"))
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("CREATE TRIGGER broken BEFORE INSERT ON jobs BEGIN SELECT nonsense(); END")
+    done = command(write_bundle(tmp_path / "other.tar", {"data/x": b"x"}))
+    assert done.returncode == 4
+    assert f"cannot write to {site.settings.database}" in done.stderr
+    assert "Traceback" not in done.stderr
