@@ -87,7 +87,7 @@ class _Files(Protocol):
     stage: str
     bytes_to_archive: int
 
-    def check(self, journal: Journal) -> None: ...
+    def check(self) -> None: ...
     def store(self, position: int, file_id: int, *, replace: bool) -> None: ...
     def take_back(self, position: int, file_id: int) -> None: ...
 
@@ -136,7 +136,7 @@ def _check(document: Document, files: _Files, user: str, services: Services, jou
         entry.require_usable_hash()
     services.catalog.check(document)
     services.archive.require_room(files.bytes_to_archive)
-    files.check(journal)
+    files.check()
 
 
 class _Storing:
@@ -210,15 +210,14 @@ class _BundleFiles:
     stage = INGEST_FILES
 
     def __init__(self, bundle: Bundle, document: Document, archive: Archive, journal: Journal) -> None:
-        self._bundle, self._document, self._archive = bundle, document, archive
-        self._observe = journal.advance
+        self._bundle, self._document, self._archive, self._journal = bundle, document, archive, journal
         self._members: list[Member] = []
         self.bytes_to_archive = document.total_bytes
 
-    def check(self, journal: Journal) -> None:
+    def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
         self._members = [self._find(entry) for entry in self._document.files]
-        self._warn_of_unlisted(journal)
+        self._warn_of_unlisted()
         for position in range(len(self._document.files)):
             self._content(position).verify()
 
@@ -238,7 +237,7 @@ class _BundleFiles:
             mtime=member.mtime,
             hashtype=entry.hashtype,
             hashsum=entry.hashsum,
-            observe=self._observe,
+            observe=self._journal.advance,
         )
 
     def _find(self, entry: FileEntry) -> Member:
@@ -249,12 +248,12 @@ class _BundleFiles:
             raise FileRefused(f"{entry.path!r} is {member.size} bytes long, but the metadata says {entry.size}")
         return member
 
-    def _warn_of_unlisted(self, journal: Journal) -> None:
+    def _warn_of_unlisted(self) -> None:
         listed = {member.name for member in self._members}
         for name in self._bundle.members:
             if name not in listed and name != METADATA_NAME:
                 hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
-                journal.warn(f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived")
+                self._journal.warn(f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived")
 
 
 class _MovedFiles:
@@ -267,11 +266,11 @@ class _MovedFiles:
         if len(set(self._sources)) < len(self._sources):
             raise MetadataError("two files of the metadata have the same source")
 
-    def check(self, journal: Journal) -> None:
+    def check(self) -> None:
         """Hash every source; one that an earlier run has moved already is asked of the archive."""
         for position, entry in enumerate(self._document.files):
             if self._is_moved(position):
-                journal.advance(entry.size)
+                self._journal.advance(entry.size)
                 continue
             with self._content(position) as content:
                 content.verify()

@@ -1,5 +1,6 @@
 """A worker: enters jobs into the store, claims them, walks them through the pipeline and settles the end."""
 
+import errno
 import os
 import threading
 import traceback
@@ -216,7 +217,7 @@ def _stamp(path: Path) -> str:
     try:
         found = path.stat()
         if not os.access(path, os.R_OK):
-            raise PermissionError(13, os.strerror(13))
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
     if not path.is_file():

@@ -1,9 +1,7 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +23,9 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def site(environment: Path) -> Iterator[Site]:
+def site(environment: Path) -> Site:
     """A site with nothing configured, used from Python."""
-    with Site(environment / "data" / "pacifica-ingest-cli") as site:
-        yield site
+    return Site(environment / "data" / "pacifica-ingest-cli")
 
 
 @pytest.fixture
@@ -42,11 +39,11 @@ class Command:
         self._folder = folder
 
     def __call__(self, *words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True, env=os.environ)
+        done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True)
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def start(self, *words: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.line(*words), cwd=self._folder, stderr=subprocess.DEVNULL, env=os.environ)
+        return subprocess.Popen(self.line(*words), cwd=self._folder, stderr=subprocess.DEVNULL)
 
     @staticmethod
     def line(*words: object) -> list[str]:

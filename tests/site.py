@@ -4,8 +4,7 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ingest_cli.jobs import Job, JobKind, JobStore
 from ingest_cli.services import connect
@@ -41,14 +40,6 @@ class Site:
         self.catalog = folder / "catalogue.sqlite3"
         self.settings = load_settings()
         self.witness = Witness()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def ingest(self, path: Path, *, again: bool = False, kind: JobKind = JobKind.BUNDLE) -> Job:
         with connect(self.settings) as services, Worker(self.settings, services, again=again) as worker:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -293,8 +294,6 @@ def test_a_disk_that_fills_up_midway_leaves_nothing(command: Command, site: Site
     bundle = write_bundle(tmp_path / "b.tar", files)
     limited = command.line(bundle)
     line = ["sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *limited]  # files of more than 1 MiB cannot be written
-    import subprocess
-
     done = subprocess.run(line, capture_output=True, cwd=tmp_path, text=True)
     assert done.returncode == 1
     assert "File too large" in done.stderr

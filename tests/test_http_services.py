@@ -64,6 +64,16 @@ def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
     assert len(pacific.transactions) == 1
 
 
+def ingest_half(site: Site, pacific: PacificaSite, folder: Path, fault: Callable[[Handler], bool]) -> Path:
+    """A bundle of which the archive took the first file and failed at the second until no try was left."""
+    for number in range(2, 2 + http.TRIES):
+        pacific.fail("PUT", number, fault)
+    bundle = write_bundle(folder / "b.tar")
+    with pytest.raises(ServiceUnavailable):
+        site.ingest(bundle)
+    return bundle
+
+
 def test_a_bundle_goes_to_all_four_services(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
     assert_stored(site, pacific, site.ingest(write_bundle(tmp_path / "b.tar")))
     assert pacific.users == ["dmlb2001"]
@@ -95,11 +105,7 @@ def test_an_answer_lost_after_the_metadata_went_in(site: Site, pacific: Pacifica
 def test_a_dead_archive_keeps_the_job_and_the_next_run_goes_on(
     site: Site, pacific: PacificaSite, tmp_path: Path, fault: Callable[[Handler], bool]
 ) -> None:
-    for number in range(2, 2 + http.TRIES):
-        pacific.fail("PUT", number, fault)
-    bundle = write_bundle(tmp_path / "b.tar")
-    with pytest.raises(ServiceUnavailable):
-        site.ingest(bundle)
+    bundle = ingest_half(site, pacific, tmp_path, fault)
     (job,) = site.jobs()
     assert (job.state, job.task, job.resumable) == ("FAILED", "ingest files", True)
     pacific.faults.clear()
@@ -188,11 +194,7 @@ def test_nothing_listens(site: Site, pacific: PacificaSite, tmp_path: Path) -> N
 def test_a_resumed_job_that_policy_then_refuses_is_taken_back(
     site: Site, pacific: PacificaSite, tmp_path: Path
 ) -> None:
-    for number in range(2, 2 + http.TRIES):
-        pacific.fail("PUT", number, dropped)
-    bundle = write_bundle(tmp_path / "b.tar")
-    with pytest.raises(ServiceUnavailable):
-        site.ingest(bundle)
+    bundle = ingest_half(site, pacific, tmp_path, dropped)
     assert pacific.files
     pacific.faults = {("POST", 2): answering(412, {"message": "no longer"})}
     with pytest.raises(IngestError, match="no longer"):

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import time
 from contextlib import closing
-from multiprocessing.pool import Pool
 from pathlib import Path
 
 import pytest
@@ -138,13 +137,9 @@ def _submit_and_settle(numbered: tuple[Path, int]) -> None:
             store.complete(job_id)
 
 
-def run_in_processes(pool: Pool, path: Path) -> None:
-    pool.map(_submit_and_settle, [(path, number) for number in range(4)])
-
-
 def test_many_processes_write_one_store(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        run_in_processes(pool, tmp_path / "jobs")
+        pool.map(_submit_and_settle, [(tmp_path / "jobs", number) for number in range(4)])
     with JobStore(tmp_path / "jobs") as store:
         jobs = store.newest(1000)
     assert len(jobs) == 200

@@ -4,14 +4,10 @@ import json
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ..errors import IngestError
 from ..jobs import Job
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 
 # Every byte is read to be checked and again to be stored; a person thinks of the bundle's size.
 PASSES = 2
@@ -99,15 +95,11 @@ class LiveScreen(PlainScreen):
     """A live line on a terminal: stage, files, bytes, rate, time left."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as RateColumn
 
+        super().__init__(path)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[files]}"),
@@ -119,29 +111,27 @@ class LiveScreen(PlainScreen):
             transient=True,
         )
         self._task = self._progress.add_task(self._name, total=None, files="")
+
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._progress.stop()
 
     def stage(self, task: str) -> None:
         """Show the stage."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=f"{self._name}: {task}")
+        self._progress.update(self._task, description=f"{self._name}: {task}")
 
     def plan(self, files: int, total_bytes: int) -> None:
         """Show how much there is to do."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, total=total_bytes / PASSES, completed=0, files=_counted(files))
+        self._progress.update(self._task, total=total_bytes / PASSES, completed=0, files=_counted(files))
 
     def advance(self, length: int) -> None:
         """Show how much is done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, length / PASSES)
+        self._progress.advance(self._task, length / PASSES)
 
 
 def _counted(files: int) -> str:

@@ -42,6 +42,12 @@ class Answer:
             return None
 
     @property
+    def is_success(self) -> bool:
+        """Whether this is the 200 ``{"status": "success"}`` of Pacifica's policy and metadata services."""
+        content = self.json()
+        return self.status == 200 and isinstance(content, dict) and content.get("status") == "success"
+
+    @property
     def message(self) -> str:
         """What the service says went wrong, in a line."""
         content = self.json()

@@ -20,15 +20,21 @@ JSON = {"Content-Type": "application/json"}
 CONFIRM_FROM_BYTES = 1 << 20
 
 
-class PacificaUniqueId:
-    """Ids from Pacifica UniqueID at ``url``."""
+class _Adapter:
+    """What the four have in common: a service that is closed in the end."""
 
-    def __init__(self, url: str) -> None:
-        self._service = HttpService("the id service", url)
+    _service: HttpService
 
     def close(self) -> None:
         """Close the connections."""
         self._service.close()
+
+
+class PacificaUniqueId(_Adapter):
+    """Ids from Pacifica UniqueID at ``url``."""
+
+    def __init__(self, url: str) -> None:
+        self._service = HttpService("the id service", url)
 
     def take(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids. A range that is asked for again after a lost answer is left unused: no harm."""
@@ -44,39 +50,30 @@ class PacificaUniqueId:
         return first
 
 
-class PacificaPolicy:
+class PacificaPolicy(_Adapter):
     """The policy service whose ingest end point is ``url``; the user goes in the header ``auth_header``."""
 
     def __init__(self, url: str, auth_header: str) -> None:
         self._service = HttpService("the policy service", url)
         self._auth_header = auth_header
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._service.close()
-
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
         body = json.dumps(document.records).encode()
         answer = self._service.ask("POST", body=body, headers={**JSON, self._auth_header: user})
-        content = answer.json()
-        if answer.status == 200 and isinstance(content, dict) and content.get("status") == "success":
+        if answer.is_success:
             return
         if 400 <= answer.status < 500:
             raise PolicyRefused(f"the policy refuses this bundle: {answer.message}")
         raise ServiceUnavailable(f"{self._service.name} at {self._service.url} fails: {answer.message}")
 
 
-class PacificaArchive:
+class PacificaArchive(_Adapter):
     """The archive interface at ``url``. One connection: the released service mixes up concurrent files."""
 
     def __init__(self, url: str) -> None:
         self._service = HttpService("the archive", url)
         self._unconfirmed: tuple[int, int] | None = None
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._service.close()
 
     def require_room(self, total_bytes: int) -> None:
         """The archive interface cannot be asked; it answers or it does not."""
@@ -121,7 +118,7 @@ class PacificaArchive:
         self._confirm()
 
     def give_back(self, file_id: int, source: Path) -> None:
-        """Write the archive's bytes back to ``source``, then delete them in the archive."""
+        """Raise ArchiveError where the file was moved: the archive interface has no way to move it back."""
         if source.exists() or self.stat(file_id) is None:
             return
         raise ArchiveError(f"the archive keeps file {file_id}, moved from {source}: it has no way to move it back")
@@ -162,15 +159,11 @@ class PacificaArchive:
         raise ArchiveError(f"the archive at {self._service.url} {what}: {answer.message}")
 
 
-class PacificaCatalog:
+class PacificaCatalog(_Adapter):
     """The metadata service whose ingest end point is ``url``."""
 
     def __init__(self, url: str) -> None:
         self._service = HttpService("the metadata service", url.rstrip("/").removesuffix("/ingest"))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._service.close()
 
     def check(self, document: Document) -> None:
         """Check the service's rules here: it keeps them only after the files are stored."""
@@ -179,11 +172,9 @@ class PacificaCatalog:
     def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
         """Send the document. An answer that is lost, or that says the ids are in use, is settled by looking."""
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
-        trouble = ""
         try:
             answer = self._service.ask("PUT", "/ingest", body=body, headers=JSON, repeatable=False)
-            content = answer.json()
-            if answer.status == 200 and isinstance(content, dict) and content.get("status") == "success":
+            if answer.is_success:
                 return
             trouble = answer.message
         except ServiceUnavailable as error:

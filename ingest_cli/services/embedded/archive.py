@@ -162,14 +162,16 @@ def _rename_or_copy(target: Path, source: Path) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
-    _sync_folder(source.parent)
+    with _opened(source.parent) as folder:
+        os.fsync(folder)
     target.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -197,12 +199,9 @@ def _find_syncfs() -> Callable[[Path], None] | None:
     function = ctypes.CDLL(None, use_errno=True).syncfs
 
     def syncfs(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with _opened(folder) as descriptor:
             if function(descriptor) != 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
-        finally:
-            os.close(descriptor)
 
     return syncfs
