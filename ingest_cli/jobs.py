@@ -144,6 +144,17 @@ class JobStore:
         rows = self._database.conn.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
         return [Job.from_row(row) for row in rows]
 
+    def count(self) -> int:
+        """How many jobs there are."""
+        row = self._one("SELECT count(*) AS jobs FROM jobs")
+        return int(row["jobs"]) if row is not None else 0
+
+    def examine(self) -> str:
+        """What SQLite finds wrong with the database, having seen that it can be written; empty where nothing is."""
+        with writing(self._database) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
+
     def find(self, kind: JobKind, source: str, stamp: str) -> Job | None:
         """The newest job of this very file that is recorded, or that another run may go on with."""
         row = self._one(

@@ -7,8 +7,11 @@ or permanent (what was stored is taken back).
 
 import os
 import stat
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -66,7 +69,7 @@ class Journal(Protocol):
         """So many bytes will be read for so many files, each byte once to check it and once to store it."""
 
     def advance(self, length: int) -> None:
-        """So many more bytes were read."""
+        """So many more bytes were read. Comes from several threads where the archive takes several files at once."""
 
     def warn(self, message: str) -> None:
         """Something that does not stop the job, but that a person should see."""
@@ -108,12 +111,16 @@ def ingest_bundle(path: Path, *, user: str, spool: Path, services: Services, jou
         )
 
 
-def move_files(path: Path, *, user: str, services: Services, journal: Journal) -> None:
-    """Take the files named by the document at ``path`` through all stages but ``open tar``."""
+def move_files(path: Path, *, user: str, services: Services, journal: Journal, remote_sources: bool = False) -> None:
+    """Take the files named by the document at ``path`` through all stages but ``open tar``.
+
+    With ``remote_sources`` only the archive sees the files: then their sizes are checked, but not their hashes.
+    """
     journal.stage(LOAD_METADATA)
     document = Document.parse(_read_document(path))
     journal.identify(document)
-    _walk(document, _MovedFiles(document, services.archive, journal), user, services, journal)
+    files = _RemoteFiles if remote_sources else _MovedFiles
+    _walk(document, files(document, services.archive, journal), user, services, journal)
 
 
 def _walk(document: Document, files: _Files, user: str, services: Services, journal: Journal) -> None:
@@ -147,6 +154,7 @@ class _Storing:
         self._resumed = journal.first_file_id is not None
         # A run before this one may have stored more than it came to note.
         self._reached = count if self._resumed else 0
+        self._lock = threading.Lock()
 
     def reserve(self) -> int:
         """The first of the files' ids: the one that an earlier run reserved, else a new one."""
@@ -158,10 +166,16 @@ class _Storing:
 
     def run(self, first: int) -> None:
         """Store what is not known to be stored, with a checkpoint now and then and one at the end."""
-        due = time.monotonic() + CHECKPOINT_SECONDS
-        for position in range(self._journal.stored, self._count):
+
+        def store(position: int) -> None:
             self._files.store(position, first + position, replace=self._resumed)
-            self._reached = max(self._reached, position + 1)
+            with self._lock:
+                self._reached = max(self._reached, position + 1)
+
+        due = time.monotonic() + CHECKPOINT_SECONDS
+        for position in _done_in_order(
+            store, range(self._journal.stored, self._count), self._services.archive.transfers
+        ):
             if time.monotonic() >= due:
                 self._checkpoint(position + 1)
                 due = time.monotonic() + CHECKPOINT_SECONDS
@@ -204,6 +218,36 @@ class _Storing:
             error.add_note(f"could not be taken back from the archive: {', '.join(left)}")
         else:
             self._journal.taken_back()
+
+
+def _done_in_order(work: Callable[[int], None], positions: Iterable[int], at_once: int) -> Iterator[int]:
+    """Do ``work`` for each position, so many at once, and yield the positions in their order as they are done.
+
+    After an error no more is begun, and what runs is waited for.
+    """
+    if at_once == 1:
+        for position in positions:
+            work(position)
+            yield position
+        return
+    begun: deque[tuple[int, Future[None]]] = deque()
+    with ThreadPoolExecutor(at_once) as executor:
+        try:
+            for position in positions:
+                begun.append((position, executor.submit(work, position)))
+                # Enough in hand that no thread is idle while the first in order is a large one.
+                if len(begun) > 4 * at_once:
+                    yield _awaited(*begun.popleft())
+            while begun:
+                yield _awaited(*begun.popleft())
+        finally:
+            for _, future in begun:
+                future.cancel()
+
+
+def _awaited(position: int, future: "Future[None]") -> int:
+    future.result()
+    return position
 
 
 class _BundleFiles:
@@ -279,7 +323,8 @@ class _MovedFiles:
         if self._is_moved(position):
             return
         with self._content(position) as content:
-            self._archive.move(file_id, self._sources[position], content, replace=replace)
+            size = self._document.files[position].size
+            self._archive.move(file_id, self._sources[position], size, content, replace=replace)
 
     def take_back(self, position: int, file_id: int) -> None:
         self._archive.give_back(file_id, self._sources[position])
@@ -315,6 +360,23 @@ class _MovedFiles:
             )
         finally:
             os.close(descriptor)
+
+
+class _RemoteFiles(_MovedFiles):
+    """Files that only the archive sees."""
+
+    def check(self) -> None:
+        """Nothing can be looked at: say so, and count the bytes as looked at."""
+        self._journal.warn("the files are not visible from here: their hashes are not checked")
+        for entry in self._document.files:
+            self._journal.advance(entry.size)
+
+    def store(self, position: int, file_id: int, *, replace: bool) -> None:
+        size = self._document.files[position].size
+        # Only where an earlier run may have moved it: there a second move finds no source.
+        if not (replace and self._archive.stat(file_id) == size):
+            self._archive.move(file_id, self._sources[position], size, None, replace=replace)
+        self._journal.advance(size)
 
 
 def _source(entry: FileEntry) -> Path:

@@ -8,12 +8,12 @@ import getpass
 import os
 import sys
 from collections.abc import Mapping
-from configparser import ConfigParser
+from configparser import ConfigParser, ParsingError
 from configparser import Error as ConfigError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import SettingsError
 
@@ -28,6 +28,7 @@ class Option:
     key: str
     variable: str
     meaning: str
+    secret: bool = False
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
@@ -47,7 +48,64 @@ ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where f
 CATALOG_URL = Option(
     "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
 )
-OPTIONS = (DATABASE, VOLUME_PATH, DEFAULT_USER, AUTH_HEADER, UNIQUEID_URL, POLICY_URL, ARCHIVE_URL, CATALOG_URL)
+TRANSFERS = Option(
+    "archiveinterface", "transfers", "ARCHIVEINTERFACE_TRANSFERS", "how many files an archive service takes at once"
+)
+REMOTE_SOURCES = Option(
+    "archiveinterface",
+    "remote_sources",
+    "ARCHIVEINTERFACE_REMOTE_SOURCES",
+    "yes where only the archive service sees the files that are to be moved",
+)
+SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The settings by which one service over HTTP knows us, and we know it."""
+
+    username: Option
+    password: Option
+    token: Option
+    ca_file: Option
+    client_cert: Option
+    client_key: Option
+
+    @classmethod
+    def of(cls, prefix: str, section: str) -> "Access":
+        """Those of the service whose section this is and whose variables begin with ``prefix``."""
+
+        def option(key: str, meaning: str, *, secret: bool = False) -> Option:
+            return Option(section, key, f"{prefix}_{key.upper()}", meaning, secret)
+
+        return cls(
+            username=option("username", "the user's name for basic authentication"),
+            password=option("password", "the password for basic authentication", secret=True),
+            token=option("token", "a bearer token", secret=True),
+            ca_file=option("ca_file", "certificates to trust instead of the system's, in PEM"),
+            client_cert=option("client_cert", "a client certificate, in PEM"),
+            client_key=option("client_key", "its key, where that is in a file of its own"),
+        )
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All six."""
+        return (self.username, self.password, self.token, self.ca_file, self.client_cert, self.client_key)
+
+
+ACCESS = {url: Access.of(prefix, url.section) for prefix, url in SERVICES.items()}
+OPTIONS = (
+    DATABASE,
+    VOLUME_PATH,
+    DEFAULT_USER,
+    AUTH_HEADER,
+    *SERVICES.values(),
+    TRANSFERS,
+    REMOTE_SOURCES,
+    *(option for access in ACCESS.values() for option in access.options),
+)
+MAX_TRANSFERS = 64
+HIDDEN = "(hidden)"
 
 PACIFICA_SECTIONS = ("celery", "notifications")
 PACIFICA_KEYS = {
@@ -64,23 +122,47 @@ class Value:
     text: str
     origin: str
 
+    @property
+    def shown(self) -> str:
+        """The value as it may be printed: secrets and passwords within URLs are left out."""
+        if self.option.secret and self.text:
+            return HIDDEN
+        before, at, after = self.text.rpartition("@")
+        scheme, separator, _ = before.partition("://")
+        return f"{scheme}://{HIDDEN}@{after}" if at and separator else self.text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none."""
+
+    url: str
+    basic: tuple[str, str] | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything that can be set. Paths are absolute.
 
-    A service is a Path where it is embedded and a URL where it is reached over HTTP; ``policy`` is None where every
-    document is allowed.
+    A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
+    every document is allowed. ``transfers`` and ``remote_sources`` are of an archive over HTTP: how many files it
+    takes at once, and whether it alone sees the files that are to be moved.
     """
 
     database: Path
     spool: Path
     user: str
     auth_header: str
-    unique_id: Path | str
-    policy: Path | str | None
-    archive: Path | str
-    catalog: Path | str
+    unique_id: Path | Endpoint
+    policy: Path | Endpoint | None
+    archive: Path | Endpoint
+    catalog: Path | Endpoint
+    transfers: int
+    remote_sources: bool
     values: tuple[Value, ...]
 
 
@@ -95,15 +177,21 @@ def load_settings(
     file = _read_config(config, environment)
     defaults = _defaults(environment)
     values = {option: _effective(option, flags or {}, environment, file, defaults) for option in OPTIONS}
+    archive = _service(values, ARCHIVE_URL)
+    remote_sources = _switch(values[REMOTE_SOURCES])
+    if remote_sources and isinstance(archive, Path):
+        raise SettingsError(f"{_where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
     return Settings(
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
         user=values[DEFAULT_USER].text,
         auth_header=values[AUTH_HEADER].text,
-        unique_id=_service(values[UNIQUEID_URL]),
-        policy=_service(values[POLICY_URL]) if values[POLICY_URL].text else None,
-        archive=_service(values[ARCHIVE_URL]),
-        catalog=_service(values[CATALOG_URL]),
+        unique_id=_service(values, UNIQUEID_URL),
+        policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
+        archive=archive,
+        catalog=_service(values, CATALOG_URL),
+        transfers=_transfers(values[TRANSFERS]),
+        remote_sources=remote_sources,
         values=tuple(values.values()),
     )
 
@@ -136,6 +224,8 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         POLICY_URL: "",
         ARCHIVE_URL: (data / "archive").as_uri(),
         CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
+        TRANSFERS: "1",
+        REMOTE_SOURCES: "no",
     }
 
 
@@ -159,6 +249,10 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
         raise SettingsError(f"{path} is not UTF-8 (byte {error.start})") from error
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except ParsingError as error:
+        # The error's own text quotes the lines, which may hold secrets.
+        lines = [str(number) for number, _ in error.errors] or [str(getattr(error, "lineno", "?"))]
+        raise SettingsError(f"{path} is malformed in line {', '.join(lines)}") from None
     except ConfigError as error:
         raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
     _refuse_unknown(path, parser)
@@ -198,12 +292,13 @@ def _effective(
         return Value(option, environment[option.variable], option.variable)
     path, parser = file
     try:
-        text = parser.get(option.section, option.key, fallback="").strip()
+        # A password may hold a "%".
+        text = parser.get(option.section, option.key, fallback="", raw=option.secret).strip()
     except ConfigError as error:
         raise SettingsError(f"{path}: [{option.section}] {option.key}: {' '.join(str(error).split())}") from error
     if text:
         return Value(option, text, str(path))
-    return Value(option, defaults[option], "default")
+    return Value(option, defaults.get(option, ""), "default")
 
 
 def _path(value: Value) -> Path:
@@ -212,13 +307,60 @@ def _path(value: Value) -> Path:
     return Path(value.text).expanduser().absolute()
 
 
-def _service(value: Value) -> Path | str:
-    parts = urlsplit(value.text)
-    if parts.scheme in ("http", "https") and parts.netloc:
-        return value.text
+def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
+    value = values[option]
+    try:
+        parts = urlsplit(value.text)
+        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise SettingsError(f"{_where(value)}: {value.shown!r} is no URL: {error}") from None
+    if is_http:
+        return _endpoint(parts, values, ACCESS[option])
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise SettingsError(f"{_where(value)}: {value.text!r} is neither file:///absolute/path nor an http(s) URL")
+        raise SettingsError(f"{_where(value)}: {value.shown!r} is neither file:///absolute/path nor an http(s) URL")
     return Path(unquote(parts.path))
+
+
+def _endpoint(parts: SplitResult, values: Mapping[Option, Value], access: Access) -> Endpoint:
+    def text(option: Option) -> str | None:
+        return values[option].text or None
+
+    def path(option: Option) -> Path | None:
+        return _path(values[option]) if text(option) else None
+
+    username, password, token = text(access.username), text(access.password), text(access.token)
+    if username is None and parts.username:
+        username, password = unquote(parts.username), unquote(parts.password or "")
+    if password is not None and username is None:
+        raise SettingsError(f"{_where(values[access.password])} needs a {access.username.key}")
+    if username is not None and token is not None:
+        raise SettingsError(f"{_where(values[access.token])}: give a {access.username.key} or a token, not both")
+    if text(access.client_key) and not text(access.client_cert):
+        raise SettingsError(f"{_where(values[access.client_key])} needs a {access.client_cert.key}")
+    for option in (access.username, access.password, access.token):
+        if not (text(option) or "").isprintable():
+            raise SettingsError(f"{_where(values[option])} holds a character that cannot be printed")
+    return Endpoint(
+        url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        basic=(username, password or "") if username is not None else None,
+        token=token,
+        ca_file=path(access.ca_file),
+        client_cert=path(access.client_cert),
+        client_key=path(access.client_key),
+    )
+
+
+def _transfers(value: Value) -> int:
+    if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
+    return int(value.text)
+
+
+def _switch(value: Value) -> bool:
+    try:
+        return ConfigParser.BOOLEAN_STATES[value.text.lower()]
+    except KeyError:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is neither yes nor no") from None
 
 
 def _where(value: Value) -> str:

@@ -106,7 +106,8 @@ class Worker:
     def _walk(self, job: Job, journal: "_StoreJournal") -> None:
         path = Path(job.source)
         if job.kind is JobKind.MOVE:
-            move_files(path, user=job.user, services=self._services, journal=journal)
+            remote = self._settings.remote_sources
+            move_files(path, user=job.user, services=self._services, journal=journal, remote_sources=remote)
         else:
             ingest_bundle(path, user=job.user, spool=self._settings.spool, services=self._services, journal=journal)
 
@@ -131,6 +132,7 @@ class _StoreJournal:
         self._store, self._job, self._services, self._watcher = store, job, services, watcher
         self._again = again
         self._stopped: JobStopped | None = None
+        self._counting = threading.Lock()
         self._total_bytes = self._done_bytes = 0
         self.task = job.task
         self.first_file_id = job.first_file_id
@@ -165,8 +167,9 @@ class _StoreJournal:
     def advance(self, length: int) -> None:
         if self._stopped is not None:
             raise self._stopped
-        self._done_bytes += length
-        self._watcher.advance(length)
+        with self._counting:
+            self._done_bytes += length
+            self._watcher.advance(length)
 
     def warn(self, message: str) -> None:
         self._watcher.warn(message)

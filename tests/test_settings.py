@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import DATABASE, OPTIONS, POLICY_URL, Option, load_settings
+from ingest_cli.settings import DATABASE, OPTIONS, POLICY_URL, Endpoint, Option, load_settings
 
 from .bundles import document_for, transaction, write_bundle
 from .conftest import Command
@@ -74,8 +74,9 @@ def test_a_platform_folder_that_is_relative_is_ignored() -> None:
 
 def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
     settings = load_settings(config=write(tmp_path / "config.ini", PACIFICA))
-    assert settings.archive == "http://127.0.0.1:8080"
-    assert settings.catalog == "http://127.0.0.1:8121/ingest"
+    assert settings.archive == Endpoint(url="http://127.0.0.1:8080")
+    assert settings.catalog == Endpoint(url="http://127.0.0.1:8121/ingest")
+    assert settings.transfers == 1
     assert settings.user == "dmlb2001"
     assert settings.spool == Path("/srv/ingest")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, ingest, job, move, state
+from . import config, doctor, ingest, job, move, state
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -52,3 +52,4 @@ app.command("move")(move.move)
 app.command("state")(state.state)
 app.command("job")(job.job)
 app.command("config")(config.config)
+app.command("doctor")(doctor.doctor)

@@ -12,7 +12,7 @@ def config(config: Config = None, db: Db = None, user: User = None, json: Json =
         {
             "section": value.option.section,
             "key": value.option.key,
-            "value": value.text,
+            "value": value.shown,
             "origin": value.origin,
             "variable": value.option.variable,
             "meaning": value.option.meaning,

@@ -16,12 +16,21 @@ def move(
     db: Db = None,
     user: User = None,
     again: Again = False,
+    remote_sources: Annotated[
+        bool,
+        typer.Option(
+            "--remote-sources",
+            help="Only the archive sees the files: their hashes are not checked"
+            " [env: ARCHIVEINTERFACE_REMOTE_SOURCES].",
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check files that lie on a disk of this machine and move them into the archive."""
+    """Check files that lie on a disk and move them into the archive."""
     from ..jobs import JobKind
     from .run import run_jobs
 
-    run_jobs(JobKind.MOVE, documents, settings_of(config, db, user), again=again, json=json, quiet=quiet)
+    settings = settings_of(config, db, user, remote_sources=remote_sources)
+    run_jobs(JobKind.MOVE, documents, settings, again=again, json=json, quiet=quiet)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..settings import DATABASE, DEFAULT_USER, Settings, load_settings
+from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, Settings, load_settings
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file [env: INGEST_CONFIG].", metavar="FILE")
@@ -21,6 +21,13 @@ Again = Annotated[bool, typer.Option("--again", help="Ingest even what was inges
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def settings_of(config: Path | None, db: Path | None, user: str | None = None) -> Settings:
+def settings_of(
+    config: Path | None, db: Path | None, user: str | None = None, *, remote_sources: bool = False
+) -> Settings:
     """The settings under a command's flags."""
-    return load_settings(config=config, flags={DATABASE: str(db) if db else None, DEFAULT_USER: user})
+    flags = {
+        DATABASE: str(db) if db else None,
+        DEFAULT_USER: user,
+        REMOTE_SOURCES: "yes" if remote_sources else None,
+    }
+    return load_settings(config=config, flags=flags)

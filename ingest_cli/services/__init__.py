@@ -13,48 +13,52 @@ def connect(settings: Settings) -> Iterator[Services]:
     """The services that ``settings`` name. Raises StoreError or SettingsError where one cannot be opened."""
     with ExitStack() as stack:
         yield Services(
-            unique_id=_unique_id(settings.unique_id, stack),
-            policy=_policy(settings.policy, settings.auth_header, stack),
-            archive=_archive(settings.archive, stack),
-            catalog=_catalog(settings.catalog, stack),
+            unique_id=stack.enter_context(closing(unique_id(settings))),
+            policy=stack.enter_context(closing(policy(settings))),
+            archive=stack.enter_context(closing(archive(settings))),
+            catalog=stack.enter_context(closing(catalog(settings))),
         )
 
 
-def _unique_id(place: Path | str, stack: ExitStack) -> UniqueId:
-    if isinstance(place, Path):
+def unique_id(settings: Settings) -> UniqueId:
+    """Who gives out ids."""
+    if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
-        return stack.enter_context(closing(EmbeddedUniqueId(place)))
+        return EmbeddedUniqueId(settings.unique_id)
     from .pacifica import PacificaUniqueId
 
-    return stack.enter_context(closing(PacificaUniqueId(place)))
+    return PacificaUniqueId(settings.unique_id)
 
 
-def _policy(place: Path | str | None, auth_header: str, stack: ExitStack) -> Policy:
-    if place is None or isinstance(place, Path):
+def policy(settings: Settings) -> Policy:
+    """Who says who may ingest what."""
+    if settings.policy is None or isinstance(settings.policy, Path):
         from .embedded.policy import EmbeddedPolicy
 
-        return EmbeddedPolicy(place)
+        return EmbeddedPolicy(settings.policy)
     from .pacifica import PacificaPolicy
 
-    return stack.enter_context(closing(PacificaPolicy(place, auth_header)))
+    return PacificaPolicy(settings.policy, settings.auth_header)
 
 
-def _archive(place: Path | str, stack: ExitStack) -> Archive:
-    if isinstance(place, Path):
+def archive(settings: Settings) -> Archive:
+    """Where files are kept."""
+    if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
-        return EmbeddedArchive(place)
+        return EmbeddedArchive(settings.archive)
     from .pacifica import PacificaArchive
 
-    return stack.enter_context(closing(PacificaArchive(place)))
+    return PacificaArchive(settings.archive, transfers=settings.transfers)
 
 
-def _catalog(place: Path | str, stack: ExitStack) -> Catalog:
-    if isinstance(place, Path):
+def catalog(settings: Settings) -> Catalog:
+    """Where metadata is kept."""
+    if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
-        return stack.enter_context(closing(EmbeddedCatalog(place)))
+        return EmbeddedCatalog(settings.catalog)
     from .pacifica import PacificaCatalog
 
-    return stack.enter_context(closing(PacificaCatalog(place)))
+    return PacificaCatalog(settings.catalog)

@@ -1,5 +1,6 @@
 """What the pipeline asks of the four services outside. Every adapter keeps these promises."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -10,22 +11,37 @@ from ..metadata import Document
 IdMode = Literal["upload_job", "file"]
 
 
-class UniqueId(Protocol):
+class Service(Protocol):
+    """What all four have in common."""
+
+    def examine(self) -> str:
+        """Say in a line what is there and how it is. Raises an IngestError where it cannot be used now."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class UniqueId(Service, Protocol):
     """Gives out numbers, each of them once in all time."""
 
     def take(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
 
 
-class Policy(Protocol):
+class Policy(Service, Protocol):
     """Says who may ingest what."""
 
     def check(self, document: Document, user: str) -> None:
         """Raise PolicyRefused where ``user`` may not ingest ``document``."""
 
 
-class Archive(Protocol):
-    """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help."""
+class Archive(Service, Protocol):
+    """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
+
+    As many threads as ``transfers`` says may put, move and delete at once, each its own files.
+    """
+
+    transfers: int
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
@@ -37,14 +53,18 @@ class Archive(Protocol):
         a file that stands there is never touched.
         """
 
-    def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:
-        """Make the file at ``source``, open as ``content``, the file ``file_id``.
+    def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
+        """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.
 
-        The source stays, or can be had again by ``give_back``, until ``flush`` has returned.
+        ``content`` is the source, open; None where only the archive sees it. The source stays, or can be had again
+        by ``give_back`` (as far as that can promise), until ``flush`` has returned.
         """
 
     def give_back(self, file_id: int, source: Path) -> None:
-        """Undo a ``move``: the file is at ``source`` again and the archive no longer holds it."""
+        """Undo a ``move``: the file is at ``source`` again and the archive no longer holds it.
+
+        Raises ArchiveError where that cannot be done: the archive then still holds the file.
+        """
 
     def delete(self, file_id: int) -> None:
         """Forget the file; no error where there is none."""
@@ -52,11 +72,14 @@ class Archive(Protocol):
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
 
+    def read(self, file_id: int) -> Iterator[bytes]:
+        """The stored bytes, in pieces."""
+
     def flush(self) -> None:
         """Return when all that was put or moved would survive a loss of power."""
 
 
-class Catalog(Protocol):
+class Catalog(Service, Protocol):
     """Keeps the metadata of what was stored."""
 
     def check(self, document: Document) -> None:

@@ -5,15 +5,22 @@ urllib3 rather than requests, which on small bodies spends more time than the ne
 
 import json
 import random
+import ssl
 import time
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
-from ..errors import ServiceUnavailable
+from ..errors import ServiceUnavailable, SettingsError
+from ..settings import Endpoint
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -21,7 +28,11 @@ READ_SECONDS = 600.0
 TRIES = 6
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+# Tokens and certificates come to be refused when clocks are this far apart.
+MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
+# What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
+NOT_OF_THE_CONTENT = {401, 403, 404, 405, 407, 408, 425, 429}
 
 Body = bytes | Iterable[bytes] | None
 
@@ -48,6 +59,11 @@ class Answer:
         return self.status == 200 and isinstance(content, dict) and content.get("status") == "success"
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether what was sent will never be taken."""
+        return 400 <= self.status < 500 and self.status not in NOT_OF_THE_CONTENT
+
+    @property
     def message(self) -> str:
         """What the service says went wrong, in a line."""
         content = self.json()
@@ -57,13 +73,15 @@ class Answer:
 
 
 class HttpService:
-    """The service ``name``, as messages call it, at ``url``."""
+    """The service ``name``, as messages call it, at ``endpoint``; ``connections`` many threads may use it at once.
 
-    def __init__(self, name: str, url: str) -> None:
-        self.name, self.url = name, url.rstrip("/")
-        self._pool = urllib3.PoolManager(
-            maxsize=1, retries=False, timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        )
+    Raises SettingsError where the endpoint's certificates or the environment's proxy cannot be used.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1) -> None:
+        self.name, self.url = name, endpoint.url.rstrip("/")
+        self._headers = _credentials(endpoint)
+        self._pool = _pool(endpoint, connections)
 
     def close(self) -> None:
         """Close the connections."""
@@ -78,6 +96,7 @@ class HttpService:
         headers: Mapping[str, str] | None = None,
         repeatable: bool = True,
         busy: Iterable[int] = BUSY_STATUSES,
+        tries: int = TRIES,
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
@@ -86,7 +105,7 @@ class HttpService:
         """
         busy = frozenset(busy)
         trouble = ""
-        for attempt in range(TRIES):
+        for attempt in range(tries):
             wait = 0.0
             try:
                 answer = self.send(method, path, body=body, headers=headers)
@@ -97,16 +116,121 @@ class HttpService:
                 trouble = str(error)
             except HTTPError as error:
                 trouble = str(error)
-                if not repeatable:
+                # A certificate that is not trusted now will not be in a second.
+                if not repeatable or isinstance(error, SSLError):
                     break
-            if attempt + 1 < TRIES:
+            if attempt + 1 < tries:
                 time.sleep(max(wait, pause(attempt)))
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
+    def examine(self, method: str, path: str, *, body: bytes | None = None, well: Iterable[int] = (200,)) -> str:
+        """Send a harmless request, which answers JSON and a status of ``well`` where all is well; say how long it took.
+
+        Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
+        """
+        begun = time.monotonic()
+        answer = self.ask(method, path, body=body, headers={"Content-Type": "application/json"}, tries=1)
+        took = time.monotonic() - begun
+        if answer.status not in well or answer.json() is None:
+            raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
+        skew = _clock_skew(answer)
+        if abs(skew) > MAX_SKEW_SECONDS:
+            ahead = "ahead of" if skew > 0 else "behind"
+            raise ServiceUnavailable(f"the clock of {self.name} is {abs(skew):.0f} s {ahead} this machine's")
+        return f"{self.url} answers in {took * 1000:.0f} ms"
+
     def send(self, method: str, path: str, *, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request once. Raises urllib3's HTTPError where there is no answer."""
-        response = self._pool.request(method, self.url + path, body=body, headers=headers, redirect=False)
-        return Answer(response.status, response.headers, response.data)
+        with self._sent(method, path, body, headers, preload=True) as response:
+            return Answer(response.status, response.headers, response.data)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """GET an answer whose body may be large: its ``status`` is known, its body is read by ``stream()``.
+
+        Raises urllib3's HTTPError where there is no answer.
+        """
+        with self._sent("GET", path, None, None, preload=False) as response:
+            yield response
+
+    @contextmanager
+    def _sent(
+        self, method: str, path: str, body: Body, headers: Mapping[str, str] | None, *, preload: bool
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        response = self._pool.request(
+            method,
+            self.url + path,
+            body=body,
+            headers={**self._headers, **(headers or {})},
+            redirect=False,
+            preload_content=preload,
+        )
+        try:
+            yield response
+        finally:
+            response.release_conn()
+
+
+def _credentials(endpoint: Endpoint) -> dict[str, str]:
+    if endpoint.basic is not None:
+        return {"Authorization": _basic(*endpoint.basic)}
+    return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else {}
+
+
+def _basic(username: str, password: str) -> str:
+    # RFC 7617 leaves the encoding to the server; UTF-8 is the only one that it can ask for.
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _pool(endpoint: Endpoint, connections: int) -> urllib3.PoolManager:
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    context = _tls(endpoint) if endpoint.url.startswith("https:") else None
+    proxy = _proxy(endpoint.url)
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
+    headers = None
+    if parts.username is not None:
+        headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
+    return urllib3.ProxyManager(
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        proxy_headers=headers,
+        maxsize=connections,
+        retries=False,
+        timeout=timeout,
+        ssl_context=context,
+    )
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+        if endpoint.client_cert is not None:
+            # The empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
+    except (OSError, ssl.SSLError) as error:
+        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
+        named = ", ".join(str(file) for file in files if file is not None)
+        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
+    return context
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that http_proxy, https_proxy, all_proxy and no_proxy of the environment give, if any."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy and not proxy_bypass(parts.netloc) else None
+
+
+def _clock_skew(answer: Answer) -> float:
+    """By how many seconds the service's clock is ahead of ours; 0 where it does not say (RFC 9110, 6.6.1)."""
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def pause(attempt: int) -> float:

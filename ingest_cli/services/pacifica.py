@@ -1,17 +1,23 @@
 """The four services of a Pacifica site, over HTTP, as their released versions behave."""
 
+import errno
 import json
+import os
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 from urllib3.exceptions import HTTPError
 
-from ..content import Content
+from ..content import CHUNK_BYTES, Content
 from ..errors import ArchiveError, CatalogRefused, PolicyRefused, ServiceUnavailable
 from ..metadata import Document
+from ..settings import Endpoint
 from .base import IdMode
 from .catalog_rules import check_document
+from .giving_back import rename_or_copy
 from .http import BUSY_STATUSES, TRIES, Answer, HttpService, pause
 
 JSON = {"Content-Type": "application/json"}
@@ -21,9 +27,13 @@ CONFIRM_FROM_BYTES = 1 << 20
 
 
 class _Adapter:
-    """What the four have in common: a service that is closed in the end."""
+    """What the four have in common: a service that can be looked at, and is closed in the end."""
 
     _service: HttpService
+
+    def examine(self) -> str:
+        """Say how quickly the service answers."""
+        return self._service.examine("GET", "/")
 
     def close(self) -> None:
         """Close the connections."""
@@ -31,10 +41,10 @@ class _Adapter:
 
 
 class PacificaUniqueId(_Adapter):
-    """Ids from Pacifica UniqueID at ``url``."""
+    """Ids from Pacifica UniqueID at ``endpoint``."""
 
-    def __init__(self, url: str) -> None:
-        self._service = HttpService("the id service", url)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._service = HttpService("the id service", endpoint)
 
     def take(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids. A range that is asked for again after a lost answer is left unused: no harm."""
@@ -51,11 +61,15 @@ class PacificaUniqueId(_Adapter):
 
 
 class PacificaPolicy(_Adapter):
-    """The policy service whose ingest end point is ``url``; the user goes in the header ``auth_header``."""
+    """The policy service whose ingest end point this is; the user goes in the header ``auth_header``."""
 
-    def __init__(self, url: str, auth_header: str) -> None:
-        self._service = HttpService("the policy service", url)
+    def __init__(self, endpoint: Endpoint, auth_header: str) -> None:
+        self._service = HttpService("the policy service", endpoint)
         self._auth_header = auth_header
+
+    def examine(self) -> str:
+        """Say how quickly the service answers to a document without a record, which it refuses."""
+        return self._service.examine("POST", "", body=b"[]", well=(200, 412))
 
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
@@ -63,20 +77,25 @@ class PacificaPolicy(_Adapter):
         answer = self._service.ask("POST", body=body, headers={**JSON, self._auth_header: user})
         if answer.is_success:
             return
-        if 400 <= answer.status < 500:
+        if answer.is_refusal or answer.status == 403:
             raise PolicyRefused(f"the policy refuses this bundle: {answer.message}")
         raise ServiceUnavailable(f"{self._service.name} at {self._service.url} fails: {answer.message}")
 
 
 class PacificaArchive(_Adapter):
-    """The archive interface at ``url``. One connection: the released service mixes up concurrent files."""
+    """The archive interface at ``endpoint``.
 
-    def __init__(self, url: str) -> None:
-        self._service = HttpService("the archive", url)
-        self._unconfirmed: tuple[int, int] | None = None
+    ``transfers`` is 1 unless the site knows better: the released service, under its own server, mixes up files that
+    come at the same time.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, transfers: int = 1) -> None:
+        self.transfers = transfers
+        self._service = HttpService("the archive", endpoint, connections=transfers)
+        self._last: tuple[int, int] | None = None
 
     def require_room(self, total_bytes: int) -> None:
-        """The archive interface cannot be asked; it answers or it does not."""
+        """The archive interface cannot be asked for its room; it answers or it does not."""
         self._service.ask("GET")
 
     def put(self, file_id: int, content: Content, *, replace: bool) -> None:
@@ -99,29 +118,55 @@ class PacificaArchive(_Adapter):
                 self.delete(file_id)
                 raise
             if answer.status == 201 and isinstance(answer.json(), dict):
-                self._unconfirmed = (file_id, content.size)
-                if content.size >= CONFIRM_FROM_BYTES:
-                    self._confirm_or_delete(file_id)
+                self._note_put(file_id, content.size)
                 return
             trouble = answer.message
+            if answer.is_refusal:
+                raise ArchiveError(f"the archive at {self._service.url} refuses {content.name!r}: {trouble}")
             if answer.status < 500 and answer.status not in BUSY_STATUSES:
                 break
         raise ServiceUnavailable(f"the archive at {self._service.url} does not store {content.name!r}: {trouble}")
 
-    def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:
-        """Have the archive move the file from ``source``, a path that it and this machine both see."""
+    def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
+        """Have the archive move the file from ``source``, a path that it sees."""
         body = json.dumps({"path": str(source)}).encode()
         answer = self._service.ask("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False)
+        if answer.status in BUSY_STATUSES:
+            raise ServiceUnavailable(f"the archive at {self._service.url} does not move {source}: {answer.message}")
         if answer.status != 200:
             self._refuse(f"does not move {source}", answer)
-        self._unconfirmed = (file_id, content.size)
-        self._confirm()
+        try:
+            self._confirm(file_id, size)
+        except ArchiveError:
+            self.give_back(file_id, source)
+            raise
 
     def give_back(self, file_id: int, source: Path) -> None:
-        """Raise ArchiveError where the file was moved: the archive interface has no way to move it back."""
-        if source.exists() or self.stat(file_id) is None:
+        """Rename the archive's file back to ``source``, which works where this machine sees the archive's own path.
+
+        The archive interface cannot be asked to move a file back. It says by HEAD where a file lies; when that file is
+        gone from there, and the archive then says that it holds none, it was the right one.
+        """
+        answer = self._service.ask("HEAD", f"/{file_id}")
+        size = _size(answer)
+        if size is None:
             return
-        raise ArchiveError(f"the archive keeps file {file_id}, moved from {source}: it has no way to move it back")
+        place = Path(answer.headers.get("X-Pacifica-File", ""))
+        if source.exists():
+            self._delete_copy(file_id, source)
+            return
+        try:
+            if not place.is_absolute() or place.lstat().st_size != size:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            rename_or_copy(place, source)
+        except OSError as error:
+            raise ArchiveError(
+                f"the archive keeps file {file_id}, moved from {source}: this machine cannot move it back"
+                f" from {place}: {error.strerror}"
+            ) from error
+        if self.stat(file_id) is not None:
+            rename_or_copy(source, place)
+            raise ArchiveError(f"the archive keeps file {file_id}, moved from {source}: {place} is another machine's")
 
     def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
@@ -131,39 +176,60 @@ class PacificaArchive(_Adapter):
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes. The archive answers 500 for a file that it does not hold."""
-        answer = self._service.ask("HEAD", f"/{file_id}")
-        length = answer.headers.get("X-Content-Length", "")
-        return int(length) if answer.status == 204 and length.isdigit() else None
+        return _size(self._service.ask("HEAD", f"/{file_id}"))
+
+    def read(self, file_id: int) -> Iterator[bytes]:
+        """The stored bytes."""
+        try:
+            with self._service.stream(f"/{file_id}") as response:
+                if response.status != 200:
+                    raise ArchiveError(f"the archive at {self._service.url} does not give file {file_id}")
+                yield from response.stream(CHUNK_BYTES)
+        except HTTPError as error:
+            raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error
 
     def flush(self) -> None:
         """Look at the last file stored. What the archive reports stored is its own to keep durable."""
-        self._confirm()
+        if self._last is not None:
+            self._confirm(*self._last)
+            self._last = None
 
-    def _confirm_or_delete(self, file_id: int) -> None:
+    def _note_put(self, file_id: int, size: int) -> None:
+        if size < CONFIRM_FROM_BYTES:
+            self._last = (file_id, size)
+            return
         try:
-            self._confirm()
+            self._confirm(file_id, size)
         except ArchiveError:
             self.delete(file_id)
             raise
 
-    def _confirm(self) -> None:
-        if self._unconfirmed is None:
-            return
-        file_id, size = self._unconfirmed
+    def _delete_copy(self, file_id: int, source: Path) -> None:
+        """Delete what the archive holds, unless ``source`` is another file by now. A move across file systems that
+        was cut off leaves the source, and a part of it in the archive."""
+        with source.open("rb") as file:
+            if not all(file.read(len(chunk)) == chunk for chunk in self.read(file_id)):
+                raise ArchiveError(f"the archive keeps file {file_id}: another file stands at {source} by now")
+        self.delete(file_id)
+
+    def _confirm(self, file_id: int, size: int) -> None:
         found = self.stat(file_id)
         if found != size:
             raise ArchiveError(f"the archive holds {found} bytes as file {file_id}, but {size} were sent")
-        self._unconfirmed = None
 
     def _refuse(self, what: str, answer: Answer) -> NoReturn:
         raise ArchiveError(f"the archive at {self._service.url} {what}: {answer.message}")
 
 
 class PacificaCatalog(_Adapter):
-    """The metadata service whose ingest end point is ``url``."""
+    """The metadata service whose ingest end point this is."""
 
-    def __init__(self, url: str) -> None:
-        self._service = HttpService("the metadata service", url.rstrip("/").removesuffix("/ingest"))
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._service = HttpService("the metadata service", _without_ingest(endpoint))
+
+    def examine(self) -> str:
+        """Say how quickly the service finds that there is no transaction 0."""
+        return self._service.examine("GET", "/transactions?_id=0")
 
     def check(self, document: Document) -> None:
         """Check the service's rules here: it keeps them only after the files are stored."""
@@ -201,3 +267,12 @@ class PacificaCatalog(_Adapter):
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
         return content
+
+
+def _without_ingest(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, url=endpoint.url.rstrip("/").removesuffix("/ingest"))
+
+
+def _size(answer: Answer) -> int | None:
+    length = answer.headers.get("X-Content-Length", "")
+    return int(length) if answer.status == 204 and length.isdigit() else None

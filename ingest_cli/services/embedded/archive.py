@@ -11,13 +11,14 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...content import Content
+from ...content import CHUNK_BYTES, Content
 from ...errors import ArchiveError
+from ...sizes import in_words
+from ..giving_back import rename_or_copy
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.
@@ -36,10 +37,20 @@ def id_to_path(file_id: int) -> str:
 class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle."""
 
+    transfers = 1
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._syncfs = _find_syncfs()
         self._to_remove: list[Path] = []
+
+    def examine(self) -> str:
+        """Say where the archive is and how much room it has."""
+        self.require_room(0)
+        return f"{self.root}: {in_words(shutil.disk_usage(self.root).free)} free"
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
     def require_room(self, total_bytes: int) -> None:
         """Raise ArchiveError where the folder cannot be written or its disk has no room."""
@@ -75,8 +86,10 @@ class EmbeddedArchive:
                     os.unlink(temporary)
                 raise
 
-    def move(self, file_id: int, source: Path, content: Content, *, replace: bool) -> None:
+    def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
         """Rename ``source`` into place where it lies on the same file system, else copy it and remove it at `flush`."""
+        if content is None:
+            raise ArchiveError(f"the archive {self.root} is on this machine, but {source} is not")
         target = self.root / id_to_path(file_id)
         if not replace:
             _refuse_existing(str(target), file_id)
@@ -102,7 +115,7 @@ class EmbeddedArchive:
                 target.unlink(missing_ok=True)
             elif target.exists():
                 target.chmod(0o644)
-                _rename_or_copy(target, source)
+                rename_or_copy(target, source)
 
     def delete(self, file_id: int) -> None:
         """Remove the file and what an interrupted `put` may have left beside it."""
@@ -118,6 +131,12 @@ class EmbeddedArchive:
         except FileNotFoundError:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def read(self, file_id: int) -> Iterator[bytes]:
+        """The stored bytes."""
+        with self._explained(f"read file {file_id} from"), (self.root / id_to_path(file_id)).open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
 
     def flush(self) -> None:
         """Write everything back to the disk; then remove the sources of files that were copied in."""
@@ -141,30 +160,6 @@ def _refuse_existing(target: str, file_id: int) -> None:
             f"the archive already holds a file {file_id} ({target}), which is not this job's;"
             " the ids are behind the archive: do they come from another id store?"
         )
-
-
-def _rename_or_copy(target: Path, source: Path) -> None:
-    try:
-        os.rename(target, source)
-        return
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    # `source` appears whole: where it stands, `give_back` takes the archive's copy for superfluous.
-    descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=source.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file, target.open("rb") as stored:
-            shutil.copyfileobj(stored, file, 1 << 20)
-            file.flush()
-            shutil.copystat(target, aside)
-            os.fsync(file.fileno())
-        os.rename(aside, source)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    with _opened(source.parent) as folder:
-        os.fsync(folder)
-    target.unlink()
 
 
 @contextmanager

@@ -36,7 +36,14 @@ class EmbeddedCatalog:
     """The catalogue in the database at ``path``."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._database = open_database(path, MIGRATIONS, "catalogue")
+
+    def examine(self) -> str:
+        """Say how many transactions there are, having seen that another could be written."""
+        with writing(self._database) as connection:
+            count = connection.execute("SELECT count(*) FROM Transactions").fetchone()[0]
+        return f"{self._path}: {count} transactions"
 
     def close(self) -> None:
         """Close the database."""

@@ -13,7 +13,15 @@ class EmbeddedUniqueId:
     """Ids kept in the database at ``path``; the first of each mode is 1."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._database = open_database(path, MIGRATIONS, "id store")
+
+    def examine(self) -> str:
+        """Say which ids were given out."""
+        with writing(self._database) as connection:
+            rows = connection.execute("SELECT id_mode, next_id - 1 FROM unique_index ORDER BY id_mode").fetchall()
+        given = ", ".join(f"{mode} {last}" for mode, last in rows)
+        return f"{self._path}: {f'the last ids given out are {given}' if given else 'no id given out yet'}"
 
     def close(self) -> None:
         """Close the database."""
