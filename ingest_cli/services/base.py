@@ -38,10 +38,12 @@ class Policy(Service, Protocol):
 class Archive(Service, Protocol):
     """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
-    As many threads as ``transfers`` says may put, move and delete at once, each its own files.
+    As many threads as ``transfers`` says may put, move and delete at once, each its own files. ``resent`` counts how
+    often a file had to be sent again, since the archive had failed at it.
     """
 
     transfers: int
+    resent: int
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""

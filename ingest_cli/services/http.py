@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
 from ..errors import ServiceUnavailable, SettingsError
 from ..settings import Endpoint
@@ -28,6 +28,8 @@ READ_SECONDS = 600.0
 TRIES = 6
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+# After so many connections that were closed under a request, each request gets a connection of its own.
+KEPT_ALIVE_FAILURES = 3
 # Tokens and certificates come to be refused when clocks are this far apart.
 MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
@@ -82,6 +84,7 @@ class HttpService:
         self.name, self.url = name, endpoint.url.rstrip("/")
         self._headers = _credentials(endpoint)
         self._pool = _pool(endpoint, connections)
+        self._dropped = 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,7 +144,7 @@ class HttpService:
 
     def send(self, method: str, path: str, *, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
         """Send a request once. Raises urllib3's HTTPError where there is no answer."""
-        with self._sent(method, path, body, headers, preload=True) as response:
+        with self._sent(method, path, body, headers) as response:
             return Answer(response.status, response.headers, response.data)
 
     @contextmanager
@@ -150,25 +153,35 @@ class HttpService:
 
         Raises urllib3's HTTPError where there is no answer.
         """
-        with self._sent("GET", path, None, None, preload=False) as response:
+        with self._sent("GET", path, None, None) as response:
             yield response
 
     @contextmanager
     def _sent(
-        self, method: str, path: str, body: Body, headers: Mapping[str, str] | None, *, preload: bool
+        self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        response = self._pool.request(
-            method,
-            self.url + path,
-            body=body,
-            headers={**self._headers, **(headers or {})},
-            redirect=False,
-            preload_content=preload,
-        )
+        try:
+            response = self._pool.request(
+                method,
+                self.url + path,
+                body=body,
+                headers={**self._headers, **(headers or {})},
+                redirect=False,
+                preload_content=False,
+            )
+        except ProtocolError:
+            self._dropped += 1
+            raise
         try:
             yield response
-        finally:
+        except BaseException:
+            response.close()
+            raise
+        # Some servers, uWSGI among them, close a connection after each answer without saying so.
+        if self._dropped < KEPT_ALIVE_FAILURES:
             response.release_conn()
+        else:
+            response.close()
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, str]:

@@ -90,7 +90,7 @@ class PacificaArchive(_Adapter):
     """
 
     def __init__(self, endpoint: Endpoint, *, transfers: int = 1) -> None:
-        self.transfers = transfers
+        self.transfers, self.resent = transfers, 0
         self._service = HttpService("the archive", endpoint, connections=transfers)
         self._last: tuple[int, int] | None = None
 
@@ -125,6 +125,7 @@ class PacificaArchive(_Adapter):
                 raise ArchiveError(f"the archive at {self._service.url} refuses {content.name!r}: {trouble}")
             if answer.status < 500 and answer.status not in BUSY_STATUSES:
                 break
+            self.resent += 1
         raise ServiceUnavailable(f"the archive at {self._service.url} does not store {content.name!r}: {trouble}")
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:

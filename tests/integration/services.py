@@ -9,11 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, Self
 
 START_SECONDS = 60
 CHERRYPY = """
@@ -61,10 +64,18 @@ class PacificaServices:
             self.start(name)
         self._load_fixtures()
 
-    def start(self, name: str) -> None:
+    @property
+    def has_uwsgi(self) -> bool:
+        return (self._bin / "uwsgi").exists()
+
+    def start(self, name: str, *, uwsgi: bool = False) -> None:
         words = [f"pacifica-{name}", "-a", "127.0.0.1", "-p", str(self.ports[name])]
         extra = {}
-        if name == "archiveinterface":
+        if uwsgi:
+            words = ["uwsgi", "--http-socket", f"127.0.0.1:{self.ports[name]}", "--master", "--die-on-term"]
+            words += ["--processes", "4", "--module", "pacifica.archiveinterface.wsgi", "--disable-logging"]
+            extra = {"PAI_BACKEND_TYPE": "posix", "PAI_PREFIX": str(self.archive)}
+        elif name == "archiveinterface":
             words += ["-t", "posix", "--prefix", str(self.archive)]
         elif name == "uniqueid":
             extra["PEEWEE_URL"] = self._ids()
@@ -163,6 +174,61 @@ class PacificaServices:
                 log_text = (self._folder / f"{name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{name} did not start: {log_text[-2000:]}")
             time.sleep(0.1)
+
+
+class LosingAnswers(ThreadingHTTPServer):
+    """Stands before the service at ``url``; once a PUT went through, calls ``then`` and loses the answer."""
+
+    daemon_threads = True
+
+    def __init__(self, url: str, then: Callable[[], None]) -> None:
+        super().__init__(("127.0.0.1", 0), _Forwarder)
+        self.behind, self.then = url, then
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Forwarder(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: LosingAnswers
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        request = urllib.request.Request(
+            self.server.behind + self.path, body, {"Content-Type": "application/json"}, method=self.command
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                status, answer = response.status, response.read()
+        except urllib.error.HTTPError as error:
+            status, answer = error.code, error.read()
+            error.close()
+        except OSError:
+            self.close_connection = True
+            return
+        if self.command == "PUT":
+            self.server.then()
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PUT = forward
 
 
 def free_port() -> int:

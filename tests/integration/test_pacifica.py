@@ -15,7 +15,7 @@ from ingest_cli.settings import load_settings
 from ..bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..conftest import Command
 from ..site import Site
-from .services import PacificaServices
+from .services import LosingAnswers, PacificaServices
 
 HOME = os.environ.get("INGEST_TEST_PACIFICA", "")
 pytestmark = [
@@ -167,6 +167,87 @@ def test_an_archive_killed_in_the_middle(
     assert job["job_id"] == first["job_id"]
     assert_stored(pacifica, job["job_id"], files)
     assert len(archived(pacifica)) == len(before) + len(files), "no orphans"
+
+
+def test_metadata_killed_between_receiving_and_answering(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with LosingAnswers(pacifica.url("metadata"), lambda: pacifica.stop("metadata", kill=True)) as between:
+        monkeypatch.setenv("METADATA_INGEST_URL", between.url + "/ingest")
+        try:
+            assert command(bundle).returncode == 4
+        finally:
+            pacifica.start("metadata")
+        first = state(command)
+        assert (first["state"], first["task"]) == ("FAILED", "ingest metadata")
+        assert len(archived(pacifica)) == len(before) + len(FILES), "kept, as the job says"
+        assert ask(pacifica, f"/transactions?_id={first['job_id']}")
+        done = command(bundle)
+    assert done.returncode == 0, done.stderr
+    job = state(command)
+    assert job["job_id"] == first["job_id"]
+    assert_stored(pacifica, job["job_id"], FILES)
+    assert len(archived(pacifica)) == len(before) + len(FILES)
+
+
+@pytest.fixture
+def under_uwsgi(pacifica: PacificaServices, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not pacifica.has_uwsgi:
+        pytest.skip("uWSGI is not installed beside the Pacifica services")
+    pacifica.stop("archiveinterface")
+    try:
+        pacifica.start("archiveinterface", uwsgi=True)
+        monkeypatch.setenv("ARCHIVEINTERFACE_TRANSFERS", "4")
+        yield
+        pacifica.stop("archiveinterface")
+    finally:
+        pacifica.start("archiveinterface")
+
+
+@pytest.mark.usefixtures("under_uwsgi")
+def test_an_archive_under_uwsgi_takes_four_transfers(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
+) -> None:
+    files = {f"data/{number}": os.urandom(number * 3000) for number in range(600)}
+    done = command(write_bundle(tmp_path / "b.tar", files))
+    assert done.returncode == 0, done.stderr
+    assert_stored(pacifica, state(command)["job_id"], files)
+    assert len(archived(pacifica)) == len(before) + len(files)
+
+
+@pytest.mark.parametrize("uwsgi", [False, True])
+def test_doctor_finds_out_how_many_files_an_archive_takes(
+    pacifica: PacificaServices, command: Command, before: set[str], uwsgi: bool, request: pytest.FixtureRequest
+) -> None:
+    if uwsgi:
+        request.getfixturevalue("under_uwsgi")
+    found = {row["name"]: row for row in json.loads(command("doctor", "--probe", "--json").stdout)}
+    assert all(row["ok"] for row in found.values()), found
+    assert ("8 at once" in found and "were written" in found["8 at once"]["detail"]) is uwsgi, found
+    assert archived(pacifica) == before
+
+
+def test_a_move_that_fails_halfway_is_given_back(
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
+) -> None:
+    sources = [tmp_path / "one", tmp_path / "two"]
+    for source in sources:
+        source.write_bytes(source.name.encode())
+    records = [file_record(f"data/{source.name}", source.name.encode(), source=str(source)) for source in sources]
+    (tmp_path / "move.json").write_text(json.dumps([*transaction(), *records]))
+    # A folder stands where the second file is to go.
+    with urllib.request.urlopen(pacifica.url("uniqueid") + "/getid?range=1&mode=file") as response:
+        blocked = pacifica.archive / str(json.load(response)["startIndex"] + 2) / "two"
+    blocked.mkdir(parents=True)
+    try:
+        assert command("move", tmp_path / "move.json").returncode == 1
+    finally:
+        blocked.rmdir()
+        blocked.parent.rmdir()
+    assert state(command)["task"] == "move files"
+    assert [source.read_bytes() for source in sources] == [b"one", b"two"]
+    assert archived(pacifica) == before
 
 
 def test_only_an_archive_interface(

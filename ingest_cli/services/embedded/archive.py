@@ -38,6 +38,7 @@ class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle."""
 
     transfers = 1
+    resent = 0
 
     def __init__(self, root: Path) -> None:
         self.root = root
