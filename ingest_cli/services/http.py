@@ -8,10 +8,11 @@ import random
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -83,7 +84,8 @@ class HttpService:
     def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1) -> None:
         self.name, self.url = name, endpoint.url.rstrip("/")
         self._headers = _credentials(endpoint)
-        self._pool = _pool(endpoint, connections)
+        self._new_pool = _pools(endpoint, connections)
+        self._pool = self._new_pool()
         self._dropped = 0
 
     def close(self) -> None:
@@ -160,28 +162,26 @@ class HttpService:
     def _sent(
         self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        try:
-            response = self._pool.request(
-                method,
-                self.url + path,
-                body=body,
-                headers={**self._headers, **(headers or {})},
-                redirect=False,
-                preload_content=False,
-            )
-        except ProtocolError:
-            self._dropped += 1
-            raise
-        try:
-            yield response
-        except BaseException:
-            response.close()
-            raise
-        # Some servers, uWSGI among them, close a connection after each answer without saying so.
+        with self._connections() as pool:
+            headers = {**self._headers, **(headers or {})}
+            try:
+                response = pool.request(
+                    method, self.url + path, body=body, headers=headers, redirect=False, preload_content=False
+                )
+            except ProtocolError:
+                self._dropped += 1
+                raise
+            with closing(response):
+                yield response
+
+    @contextmanager
+    def _connections(self) -> Iterator[urllib3.PoolManager]:
+        """Those that are kept; one for this request where the server closes them unsaid after answers, as uWSGI does."""
         if self._dropped < KEPT_ALIVE_FAILURES:
-            response.release_conn()
+            yield self._pool
         else:
-            response.close()
+            with self._new_pool() as pool:
+                yield pool
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, str]:
@@ -195,19 +195,21 @@ def _basic(username: str, password: str) -> str:
     return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
 
 
-def _pool(endpoint: Endpoint, connections: int) -> urllib3.PoolManager:
+def _pools(endpoint: Endpoint, connections: int) -> Callable[[], urllib3.PoolManager]:
+    """What makes pools of connections to the endpoint."""
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
     context = _tls(endpoint) if endpoint.url.startswith("https:") else None
     proxy = _proxy(endpoint.url)
     if proxy is None:
-        return urllib3.PoolManager(maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
+        return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
     headers = None
     if parts.username is not None:
         headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
-    return urllib3.ProxyManager(
+    return partial(
+        urllib3.ProxyManager,
         parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         proxy_headers=headers,
         maxsize=connections,

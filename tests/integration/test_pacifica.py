@@ -209,7 +209,7 @@ def under_uwsgi(pacifica: PacificaServices, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_archive_under_uwsgi_takes_four_transfers(
     pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
 ) -> None:
-    files = {f"data/{number}": os.urandom(number * 3000) for number in range(600)}
+    files = {f"data/{number}": os.urandom(number * 100) for number in range(600)} | {"data/large": os.urandom(3 << 20)}
     done = command(write_bundle(tmp_path / "b.tar", files))
     assert done.returncode == 0, done.stderr
     assert_stored(pacifica, state(command)["job_id"], files)
