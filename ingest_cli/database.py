@@ -60,7 +60,8 @@ def open_database(path: Path, migrations: Sequence[str], application: str) -> Da
 def writing(database: Database) -> Iterator[sqlite3.Connection]:
     """One write transaction: committed (and, in WAL mode, fsynced) at the end, undone by an exception.
 
-    Raises ServiceUnavailable where the database cannot be written now, as on a full disk.
+    Raises ServiceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
+    damaged.
     """
     connection = database.conn
     try:
@@ -71,9 +72,14 @@ def writing(database: Database) -> Iterator[sqlite3.Connection]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         if isinstance(error, sqlite3.OperationalError):
-            path = connection.execute("PRAGMA database_list").fetchone()[2]
-            raise ServiceUnavailable(f"cannot write to {path}: {error}") from error
+            raise ServiceUnavailable(f"cannot write to {_path_of(connection)}: {error}") from error
+        if type(error) is sqlite3.DatabaseError:
+            raise StoreError(f"{_path_of(connection)} is damaged: {error}") from error
         raise
+
+
+def _path_of(connection: sqlite3.Connection) -> str:
+    return str(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def _create_privately(path: Path) -> None:

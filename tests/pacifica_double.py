@@ -5,9 +5,13 @@ It stands in for the site, never for code of ours: what it cannot show is shown 
 
 import json
 import re
+import ssl
+import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +22,7 @@ class PacificaSite(ThreadingHTTPServer):
     """All four services at one address. ``faults`` maps (method, number of the request of that method) to a fault."""
 
     daemon_threads = True
+    scheme = "http"
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -27,6 +32,13 @@ class PacificaSite(ThreadingHTTPServer):
         self.faults: dict[tuple[str, int], Fault] = {}
         self.next_id = {"file": 1, "upload_job": 1}
         self.users: list[str | None] = []
+        self.authorizations: list[tuple[str, str | None]] = []
+        # Where moved files go.
+        self.folder: Path | None = None
+        self.lock = threading.Lock()
+        self.at_work = self.most_at_work = 0
+        self.seconds_a_file = 0.0
+        self.context: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -36,9 +48,18 @@ class PacificaSite(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        # The handshake is the handler's: a client that is slow or turns away must not stop the others.
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.context, self.scheme = context, "https"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up, or fails its handshake
+            super().handle_error(request, client_address)
+
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def environment(self) -> dict[str, str]:
         return {
@@ -80,6 +101,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def dispatch(self) -> None:
         self.server.requests.append((self.command, self.path))
+        self.server.authorizations.append((self.path, self.headers["Authorization"]))
         number = sum(method == self.command for method, _ in self.server.requests)
         fault = self.server.faults.get((self.command, number))
         if fault is None or not fault(self):
@@ -101,6 +123,9 @@ class Handler(BaseHTTPRequestHandler):
         elif parts.path == "/files":
             records = site.transactions.get(int(query["transaction_id"]), [])
             self.answer(200, [record for record in records if record["destinationTable"] == "Files"])
+        elif re.fullmatch(r"/\d+", parts.path):
+            found = self.stored()
+            self.answer(500 if found is None else 200, found or {})
         else:
             self.answer(200, {"message": "Pacifica Archive Interface Up and Running"})
 
@@ -114,7 +139,13 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/ingest":
             self.record(json.loads(body))
             return
+        with self.server.lock:
+            self.server.at_work += 1
+            self.server.most_at_work = max(self.server.most_at_work, self.server.at_work)
+        time.sleep(self.server.seconds_a_file)
         self.server.files[self.file_id()] = body
+        with self.server.lock:
+            self.server.at_work -= 1
         self.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
 
     def record(self, records: list[dict[str, Any]]) -> None:
@@ -125,12 +156,30 @@ class Handler(BaseHTTPRequestHandler):
         self.server.transactions[number] = records
         self.answer(200, {"status": "success"})
 
+    def serve_patch(self) -> None:
+        source = Path(json.loads(self.body())["path"])
+        place = self.place()
+        if not source.exists() or place is None:
+            self.answer(500, {"message": "Can't move posix file"})
+            return
+        source.rename(place)
+        self.answer(200, {"message": "File Moved Successfully"})
+
     def serve_head(self) -> None:
-        found = self.server.files.get(self.file_id())
+        found, place = self.stored(), self.place()
         if found is None:
             self.answer(500, {})
         else:
-            self.answer(204, b"", {"X-Content-Length": str(len(found))})
+            self.answer(204, b"", {"X-Content-Length": str(len(found)), "X-Pacifica-File": str(place)})
+
+    def place(self) -> Path | None:
+        return self.server.folder / str(self.file_id()) if self.server.folder else None
+
+    def stored(self) -> bytes | None:
+        place = self.place()
+        if place is not None and place.exists():
+            return place.read_bytes()
+        return self.server.files.get(self.file_id())
 
     def serve_delete(self) -> None:
         if self.server.files.pop(self.file_id(), None) is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import IngestError, ServiceUnavailable
+from ingest_cli.errors import ArchiveError, IngestError, ServiceUnavailable
 from ingest_cli.jobs import Job
 from ingest_cli.services import http, pacifica
 from ingest_cli.settings import load_settings
@@ -201,3 +201,70 @@ def test_a_resumed_job_that_policy_then_refuses_is_taken_back(
         site.ingest(bundle)
     assert not pacific.files
     assert not site.jobs()[0].resumable
+
+
+def test_what_the_archive_refuses_for_good_is_taken_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", 2, answering(413, {"message": "Request Entity Too Large"}))
+    with pytest.raises(ArchiveError, match="413: Request Entity Too Large"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert not pacific.files
+    assert not site.jobs()[0].resumable
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_an_answer_that_is_not_of_the_file_keeps_what_is_stored(
+    site: Site, pacific: PacificaSite, tmp_path: Path, status: int
+) -> None:
+    bundle = ingest_half(site, pacific, tmp_path, answering(status, {}))
+    assert len(pacific.files) == 1
+    pacific.faults.clear()
+    assert_stored(site, pacific, site.ingest(bundle))
+
+
+def test_a_policy_that_does_not_know_us_has_not_refused_the_bundle(
+    site: Site, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    pacific.fail("POST", 1, answering(401, {}))
+    with pytest.raises(ServiceUnavailable, match="401"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert site.ingest(tmp_path / "b.tar").complete
+
+
+MANY = {f"data/{number}": b"x" * number for number in range(40)}
+
+
+@pytest.fixture
+def four_transfers(site: Site, pacific: PacificaSite) -> None:
+    pacific.seconds_a_file = 0.02
+    environment = {**os.environ, **pacific.environment(), "ARCHIVEINTERFACE_TRANSFERS": "4"}
+    site.settings = load_settings(environment=environment)
+
+
+@pytest.mark.usefixtures("four_transfers")
+def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    job = site.ingest(write_bundle(tmp_path / "b.tar", MANY))
+    assert job.complete
+    assert job.stored == len(MANY)
+    assert sorted(pacific.files.values(), key=len) == list(MANY.values())
+    assert pacific.most_at_work == 4
+
+
+@pytest.mark.usefixtures("four_transfers")
+def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", 13, answering(413, {}))
+    with pytest.raises(ArchiveError):
+        site.ingest(write_bundle(tmp_path / "b.tar", MANY))
+    assert not pacific.files
+
+
+@pytest.mark.usefixtures("four_transfers")
+def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    for number in range(13, 13 + 4 * http.TRIES):
+        pacific.fail("PUT", number, PROXY_PAGE)
+    bundle = write_bundle(tmp_path / "b.tar", MANY)
+    with pytest.raises(ServiceUnavailable):
+        site.ingest(bundle)
+    pacific.faults.clear()
+    assert site.ingest(bundle).complete
+    assert sorted(pacific.files.values(), key=len) == list(MANY.values())
+    assert len(pacific.files) == len(MANY)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup, TyperOption
 
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
-from ingest_cli.settings import OPTIONS
+from ingest_cli.settings import ACCESS, OPTIONS, SERVICES
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "man" / "ingest.1"
@@ -40,6 +40,8 @@ def options_of_commands() -> dict[str, list[list[str]]]:
 
 
 COMMANDS = options_of_commands()
+ACCESS_OPTIONS = [option for access in ACCESS.values() for option in access.options]
+OTHER_OPTIONS = [option for option in OPTIONS if option not in ACCESS_OPTIONS]
 HELP = ["-h", "--help"]
 
 
@@ -91,15 +93,23 @@ def test_the_page_names_no_option_that_the_program_does_not_know(page: str) -> N
 
 
 def test_the_page_has_every_environment_variable(page: str) -> None:
-    ours = {option.variable for option in OPTIONS} | {"INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
+    ours = {option.variable for option in OTHER_OPTIONS} | {"INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
     assert set(items(section(page, "ENVIRONMENT"), "Ev ")) == ours
 
 
 def test_the_page_has_every_section_and_key_of_the_configuration(page: str) -> None:
     text = section(page, "ENVIRONMENT")
-    for option in OPTIONS:
+    for option in OTHER_OPTIONS:
         place = rf"^\.It Ev {option.variable}\n(?:[^.].*\n)+\.Pq Bq {option.section} , Li {option.key} \.$"
         assert re.search(place, text, re.M), option
+
+
+def test_the_page_has_what_every_service_over_http_takes(page: str) -> None:
+    text = section(page, "ENVIRONMENT")
+    prefixes = re.findall(r"\b([A-Z]+)_ ", text.partition("has these too")[2].replace("_\n", "_ "))
+    assert prefixes == list(SERVICES)
+    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in items(text, "Li ")]
+    assert variables == [option.variable for option in ACCESS_OPTIONS]
 
 
 def test_the_page_has_every_exit_code(page: str) -> None:
@@ -118,7 +128,12 @@ def test_the_help_has_the_same_exit_codes() -> None:
 
 def test_the_readme_has_every_setting(readme: str) -> None:
     rows = re.findall(r"^\| `\[(\w+)\]` +\| `(\w+)` +\| `(\w+)` ", readme, re.M)
-    assert rows == [(option.section, option.key, option.variable) for option in OPTIONS]
+    assert rows == [(option.section, option.key, option.variable) for option in OTHER_OPTIONS]
+    table = readme.partition("### Names, secrets and certificates\n")[2].partition("\n#")[0]
+    keys = re.findall(r"^\| `(\w+)` ", table, re.M)
+    prefixes = re.findall(r"`([A-Z]+)_`", table)
+    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in keys]
+    assert variables == [option.variable for option in ACCESS_OPTIONS]
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")

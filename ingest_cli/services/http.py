@@ -176,7 +176,7 @@ class HttpService:
 
     @contextmanager
     def _connections(self) -> Iterator[urllib3.PoolManager]:
-        """Those that are kept; one for this request where the server closes them unsaid after answers, as uWSGI does."""
+        """Those that are kept; a new one where the server closes them unsaid after each answer, as uWSGI does."""
         if self._dropped < KEPT_ALIVE_FAILURES:
             yield self._pool
         else:
