@@ -8,7 +8,7 @@ import getpass
 import os
 import sys
 from collections.abc import Mapping
-from configparser import ConfigParser, ParsingError
+from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -251,8 +251,8 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except ParsingError as error:
         # The error's own text quotes the lines, which may hold secrets.
-        lines = [str(number) for number, _ in error.errors] or [str(getattr(error, "lineno", "?"))]
-        raise SettingsError(f"{path} is malformed in line {', '.join(lines)}") from None
+        first = error.lineno if isinstance(error, MissingSectionHeaderError) else error.errors[0][0]
+        raise SettingsError(f"{path} is malformed in line {first}") from None
     except ConfigError as error:
         raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
     _refuse_unknown(path, parser)

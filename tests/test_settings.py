@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import DATABASE, OPTIONS, POLICY_URL, Endpoint, Option, load_settings
+from ingest_cli.settings import (
+    DATABASE,
+    OPTIONS,
+    POLICY_URL,
+    REMOTE_SOURCES,
+    TRANSFERS,
+    Endpoint,
+    Option,
+    load_settings,
+)
 
 from .bundles import document_for, transaction, write_bundle
 from .conftest import Command
@@ -55,7 +64,8 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
 def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
-    filed, told = (("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable"))
+    addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
+    filed, told = {TRANSFERS: ["2", "3"], REMOTE_SOURCES: ["no", "off"]}.get(option, addresses)
     file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
     (value,) = (v for v in load_settings(config=file, environment={}).values if v.option == option)
     assert (value.text, value.origin) == (filed, str(file))
