@@ -43,6 +43,7 @@ MIGRATIONS = (
     CREATE INDEX jobs_source ON jobs(source);
     CREATE INDEX jobs_digest ON jobs(digest)
     """,
+    "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
 )
 
 
@@ -66,7 +67,8 @@ class Job:
 
     ``source`` is the bundle's or document's path and ``stamp`` its identity on disk; ``stored`` counts the files,
     in document order, that are durably in the archive under ids from ``first_file_id`` on; ``recorded`` says that
-    the catalogue holds the transaction; ``resumable`` that another run may go on with it. Times are UTC.
+    the catalogue holds the transaction; ``resumable`` that another run may go on with it; ``attempts`` counts the runs
+    that were begun. Times are UTC.
     """
 
     job_id: int
@@ -88,6 +90,7 @@ class Job:
     duplicate_of: int | None
     worker: str | None
     beat: float
+    attempts: int
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
@@ -155,6 +158,13 @@ class JobStore:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
+    def failed(self) -> list[Job]:
+        """The jobs that failed, oldest first."""
+        rows = self._database.conn.execute(
+            "SELECT * FROM jobs WHERE state = 'FAILED' AND NOT recorded ORDER BY created, job_id"
+        )
+        return [Job.from_row(row) for row in rows]
+
     def find(self, kind: JobKind, source: str, stamp: str) -> Job | None:
         """The newest job of this very file that is recorded, or that another run may go on with."""
         row = self._one(
@@ -187,7 +197,8 @@ class JobStore:
             if job.worker is not None and job.worker != worker_name() and is_alive(job):
                 raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
             connection.execute(
-                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', exception = '', resumable = 1, updated = ?"
+                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', exception = '', resumable = 1,"
+                " attempts = attempts + 1, updated = ?"
                 " WHERE job_id = ?",
                 (worker_name(), time.time(), _now(), job_id),
             )

@@ -73,6 +73,18 @@ class Worker:
         job_id = self._services.unique_id.take("upload_job", 1)
         return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user)
 
+    def retry(self, job_id: int) -> Job:
+        """The job, ready to run again: from where it stopped if files of it are stored, else from the start.
+
+        Raises JobNotFound, and SourceError where its file is not the one any more that it was submitted with.
+        """
+        job = self._store.get(job_id)
+        if not job.recorded and _stamp(Path(job.source)) != job.stamp:
+            raise SourceError(
+                f"{job.source} was changed since job {job_id} was submitted: ingest it as a job of its own"
+            )
+        return job
+
     def run(self, job: Job, watcher: Watcher) -> Job:
         """Run a job to its end, unless it is recorded already, and return it as settled.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, doctor, ingest, job, move, state
+from . import config, doctor, ingest, job, move, retry, state
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -51,5 +51,6 @@ app.command("ingest")(ingest.ingest)
 app.command("move")(move.move)
 app.command("state")(state.state)
 app.command("job")(job.job)
+app.command("retry")(retry.retry)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)

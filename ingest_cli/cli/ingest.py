@@ -20,6 +20,6 @@ def ingest(
 ) -> None:
     """Unpack, check and store bundles."""
     from ..jobs import JobKind
-    from .run import run_jobs
+    from .run import run_files
 
-    run_jobs(JobKind.BUNDLE, bundles, settings_of(config, db, user), again=again, json=json, quiet=quiet)
+    run_files(JobKind.BUNDLE, bundles, settings_of(config, db, user), again=again, json=json, quiet=quiet)

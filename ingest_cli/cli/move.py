@@ -30,7 +30,7 @@ def move(
 ) -> None:
     """Check files that lie on a disk and move them into the archive."""
     from ..jobs import JobKind
-    from .run import run_jobs
+    from .run import run_files
 
     settings = settings_of(config, db, user, remote_sources=remote_sources)
-    run_jobs(JobKind.MOVE, documents, settings, again=again, json=json, quiet=quiet)
+    run_files(JobKind.MOVE, documents, settings, again=again, json=json, quiet=quiet)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +15,8 @@ PASSES = 2
 class Screen:
     """Shows one job: only errors here, what else in the subclasses."""
 
-    def __init__(self, path: Path) -> None:
-        self._name = "standard input" if str(path) == "-" else str(path)
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._job: Job | None = None
         self._earlier: int | None = None
 
@@ -94,12 +93,12 @@ class PlainScreen(Screen):
 class LiveScreen(PlainScreen):
     """A live line on a terminal: stage, files, bytes, rate, time left."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, name: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as RateColumn
 
-        super().__init__(path)
+        super().__init__(name)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[files]}"),
@@ -142,10 +141,10 @@ def _warn(message: str) -> None:
     print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
 
 
-def screen_for(path: Path, *, json: bool, quiet: bool) -> Screen:
-    """The screen that fits the flags and the terminal."""
+def screen_for(name: str, *, json: bool, quiet: bool) -> Screen:
+    """The screen that fits the flags and the terminal, for the bundle of this name."""
     if json:
-        return JsonScreen(path)
+        return JsonScreen(name)
     if quiet:
-        return Screen(path)
-    return LiveScreen(path) if sys.stderr.isatty() else PlainScreen(path)
+        return Screen(name)
+    return LiveScreen(name) if sys.stderr.isatty() else PlainScreen(name)

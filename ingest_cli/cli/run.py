@@ -2,12 +2,16 @@
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from ..errors import ExitCode, IngestError, Interrupted
-from ..jobs import JobKind
+from ..jobs import Job, JobKind
 from ..services import connect
 from ..settings import Settings
 from ..upload import spooled_input
@@ -17,33 +21,58 @@ from .output import Screen, screen_for
 STANDARD_INPUT = Path("-")
 
 
-def run_jobs(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
-    """Ingest every path, then exit: with the error's own code for a single one, else by the table of exit codes.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A job to be run: the ``name`` that the screen gives it, and what yields the job, once there is a worker."""
+
+    name: str
+    job: Callable[[Worker], AbstractContextManager[Job]]
+
+
+def run_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
+    """Ingest every path, then exit as `run_jobs` does."""
+    runs = [
+        Run("standard input", partial(_of_standard_input, kind, settings))
+        if path == STANDARD_INPUT
+        else Run(str(path), partial(_of_file, kind, path))
+        for path in paths
+    ]
+    run_jobs(runs, settings, again=again, json=json, quiet=quiet)
+
+
+def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
+    """Run one after the other, then exit: with the error's own code for a single one, else by the table of exit codes.
 
     SIGTERM counts as Ctrl-C: the job is left for the next run to go on with.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        failures = _run_all(kind, paths, settings, again=again, json=json, quiet=quiet)
+        failures = _run_all(runs, settings, again=again, json=json, quiet=quiet)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on from here") from None
     if failures:
-        raise typer.Exit(_exit_code(failures, len(paths)))
+        raise typer.Exit(_exit_code(failures, len(runs)))
 
 
-def _run_all(
-    kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool
-) -> list[IngestError]:
+@contextmanager
+def _of_standard_input(kind: JobKind, settings: Settings, worker: Worker) -> Iterator[Job]:
+    with spooled_input(sys.stdin.buffer, settings.spool) as spooled:
+        yield worker.submit(kind, spooled)
+
+
+@contextmanager
+def _of_file(kind: JobKind, path: Path, worker: Worker) -> Iterator[Job]:
+    yield worker.submit(kind, path)
+
+
+def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> list[IngestError]:
     failures: list[IngestError] = []
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        for path in paths:
-            screen = screen_for(path, json=json, quiet=quiet)
+        for run in runs:
+            screen = screen_for(run.name, json=json, quiet=quiet)
             try:
-                if path == STANDARD_INPUT:
-                    with spooled_input(sys.stdin.buffer, settings.spool) as spooled:
-                        _run_one(worker, kind, spooled, screen)
-                else:
-                    _run_one(worker, kind, path, screen)
+                with screen, run.job(worker) as job:
+                    _run_one(worker, job, screen)
             except IngestError as error:
                 if "--debug" in sys.argv:
                     raise
@@ -52,16 +81,14 @@ def _run_all(
     return failures
 
 
-def _run_one(worker: Worker, kind: JobKind, path: Path, screen: Screen) -> None:
-    with screen:
-        job = worker.submit(kind, path)
-        screen.started(job)
-        try:
-            settled = worker.run(job, screen)
-        except Exception:
-            screen.settled(worker.state(job.job_id))
-            raise
-        screen.settled(settled)
+def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
+    screen.started(job)
+    try:
+        settled = worker.run(job, screen)
+    except Exception:
+        screen.settled(worker.state(job.job_id))
+        raise
+    screen.settled(settled)
 
 
 def _exit_code(failures: list[IngestError], count: int) -> int:

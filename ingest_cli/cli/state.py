@@ -42,11 +42,12 @@ def _show_one(job: "Job", *, json: bool) -> None:
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
         "user": job.user,
+        "attempts": job.attempts,
         "created": f"{job.created} UTC",
         "updated": f"{job.updated} UTC",
     }
     for name, value in rows.items():
-        print(f"{name:<9}{value}")
+        print(f"{name:<10}{value}")
     if job.exception:
         print(f"\n{job.exception}")
 

@@ -1,0 +1,43 @@
+"""``ingest retry JOB_ID...``."""
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from .options import Config, Db, Debug, Json, Quiet, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..jobs import Job
+    from ..worker import Worker
+
+
+def retry(
+    job_ids: Annotated[list[int] | None, typer.Argument(metavar="JOB_ID", help="The jobs to run again.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Every job that failed, oldest first.")] = False,
+    config: Config = None,
+    db: Db = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run failed or interrupted jobs again, under their own ids: from where they stopped, or from the start."""
+    from ..jobs import JobStore
+    from .run import Run, run_jobs
+
+    if bool(job_ids) == failed:
+        raise SettingsError("give either job ids or --failed")
+    settings = settings_of(config, db)
+    with JobStore(settings.database) as store:
+        jobs = store.failed() if failed else [store.get(job_id) for job_id in job_ids or []]
+    runs = [Run(job.source, partial(_again, job.job_id)) for job in jobs]
+    run_jobs(runs, settings, again=False, json=json, quiet=quiet)
+
+
+@contextmanager
+def _again(job_id: int, worker: "Worker") -> "Iterator[Job]":
+    yield worker.retry(job_id)
