@@ -15,7 +15,8 @@ def main() -> NoReturn:
     except IngestError as error:
         if "--debug" in sys.argv:
             raise
-        print(f"ingest: {error}", file=sys.stderr)
+        for line in (error, *getattr(error, "__notes__", ())):
+            print(f"ingest: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0)
 

@@ -115,6 +115,7 @@ class JobStopped(IngestError):
 class Interrupted(IngestError):
     """A person or the system stopped the program; its jobs can be gone on with."""
 
+    transient = True
     exit_code = ExitCode.INTERRUPTED
 
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from .bundle import DATA_FOLDER, MAX_METADATA_BYTES, METADATA_NAME, Bundle
 from .content import Content
-from .errors import FileRefused, IngestError, MetadataError, SourceError, SourceMissing
+from .errors import FileRefused, IngestError, Interrupted, MetadataError, SourceError, SourceMissing
 from .metadata import Document, FileEntry
 from .services.base import Archive, Services
 from .tar import Member
@@ -58,6 +58,10 @@ class Journal(Protocol):
     @property
     def stored(self) -> int:
         """How many files, in document order, are known to be durably stored."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the job is to be left as soon as a later run can go on with it well."""
 
     def stage(self, task: str) -> None:
         """The job enters a stage."""
@@ -165,7 +169,10 @@ class _Storing:
         return first
 
     def run(self, first: int) -> None:
-        """Store what is not known to be stored, with a checkpoint now and then and one at the end."""
+        """Store what is not known to be stored, with a checkpoint now and then and one at the end.
+
+        Raises Interrupted, after a checkpoint, where the job is to be left.
+        """
 
         def store(position: int) -> None:
             self._files.store(position, first + position, replace=self._resumed)
@@ -176,6 +183,9 @@ class _Storing:
         for position in _done_in_order(
             store, range(self._journal.stored, self._count), self._services.archive.transfers
         ):
+            if self._journal.interrupted:
+                self._checkpoint(position + 1)
+                raise Interrupted("interrupted")
             if time.monotonic() >= due:
                 self._checkpoint(position + 1)
                 due = time.monotonic() + CHECKPOINT_SECONDS

@@ -23,7 +23,7 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
     except OSError as error:
         raise SourceError(f"cannot write into the spool folder {spool}: {error.strerror}") from error
     path = Path(name)
-    keep = True
+    keep = False
     try:
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -31,8 +31,8 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            keep = False
             raise SourceError(f"cannot spool standard input to {path}: {error.strerror}") from error
+        keep = True
         yield path
         keep = False
     except IngestError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from .errors import IngestError, JobBusy, JobStopped, ServiceUnavailable, SourceError
+from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavailable, SourceError
 from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
 from .metadata import Document
 from .pipeline import INGEST_FILES, MOVE_FILES, UPLOADING, ingest_bundle, move_files
@@ -51,6 +51,7 @@ class Worker:
     def __init__(self, settings: Settings, services: Services, *, again: bool = False) -> None:
         self._store = JobStore(settings.database)
         self._settings, self._services, self._again = settings, services, again
+        self._interrupted = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +60,10 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.__exit__(kind, error, trace)
+
+    def interrupt(self) -> None:
+        """Leave the job at hand after the file at hand, for a later run to go on with; from any thread or signal."""
+        self._interrupted.set()
 
     def submit(self, kind: JobKind, source: Path) -> Job:
         """The job of a file: the one that recorded it or that an earlier run left unfinished, else a new one.
@@ -88,12 +93,13 @@ class Worker:
     def run(self, job: Job, watcher: Watcher) -> Job:
         """Run a job to its end, unless it is recorded already, and return it as settled.
 
-        Raises the IngestError that it failed with, after the store has it; KeyboardInterrupt leaves it resumable.
+        Raises the IngestError that it failed with, after the store has it. Interrupted and KeyboardInterrupt leave it
+        resumable.
         """
         if job.recorded:
             return job
         job = self._store.claim(job.job_id)
-        journal = _StoreJournal(self._store, job, self._services, watcher, again=self._again)
+        journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=self._again)
         watcher.stage(UPLOADING)
         try:
             with journal.beating():
@@ -102,6 +108,9 @@ class Worker:
         except AlreadyIngested as earlier:
             self._store.complete(job.job_id, duplicate_of=earlier.job_id)
         except JobStopped:
+            raise
+        except Interrupted:
+            self._store.release(job.job_id)
             raise
         except Exception as error:
             self._settle_failure(job, journal, error)
@@ -140,9 +149,18 @@ class Worker:
 class _StoreJournal:
     """The pipeline's journal, kept in the job store and shown to a watcher."""
 
-    def __init__(self, store: JobStore, job: Job, services: Services, watcher: Watcher, *, again: bool) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        job: Job,
+        services: Services,
+        watcher: Watcher,
+        interruption: threading.Event,
+        *,
+        again: bool,
+    ) -> None:
         self._store, self._job, self._services, self._watcher = store, job, services, watcher
-        self._again = again
+        self._again, self._interruption = again, interruption
         self._stopped: JobStopped | None = None
         self._counting = threading.Lock()
         self._total_bytes = self._done_bytes = 0
@@ -154,7 +172,13 @@ class _StoreJournal:
     def job_id(self) -> int:
         return self._job.job_id
 
+    @property
+    def interrupted(self) -> bool:
+        return self._interruption.is_set()
+
     def stage(self, task: str) -> None:
+        if self.interrupted:
+            raise Interrupted("interrupted")
         self.task = task
         self._total_bytes = self._done_bytes = 0
         self._store.enter(self.job_id, task)

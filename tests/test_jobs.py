@@ -20,6 +20,7 @@ from ingest_cli.services.embedded.uniqueid import EmbeddedUniqueId
 
 from .bundles import write_bundle
 from .conftest import Command
+from .pacifica_double import PacificaSite
 from .site import Site
 
 ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Failed by administrator"]
@@ -332,14 +333,57 @@ def test_an_interrupted_stream_is_gone_on_with(command: Command, site: Site, tmp
         wait_for(site)
         running.send_signal(stop)
         said = running.communicate()[1]
-    assert (running.returncode, said) == (130, b"ingest: interrupted; the same command goes on from here\n")
     (kept,) = site.settings.spool.iterdir()
+    assert running.returncode == 130
+    lines = ["ingest: interrupted; the same command goes on from here", f"ingest: the bundle is kept in {kept}"]
+    assert said.decode().splitlines() == lines
     assert command("-q", "-", stdin=bundle.read_bytes()).returncode == 0
     assert site.contents() == files
     assert len(site.archived()) == len(files)
     assert len(site.rows("Transactions")) == 1
     assert command("-q", kept).returncode == 0
     assert len(site.rows("Transactions")) == 1
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_first_signal_lets_the_file_at_hand_end(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
+    files = {f"data/{number:04}": b"x" * number for number in range(5000)}
+    bundle = write_bundle(tmp_path / "b.tar", files)
+    running = command.start("-q", bundle)
+    wait_for(site)
+    running.send_signal(stop)
+    assert running.wait(5) == 130
+    (job,) = site.jobs()
+    assert 0 < job.stored < len(files)
+    assert job.stored == len(site.archived()), "what is stored is known to be stored"
+    assert (job.state, job.worker) == ("OK", None)
+    assert command("-q", bundle).returncode == 0
+    assert site.contents() == files
+    assert [job.job_id for job in site.jobs()] == [1]
+
+
+def test_a_file_that_takes_long_is_not_waited_for(
+    site: Site, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PacificaSite() as archive:
+        archive.seconds_a_file = 30
+        monkeypatch.setenv("ARCHIVEINTERFACE_URL", archive.url)
+        bundle = write_bundle(tmp_path / "b.tar")
+        for signals, most in [(1, 5.0), (2, 2.0)]:
+            running = command.start("-q", bundle)
+            while not archive.at_work:
+                time.sleep(0.01)
+            begun = time.monotonic()
+            for _ in range(signals):
+                running.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+            assert running.wait(10) == 130
+            assert time.monotonic() - begun < most
+            archive.at_work = 0
+            assert site.job(1).resumable
+        archive.seconds_a_file = 0.0
+        assert command("-q", bundle).returncode == 0
+    assert site.job(1).complete
 
 
 def test_a_store_that_cannot_be_written_is_a_sentence(command: Command, site: Site, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -19,6 +20,8 @@ from ..worker import Worker
 from .output import Screen, screen_for
 
 STANDARD_INPUT = Path("-")
+# How long the file at hand may take after a first SIGINT or SIGTERM.
+GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,16 @@ def run_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bo
 def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
     """Run one after the other, then exit: with the error's own code for a single one, else by the table of exit codes.
 
-    SIGTERM counts as Ctrl-C: the job is left for the next run to go on with.
+    SIGTERM and Ctrl-C end the job at hand after the file at hand, at the latest after GRACE_SECONDS; a second one ends
+    it at once. The next run goes on with it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failures = _run_all(runs, settings, again=again, json=json, quiet=quiet)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the same command goes on from here") from None
+    except (KeyboardInterrupt, Interrupted) as error:
+        interruption = Interrupted("interrupted; the same command goes on from here")
+        interruption.__notes__ = getattr(error, "__notes__", [])
+        raise interruption from None
     if failures:
         raise typer.Exit(_exit_code(failures, len(runs)))
 
@@ -73,6 +79,8 @@ def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
             try:
                 with screen, run.job(worker) as job:
                     _run_one(worker, job, screen)
+            except Interrupted:
+                raise
             except IngestError as error:
                 if "--debug" in sys.argv:
                     raise
@@ -81,10 +89,32 @@ def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
     return failures
 
 
+@contextmanager
+def _leaving_gently(worker: Worker) -> Iterator[None]:
+    def at_once(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    def in_a_moment(number: int, frame: FrameType | None) -> None:
+        worker.interrupt()
+        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+            signal.signal(again, at_once)
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, in_a_moment)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+
+
 def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
     screen.started(job)
     try:
-        settled = worker.run(job, screen)
+        with _leaving_gently(worker):
+            settled = worker.run(job, screen)
     except Exception:
         screen.settled(worker.state(job.job_id))
         raise

@@ -13,9 +13,9 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -88,18 +88,15 @@ def put_all(first: int, contents: list[bytes]) -> None:
         connection = http.client.HTTPConnection(address.hostname or "", address.port)
         for position in range(lane, len(contents), TRANSFERS):
             while True:
-                connection.request("PUT", f"/{first + position}", body=contents[position])
                 try:
+                    connection.request("PUT", f"/{first + position}", body=contents[position])
                     connection.getresponse().read()
                     break
-                except (http.client.RemoteDisconnected, ConnectionError):
+                except (http.client.RemoteDisconnected, ConnectionError):  # uWSGI closes unsaid
                     connection.close()
 
-    lanes = [threading.Thread(target=put, args=(lane,)) for lane in range(TRANSFERS)]
-    for lane in lanes:
-        lane.start()
-    for lane in lanes:
-        lane.join()
+    with ThreadPoolExecutor(TRANSFERS) as lanes:
+        list(lanes.map(put, range(TRANSFERS)))
 
 
 def upload(url: str, bundle: Path) -> float:
