@@ -196,8 +196,9 @@ class JobStore:
             job = self.get(job_id)
             if job.worker is not None and job.worker != worker_name() and is_alive(job):
                 raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
+            # The percent too: with OK, the 100 of a job that an administrator failed would say complete.
             connection.execute(
-                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', exception = '', resumable = 1,"
+                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', task_percent = 0, exception = '', resumable = 1,"
                 " attempts = attempts + 1, updated = ?"
                 " WHERE job_id = ?",
                 (worker_name(), time.time(), _now(), job_id),

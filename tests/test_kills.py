@@ -22,6 +22,7 @@ from .site import Site
 KILLS = int(os.environ.get("INGEST_TEST_KILLS", "40"))
 SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))
 COUNT = 600
+PROCESSES, BUNDLES = 8, 50
 
 
 def kill_once(command: Command, words: tuple[object, ...], after: float) -> bool:
@@ -84,3 +85,20 @@ def make(folder: Path, name: str, kind: str, files: dict[str, bytes]) -> tuple[o
     document = folder / f"{name}.json"
     document.write_text(json.dumps(records))
     return ("move", document)
+
+
+def test_eight_processes_share_a_store_and_two_are_killed(command: Command, site: Site, tmp_path: Path) -> None:
+    files = {f"data/{number:03}": os.urandom(300) for number in range(PROCESSES * BUNDLES)}
+    bundles = [write_bundle(tmp_path / f"{path[5:]}.tar", {path: content}) for path, content in files.items()]
+    shares = [bundles[number::PROCESSES] for number in range(PROCESSES)]
+    running = [command.start("-q", *share) for share in shares]
+    for process in running[:2]:
+        deadline = time.monotonic() + 60
+        while not (site.settings.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    assert [process.wait(300) for process in running] == [-signal.SIGKILL] * 2 + [0] * (PROCESSES - 2)
+    for share in shares[:2]:
+        done = command("-q", *share)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert_sound(site, files, len(bundles))
