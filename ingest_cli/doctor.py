@@ -161,6 +161,9 @@ def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) 
         return None if digest == contents[number].hashsum else f"file {first + number} holds other bytes than were sent"
 
     numbers = range(len(contents))
+    for number in numbers:
+        if archive.stat(first + number) is not None:
+            raise ArchiveError(f"the archive holds a file {first + number} already: the ids are behind the archive")
     try:
         with ThreadPoolExecutor(archive.transfers) as executor:
             put_wrong = list(executor.map(put, numbers))

@@ -148,3 +148,13 @@ def test_the_probe_finds_an_archive_that_mixes_up_files(pacific: PacificaSite, t
     assert "holds other bytes than were sent" in found[1].detail
     assert found[1].ok is (code == 0)
     assert not pacific.files
+
+
+def test_the_probe_touches_no_file_that_stands_there_already(command: Command, site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    before = site.archived()
+    assert isinstance(site.settings.unique_id, Path)
+    site.settings.unique_id.unlink()
+    found = rows(command, "--probe", code=1)
+    assert "the ids are behind the archive" in found["1 at once"]["detail"]
+    assert site.archived() == before

@@ -146,6 +146,21 @@ def test_what_cannot_be_taken_back_is_said(site: Site, pacific: PacificaSite, tm
     assert "could not be taken back from the archive: file 3" in site.jobs()[0].exception
 
 
+def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
+    site: Site, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    for number in range(1, 20):
+        pacific.fail("DELETE", number, answering(401, {}))
+        pacific.fail("HEAD", number + 1, answering(401, b""))
+    with pytest.raises(IngestError):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert len(pacific.files) == len(FILES)
+    (job,) = site.jobs()
+    assert job.resumable
+    assert "could not be taken back from the archive: file 3" in job.exception
+
+
 def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
     refusal = {"message": "Precondition Failed: Invalid values for project"}
     pacific.fail("POST", 1, answering(412, refusal))

@@ -132,10 +132,10 @@ class PacificaArchive(_Adapter):
         """Have the archive move the file from ``source``, a path that it sees."""
         body = json.dumps({"path": str(source)}).encode()
         answer = self._service.ask("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False)
-        if answer.status in BUSY_STATUSES:
-            raise ServiceUnavailable(f"the archive at {self._service.url} does not move {source}: {answer.message}")
-        if answer.status != 200:
+        if answer.status == 500 or answer.is_refusal:
             self._refuse(f"does not move {source}", answer)
+        if answer.status != 200:
+            raise ServiceUnavailable(f"the archive at {self._service.url} does not move {source}: {answer.message}")
         try:
             self._confirm(file_id, size)
         except ArchiveError:
@@ -149,7 +149,7 @@ class PacificaArchive(_Adapter):
         gone from there, and the archive then says that it holds none, it was the right one.
         """
         answer = self._service.ask("HEAD", f"/{file_id}")
-        size = _size(answer)
+        size = self._size(file_id, answer)
         if size is None:
             return
         place = Path(answer.headers.get("X-Pacifica-File", ""))
@@ -177,7 +177,7 @@ class PacificaArchive(_Adapter):
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes. The archive answers 500 for a file that it does not hold."""
-        return _size(self._service.ask("HEAD", f"/{file_id}"))
+        return self._size(file_id, self._service.ask("HEAD", f"/{file_id}"))
 
     def read(self, file_id: int) -> Iterator[bytes]:
         """The stored bytes."""
@@ -217,6 +217,17 @@ class PacificaArchive(_Adapter):
         found = self.stat(file_id)
         if found != size:
             raise ArchiveError(f"the archive holds {found} bytes as file {file_id}, but {size} were sent")
+
+    def _size(self, file_id: int, answer: Answer) -> int | None:
+        length = answer.headers.get("X-Content-Length", "")
+        if answer.status == 204 and length.isdigit():
+            return int(length)
+        # Any other answer, such as that we may not ask, does not say that there is no file.
+        if answer.status in (404, 500):
+            return None
+        raise ServiceUnavailable(
+            f"the archive at {self._service.url} does not say what file {file_id} is: {answer.message}"
+        )
 
     def _refuse(self, what: str, answer: Answer) -> NoReturn:
         raise ArchiveError(f"the archive at {self._service.url} {what}: {answer.message}")
@@ -272,8 +283,3 @@ class PacificaCatalog(_Adapter):
 
 def _without_ingest(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, url=endpoint.url.rstrip("/").removesuffix("/ingest"))
-
-
-def _size(answer: Answer) -> int | None:
-    length = answer.headers.get("X-Content-Length", "")
-    return int(length) if answer.status == 204 and length.isdigit() else None
