@@ -30,11 +30,16 @@ class PacificaSite(ThreadingHTTPServer):
         self.transactions: dict[int, list[dict[str, Any]]] = {}
         self.requests: list[tuple[str, str]] = []
         self.faults: dict[tuple[str, int], Fault] = {}
+        # Sees every request first.
+        self.guard: Fault | None = None
+        self.connections = 0
         self.next_id = {"file": 1, "upload_job": 1}
         self.users: list[str | None] = []
         self.authorizations: list[tuple[str, str | None]] = []
-        # Where moved files go.
+        # Where moved files go; without it, into memory.
         self.folder: Path | None = None
+        # What this site's machine calls "/", where its paths are not ours.
+        self.root: Path | None = None
         self.lock = threading.Lock()
         self.at_work = self.most_at_work = 0
         self.seconds_a_file = 0.0
@@ -52,6 +57,10 @@ class PacificaSite(ThreadingHTTPServer):
         # The handshake is the handler's: a client that is slow or turns away must not stop the others.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.context, self.scheme = context, "https"
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        self.connections += 1
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up, or fails its handshake
@@ -76,6 +85,8 @@ class PacificaSite(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and body are written apart: without this, each answer waits 40 ms for the client's kernel.
+    disable_nagle_algorithm = True
     server: PacificaSite
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -100,11 +111,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def dispatch(self) -> None:
-        self.server.requests.append((self.command, self.path))
-        self.server.authorizations.append((self.path, self.headers["Authorization"]))
-        number = sum(method == self.command for method, _ in self.server.requests)
-        fault = self.server.faults.get((self.command, number))
-        if fault is None or not fault(self):
+        with self.server.lock:
+            self.server.requests.append((self.command, self.path))
+            self.server.authorizations.append((self.path, self.headers["Authorization"]))
+            number = sum(method == self.command for method, _ in self.server.requests)
+        faults = (self.server.guard, self.server.faults.get((self.command, number)))
+        if not any(fault is not None and fault(self) for fault in faults):
             getattr(self, f"serve_{self.command.lower()}")()
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = dispatch
@@ -158,11 +170,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_patch(self) -> None:
         source = Path(json.loads(self.body())["path"])
+        if self.server.root is not None:
+            source = self.server.root / source.relative_to("/")
         place = self.place()
-        if not source.exists() or place is None:
+        if not source.exists():
             self.answer(500, {"message": "Can't move posix file"})
             return
-        source.rename(place)
+        if place is not None:
+            source.rename(place)
+        else:
+            self.server.files[self.file_id()] = source.read_bytes()
+            source.unlink()
         self.answer(200, {"message": "File Moved Successfully"})
 
     def serve_head(self) -> None:
@@ -170,7 +188,8 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             self.answer(500, {})
         else:
-            self.answer(204, b"", {"X-Content-Length": str(len(found)), "X-Pacifica-File": str(place)})
+            where = {"X-Pacifica-File": str(place)} if place is not None else {}
+            self.answer(204, b"", {"X-Content-Length": str(len(found)), **where})
 
     def place(self) -> Path | None:
         return self.server.folder / str(self.file_id()) if self.server.folder else None
@@ -182,10 +201,13 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.files.get(self.file_id())
 
     def serve_delete(self) -> None:
-        if self.server.files.pop(self.file_id(), None) is None:
+        place = self.place()
+        if place is not None and place.exists():
+            place.unlink()
+        elif self.server.files.pop(self.file_id(), None) is None:
             self.answer(500, {"message": "The server encountered an unexpected condition"})
-        else:
-            self.answer(200, {"message": "File deleted"})
+            return
+        self.answer(200, {"message": "File deleted"})
 
     def file_id(self) -> int:
         found = re.fullmatch(r"/(\d+)", self.path)

@@ -4,32 +4,67 @@ import os
 import ssl
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from ingest_cli.errors import ServiceUnavailable, SettingsError
-from ingest_cli.services import connect
+from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable, SettingsError
+from ingest_cli.services import connect, http
 from ingest_cli.settings import SERVICES, load_settings
 
 from .bundles import write_bundle
 from .conftest import Command
-from .pacifica_double import PacificaSite
+from .pacifica_double import Handler, PacificaSite
 from .site import Site
 
 TLS = Path(__file__).parent / "data" / "tls"
-SECRET = "s3cret%Ünter"
+MARK = "s3cret"
+SECRET = f"{MARK}%Ünter"
 TRUSTING = {f"{prefix}_CA_FILE": str(TLS / "ca.pem") for prefix in SERVICES}
+NAMES = {
+    "UNIQUEID": "the id service",
+    "POLICY": "the policy service",
+    "ARCHIVEINTERFACE": "the archive",
+    "METADATA": "the metadata service",
+}
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(http, "READ_SECONDS", 5.0)
+
+
+def basic(text: str) -> str:
+    return "Basic " + b64encode(text.encode()).decode()
+
+
+def ask(site: PacificaSite, monkeypatch: pytest.MonkeyPatch, prefix: str | None = None) -> None:
+    """Have all services, or one of them, be those of ``site``."""
+    for name, option in SERVICES.items():
+        if prefix in (None, name):
+            monkeypatch.setenv(option.variable, site.environment()[option.variable])
 
 
 @pytest.fixture
 def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
     with PacificaSite() as server:
-        for variable, value in server.environment().items():
-            monkeypatch.setenv(variable, value)
+        ask(server, monkeypatch)
         yield server
+
+
+@pytest.fixture
+def four(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, PacificaSite]]:
+    """A site for each service."""
+    with ExitStack() as stack:
+        servers = {prefix: stack.enter_context(PacificaSite()) for prefix in SERVICES}
+        for prefix, server in servers.items():
+            ask(server, monkeypatch, prefix)
+        yield servers
 
 
 @pytest.fixture
@@ -40,8 +75,7 @@ def secure(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
     site = PacificaSite()
     site.speak_tls(context)
     with site as server:
-        for variable, value in server.environment().items():
-            monkeypatch.setenv(variable, value)
+        ask(server, monkeypatch)
         yield server
 
 
@@ -51,14 +85,34 @@ def ingest(site: Site, folder: Path, **environment: str) -> None:
 
 
 def test_an_unknown_authority_is_refused_at_once(site: Site, secure: PacificaSite, tmp_path: Path) -> None:
-    with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
+    with pytest.raises(ServiceUnavailable, match=r"the id service at https://.*certificate verify failed"):
         ingest(site, tmp_path)
+    assert secure.connections == 1
     assert secure.requests == []
 
 
 def test_an_authority_from_a_file_is_trusted(site: Site, secure: PacificaSite, tmp_path: Path) -> None:
     ingest(site, tmp_path, **TRUSTING)
     assert len(secure.transactions) == 1
+
+
+@pytest.mark.parametrize("prefix", SERVICES)
+def test_an_authority_is_trusted_for_the_service_it_is_given_for_only(
+    site: Site, secure: PacificaSite, tmp_path: Path, prefix: str
+) -> None:
+    trusting = {variable: file for variable, file in TRUSTING.items() if not variable.startswith(prefix)}
+    with pytest.raises(ServiceUnavailable, match=f"{NAMES[prefix]} at https://.*certificate verify failed"):
+        ingest(site, tmp_path, **trusting)
+    assert not secure.transactions
+
+
+def test_a_certificate_of_another_host_is_refused(
+    site: Site, secure: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNIQUEID_URL", secure.url.replace("127.0.0.1", "127.1"))
+    with pytest.raises(ServiceUnavailable, match=r"certificate verify failed: .* mismatch"):
+        ingest(site, tmp_path, **TRUSTING)
+    assert secure.requests == []
 
 
 @pytest.mark.parametrize("in_one_file", [True, False])
@@ -75,118 +129,263 @@ def test_a_client_certificate_is_shown(site: Site, secure: PacificaSite, tmp_pat
     ingest(site, tmp_path, **TRUSTING, **shown)
 
 
-def test_each_service_gets_its_own_credentials(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+def test_each_service_gets_its_own_credentials(site: Site, four: dict[str, PacificaSite], tmp_path: Path) -> None:
     ingest(
         site,
         tmp_path,
         UNIQUEID_TOKEN="one",
         POLICY_USERNAME="two",
         POLICY_PASSWORD=SECRET,
-        METADATA_INGEST_URL=pacific.url.replace("//", "//three:th%40ree@") + "/ingest",
+        ARCHIVEINTERFACE_USERNAME="without a password",
+        METADATA_INGEST_URL=four["METADATA"].url.replace("//", "//three:th%40r%C3%A9e@") + "/ingest",
     )
+    assert {prefix: {sent for _, sent in server.authorizations} for prefix, server in four.items()} == {
+        "UNIQUEID": {"Bearer one"},
+        "POLICY": {basic(f"two:{SECRET}")},
+        "ARCHIVEINTERFACE": {basic("without a password:")},
+        "METADATA": {basic("three:th@rée")},
+    }
 
-    def basic(text: str) -> str:
-        return "Basic " + b64encode(text.encode()).decode()
 
-    expected = {"getid": "Bearer one", "policy": basic(f"two:{SECRET}"), "ingest": basic("three:th@ree")}
-    for path, authorization in pacific.authorizations:
-        assert authorization == expected.get(path.strip("/").partition("?")[0]), path
+@pytest.mark.parametrize("prefix", SERVICES)
+@pytest.mark.parametrize("kind", ["token", "password", "url"])
+def test_credentials_go_to_their_service_only(
+    site: Site, four: dict[str, PacificaSite], tmp_path: Path, prefix: str, kind: str
+) -> None:
+    variable = SERVICES[prefix].variable
+    given = {
+        "token": {f"{prefix}_TOKEN": "t"},
+        "password": {f"{prefix}_USERNAME": "me", f"{prefix}_PASSWORD": "pw"},
+        "url": {variable: os.environ[variable].replace("//", "//me:pw@")},
+    }
+    ingest(site, tmp_path, **given[kind])
+    sent = {name: {authorization for _, authorization in server.authorizations} for name, server in four.items()}
+    assert sent.pop(prefix) == {"Bearer t" if kind == "token" else basic("me:pw")}
+    assert list(sent.values()) == [{None}] * 3
 
 
-def test_no_secret_is_ever_shown(command: Command, site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
-    config = tmp_path / "config.ini"
-    address = pacific.url.replace("//", f"//me:{SECRET}@")
-    secrets = f"[uniqueid]\ntoken = {SECRET}\n[policy]\nusername = me\npassword = {SECRET}\n"
-    config.write_text(f"{secrets}[metadata]\ningest_url = {address.replace('%', '%%')}/ingest\n", "utf-8")
-    os.environ.pop("METADATA_INGEST_URL")
-    bundle = write_bundle(tmp_path / "b.tar")
-    assert command(bundle, "--config", config).returncode == 0
+@pytest.mark.parametrize("prefix", SERVICES)
+def test_credentials_do_not_follow_a_redirect(
+    site: Site, four: dict[str, PacificaSite], tmp_path: Path, prefix: str
+) -> None:
+    def away(handler: Handler) -> bool:
+        handler.body()
+        handler.answer(307, {}, {"Location": f"{elsewhere.url}{handler.path}"})
+        return True
+
+    with PacificaSite() as elsewhere:
+        four[prefix].guard = away
+        with pytest.raises(ServiceUnavailable, match="307"):
+            ingest(site, tmp_path, **{f"{prefix}_TOKEN": "t"})
+        assert elsewhere.connections == 0
+    assert "Bearer t" in {sent for _, sent in four[prefix].authorizations}
+
+
+@pytest.fixture
+def secretive(pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A configuration file with secrets of each kind."""
+    address = pacific.url.replace("//", f"//me:{SECRET}@").replace("%", "%%")
+    secrets = f"[uniqueid]\ntoken = {SECRET.replace('Ü', 'u')}\n[policy]\nusername = me\npassword = {SECRET}\n"
+    monkeypatch.delenv("METADATA_INGEST_URL")
+    path = tmp_path / "config.ini"
+    path.write_text(f"{secrets}[metadata]\ningest_url = {address}/ingest\n", "utf-8")
+    return path
+
+
+def shows_a_secret(text: str) -> bool:
+    forms = (MARK, b64encode(f"me:{SECRET}".encode()).decode())
+    return any(form in text for form in forms)
+
+
+def test_a_password_of_the_configuration_file_may_hold_a_percent_sign(
+    command: Command, pacific: PacificaSite, secretive: Path, tmp_path: Path
+) -> None:
+    assert command(write_bundle(tmp_path / "b.tar"), "--config", secretive).returncode == 0
+    sent = dict(pacific.authorizations)
+    assert sent["/policy"] == sent["/ingest"] == basic(f"me:{SECRET}")
+    assert sent["/getid?range=1&mode=upload_job"] == f"Bearer {SECRET.replace('Ü', 'u')}"
+
+
+def test_no_secret_is_ever_shown(command: Command, site: Site, pacific: PacificaSite, secretive: Path) -> None:
+    def unknown(handler: Handler) -> bool:
+        if handler.command == "POST":
+            handler.body()
+            handler.answer(401, {"message": "who are you?"})
+        return handler.command == "POST"
+
+    pacific.guard = unknown
+    bundle = write_bundle(secretive.parent / "b.tar")
+    failed = command(bundle, "--debug", "--config", secretive)
+    assert "Traceback" in failed.stderr
     pacific.shutdown()
     pacific.server_close()
-    shown = [
-        command(*words, "--config", config)
-        for words in [
-            ("config",),
-            ("config", "--json"),
-            ("doctor",),
-            ("doctor", "--json"),
-            (bundle, "--again", "--debug"),
-        ]
-    ]
-    config.write_text(f"{secrets}{SECRET} without a key", "utf-8")
-    shown.append(command("config", "--config", config))
-    assert "malformed in line 6" in shown[-1].stderr
-    for done in shown:
-        assert SECRET not in done.stdout + done.stderr
-        assert "s3cret" not in done.stdout + done.stderr, done.args
-    assert "(hidden)" in shown[0].stdout
-    assert b"s3cret" not in site.settings.database.read_bytes()
+    shown = [command(*words, "--config", secretive) for words in [("config",), ("config", "--json"), ("doctor",)]]
+    assert [done.returncode for done in shown] == [0, 0, ExitCode.UNREACHABLE]
+    for done in [failed, *shown]:
+        assert not shows_a_secret(done.stdout + done.stderr), done.args
+    assert [done.stdout.count("(hidden)") for done in shown] == [3, 3, 0]
+    assert "who are you?" in site.jobs()[0].exception
+    store = site.settings.database
+    for file in store.parent.glob(f"{store.name}*"):
+        assert not shows_a_secret(file.read_bytes().decode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"[policy]\ntoken = x\n{MARK} without a key\n", f"token = {MARK}\n", f"[policy]\ntoken = x\ntoken = {MARK}\n"],
+    ids=["no key", "no section", "twice"],
+)
+def test_a_malformed_file_is_not_quoted(command: Command, tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config.ini"
+    config.write_text(text)
+    done = command("config", "--debug", "--config", config)
+    assert f"line {text[: text.index(MARK)].count(chr(10)) + 1}" in done.stderr
+    assert not shows_a_secret(done.stdout + done.stderr)
+    assert command("config", "--config", config).returncode == ExitCode.USAGE
+
+
+def test_a_proxys_password_is_not_shown(
+    command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for proxy, code in (("http://me:{}@127.0.0.1:1", ExitCode.UNREACHABLE), ("socks5://me:{}@x:1", ExitCode.USAGE)):
+        monkeypatch.setenv("http_proxy", proxy.format(MARK))
+        done = command("doctor", "--debug")
+        assert done.returncode == code
+        assert "proxy" in done.stdout
+        assert not shows_a_secret(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize(
     ("environment", "saying"),
     [
-        ({"POLICY_PASSWORD": "x"}, "needs a username"),
-        ({"POLICY_USERNAME": "x", "POLICY_TOKEN": "y"}, "not both"),
-        ({"POLICY_CLIENT_KEY": "/x"}, "needs a client_cert"),
-        ({"POLICY_TOKEN": "a\nb"}, "cannot be printed"),
-        ({"ARCHIVEINTERFACE_TRANSFERS": "0"}, "not a number from 1 to 64"),
+        ({"POLICY_PASSWORD": MARK}, r"^POLICY_PASSWORD: \[policy\] password needs a username"),
+        ({"UNIQUEID_USERNAME": "x", "UNIQUEID_TOKEN": MARK}, r"^UNIQUEID_TOKEN: \[uniqueid\] token: .* not both"),
+        ({"UNIQUEID_URL": f"http://me:{MARK}@x", "UNIQUEID_TOKEN": MARK}, r"^UNIQUEID_TOKEN: .* not both"),
+        ({"METADATA_CLIENT_KEY": "/x"}, r"^METADATA_CLIENT_KEY: \[metadata\] client_key needs a client_cert"),
+        ({"ARCHIVEINTERFACE_TOKEN": f"{MARK}\nb"}, r"\[archiveinterface\] token holds a character that cannot be"),
+        ({"ARCHIVEINTERFACE_TRANSFERS": "0"}, r"\[archiveinterface\] transfers: '0' is not a number from 1 to 64"),
         ({"ARCHIVEINTERFACE_TRANSFERS": "many"}, "not a number from 1 to 64"),
         ({"ARCHIVEINTERFACE_REMOTE_SOURCES": "perhaps"}, "neither yes nor no"),
         ({"ARCHIVEINTERFACE_URL": "", "ARCHIVEINTERFACE_REMOTE_SOURCES": "yes"}, "is on this machine"),
         ({"ARCHIVEINTERFACE_URL": "http://x:port"}, "is no URL"),
+        ({"ARCHIVEINTERFACE_URL": f"ftp://me:{MARK}@x"}, r"'ftp://\(hidden\)@x' is neither"),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(
     pacific: PacificaSite, environment: dict[str, str], saying: str
 ) -> None:
-    with pytest.raises(SettingsError, match=saying):
+    with pytest.raises(SettingsError, match=saying) as caught:
         load_settings(environment={**os.environ, **environment})
+    assert not shows_a_secret(str(caught.value))
 
 
+def test_settings_of_the_file_that_contradict_each_other_are_named(
+    command: Command, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.ini"
+    config.write_text(f"[archiveinterface]\nusername = me\ntoken = {MARK}\n")
+    done = command(write_bundle(tmp_path / "b.tar"), "--config", config)
+    assert done.returncode == ExitCode.USAGE
+    assert f"ingest: {config}: [archiveinterface] token: give a username or a token" in done.stderr
+    assert not shows_a_secret(done.stderr)
+    assert pacific.connections == 0
+
+
+@pytest.mark.parametrize("key", ["CA_FILE", "CLIENT_CERT"])
 @pytest.mark.parametrize("content", [None, "junk"])
-def test_certificates_that_cannot_be_read(secure: PacificaSite, tmp_path: Path, content: str | None) -> None:
-    file = tmp_path / "ca.pem"
+def test_certificates_that_cannot_be_read(secure: PacificaSite, tmp_path: Path, key: str, content: str | None) -> None:
+    file = tmp_path / "file.pem"
     if content is not None:
         file.write_text(content)
-    settings = load_settings(environment={**os.environ, "POLICY_CA_FILE": str(file)})
-    with pytest.raises(SettingsError, match=r"cannot use the certificates for .*ca\.pem"), connect(settings):
+    settings = load_settings(environment={**os.environ, f"POLICY_{key}": str(file)})
+    saying = rf"certificates for {secure.url}/policy \(.*file\.pem\)"
+    with pytest.raises(SettingsError, match=saying), connect(settings):
         pass
 
 
-class Proxy(BaseHTTPRequestHandler):
-    asked: list[tuple[str, str | None]]
+def test_a_certificate_that_cannot_be_read_is_a_wrong_configuration(
+    command: Command, secure: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UNIQUEID_CA_FILE", str(tmp_path / "missing.pem"))
+    done = command(write_bundle(tmp_path / "b.tar"))
+    assert done.returncode == ExitCode.USAGE
+    assert "missing.pem" in done.stderr
+    assert secure.connections == 0
+
+
+class Proxy(ThreadingHTTPServer):
+    """Forwards what it is asked for by its whole address."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        self.asked: list[str] = []
+        self.authorizations: set[str | None] = set()
+
+
+class ProxyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Proxy
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers["Proxy-Authorization"]))
-        self.send_error(404)
+    def forward(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.authorizations.add(self.headers["Proxy-Authorization"])
+        del self.headers["Proxy-Authorization"]
+        address, slash, path = self.path.removeprefix("http://").partition("/")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        with closing(HTTPConnection(address)) as connection:
+            connection.request(self.command, slash + path, body, dict(self.headers.items()))
+            answer = connection.getresponse()
+            content = answer.read()
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
 
 
 @pytest.fixture
-def proxy() -> Iterator[ThreadingHTTPServer]:
-    Proxy.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    with Proxy() as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("http_proxy", f"http://me:p%40w@127.0.0.1:{server.server_address[1]}")
         yield server
         server.shutdown()
 
 
-@pytest.mark.parametrize("spared", [True, False])
-def test_the_environments_proxy_is_used_unless_spared(
-    proxy: ThreadingHTTPServer, site: Site, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    spared: bool,
-) -> None:  # fmt: skip
-    monkeypatch.setenv("http_proxy", f"http://me:{'pw'}@127.0.0.1:{proxy.server_address[1]}")
-    monkeypatch.setenv("no_proxy", "127.0.0.1" if spared else "elsewhere")
-    if spared:
+def test_the_environments_proxy_is_used(
+    proxy: Proxy, site: Site, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("no_proxy", "elsewhere")
+    ingest(site, tmp_path, UNIQUEID_TOKEN="t")
+    assert len(pacific.transactions) == 1
+    assert proxy.asked == [pacific.url + path.removesuffix("/") for _, path in pacific.requests]
+    assert proxy.authorizations == {basic("me:p@w")}
+    assert {sent for _, sent in pacific.authorizations} == {"Bearer t", None}
+
+
+@pytest.mark.parametrize("spared", ["127.0.0.1", "elsewhere,127.0.0.1", "*"])
+def test_the_environments_proxy_is_not_used_where_it_says_so(
+    proxy: Proxy, site: Site, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spared: str
+) -> None:
+    monkeypatch.setenv("no_proxy", spared)
+    ingest(site, tmp_path)
+    assert proxy.asked == []
+    assert len(pacific.transactions) == 1
+
+
+def test_a_proxy_that_is_down_is_a_service_that_cannot_be_reached(
+    site: Site, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with pytest.raises(IngestError) as caught:
         ingest(site, tmp_path)
-        assert Proxy.asked == []
-        return
-    with pytest.raises(ServiceUnavailable, match="404"):
-        ingest(site, tmp_path)
-    basic = "Basic " + b64encode(b"me:pw").decode()
-    assert Proxy.asked == [(f"{pacific.url}/getid?range=1&mode=upload_job", basic)]
-    assert pacific.requests == []
+    assert caught.value.transient
+    assert pacific.connections == 0

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import ArchiveError, IngestError, ServiceUnavailable
+from ingest_cli.errors import ArchiveError, ExitCode, IngestError, ServiceUnavailable, SourceMissing
 from ingest_cli.services import http
 from ingest_cli.settings import load_settings
 
 from .bundles import file_record, transaction
+from .conftest import Command
 from .pacifica_double import Handler, PacificaSite
 from .site import Site
 from .test_http_services import answering, served_then_dropped
@@ -69,6 +70,19 @@ def hidden(handler: Handler) -> bool:
 
 
 def test_files_are_moved(site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]) -> None:
+    job = site.move(document)
+    assert (job.complete, job.stored) == (True, len(CONTENTS))
+    assert archived(pacific) == list(CONTENTS.values())
+    assert standing(sources) == {}
+    asked = [method for method, path in pacific.requests if method in ("PATCH", "PUT") and path != "/ingest"]
+    assert asked == ["PATCH"] * len(CONTENTS)
+    assert len(pacific.transactions) == 1
+
+
+def test_files_are_moved_several_at_once(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
+) -> None:
+    configure(site, pacific, ARCHIVEINTERFACE_TRANSFERS="4")
     assert site.move(document).complete
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
@@ -81,17 +95,48 @@ def test_a_wrong_hash_is_refused_before_anything_is_moved(
     with pytest.raises(IngestError, match="hashes to"):
         site.move(document)
     assert "PATCH" not in {method for method, _ in pacific.requests}
+    assert standing(sources) == {**CONTENTS, "three": b"444"}
 
 
+@pytest.mark.parametrize("status", [500, 413])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_files_are_given_back_when_one_fails(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], number: int, status: int
+) -> None:
+    inodes = {name: source.stat().st_ino for name, source in sources.items()}
+    pacific.fail("PATCH", number, answering(status, {"message": "no"}))
+    with pytest.raises(ArchiveError, match=f"does not move .*: {status}: no"):
+        site.move(document)
+    assert standing(sources) == CONTENTS
+    assert {name: source.stat().st_ino for name, source in sources.items()} == inodes
+    assert archived(pacific) == []
+    assert not site.jobs()[0].resumable
+    assert len([path for method, path in pacific.requests if method == "PATCH"]) == number
+
+
+def test_files_are_given_back_when_the_metadata_is_refused(
     site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
 ) -> None:
-    pacific.fail("PATCH", 3, answering(500, {"message": "no"}))
-    with pytest.raises(ArchiveError, match="does not move"):
+    pacific.fail("PUT", 1, answering(500, {"message": "Unknown project"}))
+    with pytest.raises(IngestError, match="Unknown project"):
         site.move(document)
     assert standing(sources) == CONTENTS
     assert archived(pacific) == []
-    assert not site.jobs()[0].resumable
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_what_is_not_of_the_file_keeps_what_is_moved(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], status: int
+) -> None:
+    for number in range(2, 2 + http.TRIES):
+        pacific.fail("PATCH", number, answering(status, {}))
+    with pytest.raises(ServiceUnavailable, match=str(status)):
+        site.move(document)
+    assert archived(pacific) == [CONTENTS["one"]]
+    pacific.faults.clear()
+    assert site.move(document).job_id == site.jobs()[0].job_id
+    assert archived(pacific) == list(CONTENTS.values())
+    assert standing(sources) == {}
 
 
 def test_a_moved_file_of_the_wrong_size_is_given_back(
@@ -116,10 +161,31 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
     (job,) = site.jobs()
     assert job.resumable
     assert "could not be taken back from the archive: file 1" in job.exception
+    assert f"moved from {sources['one']}" in job.exception
+    assert "/nowhere/here" in job.exception
     assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert archived(pacific) == [CONTENTS["one"]]
     pacific.faults.clear()
-    assert site.move(document).job_id == job.job_id
+    again = site.move(document)
+    assert (again.job_id, again.complete) == (job.job_id, True)
     assert archived(pacific) == list(CONTENTS.values())
+    assert standing(sources) == {}
+
+
+def test_an_archive_that_does_not_say_where_a_file_lies_keeps_it(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
+) -> None:
+    pacific.folder = None
+    pacific.fail("PATCH", 2, answering(500, {"message": "no"}))
+    with pytest.raises(ArchiveError):
+        site.move(document)
+    assert pacific.files == {1: CONTENTS["one"]}
+    (job,) = site.jobs()
+    assert job.resumable
+    assert "the archive keeps file 1" in job.exception
+    again = site.move(document)
+    assert (again.job_id, again.complete) == (job.job_id, True)
+    assert list(pacific.files.values()) == list(CONTENTS.values())
 
 
 def test_a_file_of_this_machine_is_not_taken_for_the_archives(
@@ -142,27 +208,122 @@ def test_a_file_of_this_machine_is_not_taken_for_the_archives(
         site.move(document)
     assert "is another machine's" in "".join(caught.value.__notes__)
     assert bystander.read_bytes() == b"x"
-    assert not sources["one"].exists()
+    assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert archived(pacific) == [CONTENTS["one"]]
+    pacific.faults.clear()
+    assert site.move(document).complete
+    assert bystander.read_bytes() == b"x"
+    assert archived(pacific) == list(CONTENTS.values())
 
 
-def test_an_answer_lost_after_the_move(
+def test_a_file_that_has_come_to_stand_at_the_source_is_left_there(
     site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
 ) -> None:
-    pacific.fail("PATCH", 2, served_then_dropped)
+    def replacing(handler: Handler) -> bool:
+        sources["one"].write_bytes(b"a new one")
+        return answering(500, {"message": "no"})(handler)
+
+    pacific.fail("PATCH", 2, replacing)
+    with pytest.raises(ArchiveError) as caught:
+        site.move(document)
+    assert f"another file stands at {sources['one']} by now" in "".join(caught.value.__notes__)
+    assert sources["one"].read_bytes() == b"a new one"
+    assert archived(pacific) == [CONTENTS["one"]]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_answer_lost_after_the_move(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], number: int
+) -> None:
+    pacific.fail("PATCH", number, served_then_dropped)
     with pytest.raises(ServiceUnavailable):
         site.move(document)
-    assert site.move(document).complete
+    assert len(archived(pacific)) == number
+    job = site.move(document)
+    assert (job.job_id, job.complete) == (1, True)
     assert archived(pacific) == list(CONTENTS.values())
-    assert len([path for method, path in pacific.requests if method == "PATCH"]) == len(CONTENTS)
+    assert standing(sources) == {}
+    assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
+
+
+@pytest.fixture
+def remote(site: Site, pacific: PacificaSite, sources: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Where the sources lie since only the archive's machine sees them under their paths."""
+    configure(site, pacific, ARCHIVEINTERFACE_REMOTE_SOURCES="yes")
+    pacific.root = tmp_path / "archives machine"
+    here = sources["one"].parent
+    there = pacific.root / here.relative_to("/")
+    there.parent.mkdir(parents=True)
+    here.rename(there)
+    return {name: there / name for name in CONTENTS}
+
+
+def test_files_that_only_the_archive_sees_are_moved(
+    command: Command,
+    pacific: PacificaSite,
+    document: Path,
+    remote: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable, value in pacific.environment().items():
+        monkeypatch.setenv(variable, value)
+    assert command("move", document).returncode == ExitCode.FAILED
+    assert "PATCH" not in {method for method, _ in pacific.requests}
+    done = command("move", "--remote-sources", document)
+    assert done.returncode == 0, done.stderr
+    assert "warning: the files are not visible from here: their hashes are not checked" in done.stderr
+    assert archived(pacific) == list(CONTENTS.values())
+    assert standing(remote) == {}
+
+
+def test_sources_that_are_not_visible_are_asked_for(
+    site: Site, pacific: PacificaSite, document: Path, remote: dict[str, Path]
+) -> None:
+    configure(site, pacific)
+    with pytest.raises(SourceMissing, match="cannot read the source"):
+        site.move(document)
+    assert standing(remote) == CONTENTS
+
+
+def test_a_remote_file_of_the_wrong_size_is_named(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], remote: dict[str, Path]
+) -> None:
+    remote["two"].write_bytes(b"longer")
+    with pytest.raises(ArchiveError, match="file 2") as caught:
+        site.move(document)
+    assert str(sources["two"]) in str(caught.value)
+    assert f"moved from {sources['one']}" in "".join(caught.value.__notes__)
+    assert not pacific.transactions
+    assert standing(remote) == {"three": CONTENTS["three"]}
+    assert archived(pacific) == [CONTENTS["one"], b"longer"]
+    assert site.jobs()[0].resumable
+
+
+def test_a_remote_source_that_is_missing_is_the_archives_word(
+    site: Site, pacific: PacificaSite, document: Path, remote: dict[str, Path]
+) -> None:
+    remote["one"].unlink()
+    with pytest.raises(ArchiveError, match="Can't move posix file"):
+        site.move(document)
+    assert archived(pacific) == []
+    assert not pacific.transactions
 
 
 def test_an_answer_lost_after_a_move_of_remote_sources(
-    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
+    site: Site, pacific: PacificaSite, document: Path, remote: dict[str, Path]
 ) -> None:
-    configure(site, pacific, ARCHIVEINTERFACE_REMOTE_SOURCES="yes")
     pacific.fail("PATCH", 2, served_then_dropped)
     with pytest.raises(ServiceUnavailable):
         site.move(document)
-    assert site.move(document).complete
+    job = site.move(document)
+    assert (job.job_id, job.complete) == (1, True)
     assert archived(pacific) == list(CONTENTS.values())
     assert "their hashes are not checked" in site.witness.warnings[0]
+    assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
+
+
+def test_an_archive_of_this_machine_has_no_remote_sources(command: Command, document: Path) -> None:
+    done = command("move", "--remote-sources", document)
+    assert done.returncode == ExitCode.USAGE
+    assert "[archiveinterface] remote_sources" in done.stderr
+    assert "is on this machine" in done.stderr

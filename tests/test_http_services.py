@@ -220,20 +220,25 @@ def test_a_resumed_job_that_policy_then_refuses_is_taken_back(
 
 def test_what_the_archive_refuses_for_good_is_taken_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
     pacific.fail("PUT", 2, answering(413, {"message": "Request Entity Too Large"}))
-    with pytest.raises(ArchiveError, match="413: Request Entity Too Large"):
+    with pytest.raises(ArchiveError, match="413: Request Entity Too Large") as caught:
         site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert caught.value.exit_code == 1
+    assert [path for method, path in pacific.requests if method == "PUT"] == ["/1", "/2"]
     assert not pacific.files
     assert not site.jobs()[0].resumable
 
 
-@pytest.mark.parametrize("status", [401, 404])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_answer_that_is_not_of_the_file_keeps_what_is_stored(
     site: Site, pacific: PacificaSite, tmp_path: Path, status: int
 ) -> None:
     bundle = ingest_half(site, pacific, tmp_path, answering(status, {}))
-    assert len(pacific.files) == 1
+    assert list(pacific.files) == [1]
+    assert site.jobs()[0].resumable
     pacific.faults.clear()
-    assert_stored(site, pacific, site.ingest(bundle))
+    again = site.ingest(bundle)
+    assert again.job_id == 1
+    assert_stored(site, pacific, again)
 
 
 def test_a_policy_that_does_not_know_us_has_not_refused_the_bundle(
@@ -242,10 +247,14 @@ def test_a_policy_that_does_not_know_us_has_not_refused_the_bundle(
     pacific.fail("POST", 1, answering(401, {}))
     with pytest.raises(ServiceUnavailable, match="401"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
-    assert site.ingest(tmp_path / "b.tar").complete
+    (job,) = site.jobs()
+    assert (job.task, job.resumable) == ("Policy Validation", True)
+    again = site.ingest(tmp_path / "b.tar")
+    assert again.job_id == job.job_id
+    assert_stored(site, pacific, again)
 
 
-MANY = {f"data/{number}": b"x" * number for number in range(40)}
+MANY = {f"data/{number}": bytes([number]) * number for number in range(40)}
 
 
 @pytest.fixture
@@ -260,8 +269,14 @@ def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: P
     job = site.ingest(write_bundle(tmp_path / "b.tar", MANY))
     assert job.complete
     assert job.stored == len(MANY)
-    assert sorted(pacific.files.values(), key=len) == list(MANY.values())
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
     assert pacific.most_at_work == 4
+
+
+def test_files_go_one_after_the_other_unless_told(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.seconds_a_file = 0.005
+    assert site.ingest(write_bundle(tmp_path / "b.tar", MANY)).complete
+    assert pacific.most_at_work == 1
 
 
 @pytest.mark.usefixtures("four_transfers")
@@ -269,7 +284,12 @@ def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: Pacif
     pacific.fail("PUT", 13, answering(413, {}))
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar", MANY))
+    assert pacific.most_at_work == 4
+    sent = [path for method, path in pacific.requests if method == "PUT"]
+    assert 12 < len(sent) < len(MANY), "after the failure no more are begun"
     assert not pacific.files
+    assert not pacific.transactions
+    assert not site.jobs()[0].resumable
 
 
 @pytest.mark.usefixtures("four_transfers")
@@ -279,7 +299,9 @@ def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: Paci
     bundle = write_bundle(tmp_path / "b.tar", MANY)
     with pytest.raises(ServiceUnavailable):
         site.ingest(bundle)
+    assert pacific.most_at_work == 4
+    assert len(pacific.files) >= 12
     pacific.faults.clear()
-    assert site.ingest(bundle).complete
-    assert sorted(pacific.files.values(), key=len) == list(MANY.values())
-    assert len(pacific.files) == len(MANY)
+    again = site.ingest(bundle)
+    assert (again.job_id, again.complete) == (1, True)
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
