@@ -15,7 +15,7 @@ def main() -> NoReturn:
     except IngestError as error:
         if "--debug" in sys.argv:
             raise
-        for line in (error, *getattr(error, "__notes__", ())):
+        for line in error.lines:
             print(f"ingest: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0)

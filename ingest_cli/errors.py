@@ -4,6 +4,7 @@ An error knows the pipeline stage it belongs to, whether trying again can help, 
 command that ends with it. Its message says what was wrong, where, and what to do.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -17,6 +18,12 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     INTERRUPTED = 130
 
+    @classmethod
+    def of_failures(cls, codes: Iterable["ExitCode"]) -> "ExitCode":
+        """How a command ends of which several things failed: with the code of them all, else FAILED."""
+        distinct = set(codes)
+        return distinct.pop() if len(distinct) == 1 else cls.FAILED
+
 
 class IngestError(Exception):
     """Something went wrong that a person can do something about."""
@@ -24,6 +31,11 @@ class IngestError(Exception):
     stage: str | None = None
     transient = False
     exit_code = ExitCode.FAILED
+
+    @property
+    def lines(self) -> list[str]:
+        """What went wrong, then the notes that were added on the way up."""
+        return [str(self), *getattr(self, "__notes__", ())]
 
 
 class SettingsError(IngestError):
@@ -117,6 +129,9 @@ class Interrupted(IngestError):
 
     transient = True
     exit_code = ExitCode.INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; the same command goes on from here")
 
 
 class StoreError(IngestError):

@@ -185,7 +185,7 @@ class _Storing:
         ):
             if self._journal.interrupted:
                 self._checkpoint(position + 1)
-                raise Interrupted("interrupted")
+                raise Interrupted
             if time.monotonic() >= due:
                 self._checkpoint(position + 1)
                 due = time.monotonic() + CHECKPOINT_SECONDS

@@ -139,10 +139,7 @@ class Worker:
         transient = isinstance(error, IngestError) and error.transient
         # What could not be taken back is still this job's: another run may go on with it.
         resumable = transient or journal.first_file_id is not None
-        if isinstance(error, IngestError):
-            story = "\n".join([str(error), *getattr(error, "__notes__", ())])
-        else:
-            story = "".join(traceback.format_exception(error))
+        story = "\n".join(error.lines) if isinstance(error, IngestError) else "".join(traceback.format_exception(error))
         self._store.fail(job.job_id, stage, story, resumable=resumable)
 
 
@@ -178,7 +175,7 @@ class _StoreJournal:
 
     def stage(self, task: str) -> None:
         if self.interrupted:
-            raise Interrupted("interrupted")
+            raise Interrupted
         self.task = task
         self._total_bytes = self._done_bytes = 0
         self._store.enter(self.job_id, task)

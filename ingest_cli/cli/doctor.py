@@ -39,9 +39,9 @@ def doctor(
     if json:
         rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "advice": f.advice} for f in findings]
         print(json_format.dumps(rows, indent=2))
-    codes = {finding.exit_code for finding in findings if not finding.ok}
+    codes = [finding.exit_code for finding in findings if not finding.ok]
     if codes:
-        raise typer.Exit(codes.pop() if len(codes) == 1 else ExitCode.FAILED)
+        raise typer.Exit(ExitCode.of_failures(codes))
 
 
 def _show(finding: "Finding") -> None:

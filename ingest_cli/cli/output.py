@@ -39,9 +39,9 @@ class Screen:
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
         where = "" if self._job is None else f"{self._name}: job {self._job.job_id} failed at {self._job.task!r}: "
-        print(f"ingest: {where}{error}", file=sys.stderr)
-        for note in getattr(error, "__notes__", ()):
-            print(f"ingest: {note}", file=sys.stderr)
+        what, *notes = error.lines
+        for line in (where + what, *notes):
+            print(f"ingest: {line}", file=sys.stderr)
 
     def stage(self, task: str) -> None:
         """The job enters a stage."""

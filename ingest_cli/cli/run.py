@@ -52,10 +52,8 @@ def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         failures = _run_all(runs, settings, again=again, json=json, quiet=quiet)
-    except (KeyboardInterrupt, Interrupted) as error:
-        interruption = Interrupted("interrupted; the same command goes on from here")
-        interruption.__notes__ = getattr(error, "__notes__", [])
-        raise interruption from None
+    except KeyboardInterrupt:
+        raise Interrupted from None
     if failures:
         raise typer.Exit(_exit_code(failures, len(runs)))
 
@@ -124,5 +122,4 @@ def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
 def _exit_code(failures: list[IngestError], count: int) -> int:
     if len(failures) < count:
         return ExitCode.SOME_FAILED
-    codes = {error.exit_code for error in failures}
-    return codes.pop() if len(codes) == 1 else ExitCode.FAILED
+    return ExitCode.of_failures(error.exit_code for error in failures)
