@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from . import services
 from .content import Content
 from .errors import ArchiveError, ExitCode, IngestError, SourceError, StoreError
 from .jobs import JobStore
 from .services.base import Archive, Service
 from .settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
-from .sizes import in_words
 
 # A clock may be set back by this much without anyone noticing.
 CLOCK_SLACK = timedelta(minutes=1)
@@ -109,7 +110,7 @@ def _look_at_spool(spool: Path) -> str:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=spool) as file:
             file.write(b"ingest")
-        return f"{spool}: {in_words(shutil.disk_usage(spool).free)} free"
+        return f"{spool}: {decimal(shutil.disk_usage(spool).free)} free"
     except OSError as error:
         raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
 
@@ -126,7 +127,7 @@ def _try_transfers(settings: Settings) -> str:
         raise ArchiveError(f"the archive failed {resent} times at {len(contents)} files, and took them at a later try")
     if wrong:
         raise ArchiveError(f"{len(wrong)} of {len(contents)} files came back wrong: {wrong[0]}")
-    return f"{len(contents)} files of {in_words(PROBE_BYTES)} were written, read back and deleted"
+    return f"{len(contents)} files of {decimal(PROBE_BYTES)} were written, read back and deleted"
 
 
 def _content(descriptor: int, number: int) -> Content:

@@ -149,8 +149,7 @@ class JobStore:
 
     def count(self) -> int:
         """How many jobs there are."""
-        row = self._one("SELECT count(*) AS jobs FROM jobs")
-        return int(row["jobs"]) if row is not None else 0
+        return self._database.table("jobs").count
 
     def examine(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written; empty where nothing is."""

@@ -37,6 +37,7 @@ BUSY_STATUSES = {429, 502, 503, 504}
 # What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
 NOT_OF_THE_CONTENT = {401, 403, 404, 405, 407, 408, 425, 429}
 
+JSON = {"Content-Type": "application/json"}
 Body = bytes | Iterable[bytes] | None
 
 
@@ -134,7 +135,7 @@ class HttpService:
         Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
         """
         begun = time.monotonic()
-        answer = self.ask(method, path, body=body, headers={"Content-Type": "application/json"}, tries=1)
+        answer = self.ask(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
         if answer.status not in well or answer.json() is None:
             raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")

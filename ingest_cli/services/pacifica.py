@@ -17,10 +17,9 @@ from ..metadata import Document
 from ..settings import Endpoint
 from .base import IdMode
 from .catalog_rules import check_document
-from .giving_back import rename_or_copy
-from .http import BUSY_STATUSES, TRIES, Answer, HttpService, pause
+from .disk import rename_or_copy
+from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService, pause
 
-JSON = {"Content-Type": "application/json"}
 # The archive answers 201 with the length of the request, whatever it stored. Its stored sizes are asked for:
 # of every file this large, and of the last one before each checkpoint, where a full disk shows.
 CONFIRM_FROM_BYTES = 1 << 20

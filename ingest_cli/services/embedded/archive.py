@@ -17,8 +17,7 @@ from pathlib import Path
 
 from ...content import CHUNK_BYTES, Content
 from ...errors import ArchiveError
-from ...sizes import in_words
-from ..giving_back import rename_or_copy
+from ..disk import opened, rename_or_copy
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.
@@ -47,8 +46,10 @@ class EmbeddedArchive:
 
     def examine(self) -> str:
         """Say where the archive is and how much room it has."""
+        from rich.filesize import decimal
+
         self.require_room(0)
-        return f"{self.root}: {in_words(shutil.disk_usage(self.root).free)} free"
+        return f"{self.root}: {decimal(shutil.disk_usage(self.root).free)} free"
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -163,15 +164,6 @@ def _refuse_existing(target: str, file_id: int) -> None:
         )
 
 
-@contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _create(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
@@ -195,7 +187,7 @@ def _find_syncfs() -> Callable[[Path], None] | None:
     function = ctypes.CDLL(None, use_errno=True).syncfs
 
     def syncfs(folder: Path) -> None:
-        with _opened(folder) as descriptor:
+        with opened(folder) as descriptor:
             if function(descriptor) != 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))

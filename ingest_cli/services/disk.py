@@ -1,10 +1,22 @@
-"""How a file that was moved into an archive comes back to the place it was moved from."""
+"""What archives do with folders and files of this machine's disks."""
 
 import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """A descriptor of ``folder``, which can be synced but not read. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def rename_or_copy(target: Path, source: Path) -> None:
@@ -30,9 +42,6 @@ def rename_or_copy(target: Path, source: Path) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
-    folder = os.open(source.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(source.parent) as folder:
         os.fsync(folder)
-    finally:
-        os.close(folder)
     target.unlink()
