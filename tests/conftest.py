@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ingest_cli.settings import OPTIONS
 
+from .pacifica_double import PacificaSite
 from .site import Site
 
 
@@ -32,6 +34,15 @@ def site(environment: Path) -> Site:
 def command(environment: Path) -> "Command":
     """The command line, in a process of its own."""
     return Command(environment)
+
+
+@pytest.fixture
+def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
+    """A Pacifica site that the environment names."""
+    with PacificaSite() as server:
+        for variable, value in server.environment().items():
+            monkeypatch.setenv(variable, value)
+        yield server
 
 
 class Command:

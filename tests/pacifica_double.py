@@ -10,22 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from .loopback import LoopbackServer, QuietHandler
 
 Fault = Callable[["Handler"], bool]
 
 
-class PacificaSite(ThreadingHTTPServer):
+class PacificaSite(LoopbackServer):
     """All four services at one address. ``faults`` maps (method, number of the request of that method) to a fault."""
 
-    daemon_threads = True
-    scheme = "http"
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.files: dict[int, bytes] = {}
         self.transactions: dict[int, list[dict[str, Any]]] = {}
         self.requests: list[tuple[str, str]] = []
@@ -45,14 +43,6 @@ class PacificaSite(ThreadingHTTPServer):
         self.seconds_a_file = 0.0
         self.context: ssl.SSLContext | None = None
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
     def speak_tls(self, context: ssl.SSLContext) -> None:
         # The handshake is the handler's: a client that is slow or turns away must not stop the others.
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -65,10 +55,6 @@ class PacificaSite(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], OSError):  # a client that hangs up, or fails its handshake
             super().handle_error(request, client_address)
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def environment(self) -> dict[str, str]:
         return {
@@ -83,14 +69,8 @@ class PacificaSite(ThreadingHTTPServer):
         self.faults[method, number] = fault
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Headers and body are written apart: without this, each answer waits 40 ms for the client's kernel.
-    disable_nagle_algorithm = True
+class Handler(QuietHandler):
     server: PacificaSite
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()

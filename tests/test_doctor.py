@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,14 +26,6 @@ from .site import Site
 from .test_http_services import answering
 
 NAMES = ["job store", "clock", "spool folder", "ids", "policy", "archive", "catalogue"]
-
-
-@pytest.fixture
-def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
-    with PacificaSite() as server:
-        for variable, value in server.environment().items():
-            monkeypatch.setenv(variable, value)
-        yield server
 
 
 def rows(command: Command, *words: str, code: int) -> dict[str, dict[str, Any]]:

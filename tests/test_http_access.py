@@ -6,9 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -18,6 +16,7 @@ from ingest_cli.settings import SERVICES, load_settings
 
 from .bundles import write_bundle
 from .conftest import Command
+from .loopback import LoopbackServer, QuietHandler
 from .pacifica_double import Handler, PacificaSite
 from .site import Site
 
@@ -48,13 +47,6 @@ def ask(site: PacificaSite, monkeypatch: pytest.MonkeyPatch, prefix: str | None 
     for name, option in SERVICES.items():
         if prefix in (None, name):
             monkeypatch.setenv(option.variable, site.environment()[option.variable])
-
-
-@pytest.fixture
-def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
-    with PacificaSite() as server:
-        ask(server, monkeypatch)
-        yield server
 
 
 @pytest.fixture
@@ -313,24 +305,17 @@ def test_a_certificate_that_cannot_be_read_is_a_wrong_configuration(
     assert secure.connections == 0
 
 
-class Proxy(ThreadingHTTPServer):
+class Proxy(LoopbackServer):
     """Forwards what it is asked for by its whole address."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        super().__init__(ProxyHandler)
         self.asked: list[str] = []
         self.authorizations: set[str | None] = set()
 
 
-class ProxyHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class ProxyHandler(QuietHandler):
     server: Proxy
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
     def forward(self) -> None:
         self.server.asked.append(self.path)
@@ -354,10 +339,8 @@ class ProxyHandler(BaseHTTPRequestHandler):
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     with Proxy() as server:
-        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        monkeypatch.setenv("http_proxy", f"http://me:p%40w@127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setenv("http_proxy", server.url.replace("//", "//me:p%40w@"))
         yield server
-        server.shutdown()
 
 
 def test_the_environments_proxy_is_used(

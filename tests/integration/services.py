@@ -9,14 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+
+from ..loopback import LoopbackServer, QuietHandler
 
 START_SECONDS = 60
 CHERRYPY = """
@@ -176,34 +175,16 @@ class PacificaServices:
             time.sleep(0.1)
 
 
-class LosingAnswers(ThreadingHTTPServer):
+class LosingAnswers(LoopbackServer):
     """Stands before the service at ``url``; once a PUT went through, calls ``then`` and loses the answer."""
 
-    daemon_threads = True
-
     def __init__(self, url: str, then: Callable[[], None]) -> None:
-        super().__init__(("127.0.0.1", 0), _Forwarder)
+        super().__init__(_Forwarder)
         self.behind, self.then = url, then
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Forwarder(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Forwarder(QuietHandler):
     server: LosingAnswers
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
