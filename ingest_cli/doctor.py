@@ -6,17 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from rich.filesize import decimal
 
 from . import services
 from .content import Content
-from .errors import ArchiveError, ExitCode, IngestError, SourceError, StoreError
+from .errors import ArchiveError, ArchiveKeeps, ExitCode, IngestError, SourceError, StoreError
 from .jobs import JobStore
 from .services.base import Archive, Service
 from .settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
@@ -106,19 +107,29 @@ def _look_at_clock(settings: Settings) -> str:
 
 
 def _look_at_spool(spool: Path) -> str:
-    try:
-        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=spool) as file:
-            file.write(b"ingest")
+    with _spooled(spool, b"ingest"):
         return f"{spool}: {decimal(shutil.disk_usage(spool).free)} free"
-    except OSError as error:
-        raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
+
+
+@contextmanager
+def _spooled(spool: Path, content: bytes) -> Iterator[IO[bytes]]:
+    """A file that holds ``content`` and is gone afterwards."""
+    with ExitStack() as stack:
+        try:
+            spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = stack.enter_context(tempfile.TemporaryFile(dir=spool))
+            file.write(content)
+            file.flush()
+        except OSError as error:
+            raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
+        yield file
 
 
 def _try_transfers(settings: Settings) -> str:
-    with services.connect(settings) as connected, tempfile.TemporaryFile(dir=settings.spool) as file:
-        file.write(os.urandom(PROBE_FILES * PROBE_BYTES))
-        file.flush()
+    with (
+        services.connect(settings) as connected,
+        _spooled(settings.spool, os.urandom(PROBE_FILES * PROBE_BYTES)) as file,
+    ):
         contents = [_content(file.fileno(), number) for number in range(PROBE_FILES)]
         first = connected.unique_id.take("file", len(contents))
         wrong = _write_and_read_back(connected.archive, first, contents)
@@ -161,6 +172,13 @@ def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) 
             return str(error)
         return None if digest == contents[number].hashsum else f"file {first + number} holds other bytes than were sent"
 
+    def delete(number: int) -> str | None:
+        try:
+            archive.delete(first + number)
+        except IngestError as error:
+            return f"file {first + number} ({error})"
+        return None
+
     numbers = range(len(contents))
     for number in numbers:
         if archive.stat(first + number) is not None:
@@ -170,5 +188,5 @@ def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) 
             put_wrong = list(executor.map(put, numbers))
         return [problem for number in numbers if (problem := put_wrong[number] or read_back(number))]
     finally:
-        for number in numbers:
-            archive.delete(first + number)
+        if left := [problem for number in numbers if (problem := delete(number))]:
+            raise ArchiveKeeps(f"could not be deleted from the archive: {', '.join(left)}")

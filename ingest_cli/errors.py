@@ -92,6 +92,10 @@ class ArchiveError(IngestError):
     stage = "ingest files"
 
 
+class ArchiveKeeps(ArchiveError):
+    """The archive still holds a file that it should no longer hold."""
+
+
 class CatalogRefused(IngestError):
     """The catalogue's rules forbid the document."""
 

@@ -6,6 +6,7 @@ has. What only Pacifica's own processes need (celery, peewee) is let stand and n
 
 import getpass
 import os
+import re
 import sys
 from collections.abc import Mapping
 from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
@@ -128,8 +129,10 @@ class Value:
         if self.option.secret and self.text:
             return HIDDEN
         before, at, after = self.text.rpartition("@")
+        if not at or self.option not in ACCESS or self.text.startswith("file:"):
+            return self.text
         scheme, separator, _ = before.partition("://")
-        return f"{scheme}://{HIDDEN}@{after}" if at and separator else self.text
+        return f"{scheme}://{HIDDEN}@{after}" if separator else f"{HIDDEN}@{after}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,8 +187,8 @@ def load_settings(
     return Settings(
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
-        user=values[DEFAULT_USER].text,
-        auth_header=values[AUTH_HEADER].text,
+        user=_printable(values[DEFAULT_USER]),
+        auth_header=_header_name(values[AUTH_HEADER]),
         unique_id=_service(values, UNIQUEID_URL),
         policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
@@ -294,8 +297,9 @@ def _effective(
     try:
         # A password may hold a "%".
         text = parser.get(option.section, option.key, fallback="", raw=option.secret).strip()
-    except ConfigError as error:
-        raise SettingsError(f"{path}: [{option.section}] {option.key}: {' '.join(str(error).split())}") from error
+    except ConfigError:
+        # The error's own text quotes the value, which may hold a password.
+        raise SettingsError(f"{path}: [{option.section}] {option.key}: write a % as %%") from None
     if text:
         return Value(option, text, str(path))
     return Value(option, defaults.get(option, ""), "default")
@@ -309,19 +313,26 @@ def _path(value: Value) -> Path:
 
 def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
     value = values[option]
-    try:
-        parts = urlsplit(value.text)
-        is_http = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise SettingsError(f"{_where(value)}: {value.shown!r} is no URL: {error}") from None
-    if is_http:
-        return _endpoint(parts, values, ACCESS[option])
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+    parts = split_http_url(value.text)
+    if parts is not None:
+        return _endpoint(parts, values, value, ACCESS[option])
+    path = re.fullmatch(r"file:(?://(?:localhost)?)?(/[^?#]*)", value.text)
+    if path is None:
         raise SettingsError(f"{_where(value)}: {value.shown!r} is neither file:///absolute/path nor an http(s) URL")
-    return Path(unquote(parts.path))
+    return Path(unquote(path[1]))
 
 
-def _endpoint(parts: SplitResult, values: Mapping[Option, Value], access: Access) -> Endpoint:
+def split_http_url(text: str) -> SplitResult | None:
+    """The parts of an http(s) URL; None where it is none, or where a part of a password may stand in another part."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text quotes the URL
+        return None
+    return parts if usable and "@" not in f"{parts.path}{parts.query}{parts.fragment}" else None
+
+
+def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, access: Access) -> Endpoint:
     def text(option: Option) -> str | None:
         return values[option].text or None
 
@@ -331,6 +342,9 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], access: Access
     username, password, token = text(access.username), text(access.password), text(access.token)
     if username is None and parts.username:
         username, password = unquote(parts.username), unquote(parts.password or "")
+    if ":" in (username or ""):
+        named = values[access.username] if text(access.username) else url
+        raise SettingsError(f"{_where(named)}: no user's name can hold a ':' (RFC 7617)")
     if password is not None and username is None:
         raise SettingsError(f"{_where(values[access.password])} needs a {access.username.key}")
     if username is not None and token is not None:
@@ -338,8 +352,9 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], access: Access
     if text(access.client_key) and not text(access.client_cert):
         raise SettingsError(f"{_where(values[access.client_key])} needs a {access.client_cert.key}")
     for option in (access.username, access.password, access.token):
-        if not (text(option) or "").isprintable():
-            raise SettingsError(f"{_where(values[option])} holds a character that cannot be printed")
+        _printable(values[option])
+    if not (token or "").isascii():
+        raise SettingsError(f"{_where(values[access.token])} holds a character that no token can hold (RFC 6750)")
     return Endpoint(
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         basic=(username, password or "") if username is not None else None,
@@ -354,6 +369,18 @@ def _transfers(value: Value) -> int:
     if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
         raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
     return int(value.text)
+
+
+def _printable(value: Value) -> str:
+    if not value.text.isprintable():
+        raise SettingsError(f"{_where(value)} holds a character that cannot be printed")
+    return value.text
+
+
+def _header_name(value: Value) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value.text):
+        raise SettingsError(f"{_where(value)}: {value.text!r} is no name of a header (RFC 9110, 5.1)")
+    return value.text
 
 
 def _switch(value: Value) -> bool:

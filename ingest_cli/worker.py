@@ -12,8 +12,9 @@ from typing import Protocol, Self
 
 from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavailable, SourceError
 from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
+from .journal import INGEST_FILES, MOVE_FILES, UPLOADING
 from .metadata import Document
-from .pipeline import INGEST_FILES, MOVE_FILES, UPLOADING, ingest_bundle, move_files
+from .pipeline import ingest_bundle, move_files
 from .services.base import Services
 from .settings import Settings
 

@@ -117,7 +117,7 @@ class Handler(QuietHandler):
             self.answer(200, [record for record in records if record["destinationTable"] == "Files"])
         elif re.fullmatch(r"/\d+", parts.path):
             found = self.stored()
-            self.answer(500 if found is None else 200, found or {})
+            self.answer(500, {}) if found is None else self.answer(200, found)
         else:
             self.answer(200, {"message": "Pacifica Archive Interface Up and Running"})
 

@@ -240,3 +240,26 @@ def test_the_probe_touches_no_file_that_stands_there_already(command: Command, s
     found = rows(command, "--probe", code=1)
     assert "the ids are behind the archive" in found["1 at once"]["detail"]
     assert site.archived() == before
+
+
+def test_the_probe_deletes_what_it_can_and_names_the_rest(
+    pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    pacific.fail("DELETE", 3, answering(403, {"message": "not you"}))
+    (found,) = doctor.probe(load_settings())
+    assert not found.ok
+    assert "could not be deleted from the archive: file 3 (" in found.detail
+    assert list(pacific.files) == [3]
+
+
+@pytest.mark.parametrize("variable", ["VOLUME_PATH", "ARCHIVEINTERFACE_URL"])
+def test_the_probe_where_a_folder_is_a_file(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file"
+    monkeypatch.setenv(variable, place.as_uri() if variable.endswith("URL") else str(place))
+    found = rows(command, "--probe", code=1)
+    assert ill(found)[-1] == "1 at once"
+    assert str(place) in found["1 at once"]["detail"]

@@ -1,10 +1,12 @@
 """Who a service is, and who we are to it: TLS, credentials, proxies. No secret is ever shown."""
 
 import os
+import socket
 import ssl
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -259,7 +261,12 @@ def test_a_proxys_password_is_not_shown(
         ({"ARCHIVEINTERFACE_TRANSFERS": "many"}, "not a number from 1 to 64"),
         ({"ARCHIVEINTERFACE_REMOTE_SOURCES": "perhaps"}, "neither yes nor no"),
         ({"ARCHIVEINTERFACE_URL": "", "ARCHIVEINTERFACE_REMOTE_SOURCES": "yes"}, "is on this machine"),
-        ({"ARCHIVEINTERFACE_URL": "http://x:port"}, "is no URL"),
+        ({"ARCHIVEINTERFACE_URL": "http://x:port"}, r"'http://x:port' is neither"),
+        ({"UNIQUEID_TOKEN": "snow☃"}, r"^UNIQUEID_TOKEN: .* no token can hold"),
+        ({"POLICY_USERNAME": "a:b"}, r"^POLICY_USERNAME: .* no user's name can hold a ':'"),
+        ({"POLICY_INGEST_URL": f"http://a%3Ab:{MARK}@x"}, r"^POLICY_INGEST_URL: .* no user's name can hold a ':'"),
+        ({"INGEST_DEFAULT_USER": "a\r\nX: b"}, r"^INGEST_DEFAULT_USER: .* cannot be printed"),
+        ({"INGEST_AUTH_HEADER": "X: y"}, r"^INGEST_AUTH_HEADER: .*'X: y' is no name of a header"),
         ({"ARCHIVEINTERFACE_URL": f"ftp://me:{MARK}@x"}, r"'ftp://\(hidden\)@x' is neither"),
     ],
 )
@@ -269,6 +276,69 @@ def test_settings_that_contradict_each_other_are_named(
     with pytest.raises(SettingsError, match=saying) as caught:
         load_settings(environment={**os.environ, **environment})
     assert not shows_a_secret(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://me:{MARK}/et@host",
+        f"http://me:12/{MARK}@host",
+        f"http://me:{MARK}#et@host",
+        f"http://me:12?{MARK}@host",
+        f"http://me:{MARK}[et@host",
+        f"http://me:{MARK}\u2100@host",
+        f"http://me:{MARK}@",
+        f"http://me:{MARK}@host:port",
+        f"http:/me:{MARK}@host",
+        f"me:{MARK}@host",
+        f"ftp://me:{MARK}@host",
+    ],
+)
+def test_a_password_in_a_url_that_is_none_is_not_shown(
+    command: Command, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", url)
+    done = command("doctor", "--debug")
+    assert "ARCHIVEINTERFACE_URL: [archiveinterface] url: " in done.stderr
+    assert "(hidden)@" in done.stderr
+    assert not shows_a_secret(done.stdout + done.stderr)
+    assert command("doctor").returncode == ExitCode.USAGE
+
+
+def test_an_at_sign_in_a_path_or_a_users_name_is_shown(command: Command, tmp_path: Path) -> None:
+    place = f"{tmp_path}/a@b"
+    config = tmp_path / "config.ini"
+    config.write_text(f"[archiveinterface]\nurl = file://{place}\n[ingest]\ndefault_user = me@x.org\n")
+    shown = command("config", "--json", "--config", config).stdout
+    assert f"file://{place}" in shown
+    assert "me@x.org" in shown
+
+
+@pytest.mark.parametrize("url", [f"http://me:%40{MARK}@host", f"http://me:%({MARK})s@host", f"http://me:%{MARK}@host"])
+def test_a_percent_sign_alone_is_named_but_not_quoted(command: Command, tmp_path: Path, url: str) -> None:
+    config = tmp_path / "config.ini"
+    config.write_text(f"[archiveinterface]\nurl = {url}\n")
+    done = command("config", "--debug", "--config", config)
+    assert f"{config}: [archiveinterface] url: write a % as %%" in done.stderr
+    assert not shows_a_secret(done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize("proxy", [f"http://me:{MARK}/x@h:1", f"http://me:{MARK}[x@h:1", f"http://me:12/{MARK}@h:1"])
+def test_a_malformed_proxy_is_not_quoted(
+    command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    done = command("doctor", "--debug")
+    assert "the environment names a proxy" in done.stdout
+    assert done.returncode == ExitCode.USAGE
+    assert not shows_a_secret(done.stdout + done.stderr)
+
+
+def test_a_users_name_is_sent_as_utf_8(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    ingest(site, tmp_path, INGEST_DEFAULT_USER="Иван")
+    (user,) = pacific.users
+    assert user is not None
+    assert user.encode("latin-1").decode() == "Иван"
 
 
 def test_settings_of_the_file_that_contradict_each_other_are_named(
@@ -335,6 +405,26 @@ class ProxyHandler(QuietHandler):
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
 
+    def do_CONNECT(self) -> None:
+        self.server.asked.append(self.path)
+        self.server.authorizations.add(self.headers["Proxy-Authorization"])
+        host, _, port = self.path.partition(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            self.send_response_only(200)
+            self.end_headers()
+            back = threading.Thread(target=pump, args=(upstream, self.connection))
+            back.start()
+            pump(self.connection, upstream)
+            back.join()
+        self.close_connection = True
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)
+
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
@@ -352,6 +442,17 @@ def test_the_environments_proxy_is_used(
     assert proxy.asked == [pacific.url + path.removesuffix("/") for _, path in pacific.requests]
     assert proxy.authorizations == {basic("me:p@w")}
     assert {sent for _, sent in pacific.authorizations} == {"Bearer t", None}
+
+
+def test_the_environments_proxy_does_not_see_into_tls(
+    proxy: Proxy, site: Site, secure: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy.url.replace("//", "//me:p%40w@"))
+    ingest(site, tmp_path, UNIQUEID_TOKEN="t", **TRUSTING)
+    assert len(secure.transactions) == 1
+    assert set(proxy.asked) == {secure.url.removeprefix("https://")}
+    assert proxy.authorizations == {basic("me:p@w")}
+    assert {sent for _, sent in secure.authorizations} == {"Bearer t", None}
 
 
 @pytest.mark.parametrize("spared", ["127.0.0.1", "elsewhere,127.0.0.1", "*"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .bundles import file_record, transaction
 from .conftest import Command
 from .pacifica_double import Handler, PacificaSite
 from .site import Site
-from .test_http_services import answering, served_then_dropped
+from .test_http_services import answering, served_then_answering, served_then_dropped
 
 CONTENTS = {"one": b"1", "two": b"22", "three": b"333"}
 
@@ -142,8 +143,11 @@ def test_what_is_not_of_the_file_keeps_what_is_moved(
 def test_a_moved_file_of_the_wrong_size_is_given_back(
     site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
 ) -> None:
-    configure(site, pacific, ARCHIVEINTERFACE_REMOTE_SOURCES="yes")
-    sources["two"].write_bytes(b"longer")
+    def growing(_: Handler) -> bool:
+        sources["two"].write_bytes(b"longer")
+        return False
+
+    pacific.fail("PATCH", 2, growing)
     with pytest.raises(ArchiveError, match="holds 6 bytes as file 2, but 2 were sent"):
         site.move(document)
     assert standing(sources) == {**CONTENTS, "two": b"longer"}
@@ -246,6 +250,104 @@ def test_an_answer_lost_after_the_move(
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxys_answer_to_a_move_that_was_done(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], status: int
+) -> None:
+    pacific.fail("PATCH", 2, served_then_answering(status))
+    with pytest.raises(ServiceUnavailable, match=str(status)):
+        site.move(document)
+    assert site.move(document).complete
+    assert archived(pacific) == list(CONTENTS.values())
+    assert standing(sources) == {}
+    assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
+
+
+@pytest.mark.parametrize("part", [b"", b"3", CONTENTS["three"]])
+def test_a_copy_that_a_failed_move_left_is_deleted(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], part: bytes
+) -> None:
+    def copying(handler: Handler) -> bool:
+        place = handler.place()
+        assert place is not None
+        place.write_bytes(part)
+        return answering(500, {"message": "disk full"})(handler)
+
+    pacific.fail("PATCH", 3, copying)
+    with pytest.raises(ArchiveError, match="disk full"):
+        site.move(document)
+    assert standing(sources) == CONTENTS
+    assert archived(pacific) == []
+    assert not site.jobs()[0].resumable
+
+
+def test_a_file_moved_with_its_answer_lost_behind_a_failure_is_given_back(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
+) -> None:
+    configure(site, pacific, ARCHIVEINTERFACE_TRANSFERS="4")
+    moved = threading.Event()
+
+    def fault(handler: Handler) -> bool:
+        if handler.command != "PATCH":
+            return False
+        if handler.path == "/1":
+            assert moved.wait(10)
+            return answering(500, {"message": "no"})(handler)
+        if handler.path == "/3":
+            served_then_dropped(handler)
+            moved.set()
+            return True
+        return False
+
+    pacific.guard = fault
+    with pytest.raises(ArchiveError, match="no"):
+        site.move(document)
+    assert standing(sources) == CONTENTS
+    assert archived(pacific) == []
+
+
+def test_what_stands_in_the_way_of_giving_back_is_named(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
+) -> None:
+    def blocking(handler: Handler) -> bool:
+        sources["one"].mkdir()
+        return answering(500, {"message": "no"})(handler)
+
+    pacific.fail("PATCH", 2, blocking)
+    with pytest.raises(ArchiveError) as caught:
+        site.move(document)
+    assert f"file 1 (the archive keeps file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
+    assert archived(pacific) == [CONTENTS["one"]]
+    assert site.jobs()[0].resumable
+
+
+def test_a_file_of_this_machine_goes_back_where_the_archive_cannot_say_whose_it_is(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    bystander = tmp_path / "bystander"
+    bystander.write_bytes(b"x")
+    asked = [0]
+
+    def fault(handler: Handler) -> bool:
+        if handler.command != "HEAD" or "PATCH" not in {method for method, _ in pacific.requests}:
+            return False
+        asked[0] += 1
+        if asked[0] == 1:  # that confirms the first move
+            return False
+        if not bystander.exists():
+            return answering(503, {})(handler)
+        handler.answer(204, b"", {"X-Content-Length": "1", "X-Pacifica-File": str(bystander)})
+        return True
+
+    pacific.fail("PATCH", 2, answering(500, {"message": "no"}))
+    pacific.guard = fault
+    with pytest.raises(IngestError):
+        site.move(document)
+    assert bystander.read_bytes() == b"x"
+    assert archived(pacific) == [CONTENTS["one"]]
+    assert site.jobs()[0].resumable
+
+
 @pytest.fixture
 def remote(site: Site, pacific: PacificaSite, sources: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
     """Where the sources lie since only the archive's machine sees them under their paths."""
@@ -296,6 +398,22 @@ def test_a_remote_file_of_the_wrong_size_is_named(
     assert not pacific.transactions
     assert standing(remote) == {"three": CONTENTS["three"]}
     assert archived(pacific) == [CONTENTS["one"], b"longer"]
+    assert site.jobs()[0].resumable
+
+
+def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
+    site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path], remote: dict[str, Path]
+) -> None:
+    sources["one"].parent.mkdir()
+    for name, source in sources.items():
+        source.write_bytes(CONTENTS[name])
+    pacific.fail("PATCH", 2, answering(500, {"message": "no"}))
+    with pytest.raises(ArchiveError) as caught:
+        site.move(document)
+    assert "file 1 (the archive keeps file 1, moved from" in "".join(caught.value.__notes__)
+    assert standing(sources) == CONTENTS
+    assert standing(remote) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert archived(pacific) == [CONTENTS["one"]]
     assert site.jobs()[0].resumable
 
 

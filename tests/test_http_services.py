@@ -1,6 +1,7 @@
 """Against services over HTTP: nothing is believed without looking, and what was stored is never lost track of."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def served_then_dropped(handler: Handler) -> bool:
     handler.answer = answer  # type: ignore[method-assign]
     handler.drop()
     return True
+
+
+def served_then_answering(status: int) -> Callable[[Handler], bool]:
+    """The work is done, but something between answers for the service."""
+
+    def fault(handler: Handler) -> bool:
+        answer = handler.answer
+        handler.answer = lambda *_: None  # type: ignore[method-assign]
+        getattr(handler, f"serve_{handler.command.lower()}")()
+        handler.answer = answer  # type: ignore[method-assign]
+        handler.answer(status, {})
+        return True
+
+    return fault
 
 
 def answering(status: int, content: object, **headers: str) -> Callable[[Handler], bool]:
@@ -305,3 +320,70 @@ def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: Paci
     again = site.ingest(bundle)
     assert (again.job_id, again.complete) == (1, True)
     assert pacific.files == dict(enumerate(MANY.values(), 1))
+
+
+def test_a_refused_file_leaves_no_part_behind(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.fail("PUT", 2, served_then_answering(413))
+    with pytest.raises(ArchiveError, match="refuses"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert pacific.files == {}
+    assert not site.jobs()[0].resumable
+
+
+def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
+    site: Site, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    pacific.fail("PUT", 1, served_then_answering(413))
+    for number in range(1, 5):
+        pacific.fail("DELETE", number, answering(403, {"message": "not you"}))
+    with pytest.raises(ArchiveError):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    (job,) = site.jobs()
+    assert job.resumable
+    assert "could not be taken back from the archive: file 1 " in job.exception
+    pacific.faults.clear()
+    assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 500, 502])
+def test_only_a_word_on_the_document_is_a_refusal_of_it(
+    site: Site, pacific: PacificaSite, tmp_path: Path, status: int
+) -> None:
+    for number in range(len(FILES) + 1, len(FILES) + 1 + http.TRIES):
+        pacific.fail("PUT", number, answering(status, {}))
+    with pytest.raises(IngestError) as caught:
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    final = status == 500
+    assert caught.value.transient is not final
+    assert bool(pacific.files) is not final
+    pacific.faults.clear()
+    if not final:
+        assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))
+
+
+@pytest.mark.usefixtures("four_transfers")
+def test_a_file_whose_answer_was_lost_behind_a_failure_is_taken_back(
+    site: Site, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    lost = threading.Event()
+
+    def fault(handler: Handler) -> bool:
+        if handler.command != "PUT":
+            return False
+        if handler.path == "/1":
+            handler.body()
+            assert lost.wait(10)
+            return answering(413, {})(handler)
+        if handler.path == "/3":
+            tries[0] += 1
+            served_then_dropped(handler)
+            if tries[0] == http.TRIES:
+                lost.set()
+            return True
+        return False
+
+    tries = [0]
+    pacific.guard = fault
+    with pytest.raises(ArchiveError):
+        site.ingest(write_bundle(tmp_path / "b.tar", dict(list(MANY.items())[:4])))
+    assert pacific.files == {}

@@ -7,6 +7,7 @@ import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
 from ingest_cli.settings import (
+    AUTH_HEADER,
     DATABASE,
     OPTIONS,
     POLICY_URL,
@@ -65,7 +66,8 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
 def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
-    filed, told = {TRANSFERS: ["2", "3"], REMOTE_SOURCES: ["no", "off"]}.get(option, addresses)
+    special = {TRANSFERS: ["2", "3"], REMOTE_SOURCES: ["no", "off"], AUTH_HEADER: ["X-User", "X-Me"]}
+    filed, told = special.get(option, addresses)
     file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
     (value,) = (v for v in load_settings(config=file, environment={}).values if v.option == option)
     assert (value.text, value.origin) == (filed, str(file))

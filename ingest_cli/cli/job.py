@@ -20,7 +20,7 @@ def job(
 ) -> None:
     """Set the state of a job; a process that works on it stops."""
     from ..jobs import JobState, JobStore
-    from ..pipeline import STAGES
+    from ..journal import STAGES
 
     if state not in JobState.__members__:
         raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(JobState)}")

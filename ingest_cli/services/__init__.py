@@ -50,7 +50,7 @@ def archive(settings: Settings) -> Archive:
         return EmbeddedArchive(settings.archive)
     from .pacifica import PacificaArchive
 
-    return PacificaArchive(settings.archive, transfers=settings.transfers)
+    return PacificaArchive(settings.archive, transfers=settings.transfers, remote_sources=settings.remote_sources)
 
 
 def catalog(settings: Settings) -> Catalog:

@@ -21,7 +21,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
 from ..errors import ServiceUnavailable, SettingsError
-from ..settings import Endpoint
+from ..settings import Endpoint, split_http_url
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -203,8 +203,8 @@ def _pools(endpoint: Endpoint, connections: int) -> Callable[[], urllib3.PoolMan
     proxy = _proxy(endpoint.url)
     if proxy is None:
         return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
-    parts = urlsplit(proxy)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = split_http_url(proxy)
+    if parts is None:
         raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
     headers = None
     if parts.username is not None:

@@ -7,12 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
-from ..errors import ArchiveError, CatalogRefused, PolicyRefused, ServiceUnavailable
+from ..errors import ArchiveError, ArchiveKeeps, CatalogRefused, PolicyRefused, ServiceUnavailable
 from ..metadata import Document
 from ..settings import Endpoint
 from .base import IdMode
@@ -73,7 +72,9 @@ class PacificaPolicy(_Adapter):
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
         body = json.dumps(document.records).encode()
-        answer = self._service.ask("POST", body=body, headers={**JSON, self._auth_header: user})
+        # Header values travel as Latin-1: this makes UTF-8 of what is no ASCII.
+        headers = {**JSON, self._auth_header: user.encode().decode("latin-1")}
+        answer = self._service.ask("POST", body=body, headers=headers)
         if answer.is_success:
             return
         if answer.is_refusal or answer.status == 403:
@@ -85,11 +86,12 @@ class PacificaArchive(_Adapter):
     """The archive interface at ``endpoint``.
 
     ``transfers`` is 1 unless the site knows better: the released service, under its own server, mixes up files that
-    come at the same time.
+    come at the same time. With ``remote_sources`` the paths of files to be moved are those of the archive's machine.
     """
 
-    def __init__(self, endpoint: Endpoint, *, transfers: int = 1) -> None:
+    def __init__(self, endpoint: Endpoint, *, transfers: int = 1, remote_sources: bool = False) -> None:
         self.transfers, self.resent = transfers, 0
+        self._remote_sources = remote_sources
         self._service = HttpService("the archive", endpoint, connections=transfers)
         self._last: tuple[int, int] | None = None
 
@@ -121,6 +123,7 @@ class PacificaArchive(_Adapter):
                 return
             trouble = answer.message
             if answer.is_refusal:
+                self.delete(file_id)
                 raise ArchiveError(f"the archive at {self._service.url} refuses {content.name!r}: {trouble}")
             if answer.status < 500 and answer.status not in BUSY_STATUSES:
                 break
@@ -130,14 +133,17 @@ class PacificaArchive(_Adapter):
     def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
         """Have the archive move the file from ``source``, a path that it sees."""
         body = json.dumps({"path": str(source)}).encode()
-        answer = self._service.ask("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False)
-        if answer.status == 500 or answer.is_refusal:
-            self._refuse(f"does not move {source}", answer)
-        if answer.status != 200:
-            raise ServiceUnavailable(f"the archive at {self._service.url} does not move {source}: {answer.message}")
+        # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
+        answer = self._service.ask("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False, busy={429})
+        trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
         try:
+            if answer.status == 500 or answer.is_refusal:
+                raise ArchiveError(trouble)
+            if answer.status != 200:
+                raise ServiceUnavailable(trouble)
             self._confirm(file_id, size)
         except ArchiveError:
+            # A move across file systems that failed halfway leaves a copy.
             self.give_back(file_id, source)
             raise
 
@@ -152,27 +158,32 @@ class PacificaArchive(_Adapter):
         if size is None:
             return
         place = Path(answer.headers.get("X-Pacifica-File", ""))
-        if source.exists():
-            self._delete_copy(file_id, source)
-            return
+        kept = f"the archive keeps file {file_id}, moved from {source}"
+        if self._remote_sources:
+            raise ArchiveKeeps(f"{kept}, a path of its own machine")
         try:
+            if os.path.lexists(source):
+                self._delete_copy(file_id, source)
+                return
             if not place.is_absolute() or place.lstat().st_size != size:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             rename_or_copy(place, source)
+            found: int | None = size
+            try:
+                found = self.stat(file_id)
+            finally:
+                if found is not None:
+                    rename_or_copy(source, place)
         except OSError as error:
-            raise ArchiveError(
-                f"the archive keeps file {file_id}, moved from {source}: this machine cannot move it back"
-                f" from {place}: {error.strerror}"
-            ) from error
-        if self.stat(file_id) is not None:
-            rename_or_copy(source, place)
-            raise ArchiveError(f"the archive keeps file {file_id}, moved from {source}: {place} is another machine's")
+            raise ArchiveKeeps(f"{kept}: this machine cannot move it back from {place}: {error.strerror}") from error
+        if found is not None:
+            raise ArchiveKeeps(f"{kept}: {place} is another machine's")
 
     def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
         answer = self._service.ask("DELETE", f"/{file_id}")
         if answer.status != 200 and self.stat(file_id) is not None:
-            self._refuse(f"does not delete file {file_id}", answer)
+            raise ArchiveKeeps(f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}")
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes. The archive answers 500 for a file that it does not hold."""
@@ -209,7 +220,7 @@ class PacificaArchive(_Adapter):
         was cut off leaves the source, and a part of it in the archive."""
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self.read(file_id)):
-                raise ArchiveError(f"the archive keeps file {file_id}: another file stands at {source} by now")
+                raise ArchiveKeeps(f"the archive keeps file {file_id}: another file stands at {source} by now")
         self.delete(file_id)
 
     def _confirm(self, file_id: int, size: int) -> None:
@@ -227,9 +238,6 @@ class PacificaArchive(_Adapter):
         raise ServiceUnavailable(
             f"the archive at {self._service.url} does not say what file {file_id} is: {answer.message}"
         )
-
-    def _refuse(self, what: str, answer: Answer) -> NoReturn:
-        raise ArchiveError(f"the archive at {self._service.url} {what}: {answer.message}")
 
 
 class PacificaCatalog(_Adapter):
@@ -258,8 +266,8 @@ class PacificaCatalog(_Adapter):
             answer, trouble = None, str(error)
         if self._holds(document, transaction_id, first_file_id):
             return
-        if answer is None or answer.status in BUSY_STATUSES:
-            raise ServiceUnavailable(trouble)
+        if answer is None or not (answer.is_refusal or answer.status == 500):
+            raise ServiceUnavailable(f"the metadata service does not record transaction {transaction_id}: {trouble}")
         raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {trouble}")
 
     def has(self, transaction_id: int) -> bool:

@@ -128,10 +128,11 @@ class EmbeddedArchive:
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes, or None."""
-        try:
-            found = (self.root / id_to_path(file_id)).stat()
-        except FileNotFoundError:
-            return None
+        with self._explained(f"look at file {file_id} in"):
+            try:
+                found = (self.root / id_to_path(file_id)).stat()
+            except FileNotFoundError:
+                return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read(self, file_id: int) -> Iterator[bytes]:
