@@ -4,6 +4,7 @@ import os
 import socket
 import sqlite3
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +18,10 @@ from .errors import JobBusy, JobNotFound, JobNotRecorded, JobStopped, StoreError
 # A worker says every BEAT_SECONDS that it lives; one that was silent for STALE_SECONDS is taken for dead.
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 30.0
+# How often a job of the queue is run that services fail, or whose runs are cut off, before it counts as failed.
+MAX_RUNS = 20
+FIRST_REST_SECONDS = 10.0
+LONGEST_REST_SECONDS = 600.0
 
 MIGRATIONS = (
     """
@@ -44,6 +49,10 @@ MIGRATIONS = (
     CREATE INDEX jobs_digest ON jobs(digest)
     """,
     "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_queue ON jobs(attempts, created, job_id) WHERE state = 'OK' AND resumable AND NOT recorded
+    """,
 )
 
 
@@ -68,7 +77,7 @@ class Job:
     ``source`` is the bundle's or document's path and ``stamp`` its identity on disk; ``stored`` counts the files,
     in document order, that are durably in the archive under ids from ``first_file_id`` on; ``recorded`` says that
     the catalogue holds the transaction; ``resumable`` that another run may go on with it; ``attempts`` counts the runs
-    that were begun. Times are UTC.
+    that were begun; the queue does not give it out ``not_before`` (seconds since 1970). Times are UTC.
     """
 
     job_id: int
@@ -91,6 +100,7 @@ class Job:
     worker: str | None
     beat: float
     attempts: int
+    not_before: float
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
@@ -175,15 +185,16 @@ class JobStore:
         )
         return Job.from_row(row) if row is not None else None
 
-    def submit(self, job_id: int, *, kind: JobKind, source: str, stamp: str, user: str) -> Job:
-        """Enter a new job, waiting to be claimed."""
+    def submit(self, job_id: int, *, kind: JobKind, source: str, stamp: str, user: str, queued: bool) -> Job:
+        """Enter a new job: ``queued`` for whoever comes first, else as this process's own."""
         now = _now()
+        worker, beat = (None, 0.0) if queued else (worker_name(), time.time())
         try:
             with writing(self._database) as connection:
                 connection.execute(
-                    "INSERT INTO jobs (job_id, kind, source, stamp, user, created, updated)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (job_id, kind, source, stamp, user, now, now),
+                    "INSERT INTO jobs (job_id, kind, source, stamp, user, created, updated, worker, beat)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job_id, kind, source, stamp, user, now, now, worker, beat),
                 )
         except sqlite3.IntegrityError as error:
             raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
@@ -195,14 +206,37 @@ class JobStore:
             job = self.get(job_id)
             if job.worker is not None and job.worker != worker_name() and is_alive(job):
                 raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
-            # The percent too: with OK, the 100 of a job that an administrator failed would say complete.
-            connection.execute(
-                "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', task_percent = 0, exception = '', resumable = 1,"
-                " attempts = attempts + 1, updated = ?"
-                " WHERE job_id = ?",
-                (worker_name(), time.time(), _now(), job_id),
-            )
+            _take(connection, job_id)
         return self.get(job_id)
+
+    def claim_next(self) -> Job | None:
+        """Claim the job whose turn it is; None where none waits.
+
+        Those that were run least come first, then the oldest: a job that ends its workers holds up no other. One whose
+        runs were cut off MAX_RUNS times is settled as failed.
+        """
+        if next(self._waiting(), None) is None:
+            return None
+        with writing(self._database) as connection:
+            job = next(self._waiting(), None)
+            if job is not None and job.attempts >= MAX_RUNS:
+                why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
+                connection.execute(
+                    "UPDATE jobs SET state = 'FAILED', worker = NULL, exception = ?, updated = ? WHERE job_id = ?",
+                    (why, _now(), job.job_id),
+                )
+                return None
+            if job is not None:
+                _take(connection, job.job_id)
+        return None if job is None else self.get(job.job_id)
+
+    def _waiting(self) -> Iterator[Job]:
+        rows = self._database.conn.execute(
+            "SELECT * FROM jobs WHERE state = 'OK' AND resumable AND NOT recorded AND not_before <= ?"
+            " ORDER BY attempts, created, job_id",
+            (time.time(),),
+        )
+        return (job for job in map(Job.from_row, rows) if not is_alive(job))
 
     def beat(self, job_id: int, task_percent: float) -> None:
         """Say that this process lives and how far it is. Raises JobStopped where the job is no longer its own."""
@@ -239,6 +273,24 @@ class JobStore:
             exception,
             resumable,
         )
+
+    def put_off(self, job: Job, task: str, exception: str) -> None:
+        """Give the job back to the queue after a failure that may pass, to rest twice as long each time."""
+        rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2.0 ** (job.attempts - 1))
+        self._update_own(
+            job.job_id,
+            "task = ?, task_percent = 0, exception = ?, not_before = ?, worker = NULL",
+            task,
+            exception,
+            time.time() + rest,
+        )
+
+    def recorded_after_all(self, job_id: int) -> None:
+        """Note that the catalogue holds a job that an administrator settled while it was recorded there."""
+        with writing(self._database) as connection:
+            connection.execute(
+                "UPDATE jobs SET recorded = 1, resumable = 0, updated = ? WHERE job_id = ?", (_now(), job_id)
+            )
 
     def release(self, job_id: int) -> None:
         """Give up the claim and leave the job as it stands, for another run to go on with."""
@@ -311,6 +363,15 @@ class JobStore:
         )
         if changed.rowcount == 0:
             raise JobStopped(f"job {job_id} was settled by an administrator or taken over while it ran")
+
+
+def _take(connection: sqlite3.Connection, job_id: int) -> None:
+    # The percent too: with OK, the 100 of a job that an administrator failed would say complete.
+    connection.execute(
+        "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', task_percent = 0, exception = '', resumable = 1,"
+        " attempts = attempts + 1, not_before = 0, updated = ? WHERE job_id = ?",
+        (worker_name(), time.time(), _now(), job_id),
+    )
 
 
 def worker_name() -> str:

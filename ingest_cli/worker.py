@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavailable, SourceError
-from .jobs import BEAT_SECONDS, Job, JobKind, JobStore, is_alive
+from .jobs import BEAT_SECONDS, MAX_RUNS, Job, JobKind, JobStore, is_alive
 from .journal import INGEST_FILES, MOVE_FILES, UPLOADING
 from .metadata import Document
 from .pipeline import ingest_bundle, move_files
@@ -66,9 +66,19 @@ class Worker:
         """Leave the job at hand after the file at hand, for a later run to go on with; from any thread or signal."""
         self._interrupted.set()
 
-    def submit(self, kind: JobKind, source: Path) -> Job:
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._interrupted.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not beyond a call of `interrupt`."""
+        self._interrupted.wait(seconds)
+
+    def submit(self, kind: JobKind, source: Path, *, queued: bool = False) -> Job:
         """The job of a file: the one that recorded it or that an earlier run left unfinished, else a new one.
 
+        A new one is this process's own, to be run by it, unless it is ``queued`` for whichever worker comes first.
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
         """
         path = source.absolute()
@@ -77,7 +87,9 @@ class Worker:
         if found is not None and not (found.recorded and self._again):
             return found
         job_id = self._services.unique_id.take("upload_job", 1)
-        return self._store.submit(job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user)
+        return self._store.submit(
+            job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user, queued=queued
+        )
 
     def retry(self, job_id: int) -> Job:
         """The job, ready to run again: from where it stopped if files of it are stored, else from the start.
@@ -99,13 +111,31 @@ class Worker:
         """
         if job.recorded:
             return job
-        job = self._store.claim(job.job_id)
+        return self._run_claimed(self._store.claim(job.job_id), watcher, put_off=False)
+
+    def claim_next(self) -> Job | None:
+        """The job of the queue whose turn it is, to be given to `run_claimed`; None where none waits."""
+        return self._store.claim_next()
+
+    def run_claimed(self, job: Job, watcher: Watcher) -> Job:
+        """Run a job from the queue and return it as it stands then: complete, failed, or put off for some time.
+
+        Raises Interrupted and KeyboardInterrupt, which leave it in the queue.
+        """
+        try:
+            return self._run_claimed(job, watcher, put_off=True)
+        except Interrupted:
+            raise
+        except Exception:
+            return self._store.get(job.job_id)
+
+    def _run_claimed(self, job: Job, watcher: Watcher, *, put_off: bool) -> Job:
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=self._again)
         watcher.stage(UPLOADING)
         try:
             with journal.beating():
                 self._walk(job, journal)
-            self._store.complete(job.job_id)
+            self._complete(job)
         except AlreadyIngested as earlier:
             self._store.complete(job.job_id, duplicate_of=earlier.job_id)
         except JobStopped:
@@ -114,7 +144,7 @@ class Worker:
             self._store.release(job.job_id)
             raise
         except Exception as error:
-            self._settle_failure(job, journal, error)
+            self._settle_failure(job, journal, error, put_off=put_off)
             raise
         except BaseException:
             self._store.release(job.job_id)
@@ -133,7 +163,15 @@ class Worker:
         else:
             ingest_bundle(path, user=job.user, spool=self._settings.spool, services=self._services, journal=journal)
 
-    def _settle_failure(self, job: Job, journal: "_StoreJournal", error: Exception) -> None:
+    def _complete(self, job: Job) -> None:
+        try:
+            self._store.complete(job.job_id)
+        except JobStopped:
+            # The administrator's word stands, but the catalogue holds the job: it must not be stored a second time.
+            self._store.recorded_after_all(job.job_id)
+            raise
+
+    def _settle_failure(self, job: Job, journal: "_StoreJournal", error: Exception, *, put_off: bool) -> None:
         stage = (error.stage if isinstance(error, IngestError) else None) or journal.task
         if stage == INGEST_FILES and job.kind is JobKind.MOVE:
             stage = MOVE_FILES
@@ -141,7 +179,10 @@ class Worker:
         # What could not be taken back is still this job's: another run may go on with it.
         resumable = transient or journal.first_file_id is not None
         story = "\n".join(error.lines) if isinstance(error, IngestError) else "".join(traceback.format_exception(error))
-        self._store.fail(job.job_id, stage, story, resumable=resumable)
+        if put_off and transient and job.attempts < MAX_RUNS:
+            self._store.put_off(job, stage, story)
+        else:
+            self._store.fail(job.job_id, stage, story, resumable=resumable)
 
 
 class _StoreJournal:

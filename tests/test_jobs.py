@@ -113,7 +113,7 @@ def test_databases_that_are_not_ours(tmp_path: Path, site: Site) -> None:
 
 
 def submit(store: JobStore, job_id: int) -> Job:
-    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b.tar", stamp="s", user="u")
+    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b.tar", stamp="s", user="u", queued=True)
 
 
 def _take_ids(path: Path) -> list[tuple[int, int]]:

@@ -89,6 +89,8 @@ def test_an_unknown_id_stops_before_anything_runs(command: Command, site: Site, 
 
 def test_a_store_of_the_first_version_is_brought_up_to_date(command: Command, site: Site, failed: Path) -> None:
     with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("DROP INDEX jobs_queue")
+        connection.execute("ALTER TABLE jobs DROP COLUMN not_before")
         connection.execute("ALTER TABLE jobs DROP COLUMN attempts")
         connection.execute("PRAGMA user_version = 1")
     assert command("retry", 1).returncode == 0

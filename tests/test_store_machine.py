@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from ingest_cli.errors import JobBusy, JobNotRecorded, JobStopped
-from ingest_cli.jobs import STALE_SECONDS, Job, JobKind, JobState, JobStore, worker_name
+from ingest_cli.jobs import STALE_SECONDS, Job, JobKind, JobState, JobStore, is_alive, worker_name
 
 ELSEWHERE = "another.example:1"
 FILES = 5
@@ -38,7 +38,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(target=jobs)
     def submit(self) -> int:
         job_id = len(self.attempts) + 1
-        job = self.store.submit(job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", stamp="s", user="u")
+        job = self.store.submit(job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", stamp="s", user="u", queued=True)
         assert (job.state, job.worker, job.complete) == (JobState.OK, None, False)
         self.attempts[job_id] = 0
         return job_id
@@ -61,6 +61,34 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.attempts[job_id] += 1
         self.owned.add(job_id)
+
+    @rule()
+    def claim_next(self) -> None:
+        before = {job.job_id: job for job in self.store.newest(1000)}
+        job = self.store.claim_next()
+        if job is None:
+            return
+        was = before[job.job_id]
+        assert was.state is JobState.OK
+        assert was.resumable
+        assert not was.recorded
+        assert not is_alive(was), "a living worker keeps its job"
+        assert was.not_before <= time.time()
+        waiting = [other for other in before.values() if other.attempts < was.attempts and other.worker is None]
+        assert not any(o.state is JobState.OK and o.resumable and not o.not_before for o in waiting), (
+            "the order is fair"
+        )
+        self.attempts[job.job_id] += 1
+        self.owned.add(job.job_id)
+
+    @rule(job_id=jobs)
+    def put_off(self, job_id: int) -> None:
+        with self.only_of_its_own(job_id):
+            self.store.put_off(self.store.get(job_id), "ingest files", "why")
+            job = self.store.get(job_id)
+            assert (job.state, job.worker, job.complete) == (JobState.OK, None, False)
+            assert job.not_before > time.time()
+        self.owned.discard(job_id)
 
     @rule(job_id=jobs, stale=st.booleans())
     def is_claimed_elsewhere(self, job_id: int, stale: bool) -> None:

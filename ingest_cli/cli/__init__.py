@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, doctor, ingest, job, move, retry, state
+from . import config, doctor, ingest, job, move, retry, state, worker
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -52,5 +52,6 @@ app.command("move")(move.move)
 app.command("state")(state.state)
 app.command("job")(job.job)
 app.command("retry")(retry.retry)
+app.command("worker")(worker.worker)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)

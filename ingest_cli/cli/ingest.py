@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
+from .options import Again, Config, Db, Debug, Json, Queue, Quiet, User, settings_of
 
 
 def ingest(
@@ -14,12 +14,15 @@ def ingest(
     db: Db = None,
     user: User = None,
     again: Again = False,
+    queue: Queue = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Unpack, check and store bundles."""
     from ..jobs import JobKind
-    from .run import run_files
+    from .run import queue_files, run_files
 
-    run_files(JobKind.BUNDLE, bundles, settings_of(config, db, user), again=again, json=json, quiet=quiet)
+    settings = settings_of(config, db, user)
+    enter = queue_files if queue else run_files
+    enter(JobKind.BUNDLE, bundles, settings, again=again, json=json, quiet=quiet)

@@ -1,5 +1,6 @@
 """``ingest job``: an administrator settles a job by hand."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ def job(
     debug: Debug = False,
 ) -> None:
     """Set the state of a job; a process that works on it stops."""
-    from ..jobs import JobState, JobStore
+    from ..jobs import JobState, JobStore, is_alive
     from ..journal import STAGES
 
     if state not in JobState.__members__:
@@ -29,5 +30,10 @@ def job(
     if not 0 <= task_percent <= 100:
         raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
     with JobStore(settings_of(config, db).database) as store:
+        before = store.get(job_id)
         changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
     print(f"job {job_id}: {changed.state} at {changed.task!r}")
+    if is_alive(before):
+        print(f"ingest: {before.worker} works on it: it stops now, and takes back what it stored", file=sys.stderr)
+    elif changed.first_file_id is not None and not changed.recorded:
+        print(f"ingest: what is stored of it is kept: 'ingest retry {job_id}' goes on with it", file=sys.stderr)

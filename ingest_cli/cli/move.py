@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Quiet, User, settings_of
+from ..errors import SettingsError
+from .options import Again, Config, Db, Debug, Json, Queue, Quiet, User, settings_of
 
 
 def move(
@@ -24,13 +25,17 @@ def move(
             " [env: ARCHIVEINTERFACE_REMOTE_SOURCES].",
         ),
     ] = False,
+    queue: Queue = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check files that lie on a disk and move them into the archive."""
     from ..jobs import JobKind
-    from .run import run_files
+    from .run import queue_files, run_files
 
+    if queue and remote_sources:
+        raise SettingsError("--remote-sources and --queue do not go together: say it in the workers' configuration")
     settings = settings_of(config, db, user, remote_sources=remote_sources)
-    run_files(JobKind.MOVE, documents, settings, again=again, json=json, quiet=quiet)
+    enter = queue_files if queue else run_files
+    enter(JobKind.MOVE, documents, settings, again=again, json=json, quiet=quiet)

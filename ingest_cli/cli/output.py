@@ -32,6 +32,9 @@ class Screen:
         """The bundle has a job, which may be one that recorded it before."""
         self._earlier = job.job_id if job.recorded else None
 
+    def queued(self, job: Job) -> None:
+        """The bundle has a job, for a worker to run."""
+
     def settled(self, job: Job) -> None:
         """The job has come to its end."""
         self._job = job
@@ -64,6 +67,10 @@ class JsonScreen(Screen):
         super().settled(job)
         print(json.dumps(job.as_state()), flush=True)
 
+    def queued(self, job: Job) -> None:
+        """Write the job's state."""
+        print(json.dumps(job.as_state()), flush=True)
+
     def warn(self, message: str) -> None:
         """Write the warning."""
         _warn(message)
@@ -81,6 +88,10 @@ class PlainScreen(Screen):
         elif job.complete:
             print(f"job {job.job_id}: {self._name} is complete, {_counted(job.stored)}", flush=True)
 
+    def queued(self, job: Job) -> None:
+        """Say which job it is."""
+        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.recorded else 'waits'}", flush=True)
+
     def stage(self, task: str) -> None:
         """Name the stage."""
         print(f"{self._name}: {task}", file=sys.stderr, flush=True)
@@ -88,6 +99,32 @@ class PlainScreen(Screen):
     def warn(self, message: str) -> None:
         """Write the warning."""
         _warn(message)
+
+
+class QueueScreen(PlainScreen):
+    """A line a job: on standard output where it ended well, on standard error where not."""
+
+    def settled(self, job: Job) -> None:
+        """Write how the run ended."""
+        super().settled(job)
+        if job.exception:
+            what = "failed" if job.state == "FAILED" else "is put off, since it failed"
+            print(f"ingest: {self._name}: job {job.job_id} {what} at {job.task!r}: {job.exception}", file=sys.stderr)
+
+    def stage(self, task: str) -> None:
+        """Stages are not worth a line."""
+
+
+class QuietQueueScreen(QueueScreen):
+    """Only what failed."""
+
+    def settled(self, job: Job) -> None:
+        """Write how the run ended, where it did not end well."""
+        if job.state == "FAILED":
+            super().settled(job)
+
+    def warn(self, message: str) -> None:
+        """Warnings are not written."""
 
 
 class LiveScreen(PlainScreen):
@@ -139,6 +176,13 @@ def _counted(files: int) -> str:
 
 def _warn(message: str) -> None:
     print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
+
+
+def screen_of_queue(job: Job, *, json: bool, quiet: bool) -> Screen:
+    """The screen for a job that comes from the queue."""
+    if json:
+        return JsonScreen(job.source)
+    return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
 
 
 def screen_for(name: str, *, json: bool, quiet: bool) -> Screen:

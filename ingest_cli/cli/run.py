@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import typer
 
-from ..errors import ExitCode, IngestError, Interrupted
+from ..errors import ExitCode, IngestError, Interrupted, SettingsError
 from ..jobs import Job, JobKind
+from ..leaving import leaving_gently
 from ..services import connect
 from ..settings import Settings
 from ..upload import spooled_input
@@ -20,8 +20,6 @@ from ..worker import Worker
 from .output import Screen, screen_for
 
 STANDARD_INPUT = Path("-")
-# How long the file at hand may take after a first SIGINT or SIGTERM.
-GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,18 @@ def run_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bo
         for path in paths
     ]
     run_jobs(runs, settings, again=again, json=json, quiet=quiet)
+
+
+def queue_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
+    """Enter a job for every path, for workers to run. Raises the error of the first that cannot be entered."""
+    if again:
+        raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
+    with connect(settings) as services, Worker(settings, services) as worker:
+        for path in paths:
+            if path == STANDARD_INPUT:
+                raise SettingsError("a bundle on standard input cannot wait: give it as a file")
+            screen = screen_for(str(path), json=json, quiet=quiet)
+            screen.queued(worker.submit(kind, path, queued=True))
 
 
 def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
@@ -87,31 +97,10 @@ def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
     return failures
 
 
-@contextmanager
-def _leaving_gently(worker: Worker) -> Iterator[None]:
-    def at_once(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    def in_a_moment(number: int, frame: FrameType | None) -> None:
-        worker.interrupt()
-        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            signal.signal(again, at_once)
-        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, in_a_moment)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-
-
 def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
     screen.started(job)
     try:
-        with _leaving_gently(worker):
+        with leaving_gently(worker):
             settled = worker.run(job, screen)
     except Exception:
         screen.settled(worker.state(job.job_id))

@@ -1,0 +1,39 @@
+"""``ingest worker``."""
+
+from typing import Annotated
+
+import typer
+
+from .options import Config, Db, Debug, Json, Quiet, settings_of
+
+MAX_WORKERS = 64
+
+
+def worker(
+    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes.")] = 1,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when no job waits.")] = False,
+    config: Config = None,
+    db: Db = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run the jobs that wait, those included whose process died."""
+    import signal
+    from contextlib import suppress
+    from functools import partial
+
+    from ..crew import Crew, work
+    from ..errors import Interrupted
+    from .output import screen_of_queue
+
+    settings = settings_of(config, db)
+    watch = partial(screen_of_queue, json=json, quiet=quiet)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if workers == 1:
+        work(settings, watch, until_empty=until_empty)
+        return
+    with suppress(KeyboardInterrupt), Crew(settings, workers, watch, until_empty=until_empty) as crew:
+        crew.wait()
+    if crew.interrupted:
+        raise Interrupted
