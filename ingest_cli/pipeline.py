@@ -3,6 +3,13 @@
 Every check that can be made beforehand is made first and reported under the stage that owns it; then files go in,
 then metadata. What fails after that is either transient (what is stored is kept, and a later run goes on from there)
 or permanent (what was stored is taken back).
+
+A process may die between any two steps. They are ordered so that each side of each is safe:
+
+- ids are taken, but not noted: they are never used, and others are taken.
+- a file is stored, but not noted: it is stored once more, under the same id, over itself.
+- a file is moved, but not noted: its source is gone, and the archive is asked whether it holds it.
+- the document is recorded, but the job not complete: the catalogue is asked before it is recorded again.
 """
 
 import threading

@@ -74,10 +74,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert not was.recorded
         assert not is_alive(was), "a living worker keeps its job"
         assert was.not_before <= time.time()
-        waiting = [other for other in before.values() if other.attempts < was.attempts and other.worker is None]
-        assert not any(o.state is JobState.OK and o.resumable and not o.not_before for o in waiting), (
-            "the order is fair"
-        )
+        for other in before.values():
+            waits = other.state is JobState.OK and other.resumable and other.worker is None and not other.not_before
+            assert not (waits and other.attempts < was.attempts), "the order is fair"
         self.attempts[job.job_id] += 1
         self.owned.add(job.job_id)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli import jobs
 from ingest_cli.errors import ExitCode, JobStopped
 from ingest_cli.jobs import MAX_RUNS, Job, JobKind, JobState, JobStore
 from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
@@ -24,6 +23,7 @@ from .bundles import FILES, write_bundle
 from .conftest import Command
 from .pacifica_double import PacificaSite
 from .site import Site, Witness
+from .test_http_services import dropped
 
 PATIENCE = 60.0
 
@@ -216,7 +216,7 @@ def test_a_service_that_is_down_puts_a_job_off(
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
     queue.submit(write_bundle(tmp_path / "b.tar"))
-    pacific.guard = lambda handler: handler.drop() is None if handler.command == "POST" else False
+    pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
     job = queue.run_next()
     assert job is not None
     assert (job.state, job.task, job.complete) == ("OK", "Policy Validation", False)
@@ -224,7 +224,8 @@ def test_a_service_that_is_down_puts_a_job_off(
     assert job.not_before > time.time()
     assert queue.run_next() is None, "it rests"
     pacific.guard = None
-    monkeypatch.setattr(jobs.time, "time", lambda: job.not_before + 1)
+    rested = job.not_before + 1
+    monkeypatch.setattr(time, "time", lambda: rested)
     job = queue.run_next()
     assert job is not None
     assert (job.complete, job.attempts, job.exception) == (True, 2, "")
@@ -248,7 +249,7 @@ def test_a_service_that_stays_down_fails_the_job(
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
     queue.submit(write_bundle(tmp_path / "b.tar"))
-    pacific.guard = lambda handler: handler.drop() is None
+    pacific.guard = dropped
     set_attempts(site, MAX_RUNS - 1)
     job = queue.run_next()
     assert job is not None
