@@ -51,6 +51,15 @@ MIGRATIONS = (
     "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0",
     """
     ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN spooled INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN files INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN entered REAL NOT NULL DEFAULT 0;
+    CREATE TABLE stages (
+        job_id INTEGER NOT NULL,
+        task TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        PRIMARY KEY (job_id, task)) WITHOUT ROWID;
     CREATE INDEX jobs_queue ON jobs(attempts, created, job_id) WHERE state = 'OK' AND resumable AND NOT recorded
     """,
 )
@@ -74,10 +83,12 @@ class JobState(StrEnum):
 class Job:
     """A job as it stands in the store.
 
-    ``source`` is the bundle's or document's path and ``stamp`` its identity on disk; ``stored`` counts the files,
-    in document order, that are durably in the archive under ids from ``first_file_id`` on; ``recorded`` says that
-    the catalogue holds the transaction; ``resumable`` that another run may go on with it; ``attempts`` counts the runs
-    that were begun; the queue does not give it out ``not_before`` (seconds since 1970). Times are UTC.
+    ``source`` is the bundle's or document's path and ``stamp`` its identity on disk; ``spooled`` says that it is ours,
+    to be removed when the job is complete; ``files`` and ``bytes`` are what the document lists, once it was read;
+    ``stored`` counts the files, in document order, that are durably in the archive under ids from ``first_file_id`` on;
+    ``recorded`` says that the catalogue holds the transaction; ``resumable`` that another run may go on with it;
+    ``attempts`` counts the runs that were begun; the queue does not give it out ``not_before``; ``entered`` is when
+    the stage at hand was entered, else 0. Both are seconds since 1970, the other times are UTC.
     """
 
     job_id: int
@@ -101,12 +112,16 @@ class Job:
     beat: float
     attempts: int
     not_before: float
+    spooled: bool
+    files: int
+    bytes: int
+    entered: float
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> "Job":
         """A job from its row."""
         columns = dict(zip(row.keys(), row, strict=True))
-        flags = {"recorded": bool(columns["recorded"]), "resumable": bool(columns["resumable"])}
+        flags = {name: bool(columns[name]) for name in ("recorded", "resumable", "spooled")}
         kinds = {"kind": JobKind(columns["kind"]), "state": JobState(columns["state"])}
         return cls(**{**columns, **flags, **kinds})
 
@@ -157,6 +172,32 @@ class JobStore:
         rows = self._database.conn.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
         return [Job.from_row(row) for row in rows]
 
+    def stages(self, job_id: int) -> dict[str, float]:
+        """How many seconds the job spent in each stage that it has left."""
+        rows = self._database.conn.execute("SELECT task, seconds FROM stages WHERE job_id = ?", [job_id])
+        return dict(tuple(row) for row in rows)
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How many seconds all jobs together spent in each stage."""
+        return dict(
+            tuple(row) for row in self._database.conn.execute("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
+        )
+
+    def tallies(self) -> dict[str, tuple[int, int, int]]:
+        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        rows = self._database.conn.execute(
+            "SELECT CASE WHEN state = 'FAILED' THEN 'failed' WHEN NOT resumable OR recorded THEN 'complete'"
+            " WHEN worker IS NULL THEN 'waiting' ELSE 'running' END, COUNT(*), SUM(files), SUM(bytes)"
+            " FROM jobs GROUP BY 1"
+        )
+        counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
+        return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
+
+    def of_source(self, source: Path) -> Job | None:
+        """The newest job of the file at this path, if there is one."""
+        row = self._one("SELECT * FROM jobs WHERE source = ? ORDER BY job_id DESC LIMIT 1", str(source))
+        return Job.from_row(row) if row is not None else None
+
     def count(self) -> int:
         """How many jobs there are."""
         return self._database.table("jobs").count
@@ -185,16 +226,26 @@ class JobStore:
         )
         return Job.from_row(row) if row is not None else None
 
-    def submit(self, job_id: int, *, kind: JobKind, source: str, stamp: str, user: str, queued: bool) -> Job:
+    def submit(
+        self,
+        job_id: int,
+        *,
+        kind: JobKind,
+        source: str,
+        stamp: str,
+        user: str,
+        queued: bool,
+        spooled: bool = False,
+    ) -> Job:
         """Enter a new job: ``queued`` for whoever comes first, else as this process's own."""
         now = _now()
         worker, beat = (None, 0.0) if queued else (worker_name(), time.time())
         try:
             with writing(self._database) as connection:
                 connection.execute(
-                    "INSERT INTO jobs (job_id, kind, source, stamp, user, created, updated, worker, beat)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job_id, kind, source, stamp, user, now, now, worker, beat),
+                    "INSERT INTO jobs (job_id, kind, source, stamp, user, created, updated, worker, beat, spooled)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job_id, kind, source, stamp, user, now, now, worker, beat, spooled),
                 )
         except sqlite3.IntegrityError as error:
             raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
@@ -244,7 +295,11 @@ class JobStore:
 
     def enter(self, job_id: int, task: str) -> None:
         """Note the stage that the job enters."""
-        self._update_own(job_id, "task = ?, task_percent = 0", task)
+        self._leave_stage(job_id, "task = ?, task_percent = 0", task, entered=time.time())
+
+    def plan(self, job_id: int, files: int, total_bytes: int) -> None:
+        """Note what the job's document lists."""
+        self._update_own(job_id, "files = ?, bytes = ?", files, total_bytes)
 
     def reserve(self, job_id: int, first_file_id: int) -> None:
         """Note the ids reserved for the job's files."""
@@ -256,7 +311,7 @@ class JobStore:
 
     def complete(self, job_id: int, *, duplicate_of: int | None = None) -> None:
         """Settle the job: the catalogue holds it, or (``duplicate_of``) it holds another job of the same bundle."""
-        self._update_own(
+        self._leave_stage(
             job_id,
             "task = 'ingest metadata', task_percent = 100, recorded = ?, resumable = 0, duplicate_of = ?,"
             " worker = NULL",
@@ -266,7 +321,7 @@ class JobStore:
 
     def fail(self, job_id: int, task: str, exception: str, *, resumable: bool) -> None:
         """Settle the job as failed in a stage."""
-        self._update_own(
+        self._leave_stage(
             job_id,
             "state = 'FAILED', task = ?, task_percent = 0, exception = ?, resumable = ?, worker = NULL",
             task,
@@ -277,7 +332,7 @@ class JobStore:
     def put_off(self, job: Job, task: str, exception: str) -> None:
         """Give the job back to the queue after a failure that may pass, to rest twice as long each time."""
         rest = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2.0 ** (job.attempts - 1))
-        self._update_own(
+        self._leave_stage(
             job.job_id,
             "task = ?, task_percent = 0, exception = ?, not_before = ?, worker = NULL",
             task,
@@ -294,7 +349,7 @@ class JobStore:
 
     def release(self, job_id: int) -> None:
         """Give up the claim and leave the job as it stands, for another run to go on with."""
-        self._update_own(job_id, "worker = NULL")
+        self._leave_stage(job_id, "worker = NULL")
 
     def taken_back(self, job_id: int) -> None:
         """Note that the archive holds nothing of the job any more; said also of a job that was stopped."""
@@ -356,6 +411,16 @@ class JobStore:
         with writing(self._database):
             self._set_own(job_id, assignments, *values)
 
+    def _leave_stage(self, job_id: int, assignments: str, *values: Any, entered: float = 0.0) -> None:
+        with writing(self._database) as connection:
+            connection.execute(
+                "INSERT INTO stages SELECT job_id, task, ? - entered FROM jobs"
+                " WHERE job_id = ? AND worker = ? AND entered > 0"
+                " ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+                (time.time(), job_id, worker_name()),
+            )
+            self._set_own(job_id, f"entered = ?, {assignments}", entered, *values)
+
     def _set_own(self, job_id: int, assignments: str, *values: Any) -> None:
         changed = self._database.conn.execute(
             f"UPDATE jobs SET {assignments}, updated = ? WHERE job_id = ? AND worker = ?",
@@ -369,7 +434,7 @@ def _take(connection: sqlite3.Connection, job_id: int) -> None:
     # The percent too: with OK, the 100 of a job that an administrator failed would say complete.
     connection.execute(
         "UPDATE jobs SET worker = ?, beat = ?, state = 'OK', task_percent = 0, exception = '', resumable = 1,"
-        " attempts = attempts + 1, not_before = 0, updated = ? WHERE job_id = ?",
+        " attempts = attempts + 1, not_before = 0, entered = 0, updated = ? WHERE job_id = ?",
         (worker_name(), time.time(), _now(), job_id),
     )
 

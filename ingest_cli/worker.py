@@ -5,7 +5,7 @@ import os
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -82,7 +82,7 @@ class Worker:
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
         """
         path = source.absolute()
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         found = self._store.find(kind, str(path), stamp)
         if found is not None and not (found.recorded and self._again):
             return found
@@ -97,7 +97,7 @@ class Worker:
         Raises JobNotFound, and SourceError where its file is not the one any more that it was submitted with.
         """
         job = self._store.get(job_id)
-        if not job.recorded and _stamp(Path(job.source)) != job.stamp:
+        if not job.recorded and file_stamp(Path(job.source)) != job.stamp:
             raise SourceError(
                 f"{job.source} was changed since job {job_id} was submitted: ingest it as a job of its own"
             )
@@ -136,8 +136,10 @@ class Worker:
             with journal.beating():
                 self._walk(job, journal)
             self._complete(job)
+            self._forget_source(job)
         except AlreadyIngested as earlier:
             self._store.complete(job.job_id, duplicate_of=earlier.job_id)
+            self._forget_source(job)
         except JobStopped:
             raise
         except Interrupted:
@@ -170,6 +172,13 @@ class Worker:
             # The administrator's word stands, but the catalogue holds the job: it must not be stored a second time.
             self._store.recorded_after_all(job.job_id)
             raise
+
+    @staticmethod
+    def _forget_source(job: Job) -> None:
+        if job.spooled:
+            # Where this fails, or is not come to, the file is removed with what else in the spool is no one's.
+            with suppress(OSError):
+                Path(job.source).unlink()
 
     def _settle_failure(self, job: Job, journal: "_StoreJournal", error: Exception, *, put_off: bool) -> None:
         stage = (error.stage if isinstance(error, IngestError) else None) or journal.task
@@ -237,6 +246,7 @@ class _StoreJournal:
 
     def plan(self, files: int, total_bytes: int) -> None:
         self._total_bytes = 2 * total_bytes
+        self._store.plan(self.job_id, files, total_bytes)
         self._watcher.plan(files, 2 * total_bytes)
 
     def advance(self, length: int) -> None:
@@ -291,7 +301,8 @@ class _StoreJournal:
         return min(99.0, 100 * self._done_bytes / self._total_bytes) if self._total_bytes else 0.0
 
 
-def _stamp(path: Path) -> str:
+def file_stamp(path: Path) -> str:
+    """What tells the file at ``path`` from another one, or from itself after a change. Raises SourceError."""
     try:
         found = path.stat()
         if not os.access(path, os.R_OK):

@@ -1,11 +1,13 @@
 """``ingest retry``: a job runs again under its own id, from where it stopped or from the start."""
 
 import json
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from ingest_cli.database import open_database
+from ingest_cli.jobs import MIGRATIONS
 
 from .bundles import FILES, document_for, write_bundle
 from .conftest import Command
@@ -88,10 +90,12 @@ def test_an_unknown_id_stops_before_anything_runs(command: Command, site: Site, 
 
 
 def test_a_store_of_the_first_version_is_brought_up_to_date(command: Command, site: Site, failed: Path) -> None:
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
-        connection.execute("DROP INDEX jobs_queue")
-        connection.execute("ALTER TABLE jobs DROP COLUMN not_before")
-        connection.execute("ALTER TABLE jobs DROP COLUMN attempts")
-        connection.execute("PRAGMA user_version = 1")
+    new = site.settings.database
+    old = new.with_suffix(".old")
+    with closing(open_database(old, MIGRATIONS[:1], "job store").conn) as connection, connection:
+        columns = ", ".join(str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)"))
+        connection.execute("ATTACH ? AS new", [str(new)])
+        connection.execute(f"INSERT INTO jobs ({columns}) SELECT {columns} FROM new.jobs")
+    old.replace(new)
     assert command("retry", 1).returncode == 0
     assert site.job(1).attempts == 1
