@@ -198,6 +198,11 @@ class JobStore:
         row = self._one("SELECT * FROM jobs WHERE source = ? ORDER BY job_id DESC LIMIT 1", str(source))
         return Job.from_row(row) if row is not None else None
 
+    def count_waiting(self) -> int:
+        """How many jobs wait or run."""
+        row = self._one("SELECT COUNT(*) FROM jobs WHERE state = 'OK' AND resumable AND NOT recorded")
+        return int(row[0]) if row is not None else 0
+
     def count(self) -> int:
         """How many jobs there are."""
         return self._database.table("jobs").count

@@ -13,6 +13,7 @@ from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -57,6 +58,17 @@ REMOTE_SOURCES = Option(
     "remote_sources",
     "ARCHIVEINTERFACE_REMOTE_SOURCES",
     "yes where only the archive service sees the files that are to be moved",
+)
+SERVER_TOKEN = Option("server", "token", "INGEST_SERVER_TOKEN", "a bearer token that the server asks for", secret=True)
+SERVER_USERNAME = Option("server", "username", "INGEST_SERVER_USERNAME", "the user's name that the server asks for")
+SERVER_PASSWORD = Option(
+    "server", "password", "INGEST_SERVER_PASSWORD", "the password that the server asks for", secret=True
+)
+TRUSTED_PROXIES = Option(
+    "server",
+    "trusted_proxies",
+    "INGEST_TRUSTED_PROXIES",
+    "the addresses, with blanks between them, whose auth_header the server believes",
 )
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
 
@@ -103,6 +115,10 @@ OPTIONS = (
     *SERVICES.values(),
     TRANSFERS,
     REMOTE_SOURCES,
+    SERVER_TOKEN,
+    SERVER_USERNAME,
+    SERVER_PASSWORD,
+    TRUSTED_PROXIES,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -148,6 +164,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ServerAccess:
+    """Whom the HTTP server lets in: who has ``token`` or ``basic`` credentials, or comes by way of a trusted proxy."""
+
+    token: str | None = field(default=None, repr=False)
+    basic: tuple[str, str] | None = field(default=None, repr=False)
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything that can be set. Paths are absolute.
 
@@ -166,6 +191,7 @@ class Settings:
     catalog: Path | Endpoint
     transfers: int
     remote_sources: bool
+    server: ServerAccess
     values: tuple[Value, ...]
 
 
@@ -195,6 +221,7 @@ def load_settings(
         catalog=_service(values, CATALOG_URL),
         transfers=_transfers(values[TRANSFERS]),
         remote_sources=remote_sources,
+        server=_server_access(values),
         values=tuple(values.values()),
     )
 
@@ -362,6 +389,24 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         ca_file=path(access.ca_file),
         client_cert=path(access.client_cert),
         client_key=path(access.client_key),
+    )
+
+
+def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
+    username, password = values[SERVER_USERNAME].text, values[SERVER_PASSWORD].text
+    if bool(username) != bool(password):
+        given = SERVER_USERNAME if username else SERVER_PASSWORD
+        raise SettingsError(f"{_where(values[given])}: username and password go together")
+    if ":" in username:
+        raise SettingsError(f"{_where(values[SERVER_USERNAME])}: no user's name can hold a ':' (RFC 7617)")
+    try:
+        proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
+    except ValueError as error:
+        raise SettingsError(f"{_where(values[TRUSTED_PROXIES])}: {error}") from error
+    return ServerAccess(
+        token=values[SERVER_TOKEN].text or None,
+        basic=(username, password) if username else None,
+        trusted_proxies=proxies,
     )
 
 

@@ -1,0 +1,1 @@
+"""The HTTP shim: takes bundles from Pacifica's uploaders and puts them into the queue."""

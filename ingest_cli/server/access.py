@@ -1,0 +1,131 @@
+"""Who may ask, and in whose name."""
+
+import binascii
+import hmac
+import ipaddress
+import socket
+from base64 import b64decode
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+
+from ..errors import SettingsError
+from ..settings import Settings
+
+OPEN_PATHS = ("/healthz",)
+
+
+class Refusal(Exception):
+    """The request is answered with ``status`` and ``headers``, and not looked at further."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Lets requests through, each in the name of a user.
+
+    ``hosts`` are the names under which this server may be asked: a page of another site that a browser was made to
+    take for this machine (DNS rebinding) asks under its own. ``trusted`` are the addresses whose ``auth_header`` is
+    believed.
+    """
+
+    hosts: frozenset[str]
+    trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    auth_header: str
+    user: str
+    token: str | None
+    basic: tuple[str, str] | None
+
+    @classmethod
+    def at(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Gate":
+        """The gate of a server that listens at ``host``.
+
+        Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
+        """
+        server = settings.server
+        if not _is_loopback(host) and not (server.token or server.basic or server.trusted_proxies):
+            raise SettingsError(
+                f"whoever reaches {host} could store bundles: set token, or username and password, or trusted_proxies"
+                " in [server]"
+            )
+        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {socket.gethostname(), socket.getfqdn()}
+        return cls(
+            hosts=frozenset(name.lower() for name in {*names, host, *more_hosts}),
+            trusted=server.trusted_proxies,
+            auth_header=settings.auth_header,
+            user=settings.user,
+            token=server.token,
+            basic=server.basic,
+        )
+
+    def admit(self, request: HTTPConnection) -> str:
+        """The user in whose name the request is made. Raises Refusal."""
+        host = _host_name(request.headers.get("host", ""))
+        if host not in self.hosts:
+            raise Refusal(400, f"this server is not known as {host!r}")
+        self._refuse_other_sites(request.headers)
+        if request.scope["path"] in OPEN_PATHS:
+            return self.user
+        if self._is_trusted(request):
+            return request.headers.get(self.auth_header) or self.user
+        if self.token is None and self.basic is None:
+            if self.trusted and not (request.client and _is_loopback(request.client.host)):
+                raise Refusal(403, "this server answers its proxies only")
+            return self.user
+        return self._authenticate(request.headers.get("authorization", ""))
+
+    def _refuse_other_sites(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is not None and _host_name(urlsplit(origin).netloc) not in self.hosts:
+            raise Refusal(403, "pages of other sites may not use this server")
+
+    def _is_trusted(self, request: HTTPConnection) -> bool:
+        if request.client is None:
+            return False
+        try:
+            address = ipaddress.ip_address(request.client.host)
+        except ValueError:
+            return False
+        return any(address in network for network in self.trusted)
+
+    def _authenticate(self, authorization: str) -> str:
+        scheme, _, given = authorization.partition(" ")
+        if self.token is not None and scheme.lower() == "bearer" and _same(given.strip(), self.token):
+            return self.user
+        if self.basic is not None and scheme.lower() == "basic" and _same(_decoded(given), ":".join(self.basic)):
+            return self.basic[0]
+        wanted = 'Bearer realm="ingest"' if self.basic is None else 'Basic realm="ingest", charset="UTF-8"'
+        raise Refusal(401, "who are you?", {"WWW-Authenticate": wanted})
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_name(host: str) -> str:
+    """The name without its port; of an IPv6 address without its brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _decoded(given: str) -> str:
+    try:
+        return b64decode(given, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())

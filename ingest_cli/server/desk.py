@@ -1,0 +1,73 @@
+"""Where uploads become jobs: the server's one thread that talks to the id service and to the job store."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from .. import services
+from ..errors import IngestError
+from ..jobs import Job, JobKind, JobStore
+from ..settings import Settings
+from ..worker import file_stamp
+
+T = TypeVar("T")
+
+
+class QueueFull(IngestError):
+    """So many jobs wait that no more are taken for now."""
+
+    transient = True
+
+
+class Desk:
+    """Answers about jobs and takes new ones, ``max_waiting`` at most. Its methods can be awaited by many at once."""
+
+    def __init__(self, settings: Settings, *, max_waiting: int) -> None:
+        self._settings, self._max_waiting = settings, max_waiting
+        self._thread = ThreadPoolExecutor(1, "desk")
+        self._store = JobStore(settings.database)
+        self._ids = services.unique_id(settings)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close the store."""
+
+        def close() -> None:
+            self._ids.close()
+            self._store.__exit__(None, None, None)
+
+        await self._do(close)
+        self._thread.shutdown()
+
+    async def ask(self, question: Callable[[JobStore], T]) -> T:
+        """What the store answers to ``question``."""
+        return await self._do(lambda: question(self._store))
+
+    async def require_place(self) -> None:
+        """Raise QueueFull where no more jobs are taken."""
+        if await self.ask(lambda store: store.count_waiting()) >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} jobs wait already")
+
+    async def take_id(self) -> int:
+        """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
+        return await self._do(lambda: self._ids.take("upload_job", 1))
+
+    async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:
+        """Enter the job of a spooled file, durably."""
+
+        def enter() -> Job:
+            return self._store.submit(
+                job_id,
+                kind=kind,
+                source=str(path),
+                stamp=file_stamp(path),
+                user=user,
+                queued=True,
+                spooled=True,
+            )
+
+        return await self._do(enter)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

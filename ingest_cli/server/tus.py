@@ -1,0 +1,200 @@
+"""Uploads that can be resumed: the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
+
+An upload is a file ``resumable-ID.tar`` in the spool and a record of its length and user beside it. The last byte makes
+it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..jobs import Job, JobKind, JobStore
+from .access import Refusal
+from .desk import Desk
+from .receiving import Limits, announced_length, pieces
+from .spool import NoRoom, SpoolFile, Taken
+
+PREFIX = "resumable-"
+VERSION = "1.0.0"
+COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
+# An upload that nothing was added to for so long is given up.
+EXPIRE_SECONDS = 7 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    path: Path
+    length: int
+    user: str
+
+    @property
+    def offset(self) -> int:
+        """How many bytes have come; all of them where a job has used and removed the file."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return self.length
+
+
+class Tus:
+    """The resource ``/files``: uploads in the folder ``spool``, which become jobs at ``desk``."""
+
+    def __init__(self, desk: Desk, spool: Path, limits: Limits) -> None:
+        self._desk, self._spool, self._limits = desk, spool, limits
+
+    @property
+    def routes(self) -> list[Route]:
+        """Where its requests go."""
+        return [
+            Route("/files", self.options, methods=["OPTIONS"]),
+            Route("/files", self.create, methods=["POST"]),
+            Route("/files/{name}", self.options, methods=["OPTIONS"]),
+            Route("/files/{name}", self.offset, methods=["HEAD"]),
+            Route("/files/{name}", self.append, methods=["PATCH"]),
+            Route("/files/{name}", self.terminate, methods=["DELETE"]),
+        ]
+
+    async def options(self, request: Request) -> Response:
+        """Say what is spoken here."""
+        limit = {} if self._limits.max_bytes is None else {"Tus-Max-Size": str(self._limits.max_bytes)}
+        return Response(
+            status_code=204,
+            headers={**COMMON, "Tus-Version": VERSION, "Tus-Extension": "creation,termination", **limit},
+        )
+
+    async def create(self, request: Request) -> Response:
+        """Begin an upload of ``Upload-Length`` bytes."""
+        _require_version(request)
+        length = _number(request, "upload-length")
+        if self._limits.max_bytes is not None and length > self._limits.max_bytes:
+            raise Refusal(413, f"{self._limits.max_bytes} bytes are allowed")
+        await self._desk.require_place()
+        name = secrets.token_hex(16)
+        path = self._path(name)
+        with SpoolFile(path, self._limits.reserve, new=True) as file:
+            try:
+                file.require_room(length)
+            except NoRoom as error:
+                raise Refusal(507, str(error)) from error
+            _record_of(path).write_text(json.dumps({"length": length, "user": request.state.user}), "utf-8")
+            file.sync()
+            file.keep()
+        return Response(status_code=201, headers={**COMMON, "Location": f"{request.url.path.rstrip('/')}/{name}"})
+
+    async def offset(self, request: Request) -> Response:
+        """Say how much of an upload has come."""
+        _require_version(request)
+        upload = self._find(request)
+        return Response(headers={**COMMON, "Upload-Length": str(upload.length), **await self._progress(upload)})
+
+    async def append(self, request: Request) -> Response:
+        """Add the body to an upload, and make it a job when it is whole. What comes before a failure stays."""
+        _require_version(request)
+        if request.headers.get("content-type") != "application/offset+octet-stream":
+            raise HTTPException(415, "the content type must be application/offset+octet-stream")
+        upload = self._find(request)
+        if _number(request, "upload-offset") != upload.offset:
+            raise Refusal(409, f"{upload.offset} bytes have come", COMMON)
+        if upload.offset < upload.length:
+            try:
+                with SpoolFile(upload.path, self._limits.reserve, new=False) as file:
+                    await self._add(request, upload, file)
+            except Taken as error:
+                raise Refusal(423, str(error), COMMON) from error
+        return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
+
+    async def terminate(self, request: Request) -> Response:
+        """Give an upload up."""
+        _require_version(request)
+        upload = self._find(request)
+        if await self._job_of(upload) is not None:
+            raise Refusal(403, "the upload is a job by now", COMMON)
+        try:
+            with SpoolFile(upload.path, 0, new=False):
+                _remove(upload.path)
+        except Taken as error:
+            raise Refusal(423, str(error), COMMON) from error
+        return Response(status_code=204, headers=COMMON)
+
+    async def _add(self, request: Request, upload: _Upload, file: SpoolFile) -> None:
+        begun = file.length
+        if begun + (announced_length(request) or 0) > upload.length:
+            raise Refusal(413, f"the upload is {upload.length} bytes long, of which {begun} have come", COMMON)
+        try:
+            async for piece in pieces(request):
+                await asyncio.to_thread(file.write, piece[: upload.length - file.length])
+        except NoRoom as error:
+            raise Refusal(507, str(error), COMMON) from error
+        finally:
+            await asyncio.to_thread(file.sync)
+
+    async def _progress(self, upload: _Upload) -> dict[str, str]:
+        """The offset; and the job, which is entered here if the upload is whole and has none yet."""
+        headers = {"Upload-Offset": str(upload.offset)}
+        if upload.offset == upload.length:
+            job = await self._job_of(upload)
+            if job is None:
+                job_id = await self._desk.take_id()
+                job = await self._desk.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
+            headers["Ingest-Job-Id"] = str(job.job_id)
+        return headers
+
+    async def _job_of(self, upload: _Upload) -> Job | None:
+        return await self._desk.ask(lambda store: store.of_source(upload.path))
+
+    def _find(self, request: Request) -> _Upload:
+        name = request.path_params["name"]
+        path = self._path(name)
+        try:
+            if not re.fullmatch("[0-9a-f]{32}", name):
+                raise FileNotFoundError
+            record = json.loads(_record_of(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise Refusal(404, "there is no such upload", COMMON) from None
+        return _Upload(path, int(record["length"]), str(record["user"]))
+
+    def _path(self, name: str) -> Path:
+        return self._spool / f"{PREFIX}{name}.tar"
+
+
+def sweep(spool: Path, store: JobStore) -> list[Path]:
+    """Remove the uploads that nothing was added to for long and that no unfinished job needs; return them."""
+    removed = []
+    for record in sorted(spool.glob(f"{PREFIX}*.json")):
+        path = record.with_suffix(".tar")
+        job = store.of_source(path)
+        newest = max(found.stat().st_mtime for found in (record, path) if found.exists())
+        if time.time() - newest > EXPIRE_SECONDS and (job is None or job.complete):
+            _remove(path)
+            removed.append(path)
+    return removed
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _record_of(path).unlink(missing_ok=True)
+
+
+def _require_version(request: Request) -> None:
+    if request.headers.get("tus-resumable") != VERSION:
+        raise Refusal(412, f"the header Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
+
+
+def _number(request: Request, header: str) -> int:
+    value = request.headers.get(header, "")
+    if not value.isascii() or not value.isdigit() or len(value) > 18:
+        raise Refusal(400, f"the header {header} must be a number of bytes", COMMON)
+    return int(value)
