@@ -218,6 +218,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "files": job.files,
         "stored": job.stored,
         "bytes": job.bytes,
+        "duplicate_of": job.duplicate_of,
     }
 
 

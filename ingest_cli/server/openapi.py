@@ -34,6 +34,7 @@ _LISTED = {
                 "files": {"type": "integer"},
                 "stored": {"type": "integer"},
                 "bytes": {"type": "integer"},
+                "duplicate_of": {"type": ["integer", "null"]},
             }
         ),
     ]

@@ -44,6 +44,10 @@ class PacificaServices:
         for name, port in self.ports.items():
             self._config(name).write_text(CHERRYPY.format(port=port))
 
+    def program(self, name: str) -> str:
+        """Where a program of the virtual environment is."""
+        return str(self._bin / name)
+
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 

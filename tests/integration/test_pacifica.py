@@ -17,29 +17,7 @@ from ..conftest import Command
 from ..site import Site
 from .services import LosingAnswers, PacificaServices
 
-HOME = os.environ.get("INGEST_TEST_PACIFICA", "")
-pytestmark = [
-    pytest.mark.pacifica,
-    pytest.mark.skipif(not HOME, reason="INGEST_TEST_PACIFICA names no folder with the Pacifica services"),
-]
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PacificaServices]:
-    services = PacificaServices(Path(HOME), tmp_path_factory.mktemp("pacifica"))
-    try:
-        services.start_all()
-        yield services
-    finally:
-        services.stop_all()
-
-
-@pytest.fixture
-def pacifica(services: PacificaServices, monkeypatch: pytest.MonkeyPatch) -> PacificaServices:
-    for variable, value in services.environment().items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("INGEST_DEFAULT_USER", "dmlb2001")
-    return services
+pytestmark = pytest.mark.pacifica
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""The released clients of Pacifica Ingest upload through ``ingest serve``, unchanged."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ..conftest import Command
+from ..serving import Server
+from ..site import Site
+from .services import PacificaServices
+from .test_pacifica import assert_stored
+
+pytestmark = pytest.mark.pacifica
+
+UPLOADER = """
+import sys, time
+from pathlib import Path
+from threading import Thread
+from os import pipe, fdopen
+from pacifica.uploader import Uploader
+from pacifica.uploader.bundler import Bundler
+from pacifica.uploader.metadata import MetaData, MetaObj
+
+records = {"submitter": 10, "project": "1234a", "instrument": 54}
+document = MetaData([MetaObj(destinationTable=f"Transactions.{key}", value=value) for key, value in records.items()])
+members = [
+    {"name": f"data/{path.name}", "fileobj": path.open("rb"), "size": path.stat().st_size, "mtime": 0}
+    for path in sorted(Path(sys.argv[1]).iterdir())
+]
+uploader = Uploader(upload_url=sys.argv[2] + "/upload", status_url=sys.argv[2] + "/get_state")
+reading, writing = pipe()
+
+def bundle():
+    with fdopen(writing, "wb") as writer:
+        Bundler(document, members).stream(writer)
+
+Thread(target=bundle).start()
+with fdopen(reading, "rb") as reader:
+    job_id = uploader.upload(reader)
+status = uploader.getstate(job_id)
+while status["state"] == "OK" and not (
+    status["task"] == "ingest metadata" and int(float(status["task_percent"])) == 100
+):
+    time.sleep(0.1)
+    status = uploader.getstate(job_id)
+assert status["state"] == "OK", status
+print(job_id)
+"""
+# What pacifica-cli asks a policy service for.
+LOGON = {
+    "metaID": "logon",
+    "displayType": "logged_on",
+    "displayTitle": "Currently Logged On",
+    "sourceTable": "users",
+    "destinationTable": "Transactions.submitter",
+    "queryDependency": {},
+    "queryFields": ["first_name", "last_name", "_id", "network_id"],
+    "displayFormat": "{_id}",
+    "valueField": "_id",
+    "value": "",
+}
+PROJECT = {
+    "metaID": "project",
+    "displayType": "select",
+    "displayTitle": "Project",
+    "sourceTable": "projects",
+    "destinationTable": "Transactions.project",
+    "queryDependency": {},
+    "queryFields": ["_id", "title"],
+    "displayFormat": "{_id}",
+    "valueField": "_id",
+    "value": "",
+}
+INSTRUMENT = {
+    "metaID": "instrument",
+    "displayType": "select",
+    "displayTitle": "Instrument",
+    "sourceTable": "instruments",
+    "destinationTable": "Transactions.instrument",
+    "queryDependency": {"project_id": "project"},
+    "queryFields": ["_id", "name_short", "display_name"],
+    "displayFormat": "{_id}",
+    "valueField": "_id",
+    "value": "",
+}
+FILES = {"one": b"1", "two.bin": bytes(2_000_000)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "instrument"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def run(services: PacificaServices, *words: str, **environment: str) -> str:
+    own = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8", **environment}
+    done = subprocess.run(
+        [services.program(words[0]), *words[1:]], env=own, capture_output=True, text=True, timeout=30, cwd="/"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_uploader_over_embedded_services(
+    services: PacificaServices, environment: Path, site: Site, folder: Path
+) -> None:
+    with Server(environment) as server:
+        job_id = int(run(services, "python", "-c", UPLOADER, str(folder), server.url))
+    assert site.job(job_id).complete
+    assert site.contents() == {f"data/{name}": content for name, content in FILES.items()}
+
+
+def test_the_uploader_over_the_real_services(pacifica: PacificaServices, environment: Path, folder: Path) -> None:
+    with Server(environment) as server:
+        job_id = int(run(pacifica, "python", "-c", UPLOADER, str(folder), server.url))
+    assert_stored(pacifica, job_id, {f"data/{name}": content for name, content in FILES.items()})
+
+
+def test_the_command_line_client(pacifica: PacificaServices, environment: Path, command: Command, folder: Path) -> None:
+    config = environment / "uploader.json"
+    config.write_text(json.dumps([LOGON, PROJECT, INSTRUMENT]))
+    with Server(environment) as server:
+        endpoints = {
+            "UPLOAD_URL": f"{server.url}/upload",
+            "UPLOAD_STATUS_URL": f"{server.url}/get_state",
+            "UPLOAD_POLICY_URL": f"{pacifica.url('policy')}/uploader",
+            "UPLOAD_VALIDATION_URL": f"{pacifica.url('policy')}/ingest",
+        }
+        chosen = ["--logon", "dmlb2001", "--project", "1234a", "--instrument", "54"]
+        said = run(pacifica, "pacifica-cli", "upload", f"--config={config}", *chosen, str(folder / "one"), **endpoints)
+    state = json.loads(command("state", "--json", "-n", 1).stdout)[0]
+    assert state["complete"], said
+    assert_stored(pacifica, state["job_id"], {f"data{folder}/one": FILES["one"]})
