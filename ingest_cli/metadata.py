@@ -13,6 +13,7 @@ from .schema import problem_with
 
 Record = dict[str, Any]
 
+NUMBERED_TABLES = ("Transactions.submitter", "Transactions.instrument")
 SINGLE_TABLES = ("Transactions.submitter", "Transactions.project", "Transactions.instrument")
 DEFAULT_HASHTYPE = "sha1"
 DEFAULT_MIMETYPE = "application/octet-stream"
@@ -68,6 +69,7 @@ class Document:
         records = _load(raw)
         files = []
         for number, record in enumerate(records):
+            _read_number(record)
             _check_shape(record, number)
             if record["destinationTable"] == "Files":
                 files.append(_entry(record, number))
@@ -148,6 +150,14 @@ def _refuse_unstorable_text(raw: bytes, records: list[Record]) -> None:
         raise MetadataError("the metadata holds half of a surrogate pair, which is no text") from None
     except RecursionError:
         raise MetadataError("the metadata is nested too deep") from None
+
+
+def _read_number(record: Any) -> None:
+    """pacifica-cli sends an id that was given to it on its command line as a string."""
+    if isinstance(record, dict) and record.get("destinationTable") in NUMBERED_TABLES:
+        value = record.get("value")
+        if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdigit():
+            record["value"] = int(value)
 
 
 def _check_shape(record: Any, number: int) -> None:

@@ -257,3 +257,14 @@ def test_the_same_file_answers_with_its_earlier_job(command: Command, site: Site
     done = command(bundle)
     assert (done.returncode, done.stdout) == (0, f"job 1: {bundle} was ingested before\n")
     assert len(site.jobs()) == 1
+
+
+def test_ids_that_come_as_strings_are_numbers(site: Site, tmp_path: Path) -> None:
+    """So pacifica-cli sends what it is given on its command line."""
+    records = document_for(FILES)
+    for record in records:
+        if record["destinationTable"] in ("Transactions.submitter", "Transactions.instrument"):
+            record["value"] = str(record["value"])
+    site.ingest(write_bundle(tmp_path / "b.tar", FILES, records))
+    (transaction,) = site.rows("Transactions")
+    assert (transaction["submitter"], transaction["instrument"]) == (10, 54)
