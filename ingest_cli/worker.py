@@ -82,6 +82,8 @@ class Worker:
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
         """
         path = source.absolute()
+        if not is_text(path):
+            raise SourceError(f"{str(path)!r} is no name in UTF-8: rename the file")
         stamp = file_stamp(path)
         found = self._store.find(kind, str(path), stamp)
         if found is not None and not (found.recorded and self._again):
@@ -311,4 +313,18 @@ def file_stamp(path: Path) -> str:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
     if not path.is_file():
         raise SourceError(f"{path} is not a file")
+    return stamp_of(found)
+
+
+def is_text(path: Path) -> bool:
+    """Whether the path is UTF-8, which the job store keeps."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def stamp_of(found: os.stat_result) -> str:
+    """The same from what `os.stat` says of the file."""
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

@@ -1,0 +1,1 @@
+"""Drop folders: whatever settles in one is ingested."""

@@ -1,0 +1,123 @@
+"""What becomes of a file in a drop folder once its job has ended."""
+
+import errno
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SourceError
+from ..jobs import Job
+from ..services.disk import opened
+
+ERROR_SUFFIX = ".error.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aftermath:
+    """Ingested files go to the folder ``done``, failed ones to ``failed``; None leaves them where they are.
+
+    ``delete`` deletes ingested files instead. Files of other bundles are never overwritten.
+    """
+
+    done: Path | None = None
+    failed: Path | None = None
+    delete: bool = False
+
+    def settle(self, path: Path, job: Job) -> bool:
+        """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
+        try:
+            return self._complete(path) if job.complete else self._fail(path, job)
+        except OSError as error:
+            raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
+
+    def refuse(self, path: Path, error: SourceError) -> None:
+        """Say beside the file why there can be no job of it, where that can be written."""
+        with suppress(OSError):
+            _write(path, {"exception": str(error)})
+
+    def _complete(self, path: Path) -> bool:
+        explanation = _explanation_of(path)
+        stale = explanation.exists()
+        explanation.unlink(missing_ok=True)
+        if self.delete:
+            path.unlink()
+        elif self.done is not None:
+            _move(path, self.done)
+        return stale or self.delete or self.done is not None
+
+    def _fail(self, path: Path, job: Job) -> bool:
+        if self.failed is not None:
+            path = _move(path, self.failed)
+        elif _is_explained(path, job):
+            return False
+        _explain(path, job)
+        return True
+
+
+def _explanation_of(path: Path) -> Path:
+    return path.with_name(path.name + ERROR_SUFFIX)
+
+
+def _is_explained(path: Path, job: Job) -> bool:
+    try:
+        return bool(json.loads(_explanation_of(path).read_bytes())["job_id"] == job.job_id)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _explain(path: Path, job: Job) -> None:
+    _write(
+        path,
+        {
+            "job_id": job.job_id,
+            "task": job.task,
+            "exception": job.exception,
+            "failed": f"{job.updated} UTC",
+        },
+    )
+
+
+def _write(path: Path, why: dict[str, Any]) -> None:
+    explanation = _explanation_of(path)
+    aside = explanation.with_name(f".{explanation.name}.part")
+    story = {
+        "file": os.fsencode(path.name).decode(errors="replace"),
+        **why,
+        "what_next": "put the mended file in the drop folder under the same name, and it is a new job",
+    }
+    aside.write_text(json.dumps(story, indent=2, ensure_ascii=False) + "\n", "utf-8", errors="replace")
+    aside.replace(explanation)
+
+
+def _move(path: Path, folder: Path) -> Path:
+    """Move the file into the folder, under a name that is free there, and return where it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        target = folder / (path.name if number == 0 else f"{path.name}.{number}")
+        try:
+            # Linking fails where a file of this name stands; renaming would overwrite it.
+            os.link(path, target)
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise
+            if target.exists():
+                number += 1
+                continue
+            aside = folder / f".{path.name}.part"
+            shutil.copy2(path, aside)
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+            aside.rename(target)
+            break
+    with opened(folder) as descriptor:
+        os.fsync(descriptor)
+    path.unlink()
+    return target

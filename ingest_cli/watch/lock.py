@@ -1,0 +1,50 @@
+"""One watcher a folder: a lock that dies with its process."""
+
+import errno
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+
+from ..errors import JobBusy, SourceError
+from ..jobs import worker_name
+
+LOCK_NAME = ".ingest-watch.lock"
+
+
+class FolderLock:
+    """Held from when it is made until `release`, or until the process ends.
+
+    The lock is a file in the folder, so that watchers on other machines see it; in ``elsewhere`` where the folder
+    cannot be written. Raises JobBusy where another watcher has the folder, SourceError where there is none.
+    """
+
+    def __init__(self, folder: Path, elsewhere: Path) -> None:
+        self._descriptor = _open(folder, elsewhere)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") or "another process"
+            os.close(self._descriptor)
+            raise JobBusy(f"{folder} is watched by {holder} already") from error
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, worker_name().encode(), 0)
+
+    def release(self) -> None:
+        """Let another watcher have the folder."""
+        os.close(self._descriptor)
+
+
+def _open(folder: Path, elsewhere: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(folder / LOCK_NAME, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise SourceError(f"cannot watch {folder}: {error.strerror}") from error
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    try:
+        elsewhere.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(elsewhere / f"watch-{name}.lock", flags, 0o600)
+    except OSError as error:
+        raise SourceError(f"cannot lock {folder}: {error.strerror}") from error

@@ -1,0 +1,186 @@
+"""Watches folders: for ever, or once."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..crew import Crew, Reporter, work
+from ..database import on_network
+from ..errors import ExitCode, IngestError, JobBusy, SourceError
+from ..jobs import Job, JobState, JobStore
+from ..leaving import leaving_gently
+from ..services import connect
+from ..settings import Settings
+from ..worker import Worker
+from .aftermath import Aftermath
+from .events import Events
+from .folder import DropFolder, Rules
+from .lock import FolderLock
+
+# How soon files that are settling, and jobs that are running, are looked at again.
+BUSY_SECONDS = 0.5
+POLL_SECONDS = 2.0
+
+
+class Watch:
+    """``folders`` under ``rules``."""
+
+    def __init__(self, settings: Settings, folders: list[Path], rules: Rules, aftermath: Aftermath) -> None:
+        self._settings, self._rules = settings, rules
+        self._folders = [DropFolder(path, rules, aftermath, settings.spool) for path in folders]
+
+    def once(self, watch: Callable[[Job], Reporter], say: Callable[[str], None]) -> ExitCode:
+        """Ingest what is settled; how that went.
+
+        Waits for as long as a file needs to settle where there are files that it does not know.
+        """
+        settings = self._settings
+        with ExitStack() as stack:
+            for folder in self._folders:
+                stack.callback(FolderLock(folder.path, settings.spool).release)
+            services = stack.enter_context(connect(settings))
+            worker = stack.enter_context(Worker(settings, services))
+            store = stack.enter_context(JobStore(settings.database))
+            refusals = self._look(worker, store)
+            if any(folder.waiting for folder in self._folders):
+                worker.wait(self._rules.settle + 0.01)
+                refusals += self._look(worker, store)
+            work(settings, watch, until_empty=True)
+            refusals += self._look(worker, store)
+            for refusal in refusals:
+                say(refusal)
+            ended = [store.get(job.job_id) for folder in self._folders for job in folder.submitted]
+        return _exit_code(ended, len(refusals))
+
+    def forever(
+        self,
+        watch: Callable[[Job], Reporter],
+        say: Callable[[str], None],
+        *,
+        workers: int,
+        scan_seconds: float,
+        poll: bool,
+    ) -> None:
+        """Ingest what settles until SIGINT or SIGTERM, with so many processes.
+
+        A folder that is gone, such as an unmounted share, is waited for.
+        """
+        settings = self._settings
+        poll = poll or any(on_network(folder.path) for folder in self._folders)
+        with ExitStack() as stack:
+            present = stack.enter_context(_Presence(self._folders, settings.spool, say, poll=poll))
+            stack.enter_context(Crew(settings, workers, watch))
+            services = stack.enter_context(connect(settings))
+            worker = stack.enter_context(Worker(settings, services))
+            store = stack.enter_context(JobStore(settings.database))
+            stack.enter_context(leaving_gently(worker))
+            trouble: dict[DropFolder, str] = {}
+            while not worker.interrupted:
+                renamed = present.renamed()
+                busy = False
+                for folder in present.folders():
+                    try:
+                        for refusal in folder.look(worker, store, renamed):
+                            say(refusal)
+                        busy = busy or bool(folder.waiting)
+                        trouble.pop(folder, None)
+                    except IngestError as error:
+                        # Nothing is lost by looking again; what fails for good fails as a job.
+                        if trouble.get(folder) != str(error):
+                            say(str(error))
+                        trouble[folder] = str(error)
+                present.wait(worker, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
+
+    def _look(self, worker: Worker, store: JobStore) -> list[str]:
+        return [refusal for folder in self._folders for refusal in folder.look(worker, store, set())]
+
+
+class _Presence:
+    """Which of the folders are there now, each locked, and what the kernel says of them."""
+
+    def __init__(self, folders: list[DropFolder], spool: Path, say: Callable[[str], None], *, poll: bool) -> None:
+        self._folders, self._spool, self._say, self._poll = folders, spool, say, poll
+        self._wake = threading.Event()
+        self._locks: dict[Path, tuple[FolderLock, int]] = {}
+        self._events: Events | None = None
+
+    def __enter__(self) -> "_Presence":
+        for folder in self._folders:
+            self._lock(folder.path)
+        self._listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deafen()
+        for lock, _inode in self._locks.values():
+            lock.release()
+
+    def renamed(self) -> set[Path]:
+        self._wake.clear()
+        return self._events.renamed() if self._events is not None else set()
+
+    def wait(self, worker: Worker, seconds: float) -> None:
+        """Wait until the kernel says something, or ``seconds``; not beyond a signal."""
+        remaining = seconds
+        while remaining > 0 and not worker.interrupted and not self._wake.wait(min(remaining, 0.2)):
+            remaining -= 0.2
+
+    def folders(self) -> list[DropFolder]:
+        """Those that are there, having taken note of which came and went."""
+        changed = False
+        for folder in self._folders:
+            inode = _inode(folder.path)
+            held = self._locks.get(folder.path)
+            if held is not None and held[1] != inode:
+                held[0].release()
+                del self._locks[folder.path]
+                held, changed = None, True
+                if inode is None:
+                    self._say(f"{folder.path} is gone: waiting for it to come back")
+            if held is None and inode is not None:
+                try:
+                    self._lock(folder.path)
+                except (JobBusy, SourceError) as error:
+                    self._say(str(error))
+                    continue
+                self._say(f"{folder.path} is back")
+                changed = True
+        if changed:
+            self._listen()
+        return [folder for folder in self._folders if folder.path in self._locks]
+
+    def _lock(self, path: Path) -> None:
+        lock = FolderLock(path, self._spool)
+        self._locks[path] = (lock, _inode(path) or 0)
+
+    def _listen(self) -> None:
+        self._deafen()
+        if not self._poll:
+            try:
+                self._events = Events(list(self._locks), self._wake)
+            except OSError as error:
+                self._poll = True
+                self._say(f"the kernel gives no events ({error.strerror}): the folders are looked at all the time")
+
+    def _deafen(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino if path.is_dir() else None
+    except OSError:
+        return None
+
+
+def _exit_code(jobs: list[Job], refused: int) -> ExitCode:
+    failed = refused + sum(job.state is JobState.FAILED for job in jobs)
+    put_off = sum(job.state is not JobState.FAILED and not job.complete for job in jobs)
+    if not failed and not put_off:
+        return ExitCode.SUCCESS
+    if failed + put_off < refused + len(jobs):
+        return ExitCode.SOME_FAILED
+    return ExitCode.FAILED if failed else ExitCode.UNREACHABLE
