@@ -50,6 +50,10 @@ class SourceError(IngestError):
     stage = "UPLOADING"
 
 
+class PackError(IngestError):
+    """No bundle can be made of these files."""
+
+
 class BundleError(IngestError):
     """The file is not a tar, or holds what no bundle may hold."""
 

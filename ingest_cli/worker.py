@@ -75,10 +75,11 @@ class Worker:
         """Wait, but not beyond a call of `interrupt`."""
         self._interrupted.wait(seconds)
 
-    def submit(self, kind: JobKind, source: Path, *, queued: bool = False) -> Job:
+    def submit(self, kind: JobKind, source: Path, *, queued: bool = False, spooled: bool = False) -> Job:
         """The job of a file: the one that recorded it or that an earlier run left unfinished, else a new one.
 
-        A new one is this process's own, to be run by it, unless it is ``queued`` for whichever worker comes first.
+        A new one is this process's own, to be run by it, unless it is ``queued`` for whichever worker comes first. A
+        ``spooled`` file is removed when the job is complete.
         Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
         """
         path = source.absolute()
@@ -90,7 +91,13 @@ class Worker:
             return found
         job_id = self._services.unique_id.take("upload_job", 1)
         return self._store.submit(
-            job_id, kind=kind, source=str(path), stamp=stamp, user=self._settings.user, queued=queued
+            job_id,
+            kind=kind,
+            source=str(path),
+            stamp=stamp,
+            user=self._settings.user,
+            queued=queued,
+            spooled=spooled,
         )
 
     def retry(self, job_id: int) -> Job:

@@ -16,7 +16,7 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.watch.folder import IN_FLIGHT
 
-from .bundles import FILES, document_for, write_bundle
+from .bundles import FILES, document_for, file_record, transaction, write_bundle
 from .conftest import Command
 from .pacifica_double import PacificaSite
 from .site import Site
@@ -242,8 +242,6 @@ def test_a_service_that_is_down_is_for_the_next_run(
 
 
 def test_documents_of_moves(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
-    from .bundles import file_record, transaction
-
     (tmp_path / "one").write_bytes(b"1")
     document = [*transaction(), file_record("data/one", b"1", source=str(tmp_path / "one"))]
     (drop / "m.json").write_text(json.dumps(document))
@@ -251,6 +249,60 @@ def test_documents_of_moves(command: Command, drop: Path, site: Site, tmp_path: 
     assert site.contents() == {"data/one": b"1"}
     assert once(command, drop, "--move").returncode == 0
     assert len(site.jobs()) == 1
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(transaction()))
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    for name, content in FILES.items():
+        path = folder / name.removeprefix("data/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_sub_folders_are_packed(command: Command, drop: Path, site: Site, template: Path, tmp_path: Path) -> None:
+    make_folder(drop / "run 1")
+    (drop / "empty").mkdir()
+    done = once(command, drop, "--pack", template)
+    assert "there is no file in" in done.stderr
+    assert site.contents() == FILES
+    assert list(site.settings.spool.glob("packed-*")) == []
+    assert once(command, drop, "--pack", template, "--done", tmp_path / "done").returncode == 1
+    assert len(site.jobs()) == 1, "a folder is packed once"
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["run 1"]
+
+
+def test_a_folder_that_was_changed_is_packed_again(command: Command, drop: Path, site: Site, template: Path) -> None:
+    make_folder(drop / "run")
+    (drop / "run" / "link").symlink_to("a.txt")
+    done = once(command, drop, "--pack", template)
+    assert done.returncode == 1
+    assert "is no plain file" in (drop / "run.error.json").read_text()
+    (drop / "run" / "link").unlink()
+    assert once(command, drop, "--pack", template, "--delete").returncode == 0
+    assert site.contents() == FILES
+    assert visible(drop) == []
+
+
+def test_a_folder_that_fills_slowly(watching: Callable[..., object], drop: Path, site: Site, template: Path) -> None:
+    watching("--pack", template)
+    for number in range(6):
+        (drop / "run").mkdir(exist_ok=True)
+        (drop / "run" / f"{number}").write_text(str(number))
+        time.sleep(SETTLE / 2)
+    until(lambda: settled(site))
+    assert site.contents() == {f"data/{number}": str(number).encode() for number in range(6)}
+
+
+@pytest.mark.parametrize("text", ["x", "{}", "[]", '[{"destinationTable": "Transactions.project", "value": 3}]'])
+def test_a_template_that_is_none(command: Command, drop: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.json").write_text(text)
+    assert once(command, drop, "--pack", tmp_path / "t.json").returncode == ExitCode.USAGE
 
 
 # What else lies there.

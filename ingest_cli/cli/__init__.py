@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, doctor, ingest, job, move, retry, serve, state, watch, worker
+from . import config, doctor, ingest, job, move, pack, retry, serve, state, watch, worker
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -53,6 +53,7 @@ app.command("state")(state.state)
 app.command("job")(job.job)
 app.command("retry")(retry.retry)
 app.command("worker")(worker.worker)
+app.command("pack")(pack.pack)
 app.command("watch")(watch.watch)
 app.command("serve")(serve.serve)
 app.command("config")(config.config)

@@ -12,6 +12,10 @@ def watch(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The drop folders.")],
     once: Annotated[bool, typer.Option("--once", help="Ingest what is settled, then end: for cron.")] = False,
     move: Annotated[bool, typer.Option("--move", help="Look for documents of files to be moved.")] = False,
+    pack: Annotated[
+        Path | None,
+        typer.Option("--pack", help="Pack sub-folders, with the records of this JSON file.", metavar="TEMPLATE"),
+    ] = None,
     settle: Annotated[float, typer.Option("--settle", min=0, help="Seconds that a file must hold still.")] = 5.0,
     patience: Annotated[
         float, typer.Option("--patience", min=0, help="Seconds more for one that is no whole tar yet.")
@@ -45,6 +49,7 @@ def watch(
 
     from ..errors import SettingsError
     from ..jobs import JobKind
+    from ..pack import read_template
     from ..watch.aftermath import Aftermath
     from ..watch.folder import Rules
     from ..watch.run import Watch
@@ -52,12 +57,15 @@ def watch(
 
     if delete and done is not None:
         raise SettingsError("--done and --delete do not go together")
+    if move and pack is not None:
+        raise SettingsError("--move and --pack do not go together")
     rules = Rules(
         kind=JobKind.MOVE if move else JobKind.BUNDLE,
         settle=settle,
         patience=patience,
         marker=marker,
         patterns=tuple(pattern or ()),
+        template=None if pack is None else read_template(pack),
     )
     watching = Watch(settings_of(config, db, user), folders, rules, Aftermath(done=done, failed=failed, delete=delete))
     screen = partial(screen_of_queue, json=json, quiet=quiet)

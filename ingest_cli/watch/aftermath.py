@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import IngestError, SourceError
 from ..jobs import Job
 from ..services.disk import opened
 
@@ -34,7 +34,7 @@ class Aftermath:
         except OSError as error:
             raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
 
-    def refuse(self, path: Path, error: SourceError) -> None:
+    def refuse(self, path: Path, error: IngestError) -> None:
         """Say beside the file why there can be no job of it, where that can be written."""
         with suppress(OSError):
             _write(path, {"exception": str(error)})
@@ -44,7 +44,7 @@ class Aftermath:
         stale = explanation.exists()
         explanation.unlink(missing_ok=True)
         if self.delete:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         elif self.done is not None:
             _move(path, self.done)
         return stale or self.delete or self.done is not None
@@ -96,6 +96,8 @@ def _write(path: Path, why: dict[str, Any]) -> None:
 def _move(path: Path, folder: Path) -> Path:
     """Move the file into the folder, under a name that is free there, and return where it is."""
     folder.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        return _move_folder(path, folder)
     number = 0
     while True:
         target = folder / (path.name if number == 0 else f"{path.name}.{number}")
@@ -120,4 +122,22 @@ def _move(path: Path, folder: Path) -> Path:
     with opened(folder) as descriptor:
         os.fsync(descriptor)
     path.unlink()
+    return target
+
+
+def _move_folder(path: Path, folder: Path) -> Path:
+    number = 0
+    while True:
+        target = folder / (path.name if number == 0 else f"{path.name}.{number}")
+        # Renaming overwrites no folder but an empty one, which is made here so that its name is ours.
+        try:
+            target.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    try:
+        path.rename(target)
+    except BaseException:
+        target.rmdir()
+        raise
     return target

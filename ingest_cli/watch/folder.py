@@ -1,16 +1,20 @@
 """A drop folder, looked at once: which of its files are new, settled, or have an ended job."""
 
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from ..bundle import Bundle
-from ..errors import BundleError, IngestError, SourceError
+from ..errors import BundleError, IngestError, PackError, SourceError
 from ..jobs import Job, JobKind, JobState, JobStore
+from ..pack import write_bundle
 from ..worker import Worker, is_text, stamp_of
 from .aftermath import ERROR_SUFFIX, Aftermath
 from .settling import Settling
@@ -32,7 +36,8 @@ class Rules:
 
     A file has settled when it held still for ``settle`` seconds; one that is no whole tar then has ``patience`` seconds
     more. With ``marker`` a file NAME is whole when there is a file NAME.done, and not before. ``patterns`` are the
-    names looked for, those of ``kind`` unless given.
+    names looked for, those of ``kind`` unless given. With a ``template``, the records of a document that are not of
+    files, sub-folders are looked for instead, and packed.
     """
 
     kind: JobKind = JobKind.BUNDLE
@@ -40,12 +45,23 @@ class Rules:
     patience: float = 60.0
     marker: bool = False
     patterns: tuple[str, ...] = ()
+    template: list[dict[str, Any]] | None = None
 
     def is_wanted(self, name: str) -> bool:
         """Whether a file of this name is looked at."""
         if IN_FLIGHT.search(name) or name.endswith(ERROR_SUFFIX):
             return False
-        return any(fnmatch(name.lower(), pattern.lower()) for pattern in self.patterns or PATTERNS[self.kind])
+        known = ("*",) if self.template is not None else PATTERNS[self.kind]
+        return any(fnmatch(name.lower(), pattern.lower()) for pattern in self.patterns or known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file or folder at ``path``; ``stamp`` changes with it, and ``source`` is the file that its job is of."""
+
+    path: Path
+    stamp: str
+    source: Path
 
 
 class DropFolder:
@@ -69,28 +85,48 @@ class DropFolder:
         self._settling.begin_round()
         self.waiting = []
         in_queue = 0
-        for path, found in self._files():
-            job = store.of_source(path) if is_text(path) else None
-            if job is None or job.stamp != stamp_of(found):
-                if in_queue >= MAX_WAITING or not self._is_whole(path, found, renamed=path in renamed):
+        for candidate in self._candidates():
+            path = candidate.path
+            job = store.of_source(candidate.source) if is_text(path) else None
+            if job is None or (job.stamp != candidate.stamp and self._rules.template is None):
+                if in_queue >= MAX_WAITING or not self._is_whole(candidate, renamed=path in renamed):
                     self.waiting.append(path)
                     continue
                 try:
-                    job = worker.submit(self._rules.kind, path, queued=True)
-                except SourceError as error:
-                    if self._is_news(path, found):
+                    job = self._submit(worker, candidate)
+                except (SourceError, PackError) as error:
+                    if self._is_news(candidate):
                         self._aftermath.refuse(path, error)
                         refusals.append(str(error))
                     continue
                 self.submitted.append(job)
             if job.complete or job.state is JobState.FAILED:
-                self._end(path, job)
+                self._end(candidate, job)
             else:
                 in_queue += 1
                 self.waiting.append(path)
         return refusals
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+    def _submit(self, worker: Worker, candidate: _Candidate) -> Job:
+        if self._rules.template is None:
+            return worker.submit(self._rules.kind, candidate.source, queued=True)
+        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_bundle([candidate.path], self._rules.template, candidate.source, replace=True)
+        return worker.submit(JobKind.BUNDLE, candidate.source, queued=True, spooled=True)
+
+    def _is_news(self, candidate: _Candidate) -> bool:
+        news = candidate.path.exists() and self._refused.get(candidate.path) != candidate.stamp
+        self._refused[candidate.path] = candidate.stamp
+        return news
+
+    def _end(self, candidate: _Candidate, job: Job) -> None:
+        self._aftermath.settle(candidate.path, job)
+        if self._rules.template is not None:
+            candidate.source.unlink(missing_ok=True)  # of a failed job; the folder itself can be packed again
+        if self._rules.marker and not candidate.path.exists():
+            self._marker_of(candidate).unlink(missing_ok=True)
+
+    def _candidates(self) -> Iterator[_Candidate]:
         try:
             with os.scandir(self.path) as entries:
                 names = sorted(entry.name for entry in entries if self._rules.is_wanted(entry.name))
@@ -103,18 +139,26 @@ class DropFolder:
             except OSError:  # gone since
                 continue
             # A link's target may change without a trace here; a FIFO would block whoever opens it.
-            if stat.S_ISREG(found.st_mode):
-                yield path, found
+            if self._rules.template is None and stat.S_ISREG(found.st_mode):
+                yield _Candidate(path, stamp_of(found), path)
+            elif self._rules.template is not None and stat.S_ISDIR(found.st_mode):
+                stamp = _stamp_of_tree(path)
+                yield _Candidate(path, stamp, self._spool / f"packed-{_digest(f'{path} {stamp}')}.tar")
 
-    def _is_whole(self, path: Path, found: os.stat_result, *, renamed: bool) -> bool:
+    def _is_whole(self, candidate: _Candidate, *, renamed: bool) -> bool:
         if self._rules.marker:
-            return path.with_name(path.name + MARKER).exists()
-        held = self._settling.see(path, stamp_of(found), renamed=renamed)
+            return self._marker_of(candidate).exists()
+        held = self._settling.see(candidate.path, candidate.stamp, renamed=renamed)
         if held < self._rules.settle:
             return False
-        if self._rules.kind is JobKind.MOVE or held >= self._rules.settle + self._rules.patience:
+        is_tar = self._rules.template is None and self._rules.kind is JobKind.BUNDLE
+        if not is_tar or held >= self._rules.settle + self._rules.patience:
             return True
-        return self._settling.may_check(path) and self._is_whole_tar(path)
+        return self._settling.may_check(candidate.path) and self._is_whole_tar(candidate.path)
+
+    @staticmethod
+    def _marker_of(candidate: _Candidate) -> Path:
+        return candidate.path.with_name(candidate.path.name + MARKER)
 
     def _is_whole_tar(self, path: Path) -> bool:
         try:
@@ -125,12 +169,16 @@ class DropFolder:
         except IngestError:
             return True  # such as a file that may not be read: its job says so
 
-    def _is_news(self, path: Path, found: os.stat_result) -> bool:
-        news = path.exists() and self._refused.get(path) != stamp_of(found)
-        self._refused[path] = stamp_of(found)
-        return news
 
-    def _end(self, path: Path, job: Job) -> None:
-        self._aftermath.settle(path, job)
-        if self._rules.marker and not path.exists():
-            path.with_name(path.name + MARKER).unlink(missing_ok=True)
+def _stamp_of_tree(folder: Path) -> str:
+    stamps = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            with suppress(OSError):  # gone since: the next look sees another stamp
+                stamps.append(f"{path} {stamp_of(path.lstat())}")
+    return _digest("\n".join(sorted(stamps)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
