@@ -198,6 +198,22 @@ class JobStore:
         row = self._one("SELECT * FROM jobs WHERE source = ? ORDER BY job_id DESC LIMIT 1", str(source))
         return Job.from_row(row) if row is not None else None
 
+    def recorded(self, since: int = 0) -> Iterator[int]:
+        """The ids of the jobs that the catalogue holds, from ``since`` on, lowest first."""
+        rows = self._database.conn.execute(
+            "SELECT job_id FROM jobs WHERE recorded AND job_id >= ? ORDER BY job_id", [since]
+        )
+        return (int(row[0]) for row in rows)
+
+    def has_reserved(self, file_id: int) -> bool:
+        """Whether a job that is not recorded has reserved the file's id."""
+        row = self._one(
+            "SELECT 1 FROM jobs WHERE NOT recorded AND first_file_id <= ? AND ? < first_file_id + max(files, 1)",
+            file_id,
+            file_id,
+        )
+        return row is not None
+
     def count_waiting(self) -> int:
         """How many jobs wait or run."""
         row = self._one("SELECT COUNT(*) FROM jobs WHERE state = 'OK' AND resumable AND NOT recorded")

@@ -64,6 +64,10 @@ class PacificaSite(LoopbackServer):
             "METADATA_INGEST_URL": f"{self.url}/ingest",
         }
 
+    def pairs(self, transaction_id: int) -> list[dict[str, Any]]:
+        records = self.transactions.get(transaction_id, [])
+        return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
+
     def fail(self, method: str, number: int, fault: Fault) -> None:
         """The ``number``-th request (from 1) of ``method`` goes to ``fault``, which says whether that was all."""
         self.faults[method, number] = fault
@@ -114,7 +118,19 @@ class Handler(QuietHandler):
             self.answer(200, [{"_id": int(query["_id"])}] if held else [])
         elif parts.path == "/files":
             records = site.transactions.get(int(query["transaction_id"]), [])
-            self.answer(200, [record for record in records if record["destinationTable"] == "Files"])
+            files = [record for record in records if record["destinationTable"] == "Files"]
+            self.answer(200, [{**record, "metadata": []} for record in files])
+        elif parts.path == "/transsip":
+            records = site.transactions.get(int(query["_id"]), [])
+            names = ("submitter", "project", "instrument")
+            values = {record["destinationTable"]: record.get("value") for record in records}
+            self.answer(200, [{name: values[f"Transactions.{name}"] for name in names}])
+        elif parts.path == "/trans_key_value":
+            pairs = site.pairs(int(query["transaction"]))
+            self.answer(200, [{"key": at, "value": at} for at in range(len(pairs))])
+        elif parts.path in ("/keys", "/values"):
+            pairs = site.pairs(1)
+            self.answer(200, [{"key": pairs[int(query["_id"])]["key"], "value": pairs[int(query["_id"])]["value"]}])
         elif re.fullmatch(r"/\d+", parts.path):
             found = self.stored()
             self.answer(500, {}) if found is None else self.answer(200, found)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, doctor, ingest, job, move, pack, retry, serve, state, watch, worker
+from . import config, doctor, ingest, job, move, pack, restore, retry, serve, state, verify, watch, worker
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -56,5 +56,7 @@ app.command("worker")(worker.worker)
 app.command("pack")(pack.pack)
 app.command("watch")(watch.watch)
 app.command("serve")(serve.serve)
+app.command("verify")(verify.verify)
+app.command("restore")(restore.restore)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ..content import Content
 from ..metadata import Document
@@ -81,6 +81,41 @@ class Archive(Service, Protocol):
         """Return when all that was put or moved would survive a loss of power."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFile:
+    """What the catalogue says of a file. ``ctime`` and ``mtime`` are as the document had them, or None."""
+
+    file_id: int
+    name: str
+    subdir: str
+    size: int
+    hashtype: str
+    hashsum: str
+    mimetype: str
+    ctime: str | None
+    mtime: str | None
+
+    @property
+    def path(self) -> str:
+        """Its name in the bundle."""
+        return "/".join(filter(None, ["data", self.subdir, self.name]))
+
+    def as_record(self) -> dict[str, Any]:
+        """Its record in a metadata document, with its id as ``_id``."""
+        times = {"ctime": self.ctime, "mtime": self.mtime}
+        return {
+            "destinationTable": "Files",
+            "_id": self.file_id,
+            "name": self.name,
+            "subdir": f"data/{self.subdir}".rstrip("/"),
+            "size": self.size,
+            "hashtype": self.hashtype,
+            "hashsum": self.hashsum,
+            "mimetype": self.mimetype,
+            **{key: value for key, value in times.items() if value is not None},
+        }
+
+
 class Catalog(Service, Protocol):
     """Keeps the metadata of what was stored."""
 
@@ -92,6 +127,12 @@ class Catalog(Service, Protocol):
 
     def has(self, transaction_id: int) -> bool:
         """Whether the transaction is recorded."""
+
+    def files(self, transaction_id: int) -> Iterator[StoredFile]:
+        """The files of a transaction, by their ids."""
+
+    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+        """The records of a transaction's document that are not of files; a FileKeyValue has the file's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from urllib3.exceptions import HTTPError
 
@@ -14,7 +15,7 @@ from ..content import CHUNK_BYTES, Content
 from ..errors import ArchiveError, ArchiveKeeps, CatalogRefused, PolicyRefused, ServiceUnavailable
 from ..metadata import Document
 from ..settings import Endpoint
-from .base import IdMode
+from .base import IdMode, StoredFile
 from .catalog_rules import check_document
 from .disk import rename_or_copy
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService, pause
@@ -274,13 +275,48 @@ class PacificaCatalog(_Adapter):
         """Whether the service holds the transaction."""
         return bool(self._list(f"/transactions?_id={transaction_id}"))
 
+    def files(self, transaction_id: int) -> Iterator[StoredFile]:
+        """The files of a transaction, by their ids."""
+        rows = self._list(f"/files?transaction_id={transaction_id}")
+        for row in sorted(rows, key=lambda row: int(row["_id"])):
+            yield StoredFile(
+                file_id=int(row["_id"]),
+                name=str(row["name"]),
+                subdir=str(row["subdir"]),
+                size=int(row["size"]),
+                hashtype=str(row["hashtype"]),
+                hashsum=str(row["hashsum"]),
+                mimetype=str(row["mimetype"]),
+                ctime=row["ctime"],
+                mtime=row["mtime"],
+            )
+
+    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+        """The records of a transaction's document that are not of files. The service keeps each key and value once."""
+        (found,) = self._list(f"/transsip?_id={transaction_id}")
+        records = [
+            {"destinationTable": f"Transactions.{name}", "value": found[name]}
+            for name in ("submitter", "project", "instrument")
+        ]
+        for row in self._list(f"/trans_key_value?transaction={transaction_id}"):
+            records.append({"destinationTable": "TransactionKeyValue", **self._pair(row)})
+        for file in self._list(f"/files?transaction_id={transaction_id}"):
+            if file["metadata"]:
+                for row in self._list(f"/file_key_value?file={file['_id']}"):
+                    records.append({"destinationTable": "FileKeyValue", "file_id": file["_id"], **self._pair(row)})
+        return records
+
+    def _pair(self, row: dict[str, Any]) -> dict[str, str]:
+        (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
+        return {"key": str(key["key"]), "value": str(value["value"])}
+
     def _holds(self, document: Document, transaction_id: int, first_file_id: int) -> bool:
         if not self.has(transaction_id):
             return False
         held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}")}
         return held == set(range(first_file_id, first_file_id + len(document.files)))
 
-    def _list(self, path: str) -> list[dict[str, object]]:
+    def _list(self, path: str) -> list[dict[str, Any]]:
         answer = self._service.ask("GET", path)
         content = answer.json()
         if answer.status != 200 or not isinstance(content, list):

@@ -24,7 +24,7 @@ SMALL, CLIENTS = 1000, 8
 
 
 def send(url: str, bundle: Path) -> int | None:
-    """Send one bundle; the id of its job, where the server has jobs."""
+    """Send one bundle, again while the server fails; the id of its job, where the server has jobs."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=600)
@@ -35,6 +35,8 @@ def send(url: str, bundle: Path) -> int | None:
         answer = connection.getresponse()
         content = answer.read()
     connection.close()
+    if answer.status >= 500:
+        return send(url, bundle)
     assert answer.status < 300, content
     return int(json.loads(content)["job_id"]) if method == "POST" else None
 
@@ -55,6 +57,7 @@ def wait_for(url: str, job_id: int | None) -> None:
 
 def note(best: dict[tuple[str, str], float], what: str, label: str, took: float) -> None:
     best[what, label] = min(took, best.get((what, label), took))
+    print(f"    {what} to {label}: {took:.2f} s", flush=True)
 
 
 def send_all(url: str, bundles: list[Path]) -> None:

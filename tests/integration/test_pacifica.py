@@ -15,6 +15,7 @@ from ingest_cli.settings import load_settings
 from ..bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..conftest import Command
 from ..site import Site
+from ..test_restore import cleaned, members
 from .services import LosingAnswers, PacificaServices
 
 pytestmark = pytest.mark.pacifica
@@ -238,3 +239,19 @@ def test_only_an_archive_interface(
     (row,) = site.rows("Files")
     assert job.complete
     assert (pacifica.archive / str(row["id"])).read_bytes() == b"archive"
+
+
+def test_what_is_stored_is_verified_and_had_back(pacifica: PacificaServices, command: Command, tmp_path: Path) -> None:
+    records = document_for(FILES)
+    for number, record in enumerate(record for record in records if record["destinationTable"] == "Files"):
+        record["_id"] = 100 + number
+    records.append({"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"})
+    assert command(write_bundle(tmp_path / "b.tar", FILES, records)).returncode == 0
+    job_id = state(command)["job_id"]
+    assert command("verify", job_id).returncode == 0
+    assert command("restore", job_id, "-o", "again.tar").returncode == 0
+    before, again = members(tmp_path / "b.tar"), members(tmp_path / "again.tar")
+    documents = [json.loads(files.pop("metadata.txt")) for files in (before, again)]
+    assert before == again
+    assert cleaned(documents[0]) == cleaned(documents[1])
+    assert command("--again", "again.tar").returncode == 0

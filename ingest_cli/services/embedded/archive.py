@@ -8,6 +8,7 @@ much as some hundred single fsyncs. Where the platform has no syncfs, every file
 import ctypes
 import errno
 import os
+import re
 import shutil
 import stat
 import sys
@@ -140,6 +141,16 @@ class EmbeddedArchive:
         with self._explained(f"read file {file_id} from"), (self.root / id_to_path(file_id)).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
+
+    def found(self) -> Iterator[tuple[Path, int | None]]:
+        """Every file under the root, with its id; None for what no file of the archive is called."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(folder, name)
+                digits = name.removeprefix("file.")
+                file_id = int(digits, 16) if re.fullmatch("[0-9a-f]+", digits) else None
+                is_in_place = file_id is not None and path == self.root / id_to_path(file_id)
+                yield path, file_id if is_in_place else None
 
     def flush(self) -> None:
         """Write everything back to the disk; then remove the sources of files that were copied in."""

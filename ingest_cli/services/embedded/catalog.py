@@ -4,10 +4,12 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ...database import open_database, writing
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...metadata import Document
+from ..base import StoredFile
 from ..catalog_rules import check_document
 
 MIGRATIONS = (
@@ -69,6 +71,43 @@ class EmbeddedCatalog:
             self._database.conn.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone()
             is not None
         )
+
+    def files(self, transaction_id: int) -> Iterator[StoredFile]:
+        """The files of a transaction, by their ids."""
+        rows = self._database.conn.execute(
+            "SELECT id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files"
+            ' WHERE "transaction" = ? ORDER BY id',
+            [transaction_id],
+        )
+        keys = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
+        return (StoredFile(**dict(zip(keys, row, strict=True))) for row in rows)
+
+    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+        """The records of a transaction's document that are not of files."""
+        found = self._database.conn.execute(
+            "SELECT submitter, project, instrument FROM Transactions WHERE id = ?", [transaction_id]
+        ).fetchone()
+        pairs = self._database.conn.execute(
+            'SELECT key, value FROM TransactionKeyValue WHERE "transaction" = ?', [transaction_id]
+        )
+        of_files = self._database.conn.execute(
+            "SELECT file, FileKeyValue.key, value FROM FileKeyValue JOIN Files ON Files.id = file"
+            ' WHERE "transaction" = ?',
+            [transaction_id],
+        )
+        names = ("submitter", "project", "instrument")
+        return [
+            *({"destinationTable": f"Transactions.{name}", "value": found[at]} for at, name in enumerate(names)),
+            *({"destinationTable": "TransactionKeyValue", "key": key, "value": value} for key, value in pairs),
+            *(
+                {"destinationTable": "FileKeyValue", "file_id": file_id, "key": key, "value": value}
+                for file_id, key, value in of_files
+            ),
+        ]
+
+    def owns(self, file_id: int) -> bool:
+        """Whether a file of this id is recorded."""
+        return self._database.conn.execute("SELECT 1 FROM Files WHERE id = ?", [file_id]).fetchone() is not None
 
     def _insert(
         self,

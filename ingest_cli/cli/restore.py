@@ -1,0 +1,40 @@
+"""``ingest restore JOB_ID``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Config, Db, Debug, Quiet, settings_of
+
+
+def restore(
+    job_id: Annotated[int, typer.Argument(metavar="JOB_ID", help="The job.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle, or - for standard output.", metavar="FILE")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="A new folder for the files.", metavar="FOLDER")] = None,
+    config: Config = None,
+    db: Db = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Get a stored job back, as the bundle it came from or as files."""
+    import sys
+
+    from ..errors import SettingsError
+    from ..restore import write_bundle_file, write_folder, write_tar
+    from ..services import connect
+
+    if (output is None) == (to is None):
+        raise SettingsError("say either -o or --to")
+    with connect(settings_of(config, db)) as services:
+        if to is not None:
+            count = write_folder(services, job_id, to)
+        elif output == Path("-"):
+            count = write_tar(services, job_id, sys.stdout.buffer)
+        else:
+            assert output is not None
+            count = write_bundle_file(services, job_id, output)
+    if not quiet:
+        print(f"ingest: job {job_id}: {count} files are in {to or output}", file=sys.stderr)

@@ -1,0 +1,86 @@
+"""The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .errors import ArchiveError, IngestError, JobNotRecorded
+from .jobs import JobStore
+from .services.base import Archive, Services, StoredFile
+from .services.embedded.archive import EmbeddedArchive
+from .services.embedded.catalog import EmbeddedCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a file: ``job_id`` and ``file_id`` are None for a file of the archive that is no one's."""
+
+    job_id: int | None
+    file_id: int | None
+    name: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was looked at so far."""
+
+    jobs: int = 0
+    files: int = 0
+    bytes: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+
+def verify_jobs(
+    services: Services, job_ids: Iterable[int], *, share: float = 1.0, tally: Tally | None = None
+) -> Iterator[Damage]:
+    """Hash the files of recorded jobs again, or a random ``share`` of them; yield what is wrong as it is found.
+
+    Raises JobNotRecorded for a job of which the catalogue holds nothing, ServiceUnavailable where a service is down.
+    """
+    tally = tally if tally is not None else Tally()
+    for job_id in job_ids:
+        if not services.catalog.has(job_id):
+            raise JobNotRecorded(f"the catalogue holds no job {job_id}")
+        tally.jobs += 1
+        for file in services.catalog.files(job_id):
+            if share < 1.0 and random.random() >= share:
+                continue
+            problem = problem_with(services.archive, file)
+            tally.files += 1
+            tally.bytes += file.size
+            if problem is not None:
+                yield Damage(job_id, file.file_id, file.path, problem)
+
+
+def problem_with(archive: Archive, file: StoredFile) -> str | None:
+    """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
+    size = archive.stat(file.file_id)
+    if size is None:
+        return "the archive does not hold it"
+    if size != file.size:
+        return f"it is {size} bytes long, not {file.size}"
+    digest = hashlib.new(file.hashtype, usedforsecurity=False)
+    try:
+        for piece in archive.read(file.file_id):
+            digest.update(piece)
+    except ArchiveError as error:
+        return str(error)
+    if digest.hexdigest() != file.hashsum:
+        return f"it hashes to {file.hashtype} {digest.hexdigest()}, not {file.hashsum}"
+    return None
+
+
+def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
+    """The files of an embedded archive that are no one's: of no transaction, and of no job that may go on.
+
+    Raises IngestError where the archive or the catalogue is not embedded: a service cannot be asked what it holds.
+    """
+    archive, catalog = services.archive, services.catalog
+    if not (isinstance(archive, EmbeddedArchive) and isinstance(catalog, EmbeddedCatalog)):
+        raise IngestError("an archive over HTTP cannot be asked for all that it holds: orphans are not looked for")
+    for path, file_id in archive.found():
+        if file_id is not None and (catalog.owns(file_id) or store.has_reserved(file_id)):
+            continue
+        yield Damage(None, file_id, str(path), "it is no one's")
