@@ -1,0 +1,262 @@
+"""A trial: one job at a site of its own, what is to be at its end, and what must never be lost on the way."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.jobs import Job
+from ingest_cli.settings import load_settings
+
+from .bundles import FILES, Record, document_for, write_bundle
+from .pacifica_double import PacificaSite
+from .site import Site
+from .stepping import Order, Outcome, Stepper
+
+# "all" visits every step; else a sample of this many, of each kind of job and fault.
+STEPS = os.environ.get("INGEST_TEST_STEPS", "4")
+SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))
+
+
+def sample(total: int, name: str) -> list[int]:
+    """The numbers from 1 to ``total``, or some of them."""
+    numbers = range(1, total + 1)
+    if STEPS == "all":
+        return list(numbers)
+    return sorted(random.Random(f"{SEED} {name}").sample(numbers, min(int(STEPS), total)))
+
+
+@dataclass
+class Tally:
+    """What was injected, and what came of it."""
+
+    injected: int = 0
+    survived: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """One fault and all that must hold after it."""
+        self.injected += 1
+        try:
+            yield
+        except Exception as error:
+            self.lost.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            self.survived += 1
+
+    def close(self, record_property: Callable[[str, object], None], name: str) -> None:
+        record_property("faults injected", self.injected)
+        record_property("faults survived", self.survived)
+        print(f"\n{name}: {self.injected} faults injected, {self.survived} survived, {len(self.lost)} lost")
+        assert not self.lost, "\n\n".join(self.lost)
+        assert self.injected
+
+
+class Trial:
+    """A job of ``kind`` in ``folder``.
+
+    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are.
+    """
+
+    def __init__(self, folder: Path, kind: str, stack: ExitStack) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.data = folder / "data" / "pacifica-ingest-cli"
+        self.environment = {
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "XDG_DATA_HOME": str(folder / "data"),
+        }
+        self.sources: dict[str, Path] = {}
+        self.records = document_for(FILES)
+        self.words = self._move(kind, stack) if kind.startswith("move") else self._bundle(kind)
+        self.pacific: PacificaSite | None = None
+        if kind.endswith("over HTTP"):
+            self.pacific = stack.enter_context(PacificaSite())
+            self.pacific.folder = folder / "archive"
+            self.pacific.folder.mkdir()
+            self.environment.update(self.pacific.environment())
+        self.site = Site(self.data)
+        self.site.settings = load_settings(environment=self.environment)
+
+    def _bundle(self, kind: str) -> list[str]:
+        packed = kind.startswith("packed")
+        return [str(write_bundle(self.folder / "b.tar", document=self.records, mode="w:gz" if packed else "w"))]
+
+    def _move(self, kind: str, stack: ExitStack) -> list[str]:
+        instrument = self.folder / "instrument"
+        if kind.startswith("move across"):
+            instrument = Path(tempfile.mkdtemp(dir="/dev/shm"))
+            stack.callback(shutil.rmtree, instrument)
+        files = [record for record in self.records if record["destinationTable"] == "Files"]
+        for (path, content), record in zip(FILES.items(), files, strict=True):
+            source = instrument / path
+            source.parent.mkdir(parents=True, exist_ok=True)
+            source.write_bytes(content)
+            record["source"] = str(source)
+            self.sources[path] = source
+        document = self.folder / "move.json"
+        document.write_text(json.dumps(self.records))
+        return ["move", str(document)]
+
+    def order(self, **fault: Any) -> Order:
+        return Order(words=self.words, folder=str(self.folder), environment=self.environment, **fault)
+
+    def order_of(self, *words: str) -> Order:
+        """Another command at the same site."""
+        return Order(words=list(words), folder=str(self.folder), environment=self.environment)
+
+    def run(self, stepper: Stepper, **fault: Any) -> Outcome:
+        outcome = stepper(self.order(**fault))
+        self.wait_for_services()
+        return outcome
+
+    def wait_for_services(self) -> None:
+        """Until no request is being worked on, such as one whose client was killed."""
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join(10)
+
+    def jobs(self) -> list[Job]:
+        return self.site.jobs() if self.site.settings.database.exists() else []
+
+    def archived(self) -> dict[int, bytes]:
+        """Every file that the archive has, temporary ones included."""
+        if self.pacific is None:
+            return self.site.archived()
+        assert self.pacific.folder is not None
+        moved = {int(path.name): path.read_bytes() for path in self.pacific.folder.iterdir()}
+        return {**moved, **self.pacific.files}
+
+    def catalogued(self) -> dict[int, list[Record]]:
+        """The files of each transaction that the catalogue has."""
+        if self.pacific is not None:
+            return {
+                number: [record for record in records if record["destinationTable"] == "Files"]
+                for number, records in self.pacific.transactions.items()
+            }
+        if not self.site.catalog.exists():
+            return {}
+        files = [{**row, "_id": row["id"]} for row in self._rows("Files")]
+        return {
+            row["id"]: [file for file in files if file["transaction"] == row["id"]]
+            for row in self._rows("Transactions")
+        }
+
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        try:
+            return self.site.rows(table)
+        except sqlite3.OperationalError:  # not made yet
+            return []
+
+    def assert_nothing_lost(self) -> None:
+        """Each file stands where it came from or is whole in the archive."""
+        try:
+            whole = list(self.archived().values())
+        except ValueError:  # a temporary file, which only a finished job must not leave
+            whole = [path.read_bytes() for path in self.site.archive.rglob("*") if path.is_file()]
+        for path, source in self.sources.items():
+            assert (source.exists() and source.read_bytes() == FILES[path]) or FILES[path] in whole, f"{path} is lost"
+
+    def assert_told(self, outcome: Outcome) -> None:
+        """It ended by itself, well or with a sentence."""
+        assert outcome.status in (0, 1, 2, 4), f"exit code {outcome.status}: {outcome.stderr}"
+        assert "Traceback" not in outcome.stderr, outcome.stderr
+        said = [line for line in outcome.stderr.splitlines() if line.startswith("ingest: ") and "warning" not in line]
+        assert bool(said) == bool(outcome.status), f"exit code {outcome.status}: {outcome.stderr}"
+        for job in self.jobs():
+            assert "Traceback" not in job.exception, job.exception
+            if job.state == "FAILED" and not job.resumable:
+                self.assert_nothing_left(job.job_id)
+
+    def assert_nothing_left(self, job_id: int) -> None:
+        """What failed for good has left nothing."""
+        assert not self.archived(), f"job {job_id} left {list(self.archived())}"
+        assert job_id not in self.catalogued()
+        for path, source in self.sources.items():
+            assert source.read_bytes() == FILES[path]
+
+    def assert_sound(self, job_id: int | None, *, jobs: int | None = None) -> None:
+        """One job is complete, under ``job_id`` where that is known, and all is as a run that nothing disturbed leaves
+        it. ``jobs`` is how many there may be: the others failed for good."""
+        done = [job for job in self.jobs() if job.complete]
+        assert len(done) == 1, self.jobs()
+        assert job_id in (None, done[0].job_id), f"job {job_id} became job {done[0].job_id}"
+        assert jobs in (None, len(self.jobs())), self.jobs()
+        assert done[0].stored == len(FILES)
+        assert all(job.state == "FAILED" and not job.resumable for job in self.jobs() if not job.complete)
+        catalogued = self.catalogued()
+        assert list(catalogued) == [done[0].job_id]
+        archived, rows = self.archived(), catalogued[done[0].job_id]
+        assert sorted(archived) == sorted(row["_id"] for row in rows), "no orphans, nothing missing"
+        stored = {"/".join(filter(None, ["data", row["subdir"], row["name"]])): archived[row["_id"]] for row in rows}
+        assert stored == FILES
+        self._assert_catalogued(rows, done[0].job_id)
+        self._assert_tidy()
+
+    def _assert_catalogued(self, rows: list[Record], job_id: int) -> None:
+        columns = ("name", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
+        expected = [record for record in self.records if record["destinationTable"] == "Files"]
+        assert [[row[key] for key in columns] for row in rows] == [[row[key] for key in columns] for row in expected]
+        pairs = [(record["key"], record["value"]) for record in self._key_values(job_id)]
+        assert pairs == [("Taxonomic Family", "bacteria")]
+        assert max(row["_id"] for row in rows) < self._next_file_id()
+
+    def _key_values(self, job_id: int) -> list[Record]:
+        if self.pacific is None:
+            return self.site.rows("TransactionKeyValue")
+        records = self.pacific.transactions[job_id]
+        return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
+
+    def _next_file_id(self) -> int:
+        if self.pacific is not None:
+            return self.pacific.next_id["file"]
+        with closing(sqlite3.connect(self.data / "ids.sqlite3")) as connection:
+            query = "SELECT next_id FROM unique_index WHERE id_mode = 'file'"
+            return int(connection.execute(query).fetchone()[0])
+
+    def _assert_tidy(self) -> None:
+        """No source of a move stands any more, no temporary file anywhere, and every database is whole."""
+        assert not any(source.exists() for source in self.sources.values())
+        for source in self.sources.values():
+            assert not list(source.parent.glob("*.*")), "a temporary file beside a source"
+        names = ("jobs",) if self.pacific is not None else ("jobs", "ids", "catalogue")
+        databases = {self.data / f"{name}.sqlite3" for name in names}
+        files = {path for path in self.data.rglob("*") if path.is_file() and self.site.archive not in path.parents}
+        assert files == databases
+        for database in databases:
+            with closing(sqlite3.connect(database)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+class Trials:
+    """Makes trials, each in a folder of its own that goes when its block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._count = folder, 0
+
+    @contextmanager
+    def __call__(self, kind: str) -> Iterator[Trial]:
+        self._count += 1
+        folder = self._folder / f"trial {self._count}"
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            yield Trial(folder, kind, stack)
+
+
+def skip_unless_possible(kind: str, folder: Path) -> None:
+    if kind.startswith("move across") and (
+        not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == folder.stat().st_dev
+    ):
+        pytest.skip("no second file system at /dev/shm")
