@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -45,6 +46,8 @@ READS: dict[object, str] = {
     socket.socket: "recv recv_into",
 }
 DATABASE = {sqlite3, sqlite3.Connection, sqlite3.Cursor}
+# Nothing here takes a second; what hangs is aborted.
+HANGS_AFTER_SECONDS = 20.0
 MAIN, OTHERS = "main", "others"
 
 
@@ -234,11 +237,22 @@ def _run(order: Order) -> Outcome:
         child = os.fork()
         if child == 0:
             _child(order, steps, stdout.fileno(), stderr.fileno())
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        status = _await(child)
         stdout.seek(0)
         stderr.seek(0)
         texts = {"stdout": stdout.read().decode(), "stderr": stderr.read().decode()}
     return Outcome(status=status, **texts, **steps.outcome)
+
+
+def _await(child: int) -> int:
+    deadline = time.monotonic() + HANGS_AFTER_SECONDS
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGABRT)
+        time.sleep(0.001)
 
 
 def _import_everything() -> None:
@@ -251,7 +265,7 @@ def _import_everything() -> None:
 
     with redirect_stdout(io.StringIO()):
         app(["config"], standalone_mode=False)  # typer imports what it needs when it runs
-    http.FIRST_PAUSE_SECONDS = 0.001
+    http.FIRST_PAUSE_SECONDS, http.READ_SECONDS = 0.001, 3.0
 
 
 def _serve() -> None:
