@@ -113,9 +113,8 @@ class _Steps:
         watched = [CHANGES, READS] if order.fault == "broken" else [CHANGES]
         self._names = {(owner, name) for table in watched for owner, names in table.items() for name in names.split()}
         self._plain = {name for _, name in self._names}
-        # Shared with the parent, who reads it after a kill.
-        self._count = {MAIN: 0, OTHERS: 0}
-        self.shared = mmap.mmap(-1, 4096)
+        self._count, self._hit = {MAIN: 0, OTHERS: 0}, ""
+        self._shared = mmap.mmap(-1, 4096)
 
     def install(self) -> None:
         threading.setprofile(self._profile)
@@ -136,23 +135,32 @@ class _Steps:
         return self._trace
 
     def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event not in ("c_call", "c_return") or argument.__name__ not in self._plain:
+        if event not in ("c_call", "c_return", "c_exception") or argument.__name__ not in self._plain:
             return
         owner = self._owner(argument)
         if owner is None or frame.f_code.co_filename.startswith("<frozen importlib"):
             return
         thread = MAIN if threading.current_thread() is threading.main_thread() else OTHERS
-        self._count[thread] += event == "c_call"
+        if event == "c_call":
+            self._count[thread] += 1
+            self._note()
         order, number = self._order, self._count[thread]
-        hit = order.step and (number == order.step or (order.lasting and number > order.step))
-        if thread == order.thread and hit and (event == "c_return") == order.done:
-            self._note(f"{getattr(owner, '__name__', owner)}.{argument.__name__} in {_place(frame)}")
-            if order.fault == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            elif not (argument.__name__ == "close" and (owner in DATABASE or order.fault == "full")):
-                raise _error(owner, order.fault)
-        elif event == "c_call":
-            self._note("")
+        if thread != order.thread or not order.step or (event == "c_call") == order.done:
+            return
+        if number == order.step or (order.lasting and number > order.step):
+            self._strike(owner, argument.__name__, event, frame)
+
+    def _strike(self, owner: object, name: str, event: str, frame: FrameType) -> None:
+        fault = self._order.fault
+        # SQLite's close does not fail; nor does another on a full disk. What failed by itself has not done its work.
+        spared = (name == "close" and (owner in DATABASE or fault == "full")) or event == "c_exception"
+        if spared and fault != "kill":
+            return
+        self._hit = self._hit or f"{getattr(owner, '__name__', owner)}.{name} in {_place(frame)}"
+        self._note()
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise _error(owner, fault)
 
     def _owner(self, function: Any) -> object | None:
         holder = function.__self__
@@ -161,20 +169,15 @@ class _Steps:
             return module if (module, function.__name__) in self._names else None
         return next((kind for kind in type(holder).__mro__ if (kind, function.__name__) in self._names), None)
 
-    def _note(self, hit: str) -> None:
-        hit = hit or self._read()[1]
-        line = json.dumps([self._count, hit[:1000]]).encode()
-        self.shared[: len(line) + 1] = line + b"\0"
-
-    def _read(self) -> tuple[dict[str, int], str]:
-        line = self.shared[:].partition(b"\0")[0]
-        counted, hit = json.loads(line) if line else ({}, "")
-        return counted, hit
+    def _note(self) -> None:
+        line = json.dumps({"steps": self._count, "hit": self._hit}).encode()
+        self._shared[: len(line) + 1] = line + b"\0"
 
     @property
-    def outcome(self) -> dict[str, Any]:
-        counted, hit = self._read()
-        return {"steps": counted, "hit": hit}
+    def noted(self) -> dict[str, Any]:
+        """The steps and the hit, as the parent can still see them after a kill."""
+        line = self._shared[:].partition(b"\0")[0]
+        return dict(json.loads(line)) if line else {}
 
 
 def _error(owner: object, fault: str) -> Exception:
@@ -241,7 +244,7 @@ def _run(order: Order) -> Outcome:
         stdout.seek(0)
         stderr.seek(0)
         texts = {"stdout": stdout.read().decode(), "stderr": stderr.read().decode()}
-    return Outcome(status=status, **texts, **steps.outcome)
+    return Outcome(status=status, **texts, **steps.noted)
 
 
 def _await(child: int) -> int:

@@ -59,7 +59,8 @@ class Tally:
         record_property("faults injected", self.injected)
         record_property("faults survived", self.survived)
         print(f"\n{name}: {self.injected} faults injected, {self.survived} survived, {len(self.lost)} lost")
-        assert not self.lost, "\n\n".join(self.lost)
+        if self.lost:
+            pytest.fail("\n\n".join(self.lost), pytrace=False)
         assert self.injected
 
 
