@@ -64,22 +64,44 @@ def writing(database: Database) -> Iterator[sqlite3.Connection]:
     damaged.
     """
     connection = database.conn
+    with _explained(connection, "write to"):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # What cannot be undone now SQLite undoes when the database is opened next.
+            with suppress(sqlite3.OperationalError):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[sqlite3.Connection]:
+    """Queries outside a transaction. Raises ServiceUnavailable where the database cannot be read now, and StoreError
+    where it is damaged."""
+    with _explained(database.conn, "read"):
+        yield database.conn
+
+
+@contextmanager
+def _explained(connection: sqlite3.Connection, action: str) -> Iterator[None]:
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException as error:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.OperationalError):
-            raise ServiceUnavailable(f"cannot write to {_path_of(connection)}: {error}") from error
-        if type(error) is sqlite3.DatabaseError:
-            raise StoreError(f"{_path_of(connection)} is damaged: {error}") from error
-        raise
+        yield
+    except sqlite3.OperationalError as error:
+        raise ServiceUnavailable(f"cannot {action} {_path_of(connection)}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise StoreError(f"{_path_of(connection)} is damaged: {error}") from error
 
 
 def _path_of(connection: sqlite3.Connection) -> str:
-    return str(connection.execute("PRAGMA database_list").fetchone()[2])
+    try:
+        return str(connection.execute("PRAGMA database_list").fetchone()[2])
+    except sqlite3.Error:
+        return "a database"
 
 
 def _create_privately(path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .database import open_database, writing
+from .database import open_database, reading, writing
 from .errors import JobBusy, JobNotFound, JobNotRecorded, JobStopped, StoreError
 
 # A worker says every BEAT_SECONDS that it lives; one that was silent for STALE_SECONDS is taken for dead.
@@ -169,8 +169,9 @@ class JobStore:
 
     def newest(self, count: int) -> list[Job]:
         """The ``count`` jobs begun last, newest first."""
-        rows = self._database.conn.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
-        return [Job.from_row(row) for row in rows]
+        with reading(self._database) as connection:
+            rows = connection.execute("SELECT * FROM jobs ORDER BY created DESC, job_id DESC LIMIT ?", [count])
+            return [Job.from_row(row) for row in rows]
 
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage that it has left."""
@@ -221,7 +222,8 @@ class JobStore:
 
     def count(self) -> int:
         """How many jobs there are."""
-        return self._database.table("jobs").count
+        with reading(self._database):
+            return self._database.table("jobs").count
 
     def examine(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written; empty where nothing is."""
@@ -231,10 +233,11 @@ class JobStore:
 
     def failed(self) -> list[Job]:
         """The jobs that failed, oldest first."""
-        rows = self._database.conn.execute(
-            "SELECT * FROM jobs WHERE state = 'FAILED' AND NOT recorded ORDER BY created, job_id"
-        )
-        return [Job.from_row(row) for row in rows]
+        with reading(self._database) as connection:
+            rows = connection.execute(
+                "SELECT * FROM jobs WHERE state = 'FAILED' AND NOT recorded ORDER BY created, job_id"
+            )
+            return [Job.from_row(row) for row in rows]
 
     def find(self, kind: JobKind, source: str, stamp: str) -> Job | None:
         """The newest job of this very file that is recorded, or that another run may go on with."""
@@ -425,7 +428,8 @@ class JobStore:
         return self.get(job_id)
 
     def _one(self, sql: str, *values: Any) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._database.conn.execute(sql, values).fetchone()
+        with reading(self._database) as connection:
+            row: sqlite3.Row | None = connection.execute(sql, values).fetchone()
         return row
 
     def _update_own(self, job_id: int, assignments: str, *values: Any) -> None:

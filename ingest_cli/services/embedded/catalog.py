@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...database import open_database, writing
+from ...database import open_database, reading, writing
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...metadata import Document
 from ..base import StoredFile
@@ -67,10 +67,9 @@ class EmbeddedCatalog:
 
     def has(self, transaction_id: int) -> bool:
         """Whether the transaction is recorded."""
-        return (
-            self._database.conn.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone()
-            is not None
-        )
+        with reading(self._database) as connection:
+            found = connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone()
+        return found is not None
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
