@@ -159,6 +159,14 @@ class _Storing:
         except IngestError as trouble:
             error.add_note(f"what is stored is kept, since the catalogue cannot be asked: {trouble}")
             return
+        try:
+            # First: a run that goes on after a kill in the midst of this must not count on what is gone by then.
+            self._journal.checkpoint(0)
+        except JobStopped:
+            pass  # no run goes on with it
+        except IngestError as trouble:
+            error.add_note(f"what is stored is kept, since that cannot be noted: {trouble}")
+            return
         for position in reversed(range(self._reached)):
             try:
                 self._files.take_back(position, first + position)
