@@ -13,11 +13,11 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...content import CHUNK_BYTES, Content
-from ...errors import ArchiveError
+from ...errors import ArchiveError, ArchiveKeeps
 from ..disk import opened, rename_or_copy
 
 READ_ONLY = 0o444
@@ -72,8 +72,8 @@ class EmbeddedArchive:
         with self._explained(f"store {content.name!r} in"):
             if not replace:
                 _refuse_existing(target, file_id)
-            descriptor = _create(temporary)
             try:
+                descriptor = _create(temporary)
                 try:
                     for chunk in content.chunks():
                         _write(descriptor, chunk)
@@ -83,10 +83,10 @@ class EmbeddedArchive:
                 finally:
                     os.close(descriptor)
                 os.rename(temporary, target)
-            except BaseException:
-                # An interruption may fall right behind the rename.
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
+            except BaseException as error:
+                # An interruption may fall right behind the rename; a network file system may fail there.
+                if _may_hold(temporary, target) and isinstance(error, OSError):
+                    raise ArchiveKeeps(f"the archive may hold file {file_id}: {error.strerror}") from error
                 raise
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
@@ -103,6 +103,9 @@ class EmbeddedArchive:
                 target.chmod(READ_ONLY)
                 return
             except OSError as error:
+                if not os.path.lexists(source) and os.path.lexists(target):
+                    trouble = f"cannot make the archive's file {file_id}, moved from {source}, read-only"
+                    raise ArchiveKeeps(f"{trouble}: {error.strerror}") from error
                 if error.errno != errno.EXDEV:
                     raise
         self.put(file_id, content, replace=True)
@@ -185,6 +188,17 @@ def _create(path: str) -> int:
     except FileExistsError:
         os.unlink(path)
     return os.open(path, flags, READ_ONLY)
+
+
+def _may_hold(temporary: str, target: str) -> bool:
+    """Whether something is left of a file that could not be stored, of which ``temporary`` is removed if it can be."""
+    try:
+        os.unlink(temporary)
+    except FileNotFoundError:
+        return os.path.lexists(target)
+    except OSError:
+        return True
+    return False
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
