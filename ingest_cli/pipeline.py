@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .bundle import MAX_METADATA_BYTES, Bundle
-from .errors import ArchiveKeeps, IngestError, Interrupted, MetadataError, ServiceUnavailable, SourceError
+from .errors import ArchiveKeeps, IngestError, Interrupted, JobStopped, MetadataError, ServiceUnavailable, SourceError
 from .job_files import BundleFiles, JobFiles, MovedFiles, RemoteFiles
 from .journal import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, Journal
 from .metadata import Document

@@ -42,6 +42,7 @@ def send(url: str, bundle: Path) -> int | None:
 
 
 def wait_for(url: str, job_id: int | None) -> None:
+    """Until the job is complete, or has failed, which is said."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     while job_id is not None:
@@ -49,7 +50,9 @@ def wait_for(url: str, job_id: int | None) -> None:
         connection.request("GET", f"/get_state?job_id={job_id}")
         state = json.loads(connection.getresponse().read())
         connection.close()
-        assert state["state"] == "OK", state
+        if state["state"] != "OK":
+            print(f"    {url}: job {job_id} failed: {state['exception']}", flush=True)
+            return
         if state["task"] == "ingest metadata" and int(float(state["task_percent"])) == 100:
             return
         time.sleep(0.02)
