@@ -152,8 +152,9 @@ class _Steps:
 
     def _strike(self, owner: object, name: str, event: str, frame: FrameType) -> None:
         fault = self._order.fault
-        # SQLite's close does not fail; nor does another on a full disk. What failed by itself has not done its work.
-        spared = (name == "close" and (owner in DATABASE or fault == "full")) or event == "c_exception"
+        # SQLite's close does not fail; a full disk lets go. What failed by itself has not done its work.
+        lets_go = owner in DATABASE or fault == "full"
+        spared = (lets_go and name in ("close", "unlink", "rmdir")) or event == "c_exception"
         if spared and fault != "kill":
             return
         self._hit = self._hit or f"{getattr(owner, '__name__', owner)}.{name} in {_place(frame)}"
