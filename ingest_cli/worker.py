@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavailable, SourceError
+from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavailable, SourceError, StoreError
 from .jobs import BEAT_SECONDS, MAX_RUNS, Job, JobKind, JobStore, is_alive
 from .journal import INGEST_FILES, MOVE_FILES, UPLOADING
 from .metadata import Document
@@ -168,11 +168,18 @@ class Worker:
 
     def _walk(self, job: Job, journal: "_StoreJournal") -> None:
         path = Path(job.source)
-        if job.kind is JobKind.MOVE:
-            remote = self._settings.remote_sources
-            move_files(path, user=job.user, services=self._services, journal=journal, remote_sources=remote)
-        else:
-            ingest_bundle(path, user=job.user, spool=self._settings.spool, services=self._services, journal=journal)
+        try:
+            if job.kind is JobKind.MOVE:
+                remote = self._settings.remote_sources
+                move_files(path, user=job.user, services=self._services, journal=journal, remote_sources=remote)
+            else:
+                ingest_bundle(path, user=job.user, spool=self._settings.spool, services=self._services, journal=journal)
+        except OSError as error:
+            # The services explain their own: this is of the bundle, or of a file that is to be moved.
+            unread = IngestError(f"cannot read what {path} holds or names: {error.strerror}")
+            for note in getattr(error, "__notes__", ()):
+                unread.add_note(note)
+            raise unread from error
 
     def _complete(self, job: Job) -> None:
         try:
@@ -286,16 +293,16 @@ class _StoreJournal:
         ended = threading.Event()
 
         def beat() -> None:
-            with JobStore(self._store.path) as store:
-                while not ended.wait(BEAT_SECONDS):
-                    try:
+            while not ended.wait(BEAT_SECONDS):
+                try:
+                    with JobStore(self._store.path) as store:
                         store.beat(self.job_id, self._percent())
-                    except JobStopped as stopped:
-                        self._stopped = stopped
-                        return
-                    except ServiceUnavailable:
-                        # A beat may be missed; what the job itself cannot write, it reports.
-                        continue
+                except JobStopped as stopped:
+                    self._stopped = stopped
+                    return
+                except (ServiceUnavailable, StoreError):
+                    # A beat may be missed; what the job itself cannot write, it reports.
+                    continue
 
         thread = threading.Thread(target=beat, name=f"beat of job {self.job_id}", daemon=True)
         thread.start()
@@ -314,11 +321,12 @@ def file_stamp(path: Path) -> str:
     """What tells the file at ``path`` from another one, or from itself after a change. Raises SourceError."""
     try:
         found = path.stat()
+        is_file = path.is_file()
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
-    if not path.is_file():
+    if not is_file:
         raise SourceError(f"{path} is not a file")
     return stamp_of(found)
 
