@@ -187,7 +187,7 @@ class JobStore:
     def tallies(self) -> dict[str, tuple[int, int, int]]:
         """How many jobs, files and bytes are waiting, running, complete and failed."""
         rows = self._database.conn.execute(
-            "SELECT CASE WHEN state = 'FAILED' THEN 'failed' WHEN NOT resumable OR recorded THEN 'complete'"
+            "SELECT CASE WHEN state = 'FAILED' THEN 'failed' WHEN recorded OR duplicate_of THEN 'complete'"
             " WHEN worker IS NULL THEN 'waiting' ELSE 'running' END, COUNT(*), SUM(files), SUM(bytes)"
             " FROM jobs GROUP BY 1"
         )
@@ -379,7 +379,7 @@ class JobStore:
         """Note that the archive holds nothing of the job any more; said also of a job that was stopped."""
         with writing(self._database) as connection:
             connection.execute(
-                "UPDATE jobs SET first_file_id = NULL, stored = 0, resumable = 0, updated = ? WHERE job_id = ?",
+                "UPDATE jobs SET first_file_id = NULL, stored = 0, updated = ? WHERE job_id = ?",
                 (_now(), job_id),
             )
 

@@ -38,7 +38,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def steps_of(stepper: Stepper, trials: Trials, kind: str, fault: str, thread: str = MAIN) -> int:
     """How many steps a run has that nothing disturbs, and that it is a sound one."""
     with trials(kind) as trial:
-        outcome = trial.run(stepper, fault=fault)
+        outcome = trial.run(stepper, fault=fault, thread=thread)
         assert outcome.status == 0, outcome.stderr
         trial.assert_sound(1, jobs=1)
         return outcome.steps[thread]
@@ -123,7 +123,7 @@ def test_a_fault_in_the_thread_that_says_it_lives(
             outcome = trial.run(stepper, fault=fault, step=step, thread=OTHERS, lasting=fault != "kill")
             with explained(outcome):
                 if fault == "kill":
-                    assert outcome.status == -9
+                    assert outcome.status == (-9 if outcome.hit else 0), "a beat may come too late to be hit"
                 else:
                     trial.assert_told(outcome)
                 finish(trial, stepper)
