@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -149,7 +149,9 @@ class MovedFiles:
                 observe=self._journal.advance,
             )
         finally:
-            os.close(descriptor)
+            # Nothing was written: no fault of closing it is one of the job, whose file may have been moved by now.
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 class RemoteFiles(MovedFiles):

@@ -376,10 +376,14 @@ class JobStore:
         self._leave_stage(job_id, "worker = NULL")
 
     def taken_back(self, job_id: int) -> None:
-        """Note that the archive holds nothing of the job any more; said also of a job that was stopped."""
+        """Note that the archive holds nothing of the job any more; said also of a job that was stopped.
+
+        One that is still claimed stays resumable until it is settled: a kill must not leave it neither.
+        """
         with writing(self._database) as connection:
             connection.execute(
-                "UPDATE jobs SET first_file_id = NULL, stored = 0, updated = ? WHERE job_id = ?",
+                "UPDATE jobs SET first_file_id = NULL, stored = 0, resumable = worker IS NOT NULL, updated = ?"
+                " WHERE job_id = ?",
                 (_now(), job_id),
             )
 

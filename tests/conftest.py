@@ -12,6 +12,8 @@ from ingest_cli.settings import OPTIONS
 from .pacifica_double import PacificaSite
 from .site import Site
 
+pytest.register_assert_rewrite("tests.trials")
+
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

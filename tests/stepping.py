@@ -39,7 +39,7 @@ CHANGES: dict[object, str] = {
     socket.socket: "connect send sendall",
 }
 READS: dict[object, str] = {
-    os: "read pread stat lstat fstat access statvfs scandir listdir",
+    os: "read pread stat lstat fstat statvfs scandir listdir",
     io.BufferedReader: "read readinto",
     io.BufferedRandom: "read readinto",
     sqlite3.Cursor: "fetchone fetchall",

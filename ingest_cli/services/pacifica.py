@@ -233,8 +233,8 @@ class PacificaArchive(_Adapter):
         length = answer.headers.get("X-Content-Length", "")
         if answer.status == 204 and length.isdigit():
             return int(length)
-        # Any other answer, such as that we may not ask, does not say that there is no file.
-        if answer.status in (404, 500):
+        # An archive that fails answers 500 to everything; and that we may not ask does not say that there is no file.
+        if answer.status in (404, 500) and self._service.ask("GET", "/").status == 200:
             return None
         raise ServiceUnavailable(
             f"the archive at {self._service.url} does not say what file {file_id} is: {answer.message}"
