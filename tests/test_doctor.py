@@ -219,11 +219,13 @@ def test_the_probe_counts_a_file_that_was_taken_at_a_later_try_as_wrong(
 
 def test_the_probe_of_an_archive_that_loses_a_file(pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch) -> None:
     def losing(handler: Handler) -> bool:
-        handler.server.files.pop(handler.file_id())
+        if (handler.command, handler.path) != ("GET", "/2"):
+            return False
+        handler.server.files.pop(2)
         handler.answer(500, {})
         return True
 
-    pacific.fail("GET", 4, losing)
+    pacific.guard = losing
     settings = load_settings()
     settings.spool.mkdir(parents=True)
     (found,) = doctor.probe(settings)
