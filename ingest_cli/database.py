@@ -119,9 +119,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
         try:
             connection.execute(f"PRAGMA journal_mode={wanted}")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # Changing the mode needs the file to itself, and SQLite does not wait for that.
-            if time.monotonic() > deadline:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
     # NORMAL would leave the last commits of a WAL in the page cache: not durable on power loss.

@@ -201,7 +201,7 @@ def test_done_and_failed(command: Command, drop: Path, site: Site, tmp_path: Pat
     for round_ in range(2):
         write_bundle(drop / "good.tar", {"data/a": bytes([round_])})
         (drop / "bad.tar").write_text(f"no tar {round_}")
-        assert once(command, drop, "--done", tmp_path / "done", "--failed-to", tmp_path / "failed").returncode == 3
+        assert once(command, drop, "--done", tmp_path / "done", "--failed", tmp_path / "failed").returncode == 3
         assert visible(drop) == []
     assert visible(tmp_path / "done") == ["good.tar", "good.tar.1"]
     assert visible(tmp_path / "failed") == ["bad.tar", "bad.tar.1", "bad.tar.1.error.json", "bad.tar.error.json"]

@@ -28,7 +28,7 @@ def watch(
         Path | None, typer.Option("--done", help="Where ingested files are moved.", metavar="FOLDER")
     ] = None,
     failed: Annotated[
-        Path | None, typer.Option("--failed-to", help="Where failed files are moved.", metavar="FOLDER")
+        Path | None, typer.Option("--failed", help="Where failed files are moved.", metavar="FOLDER")
     ] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete ingested files.")] = False,
     poll: Annotated[bool, typer.Option("--poll", help="Look all the time, as is done on network shares.")] = False,
