@@ -128,6 +128,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def looks(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    found = {path: path.stat() for path in folder.rglob("*")}
+    return {path: (status.st_mtime_ns, status.st_size, status.st_mode) for path, status in found.items()}
+
+
 def test_all_is_well(command: Command, site: Site, stored: Path) -> None:
     done = command("verify", 1)
     assert (done.returncode, done.stdout) == (0, "")
@@ -143,7 +148,7 @@ def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_p
     (site.archive / "39").mkdir()
     (site.archive / "39" / "3039").write_text("an orphan")
     (site.archive / "file.9.part").write_text("left over")
-    before = {path: path.stat() for path in site.archive.rglob("*")}
+    before = looks(site.archive)
     done = command("verify", "--all", "--json")
     assert done.returncode == ExitCode.FAILED
     found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -153,7 +158,7 @@ def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_p
     assert problems[1, 3] == "the archive does not hold it"
     assert problems[None, 12345] == problems[None, None] == "it is no one's"
     assert len(found) == 5
-    assert {path: path.stat() for path in site.archive.rglob("*")} == before, "nothing is changed"
+    assert looks(site.archive) == before, "nothing is changed"
 
 
 def test_files_of_a_job_that_may_go_on_are_no_orphans(

@@ -12,7 +12,10 @@ from ingest_cli.settings import (
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
+    SERVER_PASSWORD,
+    SERVER_USERNAME,
     TRANSFERS,
+    TRUSTED_PROXIES,
     Endpoint,
     Option,
     load_settings,
@@ -66,12 +69,20 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
 def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
-    special = {TRANSFERS: ["2", "3"], REMOTE_SOURCES: ["no", "off"], AUTH_HEADER: ["X-User", "X-Me"]}
+    special = {
+        TRANSFERS: ["2", "3"],
+        REMOTE_SOURCES: ["no", "off"],
+        AUTH_HEADER: ["X-User", "X-Me"],
+        TRUSTED_PROXIES: ["::1", "::2"],
+    }
     filed, told = special.get(option, addresses)
+    beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
+    environment = beside.get(option, {})
     file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
-    (value,) = (v for v in load_settings(config=file, environment={}).values if v.option == option)
+    (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
     assert (value.text, value.origin) == (filed, str(file))
-    (value,) = (v for v in load_settings(config=file, environment={option.variable: told}).values if v.option == option)
+    environment = {**environment, option.variable: told}
+    (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
     assert (value.text, value.origin) == (told, option.variable)
 
 
