@@ -132,6 +132,10 @@ class JobStopped(IngestError):
     """An administrator has settled the job while it ran."""
 
 
+class JobTakenOver(JobStopped):
+    """Another process has taken the job over, after this one was silent for too long."""
+
+
 class Interrupted(IngestError):
     """A person or the system stopped the program; its jobs can be gone on with."""
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .database import open_database, reading, writing
-from .errors import JobBusy, JobNotFound, JobNotRecorded, JobStopped, StoreError
+from .errors import JobBusy, JobNotFound, JobNotRecorded, JobStopped, JobTakenOver, StoreError
 
 # A worker says every BEAT_SECONDS that it lives; one that was silent for STALE_SECONDS is taken for dead.
 BEAT_SECONDS = 1.0
@@ -456,7 +456,10 @@ class JobStore:
             (*values, _now(), job_id, worker_name()),
         )
         if changed.rowcount == 0:
-            raise JobStopped(f"job {job_id} was settled by an administrator or taken over while it ran")
+            found = self._one("SELECT worker FROM jobs WHERE job_id = ?", job_id)
+            if found is not None and found["worker"] is not None:
+                raise JobTakenOver(f"job {job_id} was taken over by {found['worker']}, since this process was silent")
+            raise JobStopped(f"job {job_id} was settled by an administrator while it ran")
 
 
 def _take(connection: sqlite3.Connection, job_id: int) -> None:

@@ -21,7 +21,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .bundle import MAX_METADATA_BYTES, Bundle
-from .errors import ArchiveKeeps, IngestError, Interrupted, JobStopped, MetadataError, ServiceUnavailable, SourceError
+from .errors import (
+    ArchiveKeeps,
+    IngestError,
+    Interrupted,
+    JobStopped,
+    JobTakenOver,
+    MetadataError,
+    ServiceUnavailable,
+    SourceError,
+)
 from .job_files import BundleFiles, JobFiles, MovedFiles, RemoteFiles
 from .journal import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, Journal
 from .metadata import Document
@@ -162,6 +171,8 @@ class _Storing:
         try:
             # First: a run that goes on after a kill in the midst of this must not count on what is gone by then.
             self._journal.checkpoint(0)
+        except JobTakenOver:
+            return  # what is stored is the other's by now
         except JobStopped:
             pass  # no run goes on with it
         except IngestError as trouble:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import ExitCode, JobStopped
+from ingest_cli.errors import ExitCode, JobStopped, JobTakenOver
 from ingest_cli.jobs import MAX_RUNS, Job, JobKind, JobState, JobStore
 from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
 from ingest_cli.services import connect, http
@@ -309,3 +309,32 @@ def test_an_administrators_word_at_any_stage(site: Site, tmp_path: Path, stage: 
     assert site.contents() == FILES
     assert len(site.archived()) == len(FILES)
     assert again.complete or again.recorded
+
+
+class AnotherWorker(Witness):
+    """Takes the job over as it enters a stage: this process was silent for too long, as one that was suspended is."""
+
+    def __init__(self, site: Site, stage: str) -> None:
+        super().__init__()
+        self.site, self.at = site, stage
+
+    def stage(self, task: str) -> None:
+        super().stage(task)
+        if task == self.at:
+            with closing(sqlite3.connect(self.site.settings.database)) as connection, connection:
+                connection.execute("UPDATE jobs SET worker = 'elsewhere:1', beat = ?", [time.time()])
+
+
+@pytest.mark.parametrize("stage", ["ingest files", "ingest metadata"])
+def test_what_another_worker_goes_on_with_is_not_taken_back(site: Site, tmp_path: Path, stage: str) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    site.witness = AnotherWorker(site, stage)
+    with pytest.raises(JobTakenOver, match="was taken over by elsewhere:1"):
+        site.ingest(bundle)
+    assert len(site.archived()) == (0 if stage == "ingest files" else len(FILES))
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET beat = 0")
+    site.witness = Witness()
+    assert site.ingest(bundle).job_id == 1
+    assert site.contents() == FILES
+    assert len(site.archived()) == len(FILES)
