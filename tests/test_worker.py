@@ -157,7 +157,8 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     starting: Callable[..., subprocess.Popen[bytes]],
     workers: int,
 ) -> None:
-    command("--queue", write_bundle(tmp_path / "b.tar", LARGE))
+    many = {f"data/{number:05}": bytes(1000) for number in range(10_000)}  # that take longer than a signal
+    command("--queue", write_bundle(tmp_path / "b.tar", many))
     process = starting("worker", "--workers", workers)
     until(lambda: site.job(1).task == INGEST_FILES)
     process.terminate()
@@ -166,7 +167,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     assert (job.state, job.worker, job.complete) == ("OK", None, False)
     assert command("worker", "--until-empty").returncode == 0
     assert (site.job(1).complete, site.job(1).attempts) == (True, 2)
-    assert site.contents() == LARGE
+    assert site.contents() == many
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
