@@ -102,7 +102,7 @@ class Crew:
         self._tending.join()
 
     def _add(self) -> None:
-        # Daemonic, so that a signal that comes before all is set up does not leave this process waiting for its children.
+        # Daemonic: a signal that comes before all is set up must not leave this process waiting for its children.
         process = multiprocessing.get_context("spawn").Process(target=self._work, daemon=True)
         process.start()
         self._processes.append(process)
