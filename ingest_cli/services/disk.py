@@ -3,10 +3,12 @@
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 @contextmanager
@@ -31,17 +33,39 @@ def rename_or_copy(target: Path, source: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
     # `source` appears whole: where it stands, the archive's copy is taken for superfluous.
-    descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=source.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file, target.open("rb") as stored:
-            shutil.copyfileobj(stored, file, 1 << 20)
-            file.flush()
-            shutil.copystat(target, aside)
-            os.fsync(file.fileno())
-        os.rename(aside, source)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+    with _aside(source) as file, target.open("rb") as stored:
+        shutil.copyfileobj(stored, file, 1 << 20)
+        file.flush()
+        found = os.fstat(stored.fileno())
+        os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
+        os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.fsync(file.fileno())
     with opened(source.parent) as folder:
         os.fsync(folder)
     target.unlink()
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[BinaryIO]:
+    """A new file that becomes ``path`` at the end of the block, and leaves nothing where that is not reached."""
+    try:
+        # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except (AttributeError, OSError):
+        yield from _aside_by_name(path)
+        return
+    with os.fdopen(descriptor, "wb") as file, opened(path.parent) as folder:
+        yield file
+        # With the folder's descriptor Python calls linkat, which follows the link in /proc as link does not.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder)
+
+
+def _aside_by_name(path: Path) -> Iterator[BinaryIO]:
+    descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.rename(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
