@@ -112,8 +112,11 @@ def _open_tar(path: Path, spool: Path) -> BinaryIO:
 
 
 def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
-    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-    plain = cast(BinaryIO, tempfile.TemporaryFile(dir=spool))  # noqa: SIM115 - the bundle closes it
+    try:
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        plain = cast(BinaryIO, tempfile.TemporaryFile(dir=spool))  # noqa: SIM115 - the bundle closes it
+    except OSError as error:
+        raise SourceError(f"cannot unpack {path} into {spool}: {error.strerror}") from error
     try:
         shutil.copyfileobj(packed, plain, 1 << 20)
         plain.flush()
