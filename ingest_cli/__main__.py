@@ -1,17 +1,35 @@
 """The commands ``ingest`` and ``IngestCMD``, and ``python -m ingest_cli``."""
 
+import io
+import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
-from .errors import IngestError
+from .errors import ExitCode, IngestError
 
 
 def main() -> NoReturn:
     """Run the command line; turn an error into a sentence on standard error and an exit status."""
     from .cli import app
 
+    if sys.stderr is not None:
+        talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, write_through=True)
     try:
-        app(prog_name="ingest")
+        try:
+            app(prog_name="ingest")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        # Where what is read and written has a name, those who do it explain it: this is mostly standard output.
+        print(f"ingest: cannot read or write {error.filename or 'a stream'}: {error.strerror}", file=sys.stderr)
+        # What could not be written would be tried again, and complained of, at the very end.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.exit(ExitCode.FAILED)
     except IngestError as error:
         if "--debug" in sys.argv:
             raise
@@ -19,6 +37,17 @@ def main() -> NoReturn:
             print(f"ingest: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0)
+
+
+class _Talk(io.FileIO):
+    """Standard error. That nobody takes what is said, as a log on a full disk, is no reason to fail a job."""
+
+    def write(self, data: Any) -> int:
+        """Write, or let it be."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 if __name__ == "__main__":
