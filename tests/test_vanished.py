@@ -1,0 +1,129 @@
+"""Folders that are gone or cannot be written, and output that nobody takes: a sentence, and nothing lost."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bundles import FILES, write_bundle
+from .conftest import Command
+from .site import Site
+from .stepping import Order, Stepper
+from .trials import Trials
+
+PLACES = {"archive": "archive", "spool": "spool", "catalogue": "catalogue.sqlite3", "job store": "jobs.sqlite3",
+          "ids": "ids.sqlite3", "everything": "."}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stepper() -> Iterator[Stepper]:
+    with Stepper() as program:
+        yield program
+
+
+def remove(path: Path) -> None:
+    for found in path.parent.glob(f"{path.name}*"):  # a database's companions too
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+
+def assert_sentence(said: str, status: int) -> None:
+    assert "Traceback" not in said
+    assert status in (0, 1, 4), said
+    assert (status == 0) or any(line.startswith("ingest: ") for line in said.splitlines())
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_was_removed_after_a_job(command: Command, site: Site, tmp_path: Path, place: str) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", mode="w:gz")
+    assert command(bundle, "-q").returncode == 0
+    remove((site.archive.parent / PLACES[place]).absolute())
+    for words in (
+        [bundle],
+        ["state"],
+        ["state", 1],
+        ["doctor"],
+        [write_bundle(tmp_path / "new.tar", {"data/n": b"n"})],
+    ):
+        done = command(*words)
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1, 4)
+
+
+@pytest.mark.parametrize("kind", ["packed", "move"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_was_removed_in_the_midst_of_a_job(
+    stepper: Stepper, tmp_path: Path, place: str, kind: str
+) -> None:
+    """Killed at any tenth step: what is left of the job is not what it notes any more."""
+    trials = Trials(tmp_path)
+    with trials(kind) as trial:
+        steps = trial.run(stepper).steps["main"]
+    for step in range(10, steps, 10):
+        with trials(kind) as trial:
+            assert trial.run(stepper, step=step).status == -9
+            if (trial.data / PLACES[place]).exists():
+                remove((trial.data / PLACES[place]).absolute())
+            done = trial.run(stepper)
+            assert_sentence(done.stderr, done.status)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder that cannot be written, not even by root."""
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], capture_output=True).returncode != 0:
+        if os.geteuid() == 0:
+            pytest.skip("a read-only disk cannot be mounted here")
+        folder.chmod(0o500)
+        yield folder
+        folder.chmod(0o700)
+        return
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("variable", ["INGEST_DB", "UNIQUEID_URL", "ARCHIVEINTERFACE_URL", "METADATA_INGEST_URL",
+                                      "VOLUME_PATH"])  # fmt: skip
+def test_a_place_that_cannot_be_written(
+    command: Command, site: Site, tmp_path: Path, read_only: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", mode="w:gz")
+    place = read_only / "place"
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, place.as_uri() if variable.endswith("URL") else str(place))
+        done = command(bundle, "-q")
+        assert done.returncode in (1, 4)
+        assert str(place) in done.stderr
+        assert_sentence(done.stderr, done.returncode)
+    assert command(bundle, "-q").returncode == 0
+    assert site.contents() == FILES
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("kind", ["bundle", "move"])
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["text", "json"])
+def test_output_that_cannot_be_written_fails_no_job(
+    stepper: Stepper, tmp_path: Path, stream: str, kind: str, words: list[str]
+) -> None:
+    """A log on a full disk is no reason to take back what was stored, and no success either."""
+    with Trials(tmp_path)(kind) as trial:
+        order = trial.order_of(*trial.words, *words)
+        done = stepper(Order(**{**vars(order), stream: "/dev/full"}))
+        assert "Traceback" not in done.stderr
+        trial.assert_sound(1, jobs=1)
+        if stream == "stdout":
+            assert done.status != 0, "what was to be written is not there"
+
+
+def test_output_that_nobody_reads_fails_no_job(site: Site, command: Command, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    bundle = write_bundle(tmp_path / "b.tar")
+    done = subprocess.run(command.line(bundle), stdout=subprocess.DEVNULL, stderr=writing)
+    os.close(writing)
+    assert done.returncode == 0
+    assert site.contents() == FILES
