@@ -7,6 +7,7 @@ much as some hundred single fsyncs. Where the platform has no syncfs, every file
 
 import ctypes
 import errno
+import filecmp
 import os
 import re
 import shutil
@@ -112,16 +113,23 @@ class EmbeddedArchive:
         self._to_remove.append(source)
 
     def give_back(self, file_id: int, source: Path) -> None:
-        """Put a moved file back to ``source``; where the source still stands, only the archive's copy goes."""
+        """Put a moved file back to ``source``; where the source still stands, only the archive's copy goes.
+
+        Raises ArchiveKeeps where another file stands there by now, or where the moved one is not to be found.
+        """
         target = self.root / id_to_path(file_id)
         if source in self._to_remove:
             self._to_remove.remove(source)
         with self._explained(f"give {str(source)!r} back from"):
-            if source.exists():
-                target.unlink(missing_ok=True)
-            elif target.exists():
+            if not os.path.lexists(source):
+                if not target.exists():
+                    raise ArchiveKeeps(f"neither {source} nor {target} is there: is the archive's disk mounted?")
                 target.chmod(0o644)
                 rename_or_copy(target, source)
+            elif target.exists():
+                if not filecmp.cmp(source, target, shallow=False):
+                    raise ArchiveKeeps(f"the archive keeps {target}: another file stands at {source} by now")
+                target.unlink()
 
     def delete(self, file_id: int) -> None:
         """Remove the file and what an interrupted `put` may have left beside it."""
