@@ -125,7 +125,7 @@ class _Storing:
 
         due = time.monotonic() + CHECKPOINT_SECONDS
         for position in _done_in_order(
-            store, range(self._journal.stored, self._count), self._services.archive.transfers
+            store, range(self._still_stored(first), self._count), self._services.archive.transfers
         ):
             if self._journal.interrupted:
                 self._checkpoint(position + 1)
@@ -134,6 +134,12 @@ class _Storing:
                 self._checkpoint(position + 1)
                 due = time.monotonic() + CHECKPOINT_SECONDS
         self._checkpoint(self._count)
+
+    def _still_stored(self, first: int) -> int:
+        """How many files need not be stored again: none where the archive has lost the last of those noted, as where
+        its disk is not the one that it was."""
+        stored = self._journal.stored
+        return stored if stored and self._services.archive.stat(first + stored - 1) is not None else 0
 
     def _reach(self, position: int) -> None:
         """The archive may hold this file of the job; before its turn came, a file there was another job's."""

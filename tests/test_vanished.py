@@ -12,7 +12,8 @@ from .bundles import FILES, write_bundle
 from .conftest import Command
 from .site import Site
 from .stepping import Order, Stepper
-from .trials import Trials, sample
+from .test_faults import finish
+from .trials import Trial, Trials, sample
 
 PLACES = {"archive": "archive", "spool": "spool", "catalogue": "catalogue.sqlite3", "job store": "jobs.sqlite3",
           "ids": "ids.sqlite3", "everything": "."}  # fmt: skip
@@ -68,6 +69,60 @@ def test_a_place_that_was_removed_in_the_midst_of_a_job(
                 remove((trial.data / PLACES[place]).absolute())
             done = trial.run(stepper)
             assert_sentence(done.stderr, done.status)
+
+
+@pytest.fixture
+def half_moved(stepper: Stepper, tmp_path: Path) -> Iterator[Trial]:
+    """A move that was killed when some of its sources were in the archive."""
+    trials = Trials(tmp_path)
+    with trials("move") as trial:
+        steps = trial.run(stepper).steps["main"]
+    for step in range(steps // 2, steps):
+        with trials("move") as trial:
+            trial.run(stepper, step=step)
+            if any(not source.exists() for source in trial.sources.values()):
+                yield trial
+                return
+
+
+def test_a_new_file_at_the_place_of_a_moved_one_costs_neither(stepper: Stepper, half_moved: Trial) -> None:
+    path, source = next((path, source) for path, source in half_moved.sources.items() if not source.exists())
+    source.write_bytes(b"the next measurement")
+    done = half_moved.run(stepper)
+    assert done.status == 1
+    assert "another file stands at" in done.stderr
+    assert source.read_bytes() == b"the next measurement"
+    assert FILES[path] in half_moved.archived().values()
+    source.unlink()
+    finish(half_moved, stepper)
+
+
+def test_a_move_whose_archive_is_away_is_gone_on_with_when_it_is_back(stepper: Stepper, half_moved: Trial) -> None:
+    """As a disk that is not mounted."""
+    archive = half_moved.site.archive
+    away = archive.with_name("away")
+    archive.rename(away)
+    done = half_moved.run(stepper)
+    assert done.status == 1
+    assert "neither" in done.stderr
+    shutil.rmtree(archive, ignore_errors=True)
+    away.rename(archive)
+    finish(half_moved, stepper)
+
+
+def test_what_the_archive_lost_since_is_stored_again(stepper: Stepper, tmp_path: Path) -> None:
+    trials = Trials(tmp_path)
+    with trials("bundle") as trial:
+        steps = trial.run(stepper).steps["main"]
+    for step in range(steps // 2, steps):
+        with trials("bundle") as trial:
+            trial.run(stepper, step=step)
+            if not any(job.stored == len(FILES) for job in trial.jobs()):
+                continue
+            shutil.rmtree(trial.site.archive)
+            finish(trial, stepper)
+            return
+    pytest.fail("no step is between the last checkpoint and the end")
 
 
 @pytest.fixture
