@@ -168,6 +168,8 @@ class _Steps:
         if isinstance(holder, ModuleType):
             module = {"posix": os, "_io": io, "_sqlite3": sqlite3}.get(holder.__name__)
             return module if (module, function.__name__) in self._names else None
+        if isinstance(holder, io.FileIO) and not holder.closed and holder.fileno() <= 2:
+            return None  # what is said is no step: the disk that fails is another
         return next((kind for kind in type(holder).__mro__ if (kind, function.__name__) in self._names), None)
 
     def _note(self) -> None:
