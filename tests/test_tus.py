@@ -1,9 +1,12 @@
 """Uploads that can be resumed, by the protocol tus 1.0.0."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -70,14 +73,18 @@ def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
     assert len(site.jobs()) == 1
 
 
+def begin(connection: socket.socket, url: str, length: int, content: bytes = b"") -> None:
+    """Announce ``length`` bytes for an upload, and send the first of them."""
+    headers = {**PIECE, "Host": "localhost", "Content-Length": str(length), "Upload-Offset": "0"}
+    lines = [f"PATCH {urlsplit(url).path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
+    time.sleep(0.2)
+
+
 def test_a_connection_that_breaks_keeps_what_came(server: Server, content: bytes) -> None:
     url = create(server, len(content))
-    path = url.removeprefix(server.url)
     with server.connected() as connection:
-        head = f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nUpload-Offset: 0\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in PIECE.items())
-        connection.sendall(head.encode() + b"\r\n" + content[:1234])
-        time.sleep(0.2)
+        begin(connection, url, len(content), content[:1234])
     deadline = time.monotonic() + PATIENCE
     while (at := offset(url)) != 1234:
         assert time.monotonic() < deadline
@@ -153,16 +160,27 @@ def test_more_than_was_announced(server: Server, site: Site) -> None:
 
 def test_two_that_write_at_once(server: Server, content: bytes) -> None:
     url = create(server, len(content))
-    path = url.removeprefix(server.url)
     with server.connected() as connection:
-        head = f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nUpload-Offset: 0\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in PIECE.items())
-        connection.sendall(head.encode() + b"\r\n")
-        time.sleep(0.2)
-        assert append(url, 0, b"x").status_code == 423
-        assert requests.delete(url, headers=V, timeout=PATIENCE).status_code == 423
+        begin(connection, url, len(content))
+        with ThreadPoolExecutor() as pool:
+            others = [
+                pool.submit(append, url, 0, b"x"),
+                pool.submit(requests.delete, url, headers=V, timeout=PATIENCE),
+            ]
+            assert [other.result().status_code for other in others] == [423, 423]
         connection.sendall(content)
         assert connection.recv(12) == b"HTTP/1.1 204"
+
+
+def test_going_on_before_the_server_knows_that_the_connection_broke(server: Server, content: bytes) -> None:
+    url = create(server, len(content))
+    with ThreadPoolExecutor() as pool:
+        with server.connected() as connection:
+            begin(connection, url, len(content), content[:1234])
+            answer = pool.submit(append, url, 1234, content[1234:])
+            time.sleep(0.5)
+            assert not answer.done()
+        assert answer.result().status_code == 204
 
 
 def test_an_upload_that_is_given_up(server: Server, site: Site) -> None:

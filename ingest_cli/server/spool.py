@@ -45,9 +45,11 @@ class SpoolFile:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(self._descriptor).st_nlink == 0:
+                raise FileNotFoundError(path)
         except OSError as error:
             os.close(self._descriptor)
-            raise Taken(f"another upload writes {path.name}") from error
+            raise Taken(f"another upload writes {path.name}, or has removed it") from error
 
     @classmethod
     def fresh(cls, spool: Path, suffix: str, reserve: int) -> "SpoolFile":

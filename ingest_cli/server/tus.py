@@ -26,6 +26,8 @@ from .spool import NoRoom, SpoolFile, Taken
 PREFIX = "resumable-"
 VERSION = "1.0.0"
 COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
+# A client that goes on may be faster than the news that its earlier connection broke.
+TAKEN_SECONDS = 10.0
 # An upload that nothing was added to for so long is given up.
 EXPIRE_SECONDS = 7 * 24 * 3600.0
 
@@ -101,15 +103,13 @@ class Tus:
         _require_version(request)
         if request.headers.get("content-type") != "application/offset+octet-stream":
             raise HTTPException(415, "the content type must be application/offset+octet-stream")
-        upload = self._find(request)
-        if _number(request, "upload-offset") != upload.offset:
-            raise Refusal(409, f"{upload.offset} bytes have come", COMMON)
+        upload, wanted = self._find(request), _number(request, "upload-offset")
         if upload.offset < upload.length:
-            try:
-                with SpoolFile(upload.path, self._limits.reserve, new=False) as file:
-                    await self._add(request, upload, file)
-            except Taken as error:
-                raise Refusal(423, str(error), COMMON) from error
+            with await self._file(upload) as file:
+                _require_offset(wanted, file.length)
+                await self._add(request, upload, file)
+        else:
+            _require_offset(wanted, upload.offset)
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
 
     async def terminate(self, request: Request) -> Response:
@@ -118,12 +118,20 @@ class Tus:
         upload = self._find(request)
         if await self._job_of(upload) is not None:
             raise Refusal(403, "the upload is a job by now", COMMON)
-        try:
-            with SpoolFile(upload.path, 0, new=False):
-                _remove(upload.path)
-        except Taken as error:
-            raise Refusal(423, str(error), COMMON) from error
+        with await self._file(upload):
+            _remove(upload.path)
         return Response(status_code=204, headers=COMMON)
+
+    async def _file(self, upload: _Upload) -> SpoolFile:
+        deadline = time.monotonic() + TAKEN_SECONDS
+        while upload.path.exists():
+            try:
+                return SpoolFile(upload.path, self._limits.reserve, new=False)
+            except Taken as error:
+                if time.monotonic() > deadline:
+                    raise Refusal(423, str(error), COMMON) from error
+            await asyncio.sleep(0.05)
+        raise Refusal(404, "there is no such upload", COMMON)
 
     async def _add(self, request: Request, upload: _Upload, file: SpoolFile) -> None:
         begun = file.length
@@ -191,6 +199,11 @@ def _remove(path: Path) -> None:
 def _require_version(request: Request) -> None:
     if request.headers.get("tus-resumable") != VERSION:
         raise Refusal(412, f"the header Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
+
+
+def _require_offset(wanted: int, offset: int) -> None:
+    if wanted != offset:
+        raise Refusal(409, f"{offset} bytes have come", COMMON)
 
 
 def _number(request: Request, header: str) -> int:
