@@ -159,6 +159,19 @@ def test_the_readme_has_every_setting(readme: str) -> None:
     assert variables == [option.variable for option in ACCESS_OPTIONS]
 
 
+def test_every_link_within_the_readme_leads_to_a_heading(readme: str) -> None:
+    titles = re.findall(r"^#+ (.+)$", readme, re.M)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= anchors
+
+
+def test_what_the_readme_adds_to_pacificas_configuration_is_taken(readme: str, tmp_path: Path) -> None:
+    steps = readme.partition("\n## Moving from Pacifica Ingest")[2].partition("\n## ")[0]
+    (added,) = re.findall(r"^```ini\n(.*?)^```$", steps, re.M | re.S)
+    settings = _load(added, tmp_path / "config.ini")
+    assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
+
+
 def test_the_package_installs_every_page() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
