@@ -277,7 +277,7 @@ class JobStore:
 
     def claim(self, job_id: int) -> Job:
         """Make the job this process's own, or raise JobBusy while another process has it."""
-        with writing(self._database) as connection:
+        with writing(self._database, durable=False) as connection:
             job = self.get(job_id)
             if job.worker is not None and job.worker != worker_name() and is_alive(job):
                 raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
@@ -292,7 +292,7 @@ class JobStore:
         """
         if next(self._waiting(), None) is None:
             return None
-        with writing(self._database) as connection:
+        with writing(self._database, durable=False) as connection:
             job = next(self._waiting(), None)
             if job is not None and job.attempts >= MAX_RUNS:
                 why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
@@ -319,7 +319,7 @@ class JobStore:
 
     def enter(self, job_id: int, task: str) -> None:
         """Note the stage that the job enters."""
-        self._leave_stage(job_id, "task = ?, task_percent = 0", task, entered=time.time())
+        self._leave_stage(job_id, "task = ?, task_percent = 0", task, entered=time.time(), durable=False)
 
     def plan(self, job_id: int, files: int, total_bytes: int) -> None:
         """Note what the job's document lists."""
@@ -327,11 +327,12 @@ class JobStore:
 
     def reserve(self, job_id: int, first_file_id: int) -> None:
         """Note the ids reserved for the job's files."""
-        self._update_own(job_id, "first_file_id = ?, stored = 0", first_file_id)
+        self._update_own(job_id, "first_file_id = ?, stored = 0", first_file_id, durable=True)
 
     def checkpoint(self, job_id: int, stored: int) -> None:
         """Note how many files are durable."""
-        self._update_own(job_id, "stored = ?", stored)
+        # A number that is lost costs time; the 0 comes before files are taken back, and must not.
+        self._update_own(job_id, "stored = ?", stored, durable=stored == 0)
 
     def complete(self, job_id: int, *, duplicate_of: int | None = None) -> None:
         """Settle the job: the catalogue holds it, or (``duplicate_of``) it holds another job of the same bundle."""
@@ -409,7 +410,7 @@ class JobStore:
 
         That is one that is recorded, or is being worked on, or has reserved ids, in this order.
         """
-        with writing(self._database):
+        with writing(self._database, durable=False):
             row = self._one(
                 "SELECT * FROM jobs WHERE digest = ? AND job_id <> ? AND"
                 " (recorded OR worker IS NOT NULL OR first_file_id IS NOT NULL)"
@@ -436,12 +437,14 @@ class JobStore:
             row: sqlite3.Row | None = connection.execute(sql, values).fetchone()
         return row
 
-    def _update_own(self, job_id: int, assignments: str, *values: Any) -> None:
-        with writing(self._database):
+    def _update_own(self, job_id: int, assignments: str, *values: Any, durable: bool = False) -> None:
+        with writing(self._database, durable=durable):
             self._set_own(job_id, assignments, *values)
 
-    def _leave_stage(self, job_id: int, assignments: str, *values: Any, entered: float = 0.0) -> None:
-        with writing(self._database) as connection:
+    def _leave_stage(
+        self, job_id: int, assignments: str, *values: Any, entered: float = 0.0, durable: bool = True
+    ) -> None:
+        with writing(self._database, durable=durable) as connection:
             connection.execute(
                 "INSERT INTO stages SELECT job_id, task, ? - entered FROM jobs"
                 " WHERE job_id = ? AND worker = ? AND entered > 0"
