@@ -11,7 +11,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -78,6 +78,23 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy the database at ``source``, as it stands at one moment, to the new file ``target``, durably.
+
+    Other processes may write to it meanwhile (sqlite.org/backup.html). Raises StoreError.
+    """
+    try:
+        _create_privately(target)
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as ours,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            ours.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"cannot copy {source} to {target}: {error}") from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -193,6 +193,30 @@ class JobStore:
         )
         counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
         return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+        rows = self._database.conn.execute(
+            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
+            " FROM jobs WHERE state = 'FAILED' GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+        )
+        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def settled_before(self, moment: datetime) -> list[Job]:
+        """The jobs that came to their end before ``moment``, a time of UTC, and that nothing can be gone on with."""
+        rows = self._database.conn.execute(
+            "SELECT * FROM jobs WHERE updated < ? AND worker IS NULL AND NOT resumable AND first_file_id IS NULL"
+            " UNION ALL SELECT * FROM jobs WHERE updated < ? AND recorded ORDER BY job_id",
+            [_text_of(moment)] * 2,
+        )
+        return [Job.from_row(row) for row in rows]
+
+    def forget(self, job_ids: Iterable[int]) -> None:
+        """Remove the rows of jobs."""
+        ids = [(job_id,) for job_id in job_ids]
+        with writing(self._database) as connection:
+            connection.executemany("DELETE FROM stages WHERE job_id = ?", ids)
+            connection.executemany("DELETE FROM jobs WHERE job_id = ?", ids)
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path, if there is one."""
@@ -498,4 +522,8 @@ def _process_exists(pid: int) -> bool:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return _text_of(datetime.now(UTC))
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -68,6 +68,26 @@ def move_files(path: Path, *, user: str, services: Services, journal: Journal, r
     _walk(document, files(document, services.archive, journal), user, services, journal)
 
 
+def discard_files(path: Path, count: int, *, services: Services, journal: Journal, moved: bool) -> None:
+    """Take back what the archive holds of the ``count`` files of a job that is given up.
+
+    ``path`` is the job's document where its files were ``moved``: they go back to their sources.
+    Raises ArchiveError and ServiceUnavailable, and for a document what reading it raises; the rest is then still there.
+    """
+    first = journal.first_file_id
+    if first is None:
+        return
+    files = MovedFiles(Document.parse(_read_document(path)), services.archive, journal) if moved else None
+    # First: a run that goes on after a kill in the midst of this must not count on what is gone by then.
+    journal.checkpoint(0)
+    for position in reversed(range(count)):
+        if files is not None:
+            files.take_back(position, first + position)
+        else:
+            services.archive.delete(first + position)
+    journal.taken_back()
+
+
 def _walk(document: Document, files: JobFiles, user: str, services: Services, journal: Journal) -> None:
     storing = _Storing(len(document.files), files, services, journal)
     with storing.taken_back_on_failure():

@@ -14,7 +14,7 @@ from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavai
 from .jobs import BEAT_SECONDS, MAX_RUNS, Job, JobKind, JobStore, is_alive
 from .journal import INGEST_FILES, MOVE_FILES, UPLOADING
 from .metadata import Document
-from .pipeline import ingest_bundle, move_files
+from .pipeline import discard_files, ingest_bundle, move_files
 from .services.base import Services
 from .settings import Settings
 
@@ -111,6 +111,27 @@ class Worker:
                 f"{job.source} was changed since job {job_id} was submitted: ingest it as a job of its own"
             )
         return job
+
+    def discard(self, job_id: int, watcher: Watcher) -> Job:
+        """Give up a job that is not complete: take back what the archive holds of it, and settle it as failed.
+
+        Raises JobBusy while a process works on it, ArchiveKeeps where something cannot be taken back, and what hinders
+        reading the document of a move. The job can then be discarded, or gone on with, once more.
+        """
+        job = self._store.get(job_id)
+        if job.recorded or job.duplicate_of is not None or self._services.catalog.has(job_id):
+            raise IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
+        job = self._store.claim(job_id)
+        journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=False)
+        try:
+            with journal.beating():
+                moved = job.kind is JobKind.MOVE
+                discard_files(Path(job.source), job.files, services=self._services, journal=journal, moved=moved)
+        except BaseException as error:
+            self._store.fail(job_id, job.task, f"it could not be discarded: {error}", resumable=True)
+            raise
+        self._store.fail(job_id, job.task, "discarded: the archive holds nothing of it", resumable=False)
+        return self._store.get(job_id)
 
     def run(self, job: Job, watcher: Watcher) -> Job:
         """Run a job to its end, unless it is recorded already, and return it as settled.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Queue, Quiet, User, settings_of
+from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, settings_of
 
 
 def ingest(
@@ -14,6 +14,7 @@ def ingest(
     db: Db = None,
     user: User = None,
     again: Again = False,
+    receipt: Receipt = None,
     queue: Queue = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -25,4 +26,4 @@ def ingest(
 
     settings = settings_of(config, db, user)
     enter = queue_files if queue else run_files
-    enter(JobKind.BUNDLE, bundles, settings, again=again, json=json, quiet=quiet)
+    enter(JobKind.BUNDLE, bundles, settings, again=again, receipt=receipt, json=json, quiet=quiet)
