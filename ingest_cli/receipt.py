@@ -48,7 +48,7 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(descriptor)
-            os.replace(aside, path)
+            Path(aside).replace(path)
         except BaseException:
             Path(aside).unlink(missing_ok=True)
             raise
