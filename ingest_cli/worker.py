@@ -29,7 +29,10 @@ class Watcher(Protocol):
         """So many bytes will be read in all."""
 
     def advance(self, length: int) -> None:
-        """So many more bytes were read."""
+        """So many more bytes were read, or need not be."""
+
+    def file_done(self) -> None:
+        """One more file was checked or, when all were, stored."""
 
     def warn(self, message: str) -> None:
         """A person should see this."""
@@ -227,7 +230,7 @@ class _StoreJournal:
         self._again, self._interruption = again, interruption
         self._stopped: JobStopped | None = None
         self._counting = threading.Lock()
-        self._total_bytes = self._done_bytes = 0
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self.task = job.task
         self.first_file_id = job.first_file_id
         self.stored = job.stored
@@ -244,7 +247,7 @@ class _StoreJournal:
         if self.interrupted:
             raise Interrupted
         self.task = task
-        self._total_bytes = self._done_bytes = 0
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self._store.enter(self.job_id, task)
         self._watcher.stage(task)
 
@@ -271,6 +274,18 @@ class _StoreJournal:
         with self._counting:
             self._done_bytes += length
             self._watcher.advance(length)
+
+    def file_done(self, size: int) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        with self._counting:
+            self._finished_bytes += size
+            unread = self._finished_bytes - self._done_bytes
+            if unread > 0:
+                # It was renamed, or an earlier run has stored it.
+                self._done_bytes += unread
+                self._watcher.advance(unread)
+            self._watcher.file_done()
 
     def warn(self, message: str) -> None:
         self._watcher.warn(message)
