@@ -15,7 +15,8 @@ def main() -> NoReturn:
 
     if sys.stderr is not None:
         talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, write_through=True)
+        # A line goes out in one piece: other processes write to the same terminal or file.
+        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     try:
         try:
             app(prog_name="ingest")

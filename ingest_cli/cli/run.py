@@ -82,8 +82,8 @@ def _of_file(kind: JobKind, path: Path, worker: Worker) -> Iterator[Job]:
 def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> list[IngestError]:
     failures: list[IngestError] = []
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        for run in runs:
-            screen = screen_for(run.name, json=json, quiet=quiet)
+        for number, run in enumerate(runs, 1):
+            screen = screen_for(run.name, json=json, quiet=quiet, number=number, count=len(runs))
             try:
                 with screen, run.job(worker) as job:
                     _run_one(worker, job, screen)
