@@ -1,8 +1,10 @@
 """A worker: enters jobs into the store, claims them, walks them through the pipeline and settles the end."""
 
 import errno
+import logging
 import os
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,8 @@ from .metadata import Document
 from .pipeline import ingest_bundle, move_files
 from .services.base import Services
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -145,8 +149,11 @@ class Worker:
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=self._again)
         watcher.stage(UPLOADING)
         try:
-            with journal.beating():
-                self._walk(job, journal)
+            try:
+                with journal.beating():
+                    self._walk(job, journal)
+            finally:
+                journal.leave()
             self._complete(job)
             self._forget_source(job)
         except AlreadyIngested as earlier:
@@ -232,6 +239,7 @@ class _StoreJournal:
         self._counting = threading.Lock()
         self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self.task = job.task
+        self._entered: float | None = None
         self.first_file_id = job.first_file_id
         self.stored = job.stored
 
@@ -246,10 +254,15 @@ class _StoreJournal:
     def stage(self, task: str) -> None:
         if self.interrupted:
             raise Interrupted
-        self.task = task
+        self.leave()
+        self.task, self._entered = task, time.monotonic()
         self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self._store.enter(self.job_id, task)
         self._watcher.stage(task)
+
+    def leave(self) -> None:
+        if self._entered is not None:
+            log.info("job %d: %s took %.2f s", self.job_id, self.task, time.monotonic() - self._entered)
 
     def identify(self, document: Document) -> None:
         other = self._store.identify(self.job_id, document.digest)
@@ -296,6 +309,7 @@ class _StoreJournal:
 
     def checkpoint(self, stored: int) -> None:
         self._store.checkpoint(self.job_id, stored)
+        log.info("job %d: checkpoint: %d files are stored", self.job_id, stored)
         self.stored = stored
 
     def taken_back(self) -> None:

@@ -186,8 +186,11 @@ def _warn(message: str) -> None:
     print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
 
 
-def screen_of_queue(job: Job, *, json: bool, quiet: bool) -> Screen:
-    """The screen for a job that comes from the queue."""
+def screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Screen:
+    """The screen for a job that comes from the queue, in a process that may not have been told how much to say."""
+    from .verbosity import set_verbosity
+
+    set_verbosity(verbose)
     if json:
         return JsonScreen(job.source)
     return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
