@@ -80,8 +80,9 @@ class BundleFiles:
         self._members = [find_member(self._bundle, entry) for entry in self._document.files]
         for warning in unlisted(self._bundle, self._members):
             self._journal.warn(warning)
-        for position in range(len(self._document.files)):
+        for position, entry in enumerate(self._document.files):
             self._content(position).verify()
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Send the bytes."""
@@ -111,11 +112,10 @@ class MovedFiles:
     def check(self) -> None:
         """Hash every source; one that an earlier run has moved already is asked of the archive."""
         for position, entry in enumerate(self._document.files):
-            if self._is_moved(position):
-                self._journal.advance(entry.size)
-                continue
-            with self._content(position) as content:
-                content.verify()
+            if not self._is_moved(position):
+                with self._content(position) as content:
+                    content.verify()
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Move it, unless an earlier run did."""
@@ -168,10 +168,10 @@ class RemoteFiles(MovedFiles):
     """Files that only the archive sees."""
 
     def check(self) -> None:
-        """Nothing can be looked at: say so, and count the bytes as looked at."""
+        """Nothing can be looked at: say so, and count the files as looked at."""
         self._journal.warn("the files are not visible from here: their hashes are not checked")
         for entry in self._document.files:
-            self._journal.advance(entry.size)
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Have the archive move it, unless an earlier run did."""
@@ -179,7 +179,6 @@ class RemoteFiles(MovedFiles):
         # Only where an earlier run may have moved it: there a second move finds no source.
         if not (replace and self._archive.stat(file_id) == size):
             self._archive.move(file_id, self._sources[position], size, None, replace=replace)
-        self._journal.advance(size)
 
 
 def _source(entry: FileEntry) -> Path:

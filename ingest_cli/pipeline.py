@@ -89,7 +89,7 @@ def discard_files(path: Path, count: int, *, services: Services, journal: Journa
 
 
 def _walk(document: Document, files: JobFiles, user: str, services: Services, journal: Journal) -> None:
-    storing = _Storing(len(document.files), files, services, journal)
+    storing = _Storing([entry.size for entry in document.files], files, services, journal)
     with storing.taken_back_on_failure():
         _check(document, files, user, services, journal)
         first = storing.reserve()
@@ -114,11 +114,12 @@ def _check(document: Document, files: JobFiles, user: str, services: Services, j
 class _Storing:
     """Puts files into the archive one after the other, and takes them back where that must be."""
 
-    def __init__(self, count: int, files: JobFiles, services: Services, journal: Journal) -> None:
-        self._count, self._files, self._services, self._journal = count, files, services, journal
+    def __init__(self, sizes: list[int], files: JobFiles, services: Services, journal: Journal) -> None:
+        self._sizes, self._files, self._services, self._journal = sizes, files, services, journal
+        self._count = len(sizes)
         self._resumed = journal.first_file_id is not None
         # A run before this one may have stored more than it came to note.
-        self._reached = count if self._resumed else 0
+        self._reached = self._count if self._resumed else 0
         self._lock = threading.Lock()
 
     def reserve(self) -> int:
@@ -143,10 +144,12 @@ class _Storing:
                 raise
             self._reach(position)
 
+        stored = self._still_stored(first)
+        for size in self._sizes[:stored]:
+            self._journal.file_done(size)
         due = time.monotonic() + CHECKPOINT_SECONDS
-        for position in _done_in_order(
-            store, range(self._still_stored(first), self._count), self._services.archive.transfers
-        ):
+        for position in _done_in_order(store, range(stored, self._count), self._services.archive.transfers):
+            self._journal.file_done(self._sizes[position])
             if self._journal.interrupted:
                 self._checkpoint(position + 1)
                 raise Interrupted

@@ -1,8 +1,10 @@
 """A worker: enters jobs into the store, claims them, walks them through the pipeline and settles the end."""
 
 import errno
+import logging
 import os
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,8 @@ from .pipeline import discard_files, ingest_bundle, move_files
 from .services.base import Services
 from .settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 class Watcher(Protocol):
     """Someone who sees a job at work, such as a progress display."""
@@ -29,7 +33,10 @@ class Watcher(Protocol):
         """So many bytes will be read in all."""
 
     def advance(self, length: int) -> None:
-        """So many more bytes were read."""
+        """So many more bytes were read, or need not be."""
+
+    def file_done(self) -> None:
+        """One more file was checked or, when all were, stored."""
 
     def warn(self, message: str) -> None:
         """A person should see this."""
@@ -163,8 +170,11 @@ class Worker:
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=self._again)
         watcher.stage(UPLOADING)
         try:
-            with journal.beating():
-                self._walk(job, journal)
+            try:
+                with journal.beating():
+                    self._walk(job, journal)
+            finally:
+                journal.leave()
             self._complete(job)
             self._forget_source(job)
         except AlreadyIngested as earlier:
@@ -248,8 +258,9 @@ class _StoreJournal:
         self._again, self._interruption = again, interruption
         self._stopped: JobStopped | None = None
         self._counting = threading.Lock()
-        self._total_bytes = self._done_bytes = 0
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self.task = job.task
+        self._entered: float | None = None
         self.first_file_id = job.first_file_id
         self.stored = job.stored
 
@@ -264,10 +275,15 @@ class _StoreJournal:
     def stage(self, task: str) -> None:
         if self.interrupted:
             raise Interrupted
-        self.task = task
-        self._total_bytes = self._done_bytes = 0
+        self.leave()
+        self.task, self._entered = task, time.monotonic()
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self._store.enter(self.job_id, task)
         self._watcher.stage(task)
+
+    def leave(self) -> None:
+        if self._entered is not None:
+            log.info("job %d: %s took %.2f s", self.job_id, self.task, time.monotonic() - self._entered)
 
     def identify(self, document: Document) -> None:
         other = self._store.identify(self.job_id, document.digest)
@@ -293,6 +309,18 @@ class _StoreJournal:
             self._done_bytes += length
             self._watcher.advance(length)
 
+    def file_done(self, size: int) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        with self._counting:
+            self._finished_bytes += size
+            unread = self._finished_bytes - self._done_bytes
+            if unread > 0:
+                # It was renamed, or an earlier run has stored it.
+                self._done_bytes += unread
+                self._watcher.advance(unread)
+            self._watcher.file_done()
+
     def warn(self, message: str) -> None:
         self._watcher.warn(message)
 
@@ -302,6 +330,7 @@ class _StoreJournal:
 
     def checkpoint(self, stored: int) -> None:
         self._store.checkpoint(self.job_id, stored)
+        log.info("job %d: checkpoint: %d files are stored", self.job_id, stored)
         self.stored = stored
 
     def taken_back(self) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, settings_of
+from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, Verbose, settings_of
 
 
 def ingest(
@@ -18,12 +18,15 @@ def ingest(
     queue: Queue = False,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Unpack, check and store bundles."""
     from ..jobs import JobKind
     from .run import queue_files, run_files
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     settings = settings_of(config, db, user)
     enter = queue_files if queue else run_files
     enter(JobKind.BUNDLE, bundles, settings, again=again, receipt=receipt, json=json, quiet=quiet)

@@ -114,8 +114,8 @@ def _run_all(
     settled: list[Job] = []
     failures: list[IngestError] = []
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        for run in runs:
-            screen = screen_for(run.name, json=json, quiet=quiet)
+        for number, run in enumerate(runs, 1):
+            screen = screen_for(run.name, json=json, quiet=quiet, number=number, count=len(runs))
             try:
                 with screen, run.job(worker) as job:
                     settled.append(_run_one(worker, job, screen))

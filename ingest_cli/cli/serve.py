@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Quiet, settings_of
+from .options import Config, Db, Debug, Quiet, Verbose, settings_of
 
 DEFAULT_PORT = 8066  # Pacifica Ingest's
 
@@ -29,6 +29,7 @@ def serve(
     config: Config = None,
     db: Db = None,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Take bundles over HTTP, as Pacifica Ingest does, and run their jobs."""
@@ -43,7 +44,9 @@ def serve(
     from ..server.receiving import Limits
     from ..server.run import serve as run
     from .output import screen_of_queue
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
     settings = settings_of(config, db)
@@ -63,6 +66,6 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            watch=partial(screen_of_queue, json=False, quiet=quiet),
+            watch=partial(screen_of_queue, json=False, quiet=quiet, verbose=verbose),
             ready=lambda url: print(f"ingest: listening at {url}", file=sys.stderr, flush=True),
         )
