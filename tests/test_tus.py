@@ -209,7 +209,8 @@ def test_uploads_that_nothing_was_added_to_are_swept_up(environment: Path, site:
         os.utime(path, (past, past))
     with JobStore(site.settings.database) as store:
         assert tus.leftovers(site.settings.spool, store) == [old, old.with_suffix(".json")]
-    with Server(environment):
+    with Server(environment) as server:
+        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok, "it has begun by now"
         assert not old.exists()
     assert len(list(site.settings.spool.glob("resumable-*"))) == 2
 
