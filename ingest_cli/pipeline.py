@@ -68,16 +68,22 @@ def move_files(path: Path, *, user: str, services: Services, journal: Journal, r
     _walk(document, files(document, services.archive, journal), user, services, journal)
 
 
-def discard_files(path: Path, count: int, *, services: Services, journal: Journal, moved: bool) -> None:
+def discard_files(count: int, document: Path | None, digest: str | None, services: Services, journal: Journal) -> None:
     """Take back what the archive holds of the ``count`` files of a job that is given up.
 
-    ``path`` is the job's document where its files were ``moved``: they go back to their sources.
-    Raises ArchiveError and ServiceUnavailable, and for a document what reading it raises; the rest is then still there.
+    Moved files go back to their sources, which the ``document`` with this digest names; for those of a bundle it is
+    None. Raises ArchiveError and ServiceUnavailable, SourceError where the document is not that one any more, and what
+    reading it raises; the rest is then still there.
     """
     first = journal.first_file_id
     if first is None:
         return
-    files = MovedFiles(Document.parse(_read_document(path)), services.archive, journal) if moved else None
+    files = None
+    if document is not None:
+        parsed = Document.parse(_read_document(document))
+        if parsed.digest != digest:
+            raise SourceError(f"{document} was changed: it does not say any more where the files of the job were")
+        files = MovedFiles(parsed, services.archive, journal)
     # First: a run that goes on after a kill in the midst of this must not count on what is gone by then.
     journal.checkpoint(0)
     for position in reversed(range(count)):

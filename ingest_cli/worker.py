@@ -132,8 +132,8 @@ class Worker:
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=False)
         try:
             with journal.beating():
-                moved = job.kind is JobKind.MOVE
-                discard_files(Path(job.source), job.files, services=self._services, journal=journal, moved=moved)
+                document = Path(job.source) if job.kind is JobKind.MOVE else None
+                discard_files(job.files, document, job.digest, self._services, journal)
         except BaseException as error:
             self._store.fail(job_id, job.task, f"it could not be discarded: {error}", resumable=True)
             raise

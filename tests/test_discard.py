@@ -75,6 +75,11 @@ def test_a_move_whose_document_is_gone_stays_as_it_is(
     assert command("move", document).returncode == 4
     no_catalogue.delenv("METADATA_INGEST_URL")
     document.rename(tmp_path / "away.json")
+    document.write_text(json.dumps([*records, *document_for({})[3:]]))
+    done = command("discard", 1)
+    assert done.returncode == 1
+    assert "was changed" in done.stderr
+    document.unlink()
     done = command("discard", 1)
     assert done.returncode == 1
     assert "cannot read" in done.stderr
