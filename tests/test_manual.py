@@ -1,20 +1,43 @@
-"""The manual page and the README say what the program does: no more and no less."""
+"""The manual pages and the README say what the program does: no more and no less."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.core import TyperGroup, TyperOption
 
+from ingest_cli.bundle import MAX_METADATA_BYTES
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
-from ingest_cli.settings import ACCESS, OPTIONS, SERVICES
+from ingest_cli.metadata import HASH_TYPES, Document
+from ingest_cli.schema import metadata_schema
+from ingest_cli.services.catalog_rules import MAX_ID, MIMETYPE
+from ingest_cli.settings import (
+    ACCESS,
+    MAX_TRANSFERS,
+    OPTIONS,
+    PACIFICA_KEYS,
+    PACIFICA_SECTIONS,
+    SERVICES,
+    Endpoint,
+    Settings,
+    load_settings,
+)
+from ingest_cli.tar import MAX_EXTENSION_BYTES, MAX_NAME_BYTES
+
+from .bundles import write_bundle
+from .site import Site
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "man" / "ingest.1"
+PAGES = sorted((ROOT / "man").iterdir())
 EXIT_CODES = sorted(map(int, ExitCode))
 
 
@@ -136,7 +159,172 @@ def test_the_readme_has_every_setting(readme: str) -> None:
     assert variables == [option.variable for option in ACCESS_OPTIONS]
 
 
+def test_the_package_installs_every_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert installed == {f"man/{page.name}": f"share/man/man{page.suffix[1:]}/{page.name}" for page in PAGES}
+
+
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
-def test_the_page_is_clean_mdoc() -> None:
-    done = subprocess.run(["mandoc", "-T", "lint", "-W", "style", PAGE], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_is_clean_mdoc(path: Path, tmp_path: Path) -> None:
+    """Its references to other pages are looked up among those that the package installs."""
+    for other in PAGES:
+        folder = tmp_path / f"man{other.suffix[1:]}"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(other, folder)
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "style", path],
+        env={"MANPATH": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "outdated mandoc.db" not in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def subsections(page: str) -> dict[str, str]:
+    """The page's subsections, by their titles without macros."""
+    found = re.findall(r"^\.Ss (?:Bq )?(.+)\n((?:(?!\.S[hs] ).*\n)*)", page, re.M)
+    return dict(found)
+
+
+def literals(page: str) -> list[str]:
+    """What stands in the page as it is."""
+    return re.findall(r"^\.Bd -literal.*\n((?:(?!\.Ed$).*\n)*)\.Ed$", section(page, "EXAMPLES"), re.M)
+
+
+def plain(text: str) -> str:
+    """The words of mdoc text, as they come out."""
+    text = re.sub(r" Ns (?:Li |Pa |Ar )?", "", text)
+    return re.sub(r"^\.(?:Li|Pa|Ar|Ql|Sq|Dq|Fl|Ev) ", "", text, flags=re.M)
+
+
+@pytest.fixture(scope="module")
+def config_page() -> str:
+    return (ROOT / "man" / "ingest-config.5").read_text("utf-8")
+
+
+def test_the_configuration_page_has_every_section_key_and_variable(config_page: str) -> None:
+    sections = {option.section for option in OTHER_OPTIONS}
+    named = {
+        (name, key, variable)
+        for name, text in subsections(config_page).items()
+        for key, variable in re.findall(r"^\.It Li (\w+) Pq Ev (\w+)$", text, re.M)
+    }
+    assert named == {(option.section, option.key, option.variable) for option in OTHER_OPTIONS}
+    assert set(re.findall(r"^\.Ss Bq (\w+)$", config_page, re.M)) == sections
+
+
+def test_the_configuration_page_has_every_default(config_page: str, environment: Path) -> None:
+    data = environment / "data" / "pacifica-ingest-cli"
+    texts = re.findall(r"^\.It Li \w+ Pq Ev (\w+)\n((?:(?!\.It |\.El$).*\n)*)", config_page, re.M)
+    assert len(texts) == len(OTHER_OPTIONS)
+    for variable, text in texts:
+        (value,) = [value for value in load_settings().values if value.option.variable == variable]
+        said = re.search(r"The default is\s(.+?) ?\.$", plain(text), re.M)
+        if variable == "INGEST_DEFAULT_USER":
+            assert said is not None
+            assert said[1] == "the login name"
+        else:
+            assert (said[1] if said else "") == value.text.replace(str(data), "data")
+
+
+def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
+    text = subsections(config_page)["Services over HTTP"]
+    prefixes = re.findall(r"^\.It Bq (\w+) Ta Ev ([A-Z]+_)$", text, re.M)
+    named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
+    assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
+
+
+def test_the_configuration_page_has_what_is_pacificas(config_page: str) -> None:
+    text = subsections(config_page)["Settings of Pacifica Ingest"]
+    found = dict(re.findall(r"^\.It Bq (\w+)\n(?:\.Li )?(.*)$", text, re.M))
+    assert found == dict.fromkeys(PACIFICA_SECTIONS, "All keys.") | {
+        name: " , ".join(keys) for name, keys in PACIFICA_KEYS.items()
+    }
+
+
+def test_the_configuration_page_has_the_other_variables(config_page: str) -> None:
+    assert items(section(config_page, "ENVIRONMENT"), "Ev ") == ["INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"]
+
+
+def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:
+    assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
+
+
+def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
+    alone, site, server = [_load(text, tmp_path / "config.ini") for text in literals(config_page)]
+    assert (alone.archive, alone.policy) == (Path("/srv/archive"), Path("/etc/ingest/policy.json"))
+    services = (site.unique_id, site.policy, site.archive, site.catalog)
+    assert [isinstance(service, Endpoint) for service in services] == [True] * 4
+    assert (site.transfers, site.database) == (4, Path("/srv/ingest/jobs.sqlite3"))
+    assert isinstance(server.archive, Endpoint)
+    assert server.archive.basic == ("ingest", "100%secret")
+    assert len(server.server.trusted_proxies) == 2
+
+
+def _load(text: str, path: Path) -> Settings:
+    path.write_text(text, "utf-8")
+    return load_settings(config=path)
+
+
+@pytest.fixture(scope="module")
+def bundle_page() -> str:
+    return (ROOT / "man" / "ingest-bundle.5").read_text("utf-8")
+
+
+def test_the_bundle_page_has_every_table_and_key_with_its_type(bundle_page: str) -> None:
+    tables = re.split(r"^\.It Sy (\S+)\n", subsections(bundle_page)["Records"], flags=re.M)[1:]
+    keys = {
+        table: re.findall(r"^\.It Li (\w+) Pq (\w+)( , required)?$", text, re.M)
+        for table, text in zip(tables[::2], tables[1::2], strict=True)
+    }
+    definitions = {name: definition for name, definition in metadata_schema()["$defs"].items() if name != "record"}
+    assert {table: set(rows) for table, rows in keys.items()} == {
+        table: {
+            (key, value["type"], " , required" if key in definition["required"] else "")
+            for key, value in definition["properties"].items()
+        }
+        for table, definition in definitions.items()
+    }
+    assert sum(map(len, keys.values())) == len(re.findall(r"^\.It Li ", subsections(bundle_page)["Records"], re.M))
+
+
+def test_the_bundle_page_has_what_every_record_has(bundle_page: str) -> None:
+    record: dict[str, Any] = metadata_schema()["$defs"]["record"]
+    assert record["required"] == list(record["properties"]) == ["destinationTable"]
+    assert ".Li destinationTable ,\na string," in subsections(bundle_page)["The document"]
+
+
+def test_the_bundle_page_has_every_type_of_hash(bundle_page: str) -> None:
+    assert set(re.findall(r"\bLi (\w+)", subsections(bundle_page)["Hashes"])) == HASH_TYPES
+
+
+def test_the_bundle_page_has_every_kind_of_media(bundle_page: str) -> None:
+    text = re.search(r"begins with one of ([\s\S]+?), and a$", bundle_page, re.M)
+    assert text is not None
+    kinds = re.split(r",\s| or ", text[1])
+    # One of them is there twice, once as Pacifica spells it.
+    assert {*kinds, "mulitpart"} == set(MIMETYPE.pattern.partition(")")[0].removeprefix("(").split("|"))
+
+
+def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
+    numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
+    assert numbers == [MAX_METADATA_BYTES, MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MAX_ID]
+    assert MAX_METADATA_BYTES == 192 << 20
+
+
+def test_the_example_of_the_bundle_page_is_ingested(bundle_page: str, site: Site, tmp_path: Path) -> None:
+    metadata, commands = literals(bundle_page)
+    document = Document.parse(metadata.encode())
+    assert [entry.path for entry in document.files] == ["data/night/notes.txt"]
+    assert {record["destinationTable"] for record in json.loads(metadata)} == {
+        table for table in metadata_schema()["$defs"] if table not in ("record", "Transactions._id")
+    }
+    said = re.search(r"echo '(.*)' > (\S+)", commands)
+    assert said is not None
+    files = {said[2]: f"{said[1]}\n".encode()}
+    assert site.ingest(write_bundle(tmp_path / "night.tar", files, metadata=metadata.encode())).complete
+    assert site.contents() == files
