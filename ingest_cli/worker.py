@@ -125,16 +125,23 @@ class Worker:
         Raises JobBusy while a process works on it, ArchiveKeeps where something cannot be taken back, and what hinders
         reading the document of a move. The job can then be discarded, or gone on with, once more.
         """
+        held = IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
         job = self._store.get(job_id)
-        if job.recorded or job.duplicate_of is not None or self._services.catalog.has(job_id):
-            raise IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
+        if job.recorded or job.duplicate_of is not None:
+            raise held
+        # Asked again when no other process can complete it any more.
         job = self._store.claim(job_id)
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=False)
         try:
             with journal.beating():
+                if job.recorded or self._services.catalog.has(job_id):
+                    self._store.complete(job_id)
+                    raise held
                 document = Path(job.source) if job.kind is JobKind.MOVE else None
                 discard_files(job.files, document, job.digest, self._services, journal)
         except BaseException as error:
+            if error is held:
+                raise
             self._store.fail(job_id, job.task, f"it could not be discarded: {error}", resumable=True)
             raise
         self._store.fail(job_id, job.task, "discarded: the archive holds nothing of it", resumable=False)

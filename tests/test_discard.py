@@ -1,6 +1,8 @@
 """``ingest discard``: an unfinished job is given up, and the archive holds nothing of it."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,16 @@ def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_pat
     assert done.returncode == 1
     assert "the catalogue holds job 1" in done.stderr
     assert site.contents() == FILES
+
+
+def test_what_the_catalogue_holds_is_complete_rather(command: Command, site: Site, tmp_path: Path) -> None:
+    """As after a kill between the catalogue's word and the job's."""
+    assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET recorded = 0, resumable = 1, task_percent = 0")
+    assert command("discard", 1).returncode == 1
+    assert site.contents() == FILES
+    assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
 
 
 def test_a_job_that_stored_nothing(command: Command, site: Site, tmp_path: Path) -> None:
