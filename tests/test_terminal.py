@@ -1,12 +1,10 @@
 """What a person sees: the program in a real pseudo-terminal, its screen as a terminal would draw it."""
 
-import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,81 +14,9 @@ from ingest_cli.errors import ExitCode
 from .bundles import document_for, write_bundle
 from .conftest import Command
 from .pacifica_double import Handler, PacificaSite
+from .terminal import PATIENCE, Terminal
 
-pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed")
-pyte = pytest.importorskip("pyte", reason="pyte is not installed")
-
-PATIENCE = 30.0
 FILES = {f"data/{name}": name.encode() * 100_000 for name in "abc"}
-
-
-class Terminal:
-    """A terminal in which ``ingest`` runs with ``words``; ``raw`` is all that came, ``lines`` what can be seen."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *words: object,
-        columns: int = 80,
-        shell: str = "",
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        self.raw = ""
-        self._screen = pyte.Screen(columns, 24)
-        self._stream = pyte.Stream(self._screen)
-        program, *arguments = ["sh", "-c", shell, *Command.line(*words)] if shell else Command.line(*words)
-        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
-        self._process = pexpect.spawn(
-            program,
-            arguments,
-            cwd=str(folder),
-            dimensions=(24, columns),
-            env={**kept, "TERM": "xterm-256color", **(environment or {})},
-            encoding="utf-8",
-        )
-
-    @property
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display if line.strip()]
-
-    @property
-    def cursor_is_shown(self) -> bool:
-        return not self._screen.cursor.hidden
-
-    @property
-    def column(self) -> int:
-        return int(self._screen.cursor.x)
-
-    def until(self, seen: Callable[[list[str]], Any]) -> list[str]:
-        """Wait until the screen is as it should be, and return its lines."""
-        deadline = time.monotonic() + PATIENCE
-        while not seen(self.lines):
-            assert time.monotonic() < deadline, self.lines
-            self._read()
-        return self.lines
-
-    def press(self, key: str) -> None:
-        self._process.sendcontrol(key)
-
-    def end(self) -> int:
-        """Wait for the program's end; its exit status."""
-        deadline = time.monotonic() + PATIENCE
-        while self._read():
-            assert time.monotonic() < deadline, self.lines
-        self._process.close()
-        assert self._process.signalstatus is None, self._process.signalstatus
-        return int(self._process.exitstatus)
-
-    def _read(self) -> bool:
-        try:
-            piece = self._process.read_nonblocking(65536, timeout=0.1)
-        except pexpect.TIMEOUT:
-            return True
-        except pexpect.EOF:
-            return False
-        self.raw += piece
-        self._stream.feed(piece)
-        return True
 
 
 class Held:
@@ -118,13 +44,17 @@ def held(pacific: PacificaSite) -> Iterator[Held]:
     held.let_go()
 
 
+def started(folder: Path, *words: object, columns: int = 80, environment: dict[str, str] | None = None) -> Terminal:
+    return Terminal(folder, Command.line(*words), columns=columns, environment=environment)
+
+
 def is_storing(lines: list[str]) -> bool:
     return any("1 of 3 files stored" in line for line in lines)
 
 
 def test_a_job_is_shown_while_it_works_and_leaves_a_line(tmp_path: Path, held: Held) -> None:
     bundle = write_bundle(tmp_path / "b.tar", FILES)
-    terminal = Terminal(tmp_path, bundle.name)
+    terminal = started(tmp_path, bundle.name)
     headline, details = terminal.until(is_storing)
     assert re.fullmatch(r"b\.tar: ingest files  83%  ━+─+", headline)
     assert details.startswith("1 of 3 files stored  200.0 kB of 300.0 kB")
@@ -137,7 +67,7 @@ def test_a_job_is_shown_while_it_works_and_leaves_a_line(tmp_path: Path, held: H
 
 def test_several_bundles_say_which_it_is(tmp_path: Path, held: Held) -> None:
     names = [write_bundle(tmp_path / f"{name}.tar", {f"data/{name}": name.encode()}).name for name in "abc"]
-    terminal = Terminal(tmp_path, *names)
+    terminal = started(tmp_path, *names)
     lines = terminal.until(lambda lines: any("0 of 1 file stored" in line for line in lines[2:]))
     assert lines[0] == "job 1: a.tar is complete, 1 file"
     assert lines[1].startswith("b.tar: ingest files")
@@ -152,7 +82,7 @@ COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
 
 @pytest.mark.parametrize("wish", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
 def test_colours_are_those_that_are_wished_for(tmp_path: Path, held: Held, wish: dict[str, str]) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment=wish)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment=wish)
     terminal.until(is_storing)
     held.let_go()
     assert terminal.end() == 0
@@ -160,7 +90,7 @@ def test_colours_are_those_that_are_wished_for(tmp_path: Path, held: Held, wish:
 
 
 def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment={"TERM": "dumb"})
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment={"TERM": "dumb"})
     assert terminal.end() == 0
     assert "\x1b" not in terminal.raw
     assert terminal.lines[0] == "b.tar: UPLOADING"
@@ -171,7 +101,7 @@ def test_a_narrow_window_shows_stage_and_percent_on_a_line(tmp_path: Path, held:
     folder = tmp_path / "a-folder-with-quite-a-long-name" / "and-another-one"
     folder.mkdir(parents=True)
     names = [write_bundle(folder / f"{name}.tar", {**FILES, "data/c": name.encode()}) for name in "ab"]
-    terminal = Terminal(tmp_path, *names, columns=40)
+    terminal = started(tmp_path, *names, columns=40)
     headline, details = terminal.until(is_storing)
     assert re.fullmatch(r"….*/a\.tar: ingest files  [ \d]\d%", headline)
     assert details.startswith("bundle 1 of 2  1 of 3 files stored")
@@ -180,7 +110,7 @@ def test_a_narrow_window_shows_stage_and_percent_on_a_line(tmp_path: Path, held:
 
 
 def test_an_extremely_narrow_window(tmp_path: Path, held: Held) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, columns=12)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, columns=12)
     terminal.until(lambda lines: any("ingest file" in line for line in lines))
     assert len(terminal.lines) <= 2
     held.let_go()
@@ -188,14 +118,14 @@ def test_an_extremely_narrow_window(tmp_path: Path, held: Held) -> None:
 
 
 def test_a_name_cannot_command_the_terminal(tmp_path: Path, held: Held) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b\x1b[31m\nc.tar", FILES).name)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b\x1b[31m\nc.tar", FILES).name)
     assert terminal.until(is_storing)[0].startswith("b?[31m?c.tar: ingest files")
     held.let_go()
     assert terminal.end() == 0
 
 
 def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, held: Held) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
     terminal.until(is_storing)
     terminal.press("c")
     assert terminal.end() == ExitCode.INTERRUPTED
@@ -203,13 +133,13 @@ def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, held: Held) -> None:
     assert not any("ingest files" in line for line in terminal.lines)
     assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
     held.let_go()
-    again = Terminal(tmp_path, "b.tar")
+    again = started(tmp_path, "b.tar")
     assert again.end() == 0
     assert again.lines == ["job 1: b.tar is complete, 3 files"]
 
 
 def test_ctrl_c_twice_leaves_it_clean_at_once(tmp_path: Path, held: Held) -> None:
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
     terminal.until(is_storing)
     begun = time.monotonic()
     terminal.press("c")
@@ -224,7 +154,7 @@ def test_ctrl_c_twice_leaves_it_clean_at_once(tmp_path: Path, held: Held) -> Non
 def test_a_failure_shows_its_error_below_what_was_done(tmp_path: Path) -> None:
     good = write_bundle(tmp_path / "good.tar", FILES)
     bad = write_bundle(tmp_path / "bad.tar", {"data/x": b"y"}, document_for({"data/x": b"x"}))
-    terminal = Terminal(tmp_path, good.name, bad.name, columns=200)
+    terminal = started(tmp_path, good.name, bad.name, columns=200)
     assert terminal.end() == ExitCode.SOME_FAILED
     assert terminal.lines[0] == "job 1: good.tar is complete, 3 files"
     assert terminal.lines[1].startswith("ingest: bad.tar: job 2 failed at 'ingest files': 'data/x' hashes to sha1")
@@ -234,7 +164,7 @@ def test_a_failure_shows_its_error_below_what_was_done(tmp_path: Path) -> None:
 
 def test_a_warning_stands_above_the_display(tmp_path: Path, held: Held) -> None:
     files = {**FILES, f"data/{'stray' * 30}": b"?"}
-    terminal = Terminal(tmp_path, write_bundle(tmp_path / "b.tar", files, document_for(FILES)).name)
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", files, document_for(FILES)).name)
     lines = terminal.until(is_storing)
     assert lines[0].startswith("ingest: warning: 'data/straystray")
     assert lines[-2].startswith("b.tar: ingest files")
@@ -246,7 +176,7 @@ def test_a_warning_stands_above_the_display(tmp_path: Path, held: Held) -> None:
 
 def test_standard_output_is_data_while_standard_error_is_a_terminal(tmp_path: Path, held: Held) -> None:
     bundle = write_bundle(tmp_path / "b.tar", FILES)
-    terminal = Terminal(tmp_path, bundle.name, shell='exec "$0" "$@" > out.txt')
+    terminal = Terminal(tmp_path, ["sh", "-c", 'exec "$@" > out.txt', "sh", *Command.line(bundle.name)])
     terminal.until(is_storing)
     held.let_go()
     assert terminal.end() == 0

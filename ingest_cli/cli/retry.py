@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from .completion import unfinished_job_ids
 from .options import Config, Db, Debug, Json, Quiet, Verbose, settings_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 
 def retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(metavar="JOB_ID", help="The jobs to run again.")] = None,
+    job_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="JOB_ID", help="The jobs to run again.", autocompletion=unfinished_job_ids),
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every job that failed, oldest first.")] = False,
     config: Config = None,
     db: Db = None,

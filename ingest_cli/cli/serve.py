@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .completion import log_formats
 from .options import Config, Db, Debug, Quiet, Verbose, settings_of
 
 DEFAULT_PORT = 8066  # Pacifica Ingest's
@@ -25,7 +26,7 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Another name that clients use.", metavar="NAME")
     ] = None,
-    log_format: Annotated[str, typer.Option("--log-format", help="text or json.")] = "text",
+    log_format: Annotated[str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats)] = "text",
     config: Config = None,
     db: Db = None,
     quiet: Quiet = False,

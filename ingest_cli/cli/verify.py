@@ -5,11 +5,15 @@ from typing import Annotated
 
 import typer
 
+from .completion import recorded_job_ids
 from .options import Config, Db, Debug, Json, Quiet, settings_of
 
 
 def verify(
-    job_ids: Annotated[list[int] | None, typer.Argument(metavar="JOB_ID", help="The jobs to look at.")] = None,
+    job_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="JOB_ID", help="The jobs to look at.", autocompletion=recorded_job_ids),
+    ] = None,
     all_jobs: Annotated[bool, typer.Option("--all", help="Every job, and files that are no one's.")] = False,
     since: Annotated[int, typer.Option("--from", min=0, help="With --all: begin with this job.", metavar="JOB_ID")] = 0,
     sample: Annotated[
