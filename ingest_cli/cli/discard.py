@@ -4,11 +4,15 @@ from typing import Annotated
 
 import typer
 
+from .completion import unfinished_job_ids
 from .options import Config, Db, Debug, Quiet, settings_of
 
 
 def discard(
-    job_ids: Annotated[list[int], typer.Argument(metavar="JOB_ID", help="The jobs to give up.")],
+    job_ids: Annotated[
+        list[int],
+        typer.Argument(metavar="JOB_ID", help="The jobs to give up.", autocompletion=unfinished_job_ids),
+    ],
     config: Config = None,
     db: Db = None,
     quiet: Quiet = False,
