@@ -1,3 +1,32 @@
-"""Ingest bundles of scientific data into an archive and a catalogue."""
+"""Ingest bundles of scientific data into an archive and a catalogue.
+
+The names of ``__all__`` are for scripts; see `ingest_cli.api`. They are imported when they are first used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import check_bundle, find_job, ingest_bundle, move_files, restore_bundle, verify_job
+    from .errors import IngestError
+    from .settings import load_settings
 
 __version__ = "0.1.0"
+__all__ = [
+    "IngestError",
+    "check_bundle",
+    "find_job",
+    "ingest_bundle",
+    "load_settings",
+    "move_files",
+    "restore_bundle",
+    "verify_job",
+]
+_ELSEWHERE = {"IngestError": "errors", "load_settings": "settings"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api')}"), name)

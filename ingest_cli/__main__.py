@@ -1,21 +1,19 @@
 """The commands ``ingest`` and ``IngestCMD``, and ``python -m ingest_cli``."""
 
-import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .errors import ExitCode, IngestError
+from .streams import keep_lines_whole
 
 
 def main() -> NoReturn:
     """Run the command line; turn an error into a sentence on standard error and an exit status."""
     from .cli import app
 
-    if sys.stderr is not None:
-        talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, write_through=True)
+    keep_lines_whole()
     try:
         try:
             app(prog_name="ingest")
@@ -37,17 +35,6 @@ def main() -> NoReturn:
             print(f"ingest: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     sys.exit(0)
-
-
-class _Talk(io.FileIO):
-    """Standard error. That nobody takes what is said, as a log on a full disk, is no reason to fail a job."""
-
-    def write(self, data: Any) -> int:
-        """Write, or let it be."""
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)
 
 
 if __name__ == "__main__":

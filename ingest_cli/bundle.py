@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
 from . import tar
-from .errors import BundleError, BundleTruncated, MetadataError, SourceError
+from .errors import BundleError, BundleTruncated, Complain, MetadataError, SourceError, refuse
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
@@ -38,17 +38,17 @@ class Bundle:
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
-    Raises SourceError, BundleError or BundleTruncated.
+    Members that no bundle may hold are given to ``complain``. Raises SourceError, BundleError or BundleTruncated.
     """
 
-    def __init__(self, path: Path, spool: Path) -> None:
+    def __init__(self, path: Path, spool: Path, complain: Complain = refuse) -> None:
         self.path = path
         self._file = _open_tar(path, spool)
         self.descriptor = self._file.fileno()
         try:
             if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
                 raise BundleError(f"{path} is not a tar, or an empty one")
-            self.members = self._index()
+            self.members = self._index(complain)
         except BaseException:
             self.close()
             raise
@@ -88,11 +88,11 @@ class Bundle:
             self._by_form = {unicodedata.normalize("NFC", key): member for key, member in self.members.items()}
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
-    def _index(self) -> dict[str, Member]:
+    def _index(self, complain: Complain) -> dict[str, Member]:
         index: dict[str, Member] = {}
-        for member in tar.members(self.descriptor):
+        for member in tar.members(self.descriptor, complain):
             if member.name in index:
-                raise BundleError(f"{member.name!r} is in the tar twice")
+                complain(BundleError(f"{member.name!r} is in the tar twice"))
             index[member.name] = member
         return index
 

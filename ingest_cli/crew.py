@@ -17,6 +17,7 @@ from .jobs import Job
 from .leaving import GRACE_SECONDS, leaving_gently
 from .services import connect
 from .settings import Settings
+from .streams import keep_lines_whole
 from .worker import Watcher, Worker
 
 # How long a worker without a job waits before it looks again.
@@ -119,6 +120,7 @@ class Crew:
 def _work(settings: Settings, watch: Callable[[Job], Reporter], until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    keep_lines_whole()
     try:
         work(settings, watch, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):

@@ -11,7 +11,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -57,24 +57,60 @@ def open_database(path: Path, migrations: Sequence[str], application: str) -> Da
 
 
 @contextmanager
-def writing(database: Database) -> Iterator[sqlite3.Connection]:
-    """One write transaction: committed (and, in WAL mode, fsynced) at the end, undone by an exception.
+def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+    """One write transaction: committed and fsynced at the end, undone by an exception.
 
+    What need not be ``durable`` survives a kill, but a loss of power only with the next commit that is: it costs no
+    fsync, and no order of commits is ever changed.
     Raises ServiceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
     damaged.
     """
     connection = database.conn
     with _explained(connection, "write to"):
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-            connection.execute("COMMIT")
+            with _unsynced(connection) if not durable else nullcontext():
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
         except BaseException:
             # What cannot be undone now SQLite undoes when the database is opened next.
             with suppress(sqlite3.OperationalError):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy the database at ``source``, as it stands at one moment, to the new file ``target``, durably.
+
+    Other processes may write to it meanwhile (sqlite.org/backup.html). Raises StoreError.
+    """
+    try:
+        _create_privately(target)
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as ours,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            ours.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"cannot copy {source} to {target}: {error}") from error
+
+
+@contextmanager
+def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
+    # Without a WAL, a database that is not synced may be damaged by a loss of power.
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        yield
+        return
+    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        # SQLite does not heed this inside a transaction, which is where an exception leaves us.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.execute("PRAGMA synchronous=FULL")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ An error knows the pipeline stage it belongs to, whether trying again can help, 
 command that ends with it. Its message says what was wrong, where, and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 
@@ -36,6 +36,14 @@ class IngestError(Exception):
     def lines(self) -> list[str]:
         """What went wrong, then the notes that were added on the way up."""
         return [str(self), *getattr(self, "__notes__", ())]
+
+
+Complain = Callable[[IngestError], None]
+
+
+def refuse(problem: IngestError) -> None:
+    """What is done about a problem where the first one ends everything."""
+    raise problem
 
 
 class SettingsError(IngestError):

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,39 @@ class JobFiles(Protocol):
         """Undo ``store``."""
 
 
+def find_member(bundle: Bundle, entry: FileEntry) -> Member:
+    """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
+    member = bundle.find(entry.path)
+    if member is None:
+        raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
+    if member.size != entry.size:
+        raise FileRefused(f"{entry.path!r} is {member.size} bytes long, but the metadata says {entry.size}")
+    return member
+
+
+def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None]) -> Content:
+    """The bytes of the member, which are to hash as ``entry`` says."""
+    return Content(
+        name=entry.path,
+        descriptor=bundle.descriptor,
+        offset=member.offset,
+        size=member.size,
+        mtime=member.mtime,
+        hashtype=entry.hashtype,
+        hashsum=entry.hashsum,
+        observe=observe,
+    )
+
+
+def unlisted(bundle: Bundle, members: Iterable[Member]) -> Iterator[str]:
+    """A warning for each file of the bundle that is not one of the listed ``members``."""
+    listed = {member.name for member in members}
+    for name in bundle.members:
+        if name not in listed and name != METADATA_NAME:
+            hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
+            yield f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived"
+
+
 class BundleFiles:
     """Those in a bundle."""
 
@@ -44,10 +77,12 @@ class BundleFiles:
 
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
-        self._members = [self._find(entry) for entry in self._document.files]
-        self._warn_of_unlisted()
-        for position in range(len(self._document.files)):
+        self._members = [find_member(self._bundle, entry) for entry in self._document.files]
+        for warning in unlisted(self._bundle, self._members):
+            self._journal.warn(warning)
+        for position, entry in enumerate(self._document.files):
             self._content(position).verify()
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Send the bytes."""
@@ -59,31 +94,7 @@ class BundleFiles:
 
     def _content(self, position: int) -> Content:
         entry, member = self._document.files[position], self._members[position]
-        return Content(
-            name=entry.path,
-            descriptor=self._bundle.descriptor,
-            offset=member.offset,
-            size=member.size,
-            mtime=member.mtime,
-            hashtype=entry.hashtype,
-            hashsum=entry.hashsum,
-            observe=self._journal.advance,
-        )
-
-    def _find(self, entry: FileEntry) -> Member:
-        member = self._bundle.find(entry.path)
-        if member is None:
-            raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
-        if member.size != entry.size:
-            raise FileRefused(f"{entry.path!r} is {member.size} bytes long, but the metadata says {entry.size}")
-        return member
-
-    def _warn_of_unlisted(self) -> None:
-        listed = {member.name for member in self._members}
-        for name in self._bundle.members:
-            if name not in listed and name != METADATA_NAME:
-                hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
-                self._journal.warn(f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived")
+        return content_of(self._bundle, member, entry, self._journal.advance)
 
 
 class MovedFiles:
@@ -101,11 +112,10 @@ class MovedFiles:
     def check(self) -> None:
         """Hash every source; one that an earlier run has moved already is asked of the archive."""
         for position, entry in enumerate(self._document.files):
-            if self._is_moved(position):
-                self._journal.advance(entry.size)
-                continue
-            with self._content(position) as content:
-                content.verify()
+            if not self._is_moved(position):
+                with self._content(position) as content:
+                    content.verify()
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Move it, unless an earlier run did."""
@@ -158,10 +168,10 @@ class RemoteFiles(MovedFiles):
     """Files that only the archive sees."""
 
     def check(self) -> None:
-        """Nothing can be looked at: say so, and count the bytes as looked at."""
+        """Nothing can be looked at: say so, and count the files as looked at."""
         self._journal.warn("the files are not visible from here: their hashes are not checked")
         for entry in self._document.files:
-            self._journal.advance(entry.size)
+            self._journal.file_done(entry.size)
 
     def store(self, position: int, file_id: int, *, replace: bool) -> None:
         """Have the archive move it, unless an earlier run did."""
@@ -169,7 +179,6 @@ class RemoteFiles(MovedFiles):
         # Only where an earlier run may have moved it: there a second move finds no source.
         if not (replace and self._archive.stat(file_id) == size):
             self._archive.move(file_id, self._sources[position], size, None, replace=replace)
-        self._journal.advance(size)
 
 
 def _source(entry: FileEntry) -> Path:

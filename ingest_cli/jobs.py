@@ -4,7 +4,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -194,6 +194,30 @@ class JobStore:
         counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
         return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
 
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+        rows = self._database.conn.execute(
+            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
+            " FROM jobs WHERE state = 'FAILED' GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+        )
+        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def settled_before(self, moment: datetime) -> list[Job]:
+        """The jobs that came to their end before ``moment``, a time of UTC, and that nothing can be gone on with."""
+        rows = self._database.conn.execute(
+            "SELECT * FROM jobs WHERE updated < ? AND worker IS NULL AND NOT resumable AND first_file_id IS NULL"
+            " UNION ALL SELECT * FROM jobs WHERE updated < ? AND recorded ORDER BY job_id",
+            [_text_of(moment)] * 2,
+        )
+        return [Job.from_row(row) for row in rows]
+
+    def forget(self, job_ids: Iterable[int]) -> None:
+        """Remove the rows of jobs."""
+        ids = [(job_id,) for job_id in job_ids]
+        with writing(self._database) as connection:
+            connection.executemany("DELETE FROM stages WHERE job_id = ?", ids)
+            connection.executemany("DELETE FROM jobs WHERE job_id = ?", ids)
+
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path, if there is one."""
         row = self._one("SELECT * FROM jobs WHERE source = ? ORDER BY job_id DESC LIMIT 1", str(source))
@@ -277,7 +301,7 @@ class JobStore:
 
     def claim(self, job_id: int) -> Job:
         """Make the job this process's own, or raise JobBusy while another process has it."""
-        with writing(self._database) as connection:
+        with writing(self._database, durable=False) as connection:
             job = self.get(job_id)
             if job.worker is not None and job.worker != worker_name() and is_alive(job):
                 raise JobBusy(f"job {job_id} is being worked on by {job.worker}")
@@ -292,7 +316,7 @@ class JobStore:
         """
         if next(self._waiting(), None) is None:
             return None
-        with writing(self._database) as connection:
+        with writing(self._database, durable=False) as connection:
             job = next(self._waiting(), None)
             if job is not None and job.attempts >= MAX_RUNS:
                 why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
@@ -319,7 +343,7 @@ class JobStore:
 
     def enter(self, job_id: int, task: str) -> None:
         """Note the stage that the job enters."""
-        self._leave_stage(job_id, "task = ?, task_percent = 0", task, entered=time.time())
+        self._leave_stage(job_id, "task = ?, task_percent = 0", task, entered=time.time(), durable=False)
 
     def plan(self, job_id: int, files: int, total_bytes: int) -> None:
         """Note what the job's document lists."""
@@ -327,11 +351,12 @@ class JobStore:
 
     def reserve(self, job_id: int, first_file_id: int) -> None:
         """Note the ids reserved for the job's files."""
-        self._update_own(job_id, "first_file_id = ?, stored = 0", first_file_id)
+        self._update_own(job_id, "first_file_id = ?, stored = 0", first_file_id, durable=True)
 
     def checkpoint(self, job_id: int, stored: int) -> None:
         """Note how many files are durable."""
-        self._update_own(job_id, "stored = ?", stored)
+        # A number that is lost costs time; the 0 comes before files are taken back, and must not.
+        self._update_own(job_id, "stored = ?", stored, durable=stored == 0)
 
     def complete(self, job_id: int, *, duplicate_of: int | None = None) -> None:
         """Settle the job: the catalogue holds it, or (``duplicate_of``) it holds another job of the same bundle."""
@@ -409,7 +434,7 @@ class JobStore:
 
         That is one that is recorded, or is being worked on, or has reserved ids, in this order.
         """
-        with writing(self._database):
+        with writing(self._database, durable=False):
             row = self._one(
                 "SELECT * FROM jobs WHERE digest = ? AND job_id <> ? AND"
                 " (recorded OR worker IS NOT NULL OR first_file_id IS NOT NULL)"
@@ -436,12 +461,14 @@ class JobStore:
             row: sqlite3.Row | None = connection.execute(sql, values).fetchone()
         return row
 
-    def _update_own(self, job_id: int, assignments: str, *values: Any) -> None:
-        with writing(self._database):
+    def _update_own(self, job_id: int, assignments: str, *values: Any, durable: bool = False) -> None:
+        with writing(self._database, durable=durable):
             self._set_own(job_id, assignments, *values)
 
-    def _leave_stage(self, job_id: int, assignments: str, *values: Any, entered: float = 0.0) -> None:
-        with writing(self._database) as connection:
+    def _leave_stage(
+        self, job_id: int, assignments: str, *values: Any, entered: float = 0.0, durable: bool = True
+    ) -> None:
+        with writing(self._database, durable=durable) as connection:
             connection.execute(
                 "INSERT INTO stages SELECT job_id, task, ? - entered FROM jobs"
                 " WHERE job_id = ? AND worker = ? AND entered > 0"
@@ -495,4 +522,8 @@ def _process_exists(pid: int) -> bool:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return _text_of(datetime.now(UTC))
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

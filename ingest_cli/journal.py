@@ -53,6 +53,9 @@ class Journal(Protocol):
     def advance(self, length: int) -> None:
         """So many more bytes were read. Comes from several threads where the archive takes several files at once."""
 
+    def file_done(self, size: int) -> None:
+        """One more file, of so many bytes, was checked, or after that stored, be it that nothing of it was read."""
+
     def warn(self, message: str) -> None:
         """Something that does not stop the job, but that a person should see."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
-from .errors import FileRefused, MetadataError
+from .errors import Complain, FileRefused, MetadataError, refuse
 from .schema import problem_with
 
 Record = dict[str, Any]
@@ -64,16 +64,23 @@ class Document:
     digest: str
 
     @classmethod
-    def parse(cls, raw: bytes) -> Self:
-        """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned."""
-        records = _load(raw)
-        files = []
-        for number, record in enumerate(records):
-            _read_number(record)
-            _check_shape(record, number)
-            if record["destinationTable"] == "Files":
-                files.append(_entry(record, number))
-        _check_whole(records, files)
+    def parse(cls, raw: bytes, complain: Complain = refuse) -> Self:
+        """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned.
+
+        Where ``complain`` does not raise, the document lacks the records that were complained of. What is no list of
+        JSON is raised in any case.
+        """
+        records, files = [], []
+        for number, record in enumerate(_load(raw)):
+            try:
+                _read_number(record)
+                _check_shape(record, number)
+                if record["destinationTable"] == "Files":
+                    files.append(_entry(record, number))
+                records.append(record)
+            except MetadataError as error:
+                complain(error)
+        _check_whole(records, files, complain)
         return cls(records, files, hashlib.sha256(raw).hexdigest())
 
     @property
@@ -166,15 +173,15 @@ def _check_shape(record: Any, number: int) -> None:
         raise MetadataError(f"metadata record {number}: {problem}")
 
 
-def _check_whole(records: list[Record], files: list[FileEntry]) -> None:
+def _check_whole(records: list[Record], files: list[FileEntry], complain: Complain) -> None:
     tables = Counter(record["destinationTable"] for record in records)
     for table in SINGLE_TABLES:
         if tables[table] != 1:
-            raise MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs")
+            complain(MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs"))
     seen = set()
     for entry in files:
         if entry.path in seen:
-            raise MetadataError(f"the metadata lists {entry.path!r} twice")
+            complain(MetadataError(f"the metadata lists {entry.path!r} twice"))
         seen.add(entry.path)
 
 

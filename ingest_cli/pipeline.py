@@ -68,8 +68,34 @@ def move_files(path: Path, *, user: str, services: Services, journal: Journal, r
     _walk(document, files(document, services.archive, journal), user, services, journal)
 
 
+def discard_files(count: int, document: Path | None, digest: str | None, services: Services, journal: Journal) -> None:
+    """Take back what the archive holds of the ``count`` files of a job that is given up.
+
+    Moved files go back to their sources, which the ``document`` with this digest names; for those of a bundle it is
+    None. Raises ArchiveError and ServiceUnavailable, SourceError where the document is not that one any more, and what
+    reading it raises; the rest is then still there.
+    """
+    first = journal.first_file_id
+    if first is None:
+        return
+    files = None
+    if document is not None:
+        parsed = Document.parse(_read_document(document))
+        if parsed.digest != digest:
+            raise SourceError(f"{document} was changed: it does not say any more where the files of the job were")
+        files = MovedFiles(parsed, services.archive, journal)
+    # First: a run that goes on after a kill in the midst of this must not count on what is gone by then.
+    journal.checkpoint(0)
+    for position in reversed(range(count)):
+        if files is not None:
+            files.take_back(position, first + position)
+        else:
+            services.archive.delete(first + position)
+    journal.taken_back()
+
+
 def _walk(document: Document, files: JobFiles, user: str, services: Services, journal: Journal) -> None:
-    storing = _Storing(len(document.files), files, services, journal)
+    storing = _Storing([entry.size for entry in document.files], files, services, journal)
     with storing.taken_back_on_failure():
         _check(document, files, user, services, journal)
         first = storing.reserve()
@@ -94,11 +120,12 @@ def _check(document: Document, files: JobFiles, user: str, services: Services, j
 class _Storing:
     """Puts files into the archive one after the other, and takes them back where that must be."""
 
-    def __init__(self, count: int, files: JobFiles, services: Services, journal: Journal) -> None:
-        self._count, self._files, self._services, self._journal = count, files, services, journal
+    def __init__(self, sizes: list[int], files: JobFiles, services: Services, journal: Journal) -> None:
+        self._sizes, self._files, self._services, self._journal = sizes, files, services, journal
+        self._count = len(sizes)
         self._resumed = journal.first_file_id is not None
         # A run before this one may have stored more than it came to note.
-        self._reached = count if self._resumed else 0
+        self._reached = self._count if self._resumed else 0
         self._lock = threading.Lock()
 
     def reserve(self) -> int:
@@ -123,10 +150,12 @@ class _Storing:
                 raise
             self._reach(position)
 
+        stored = self._still_stored(first)
+        for size in self._sizes[:stored]:
+            self._journal.file_done(size)
         due = time.monotonic() + CHECKPOINT_SECONDS
-        for position in _done_in_order(
-            store, range(self._still_stored(first), self._count), self._services.archive.transfers
-        ):
+        for position in _done_in_order(store, range(stored, self._count), self._services.archive.transfers):
+            self._journal.file_done(self._sizes[position])
             if self._journal.interrupted:
                 self._checkpoint(position + 1)
                 raise Interrupted

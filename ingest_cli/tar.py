@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .errors import BundleError, BundleTruncated
+from .errors import BundleError, BundleTruncated, Complain, refuse
 
 BLOCK = 512
 # A PAX or GNU header longer than this describes nothing that a bundle may hold.
@@ -55,10 +55,11 @@ def is_header(block: bytes) -> bool:
     return recorded == sum(block) - sum(block[148:156]) + 8 * 0x20
 
 
-def members(descriptor: int) -> Iterator[Member]:
+def members(descriptor: int, complain: Complain = refuse) -> Iterator[Member]:
     """Yield the plain files of the tar open as ``descriptor``, in their order; folders are passed over.
 
-    Raises BundleTruncated where the file ends before the tar does, BundleError for anything no bundle may hold.
+    A member that no bundle may hold is complained of, by BundleError, and passed over too where that does not raise.
+    Raises BundleTruncated where the file ends before the tar does, BundleError where no more can be read of it.
     """
     size = os.fstat(descriptor).st_size
     position = 0
@@ -88,7 +89,11 @@ def members(descriptor: int) -> Iterator[Member]:
             length = _pax_size(attributes, length)
             if position + length > size:
                 raise BundleTruncated(f"the tar is cut short: it ends at byte {size}, inside a member")
-            member = _member(block, kind, attributes, position, length)
+            try:
+                member = _member(block, kind, attributes, position, length)
+            except BundleError as error:
+                complain(error)
+                member = None
             if member is not None:
                 yield member
         position += -(-length // BLOCK) * BLOCK

@@ -44,14 +44,21 @@ def verify_jobs(
         if not services.catalog.has(job_id):
             raise JobNotRecorded(f"the catalogue holds no job {job_id}")
         tally.jobs += 1
-        for file in services.catalog.files(job_id):
-            if share < 1.0 and random.random() >= share:
-                continue
-            problem = problem_with(services.archive, file)
-            tally.files += 1
-            tally.bytes += file.size
-            if problem is not None:
-                yield Damage(job_id, file.file_id, file.path, problem)
+        yield from verify_files(services.archive, job_id, services.catalog.files(job_id), share=share, tally=tally)
+
+
+def verify_files(
+    archive: Archive, job_id: int, files: Iterable[StoredFile], *, share: float = 1.0, tally: Tally
+) -> Iterator[Damage]:
+    """Hash a job's files again, or a random ``share`` of them, and yield what is wrong. Raises ServiceUnavailable."""
+    for file in files:
+        if share < 1.0 and random.random() >= share:
+            continue
+        problem = problem_with(archive, file)
+        tally.files += 1
+        tally.bytes += file.size
+        if problem is not None:
+            yield Damage(job_id, file.file_id, file.path, problem)
 
 
 def problem_with(archive: Archive, file: StoredFile) -> str | None:

@@ -1,8 +1,10 @@
 """A worker: enters jobs into the store, claims them, walks them through the pipeline and settles the end."""
 
 import errno
+import logging
 import os
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,9 +16,11 @@ from .errors import IngestError, Interrupted, JobBusy, JobStopped, ServiceUnavai
 from .jobs import BEAT_SECONDS, MAX_RUNS, Job, JobKind, JobStore, is_alive
 from .journal import INGEST_FILES, MOVE_FILES, UPLOADING
 from .metadata import Document
-from .pipeline import ingest_bundle, move_files
+from .pipeline import discard_files, ingest_bundle, move_files
 from .services.base import Services
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -29,7 +33,10 @@ class Watcher(Protocol):
         """So many bytes will be read in all."""
 
     def advance(self, length: int) -> None:
-        """So many more bytes were read."""
+        """So many more bytes were read, or need not be."""
+
+    def file_done(self) -> None:
+        """One more file was checked or, when all were, stored."""
 
     def warn(self, message: str) -> None:
         """A person should see this."""
@@ -112,6 +119,34 @@ class Worker:
             )
         return job
 
+    def discard(self, job_id: int, watcher: Watcher) -> Job:
+        """Give up a job that is not complete: take back what the archive holds of it, and settle it as failed.
+
+        Raises JobBusy while a process works on it, ArchiveKeeps where something cannot be taken back, and what hinders
+        reading the document of a move. The job can then be discarded, or gone on with, once more.
+        """
+        held = IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
+        job = self._store.get(job_id)
+        if job.recorded or job.duplicate_of is not None:
+            raise held
+        # Asked again when no other process can complete it any more.
+        job = self._store.claim(job_id)
+        journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=False)
+        try:
+            with journal.beating():
+                if job.recorded or self._services.catalog.has(job_id):
+                    self._store.complete(job_id)
+                    raise held
+                document = Path(job.source) if job.kind is JobKind.MOVE else None
+                discard_files(job.files, document, job.digest, self._services, journal)
+        except BaseException as error:
+            if error is held:
+                raise
+            self._store.fail(job_id, job.task, f"it could not be discarded: {error}", resumable=True)
+            raise
+        self._store.fail(job_id, job.task, "discarded: the archive holds nothing of it", resumable=False)
+        return self._store.get(job_id)
+
     def run(self, job: Job, watcher: Watcher) -> Job:
         """Run a job to its end, unless it is recorded already, and return it as settled.
 
@@ -142,8 +177,11 @@ class Worker:
         journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=self._again)
         watcher.stage(UPLOADING)
         try:
-            with journal.beating():
-                self._walk(job, journal)
+            try:
+                with journal.beating():
+                    self._walk(job, journal)
+            finally:
+                journal.leave()
             self._complete(job)
             self._forget_source(job)
         except AlreadyIngested as earlier:
@@ -227,8 +265,9 @@ class _StoreJournal:
         self._again, self._interruption = again, interruption
         self._stopped: JobStopped | None = None
         self._counting = threading.Lock()
-        self._total_bytes = self._done_bytes = 0
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self.task = job.task
+        self._entered: float | None = None
         self.first_file_id = job.first_file_id
         self.stored = job.stored
 
@@ -243,10 +282,15 @@ class _StoreJournal:
     def stage(self, task: str) -> None:
         if self.interrupted:
             raise Interrupted
-        self.task = task
-        self._total_bytes = self._done_bytes = 0
+        self.leave()
+        self.task, self._entered = task, time.monotonic()
+        self._total_bytes = self._done_bytes = self._finished_bytes = 0
         self._store.enter(self.job_id, task)
         self._watcher.stage(task)
+
+    def leave(self) -> None:
+        if self._entered is not None:
+            log.info("job %d: %s took %.2f s", self.job_id, self.task, time.monotonic() - self._entered)
 
     def identify(self, document: Document) -> None:
         other = self._store.identify(self.job_id, document.digest)
@@ -272,6 +316,18 @@ class _StoreJournal:
             self._done_bytes += length
             self._watcher.advance(length)
 
+    def file_done(self, size: int) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        with self._counting:
+            self._finished_bytes += size
+            unread = self._finished_bytes - self._done_bytes
+            if unread > 0:
+                # It was renamed, or an earlier run has stored it.
+                self._done_bytes += unread
+                self._watcher.advance(unread)
+            self._watcher.file_done()
+
     def warn(self, message: str) -> None:
         self._watcher.warn(message)
 
@@ -281,6 +337,7 @@ class _StoreJournal:
 
     def checkpoint(self, stored: int) -> None:
         self._store.checkpoint(self.job_id, stored)
+        log.info("job %d: checkpoint: %d files are stored", self.job_id, stored)
         self.stored = stored
 
     def taken_back(self) -> None:

@@ -19,7 +19,7 @@ class Witness:
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.warnings: list[str] = []
-        self.planned = self.read = 0
+        self.planned = self.read = self.files_done = 0
 
     def stage(self, task: str) -> None:
         self.stages.append(task)
@@ -29,6 +29,9 @@ class Witness:
 
     def advance(self, length: int) -> None:
         self.read += length
+
+    def file_done(self) -> None:
+        self.files_done += 1
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -188,6 +188,7 @@ def test_a_large_file_is_stored_whole(site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar", files))
     assert site.contents() == files
     assert site.witness.read == site.witness.planned == 2 * (20 << 20)
+    assert site.witness.files_done == 2, "once it was checked, once it was stored"
 
 
 def test_what_is_not_listed_is_warned_of_and_not_archived(site: Site, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import ExitCode, JobStopped, JobTakenOver
+from ingest_cli.errors import ExitCode, Interrupted, JobStopped, JobTakenOver
 from ingest_cli.jobs import MAX_RUNS, Job, JobKind, JobState, JobStore
 from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
 from ingest_cli.services import connect, http
@@ -339,3 +339,25 @@ def test_what_another_worker_goes_on_with_is_not_taken_back(site: Site, tmp_path
     assert site.ingest(bundle).job_id == 1
     assert site.contents() == FILES
     assert len(site.archived()) == len(FILES)
+
+
+class Leaver(Witness):
+    """Has the worker leave as soon as the first file is stored."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def file_done(self) -> None:
+        super().file_done()
+        if self.files_done > len(FILES):
+            self._worker.interrupt()
+
+
+def test_what_is_not_stored_again_is_counted_as_done(site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with connect(site.settings) as services, Worker(site.settings, services) as worker, pytest.raises(Interrupted):
+        worker.run(worker.submit(JobKind.BUNDLE, bundle), Leaver(worker))
+    assert site.job(1).stored == 1
+    assert site.ingest(bundle).complete
+    assert (site.witness.read, site.witness.files_done) == (site.witness.planned, 2 * len(FILES))

@@ -8,7 +8,26 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import config, doctor, ingest, job, move, pack, restore, retry, serve, state, verify, watch, worker
+from . import (
+    backup,
+    check,
+    config,
+    discard,
+    doctor,
+    ingest,
+    job,
+    move,
+    pack,
+    prune,
+    restore,
+    retry,
+    serve,
+    state,
+    stats,
+    verify,
+    watch,
+    worker,
+)
 from .group import IngestGroup
 
 EXIT_CODES = """\b
@@ -32,8 +51,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:  # as while a shell completes
         print(f"ingest {__version__}")
         raise typer.Exit
 
@@ -48,15 +67,20 @@ def _top(
 
 
 app.command("ingest")(ingest.ingest)
+app.command("check")(check.check)
 app.command("move")(move.move)
 app.command("state")(state.state)
 app.command("job")(job.job)
 app.command("retry")(retry.retry)
+app.command("discard")(discard.discard)
 app.command("worker")(worker.worker)
 app.command("pack")(pack.pack)
 app.command("watch")(watch.watch)
 app.command("serve")(serve.serve)
 app.command("verify")(verify.verify)
 app.command("restore")(restore.restore)
+app.command("stats")(stats.stats)
+app.command("prune")(prune.prune)
+app.command("backup")(backup.backup)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Queue, Quiet, User, settings_of
+from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, Verbose, settings_of
 
 
 def ingest(
@@ -14,15 +14,19 @@ def ingest(
     db: Db = None,
     user: User = None,
     again: Again = False,
+    receipt: Receipt = None,
     queue: Queue = False,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Unpack, check and store bundles."""
     from ..jobs import JobKind
     from .run import queue_files, run_files
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     settings = settings_of(config, db, user)
     enter = queue_files if queue else run_files
-    enter(JobKind.BUNDLE, bundles, settings, again=again, json=json, quiet=quiet)
+    enter(JobKind.BUNDLE, bundles, settings, again=again, receipt=receipt, json=json, quiet=quiet)

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
+from .completion import job_ids, states
 from .options import Config, Db, Debug, settings_of
 
 
 def job(
-    job_id: Annotated[int, typer.Option("--job-id", help="The job to change.")],
-    state: Annotated[str, typer.Option("--state", help="OK or FAILED.")],
+    job_id: Annotated[int, typer.Option("--job-id", help="The job to change.", autocompletion=job_ids)],
+    state: Annotated[str, typer.Option("--state", help="OK or FAILED.", autocompletion=states)],
     task: Annotated[str, typer.Option("--task", help="The stage, as 'ingest files'.")],
     task_percent: Annotated[float, typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.")],
     exception: Annotated[str, typer.Option("--exception", help="Why, for those who ask for the state.")] = "",

@@ -17,8 +17,14 @@ User = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Verbose = Annotated[
+    int, typer.Option("--verbose", "-v", count=True, help="Say more; twice, of each request to a service too.")
+]
 Again = Annotated[bool, typer.Option("--again", help="Ingest even what was ingested before.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Only enter the job, for 'ingest worker' to run.")]
+Receipt = Annotated[
+    Path | None, typer.Option("--receipt", help="Write what was stored to this file, as JSON.", metavar="FILE")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

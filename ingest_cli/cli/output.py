@@ -1,15 +1,18 @@
 """What a person or a program sees of a job. Standard output is data, standard error is talk."""
 
 import json
+import os
 import sys
+import time
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from ..errors import IngestError
 from ..jobs import Job
+from ..journal import UPLOADING
 
-# Every byte is read to be checked and again to be stored; a person thinks of the bundle's size.
-PASSES = 2
+# Where there is no terminal, how often a long stage says how far it is.
+PROGRESS_SECONDS = 30.0
 
 
 class Screen:
@@ -53,7 +56,10 @@ class Screen:
         """So many bytes will be read, all passes together."""
 
     def advance(self, length: int) -> None:
-        """So many bytes were read."""
+        """So many bytes were read, or need not be."""
+
+    def file_done(self) -> None:
+        """One more file was checked or, when all were, stored."""
 
     def warn(self, message: str) -> None:
         """A person should see this."""
@@ -77,7 +83,17 @@ class JsonScreen(Screen):
 
 
 class PlainScreen(Screen):
-    """A line a job on standard output, a line a stage and a warning on standard error."""
+    """A line a job on standard output; a line a stage and a warning, and ``every`` so often, on standard error."""
+
+    def __init__(self, name: str, *, every: float = PROGRESS_SECONDS) -> None:
+        super().__init__(name)
+        self._every = every
+        self._enter(UPLOADING)
+
+    def _enter(self, task: str) -> None:
+        self._task, self._entered = task, time.monotonic()
+        self._due = self._entered + self._every
+        self._total = self._done = self._files = self._files_done = 0
 
     def settled(self, job: Job) -> None:
         """Write how the job ended, where it ended well."""
@@ -94,11 +110,43 @@ class PlainScreen(Screen):
 
     def stage(self, task: str) -> None:
         """Name the stage."""
+        self._enter(task)
         print(f"{self._name}: {task}", file=sys.stderr, flush=True)
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Note how much there is to do."""
+        self._files, self._total = files, total_bytes
+
+    def advance(self, length: int) -> None:
+        """Say how far the stage is, where it said nothing for long."""
+        self._done += length
+        if time.monotonic() >= self._due:
+            self._due += self._every
+            told = ", ".join([f"{self._percent()}%", *self._counts()])
+            print(f"{self._name}: {self._task}, {told}", file=sys.stderr, flush=True)
+
+    def file_done(self) -> None:
+        """Count the file."""
+        self._files_done += 1
 
     def warn(self, message: str) -> None:
         """Write the warning."""
         _warn(message)
+
+    def _percent(self) -> int:
+        # 100 is for what is complete: what has been read must yet get to the disk.
+        share = self._done / self._total if self._total else self._files_done / max(1, 2 * self._files)
+        return min(99, int(100 * share))
+
+    def _counts(self) -> list[str]:
+        """The files and the bytes that are checked, or stored when all are checked."""
+        from rich.filesize import decimal
+
+        # Every byte is read to be checked and again to be stored; a person thinks of the bundle's size.
+        size, done, files, verb = self._total // 2, self._done, self._files_done, "checked"
+        if files >= self._files:
+            done, files, verb = done - size, files - self._files, "stored"
+        return [f"{files} of {_counted(self._files)} {verb}", f"{decimal(min(max(done, 0), size))} of {decimal(size)}"]
 
 
 class QueueScreen(PlainScreen):
@@ -114,6 +162,9 @@ class QueueScreen(PlainScreen):
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
 
+    def advance(self, length: int) -> None:
+        """Nor is what they do."""
+
 
 class QuietQueueScreen(QueueScreen):
     """Only what failed."""
@@ -127,49 +178,6 @@ class QuietQueueScreen(QueueScreen):
         """Warnings are not written."""
 
 
-class LiveScreen(PlainScreen):
-    """A live line on a terminal: stage, files, bytes, rate, time left."""
-
-    def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.progress import TransferSpeedColumn as RateColumn
-
-        super().__init__(name)
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            TextColumn("{task.fields[files]}"),
-            BarColumn(),
-            DownloadColumn(),
-            RateColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task(self._name, total=None, files="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def stage(self, task: str) -> None:
-        """Show the stage."""
-        self._progress.update(self._task, description=f"{self._name}: {task}")
-
-    def plan(self, files: int, total_bytes: int) -> None:
-        """Show how much there is to do."""
-        self._progress.update(self._task, total=total_bytes / PASSES, completed=0, files=_counted(files))
-
-    def advance(self, length: int) -> None:
-        """Show how much is done."""
-        self._progress.advance(self._task, length / PASSES)
-
-
 def _counted(files: int) -> str:
     return "1 file" if files == 1 else f"{files} files"
 
@@ -178,17 +186,28 @@ def _warn(message: str) -> None:
     print(f"ingest: warning: {message}", file=sys.stderr, flush=True)
 
 
-def screen_of_queue(job: Job, *, json: bool, quiet: bool) -> Screen:
-    """The screen for a job that comes from the queue."""
+def screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Screen:
+    """The screen for a job that comes from the queue, in a process that may not have been told how much to say."""
+    from .verbosity import set_verbosity
+
+    set_verbosity(verbose)
     if json:
         return JsonScreen(job.source)
     return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
 
 
-def screen_for(name: str, *, json: bool, quiet: bool) -> Screen:
-    """The screen that fits the flags and the terminal, for the bundle of this name."""
+def screen_for(name: str, *, json: bool, quiet: bool, number: int = 1, count: int = 1) -> Screen:
+    """The screen that fits the flags and the terminal, for the bundle of this name, the ``number``th of ``count``."""
     if json:
         return JsonScreen(name)
     if quiet:
         return Screen(name)
-    return LiveScreen(name) if sys.stderr.isatty() else PlainScreen(name)
+    if not _can_be_drawn_on(sys.stderr):
+        return PlainScreen(name)
+    from .live import LiveScreen
+
+    return LiveScreen(name, number, count)
+
+
+def _can_be_drawn_on(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

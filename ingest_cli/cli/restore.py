@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from .completion import recorded_job_ids
 from .options import Config, Db, Debug, Quiet, settings_of
 
 
 def restore(
-    job_id: Annotated[int, typer.Argument(metavar="JOB_ID", help="The job.")],
+    job_id: Annotated[int, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=recorded_job_ids)],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle, or - for standard output.", metavar="FILE")
     ] = None,

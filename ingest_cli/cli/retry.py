@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
-from .options import Config, Db, Debug, Json, Quiet, settings_of
+from .completion import unfinished_job_ids
+from .options import Config, Db, Debug, Json, Quiet, Verbose, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,18 +18,24 @@ if TYPE_CHECKING:
 
 
 def retry(
-    job_ids: Annotated[list[int] | None, typer.Argument(metavar="JOB_ID", help="The jobs to run again.")] = None,
+    job_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="JOB_ID", help="The jobs to run again.", autocompletion=unfinished_job_ids),
+    ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Every job that failed, oldest first.")] = False,
     config: Config = None,
     db: Db = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Run failed or interrupted jobs again, under their own ids: from where they stopped, or from the start."""
     from ..jobs import JobStore
     from .run import Run, run_jobs
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     if bool(job_ids) == failed:
         raise SettingsError("give either job ids or --failed")
     settings = settings_of(config, db)

@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 import typer
 
 from ..errors import ExitCode, IngestError, Interrupted, SettingsError
-from ..jobs import Job, JobKind
+from ..jobs import Job, JobKind, JobStore
 from ..leaving import leaving_gently
-from ..services import connect
+from ..receipt import write_receipt
+from ..services import catalog, connect
 from ..settings import Settings
 from ..upload import spooled_input
 from ..worker import Worker
@@ -30,19 +31,45 @@ class Run:
     job: Callable[[Worker], AbstractContextManager[Job]]
 
 
-def run_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
-    """Ingest every path, then exit as `run_jobs` does."""
+def run_files(
+    kind: JobKind,
+    paths: list[Path],
+    settings: Settings,
+    *,
+    again: bool,
+    receipt: Path | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Ingest every path, then exit as `run_jobs` does; write the ``receipt`` of a single one that is complete."""
+    if receipt is not None and len(paths) > 1:
+        raise SettingsError("--receipt is for one bundle: run the command once for each")
     runs = [
         Run("standard input", partial(_of_standard_input, kind, settings))
         if path == STANDARD_INPUT
         else Run(str(path), partial(_of_file, kind, path))
         for path in paths
     ]
-    run_jobs(runs, settings, again=again, json=json, quiet=quiet)
+    jobs = run_jobs(runs, settings, again=again, json=json, quiet=quiet)
+    if receipt is not None:
+        with closing(catalog(settings)) as site_catalog, JobStore(settings.database) as store:
+            (job,) = jobs
+            write_receipt(receipt, site_catalog, store.get(job.duplicate_of or job.job_id))
 
 
-def queue_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
+def queue_files(
+    kind: JobKind,
+    paths: list[Path],
+    settings: Settings,
+    *,
+    again: bool,
+    receipt: Path | None,
+    json: bool,
+    quiet: bool,
+) -> None:
     """Enter a job for every path, for workers to run. Raises the error of the first that cannot be entered."""
+    if receipt is not None:
+        raise SettingsError("--receipt and --queue do not go together: there is nothing to write yet")
     if again:
         raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
     with connect(settings) as services, Worker(settings, services) as worker:
@@ -53,19 +80,21 @@ def queue_files(kind: JobKind, paths: list[Path], settings: Settings, *, again: 
             screen.queued(worker.submit(kind, path, queued=True))
 
 
-def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> None:
-    """Run one after the other, then exit: with the error's own code for a single one, else by the table of exit codes.
+def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> list[Job]:
+    """Run one after the other and return the jobs as they were settled.
 
+    If any failed, exit: with the error's own code for a single one, else by the table of exit codes.
     SIGTERM and Ctrl-C end the job at hand after the file at hand, at the latest after GRACE_SECONDS; a second one ends
     it at once. The next run goes on with it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        failures = _run_all(runs, settings, again=again, json=json, quiet=quiet)
+        settled, failures = _run_all(runs, settings, again=again, json=json, quiet=quiet)
     except KeyboardInterrupt:
         raise Interrupted from None
     if failures:
         raise typer.Exit(_exit_code(failures, len(runs)))
+    return settled
 
 
 @contextmanager
@@ -79,14 +108,17 @@ def _of_file(kind: JobKind, path: Path, worker: Worker) -> Iterator[Job]:
     yield worker.submit(kind, path)
 
 
-def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> list[IngestError]:
+def _run_all(
+    runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool
+) -> tuple[list[Job], list[IngestError]]:
+    settled: list[Job] = []
     failures: list[IngestError] = []
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        for run in runs:
-            screen = screen_for(run.name, json=json, quiet=quiet)
+        for number, run in enumerate(runs, 1):
+            screen = screen_for(run.name, json=json, quiet=quiet, number=number, count=len(runs))
             try:
                 with screen, run.job(worker) as job:
-                    _run_one(worker, job, screen)
+                    settled.append(_run_one(worker, job, screen))
             except Interrupted:
                 raise
             except IngestError as error:
@@ -94,10 +126,10 @@ def _run_all(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
                     raise
                 screen.failed(error)
                 failures.append(error)
-    return failures
+    return settled, failures
 
 
-def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
+def _run_one(worker: Worker, job: Job, screen: Screen) -> Job:
     screen.started(job)
     try:
         with leaving_gently(worker):
@@ -106,6 +138,7 @@ def _run_one(worker: Worker, job: Job, screen: Screen) -> None:
         screen.settled(worker.state(job.job_id))
         raise
     screen.settled(settled)
+    return settled
 
 
 def _exit_code(failures: list[IngestError], count: int) -> int:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Quiet, settings_of
+from .completion import log_formats
+from .options import Config, Db, Debug, Quiet, Verbose, settings_of
 
 DEFAULT_PORT = 8066  # Pacifica Ingest's
 
@@ -25,10 +26,11 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Another name that clients use.", metavar="NAME")
     ] = None,
-    log_format: Annotated[str, typer.Option("--log-format", help="text or json.")] = "text",
+    log_format: Annotated[str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats)] = "text",
     config: Config = None,
     db: Db = None,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Take bundles over HTTP, as Pacifica Ingest does, and run their jobs."""
@@ -43,7 +45,9 @@ def serve(
     from ..server.receiving import Limits
     from ..server.run import serve as run
     from .output import screen_of_queue
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
     settings = settings_of(config, db)
@@ -63,6 +67,6 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            watch=partial(screen_of_queue, json=False, quiet=quiet),
+            watch=partial(screen_of_queue, json=False, quiet=quiet, verbose=verbose),
             ready=lambda url: print(f"ingest: listening at {url}", file=sys.stderr, flush=True),
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .completion import job_ids
 from .options import Config, Db, Debug, Json, settings_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ COLUMNS = "{:>8}  {:<8}  {:<17}  {:>7}  {:<19}  {}"
 
 
 def state(
-    job_id: Annotated[int | None, typer.Argument(metavar="[JOB_ID]", help="The job; without it, the newest.")] = None,
+    job_id: Annotated[
+        int | None,
+        typer.Argument(metavar="[JOB_ID]", help="The job; without it, the newest.", autocompletion=job_ids),
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many of the newest jobs.")] = 20,
     config: Config = None,
     db: Db = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, Quiet, User, settings_of
+from .options import Config, Db, Debug, Json, Quiet, User, Verbose, settings_of
 
 
 def watch(
@@ -39,6 +39,7 @@ def watch(
     user: User = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Ingest what settles in drop folders."""
@@ -54,7 +55,9 @@ def watch(
     from ..watch.folder import Rules
     from ..watch.run import Watch
     from .output import screen_of_queue
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     if delete and done is not None:
         raise SettingsError("--done and --delete do not go together")
     if move and pack is not None:
@@ -68,7 +71,7 @@ def watch(
         template=None if pack is None else read_template(pack),
     )
     watching = Watch(settings_of(config, db, user), folders, rules, Aftermath(done=done, failed=failed, delete=delete))
-    screen = partial(screen_of_queue, json=json, quiet=quiet)
+    screen = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def say(text: str) -> None:

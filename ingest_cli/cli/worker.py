@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, Quiet, settings_of
+from .options import Config, Db, Debug, Json, Quiet, Verbose, settings_of
 
 MAX_WORKERS = 64
 
@@ -16,6 +16,7 @@ def worker(
     db: Db = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
     """Run the jobs that wait, those included whose process died."""
@@ -26,9 +27,11 @@ def worker(
     from ..crew import Crew, work
     from ..errors import Interrupted
     from .output import screen_of_queue
+    from .verbosity import set_verbosity
 
+    set_verbosity(verbose, quiet=quiet)
     settings = settings_of(config, db)
-    watch = partial(screen_of_queue, json=json, quiet=quiet)
+    watch = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if workers == 1:
         work(settings, watch, until_empty=until_empty)

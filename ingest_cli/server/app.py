@@ -27,7 +27,7 @@ from .openapi import DESCRIPTION
 from .page import PAGE, PAGE_HEADERS
 from .protocol import error_object
 from .receiving import Limits, receive
-from .spool import SpoolFile, sweep
+from .spool import SpoolFile, leftovers
 from .tus import Tus
 
 MAX_JOB_ID = (1 << 63) - 1
@@ -78,8 +78,8 @@ def application(settings: Settings, gate: Gate, rules: Rules) -> Starlette:
 
 
 def _sweep(spool: Path, store: JobStore) -> None:
-    sweep(spool, store)
-    tus.sweep(spool, store)
+    for path in [*leftovers(spool, store), *tus.leftovers(spool, store)]:
+        path.unlink(missing_ok=True)
 
 
 class _Counter:

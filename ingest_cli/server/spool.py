@@ -1,7 +1,7 @@
 """Files on their way in: written while they come, checked, made durable, and each owned by someone.
 
 A file belongs to the upload that writes it, which holds a lock on it that dies with its process; then to a job.
-What neither of them owns is left over from a process that was killed, and `sweep` removes it.
+What neither of them owns is left over from a process that was killed, and is one of the `leftovers`.
 """
 
 import fcntl
@@ -97,15 +97,15 @@ class SpoolFile:
         self._kept = True
 
 
-def sweep(spool: Path, store: JobStore) -> list[Path]:
-    """Remove the received files that no upload writes and no unfinished job needs; return them."""
-    removed = []
-    for path in sorted(spool.glob(f"{PREFIX}*")):
-        job = store.of_source(path)
-        if (job is None or job.complete) and _is_abandoned(path):
-            path.unlink(missing_ok=True)
-            removed.append(path)
-    return removed
+def leftovers(spool: Path, store: JobStore) -> list[Path]:
+    """The received files that no upload writes and no unfinished job needs."""
+    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_done(store, path) and _is_abandoned(path)]
+
+
+def is_done(store: JobStore, path: Path) -> bool:
+    """Whether no job needs the file at ``path``."""
+    job = store.of_source(path)
+    return job is None or job.complete
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -21,7 +21,7 @@ from ..jobs import Job, JobKind, JobStore
 from .access import Refusal
 from .desk import Desk
 from .receiving import Limits, announced_length, pieces
-from .spool import NoRoom, SpoolFile, Taken
+from .spool import NoRoom, SpoolFile, Taken, is_done
 
 PREFIX = "resumable-"
 VERSION = "1.0.0"
@@ -174,17 +174,16 @@ class Tus:
         return self._spool / f"{PREFIX}{name}.tar"
 
 
-def sweep(spool: Path, store: JobStore) -> list[Path]:
-    """Remove the uploads that nothing was added to for long and that no unfinished job needs; return them."""
-    removed = []
+def leftovers(spool: Path, store: JobStore) -> list[Path]:
+    """The files of uploads that nothing was added to for long and that no unfinished job needs."""
+    expired = []
     for record in sorted(spool.glob(f"{PREFIX}*.json")):
         path = record.with_suffix(".tar")
-        job = store.of_source(path)
-        newest = max(found.stat().st_mtime for found in (record, path) if found.exists())
-        if time.time() - newest > EXPIRE_SECONDS and (job is None or job.complete):
-            _remove(path)
-            removed.append(path)
-    return removed
+        files = [found for found in (path, record) if found.exists()]
+        newest = max((found.stat().st_mtime for found in files), default=0.0)
+        if time.time() - newest > EXPIRE_SECONDS and is_done(store, path):
+            expired += files
+    return expired
 
 
 def _record_of(path: Path) -> Path:

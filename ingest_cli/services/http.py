@@ -4,6 +4,7 @@ urllib3 rather than requests, which on small bodies spends more time than the ne
 """
 
 import json
+import logging
 import random
 import ssl
 import time
@@ -36,6 +37,8 @@ MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
 # What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
 NOT_OF_THE_CONTENT = {401, 403, 404, 405, 407, 408, 425, 429}
+
+log = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
 Body = bytes | Iterable[bytes] | None
@@ -126,8 +129,14 @@ class HttpService:
                 if not repeatable or isinstance(error, SSLError):
                     break
             if attempt + 1 < tries:
-                time.sleep(max(wait, pause(attempt)))
+                self.rest(attempt, trouble, at_least=wait)
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
+
+    def rest(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
+        """Wait before another try, after the one of this number (from 0) came to nothing."""
+        seconds = max(at_least, pause(attempt))
+        log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
+        time.sleep(seconds)
 
     def examine(self, method: str, path: str, *, body: bytes | None = None, well: Iterable[int] = (200,)) -> str:
         """Send a harmless request, which answers JSON and a status of ``well`` where all is well; say how long it took.
@@ -165,13 +174,15 @@ class HttpService:
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         with self._connections() as pool:
             headers = {**self._headers, **(headers or {})}
+            url, begun = self.url + path, time.monotonic()
             try:
-                response = pool.request(
-                    method, self.url + path, body=body, headers=headers, redirect=False, preload_content=False
-                )
-            except ProtocolError:
-                self._dropped += 1
+                response = pool.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
+            except HTTPError as error:
+                log.debug("%s %s: %s after %.0f ms", method, url, type(error).__name__, _milliseconds_since(begun))
+                if isinstance(error, ProtocolError):
+                    self._dropped += 1
                 raise
+            log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
             with closing(response):
                 yield response
 
@@ -183,6 +194,10 @@ class HttpService:
         else:
             with self._new_pool() as pool:
                 yield pool
+
+
+def _milliseconds_since(begun: float) -> float:
+    return 1000 * (time.monotonic() - begun)
 
 
 def _credentials(endpoint: Endpoint) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..settings import Endpoint
 from .base import IdMode, StoredFile
 from .catalog_rules import check_document
 from .disk import rename_or_copy
-from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService, pause
+from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
 
 # The archive answers 201 with the length of the request, whatever it stored. Its stored sizes are asked for:
 # of every file this large, and of the last one before each checkpoint, where a full disk shows.
@@ -107,7 +106,7 @@ class PacificaArchive(_Adapter):
         trouble = ""
         for attempt in range(TRIES):
             if attempt:
-                time.sleep(pause(attempt - 1))
+                self._service.rest(attempt - 1, trouble)
             try:
                 if attempt or replace:
                     self._service.send("DELETE", f"/{file_id}")

@@ -1,0 +1,82 @@
+"""What a script needs of the program, as functions. Each call opens what it needs and closes it again.
+
+``settings`` are those of `load_settings`, which is also what is used where none are given: the environment, the
+configuration file and the defaults, as on the command line. All raise IngestError.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from . import check, restore, verify
+from .jobs import Job, JobKind, JobStore
+from .services import connect, policy
+from .settings import Settings, load_settings
+from .worker import Watcher, Worker
+
+
+class _Nobody:
+    """Watches no job."""
+
+    def stage(self, task: str) -> None:
+        pass
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        pass
+
+    def advance(self, length: int) -> None:
+        pass
+
+    def file_done(self) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        pass
+
+
+def ingest_bundle(
+    path: Path, *, settings: Settings | None = None, again: bool = False, watcher: Watcher | None = None
+) -> Job:
+    """Ingest the bundle at ``path`` and return its job, which is complete; or the one that ingested it before.
+
+    ``again`` ingests it all the same. After an error that is ``transient``, the next call goes on with the job.
+    """
+    return _run(JobKind.BUNDLE, path, settings, again=again, watcher=watcher)
+
+
+def move_files(
+    document: Path, *, settings: Settings | None = None, again: bool = False, watcher: Watcher | None = None
+) -> Job:
+    """The same for the files of a metadata document, which are moved into the archive."""
+    return _run(JobKind.MOVE, document, settings, again=again, watcher=watcher)
+
+
+def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
+    """The job as it stands. Raises JobNotFound."""
+    with JobStore((settings or load_settings()).database) as store:
+        return store.get(job_id)
+
+
+def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
+    """All that is wrong with the bundle at ``path``; nothing is stored."""
+    settings = settings or load_settings()
+    with closing(policy(settings)) as site_policy:
+        return check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
+
+
+def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
+    """Hash what the archive holds of a job again, and return what is wrong."""
+    with connect(settings or load_settings()) as services:
+        return list(verify.verify_jobs(services, [job_id]))
+
+
+def restore_bundle(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
+    """Write a stored job as a bundle to the new file ``target``, and return how many files it holds."""
+    with connect(settings or load_settings()) as services:
+        return restore.write_bundle_file(services, job_id, target)
+
+
+def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, watcher: Watcher | None) -> Job:
+    settings = settings or load_settings()
+    with connect(settings) as services, Worker(settings, services, again=again) as worker:
+        job = worker.run(worker.submit(kind, path), watcher or _Nobody())
+        return worker.state(job.duplicate_of) if job.duplicate_of is not None else job

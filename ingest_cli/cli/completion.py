@@ -1,0 +1,67 @@
+"""What a shell offers where an argument is a job or one of a few words. It only looks: no store is made here."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from .options import settings_of
+
+if TYPE_CHECKING:
+    from ..jobs import Job
+
+MOST_JOBS = 100
+LONGEST_NAME = 24
+
+
+def job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
+    """The newest jobs."""
+    return _jobs(ctx, lambda job: True)
+
+
+def unfinished_job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Those of the newest jobs that can be run again."""
+    return _jobs(ctx, lambda job: not job.complete)
+
+
+def recorded_job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
+    """Those of the newest jobs that the catalogue holds."""
+    return _jobs(ctx, lambda job: job.recorded)
+
+
+def states() -> list[str]:
+    """The states that a job can be set to."""
+    from ..jobs import JobState
+
+    return list(JobState)
+
+
+def log_formats() -> list[str]:
+    """How the server logs."""
+    return ["text", "json"]
+
+
+def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str, str]]:
+    from ..errors import IngestError
+    from ..jobs import JobStore
+    from .state import describe
+
+    config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
+    try:
+        database = settings_of(config, db).database
+        if not database.is_file():
+            return []
+        with JobStore(database) as store:
+            jobs = store.newest(MOST_JOBS)
+    except (IngestError, OSError):
+        # A message would land in the line that is being typed; the command itself will say it.
+        return []
+    return [(str(job.job_id), f"{describe(job)} {_shown(job.source)}") for job in jobs if wanted(job)]
+
+
+def _shown(source: str) -> str:
+    # typer breaks what does not fit on a line, and shells take the second one for another candidate. Its script for
+    # zsh evaluates what it is told, and it takes brackets for markup.
+    name = source.rpartition("/")[2]
+    return re.sub(r"[^\w.+=,@%-]", "?", name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}")

@@ -1,0 +1,31 @@
+"""``ingest discard JOB_ID...``."""
+
+from typing import Annotated
+
+import typer
+
+from .completion import unfinished_job_ids
+from .options import Config, Db, Debug, Quiet, settings_of
+
+
+def discard(
+    job_ids: Annotated[
+        list[int],
+        typer.Argument(metavar="JOB_ID", help="The jobs to give up.", autocompletion=unfinished_job_ids),
+    ],
+    config: Config = None,
+    db: Db = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Give up jobs that are not complete: take what is stored of them back out of the archive."""
+    from ..services import connect
+    from ..worker import Worker
+    from .output import Screen
+
+    settings = settings_of(config, db)
+    with connect(settings) as services, Worker(settings, services) as worker:
+        for job_id in job_ids:
+            worker.discard(job_id, Screen(""))
+            if not quiet:
+                print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)

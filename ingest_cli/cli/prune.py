@@ -1,0 +1,61 @@
+"""``ingest prune``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from .options import Config, Db, Debug, Json, settings_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+UNITS = {"d": "days", "h": "hours", "w": "weeks"}
+
+
+def prune(
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", help="The age of jobs: days as 90d, hours as 12h, weeks as 8w.", metavar="AGE"),
+    ] = "90d",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it. Without this, it is only named.")] = False,
+    config: Config = None,
+    db: Db = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Clear away jobs that ended long ago and whose bundles are gone, and spool files that are no one's."""
+    import json as json_format
+    import sys
+
+    from ..jobs import JobStore
+    from ..prune import find_superfluous
+
+    settings = settings_of(config, db)
+    with JobStore(settings.database) as store:
+        found = find_superfluous(settings, store, _age(older_than))
+        if yes:
+            found.remove(store)
+    if json:
+        answer = {
+            "removed": yes,
+            "jobs": [job.job_id for job in found.jobs],
+            "files": [str(path) for path in found.files],
+        }
+        print(json_format.dumps(answer))
+        return
+    for job in found.jobs:
+        print(f"job {job.job_id}: {job.source}")
+    for path in found.files:
+        print(path)
+    verb = "were removed" if yes else "can go: --yes removes them"
+    print(f"ingest: {len(found.jobs)} jobs and {len(found.files)} files {verb}", file=sys.stderr)
+
+
+def _age(text: str) -> "timedelta":
+    from datetime import timedelta
+
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in UNITS):
+        raise SettingsError(f"--older-than {text!r} is no age, such as 90d, 12h or 8w")
+    return timedelta(**{UNITS[unit]: int(number)})

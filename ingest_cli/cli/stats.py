@@ -1,0 +1,36 @@
+"""``ingest stats``."""
+
+import json as json_format
+
+from .options import Config, Db, Debug, Json, settings_of
+
+REASONS = 20
+
+
+def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug = False) -> None:
+    """Count jobs, files and bytes, the seconds that stages took, and why jobs failed."""
+    from ..jobs import JobStore
+
+    with JobStore(settings_of(config, db).database) as store:
+        tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
+    if json:
+        answer = {
+            "jobs": {state: dict(zip(("jobs", "files", "bytes"), row, strict=True)) for state, row in tallies.items()},
+            "stages": seconds,
+            "failures": [dict(zip(("stage", "reason", "jobs"), row, strict=True)) for row in failures],
+        }
+        print(json_format.dumps(answer))
+        return
+    print(f"{'':<18}{'jobs':>10}{'files':>14}{'bytes':>20}")
+    for state, row in tallies.items():
+        print(f"{state:<18}{row[0]:>10}{row[1]:>14}{row[2]:>20}")
+    if seconds:
+        print(f"\n{'stage':<18}{'seconds':>10}")
+        for stage, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+            print(f"{stage:<18}{spent:>10.1f}")
+    if failures:
+        print(f"\n{'failed at':<18}{'jobs':>10}  why")
+        for stage, reason, count in failures[:REASONS]:
+            print(f"{stage:<18}{count:>10}  {reason}")
+        if len(failures) > REASONS:
+            print(f"and {len(failures) - REASONS} more reasons: see --json")

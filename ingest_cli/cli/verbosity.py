@@ -1,0 +1,29 @@
+"""What ``--verbose`` adds: the program's own log, on standard error. Without it nothing listens to the log."""
+
+import logging
+import sys
+import time
+
+from ..errors import SettingsError
+
+
+def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
+    """Say more: with 1 of tries, checkpoints and seconds, with 2 of every request too. Once a process is enough."""
+    if verbose and quiet:
+        raise SettingsError("--quiet and --verbose do not go together")
+    log = logging.getLogger("ingest_cli")
+    if verbose and not log.handlers:
+        handler = _Talk()
+        # The process, since several may write to the same place; the times are UTC, as everywhere.
+        handler.setFormatter(logging.Formatter("ingest[%(process)d] %(asctime)s: %(message)s", "%H:%M:%S"))
+        handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
+        log.addHandler(handler)
+        log.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
+
+
+class _Talk(logging.Handler):
+    """Writes to what standard error is at the moment: a live display puts itself in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr, flush=True)

@@ -1,0 +1,43 @@
+"""What can be cleared away: jobs that ended long ago, and files of the spool that are no one's."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from .jobs import Job, JobStore
+from .server import spool, tus
+from .settings import Settings
+
+# Of files that the spool's other users leave only when they are killed, and may be writing when we look.
+UNTOUCHED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Superfluous:
+    """What can go."""
+
+    jobs: list[Job]
+    files: list[Path]
+
+    def remove(self, store: JobStore) -> None:
+        """Remove it."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
+        store.forget(job.job_id for job in self.jobs)
+
+
+def find_superfluous(settings: Settings, store: JobStore, age: timedelta) -> Superfluous:
+    """The jobs that ended more than ``age`` ago, and the spool's leftovers.
+
+    A job whose file still lies where it was stays: that is how the file is known, and not ingested again.
+    """
+    jobs = [job for job in store.settled_before(datetime.now(UTC) - age) if not Path(job.source).exists()]
+    files = [*spool.leftovers(settings.spool, store), *tus.leftovers(settings.spool, store)]
+    for pattern in ("upload-*", "packed-*"):
+        files += [path for path in sorted(settings.spool.glob(pattern)) if _is_left(path, store)]
+    return Superfluous(jobs, files)
+
+
+def _is_left(path: Path, store: JobStore) -> bool:
+    return spool.is_done(store, path) and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()

@@ -1,0 +1,29 @@
+"""Standard output and standard error, as several processes can share them."""
+
+import io
+import sys
+from typing import Any
+
+
+def keep_lines_whole() -> None:
+    """Have each line go out in one write, so that those of other processes come before or after it, not within.
+
+    And that nobody takes what is said on standard error, as a log on a full disk, fails no job from here on.
+    """
+    if sys.stderr is not None:
+        talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
+        # So it is under PYTHONUNBUFFERED, where a line and its end are two writes.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+
+
+class _Talk(io.FileIO):
+    """Standard error, which may fail unheard."""
+
+    def write(self, data: Any) -> int:
+        """Write, or let it be."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
