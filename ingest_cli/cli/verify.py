@@ -25,7 +25,6 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Read the files of jobs back from the archive, and compare their hashes with the catalogue's."""
-    import json as json_format
     import sys
     from dataclasses import asdict
     from itertools import chain
@@ -34,6 +33,7 @@ def verify(
     from ..jobs import JobStore
     from ..services import connect
     from ..verify import Tally, find_orphans, verify_jobs
+    from .output import write_event
 
     if bool(job_ids) == all_jobs:
         raise SettingsError("give either job ids or --all")
@@ -50,10 +50,12 @@ def verify(
         for damage in chain(*looks):
             damaged += 1
             if json:
-                print(json_format.dumps(asdict(damage)), flush=True)
+                write_event("damage", **asdict(damage))
             else:
                 of = f"job {damage.job_id}: " if damage.job_id is not None else ""
                 print(f"{of}{damage.name}: {damage.problem}", flush=True)
+    if json:
+        write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
     if not quiet:
         seen = f"{tally.jobs} jobs, {tally.files} files, {tally.bytes} bytes"
         print(f"ingest: {seen} were read, {damaged} are not well", file=sys.stderr)
