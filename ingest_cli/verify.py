@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .errors import ArchiveError, IngestError, JobNotRecorded
 from .jobs import JobStore
@@ -24,12 +24,12 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """What was looked at so far."""
+    """What was looked at so far; ``job_id`` is the job at hand."""
 
     jobs: int = 0
     files: int = 0
     bytes: int = 0
-    damages: list[Damage] = field(default_factory=list)
+    job_id: int | None = None
 
 
 def verify_jobs(
@@ -43,7 +43,7 @@ def verify_jobs(
     for job_id in job_ids:
         if not services.catalog.has(job_id):
             raise JobNotRecorded(f"the catalogue holds no job {job_id}")
-        tally.jobs += 1
+        tally.jobs, tally.job_id = tally.jobs + 1, job_id
         yield from verify_files(services.archive, job_id, services.catalog.files(job_id), share=share, tally=tally)
 
 

@@ -151,7 +151,9 @@ def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_p
     before = looks(site.archive)
     done = command("verify", "--all", "--json")
     assert done.returncode == ExitCode.FAILED
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    *found, verified = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {damage["event"] for damage in found} == {"damage"}
+    assert (verified["event"], verified["damaged"]) == ("verified", 5)
     problems = {(damage["job_id"], damage["file_id"]): damage["problem"] for damage in found}
     assert "it hashes to sha1" in problems[1, 1]
     assert problems[1, 2] == "it is 5 bytes long, not 2048"

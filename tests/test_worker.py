@@ -89,7 +89,8 @@ def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path)
     (tmp_path / "bad.tar").write_text("no tar")
     assert command("--queue", good[0], tmp_path / "bad.tar", good[1]).returncode == 0
     done = command("worker", "--until-empty", "--json")
-    states = [json.loads(line) for line in done.stdout.splitlines()]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    states = [event for event in events if event["event"] == "settled"]
     assert [(state["job_id"], state["complete"]) for state in states] == [(1, True), (2, False), (3, True)]
     assert command("worker", "--until-empty").stdout == "", "what failed for good is not run again"
 

@@ -1,5 +1,6 @@
 """``ingest job``: an administrator settles a job by hand."""
 
+import json as json_format
 import sys
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from ..errors import SettingsError
 from .completion import job_ids, states
-from .options import Config, Db, Debug, settings_of
+from .options import Config, Db, Debug, Json, settings_of
 
 
 def job(
@@ -18,6 +19,7 @@ def job(
     exception: Annotated[str, typer.Option("--exception", help="Why, for those who ask for the state.")] = "",
     config: Config = None,
     db: Db = None,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Set the state of a job; a process that works on it stops."""
@@ -33,7 +35,7 @@ def job(
     with JobStore(settings_of(config, db).database) as store:
         before = store.get(job_id)
         changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
-    print(f"job {job_id}: {changed.state} at {changed.task!r}")
+    print(json_format.dumps(changed.as_state()) if json else f"job {job_id}: {changed.state} at {changed.task!r}")
     if is_alive(before):
         print(f"ingest: {before.worker} works on it: it stops now, and takes back what it stored", file=sys.stderr)
     elif changed.first_file_id is not None and not changed.recorded:

@@ -82,6 +82,30 @@ class JsonScreen(Screen):
         _warn(message)
 
 
+class EventScreen(Screen):
+    """One JSON object on standard output for each thing that happens to a job of the queue."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.source)
+        self._of = {"job_id": job.job_id, "source": job.source}
+
+    def queued(self, job: Job) -> None:
+        """Write that the job waits."""
+        write_event("queued", **self._of)
+
+    def stage(self, task: str) -> None:
+        """Write the stage."""
+        write_event("stage", **self._of, task=task)
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        write_event("warning", **self._of, message=message)
+
+    def settled(self, job: Job) -> None:
+        """Write the job's state."""
+        write_event("settled", **{**self._of, **job.as_state()})
+
+
 class PlainScreen(Screen):
     """A line a job on standard output; a line a stage and a warning, and ``every`` so often, on standard error."""
 
@@ -178,6 +202,11 @@ class QuietQueueScreen(QueueScreen):
         """Warnings are not written."""
 
 
+def write_event(event: str, /, **fields: object) -> None:
+    """Write a line for programs."""
+    print(json.dumps({"event": event, **fields}), flush=True)
+
+
 def _counted(files: int) -> str:
     return "1 file" if files == 1 else f"{files} files"
 
@@ -192,7 +221,7 @@ def screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Scree
 
     set_verbosity(verbose)
     if json:
-        return JsonScreen(job.source)
+        return EventScreen(job)
     return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, Quiet
+from .options import Debug, Json, Quiet
 
 STANDARD_OUTPUT = Path("-")
 
@@ -20,10 +20,12 @@ def pack(
         Path | None, typer.Option("--output", "-o", help="The bundle, or - for standard output.", metavar="FILE")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle if it is there.")] = False,
+    json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Make a bundle of files and folders."""
+    import json as json_format
     import signal
     import sys
 
@@ -39,6 +41,8 @@ def pack(
         raise SettingsError("say by -o how the bundle of several paths is to be called")
     records = transaction_records(submitter, project, instrument, [(pair[0], pair[1]) for pair in pairs])
     target = output or Path(f"{paths[0].resolve().name}.tar")
+    if json and target == STANDARD_OUTPUT:
+        raise SettingsError("--json and -o - do not go together: both are of standard output")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if target == STANDARD_OUTPUT:
@@ -47,5 +51,7 @@ def pack(
             packed = write_bundle(paths, records, target, replace=force)
     except KeyboardInterrupt:
         raise Interrupted from None
-    if not quiet:
+    if json:
+        print(json_format.dumps({"target": str(target), "files": packed.files, "bytes": packed.bytes}))
+    elif not quiet:
         print(f"ingest: {target}: {packed.files} files, {packed.bytes} bytes", file=sys.stderr)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .completion import recorded_job_ids
-from .options import Config, Db, Debug, Quiet, settings_of
+from .options import Config, Db, Debug, Json, Quiet, settings_of
 
 
 def restore(
@@ -17,10 +17,12 @@ def restore(
     to: Annotated[Path | None, typer.Option("--to", help="A new folder for the files.", metavar="FOLDER")] = None,
     config: Config = None,
     db: Db = None,
+    json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Get a stored job back, as the bundle it came from or as files."""
+    import json as json_format
     import sys
 
     from ..errors import SettingsError
@@ -29,6 +31,8 @@ def restore(
 
     if (output is None) == (to is None):
         raise SettingsError("say either -o or --to")
+    if json and output == Path("-"):
+        raise SettingsError("--json and -o - do not go together: both are of standard output")
     with connect(settings_of(config, db)) as services:
         if to is not None:
             count = write_folder(services, job_id, to)
@@ -37,5 +41,7 @@ def restore(
         else:
             assert output is not None
             count = write_bundle_file(services, job_id, output)
-    if not quiet:
+    if json:
+        print(json_format.dumps({"job_id": job_id, "target": str(to or output), "files": count}))
+    elif not quiet:
         print(f"ingest: job {job_id}: {count} files are in {to or output}", file=sys.stderr)

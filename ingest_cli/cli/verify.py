@@ -1,12 +1,18 @@
 """``ingest verify [JOB_ID...]``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .completion import recorded_job_ids
 from .options import Config, Db, Debug, Json, Quiet, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..settings import Settings
+    from ..verify import Damage, Tally
 
 
 def verify(
@@ -28,52 +34,74 @@ def verify(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Read the files of jobs back from the archive, and compare their hashes with the catalogue's."""
-    import json as json_format
+    """Read the files of jobs back from the archive, and compare their hashes with the catalogue's, or a receipt's."""
     import sys
-    from contextlib import closing
     from dataclasses import asdict
-    from itertools import chain
 
-    from ..errors import ExitCode, IngestError, SettingsError
-    from ..jobs import JobStore
-    from ..receipt import read_receipt
-    from ..services import archive, connect
-    from ..verify import Damage, Tally, find_orphans, verify_files, verify_jobs
+    from ..errors import ExitCode, IngestError, Interrupted, SettingsError
+    from ..verify import Tally
+    from .output import write_event
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
     settings = settings_of(config, db)
     tally, damaged = Tally(), 0
-
-    def show(damage: Damage) -> None:
-        nonlocal damaged
-        damaged += 1
-        if json:
-            print(json_format.dumps(asdict(damage)), flush=True)
-        else:
-            of = f"job {damage.job_id}: " if damage.job_id is not None else ""
-            print(f"{of}{damage.name}: {damage.problem}", flush=True)
-
     if receipt is not None:
-        said = read_receipt(receipt)
-        tally.jobs = 1
-        with closing(archive(settings)) as store_of_files:
-            for damage in verify_files(store_of_files, said.job_id, said.files, share=sample / 100, tally=tally):
-                show(damage)
+        damages = _against_receipt(settings, receipt, sample / 100, tally)
     else:
-        with connect(settings) as services, JobStore(settings.database) as store:
-            wanted = list(job_ids or []) or list(store.recorded(since))
-            looks = [verify_jobs(services, wanted, share=sample / 100, tally=tally)]
-            if all_jobs:
-                try:
-                    looks.append(iter(list(find_orphans(services, store))))
-                except IngestError as error:
-                    print(f"ingest: {error}", file=sys.stderr)
-            for damage in chain(*looks):
-                show(damage)
+        damages = _against_catalogue(settings, job_ids, since, sample / 100, tally)
+    try:
+        for damage in damages:
+            damaged += 1
+            if json:
+                write_event("damage", **asdict(damage))
+            else:
+                of = f"job {damage.job_id}: " if damage.job_id is not None else ""
+                print(f"{of}{damage.name}: {damage.problem}", flush=True)
+    except (KeyboardInterrupt, IngestError) as error:
+        if all_jobs and tally.job_id is not None:
+            print(f"ingest: '--all --from {tally.job_id}' goes on from here", file=sys.stderr)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted from None
+        raise
+    if json:
+        write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
     if not quiet:
         seen = f"{tally.jobs} jobs, {tally.files} files, {tally.bytes} bytes"
         print(f"ingest: {seen} were read, {damaged} are not well", file=sys.stderr)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _against_receipt(settings: "Settings", path: Path, share: float, tally: "Tally") -> "Iterator[Damage]":
+    from contextlib import closing
+
+    from ..receipt import read_receipt
+    from ..services import archive
+    from ..verify import verify_files
+
+    receipt = read_receipt(path)
+    tally.jobs = 1
+    with closing(archive(settings)) as site_archive:
+        yield from verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
+
+
+def _against_catalogue(
+    settings: "Settings", job_ids: list[int] | None, since: int, share: float, tally: "Tally"
+) -> "Iterator[Damage]":
+    """Of these jobs; without any, of all from ``since`` on, with the files that are no one's."""
+    import sys
+
+    from ..errors import IngestError
+    from ..jobs import JobStore
+    from ..services import connect
+    from ..verify import find_orphans, verify_jobs
+
+    with connect(settings) as services, JobStore(settings.database) as store:
+        yield from verify_jobs(services, job_ids or list(store.recorded(since)), share=share, tally=tally)
+        if job_ids:
+            return
+        try:
+            yield from find_orphans(services, store)
+        except IngestError as error:
+            print(f"ingest: {error}", file=sys.stderr)

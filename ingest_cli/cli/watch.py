@@ -49,7 +49,7 @@ def watch(
     from functools import partial
 
     from ..errors import SettingsError
-    from ..jobs import JobKind
+    from ..jobs import Job, JobKind
     from ..pack import read_template
     from ..watch.aftermath import Aftermath
     from ..watch.folder import Rules
@@ -77,12 +77,17 @@ def watch(
     def say(text: str) -> None:
         print(f"ingest: {text}", file=sys.stderr, flush=True)
 
+    def queued(job: Job) -> None:
+        if json:
+            screen(job).queued(job)
+
     if once:
-        raise typer.Exit(watching.once(screen, say))
+        raise typer.Exit(watching.once(screen, say, queued))
     with suppress(KeyboardInterrupt):
         watching.forever(
             screen,
             say,
+            queued,
             workers=workers,
             scan_seconds=scan,
             poll=poll,

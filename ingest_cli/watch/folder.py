@@ -72,7 +72,7 @@ class DropFolder:
         self._settling = Settling(rules.settle)
         self._refused: dict[Path, str] = {}
         self.waiting: list[Path] = []
-        self.submitted: list[Job] = []
+        self._submitted: list[Job] = []
 
     def look(self, worker: Worker, store: JobStore, renamed: set[Path]) -> list[str]:
         """Submit what has settled and tidy up after what has ended. ``renamed`` were seen to be renamed into place.
@@ -99,13 +99,18 @@ class DropFolder:
                         self._aftermath.refuse(path, error)
                         refusals.append(str(error))
                     continue
-                self.submitted.append(job)
+                self._submitted.append(job)
             if job.complete or job.state is JobState.FAILED:
                 self._end(candidate, job)
             else:
                 in_queue += 1
                 self.waiting.append(path)
         return refusals
+
+    def take_submitted(self) -> list[Job]:
+        """The jobs that were submitted since this was last asked."""
+        submitted, self._submitted = self._submitted, []
+        return submitted
 
     def _submit(self, worker: Worker, candidate: _Candidate) -> Job:
         if self._rules.template is None:

@@ -30,8 +30,10 @@ class Watch:
         self._settings, self._rules = settings, rules
         self._folders = [DropFolder(path, rules, aftermath, settings.spool) for path in folders]
 
-    def once(self, watch: Callable[[Job], Reporter], say: Callable[[str], None]) -> ExitCode:
-        """Ingest what is settled; how that went.
+    def once(
+        self, watch: Callable[[Job], Reporter], say: Callable[[str], None], queued: Callable[[Job], None]
+    ) -> ExitCode:
+        """Ingest what is settled; how that went. ``queued`` is told of the jobs that this makes.
 
         Waits for as long as a file needs to settle where there are files that it does not know.
         """
@@ -46,17 +48,21 @@ class Watch:
             if any(folder.waiting for folder in self._folders):
                 worker.wait(self._rules.settle + 0.01)
                 refusals += self._look(worker, store)
+            submitted = self._take_submitted(queued)
             work(settings, watch, until_empty=True)
             refusals += self._look(worker, store)
+            # What came meanwhile waits for the next run.
+            submitted += self._take_submitted(queued)
             for refusal in refusals:
                 say(refusal)
-            ended = [store.get(job.job_id) for folder in self._folders for job in folder.submitted]
+            ended = [store.get(job.job_id) for job in submitted]
         return _exit_code(ended, len(refusals))
 
     def forever(
         self,
         watch: Callable[[Job], Reporter],
         say: Callable[[str], None],
+        queued: Callable[[Job], None],
         *,
         workers: int,
         scan_seconds: float,
@@ -90,7 +96,14 @@ class Watch:
                         if trouble.get(folder) != str(error):
                             say(str(error))
                         trouble[folder] = str(error)
+                self._take_submitted(queued)
                 present.wait(worker, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
+
+    def _take_submitted(self, queued: Callable[[Job], None]) -> list[Job]:
+        submitted = [job for folder in self._folders for job in folder.take_submitted()]
+        for job in submitted:
+            queued(job)
+        return submitted
 
     def _look(self, worker: Worker, store: JobStore) -> list[str]:
         return [refusal for folder in self._folders for refusal in folder.look(worker, store, set())]
