@@ -33,8 +33,8 @@ def age(site: Site, days: int) -> None:
 def test_stats(command: Command, history: list[Path]) -> None:
     said = json.loads(command("stats", "--json").stdout)
     total = sum(map(len, FILES.values()))
-    assert said["jobs"]["complete"] == {"jobs": 1, "files": 3, "bytes": total}
-    assert said["jobs"]["failed"]["jobs"] == 2
+    assert said["states"]["complete"] == {"jobs": 1, "files": 3, "bytes": total}
+    assert said["states"]["failed"]["jobs"] == 2
     ((stage, reason, count),) = [tuple(row.values()) for row in said["failures"]]
     assert (stage, count) == ("load metadata", 2)
     assert "a list of records belongs" in reason
@@ -60,7 +60,7 @@ def test_prune_only_names_what_can_go(command: Command, site: Site, history: lis
     assert len(site.jobs()) == 3
     assert command("prune", "--yes").stdout == done.stdout
     assert [job.job_id for job in site.jobs()] == [3], "the file of job 3 is still there"
-    assert json.loads(command("prune", "--json").stdout) == {"removed": False, "jobs": [], "files": []}
+    assert json.loads(command("prune", "--json").stdout) == {"removed": False, "job_ids": [], "paths": []}
 
 
 @pytest.mark.parametrize(("days", "older_than", "gone"), [(5, "6d", 0), (5, "4d", 3), (5, "100h", 3), (5, "1w", 0)])
@@ -69,7 +69,7 @@ def test_prune_by_age(command: Command, site: Site, history: list[Path], days: i
     for path in history:
         path.unlink()
     said = json.loads(command("prune", "--older-than", older_than, "--yes", "--json").stdout)
-    assert len(said["jobs"]) == gone
+    assert len(said["job_ids"]) == gone
     assert len(site.jobs()) == 3 - gone
     assert site.contents() == FILES
 
@@ -83,7 +83,7 @@ def test_prune_leaves_what_can_be_gone_on_with(
         assert command(bundle).returncode == 4
     age(site, 1000)
     bundle.rename(tmp_path / "away.tar")
-    assert json.loads(command("prune", "--yes", "--json").stdout)["jobs"] == []
+    assert json.loads(command("prune", "--yes", "--json").stdout)["job_ids"] == []
     (tmp_path / "away.tar").rename(bundle)
     assert command("retry", 1).returncode == 0
 

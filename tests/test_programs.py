@@ -102,6 +102,16 @@ def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
     assert written(command, "restore", 1, "--to", "again")["target"] == "again"
 
 
+def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) -> None:
+    failed = write_bundle(tmp_path / "failed.tar", metadata=b"{}")
+    assert command("-q", failed).returncode == 1
+    assert list(written(command, "check", stored)) == COMMANDS["check"]
+    assert list(written(command, "stats")) == COMMANDS["stats"]
+    assert list(written(command, "prune")) == COMMANDS["prune"]
+    assert list(written(command, "backup", "copy")) == COMMANDS["backup"]
+    assert list(written(command, "discard", 2)) == COMMANDS["discard"]
+
+
 @pytest.mark.parametrize(
     "words", [["pack", ".", "--submitter", 1, "--project", "p", "--instrument", 2], ["restore", 1]]
 )

@@ -44,7 +44,7 @@ def _write(path: Path, findings: "Findings") -> None:
     import json as json_format
 
     answer = {
-        "bundle": str(path),
+        "source": str(path),
         "well": not findings.problems,
         "files": findings.files,
         "bytes": findings.bytes,

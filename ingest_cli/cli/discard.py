@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .completion import unfinished_job_ids
-from .options import Config, Db, Debug, Quiet, settings_of
+from .options import Config, Db, Debug, Json, Quiet, settings_of
 
 
 def discard(
@@ -15,10 +15,13 @@ def discard(
     ],
     config: Config = None,
     db: Db = None,
+    json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Give up jobs that are not complete: take what is stored of them back out of the archive."""
+    import json as json_format
+
     from ..services import connect
     from ..worker import Worker
     from .output import Screen
@@ -26,6 +29,8 @@ def discard(
     settings = settings_of(config, db)
     with connect(settings) as services, Worker(settings, services) as worker:
         for job_id in job_ids:
-            worker.discard(job_id, Screen(""))
-            if not quiet:
+            job = worker.discard(job_id, Screen(""))
+            if json:
+                print(json_format.dumps(job.as_state()), flush=True)
+            elif not quiet:
                 print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)

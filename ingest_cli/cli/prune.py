@@ -39,8 +39,8 @@ def prune(
     if json:
         answer = {
             "removed": yes,
-            "jobs": [job.job_id for job in found.jobs],
-            "files": [str(path) for path in found.files],
+            "job_ids": [job.job_id for job in found.jobs],
+            "paths": [str(path) for path in found.files],
         }
         print(json_format.dumps(answer))
         return

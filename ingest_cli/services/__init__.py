@@ -49,8 +49,14 @@ def archive(settings: Settings) -> Archive:
 
         return EmbeddedArchive(settings.archive)
     from .pacifica import PacificaArchive
+    from .slots import Slots
 
-    return PacificaArchive(settings.archive, transfers=settings.transfers, remote_sources=settings.remote_sources)
+    return PacificaArchive(
+        settings.archive,
+        transfers=settings.transfers,
+        remote_sources=settings.remote_sources,
+        slots=Slots(settings.database.with_name(f"{settings.database.name}-transfer"), settings.transfers),
+    )
 
 
 def catalog(settings: Settings) -> Catalog:

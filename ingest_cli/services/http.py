@@ -10,7 +10,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSL
 
 from ..errors import ServiceUnavailable, SettingsError
 from ..settings import Endpoint, split_http_url
+from .slots import Slots
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -80,14 +81,16 @@ class Answer:
 
 
 class HttpService:
-    """The service ``name``, as messages call it, at ``endpoint``; ``connections`` many threads may use it at once.
+    """The service ``name``, as messages call it, at ``endpoint``; ``connections`` many threads may use it at once, and where
+    there are ``slots``, as many requests of all processes.
 
     Raises SettingsError where the endpoint's certificates or the environment's proxy cannot be used.
     """
 
-    def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1, slots: Slots | None = None) -> None:
         self.name, self.url = name, endpoint.url.rstrip("/")
         self._headers = _credentials(endpoint)
+        self._slots = slots
         self._new_pool = _pools(endpoint, connections)
         self._pool = self._new_pool()
         self._dropped = 0
@@ -172,7 +175,7 @@ class HttpService:
     def _sent(
         self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        with self._connections() as pool:
+        with self._slots.one() if self._slots is not None else nullcontext(), self._connections() as pool:
             headers = {**self._headers, **(headers or {})}
             url, begun = self.url + path, time.monotonic()
             try:

@@ -17,6 +17,7 @@ from ..settings import Endpoint
 from .base import IdMode, StoredFile
 from .catalog_rules import check_document
 from .disk import rename_or_copy
+from .slots import Slots
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
 
 # The archive answers 201 with the length of the request, whatever it stored. Its stored sizes are asked for:
@@ -86,13 +87,15 @@ class PacificaArchive(_Adapter):
     """The archive interface at ``endpoint``.
 
     ``transfers`` is 1 unless the site knows better: the released service, under its own server, mixes up files that
-    come at the same time. With ``remote_sources`` the paths of files to be moved are those of the archive's machine.
+    come at the same time; ``slots`` are as many for all processes together. With ``remote_sources`` the paths of files to be moved are those of the archive's machine.
     """
 
-    def __init__(self, endpoint: Endpoint, *, transfers: int = 1, remote_sources: bool = False) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, transfers: int = 1, remote_sources: bool = False, slots: Slots | None = None
+    ) -> None:
         self.transfers, self.resent = transfers, 0
         self._remote_sources = remote_sources
-        self._service = HttpService("the archive", endpoint, connections=transfers)
+        self._service = HttpService("the archive", endpoint, connections=transfers, slots=slots)
         self._last: tuple[int, int] | None = None
 
     def require_room(self, total_bytes: int) -> None:
