@@ -13,6 +13,7 @@ from ingest_cli.services import http, pacifica
 from ingest_cli.settings import load_settings
 
 from .bundles import FILES, write_bundle
+from .conftest import Command
 from .pacifica_double import Handler, PacificaSite
 from .site import Site
 
@@ -387,3 +388,18 @@ def test_a_file_whose_answer_was_lost_behind_a_failure_is_taken_back(
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar", dict(list(MANY.items())[:4])))
     assert pacific.files == {}
+
+
+@pytest.mark.parametrize("transfers", [1, 3])
+def test_all_processes_together_send_no_more_at_once_than_the_site_says(
+    command: Command, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfers: int
+) -> None:
+    """The released archive, under its own server, mixes up files that come at once, whoever sends them."""
+    monkeypatch.setenv("ARCHIVEINTERFACE_TRANSFERS", str(transfers))
+    pacific.seconds_a_file = 0.02
+    for number in range(6):
+        files = {f"data/{number}-{file}": bytes([number, file]) for file in range(10)}
+        assert command("--queue", write_bundle(tmp_path / f"{number}.tar", files)).returncode == 0
+    assert command("worker", "--workers", 3, "--until-empty").returncode == 0
+    assert len(pacific.files) == 60
+    assert pacific.most_at_work == transfers

@@ -15,7 +15,9 @@ def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug
         tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
     if json:
         answer = {
-            "states": {state: dict(zip(("jobs", "files", "bytes"), row, strict=True)) for state, row in tallies.items()},
+            "states": {
+                state: dict(zip(("jobs", "files", "bytes"), row, strict=True)) for state, row in tallies.items()
+            },
             "stages": seconds,
             "failures": [dict(zip(("stage", "reason", "jobs"), row, strict=True)) for row in failures],
         }

@@ -17,8 +17,8 @@ from ..settings import Endpoint
 from .base import IdMode, StoredFile
 from .catalog_rules import check_document
 from .disk import rename_or_copy
-from .slots import Slots
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
+from .slots import Slots
 
 # The archive answers 201 with the length of the request, whatever it stored. Its stored sizes are asked for:
 # of every file this large, and of the last one before each checkpoint, where a full disk shows.
