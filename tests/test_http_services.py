@@ -395,7 +395,8 @@ def test_all_processes_together_send_no_more_at_once_than_the_site_says(
     command: Command, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfers: int
 ) -> None:
     """The released archive, under its own server, mixes up files that come at once, whoever sends them."""
-    monkeypatch.setenv("ARCHIVEINTERFACE_TRANSFERS", str(transfers))
+    for variable, value in {**pacific.environment(), "ARCHIVEINTERFACE_TRANSFERS": str(transfers)}.items():
+        monkeypatch.setenv(variable, value)
     pacific.seconds_a_file = 0.02
     for number in range(6):
         files = {f"data/{number}-{file}": bytes([number, file]) for file in range(10)}

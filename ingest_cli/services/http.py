@@ -81,8 +81,9 @@ class Answer:
 
 
 class HttpService:
-    """The service ``name``, as messages call it, at ``endpoint``; ``connections`` many threads may use it at once, and where
-    there are ``slots``, as many requests of all processes.
+    """The service ``name``, as messages call it, at ``endpoint``.
+
+    ``connections`` many threads may use it at once. Where there are ``slots``, a request waits for one.
 
     Raises SettingsError where the endpoint's certificates or the environment's proxy cannot be used.
     """

@@ -87,7 +87,8 @@ class PacificaArchive(_Adapter):
     """The archive interface at ``endpoint``.
 
     ``transfers`` is 1 unless the site knows better: the released service, under its own server, mixes up files that
-    come at the same time; ``slots`` are as many for all processes together. With ``remote_sources`` the paths of files to be moved are those of the archive's machine.
+    come at the same time. ``slots`` count for other processes too. With ``remote_sources`` the paths of files to be
+    moved are those of the archive's machine.
     """
 
     def __init__(
