@@ -234,8 +234,9 @@ class Trial:
             assert not list(source.parent.glob("*.*")), "a temporary file beside a source"
         names = ("jobs",) if self.pacific is not None else ("jobs", "ids", "catalogue")
         databases = {self.data / f"{name}.sqlite3" for name in names}
+        places = {self.data / "jobs.sqlite3-transfer-0"} if self.pacific is not None else set()
         files = {path for path in self.data.rglob("*") if path.is_file() and self.site.archive not in path.parents}
-        assert files == databases
+        assert files == databases | places
         for database in databases:
             with closing(sqlite3.connect(database)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
