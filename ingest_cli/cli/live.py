@@ -1,6 +1,7 @@
 """A job on a terminal: two lines that are drawn again and again while it works, and are gone when it is settled."""
 
 import io
+import math
 import sys
 import time
 from collections import deque
@@ -118,7 +119,7 @@ class LiveScreen(PlainScreen):
     def _left(self, rate: float) -> str:
         if self._done >= self._total:
             return "finishing"
-        return f"{timedelta(seconds=int((self._total - self._done) / rate))} left" if rate else ""
+        return f"{timedelta(seconds=math.ceil((self._total - self._done) / rate))} left" if rate else ""
 
     @property
     def _speaks_unicode(self) -> bool:
