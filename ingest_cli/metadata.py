@@ -70,8 +70,9 @@ class Document:
         Where ``complain`` does not raise, the document lacks the records that were complained of. What is no list of
         JSON is raised in any case.
         """
+        given = _load(raw)
         records, files = [], []
-        for number, record in enumerate(_load(raw)):
+        for number, record in enumerate(given):
             try:
                 _read_number(record)
                 _check_shape(record, number)
@@ -80,7 +81,7 @@ class Document:
                 records.append(record)
             except MetadataError as error:
                 complain(error)
-        _check_whole(records, files, complain)
+        _check_whole(given, files, complain)
         return cls(records, files, hashlib.sha256(raw).hexdigest())
 
     @property
@@ -127,7 +128,7 @@ class Document:
         return cleaned
 
 
-def _load(raw: bytes) -> list[Record]:
+def _load(raw: bytes) -> list[Any]:
     try:
         text = raw.decode("utf-8-sig")
         records = json.loads(text, parse_constant=_refuse_constant)
@@ -148,7 +149,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _refuse_unstorable_text(raw: bytes, records: list[Record]) -> None:
+def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
     if ESCAPED_NUL.search(raw):
         raise MetadataError("the metadata holds a NUL character")
     try:
@@ -173,8 +174,10 @@ def _check_shape(record: Any, number: int) -> None:
         raise MetadataError(f"metadata record {number}: {problem}")
 
 
-def _check_whole(records: list[Record], files: list[FileEntry], complain: Complain) -> None:
-    tables = Counter(record["destinationTable"] for record in records)
+def _check_whole(given: list[Any], files: list[FileEntry], complain: Complain) -> None:
+    # A record that is wrong was complained of; it is there all the same.
+    names = (record.get("destinationTable") for record in given if isinstance(record, dict))
+    tables = Counter(name for name in names if isinstance(name, str))
     for table in SINGLE_TABLES:
         if tables[table] != 1:
             complain(MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs"))

@@ -58,6 +58,15 @@ def test_every_problem_is_named_at_once(command: Command, tmp_path: Path) -> Non
     assert len(lines) == len(EXPECTED)
 
 
+def test_a_record_that_is_wrong_is_not_missing_too(command: Command, tmp_path: Path) -> None:
+    records = document_for(FILES)
+    records[0]["value"] = "nobody"
+    done = command("check", write_bundle(tmp_path / "b.tar", FILES, records))
+    assert done.stdout.splitlines() == [
+        f"{tmp_path / 'b.tar'}: metadata record 0: ['value']: 'nobody' is not of type 'integer'"
+    ]
+
+
 def test_members_that_no_bundle_may_hold_are_all_named(command: Command, tmp_path: Path) -> None:
     document = json.dumps(document_for(FILES)).encode()
     members = [

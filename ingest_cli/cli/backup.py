@@ -16,7 +16,10 @@ def backup(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Copy the job store, the catalogue and the ids, while others may use them. The archive is not copied."""
+    """Copy the job store, the catalogue and the ids.
+
+    Others may use them meanwhile. The archive is not copied.
+    """
     import json as json_format
     import sys
 

@@ -19,7 +19,10 @@ def discard(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Give up jobs that are not complete: take what is stored of them back out of the archive."""
+    """Give up jobs that are not complete.
+
+    What is stored of them is taken back out of the archive; moved files go back to their places.
+    """
     import json as json_format
 
     from ..services import connect

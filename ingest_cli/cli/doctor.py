@@ -25,7 +25,10 @@ def doctor(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at everything that a job will need, and say what to do where something is ill."""
+    """Look at everything that a job will need.
+
+    Where something is ill, say what to do.
+    """
     from .. import doctor as looking
     from ..errors import ExitCode
 

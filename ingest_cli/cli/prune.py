@@ -24,7 +24,10 @@ def prune(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Clear away jobs that ended long ago and whose bundles are gone, and spool files that are no one's."""
+    """Clear away old jobs and leftovers of the spool.
+
+    Jobs that ended long ago and whose bundles are gone, and files of the spool folder that are no one's.
+    """
     import json as json_format
     import sys
 

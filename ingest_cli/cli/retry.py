@@ -30,7 +30,10 @@ def retry(
     verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
-    """Run failed or interrupted jobs again, under their own ids: from where they stopped, or from the start."""
+    """Run failed or interrupted jobs again.
+
+    They keep their ids, and go on from where they stopped, or begin anew where nothing of them is stored.
+    """
     from ..jobs import JobStore
     from .run import Run, run_jobs
     from .verbosity import set_verbosity

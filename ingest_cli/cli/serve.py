@@ -33,7 +33,10 @@ def serve(
     verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
-    """Take bundles over HTTP, as Pacifica Ingest does, and run their jobs."""
+    """Take bundles over HTTP, as Pacifica Ingest does.
+
+    Their jobs run in worker processes beside the server.
+    """
     import signal
     import sys
     from contextlib import suppress

@@ -8,7 +8,10 @@ REASONS = 20
 
 
 def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug = False) -> None:
-    """Count jobs, files and bytes, the seconds that stages took, and why jobs failed."""
+    """Count jobs, files and bytes, and why jobs failed.
+
+    Also how many seconds the stages took, of all jobs together.
+    """
     from ..jobs import JobStore
 
     with JobStore(settings_of(config, db).database) as store:

@@ -34,7 +34,10 @@ def verify(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Read the files of jobs back from the archive, and compare their hashes with the catalogue's, or a receipt's."""
+    """See whether the archive still holds what it took.
+
+    Every byte is read and hashed again, and compared with the catalogue or a receipt. Nothing is changed.
+    """
     import sys
     from dataclasses import asdict
 
