@@ -11,26 +11,7 @@ from . import check, restore, verify
 from .jobs import Job, JobKind, JobStore
 from .services import connect, policy
 from .settings import Settings, load_settings
-from .worker import Watcher, Worker
-
-
-class _Nobody:
-    """Watches no job."""
-
-    def stage(self, task: str) -> None:
-        pass
-
-    def plan(self, files: int, total_bytes: int) -> None:
-        pass
-
-    def advance(self, length: int) -> None:
-        pass
-
-    def file_done(self) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        pass
+from .worker import Nobody, Watcher, Worker
 
 
 def ingest_bundle(
@@ -78,5 +59,5 @@ def restore_bundle(job_id: int, target: Path, *, settings: Settings | None = Non
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, watcher: Watcher | None) -> Job:
     settings = settings or load_settings()
     with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        job = worker.run(worker.submit(kind, path), watcher or _Nobody())
+        job = worker.run(worker.submit(kind, path), watcher or Nobody())
         return worker.state(job.duplicate_of) if job.duplicate_of is not None else job

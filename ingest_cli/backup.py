@@ -1,13 +1,11 @@
 """The databases of this machine, copied while others use them."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from .database import copy_database
-from .errors import SourceError
-from .services.disk import opened
+from .services.disk import new_at, opened
 from .settings import Settings
 
 
@@ -17,22 +15,13 @@ def back_up(settings: Settings, target: Path) -> list[Path]:
     Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or is
     there already, StoreError where a database cannot be copied.
     """
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if os.path.lexists(target):
-            raise FileExistsError(17, "it is there already")
+    with new_at(target) as aside:
         aside.mkdir(parents=True)
         for name, database in _databases(settings):
             copy_database(database, aside / name)
         with opened(aside) as folder:
             os.fsync(folder)
         aside.rename(target)
-        with opened(target.absolute().parent) as folder:
-            os.fsync(folder)
-    except OSError as error:
-        raise SourceError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return sorted(target.iterdir())
 
 

@@ -1,5 +1,7 @@
 """All that is wrong with a bundle, as far as it can be known without storing anything."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,16 @@ class Findings:
     problems: list[IngestError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """A problem ends the block and is noted, unless trying again may mend it."""
+        try:
+            yield
+        except IngestError as error:
+            if error.transient:
+                raise
+            self.problems.append(error)
+
 
 def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
     """Look at all of the bundle at ``path``: tar, metadata, the catalogue's rules, the policy, and every file's hash.
@@ -28,13 +40,8 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findi
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
-    try:
-        with Bundle(path, spool, findings.problems.append) as bundle:
-            _check_inside(bundle, user, policy, findings)
-    except IngestError as error:
-        if error.transient:
-            raise
-        findings.problems.append(error)
+    with findings.noted(), Bundle(path, spool, findings.problems.append) as bundle:
+        _check_inside(bundle, user, policy, findings)
     return findings
 
 
@@ -46,18 +53,12 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
     check_document(document, findings.problems.append)
     # Only a whole document is what the policy would be asked about.
     if is_whole:
-        try:
+        with findings.noted():
             policy.check(document, user)
-        except IngestError as error:
-            if error.transient:
-                raise
-            findings.problems.append(error)
     members: list[Member] = []
     for entry in document.files:
-        try:
+        with findings.noted():
             members.append(find_member(bundle, entry))
             entry.require_usable_hash()
             content_of(bundle, members[-1], entry, lambda length: None).verify()
-        except IngestError as error:
-            findings.problems.append(error)
     findings.warnings += unlisted(bundle, members)

@@ -205,9 +205,9 @@ class JobStore:
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that came to their end before ``moment``, a time of UTC, and that nothing can be gone on with."""
         rows = self._database.conn.execute(
-            "SELECT * FROM jobs WHERE updated < ? AND worker IS NULL AND NOT resumable AND first_file_id IS NULL"
-            " UNION ALL SELECT * FROM jobs WHERE updated < ? AND recorded ORDER BY job_id",
-            [_text_of(moment)] * 2,
+            "SELECT * FROM jobs WHERE updated < ?"
+            " AND (recorded OR worker IS NULL AND NOT resumable AND first_file_id IS NULL) ORDER BY job_id",
+            [_text_of(moment)],
         )
         return [Job.from_row(row) for row in rows]
 

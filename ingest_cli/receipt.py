@@ -5,7 +5,6 @@ Its format is the JSON Schema ``schemas/receipt.schema.json`` in this package.
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +15,7 @@ from .errors import SourceError
 from .jobs import Job
 from .schema import Schema, explain
 from .services.base import Catalog, StoredFile
-from .services.disk import opened
+from .services.disk import opened, replacing
 
 VERSION = 1
 MAX_BYTES = 1 << 30
@@ -41,17 +40,11 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
     """Write the receipt of a recorded job to ``path``, whole or not at all. Raises SourceError."""
     text = json.dumps(_receipt(catalog, job), indent=1, ensure_ascii=False) + "\n"
     try:
-        descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=path.absolute().parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(descriptor, 0o644)
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            Path(aside).replace(path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
         with opened(path.absolute().parent) as folder:
             os.fsync(folder)
     except OSError as error:

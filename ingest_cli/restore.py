@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from .bundle import METADATA_NAME
-from .errors import ArchiveError, JobNotRecorded, SourceError
+from .errors import ArchiveError, JobNotRecorded
 from .metadata import Document
 from .services.base import Archive, Services, StoredFile
-from .services.disk import opened
+from .services.disk import new_at
 
 
 class _Stored:
@@ -58,7 +58,7 @@ def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
 
 def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
     """Write the bundle to the new file ``target``, which appears whole or not at all. Raises SourceError too."""
-    with _aside(target) as aside:
+    with new_at(target) as aside:
         with aside.open("xb") as out:
             count = write_tar(services, job_id, out)
             out.flush()
@@ -69,7 +69,7 @@ def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
 
 def write_folder(services: Services, job_id: int, target: Path) -> int:
     """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all."""
-    with _aside(target) as aside:
+    with new_at(target) as aside:
         aside.mkdir()
         stored = _Stored(services, job_id)
         for name, file in stored.named:
@@ -81,24 +81,6 @@ def write_folder(services: Services, job_id: int, target: Path) -> int:
         (aside / METADATA_NAME).write_bytes(stored.document)
         aside.rename(target)
     return len(stored.files)
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        if os.path.lexists(target):
-            raise FileExistsError(17, "it is there already")
-        yield aside
-        with opened(target.absolute().parent) as folder:
-            os.fsync(folder)
-    except OSError as error:
-        raise SourceError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        else:
-            aside.unlink(missing_ok=True)
 
 
 class _Content(io.RawIOBase):

@@ -42,6 +42,25 @@ class Watcher(Protocol):
         """A person should see this."""
 
 
+class Nobody:
+    """A watcher for jobs that no one sees."""
+
+    def stage(self, task: str) -> None:
+        """Pass over the stage."""
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Pass over the plan."""
+
+    def advance(self, length: int) -> None:
+        """Pass over the bytes."""
+
+    def file_done(self) -> None:
+        """Pass over the file."""
+
+    def warn(self, message: str) -> None:
+        """Pass over the warning."""
+
+
 class AlreadyIngested(Exception):
     """Another job has recorded the same bundle."""
 
@@ -119,7 +138,7 @@ class Worker:
             )
         return job
 
-    def discard(self, job_id: int, watcher: Watcher) -> Job:
+    def discard(self, job_id: int) -> Job:
         """Give up a job that is not complete: take back what the archive holds of it, and settle it as failed.
 
         Raises JobBusy while a process works on it, ArchiveKeeps where something cannot be taken back, and what hinders
@@ -131,7 +150,7 @@ class Worker:
             raise held
         # Asked again when no other process can complete it any more.
         job = self._store.claim(job_id)
-        journal = _StoreJournal(self._store, job, self._services, watcher, self._interrupted, again=False)
+        journal = _StoreJournal(self._store, job, self._services, Nobody(), self._interrupted, again=False)
         try:
             with journal.beating():
                 if job.recorded or self._services.catalog.has(job_id):

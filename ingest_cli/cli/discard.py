@@ -27,12 +27,11 @@ def discard(
 
     from ..services import connect
     from ..worker import Worker
-    from .output import Screen
 
     settings = settings_of(config, db)
     with connect(settings) as services, Worker(settings, services) as worker:
         for job_id in job_ids:
-            job = worker.discard(job_id, Screen(""))
+            job = worker.discard(job_id)
             if json:
                 print(json_format.dumps(job.as_state()), flush=True)
             elif not quiet:

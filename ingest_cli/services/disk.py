@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import SourceError
+
 
 @contextmanager
 def opened(folder: Path) -> Iterator[int]:
@@ -46,13 +48,36 @@ def rename_or_copy(target: Path, source: Path) -> None:
 
 
 @contextmanager
+def new_at(target: Path) -> Iterator[Path]:
+    """A path beside ``target``, for a file or folder to be made there and put at ``target``; what stays there goes.
+
+    Raises SourceError where ``target`` is there already or cannot be written.
+    """
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "it is there already")
+        yield aside
+        with opened(target.absolute().parent) as folder:
+            os.fsync(folder)
+    except OSError as error:
+        raise SourceError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
 def _aside(path: Path) -> Iterator[BinaryIO]:
     """A new file that becomes ``path`` at the end of the block, and leaves nothing where that is not reached."""
     try:
         # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
         descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):
-        yield from _aside_by_name(path)
+        with replacing(path) as file:
+            yield file
         return
     with os.fdopen(descriptor, "wb") as file, opened(path.parent) as folder:
         yield file
@@ -60,7 +85,9 @@ def _aside(path: Path) -> Iterator[BinaryIO]:
         os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder)
 
 
-def _aside_by_name(path: Path) -> Iterator[BinaryIO]:
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new private file that takes the place of ``path`` at the end of the block, or is gone. Raises OSError."""
     descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
