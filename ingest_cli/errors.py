@@ -104,8 +104,14 @@ class ArchiveError(IngestError):
     stage = "ingest files"
 
 
-class ArchiveKeeps(ArchiveError):
+class RollbackFailed(ArchiveError):
     """The archive still holds a file that it should no longer hold."""
+
+
+class SourceChanged(IngestError):
+    """A file was written to, or another one took its place, after it had been looked at."""
+
+    stage = "ingest files"
 
 
 class CatalogRefused(IngestError):
@@ -136,22 +142,29 @@ class JobBusy(IngestError):
     exit_code = ExitCode.UNREACHABLE
 
 
-class JobStopped(IngestError):
-    """An administrator has settled the job while it ran."""
+class WrongState(IngestError):
+    """The job is not in a state in which that can happen to it."""
 
 
-class JobTakenOver(JobStopped):
-    """Another process has taken the job over, after this one was silent for too long."""
+class StopRequested(IngestError):
+    """An administrator has said by ``ingest job`` how this job is to end, while it ran."""
+
+
+class LeaseLost(IngestError):
+    """Another process holds this job by now; this one touches nothing more of it."""
+
+    transient = True
+    exit_code = ExitCode.UNREACHABLE
 
 
 class Interrupted(IngestError):
-    """A person or the system stopped the program; its jobs can be gone on with."""
+    """A person or the system stopped the program; its jobs can be resumed."""
 
     transient = True
     exit_code = ExitCode.INTERRUPTED
 
     def __init__(self) -> None:
-        super().__init__("interrupted; the same command goes on from here")
+        super().__init__("interrupted; the same command resumes from here")
 
 
 class StoreError(IngestError):

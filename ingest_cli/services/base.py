@@ -1,4 +1,4 @@
-"""What the pipeline asks of the four services outside. Every adapter keeps these promises."""
+"""The ports: what the pipeline asks of the four services outside. Every implementation keeps these promises."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Service(Protocol):
 class UniqueId(Service, Protocol):
     """Gives out numbers, each of them once in all time."""
 
-    def take(self, mode: IdMode, count: int) -> int:
+    def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
 
 
@@ -38,38 +38,22 @@ class Policy(Service, Protocol):
 class Archive(Service, Protocol):
     """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
-    As many threads as ``transfers`` says may put, move and delete at once, each its own files. ``resent`` counts how
-    often a file had to be sent again, since the archive had failed at it.
+    As many threads as ``transfers`` says may use a writer at once, each for its own files.
     """
 
     transfers: int
-    resent: int
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
 
-    def put(self, file_id: int, content: Content, *, replace: bool) -> None:
-        """Store ``content`` under ``file_id``, whole or not at all.
+    def require_free(self, ids: range) -> None:
+        """Raise ArchiveError where it can be told, at the price of a look, that a file stands under one of ``ids``."""
 
-        ``replace`` says that what may stand there is this job's own, from a run that was cut off; without it
-        a file that stands there is never touched.
+    def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
+        """What one run of a job changes the archive by; see `ArchiveWriter`.
+
+        ``resumed`` says that an earlier run, with a smaller ``fence``, may have stored some of the files.
         """
-
-    def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
-        """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.
-
-        ``content`` is the source, open; None where only the archive sees it. The source stays, or can be had again
-        by ``give_back`` (as far as that can promise), until ``flush`` has returned.
-        """
-
-    def give_back(self, file_id: int, source: Path) -> None:
-        """Undo a ``move``: the file is at ``source`` again and the archive no longer holds it.
-
-        Raises ArchiveError where that cannot be done: the archive then still holds the file.
-        """
-
-    def delete(self, file_id: int) -> None:
-        """Forget the file; no error where there is none."""
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
@@ -77,8 +61,45 @@ class Archive(Service, Protocol):
     def read(self, file_id: int) -> Iterator[bytes]:
         """The stored bytes, in pieces."""
 
+
+class ArchiveWriter(Protocol):
+    """One run's way to change the archive: within its ``ids`` and nowhere else.
+
+    The ids were free when they were reserved, so that whatever stands under them is this job's. As far as the archive
+    can promise it, a writer with a larger fence for the same ids has put an end to the older ones: what their runs do
+    when they wake up changes nothing under the ids, nor the sources of a move.
+    """
+
+    def put(self, file_id: int, content: Content) -> None:
+        """Store ``content`` under ``file_id``, whole or not at all, over what an earlier run stored there.
+
+        Raises FileRefused where the bytes are not those that were recorded.
+        """
+
+    def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
+        """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.
+
+        ``content`` is the source, open, and hashed before; None where only the archive sees it. Raises SourceChanged
+        where what was moved is not what was hashed. Until `release` the source stands, or `move_back` brings it back.
+        """
+
+    def move_back(self, file_id: int, source: Path) -> None:
+        """Undo `move`: the file is at ``source``, and the archive does not hold it any more.
+
+        Raises RollbackFailed where that cannot be done: the archive then still holds the file.
+        """
+
+    def release(self, file_id: int, source: Path) -> None:
+        """Remove what still stands at ``source`` of a moved file, once the catalog has it; leave any other file."""
+
+    def delete(self, file_id: int) -> None:
+        """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""
+
     def flush(self) -> None:
-        """Return when all that was put or moved would survive a loss of power."""
+        """Return when all that was stored, moved back or deleted would survive a loss of power."""
+
+    def close(self) -> None:
+        """Let go of what belongs to this run alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,13 +146,13 @@ class Catalog(Service, Protocol):
     def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
         """Record the transaction and its files, all or nothing, durably. Files are numbered in document order."""
 
-    def has(self, transaction_id: int) -> bool:
+    def contains(self, transaction_id: int) -> bool:
         """Whether the transaction is recorded."""
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
 
-    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+    def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files; a FileKeyValue has the file's id."""
 
 

@@ -1,0 +1,174 @@
+"""A job as it stands in the store, and how Pacifica's clients see it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .process import Process
+from .stages import INGEST_METADATA
+
+
+class JobKind(StrEnum):
+    """What a job is made of."""
+
+    BUNDLE = "bundle"
+    MOVE = "move"
+
+
+class JobState(StrEnum):
+    """Where a job stands. `transitions` lists the ways from one state to another."""
+
+    QUEUED = "queued"  # waits for a run; with a time to retry it is deferred
+    RUNNING = "running"  # a run walks it through the stages, or did so when it died
+    UNDOING = "undoing"  # what is stored of it is being rolled back
+    HELD = "held"  # something of it is stored that could not be rolled back
+    FAILED = "failed"  # nothing of it is stored
+    DISCARDED = "discarded"  # given up by an administrator; nothing of it is stored
+    COMPLETE = "complete"  # the catalog has it
+    DUPLICATE = "duplicate"  # the catalog has another job of the same document
+    SUPERSEDED = "superseded"  # another job of the same document took over what it had stored
+
+
+class PacificaState(StrEnum):
+    """The two states that Pacifica's clients know."""
+
+    OK = "OK"
+    FAILED = "FAILED"
+
+
+UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.UNDOING})
+FINISHED_WELL = frozenset({JobState.COMPLETE, JobState.DUPLICATE})
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What an administrator said of a job by ``ingest job``: shown to Pacifica's clients in place of its own state.
+
+    Said of a job at work it is a wish, which its holder carries out: FAILED rolls the job back, OK requeues it.
+    """
+
+    state: PacificaState
+    task: str
+    task_percent: float
+    exception: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A run's hold on a job: the ``number`` grows with every run, and the store refuses the writes of older ones."""
+
+    job_id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The file ids of a job: ``count`` from ``first_file_id`` on, of which the first ``stored`` are known to be durable
+    in the archive."""
+
+    first_file_id: int
+    count: int
+    stored: int
+
+    @property
+    def ids(self) -> range:
+        """The ids, in document order."""
+        return range(self.first_file_id, self.first_file_id + self.count)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job as it stands in the store.
+
+    ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; ``spooled`` says that the
+    file is ours, to be removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
+    it was read. ``task``, ``task_percent`` and ``exception`` are where the job is or failed, and why. ``attempts`` counts
+    the runs since it was submitted or retried. ``retry_at`` is the time in seconds since 1970 before which the queue
+    does not give it out, else 0; ``created`` and ``updated`` are times of UTC as text. ``holder`` is the process that
+    runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that rolling back leads to, and ``successor``
+    the job that has the content of one that is a duplicate or superseded.
+    """
+
+    job_id: int
+    kind: JobKind
+    source: str
+    fingerprint: str
+    user: str
+    spooled: bool
+    state: JobState
+    task: str
+    task_percent: float
+    exception: str
+    created: str
+    updated: str
+    digest: str | None
+    files: int
+    bytes: int
+    attempts: int
+    retry_at: float
+    fence_number: int
+    holder: Process | None
+    heartbeat: int
+    undo_to: JobState | None
+    successor: int | None
+    said: Word | None
+    reservation: Reservation | None
+
+    @property
+    def fence(self) -> Fence:
+        """What a run that holds the job now names in its writes."""
+        return Fence(self.job_id, self.fence_number)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the catalog has the content: under this job's id, or its successor's."""
+        return self.state in FINISHED_WELL
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the job came to an end, for now or for good, that is not `is_done`."""
+        return self.state not in UNFINISHED and not self.is_done
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether a failure that may pass is waited for."""
+        return self.state in (JobState.QUEUED, JobState.UNDOING) and self.holder is None and self.retry_at > 0
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a run was broken off in good order, for another to resume the job."""
+        return self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
+
+    @property
+    def duplicate_of(self) -> int | None:
+        """The job that recorded the same document before."""
+        return self.successor if self.state is JobState.DUPLICATE else None
+
+    @property
+    def stored(self) -> int:
+        """How many files are known to be durable in the archive."""
+        return self.reservation.stored if self.reservation is not None else self.files if self.is_done else 0
+
+    def as_state(self) -> dict[str, Any]:
+        """The object that Pacifica's ``get_state`` answers with: eight keys, the percent a string, times UTC.
+
+        An administrator's word stands above the job's own state. FAILED says that nobody works on the job, or that
+        it is being rolled back: clients wait until they are told so, or until ``ingest metadata`` is at 100.
+        """
+        word = self.said or self._own_word()
+        return {
+            "job_id": self.job_id,
+            "state": str(word.state),
+            "task": word.task,
+            "task_percent": f"{word.task_percent:.5f}",
+            "complete": word.state is PacificaState.OK and word.task == INGEST_METADATA and word.task_percent == 100,
+            "updated": self.updated,
+            "created": self.created,
+            "exception": word.exception,
+        }
+
+    def _own_word(self) -> Word:
+        undone = self.state is JobState.UNDOING and self.undo_to is not JobState.DUPLICATE
+        failed = undone or self.has_failed or self.is_deferred
+        state = PacificaState.FAILED if failed else PacificaState.OK
+        return Word(state, self.task, self.task_percent, self.exception)

@@ -1,0 +1,52 @@
+"""Whether the holder of a job is dead, so that another run may take the job over."""
+
+import time
+from collections.abc import Callable
+
+from .job import Fence, Job
+from .process import Life
+
+
+class Liveness:
+    """Remembers the heartbeats it saw, each with the time on this process's own monotonic clock.
+
+    A holder that can be seen from here is dead when the kernel says so, and never while it is merely stopped. One out
+    of sight is dead when its heartbeat was seen not to change for ``stale`` seconds; times of different processes are
+    never compared. Where the store ``is_local``, only processes under this kernel can use it: whoever held a job
+    before the last boot is dead.
+    """
+
+    def __init__(self, stale: float, *, is_local: bool) -> None:
+        self._stale, self._is_local = stale, is_local
+        self._seen: dict[int, tuple[Fence, int, float]] = {}
+
+    def is_dead(self, job: Job) -> bool:
+        """Whether nobody holds the job any more, as far as is known by now."""
+        if job.holder is None:
+            return True
+        life = job.holder.life()
+        if life is not Life.OUT_OF_SIGHT:
+            return life is Life.GONE
+        if self._is_local and not job.holder.is_of_this_boot:
+            return True
+        return self._held_still(job) >= self._stale
+
+    def is_dead_for_sure(self, job: Job, look: Callable[[int], Job]) -> bool:
+        """The same, but waits until it is known; ``look`` gets the job from the store anew."""
+        while not self.is_dead(job):
+            if job.holder is None or job.holder.life() is not Life.OUT_OF_SIGHT:
+                return False
+            time.sleep(min(0.2, self._stale / 4))
+            later = look(job.job_id)
+            if (later.fence, later.heartbeat) != (job.fence, job.heartbeat):
+                return self.is_dead(later) if later.holder is None else False
+            job = later
+        return True
+
+    def _held_still(self, job: Job) -> float:
+        now = time.monotonic()
+        fence, heartbeat, since = self._seen.get(job.job_id, (job.fence, -1, now))
+        if (fence, heartbeat) != (job.fence, job.heartbeat):
+            since = now
+        self._seen[job.job_id] = (job.fence, job.heartbeat, since)
+        return now - since
