@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from .errors import ServiceUnavailable, StoreError
 
-BUSY_SECONDS = 60.0
+BUSY_SECONDS = 60.0  # unless the caller says otherwise
 NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -33,17 +33,19 @@ NETWORK_FILE_SYSTEMS = {
 }
 
 
-def open_database(path: Path, migrations: Sequence[str], application: str) -> Database:
+def open_database(
+    path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS
+) -> Database:
     """Open (and create, privately, where it is missing) the database at ``path``, brought up to date.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors. Raises StoreError where the file is not such a database or cannot be opened.
+    database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is not such a database or cannot be opened.
     """
     try:
         _create_privately(path)
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
         try:
-            _prepare(connection, path)
+            _prepare(connection, path, busy)
             database = Database(connection, execute_plugins=False)
             _migrate(database, migrations, application, path)
         except BaseException:
@@ -148,10 +150,10 @@ def _create_privately(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
     # WAL needs shared memory, which network file systems do not give: there it corrupts.
     wanted = "truncate" if on_network(path) else "wal"
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + busy
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != wanted:
         try:
             connection.execute(f"PRAGMA journal_mode={wanted}")

@@ -1,0 +1,123 @@
+"""The job store's tables in SQLite, and how each older store becomes one of today."""
+
+_FIRST = """
+    CREATE TABLE jobs (
+        job_id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        source TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        user TEXT NOT NULL,
+        state TEXT NOT NULL DEFAULT 'OK',
+        task TEXT NOT NULL DEFAULT 'UPLOADING',
+        task_percent REAL NOT NULL DEFAULT 0,
+        exception TEXT NOT NULL DEFAULT '',
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        digest TEXT,
+        first_file_id INTEGER,
+        stored INTEGER NOT NULL DEFAULT 0,
+        recorded INTEGER NOT NULL DEFAULT 0,
+        resumable INTEGER NOT NULL DEFAULT 1,
+        duplicate_of INTEGER,
+        worker TEXT,
+        beat REAL NOT NULL DEFAULT 0);
+    CREATE INDEX jobs_source ON jobs(source);
+    CREATE INDEX jobs_digest ON jobs(digest)
+"""
+
+_ATTEMPTS = "ALTER TABLE jobs ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0"
+
+_QUEUE = """
+    ALTER TABLE jobs ADD COLUMN not_before REAL NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN spooled INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN files INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN entered REAL NOT NULL DEFAULT 0;
+    CREATE TABLE stages (
+        job_id INTEGER NOT NULL,
+        task TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        PRIMARY KEY (job_id, task)) WITHOUT ROWID;
+    CREATE INDEX jobs_queue ON jobs(attempts, created, job_id) WHERE state = 'OK' AND resumable AND NOT recorded
+"""
+
+# One state in place of six columns. What an administrator had said of a job at its end stays what Pacifica's clients
+# see; what stood half-stored and failed is held, for 'retry' or 'discard'. The device's number leaves the fingerprint.
+_STATES = """
+    ALTER TABLE jobs RENAME TO old;
+    DROP INDEX jobs_source;
+    DROP INDEX jobs_digest;
+    DROP INDEX jobs_queue;
+    CREATE TABLE jobs (
+        job_id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        source TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        user TEXT NOT NULL,
+        spooled INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL,
+        task TEXT NOT NULL DEFAULT 'UPLOADING',
+        task_percent REAL NOT NULL DEFAULT 0,
+        exception TEXT NOT NULL DEFAULT '',
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        digest TEXT,
+        files INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        retry_at REAL NOT NULL DEFAULT 0,
+        fence INTEGER NOT NULL DEFAULT 0,
+        holder TEXT,
+        heartbeat INTEGER NOT NULL DEFAULT 0,
+        undo_to TEXT,
+        successor INTEGER,
+        said TEXT);
+    CREATE TABLE reservations (
+        job_id INTEGER PRIMARY KEY REFERENCES jobs(job_id),
+        first_file_id INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        stored INTEGER NOT NULL DEFAULT 0,
+        sources BLOB);
+    INSERT INTO jobs SELECT
+        job_id, kind, source, substr(stamp, instr(stamp, ':') + 1), user, spooled,
+        CASE
+            WHEN recorded THEN 'complete'
+            WHEN duplicate_of IS NOT NULL THEN 'duplicate'
+            WHEN state = 'FAILED' AND exception LIKE 'continued as job %' THEN 'superseded'
+            WHEN state = 'FAILED' AND exception LIKE 'discarded: %' AND first_file_id IS NULL THEN 'discarded'
+            WHEN state = 'FAILED' AND first_file_id IS NOT NULL THEN 'held'
+            WHEN state = 'FAILED' OR NOT resumable THEN 'failed'
+            WHEN worker IS NULL THEN 'queued'
+            ELSE 'running'
+        END,
+        CASE WHEN recorded OR duplicate_of IS NOT NULL THEN 'ingest metadata' ELSE task END,
+        CASE WHEN recorded OR duplicate_of IS NOT NULL THEN 100 ELSE task_percent END,
+        CASE WHEN recorded OR duplicate_of IS NOT NULL THEN '' ELSE exception END,
+        created, updated, digest, max(files, stored), bytes, attempts, not_before, attempts,
+        CASE WHEN state = 'OK' AND worker IS NOT NULL THEN json_object(
+            'host', rtrim(rtrim(worker, '0123456789'), ':'),
+            'pid', CAST(replace(worker, rtrim(worker, '0123456789'), '') AS INTEGER),
+            'started', '', 'boot', '', 'namespace', '')
+        END,
+        0, NULL,
+        CASE
+            WHEN duplicate_of IS NOT NULL THEN duplicate_of
+            WHEN exception LIKE 'continued as job %' THEN CAST(substr(exception, 18) AS INTEGER)
+        END,
+        CASE WHEN (recorded OR duplicate_of IS NOT NULL)
+            AND NOT (state = 'OK' AND task = 'ingest metadata' AND task_percent = 100)
+            OR state = 'OK' AND NOT resumable AND NOT recorded AND duplicate_of IS NULL
+        THEN json_object(
+            'state', state, 'task', task, 'task_percent', task_percent, 'exception', exception)
+        END
+        FROM old;
+    INSERT INTO reservations SELECT job_id, first_file_id, max(files, stored), stored, NULL FROM old
+        WHERE first_file_id IS NOT NULL AND NOT recorded AND duplicate_of IS NULL;
+    DROP TABLE old;
+    CREATE INDEX jobs_source ON jobs(source);
+    CREATE INDEX jobs_digest ON jobs(digest);
+    CREATE INDEX jobs_queue ON jobs(attempts, job_id) WHERE state IN ('queued', 'running', 'undoing');
+    CREATE INDEX reservations_ids ON reservations(first_file_id)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES)

@@ -1,0 +1,538 @@
+"""The store of jobs in one SQLite database. All SQL about jobs is here."""
+
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..database import on_network, open_database, reading, writing
+from ..errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ..settings import Timings
+from .job import FINISHED_WELL, UNFINISHED, Fence, Job, JobKind, JobState, PacificaState, Reservation, Word
+from .liveness import Liveness
+from .process import Life, Process, this_process
+from .schema import MIGRATIONS
+from .stages import INGEST_METADATA
+from .transitions import TRANSITIONS, Event
+
+SELECT = (
+    "SELECT jobs.*, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
+    " ON reservations.job_id = jobs.job_id"
+)
+QUEUE = "state IN ('queued', 'running', 'undoing')"
+FINISHABLE = {*UNFINISHED, JobState.HELD}
+
+
+class SqliteJobStore:
+    """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
+
+    def __init__(self, path: Path, timings: Timings) -> None:
+        self.path, self._timings = path, timings
+        self._database = open_database(path, MIGRATIONS, "job store", timings.busy)
+        self._database.conn.row_factory = sqlite3.Row
+        self._liveness = Liveness(timings.stale, is_local=not on_network(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def another(self) -> "SqliteJobStore":
+        """A connection of its own to the same database."""
+        return SqliteJobStore(self.path, self._timings)
+
+    def get(self, job_id: int) -> Job:
+        """The job, or JobNotFound."""
+        job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id} in {self.path}")
+        return job
+
+    def newest(self, count: int) -> list[Job]:
+        """The jobs submitted last."""
+        return self._all(f"{SELECT} ORDER BY created DESC, jobs.job_id DESC LIMIT ?", count)
+
+    def of_source(self, source: Path) -> Job | None:
+        """The newest job of the file at this path."""
+        return self._one(f"{SELECT} WHERE source = ? ORDER BY jobs.job_id DESC LIMIT 1", str(source))
+
+    def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
+        """The newest job of this very file that is done, or that a run may yet finish."""
+        wanted = _listed({*FINISHED_WELL, *FINISHABLE})
+        return self._one(
+            f"{SELECT} WHERE source = ? AND fingerprint = ? AND kind = ? AND state IN ({wanted})"
+            " ORDER BY jobs.job_id DESC LIMIT 1",
+            source,
+            fingerprint,
+            kind,
+        )
+
+    def replaced(self, source: str, fingerprint: str) -> list[Job]:
+        """The unfinished or held jobs of files that stood at this path before."""
+        return self._all(
+            f"{SELECT} WHERE source = ? AND fingerprint <> ? AND state IN ({_listed(FINISHABLE)})", source, fingerprint
+        )
+
+    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+        """The jobs in these states, oldest first."""
+        return self._all(f"{SELECT} WHERE state IN ({_listed(states)}) ORDER BY created, jobs.job_id")
+
+    def is_dead(self, job: Job) -> bool:
+        """Whether nobody holds the job, as far as is known by now."""
+        return self._liveness.is_dead(job)
+
+    def sources(self, job_id: int) -> list[str] | None:
+        """Where the files of a move lay."""
+        with reading(self._database) as connection:
+            row = connection.execute("SELECT sources FROM reservations WHERE job_id = ?", [job_id]).fetchone()
+        if row is None or row["sources"] is None:
+            return None
+        sources: list[str] = json.loads(zlib.decompress(row["sources"]))
+        return sources
+
+    def has_reserved(self, file_id: int) -> bool:
+        """Whether a job has reserved the file's id."""
+        with reading(self._database) as connection:
+            row = connection.execute(
+                "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count", (file_id, file_id)
+            ).fetchone()
+        return row is not None
+
+    def recorded(self, since: int = 0) -> Iterator[int]:
+        """The ids of the jobs that are complete."""
+        rows = self._database.conn.execute(
+            "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", [since]
+        )
+        return (int(row[0]) for row in rows)
+
+    def stages(self, job_id: int) -> dict[str, float]:
+        """How many seconds the job spent in each stage."""
+        rows = self._database.conn.execute("SELECT task, seconds FROM stages WHERE job_id = ?", [job_id])
+        return dict(tuple(row) for row in rows)
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How many seconds all jobs together spent in each stage."""
+        rows = self._database.conn.execute("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
+        return dict(tuple(row) for row in rows)
+
+    def tallies(self) -> dict[str, tuple[int, int, int]]:
+        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        rows = self._database.conn.execute(
+            "SELECT CASE WHEN state IN ('complete', 'duplicate') THEN 'complete'"
+            " WHEN state = 'queued' THEN 'waiting' WHEN state IN ('running', 'undoing') THEN 'running'"
+            " ELSE 'failed' END, COUNT(*), SUM(files), SUM(bytes) FROM jobs GROUP BY 1"
+        )
+        counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
+        return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons of failed jobs."""
+        rows = self._database.conn.execute(
+            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
+            " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+        )
+        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def count(self) -> int:
+        """How many jobs there are."""
+        with reading(self._database):
+            return self._database.table("jobs").count
+
+    def count_unfinished(self) -> int:
+        """How many jobs wait or run."""
+        with reading(self._database) as connection:
+            return int(connection.execute(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}").fetchone()[0])
+
+    def settled_before(self, moment: datetime) -> list[Job]:
+        """The jobs that came to their end before ``moment``."""
+        settled = _listed(set(JobState) - FINISHABLE)
+        return self._all(
+            f"{SELECT} WHERE updated < ? AND state IN ({settled}) ORDER BY jobs.job_id", _text_of(moment)
+        )
+
+    def examine(self) -> str:
+        """What SQLite finds wrong with the database, having seen that it can be written."""
+        with writing(self._database) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
+
+    def submit(
+        self,
+        job_id: int,
+        *,
+        kind: JobKind,
+        source: str,
+        fingerprint: str,
+        user: str,
+        holder: Process | None,
+        spooled: bool = False,
+    ) -> Job:
+        """Enter a new job."""
+        now, run = _now(), holder is not None
+        row = {
+            "job_id": job_id,
+            "kind": kind,
+            "source": source,
+            "fingerprint": fingerprint,
+            "user": user,
+            "spooled": spooled,
+            "state": JobState.RUNNING if run else JobState.QUEUED,
+            "created": now,
+            "updated": now,
+            "fence": int(run),
+            "attempts": int(run),
+            "holder": holder.to_text() if holder is not None else None,
+        }
+        try:
+            with writing(self._database) as connection:
+                connection.execute(
+                    f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+                )
+        except sqlite3.IntegrityError as error:
+            raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
+        return self.get(job_id)
+
+    def claim(self, job_id: int) -> Job:
+        """Become the holder of a job."""
+        self._require_dead(self.get(job_id))
+        with writing(self._database, durable=False) as connection:
+            job = self.get(job_id)
+            if job.holder is not None and not self._liveness.is_dead(job):
+                raise _busy(job)
+            self._take(connection, job)
+        return self.get(job_id)
+
+    def claim_next(self) -> Job | None:
+        """Become the holder of the job whose turn it is."""
+        if next(self._due(), None) is None:
+            return None
+        with writing(self._database, durable=False) as connection:
+            job = next(self._due(), None)
+            if job is None:
+                return None
+            if job.attempts >= self._timings.runs and job.state is not JobState.UNDOING:
+                why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
+                self._exhaust(connection, job, job.task, job.exception or why)
+                return None
+            self._take(connection, job)
+        return self.get(job.job_id)
+
+    def retry(self, job_id: int) -> Job:
+        """Have a job that failed or is held run again."""
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.state in TRANSITIONS[Event.RETRY].sources:
+                changes = {"attempts": 0, "retry_at": 0, "holder": None, "said": None, "undo_to": None}
+                self._change(connection, Event.RETRY, job, {**changes, "successor": None}, to=JobState.QUEUED)
+            elif job.state not in UNFINISHED:
+                raise WrongState(f"job {job_id} is {job.state}: its bundle can be ingested as a job of its own")
+        return self.get(job_id)
+
+    def give_up(self, job_id: int, to: JobState, word: Word | None = None) -> Job:
+        """End a job that nobody works on."""
+        self._require_dead(self.get(job_id))
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.holder is not None and not self._liveness.is_dead(job):
+                raise _busy(job)
+            if job.state in (JobState.RUNNING, JobState.UNDOING):
+                self._take(connection, job)
+                job = self.get(job_id)
+                event = Event.UNDO if job.reservation is not None else Event.ABANDON
+                if job.state is JobState.UNDOING:
+                    self._change(connection, Event.PROGRESS, job, {"undo_to": to, "said": _word_text(word)})
+                    return self.get(job_id)
+            else:
+                event = Event.DISCARD
+            changes = {"said": _word_text(word), "holder": None, "retry_at": 0, "fence": job.fence_number + 1}
+            if job.reservation is None:
+                self._change(connection, event, job, changes, to=to)
+            else:
+                changes |= {"undo_to": to, "holder": this_process().to_text(), "heartbeat": 0}
+                self._change(connection, event, job, changes, to=JobState.UNDOING)
+                connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job_id])
+        return self.get(job_id)
+
+    def say(self, job_id: int, word: Word) -> Job:
+        """Note an administrator's word."""
+        with writing(self._database) as connection:
+            self._change(connection, Event.SAY, self.get(job_id), {"said": _word_text(word)})
+        return self.get(job_id)
+
+    def forget(self, job_ids: Sequence[int]) -> None:
+        """Remove jobs."""
+        ids = [(job_id,) for job_id in job_ids]
+        with writing(self._database) as connection:
+            for table in ("stages", "reservations", "jobs"):
+                connection.executemany(f"DELETE FROM {table} WHERE job_id = ?", ids)
+
+    def beat(self, fence: Fence, task_percent: float) -> Word | None:
+        """Say that the run lives and how far it is."""
+        with writing(self._database, durable=False) as connection:
+            heartbeat = self._held(fence).heartbeat + 1
+            self._change(
+                connection, Event.PROGRESS, fence, {"heartbeat": heartbeat, "task_percent": task_percent}
+            )
+        return self.get(fence.job_id).said
+
+    def enter(self, fence: Fence, task: str) -> None:
+        """Note the stage that the run enters."""
+        with writing(self._database, durable=False) as connection:
+            self._change(connection, Event.PROGRESS, fence, {"task": task, "task_percent": 0})
+
+    def spend(self, fence: Fence, task: str, seconds: float) -> None:
+        """Note how long a stage took."""
+        with writing(self._database, durable=False) as connection:
+            self._held(fence)
+            connection.execute(
+                "INSERT INTO stages VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+                (fence.job_id, task, seconds),
+            )
+
+    def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
+        """Note what the job's document is, and find the other job of the same document that matters."""
+        with writing(self._database, durable=False) as connection:
+            other = self._one(
+                f"{SELECT} WHERE digest = ? AND jobs.job_id <> ? AND (state IN ('complete', 'running')"
+                " OR first_file_id IS NOT NULL AND state <> 'undoing')"
+                " ORDER BY state = 'complete' DESC, state = 'running' DESC, jobs.job_id LIMIT 1",
+                digest,
+                fence.job_id,
+            )
+            changes = {"digest": digest, "files": files, "bytes": total_bytes}
+            self._change(connection, Event.PROGRESS, fence, changes)
+        return other
+
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
+        """Note the ids reserved for the job's files, durably."""
+        packed = None if sources is None else zlib.compress(json.dumps(sources).encode(), 1)
+        with writing(self._database) as connection:
+            self._change(connection, Event.PROGRESS, fence, {})
+            connection.execute(
+                "INSERT INTO reservations VALUES (?, ?, ?, 0, ?)", (fence.job_id, ids.start, len(ids), packed)
+            )
+        return self.get(fence.job_id)
+
+    def checkpoint(self, fence: Fence, stored: int) -> None:
+        """Note that the first ``stored`` files are durable in the archive."""
+        # A number that a loss of power takes costs time, nothing else.
+        with writing(self._database, durable=False) as connection:
+            self._change(connection, Event.PROGRESS, fence, {})
+            connection.execute("UPDATE reservations SET stored = ? WHERE job_id = ?", (stored, fence.job_id))
+
+    def supersede(self, fence: Fence, other: Job) -> Job:
+        """Take over what ``other`` has reserved and stored."""
+        # The archive tells runs apart by their fences: among those of one reservation this must be the largest.
+        number = max(fence.number, other.fence_number) + 1
+        with writing(self._database) as connection:
+            self._change(connection, Event.PROGRESS, fence, {"fence": number})
+            self._change(
+                connection,
+                Event.SUPERSEDE,
+                other,
+                {"fence": number, "holder": None, "successor": fence.job_id, "undo_to": None, "said": None},
+                to=JobState.SUPERSEDED,
+            )
+            connection.execute(
+                "UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id)
+            )
+        return self.get(fence.job_id)
+
+    def requeue(self, fence: Fence) -> None:
+        """Let go of the job, for another run to resume it."""
+        self._let_go(fence, Event.REQUEUE, {})
+
+    def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
+        """Let go of the job, to be retried in so many seconds."""
+        changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
+        self._let_go(fence, Event.DEFER, changes)
+
+    def exhaust(self, fence: Fence, task: str, reason: str) -> None:
+        """Settle a job whose attempts are used up."""
+        with writing(self._database) as connection:
+            self._exhaust(connection, self._held(fence), task, reason)
+
+    def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
+        """The job is to end in the state ``to``."""
+        with writing(self._database) as connection:
+            job = self._held(fence)
+            done = to is JobState.DUPLICATE
+            changes: dict[str, Any] = {
+                "task": INGEST_METADATA if done else task,
+                "task_percent": 100 if done else 0,
+                "exception": reason,
+                "successor": successor,
+            }
+            if job.reservation is None:
+                self._change(connection, Event.ABANDON, fence, {**changes, "holder": None}, to=to)
+            else:
+                self._change(connection, Event.UNDO, fence, {**changes, "undo_to": to}, to=JobState.UNDOING)
+                connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [fence.job_id])
+        return self.get(fence.job_id)
+
+    def rolled_back(self, fence: Fence) -> Job:
+        """The archive holds nothing of the job."""
+        with writing(self._database) as connection:
+            to = self._held(fence).undo_to
+            assert to is not None
+            self._change(connection, Event.ROLLED_BACK, fence, {"holder": None, "undo_to": None}, to=to)
+            connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
+        return self.get(fence.job_id)
+
+    def hold(self, fence: Fence, note: str) -> Job:
+        """Something could not be rolled back."""
+        with writing(self._database) as connection:
+            reason = "\n".join(filter(None, [self._held(fence).exception, note]))
+            changes = {"holder": None, "undo_to": None, "exception": reason, "task_percent": 0, "successor": None}
+            self._change(connection, Event.HOLD, fence, changes, to=JobState.HELD)
+        return self.get(fence.job_id)
+
+    def record(self, fence: Fence) -> Job:
+        """The catalog has the job."""
+        changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "holder": None, "undo_to": None}
+        with writing(self._database) as connection:
+            self._change(
+                connection, Event.RECORDED, fence, {**changes, "successor": None}, to=JobState.COMPLETE
+            )
+            connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
+        return self.get(fence.job_id)
+
+    def _require_dead(self, job: Job) -> None:
+        # Outside of a transaction, since this may wait for a heartbeat.
+        if job.holder is not None and not self._liveness.is_dead_for_sure(job, self.get):
+            raise _busy(self.get(job.job_id))
+
+    def _due(self) -> Iterator[Job]:
+        """The jobs that wait for a run, in their order. A rest longer than any is the work of a clock that was wrong."""
+        now = time.time()
+        rows = self._database.conn.execute(
+            f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
+            (now, now + self._timings.longest_rest),
+        )
+        return (job for job in map(_job, rows) if self._liveness.is_dead(job))
+
+    def _take(self, connection: sqlite3.Connection, job: Job) -> None:
+        """Make this process the holder."""
+        changes: dict[str, Any] = {
+            "fence": job.fence_number + 1,
+            "attempts": job.attempts + 1,
+            "holder": this_process().to_text(),
+            "heartbeat": 0,
+            "retry_at": 0,
+        }
+        if job.state is not JobState.UNDOING:
+            changes |= {"task_percent": 0, "exception": ""}
+        if job.state is JobState.QUEUED or (job.said is not None and job.said.state is PacificaState.OK):
+            changes["said"] = None
+        if job.state is JobState.QUEUED:
+            self._change(connection, Event.CLAIM, job, changes, to=JobState.RUNNING)
+        else:
+            self._change(connection, Event.TAKE_OVER, job, changes)
+
+    def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
+        to = JobState.HELD if job.reservation is not None else JobState.FAILED
+        changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
+        self._change(connection, Event.EXHAUST, job, changes, to=to)
+
+    def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
+        with writing(self._database) as connection:
+            state = self._held(fence).state
+            to = JobState.QUEUED if state is JobState.RUNNING else None
+            self._change(connection, event, fence, {**changes, "holder": None, "said": None}, to=to)
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        event: Event,
+        of: Job | Fence,
+        changes: Mapping[str, Any],
+        *,
+        to: JobState | None = None,
+    ) -> None:
+        """One transition, in one statement that names the job, its fence, and the states that it may start from."""
+        way = TRANSITIONS[event]
+        assert to in way.targets if way.targets else to is None, f"{event} does not lead to {to}"
+        fence = of if isinstance(of, Fence) else of.fence
+        assigned = {**changes, "updated": _now(), **({"state": to} if to is not None else {})}
+        changed = connection.execute(
+            f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in assigned)}"
+            f" WHERE job_id = ? AND fence = ? AND state IN ({_listed(way.sources)})",
+            (*assigned.values(), fence.job_id, fence.number),
+        )
+        if changed.rowcount == 0:
+            self._held(fence)
+            raise WrongState(f"job {fence.job_id} is {self.get(fence.job_id).state}: it cannot {event}")
+
+    def _held(self, fence: Fence) -> Job:
+        """The job as its holder has it, or LeaseLost."""
+        job = self.get(fence.job_id)
+        if job.fence != fence:
+            by = f" to {job.holder}" if job.holder is not None else ""
+            raise LeaseLost(f"job {job.job_id} was lost{by} while this process was silent: it touches nothing more")
+        return job
+
+    def _one(self, sql: str, *values: Any) -> Job | None:
+        with reading(self._database) as connection:
+            row = connection.execute(sql, values).fetchone()
+        return _job(row) if row is not None else None
+
+    def _all(self, sql: str, *values: Any) -> list[Job]:
+        with reading(self._database) as connection:
+            return [_job(row) for row in connection.execute(sql, values)]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    columns = dict(zip(row.keys(), row, strict=True))
+    first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
+    said, holder, undo_to = (columns.pop(name) for name in ("said", "holder", "undo_to"))
+    return Job(
+        **{
+            **columns,
+            "kind": JobKind(columns["kind"]),
+            "state": JobState(columns["state"]),
+            "spooled": bool(columns["spooled"]),
+        },
+        fence_number=columns.pop("fence"),
+        holder=Process.from_text(holder) if holder is not None else None,
+        undo_to=JobState(undo_to) if undo_to is not None else None,
+        said=_word(said),
+        reservation=Reservation(first, count, stored) if first is not None else None,
+    )
+
+
+def _word(text: str | None) -> Word | None:
+    if text is None:
+        return None
+    columns = json.loads(text)
+    return Word(**{**columns, "state": PacificaState(columns["state"])})
+
+
+def _word_text(word: Word | None) -> str | None:
+    return None if word is None else json.dumps(asdict(word))
+
+
+def _busy(job: Job) -> JobBusy:
+    holder = job.holder
+    stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
+    return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
+
+
+def _listed(states: Iterable[JobState]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+def _now() -> str:
+    return _text_of(datetime.now(UTC))
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -1,0 +1,188 @@
+"""The port to the store of jobs, which any number of processes share."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from ..settings import Settings
+from .job import Fence, Job, JobKind, JobState, Word
+from .process import Process
+
+
+class JobStore(Protocol):
+    """Keeps jobs. Every change is one of `transitions`, made in one statement that names the states it may start from.
+
+    A change by a run names its fence: it raises LeaseLost where the job has another holder by now, and nothing is
+    changed. WrongState says that the job's state does not let it happen, JobNotFound that there is no such job,
+    ServiceUnavailable that the store cannot be used now, and StoreError that it is damaged. One instance belongs to
+    one thread at a time.
+    """
+
+    def __enter__(self) -> Self:
+        """The store is closed at the end of the block."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+
+    def another(self) -> "JobStore":
+        """The same store, for another thread."""
+
+    # What is asked
+
+    def get(self, job_id: int) -> Job:
+        """The job. Raises JobNotFound."""
+
+    def newest(self, count: int) -> list[Job]:
+        """The ``count`` jobs submitted last, newest first."""
+
+    def of_source(self, source: Path) -> Job | None:
+        """The newest job of the file at this path."""
+
+    def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
+        """The newest job of this very file that is done, or that a run may yet finish."""
+
+    def replaced(self, source: str, fingerprint: str) -> list[Job]:
+        """The unfinished or held jobs of other files that stood at this path before."""
+
+    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+        """The jobs in these states, oldest first."""
+
+    def is_dead(self, job: Job) -> bool:
+        """Whether nobody holds the job, as far as this process has come to know."""
+
+    def sources(self, job_id: int) -> list[str] | None:
+        """Where the files of a move lay, in document order, while its ids are reserved; None for a bundle."""
+
+    def has_reserved(self, file_id: int) -> bool:
+        """Whether a job has reserved the file's id."""
+
+    def recorded(self, since: int = 0) -> Iterator[int]:
+        """The ids of the jobs that are complete, from ``since`` on, lowest first."""
+
+    def stages(self, job_id: int) -> dict[str, float]:
+        """How many seconds the job spent in each stage that it has left."""
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How many seconds all jobs together spent in each stage."""
+
+    def tallies(self) -> dict[str, tuple[int, int, int]]:
+        """How many jobs, files and bytes are waiting, running, complete and failed."""
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+
+    def count(self) -> int:
+        """How many jobs there are."""
+
+    def count_unfinished(self) -> int:
+        """How many jobs wait or run."""
+
+    def settled_before(self, moment: datetime) -> list[Job]:
+        """The jobs that came to their end before ``moment``, a time of UTC, and of which nothing is half stored."""
+
+    def examine(self) -> str:
+        """What is found wrong with the store, having seen that it can be written; empty where nothing is."""
+
+    # What anyone may do
+
+    def submit(
+        self,
+        job_id: int,
+        *,
+        kind: JobKind,
+        source: str,
+        fingerprint: str,
+        user: str,
+        holder: Process | None,
+        spooled: bool = False,
+    ) -> Job:
+        """Enter a new job: for whoever comes first, or held by ``holder`` from the start."""
+
+    def claim(self, job_id: int) -> Job:
+        """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""
+
+    def claim_next(self) -> Job | None:
+        """Become the holder of the job whose turn it is; None where none waits.
+
+        Those that were run least come first, then the oldest: a job that ends its workers holds up no other. One whose
+        attempts are used up is settled.
+        """
+
+    def retry(self, job_id: int) -> Job:
+        """Have a job that failed or is held run again; one that is queued or running is left as it is."""
+
+    def give_up(self, job_id: int, to: JobState, word: Word | None = None) -> Job:
+        """End a job that nobody works on: it is in the state ``to``, or undoing and held by this process until then.
+
+        Raises JobBusy while its holder lives.
+        """
+
+    def say(self, job_id: int, word: Word) -> Job:
+        """Note an administrator's word."""
+
+    def forget(self, job_ids: Sequence[int]) -> None:
+        """Remove jobs."""
+
+    # What a holder may do
+
+    def beat(self, fence: Fence, task_percent: float) -> Word | None:
+        """Say that the run lives and how far it is; an administrator's wish, if there is one."""
+
+    def enter(self, fence: Fence, task: str) -> None:
+        """Note the stage that the run enters."""
+
+    def spend(self, fence: Fence, task: str, seconds: float) -> None:
+        """Note how long a stage took."""
+
+    def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
+        """Note what the job's document is, and find the other job of the same document that matters, if there is one.
+
+        That is one that is complete, or running, or has reserved ids, in this order.
+        """
+
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
+        """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie."""
+
+    def checkpoint(self, fence: Fence, stored: int) -> None:
+        """Note that the first ``stored`` files are durable in the archive."""
+
+    def supersede(self, fence: Fence, other: Job) -> Job:
+        """Take over what ``other``, of the same document, has reserved and stored.
+
+        Returns this job, with a fence above those of both. Raises WrongState where ``other`` has changed since.
+        """
+
+    def requeue(self, fence: Fence) -> None:
+        """Let go of the job, for another run to resume it."""
+
+    def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
+        """Let go of the job, to be retried in so many seconds."""
+
+    def exhaust(self, fence: Fence, task: str, reason: str) -> None:
+        """Settle a job whose attempts are used up: held where ids are reserved, else failed."""
+
+    def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
+        """The job is to end in the state ``to``: at once where nothing is reserved, else once it is rolled back.
+
+        Durable on return, and from then on no run counts on what is stored.
+        """
+
+    def rolled_back(self, fence: Fence) -> Job:
+        """The archive holds nothing of the job, durably: it comes to the end that `undo` named."""
+
+    def hold(self, fence: Fence, note: str) -> Job:
+        """Something could not be rolled back: ``note`` says what, below the reason for rolling back."""
+
+    def record(self, fence: Fence) -> Job:
+        """The catalog has the job: it is complete."""
+
+
+def open_store(settings: Settings) -> JobStore:
+    """The site's store of jobs, made where it is missing. Raises StoreError."""
+    from .sqlite import SqliteJobStore
+
+    return SqliteJobStore(settings.database, settings.timings)
