@@ -8,32 +8,36 @@ from contextlib import closing
 from pathlib import Path
 
 from . import check, restore, verify
-from .jobs import Job, JobKind, JobStore
+from .jobs.job import Job, JobKind
+from .jobs.process import this_process
+from .jobs.store import open_store
+from .pipeline.observer import Observer
+from .pipeline.runner import Runner
+from .pipeline.submission import submit
 from .services import connect, policy
 from .settings import Settings, load_settings
-from .worker import Nobody, Watcher, Worker
 
 
 def ingest_bundle(
-    path: Path, *, settings: Settings | None = None, again: bool = False, watcher: Watcher | None = None
+    path: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
     """Ingest the bundle at ``path`` and return its job, which is complete; or the one that ingested it before.
 
-    ``again`` ingests it all the same. After an error that is ``transient``, the next call goes on with the job.
+    ``again`` ingests it all the same. After an error that is ``transient``, the next call resumes the job.
     """
-    return _run(JobKind.BUNDLE, path, settings, again=again, watcher=watcher)
+    return _run(JobKind.BUNDLE, path, settings, again=again, observer=observer)
 
 
 def move_files(
-    document: Path, *, settings: Settings | None = None, again: bool = False, watcher: Watcher | None = None
+    document: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
-    """The same for the files of a metadata document, which are moved into the archive."""
-    return _run(JobKind.MOVE, document, settings, again=again, watcher=watcher)
+    """Move the files that a metadata document lists into the archive; what is returned is as of `ingest_bundle`."""
+    return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
     """The job as it stands. Raises JobNotFound."""
-    with JobStore((settings or load_settings()).database) as store:
+    with open_store(settings or load_settings()) as store:
         return store.get(job_id)
 
 
@@ -56,8 +60,11 @@ def restore_bundle(job_id: int, target: Path, *, settings: Settings | None = Non
         return restore.write_bundle_file(services, job_id, target)
 
 
-def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, watcher: Watcher | None) -> Job:
+def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
     settings = settings or load_settings()
-    with connect(settings) as services, Worker(settings, services, again=again) as worker:
-        job = worker.run(worker.submit(kind, path), watcher or Nobody())
-        return worker.state(job.duplicate_of) if job.duplicate_of is not None else job
+    with connect(settings) as services, open_store(settings) as store:
+        runner = Runner(settings, services, store, again=again)
+        ids, user = services.unique_id, settings.user
+        job = submit(store, ids, kind, path, user=user, holder=this_process(), again=again)
+        job = runner.run(job, observer or Observer())
+        return store.get(job.duplicate_of) if job.duplicate_of is not None else job

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .database import copy_database
-from .services.disk import new_at, opened
+from .disk import new_at, opened
 from .settings import Settings
 
 

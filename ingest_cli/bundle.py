@@ -13,13 +13,25 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
 from . import tar
-from .errors import BundleError, BundleTruncated, Complain, MetadataError, SourceError, refuse
+from .errors import BundleError, BundleTruncated, Complain, MetadataError, SourceChanged, SourceError, refuse
+from .fingerprint import fingerprint_of
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
 DATA_FOLDER = "data/"
 # A document of this size lists about half a million files; a larger one is refused before it is read.
 MAX_METADATA_BYTES = 192 << 20
+
+
+def read_document(path: Path) -> bytes:
+    """The bytes of a document that lies on the disk by itself. Raises SourceError, and MetadataError where it is too
+    long."""
+    try:
+        if path.stat().st_size > MAX_METADATA_BYTES:
+            raise MetadataError(f"{path} is longer than the {MAX_METADATA_BYTES} bytes allowed")
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
 
 class _Opener(Protocol):
@@ -34,7 +46,7 @@ COMPRESSIONS: dict[bytes, _Opener] = {
 
 
 class Bundle:
-    """A bundle open for reading.
+    """A bundle open for reading. ``fingerprint`` is that of the very file that was opened.
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
@@ -43,7 +55,7 @@ class Bundle:
 
     def __init__(self, path: Path, spool: Path, complain: Complain = refuse) -> None:
         self.path = path
-        self._file = _open_tar(path, spool)
+        self._file, self.fingerprint = _open_tar(path, spool)
         self.descriptor = self._file.fileno()
         try:
             if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
@@ -97,18 +109,23 @@ class Bundle:
         return index
 
 
-def _open_tar(path: Path, spool: Path) -> BinaryIO:
+def _open_tar(path: Path, spool: Path) -> tuple[BinaryIO, str]:
     try:
         raw = path.open("rb")
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    opened = fingerprint_of(os.fstat(raw.fileno()))
     magic = raw.read(6)
     raw.seek(0)
     for prefix, decompressor in COMPRESSIONS.items():
         if magic.startswith(prefix):
             with raw:
-                return _decompress(decompressor(raw), path, spool)
-    return raw
+                plain = _decompress(decompressor(raw), path, spool)
+                if fingerprint_of(os.fstat(raw.fileno())) != opened:
+                    plain.close()
+                    raise SourceChanged(f"{path} was written to while it was unpacked")
+                return plain, opened
+    return raw, opened
 
 
 def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:

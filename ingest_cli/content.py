@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -63,3 +63,11 @@ class Content:
         """Read the bytes and raise FileRefused unless they are those that were recorded."""
         for _ in self.chunks():
             pass
+
+
+def digest_of(pieces: Iterable[bytes], hashtype: str) -> str:
+    """The hash of bytes that come in pieces, as lower-case hex."""
+    digest = hashlib.new(hashtype, usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -20,7 +20,7 @@ from .bundle import DATA_FOLDER, MAX_METADATA_BYTES, METADATA_NAME
 from .errors import IngestError, PackError, SettingsError
 from .metadata import Document
 from .services.catalog_rules import MIMETYPE, check_document
-from .services.disk import opened
+from .disk import opened
 
 Record = dict[str, Any]
 HASHTYPE = "sha1"

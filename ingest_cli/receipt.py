@@ -12,10 +12,10 @@ from typing import Any
 
 from . import __version__
 from .errors import SourceError
-from .jobs import Job
+from .jobs.job import Job
 from .schema import Schema, explain
 from .services.base import Catalog, StoredFile
-from .services.disk import opened, replacing
+from .disk import opened, replacing
 
 VERSION = 1
 MAX_BYTES = 1 << 30
@@ -69,7 +69,7 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:
-    about = {record["destinationTable"]: record.get("value") for record in catalog.about(job.job_id)}
+    about = {record["destinationTable"]: record.get("value") for record in catalog.metadata(job.job_id)}
     return {
         "receipt": VERSION,
         "program": f"pacifica-ingest-cli {__version__}",

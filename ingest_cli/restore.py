@@ -16,17 +16,17 @@ from .bundle import METADATA_NAME
 from .errors import ArchiveError, JobNotRecorded
 from .metadata import Document
 from .services.base import Archive, Services, StoredFile
-from .services.disk import new_at
+from .disk import new_at
 
 
 class _Stored:
     """A transaction, as the catalogue has it; its names are those of a document that was checked."""
 
     def __init__(self, services: Services, job_id: int) -> None:
-        if not services.catalog.has(job_id):
+        if not services.catalog.contains(job_id):
             raise JobNotRecorded(f"the catalogue holds no job {job_id}")
         self.files = list(services.catalog.files(job_id))
-        records = [*services.catalog.about(job_id), *(file.as_record() for file in self.files)]
+        records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()
         # Names that lead astray, which a catalogue of others may hold, are refused here.
         entries = Document.parse(self.document).files

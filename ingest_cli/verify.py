@@ -1,12 +1,12 @@
 """The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .content import digest_of
 from .errors import ArchiveError, IngestError, JobNotRecorded
-from .jobs import JobStore
+from .jobs.store import JobStore
 from .services.base import Archive, Services, StoredFile
 from .services.embedded.archive import EmbeddedArchive
 from .services.embedded.catalog import EmbeddedCatalog
@@ -14,7 +14,7 @@ from .services.embedded.catalog import EmbeddedCatalog
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a file: ``job_id`` and ``file_id`` are None for a file of the archive that is no one's."""
+    """What is wrong with a file: ``job_id`` and ``file_id`` are None for a file of the archive that is an orphan."""
 
     job_id: int | None
     file_id: int | None
@@ -41,7 +41,7 @@ def verify_jobs(
     """
     tally = tally if tally is not None else Tally()
     for job_id in job_ids:
-        if not services.catalog.has(job_id):
+        if not services.catalog.contains(job_id):
             raise JobNotRecorded(f"the catalogue holds no job {job_id}")
         tally.jobs, tally.job_id = tally.jobs + 1, job_id
         yield from verify_files(services.archive, job_id, services.catalog.files(job_id), share=share, tally=tally)
@@ -68,26 +68,25 @@ def problem_with(archive: Archive, file: StoredFile) -> str | None:
         return "the archive does not hold it"
     if size != file.size:
         return f"it is {size} bytes long, not {file.size}"
-    digest = hashlib.new(file.hashtype, usedforsecurity=False)
     try:
-        for piece in archive.read(file.file_id):
-            digest.update(piece)
+        found = digest_of(archive.read(file.file_id), file.hashtype)
     except ArchiveError as error:
         return str(error)
-    if digest.hexdigest() != file.hashsum:
-        return f"it hashes to {file.hashtype} {digest.hexdigest()}, not {file.hashsum}"
+    if found != file.hashsum:
+        return f"it hashes to {file.hashtype} {found}, not {file.hashsum}"
     return None
 
 
 def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
-    """The files of an embedded archive that are no one's: of no transaction, and of no job that may go on.
+    """The files of an embedded archive that are orphans: of no transaction, and of no job that may be resumed.
 
     Raises IngestError where the archive or the catalogue is not embedded: a service cannot be asked what it holds.
     """
     archive, catalog = services.archive, services.catalog
     if not (isinstance(archive, EmbeddedArchive) and isinstance(catalog, EmbeddedCatalog)):
         raise IngestError("an archive over HTTP cannot be asked for all that it holds: orphans are not looked for")
-    for path, file_id in archive.found():
-        if file_id is not None and (catalog.owns(file_id) or store.has_reserved(file_id)):
-            continue
-        yield Damage(None, file_id, str(path), "it is no one's")
+    for found in archive.found():
+        owned = found.file_id is not None and catalog.owns(found.file_id)
+        reserved = found.file_id if found.of_run is None else found.of_run
+        if not owned and (reserved is None or not store.has_reserved(reserved)):
+            yield Damage(None, found.file_id, str(found.path), "it is an orphan")

@@ -208,8 +208,7 @@ class SqliteJobStore:
             job = self.get(job_id)
             if job.holder is not None and not self._liveness.is_dead(job):
                 raise _busy(job)
-            self._take(connection, job)
-        return self.get(job_id)
+            return self._take(connection, job)
 
     def claim_next(self) -> Job | None:
         """Become the holder of the job whose turn it is."""
@@ -223,8 +222,7 @@ class SqliteJobStore:
                 why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
                 return None
-            self._take(connection, job)
-        return self.get(job.job_id)
+            return self._take(connection, job)
 
     def retry(self, job_id: int) -> Job:
         """Have a job that failed or is held run again."""
@@ -237,30 +235,31 @@ class SqliteJobStore:
                 raise WrongState(f"job {job_id} is {job.state}: its bundle can be ingested as a job of its own")
         return self.get(job_id)
 
-    def give_up(self, job_id: int, to: JobState, word: Word | None = None) -> Job:
+    def give_up(self, job_id: int, to: JobState, word: Word | None = None, *, reason: str = "") -> Job:
         """End a job that nobody works on."""
         self._require_dead(self.get(job_id))
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.holder is not None and not self._liveness.is_dead(job):
                 raise _busy(job)
-            if job.state in (JobState.RUNNING, JobState.UNDOING):
-                self._take(connection, job)
-                job = self.get(job_id)
-                event = Event.UNDO if job.reservation is not None else Event.ABANDON
-                if job.state is JobState.UNDOING:
-                    self._change(connection, Event.PROGRESS, job, {"undo_to": to, "said": _word_text(word)})
-                    return self.get(job_id)
-            else:
-                event = Event.DISCARD
-            changes = {"said": _word_text(word), "holder": None, "retry_at": 0, "fence": job.fence_number + 1}
-            if job.reservation is None:
-                self._change(connection, event, job, changes, to=to)
-            else:
+            changes: dict[str, Any] = {
+                "said": _word_text(word),
+                "exception": job.exception or (word.exception if word is not None else reason),
+                "holder": None,
+                "retry_at": 0,
+                "fence": job.fence_number + 1,
+            }
+            event, is_undone = Event.DISCARD, job.reservation is not None
+            if job.state is JobState.RUNNING:
+                event = Event.UNDO if is_undone else Event.ABANDON
+            if is_undone:
                 changes |= {"undo_to": to, "holder": this_process().to_text(), "heartbeat": 0}
-                self._change(connection, event, job, changes, to=JobState.UNDOING)
                 connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job_id])
-        return self.get(job_id)
+            if job.state is JobState.UNDOING:
+                self._change(connection, Event.TAKE_OVER, job, changes)
+            else:
+                self._change(connection, event, job, changes, to=JobState.UNDOING if is_undone else to)
+            return self.get(job_id)
 
     def say(self, job_id: int, word: Word) -> Job:
         """Note an administrator's word."""
@@ -278,7 +277,7 @@ class SqliteJobStore:
     def beat(self, fence: Fence, task_percent: float) -> Word | None:
         """Say that the run lives and how far it is."""
         with writing(self._database, durable=False) as connection:
-            heartbeat = self._held(fence).heartbeat + 1
+            heartbeat = self.held(fence).heartbeat + 1
             self._change(
                 connection, Event.PROGRESS, fence, {"heartbeat": heartbeat, "task_percent": task_percent}
             )
@@ -292,7 +291,7 @@ class SqliteJobStore:
     def spend(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
         with writing(self._database, durable=False) as connection:
-            self._held(fence)
+            self.held(fence)
             connection.execute(
                 "INSERT INTO stages VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
                 (fence.job_id, task, seconds),
@@ -320,7 +319,7 @@ class SqliteJobStore:
             connection.execute(
                 "INSERT INTO reservations VALUES (?, ?, ?, 0, ?)", (fence.job_id, ids.start, len(ids), packed)
             )
-        return self.get(fence.job_id)
+            return self.held(fence)
 
     def checkpoint(self, fence: Fence, stored: int) -> None:
         """Note that the first ``stored`` files are durable in the archive."""
@@ -345,7 +344,7 @@ class SqliteJobStore:
             connection.execute(
                 "UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id)
             )
-        return self.get(fence.job_id)
+            return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
         """Let go of the job, for another run to resume it."""
@@ -359,12 +358,12 @@ class SqliteJobStore:
     def exhaust(self, fence: Fence, task: str, reason: str) -> None:
         """Settle a job whose attempts are used up."""
         with writing(self._database) as connection:
-            self._exhaust(connection, self._held(fence), task, reason)
+            self._exhaust(connection, self.held(fence), task, reason)
 
     def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``."""
         with writing(self._database) as connection:
-            job = self._held(fence)
+            job = self.held(fence)
             done = to is JobState.DUPLICATE
             changes: dict[str, Any] = {
                 "task": INGEST_METADATA if done else task,
@@ -377,12 +376,12 @@ class SqliteJobStore:
             else:
                 self._change(connection, Event.UNDO, fence, {**changes, "undo_to": to}, to=JobState.UNDOING)
                 connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [fence.job_id])
-        return self.get(fence.job_id)
+            return self.held(fence)
 
     def rolled_back(self, fence: Fence) -> Job:
         """The archive holds nothing of the job."""
         with writing(self._database) as connection:
-            to = self._held(fence).undo_to
+            to = self.held(fence).undo_to
             assert to is not None
             self._change(connection, Event.ROLLED_BACK, fence, {"holder": None, "undo_to": None}, to=to)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
@@ -391,7 +390,7 @@ class SqliteJobStore:
     def hold(self, fence: Fence, note: str) -> Job:
         """Something could not be rolled back."""
         with writing(self._database) as connection:
-            reason = "\n".join(filter(None, [self._held(fence).exception, note]))
+            reason = "\n".join(filter(None, [self.held(fence).exception, note]))
             changes = {"holder": None, "undo_to": None, "exception": reason, "task_percent": 0, "successor": None}
             self._change(connection, Event.HOLD, fence, changes, to=JobState.HELD)
         return self.get(fence.job_id)
@@ -420,7 +419,7 @@ class SqliteJobStore:
         )
         return (job for job in map(_job, rows) if self._liveness.is_dead(job))
 
-    def _take(self, connection: sqlite3.Connection, job: Job) -> None:
+    def _take(self, connection: sqlite3.Connection, job: Job) -> Job:
         """Make this process the holder."""
         changes: dict[str, Any] = {
             "fence": job.fence_number + 1,
@@ -437,16 +436,17 @@ class SqliteJobStore:
             self._change(connection, Event.CLAIM, job, changes, to=JobState.RUNNING)
         else:
             self._change(connection, Event.TAKE_OVER, job, changes)
+        return self.get(job.job_id)
 
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED
         changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
-        self._change(connection, Event.EXHAUST, job, changes, to=to)
+        self._change(connection, Event.EXHAUST, job, {**changes, "fence": job.fence_number + 1}, to=to)
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
         with writing(self._database) as connection:
-            state = self._held(fence).state
-            to = JobState.QUEUED if state is JobState.RUNNING else None
+            state = self.held(fence).state
+            to = JobState.QUEUED if state is JobState.RUNNING else state
             self._change(connection, event, fence, {**changes, "holder": None, "said": None}, to=to)
 
     def _change(
@@ -469,11 +469,11 @@ class SqliteJobStore:
             (*assigned.values(), fence.job_id, fence.number),
         )
         if changed.rowcount == 0:
-            self._held(fence)
+            self.held(fence)
             raise WrongState(f"job {fence.job_id} is {self.get(fence.job_id).state}: it cannot {event}")
 
-    def _held(self, fence: Fence) -> Job:
-        """The job as its holder has it, or LeaseLost."""
+    def held(self, fence: Fence) -> Job:
+        """The job, while this run holds it."""
         job = self.get(fence.job_id)
         if job.fence != fence:
             by = f" to {job.holder}" if job.holder is not None else ""
@@ -493,7 +493,7 @@ class SqliteJobStore:
 def _job(row: sqlite3.Row) -> Job:
     columns = dict(zip(row.keys(), row, strict=True))
     first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
-    said, holder, undo_to = (columns.pop(name) for name in ("said", "holder", "undo_to"))
+    said, holder, undo_to, fence = (columns.pop(name) for name in ("said", "holder", "undo_to", "fence"))
     return Job(
         **{
             **columns,
@@ -501,7 +501,7 @@ def _job(row: sqlite3.Row) -> Job:
             "state": JobState(columns["state"]),
             "spooled": bool(columns["spooled"]),
         },
-        fence_number=columns.pop("fence"),
+        fence_number=fence,
         holder=Process.from_text(holder) if holder is not None else None,
         undo_to=JobState(undo_to) if undo_to is not None else None,
         said=_word(said),

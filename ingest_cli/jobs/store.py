@@ -115,9 +115,10 @@ class JobStore(Protocol):
     def retry(self, job_id: int) -> Job:
         """Have a job that failed or is held run again; one that is queued or running is left as it is."""
 
-    def give_up(self, job_id: int, to: JobState, word: Word | None = None) -> Job:
+    def give_up(self, job_id: int, to: JobState, word: Word | None = None, *, reason: str = "") -> Job:
         """End a job that nobody works on: it is in the state ``to``, or undoing and held by this process until then.
 
+        A job keeps the reason that it failed for before; else it gets this one.
         Raises JobBusy while its holder lives.
         """
 
@@ -128,6 +129,9 @@ class JobStore(Protocol):
         """Remove jobs."""
 
     # What a holder may do
+
+    def held(self, fence: Fence) -> Job:
+        """The job, while this run holds it."""
 
     def beat(self, fence: Fence, task_percent: float) -> Word | None:
         """Say that the run lives and how far it is; an administrator's wish, if there is one."""

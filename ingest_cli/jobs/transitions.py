@@ -56,21 +56,28 @@ def _way(
     return event, Transition(event, frozenset(sources), frozenset(targets), actor, meaning)
 
 
+WAITING = {QUEUED, UNDOING}
 ENDINGS = {FAILED, DISCARDED, DUPLICATE}
 TRANSITIONS = dict(
     [
         _way(Event.CLAIM, {QUEUED}, {RUNNING}, Actor.CLAIMANT, "a run begins, or resumes what an earlier one stored"),
         _way(Event.TAKE_OVER, {RUNNING, UNDOING}, set(), Actor.HEIR, "a run resumes what a dead one was at"),
         _way(Event.PROGRESS, {RUNNING, UNDOING}, set(), Actor.HOLDER, "stage, heartbeat, reservation, files stored"),
-        _way(Event.REQUEUE, {RUNNING, UNDOING}, set(), Actor.HOLDER, "interrupted in good order; what is stored stays"),
-        _way(Event.DEFER, {RUNNING, UNDOING}, set(), Actor.HOLDER, "failed for now; retried at a time; stored stays"),
+        _way(Event.REQUEUE, {RUNNING, UNDOING}, WAITING, Actor.HOLDER, "interrupted; what is stored stays"),
+        _way(Event.DEFER, {RUNNING, UNDOING}, WAITING, Actor.HOLDER, "failed for now; what is stored stays"),
         _way(Event.EXHAUST, {QUEUED, RUNNING}, {HELD, FAILED}, Actor.ANYONE, "too many attempts"),
         _way(Event.UNDO, {RUNNING}, {UNDOING}, Actor.HOLDER, "failed for good, or a duplicate, with files stored"),
         _way(Event.ABANDON, {RUNNING}, ENDINGS, Actor.HOLDER, "failed for good, or a duplicate, with nothing stored"),
         _way(Event.ROLLED_BACK, {UNDOING}, ENDINGS, Actor.HOLDER, "the archive holds nothing of it, durably"),
         _way(Event.HOLD, {UNDOING}, {HELD}, Actor.HOLDER, "something could not be rolled back"),
         _way(Event.RECORDED, {RUNNING, UNDOING}, {COMPLETE}, Actor.HOLDER, "the catalog has it"),
-        _way(Event.DISCARD, {QUEUED, HELD, FAILED}, {UNDOING, DISCARDED}, Actor.CLAIMANT, "an administrator gives it up"),
+        _way(
+            Event.DISCARD,
+            {QUEUED, HELD, FAILED},
+            {UNDOING, DISCARDED, FAILED},
+            Actor.CLAIMANT,
+            "an administrator gives it up, or fails it",
+        ),
         _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "an administrator has it run again"),
         _way(
             Event.SUPERSEDE,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import IngestError, SourceError
 from ..jobs import JobStore
-from ..services.disk import opened
+from ..disk import opened
 
 PREFIX = "received-"
 

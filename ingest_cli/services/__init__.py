@@ -25,7 +25,7 @@ def unique_id(settings: Settings) -> UniqueId:
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
-        return EmbeddedUniqueId(settings.unique_id)
+        return EmbeddedUniqueId(settings.unique_id, settings.timings.busy)
     from .pacifica import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
@@ -64,7 +64,7 @@ def catalog(settings: Settings) -> Catalog:
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
-        return EmbeddedCatalog(settings.catalog)
+        return EmbeddedCatalog(settings.catalog, settings.timings.busy)
     from .pacifica import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..content import Content
+from ..errors import ArchiveError
 from ..metadata import Document
 
 IdMode = Literal["upload_job", "file"]
@@ -102,6 +103,12 @@ class ArchiveWriter(Protocol):
         """Let go of what belongs to this run alone."""
 
 
+def require_within(ids: range, file_id: int) -> None:
+    """Raise ArchiveError where a run is about to touch a file that it has not reserved."""
+    if file_id not in ids:
+        raise ArchiveError(f"file {file_id} is not one of this job's, which are {ids.start} to {ids.stop - 1}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredFile:
     """What the catalogue says of a file. ``ctime`` and ``mtime`` are as the document had them, or None."""
@@ -143,8 +150,15 @@ class Catalog(Service, Protocol):
     def check(self, document: Document) -> None:
         """Raise CatalogRefused where ``record`` would surely be refused."""
 
-    def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
-        """Record the transaction and its files, all or nothing, durably. Files are numbered in document order."""
+    def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
+        """Record the transaction and its files, all or nothing, durably. Files are numbered in document order.
+
+        Raises CatalogRefused where the rules forbid it, or a run with this ``fence`` was barred.
+        """
+
+    def bar(self, transaction_id: int, fence: int) -> bool:
+        """Whether the transaction is recorded; where not, no run with this ``fence`` or a smaller one records it from
+        now on, as far as the catalog can promise that."""
 
     def contains(self, transaction_id: int) -> bool:
         """Whether the transaction is recorded."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import IngestError, SourceError
 from ..jobs import Job
-from ..services.disk import opened
+from ..disk import opened
 
 ERROR_SUFFIX = ".error.json"
 

@@ -1,8 +1,12 @@
 """The archive as a folder, laid out as Pacifica's archive interface does with ids turned to names.
 
-A file is written under a temporary name of its own, then renamed. Durability is paid for once a batch, not once a
-file: `flush` asks the kernel to write the whole file system back (syncfs), which for 20,000 small files costs as
-much as some hundred single fsyncs. Where the platform has no syncfs, every file is fsynced.
+What stands under an id is changed only by renaming a file into or out of the folder of the run that does it, under
+``.ingest``. A run that takes over renames the folders of earlier runs away: whatever those still try, when they wake
+up, finds no folder, and changes nothing.
+
+Durability is paid for once a batch, not once a file: `flush` asks the kernel to write the whole file system back
+(syncfs), which for 20,000 small files costs as much as some hundred single fsyncs. Where the platform has no syncfs,
+every file is fsynced.
 """
 
 import ctypes
@@ -14,16 +18,21 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ...content import CHUNK_BYTES, Content
-from ...errors import ArchiveError, ArchiveKeeps
-from ..disk import opened, rename_or_copy
+from ...disk import opened, restore_to
+from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
+from ..base import require_within
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.
 RESERVE_BYTES = 16 << 20
+RUNS_FOLDER = ".ingest"
+# A file system without hard links, another file system, a file of someone else's, or one of too many names.
+CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def id_to_path(file_id: int) -> str:
@@ -35,16 +44,21 @@ def id_to_path(file_id: int) -> str:
     return "/".join([*folders, digits])
 
 
+class Found(NamedTuple):
+    """A file below the archive's root: of a ``file_id``, or of the run that has reserved ids from ``of_run`` on."""
+
+    path: Path
+    file_id: int | None
+    of_run: int | None
+
+
 class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle."""
 
     transfers = 1
-    resent = 0
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._syncfs = _find_syncfs()
-        self._to_remove: list[Path] = []
 
     def examine(self) -> str:
         """Say where the archive is and how much room it has."""
@@ -66,83 +80,26 @@ class EmbeddedArchive:
         if free < total_bytes + RESERVE_BYTES:
             raise ArchiveError(f"the archive {self.root} has {free} bytes free, but {total_bytes} are to be stored")
 
-    def put(self, file_id: int, content: Content, *, replace: bool) -> None:
-        """Write ``content`` aside, check it on the way, then rename it into place."""
-        target = f"{self.root}/{id_to_path(file_id)}"
-        temporary = f"{target}.part"
-        with self._explained(f"store {content.name!r} in"):
-            if not replace:
-                _refuse_existing(target, file_id)
-            try:
-                descriptor = _create(temporary)
-                try:
-                    for chunk in content.chunks():
-                        _write(descriptor, chunk)
-                    os.utime(descriptor, (content.mtime, content.mtime))
-                    if self._syncfs is None:
-                        os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                os.rename(temporary, target)
-            except BaseException as error:
-                # An interruption may fall right behind the rename; a network file system may fail there.
-                if _may_hold(temporary, target) and isinstance(error, OSError):
-                    raise ArchiveKeeps(f"the archive may hold file {file_id}: {error.strerror}") from error
-                raise
+    def require_free(self, ids: range) -> None:
+        """Raise ArchiveError where a file stands under one of ``ids``."""
+        for file_id in ids:
+            target = f"{self.root}/{id_to_path(file_id)}"
+            if os.path.lexists(target):
+                raise ArchiveError(
+                    f"the archive already holds a file {file_id} ({target}), which is not this job's;"
+                    " the ids are behind the archive: do they come from another id store?"
+                )
 
-    def move(self, file_id: int, source: Path, size: int, content: Content | None, *, replace: bool) -> None:
-        """Rename ``source`` into place where it lies on the same file system, else copy it and remove it at `flush`."""
-        if content is None:
-            raise ArchiveError(f"the archive {self.root} is on this machine, but {source} is not")
-        target = self.root / id_to_path(file_id)
-        if not replace:
-            _refuse_existing(str(target), file_id)
-        with self._explained(f"move {str(source)!r} into"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.rename(source, target)
-                target.chmod(READ_ONLY)
-                return
-            except OSError as error:
-                if not os.path.lexists(source) and os.path.lexists(target):
-                    trouble = f"cannot make the archive's file {file_id}, moved from {source}, read-only"
-                    raise ArchiveKeeps(f"{trouble}: {error.strerror}") from error
-                if error.errno != errno.EXDEV:
-                    raise
-        self.put(file_id, content, replace=True)
-        self._to_remove.append(source)
-
-    def give_back(self, file_id: int, source: Path) -> None:
-        """Put a moved file back to ``source``; where the source still stands, only the archive's copy goes.
-
-        Raises ArchiveKeeps where another file stands there by now, or where the moved one is not to be found.
-        """
-        target = self.root / id_to_path(file_id)
-        if source in self._to_remove:
-            self._to_remove.remove(source)
-        with self._explained(f"give {str(source)!r} back from"):
-            if not os.path.lexists(source):
-                if not target.exists():
-                    raise ArchiveKeeps(f"neither {source} nor {target} is there: is the archive's disk mounted?")
-                target.chmod(0o644)
-                rename_or_copy(target, source)
-            elif target.exists():
-                if not filecmp.cmp(source, target, shallow=False):
-                    raise ArchiveKeeps(f"the archive keeps {target}: another file stands at {source} by now")
-                target.unlink()
-
-    def delete(self, file_id: int) -> None:
-        """Remove the file and what an interrupted `put` may have left beside it."""
-        target = self.root / id_to_path(file_id)
-        with self._explained(f"delete file {file_id} from"):
-            target.unlink(missing_ok=True)
-            Path(f"{target}.part").unlink(missing_ok=True)
+    def writer(self, ids: range, fence: int, *, resumed: bool) -> "EmbeddedWriter":
+        """The one through which this run changes the archive; earlier runs change nothing from now on."""
+        with self._explained("prepare"):
+            return EmbeddedWriter(self.root, ids, fence)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes, or None."""
         with self._explained(f"look at file {file_id} in"):
             try:
-                found = (self.root / id_to_path(file_id)).stat()
+                found = (self.root / id_to_path(file_id)).lstat()
             except FileNotFoundError:
                 return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
@@ -153,60 +110,233 @@ class EmbeddedArchive:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
-    def found(self) -> Iterator[tuple[Path, int | None]]:
-        """Every file under the root, with its id; None for what no file of the archive is called."""
+    def found(self) -> Iterator[Found]:
+        """Every file under the root."""
+        runs = self.root / RUNS_FOLDER
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
+                if path.is_relative_to(runs):
+                    first = path.relative_to(runs).parts[0].partition(".")[0]
+                    yield Found(path, None, int(first) if first.isdecimal() else None)
+                    continue
                 digits = name.removeprefix("file.")
                 file_id = int(digits, 16) if re.fullmatch("[0-9a-f]+", digits) else None
                 is_in_place = file_id is not None and path == self.root / id_to_path(file_id)
-                yield path, file_id if is_in_place else None
-
-    def flush(self) -> None:
-        """Write everything back to the disk; then remove the sources of files that were copied in."""
-        with self._explained("write back"):
-            if self._syncfs is not None:
-                self._syncfs(self.root)
-            while self._to_remove:
-                self._to_remove.pop().unlink(missing_ok=True)
+                yield Found(path, file_id if is_in_place else None, None)
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
-        try:
+        with translated(self.root, action):
             yield
-        except OSError as error:
-            raise ArchiveError(f"cannot {action} the archive {self.root}: {error.strerror}") from error
 
 
-def _refuse_existing(target: str, file_id: int) -> None:
-    if os.path.lexists(target):
-        raise ArchiveError(
-            f"the archive already holds a file {file_id} ({target}), which is not this job's;"
-            " the ids are behind the archive: do they come from another id store?"
-        )
+class EmbeddedWriter:
+    """One run's way to change the archive at ``root``. Raises OSError where its folder cannot be made."""
+
+    def __init__(self, root: Path, ids: range, fence: int) -> None:
+        self._root, self._ids = root, ids
+        self._syncfs = _find_syncfs()
+        self._copied: dict[int, tuple[int, ...]] = {}
+        self._made: set[str] = set()
+        runs = root / RUNS_FOLDER
+        self._folder = runs / f"{ids.start}.{fence}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # One of this very fence is of a run whose claim was lost with the power.
+        self._tidy(self._folder)
+        for name in os.listdir(runs):
+            first, _, number = name.partition(".")
+            if first == str(ids.start) and number.isdecimal() and int(number) < fence:
+                self._adopt(runs / name)
+
+    def put(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside, check it on the way, then rename it into place."""
+        with self._changing(file_id, f"store {content.name!r} in"):
+            aside = self._aside(file_id, "part")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
+            try:
+                for chunk in content.chunks():
+                    _write(descriptor, chunk)
+                os.utime(descriptor, (content.mtime, content.mtime))
+                if self._syncfs is None:
+                    os.fsync(descriptor)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(aside)
+                raise
+            finally:
+                os.close(descriptor)
+            self._place(aside, file_id)
+
+    def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
+        """Give the file a second name in the archive, where that can be done; else copy it."""
+        if content is None:
+            raise ArchiveError(f"the archive {self._root} is on this machine, but {source} is not")
+        before = _identity(os.fstat(content.descriptor))
+        with self._changing(file_id, f"move {str(source)!r} into"):
+            if self._is_linked(file_id, before):
+                return
+            aside = self._aside(file_id, "link")
+            try:
+                os.link(source, aside, follow_symlinks=False)
+            except OSError as error:
+                if error.errno == errno.ENOENT and not os.path.lexists(source):
+                    raise SourceMissing(f"the source {source} is gone") from error
+                if error.errno not in CANNOT_LINK:
+                    raise
+                self.put(file_id, content)
+                self._copied[file_id] = before
+                return
+            if _identity(os.lstat(aside)) != before:
+                os.unlink(aside)
+                raise SourceChanged(f"the source {source} was changed after it had been hashed")
+            self._place(aside, file_id)
+
+    def move_back(self, file_id: int, source: Path) -> None:
+        """Take the archive's name from a file that still stands at ``source``; else put it there again.
+
+        Raises RollbackFailed where another file stands there by now, or where the moved one is not to be found.
+        """
+        target = self._target(file_id)
+        with self._changing(file_id, f"move {str(source)!r} back from"):
+            if os.path.lexists(source):
+                if os.path.lexists(target) and not self._is_superfluous(file_id, source):
+                    raise RollbackFailed(f"the archive keeps {target}: another file stands at {source} by now")
+                self.delete(file_id)
+                return
+            if not os.path.lexists(target):
+                raise RollbackFailed(f"neither {source} nor {target} is there: is the archive's disk mounted?")
+            aside = self._aside(file_id, "back")
+            os.rename(target, aside)
+            try:
+                os.chmod(aside, os.stat(aside).st_mode | stat.S_IWUSR)
+                restore_to(source, Path(aside))
+            except BaseException:
+                os.rename(aside, target)
+                raise
+            os.unlink(aside)
+
+    def release(self, file_id: int, source: Path) -> None:
+        """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
+        target = self._target(file_id)
+        require_within(self._ids, file_id)
+        caught = source.with_name(f".ingest-{self._folder.name}-{file_id}")
+        with translated(self._root, f"let go of {str(source)!r} moved into"):
+            with suppress(FileNotFoundError):
+                # Caught under a name of our own first: what is looked at is what is removed.
+                os.rename(source, caught)
+            if os.path.lexists(caught):
+                if self._is_superfluous(file_id, caught):
+                    os.unlink(caught)
+                else:
+                    _put_back(caught, source)
+            os.chmod(target, READ_ONLY)
+
+    def delete(self, file_id: int) -> None:
+        """Remove the file."""
+        with self._changing(file_id, f"delete file {file_id} from"):
+            aside = self._aside(file_id, "gone")
+            try:
+                os.rename(self._target(file_id), aside)
+            except FileNotFoundError:
+                if not self._folder.exists():
+                    raise
+                return
+            os.unlink(aside)
+
+    def flush(self) -> None:
+        """Write everything back to the disk."""
+        with translated(self._root, "write back"):
+            if self._syncfs is not None:
+                self._syncfs(self._root)
+
+    def close(self) -> None:
+        """Remove the run's folder."""
+        with suppress(OSError):
+            self._tidy(self._folder)
+            self._folder.rmdir()
+
+    def _target(self, file_id: int) -> str:
+        return f"{self._root}/{id_to_path(file_id)}"
+
+    def _aside(self, file_id: int, use: str) -> str:
+        return f"{self._folder}/{file_id:x}.{use}"
+
+    def _place(self, aside: str, file_id: int) -> None:
+        target = self._target(file_id)
+        parent = target.rpartition("/")[0]
+        if parent not in self._made:
+            os.makedirs(parent, exist_ok=True)
+            self._made.add(parent)
+        os.rename(aside, target)
+
+    def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
+        with suppress(FileNotFoundError):
+            return _identity(os.lstat(self._target(file_id))) == identity
+        return False
+
+    def _is_superfluous(self, file_id: int, source: Path) -> bool:
+        """Whether the file at ``source`` is the archive's, or the one that this run has copied, or of the same bytes."""
+        target, found = self._target(file_id), os.lstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        if self._is_linked(file_id, _identity(found)):
+            return True
+        if file_id in self._copied:
+            return self._copied[file_id] == _identity(found)
+        return filecmp.cmp(source, target, shallow=False)
+
+    def _adopt(self, earlier: Path) -> None:
+        """Put an end to an earlier run: its folder is gone at once, what is in it afterwards."""
+        adopted = self._folder / earlier.name
+        with suppress(FileNotFoundError):
+            os.rename(earlier, adopted)
+            self._tidy(adopted)
+            adopted.rmdir()
+
+    def _tidy(self, folder: Path) -> None:
+        for name in os.listdir(folder):
+            path = folder / name
+            digits, _, use = name.partition(".")
+            if path.is_dir():
+                self._tidy(path)
+                path.rmdir()
+            elif use == "back" and not os.path.lexists(self._target(int(digits, 16))):
+                self._place(str(path), int(digits, 16))  # killed before it stood at its source again
+            else:
+                path.unlink()
+
+    @contextmanager
+    def _changing(self, file_id: int, action: str) -> Iterator[None]:
+        require_within(self._ids, file_id)
+        with translated(self._root, action):
+            yield
 
 
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+@contextmanager
+def translated(root: Path, action: str) -> Iterator[None]:
+    """An error of the system as one of the archive at ``root``."""
     try:
-        return os.open(path, flags, READ_ONLY)
-    except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ArchiveError(f"cannot {action} the archive {root}: {error.strerror}") from error
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    """What stays of a file when it is linked or renamed, and changes when it is written to."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _put_back(caught: Path, source: Path) -> None:
+    """Give a file its name again, unless yet another stands there."""
+    try:
+        os.link(caught, source, follow_symlinks=False)
     except FileExistsError:
-        os.unlink(path)
-    return os.open(path, flags, READ_ONLY)
-
-
-def _may_hold(temporary: str, target: str) -> bool:
-    """Whether something is left of a file that could not be stored, of which ``temporary`` is removed if it can be."""
-    try:
-        os.unlink(temporary)
-    except FileNotFoundError:
-        return os.path.lexists(target)
+        return  # both are kept
     except OSError:
-        return True
-    return False
+        os.rename(caught, source)
+        return
+    os.unlink(caught)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...database import open_database, reading, writing
+from ...database import BUSY_SECONDS, open_database, reading, writing
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...metadata import Document
 from ..base import StoredFile
@@ -30,6 +30,7 @@ MIGRATIONS = (
         file INTEGER NOT NULL REFERENCES Files(id), key TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (file, key, value)) WITHOUT ROWID
     """,
+    "CREATE TABLE Barred (transaction_id INTEGER PRIMARY KEY, fence INTEGER NOT NULL)",
 )
 INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -37,9 +38,9 @@ INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 class EmbeddedCatalog:
     """The catalogue in the database at ``path``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "catalogue")
+        self._database = open_database(path, MIGRATIONS, "catalogue", busy)
 
     def examine(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""
@@ -55,21 +56,36 @@ class EmbeddedCatalog:
         """Raise CatalogRefused where the rules of Pacifica's metadata service do not hold."""
         check_document(document)
 
-    def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
+    def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Insert the transaction with all that belongs to it, in one transaction of the database."""
         try:
             with writing(self._database) as connection:
+                barred = connection.execute(
+                    "SELECT 1 FROM Barred WHERE transaction_id = ? AND fence >= ?", (transaction_id, fence)
+                )
+                if barred.fetchone() is not None:
+                    raise CatalogRefused(f"transaction {transaction_id} was rolled back by another run")
                 self._insert(connection, document, transaction_id, first_file_id)
         except sqlite3.IntegrityError as error:
             raise CatalogRefused(f"the catalogue refuses transaction {transaction_id}: {error}") from error
         except sqlite3.Error as error:
             raise ServiceUnavailable(f"cannot write to the catalogue: {error}") from error
 
-    def has(self, transaction_id: int) -> bool:
+    def contains(self, transaction_id: int) -> bool:
         """Whether the transaction is recorded."""
         with reading(self._database) as connection:
-            found = connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone()
-        return found is not None
+            return _contains(connection, transaction_id)
+
+    def bar(self, transaction_id: int, fence: int) -> bool:
+        """Whether the transaction is recorded; where not, runs up to this fence do not record it any more."""
+        with writing(self._database) as connection:
+            if _contains(connection, transaction_id):
+                return True
+            connection.execute(
+                "INSERT INTO Barred VALUES (?, ?) ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence)",
+                (transaction_id, fence),
+            )
+        return False
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
@@ -81,7 +97,7 @@ class EmbeddedCatalog:
         keys = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
         return (StoredFile(**dict(zip(keys, row, strict=True))) for row in rows)
 
-    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+    def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files."""
         found = self._database.conn.execute(
             "SELECT submitter, project, instrument FROM Transactions WHERE id = ?", [transaction_id]
@@ -132,6 +148,10 @@ class EmbeddedCatalog:
             ((transaction_id, key, value) for key, value in document.key_values()),
         )
         connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
+
+
+def _contains(connection: sqlite3.Connection, transaction_id: int) -> bool:
+    return connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone() is not None
 
 
 def _file_rows(document: Document, transaction_id: int, first_file_id: int) -> Iterator[tuple[object, ...]]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ...database import open_database, writing
+from ...database import BUSY_SECONDS, open_database, writing
 from ...errors import IngestError
 from ..base import IdMode
 
@@ -12,9 +12,9 @@ MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTE
 class EmbeddedUniqueId:
     """Ids kept in the database at ``path``; the first of each mode is 1."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "id store")
+        self._database = open_database(path, MIGRATIONS, "id store", busy)
 
     def examine(self) -> str:
         """Say which ids were given out."""
@@ -27,7 +27,7 @@ class EmbeddedUniqueId:
         """Close the database."""
         self._database.close()
 
-    def take(self, mode: IdMode, count: int) -> int:
+    def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids and return the first; safe from any number of processes."""
         if count < 1:
             raise IngestError(f"{count} ids of mode {mode!r} cannot be reserved")

@@ -1,4 +1,4 @@
-"""Workers that take jobs from the queue: one in this process, or a crew of processes that is watched over."""
+"""Workers that take jobs from the queue: one in this process, or a pool of processes that is watched over."""
 
 import multiprocessing
 import signal
@@ -10,69 +10,69 @@ from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from .errors import ExitCode, Interrupted, ServiceUnavailable
-from .jobs import Job
-from .leaving import GRACE_SECONDS, leaving_gently
+from .jobs.job import Job
+from .jobs.store import open_store
+from .pipeline.observer import Observer
+from .pipeline.runner import Runner
 from .services import connect
 from .settings import Settings
+from .shutdown import gentle_shutdown
 from .streams import keep_lines_whole
-from .worker import Watcher, Worker
 
-# How long a worker without a job waits before it looks again.
-LOOK_SECONDS = 0.2
-# How long a store that cannot be used is left alone, and a worker that died is not replaced.
-REST_SECONDS = 1.0
+Observe = Callable[[Job], Observer]
 
 
-class Reporter(Watcher, Protocol):
-    """Someone who sees many jobs, one after the other."""
-
-    def settled(self, job: Job) -> None:
-        """A run of a job has come to its end: complete, failed or put off."""
-
-
-def work(settings: Settings, watch: Callable[[Job], Reporter], *, until_empty: bool) -> None:
+def work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
     """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gently.
 
-    ``watch`` makes the one who sees a job. Raises Interrupted where a job was left unfinished.
+    ``observe`` makes the one who looks on at a job. Raises Interrupted where a job was left unfinished.
     """
-    with connect(settings) as services, Worker(settings, services) as worker, leaving_gently(worker):
-        parent = multiprocessing.parent_process()
-        while not worker.interrupted:
-            if parent is not None and not parent.is_alive():
+    timings = settings.timings
+    with connect(settings) as services, open_store(settings) as store:
+        runner = Runner(settings, services, store)
+        with gentle_shutdown(runner, timings.grace):
+            _work_until(runner, settings, observe, until_empty=until_empty)
+
+
+def _work_until(runner: Runner, settings: Settings, observe: Observe, *, until_empty: bool) -> None:
+    timings, parent = settings.timings, multiprocessing.parent_process()
+    while not runner.interrupted:
+        if parent is not None and not parent.is_alive():
+            return
+        try:
+            job = runner.claim_next()
+            if job is not None:
+                observer = observe(job)
+                observer.settled(runner.run_claimed(job, observer))
+            elif until_empty:
                 return
-            try:
-                job = worker.claim_next()
-                if job is not None:
-                    reporter = watch(job)
-                    reporter.settled(worker.run_claimed(job, reporter))
-                elif until_empty:
-                    return
-                else:
-                    worker.wait(LOOK_SECONDS)
-            except ServiceUnavailable as error:
-                print(f"ingest: {error}", file=sys.stderr, flush=True)
-                worker.wait(REST_SECONDS)
+            else:
+                runner.wait(timings.look)
+        except ServiceUnavailable as error:
+            print(f"ingest: {error}", file=sys.stderr, flush=True)
+            runner.wait(timings.pause)
 
 
-class Crew:
+class WorkerPool:
     """``count`` processes that `work`, for as long as a ``with`` block lasts; one that dies is replaced.
 
-    ``watch`` is called in the processes, so it must be importable (a function or a partial of one). A process that is
+    ``observe`` is called in the processes, so it must be importable (a function or a partial of one). A process that is
     left without its parent ends after the job at hand. ``interrupted`` says at the end whether one left its job.
     """
 
     def __init__(
-        self, settings: Settings, count: int, watch: Callable[[Job], Reporter], *, until_empty: bool = False
+        self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False
     ) -> None:
         self.interrupted = False
-        self._work = partial(_work, settings, watch, until_empty)
+        self._timings = settings.timings
+        self._work = partial(_work, settings, observe, until_empty)
         self._count = count
         self._processes: list[BaseProcess] = []
-        self._leaving = threading.Event()
-        self._tending = threading.Thread(target=self._tend, name="crew", daemon=True)
+        self._closing = threading.Event()
+        self._tending = threading.Thread(target=self._tend, name="worker pool", daemon=True)
 
     def __enter__(self) -> Self:
         for _ in range(self._count):
@@ -83,11 +83,11 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leaving.set()
+        self._closing.set()
         self._tending.join()
         for process in self._processes:
             process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS + REST_SECONDS
+        deadline = time.monotonic() + self._timings.grace + self._timings.pause
         try:
             for process in self._processes:
                 process.join(max(0.0, deadline - time.monotonic()))
@@ -109,19 +109,19 @@ class Crew:
         self._processes.append(process)
 
     def _tend(self) -> None:
-        while self._processes and not self._leaving.is_set():
-            wait([process.sentinel for process in self._processes], timeout=LOOK_SECONDS)
+        while self._processes and not self._closing.is_set():
+            wait([process.sentinel for process in self._processes], timeout=self._timings.look)
             for process in [process for process in self._processes if not process.is_alive()]:
                 self._processes.remove(process)
-                if process.exitcode != 0 and not self._leaving.wait(REST_SECONDS):
+                if process.exitcode != 0 and not self._closing.wait(self._timings.pause):
                     self._add()
 
 
-def _work(settings: Settings, watch: Callable[[Job], Reporter], until_empty: bool) -> None:
+def _work(settings: Settings, observe: Observe, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     keep_lines_whole()
     try:
-        work(settings, watch, until_empty=until_empty)
+        work(settings, observe, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(ExitCode.INTERRUPTED)

@@ -1,28 +1,25 @@
-"""How a process leaves when it is told to: after the file at hand, or at once."""
+"""How a process ends when it is told to: after the file at hand, or at once."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from .worker import Worker
-
-# How long the file at hand may take after a first SIGINT or SIGTERM.
-GRACE_SECONDS = 3.0
+from .pipeline.runner import Runner
 
 
 @contextmanager
-def leaving_gently(worker: Worker) -> Iterator[None]:
-    """A first SIGINT or SIGTERM interrupts the worker; a second one, or GRACE_SECONDS, raise KeyboardInterrupt."""
+def gentle_shutdown(runner: Runner, grace: float) -> Iterator[None]:
+    """A first SIGINT or SIGTERM interrupts the runner; a second one, or ``grace`` seconds, raise KeyboardInterrupt."""
 
     def at_once(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     def in_a_moment(number: int, frame: FrameType | None) -> None:
-        worker.interrupt()
+        runner.interrupt()
         for again in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             signal.signal(again, at_once)
-        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, grace)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, in_a_moment)

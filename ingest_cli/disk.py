@@ -1,7 +1,8 @@
-"""What archives do with folders and files of this machine's disks."""
+"""Files and folders of this machine's disks: written so that they appear whole, and synced."""
 
 import errno
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import SourceError
+from .errors import SourceError
 
 
 @contextmanager
@@ -23,28 +24,40 @@ def opened(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def rename_or_copy(target: Path, source: Path) -> None:
-    """Make the archive's file ``target`` the file ``source`` again: both never stand half, and one stands always.
+def restore_to(place: Path, kept: Path) -> None:
+    """Have the file at ``kept`` stand at ``place`` too, where nothing stands, and appear there whole. Raises OSError."""
+    try:
+        os.link(kept, place)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        _copy_to(place, kept)
 
-    Raises OSError; the file is then still at ``target``.
+
+def rename_or_copy(kept: Path, place: Path) -> None:
+    """Have the file at ``kept`` stand at ``place`` instead: it never stands half, and one of both stands always.
+
+    Raises OSError; the file is then still at ``kept``.
     """
     try:
-        os.rename(target, source)
-        return
+        os.rename(kept, place)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    # `source` appears whole: where it stands, the archive's copy is taken for superfluous.
-    with _aside(source) as file, target.open("rb") as stored:
+        _copy_to(place, kept)
+        kept.unlink()
+
+
+def _copy_to(place: Path, kept: Path) -> None:
+    with _aside(place) as file, kept.open("rb") as stored:
         shutil.copyfileobj(stored, file, 1 << 20)
         file.flush()
         found = os.fstat(stored.fileno())
         os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
         os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fsync(file.fileno())
-    with opened(source.parent) as folder:
+    with opened(place.parent) as folder:
         os.fsync(folder)
-    target.unlink()
 
 
 @contextmanager
@@ -53,7 +66,7 @@ def new_at(target: Path) -> Iterator[Path]:
 
     Raises SourceError where ``target`` is there already or cannot be written.
     """
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "it is there already")

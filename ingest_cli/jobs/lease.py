@@ -1,0 +1,200 @@
+"""One run's hold on a job: all that of a run must outlive its process, and whether it is to stop."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError
+from ..settings import Timings
+from .job import Fence, Job, JobState, PacificaState, Reservation, Word
+from .store import JobStore
+
+log = logging.getLogger(__name__)
+
+
+class Lease:
+    """The lease of ``job``, which this process holds. ``interruption`` is set where the run is to be left soon.
+
+    Any call raises LeaseLost where another process holds the job by now.
+    """
+
+    def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: threading.Event) -> None:
+        self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
+        self._ending: IngestError | None = None
+        self._confirmed = time.monotonic()
+        self._percent = 0.0
+        self._entered: float | None = None
+        self._note_wish(job.said)
+
+    @property
+    def job(self) -> Job:
+        """The job, as this run knows it."""
+        return self._job
+
+    @property
+    def job_id(self) -> int:
+        """The job's id, which is also its transaction's."""
+        return self._job.job_id
+
+    @property
+    def fence(self) -> Fence:
+        """What this run names in its writes."""
+        return self._job.fence
+
+    @property
+    def reservation(self) -> Reservation | None:
+        """The ids reserved for the job's files, by this run or an earlier one."""
+        return self._job.reservation
+
+    @property
+    def task(self) -> str:
+        """The stage at hand."""
+        return self._job.task
+
+    @property
+    def wish(self) -> Word | None:
+        """What an administrator wants to become of the job."""
+        return self._job.said
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run is to be left as soon as a later one can resume it well."""
+        return self._interruption.is_set()
+
+    def require(self) -> None:
+        """Raise LeaseLost or StopRequested where the run is to stop. Costs nothing while its heartbeat is fresh."""
+        # A process that was frozen finds its own clock far ahead, before its heartbeat has a chance to tell it.
+        if time.monotonic() - self._confirmed > 3 * self._timings.heartbeat:
+            self.confirm()
+        if self._ending is not None:
+            raise self._ending
+
+    def confirm(self) -> None:
+        """The same, having asked the store. From any thread."""
+        with self._store.another() as store:
+            self._beat(store)
+        if self._ending is not None:
+            raise self._ending
+
+    def progress(self, percent: float) -> None:
+        """So much of the stage is done. 100 is for what is complete; a stage at work stays below it."""
+        self._percent = min(99.0, percent)
+
+    def enter(self, task: str) -> None:
+        """The run enters a stage. Raises Interrupted where it is to be left."""
+        if self.interrupted:
+            raise Interrupted
+        self.require()
+        self._leave()
+        self._percent, self._entered = 0.0, time.monotonic()
+        self._store.enter(self.fence, task)
+        self._refresh()
+
+    def identify(self, digest: str, files: int, total_bytes: int) -> Job | None:
+        """Note the document; the other job of the same document that matters, if there is one."""
+        other = self._store.identify(self.fence, digest, files, total_bytes)
+        self._refresh()
+        return other
+
+    def holds(self, other: Job) -> bool:
+        """Whether another job has a living holder."""
+        return other.holder is not None and not self._store.is_dead(other)
+
+    def supersede(self, other: Job) -> None:
+        """Take over what another job of the same document has stored."""
+        self._job = self._store.supersede(self.fence, other)
+
+    def reserve(self, ids: range, sources: list[str] | None) -> None:
+        """The files' ids are reserved. Durable on return: before the first file is stored."""
+        self._job = self._store.reserve(self.fence, ids, sources)
+
+    def checkpoint(self, stored: int) -> None:
+        """The first ``stored`` files are durable in the archive."""
+        self._store.checkpoint(self.fence, stored)
+        self._refresh()
+        log.info("job %d: checkpoint: %d files are stored", self.job_id, stored)
+
+    def sources(self) -> list[str] | None:
+        """Where the files of a move lay, in document order."""
+        return self._store.sources(self.job_id)
+
+    def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
+        """The job is to end in the state ``to``, once what is stored is rolled back."""
+        self._leave()
+        self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
+        return self._job
+
+    def rolled_back(self) -> Job:
+        """The archive holds nothing of the job, durably."""
+        return self._store.rolled_back(self.fence)
+
+    def hold(self, note: str) -> Job:
+        """Something could not be rolled back."""
+        return self._store.hold(self.fence, note)
+
+    def record(self) -> Job:
+        """The catalog has the job."""
+        self._leave()
+        return self._store.record(self.fence)
+
+    def requeue(self) -> None:
+        """Another run may resume the job."""
+        self._leave()
+        self._store.requeue(self.fence)
+
+    def defer(self, task: str, reason: str) -> None:
+        """The job is retried after a rest, which is twice as long each time; after so many runs it is settled."""
+        self._leave()
+        if self._job.attempts >= self._timings.runs and self._job.state is not JobState.UNDOING:
+            self._store.exhaust(self.fence, task, reason)
+            return
+        rest = self._timings.first_rest * 2.0 ** min(self._job.attempts - 1, 30)
+        self._store.defer(self.fence, task, reason, min(self._timings.longest_rest, rest))
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Say from a thread that the run lives, and notice there when it is to stop."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(self._timings.heartbeat):
+                try:
+                    with self._store.another() as store:
+                        self._beat(store)
+                except (ServiceUnavailable, StoreError):
+                    continue  # a heartbeat may be missed; what the run itself cannot write, it reports
+                if isinstance(self._ending, LeaseLost):
+                    return
+
+        thread = threading.Thread(target=beat, name=f"heartbeat of job {self.job_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _beat(self, store: JobStore) -> None:
+        began = time.monotonic()
+        try:
+            self._note_wish(store.beat(self.fence, self._percent))
+        except LeaseLost as lost:
+            self._ending = lost
+        else:
+            self._confirmed = began
+
+    def _note_wish(self, wish: Word | None) -> None:
+        if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
+            self._ending = StopRequested(wish.exception or "stopped by an administrator")
+
+    def _leave(self) -> None:
+        if self._entered is not None:
+            seconds = time.monotonic() - self._entered
+            self._entered = None
+            log.info("job %d: %s took %.2f s", self.job_id, self.task, seconds)
+            self._store.spend(self.fence, self.task, seconds)
+
+    def _refresh(self) -> None:
+        self._job = self._store.held(self.fence)

@@ -1,0 +1,236 @@
+"""The files of a job: how they are checked and stored, be they in a bundle or on a disk."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from ..bundle import DATA_FOLDER, METADATA_NAME, Bundle
+from ..content import Content, digest_of
+from ..errors import FileRefused, MetadataError, SourceChanged, SourceMissing
+from ..jobs.job import Reservation
+from ..jobs.stages import INGEST_FILES, MOVE_FILES
+from ..metadata import Document, FileEntry
+from ..services.base import Archive, ArchiveWriter
+from ..tar import Member
+from .progress import Progress
+
+
+class JobFiles(Protocol):
+    """The files of a job. Positions are the document's."""
+
+    stage: str
+    bytes_to_archive: int
+    sources: list[str] | None
+
+    def check(self) -> None:
+        """Raise where a file is missing, or its bytes are not those that the document records."""
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Have the archive take one."""
+
+    def require_unchanged(self) -> None:
+        """Raise SourceChanged where a file was written to after it had been checked, though it is stored by now."""
+
+    def release(self, writer: ArchiveWriter, ids: range) -> None:
+        """The catalog has the files: let go of where they came from."""
+
+
+def find_member(bundle: Bundle, entry: FileEntry) -> Member:
+    """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
+    member = bundle.find(entry.path)
+    if member is None:
+        raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
+    if member.size != entry.size:
+        raise FileRefused(f"{entry.path!r} is {member.size} bytes long, but the metadata says {entry.size}")
+    return member
+
+
+def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None]) -> Content:
+    """The bytes of the member, which are to hash as ``entry`` says."""
+    return Content(
+        name=entry.path,
+        descriptor=bundle.descriptor,
+        offset=member.offset,
+        size=member.size,
+        mtime=member.mtime,
+        hashtype=entry.hashtype,
+        hashsum=entry.hashsum,
+        observe=observe,
+    )
+
+
+def unlisted(bundle: Bundle, members: Iterable[Member]) -> Iterator[str]:
+    """A warning for each file of the bundle that is not one of the listed ``members``."""
+    listed = {member.name for member in members}
+    for name in bundle.members:
+        if name not in listed and name != METADATA_NAME:
+            hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
+            yield f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived"
+
+
+class BundleFiles:
+    """The files in a bundle."""
+
+    stage = INGEST_FILES
+    sources = None
+
+    def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
+        self._bundle, self._document, self._progress = bundle, document, progress
+        self._members: list[Member] = []
+        self.bytes_to_archive = document.total_bytes
+
+    def check(self) -> None:
+        """Find every listed file in the bundle, with its size and its hash."""
+        self._members = [find_member(self._bundle, entry) for entry in self._document.files]
+        for warning in unlisted(self._bundle, self._members):
+            self._progress.warn(warning)
+        for position, entry in enumerate(self._document.files):
+            self._content(position, self._progress.checking).verify()
+            self._progress.checked(entry.size)
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Send the bytes, which are hashed again on their way."""
+        writer.put(file_id, self._content(position, self._progress.storing))
+
+    def require_unchanged(self) -> None:
+        """What was stored is what was hashed."""
+
+    def release(self, writer: ArchiveWriter, ids: range) -> None:
+        """The bundle stays where it is."""
+
+    def _content(self, position: int, observe: Callable[[int], None]) -> Content:
+        return content_of(self._bundle, self._members[position], self._document.files[position], observe)
+
+
+class MovedFiles:
+    """Files that lie on a disk and are to be moved into the archive.
+
+    Those that an earlier run has moved already are looked for there, and hashed unless they were surely durable.
+    """
+
+    stage = MOVE_FILES
+    bytes_to_archive = 0  # most sources come to the archive without being copied
+
+    def __init__(
+        self, document: Document, progress: Progress, archive: Archive, reservation: Reservation | None
+    ) -> None:
+        self._document, self._progress, self._archive = document, progress, archive
+        self._reservation = reservation
+        self._paths = [_source(entry) for entry in document.files]
+        if len(set(self._paths)) < len(self._paths):
+            raise MetadataError("two files of the metadata have the same source")
+        self._hashed: list[os.stat_result | None] = []
+        self.sources: list[str] | None = [str(path) for path in self._paths]
+
+    def check(self) -> None:
+        """Hash every source."""
+        for position, entry in enumerate(self._document.files):
+            if self._is_moved(position):
+                self._hashed.append(None)
+            else:
+                with self._content(position, self._progress.checking) as content:
+                    content.verify()
+                    self._hashed.append(os.fstat(content.descriptor))
+            self._progress.checked(entry.size)
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Move it, unless an earlier run did."""
+        hashed = self._hashed[position]
+        if hashed is None:
+            return
+        with self._content(position, self._progress.storing) as content:
+            found = os.fstat(content.descriptor)
+            if (found.st_ctime_ns, *_identity(found)) != (hashed.st_ctime_ns, *_identity(hashed)):
+                raise self._changed(position)
+            writer.move(file_id, self._paths[position], self._document.files[position].size, content)
+
+    def require_unchanged(self) -> None:
+        """Raise where a source still stands, and was written to."""
+        for position, hashed in enumerate(self._hashed):
+            with suppress(FileNotFoundError):
+                found = os.lstat(self._paths[position])
+                is_same = hashed is not None and (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
+                if hashed is not None and is_same and _identity(found) != _identity(hashed):
+                    raise self._changed(position)
+
+    def release(self, writer: ArchiveWriter, ids: range) -> None:
+        """Remove the sources."""
+        for file_id, path in zip(ids, self._paths, strict=True):
+            writer.release(file_id, path)
+
+    def _is_moved(self, position: int) -> bool:
+        if self._reservation is None or os.path.lexists(self._paths[position]):
+            return False
+        entry, file_id = self._document.files[position], self._reservation.ids[position]
+        if self._archive.stat(file_id) != entry.size:
+            return False
+        if position >= self._reservation.stored:
+            # Its size may have survived a loss of power that its bytes did not.
+            found = digest_of(self._archive.read(file_id), entry.hashtype)
+            if found != entry.hashsum:
+                raise FileRefused(f"{entry.path!r} was moved by an earlier run, but hashes to {entry.hashtype} {found}")
+        return True
+
+    def _changed(self, position: int) -> SourceChanged:
+        return SourceChanged(f"the source {self._paths[position]} was changed after it had been hashed")
+
+    @contextmanager
+    def _content(self, position: int, observe: Callable[[int], None]) -> Iterator[Content]:
+        entry, source = self._document.files[position], self._paths[position]
+        try:
+            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceMissing(f"cannot read the source {source} of {entry.path!r}: {error.strerror}") from error
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise SourceMissing(f"the source {source} of {entry.path!r} is not a regular file")
+            if found.st_size != entry.size:
+                raise SourceMissing(f"the source {source} is {found.st_size} bytes long, not {entry.size}")
+            yield Content(
+                name=str(source),
+                descriptor=descriptor,
+                offset=0,
+                size=entry.size,
+                mtime=found.st_mtime,
+                hashtype=entry.hashtype,
+                hashsum=entry.hashsum,
+                observe=observe,
+            )
+        finally:
+            # Nothing was written: no fault of closing it is one of the job.
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+class RemoteFiles(MovedFiles):
+    """Files that only the archive sees."""
+
+    def check(self) -> None:
+        """Nothing can be looked at: say so, and count the files as looked at."""
+        self._progress.warn("the files are not visible from here: their hashes are not checked")
+        for entry in self._document.files:
+            self._progress.checked(entry.size)
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Have the archive move it, unless an earlier run did."""
+        size = self._document.files[position].size
+        # Only where an earlier run may have moved it: there a second move finds no source.
+        if self._reservation is None or self._archive.stat(file_id) != size:
+            writer.move(file_id, self._paths[position], size, None)
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _source(entry: FileEntry) -> Path:
+    if entry.source is None:
+        raise MetadataError(f"{entry.path!r} has no 'source', the path of the file that is to be moved")
+    source = Path(entry.source)
+    if not source.is_absolute() or ".." in source.parts:
+        raise MetadataError(f"the source {entry.source!r} of {entry.path!r} is not an absolute path without '..'")
+    return source

@@ -1,0 +1,82 @@
+"""How far a run is: told to who looks on, and to the job's lease."""
+
+import threading
+from collections.abc import Callable
+
+from ..jobs.lease import Lease
+from .observer import Observer
+
+
+class Progress:
+    """The progress of the run that has ``lease``. Any call raises LeaseLost or StopRequested where it is to stop."""
+
+    def __init__(self, lease: Lease, observer: Observer) -> None:
+        self._lease, self._observer = lease, observer
+        self._lock = threading.Lock()
+        self._begin(0)
+
+    def stage(self, task: str) -> None:
+        """The run enters a stage. Raises Interrupted too."""
+        self._lease.enter(task)
+        self._begin(0)
+        self._observer.stage(task)
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """So much is to be checked, and then stored."""
+        self._begin(total_bytes)
+        self._observer.plan(files, total_bytes)
+
+    def warn(self, message: str) -> None:
+        """Something that does not stop the job, but that a person should see."""
+        self._observer.warn(message)
+
+    def checking(self, length: int) -> None:
+        """So many more bytes were read to check them."""
+        self._checked.read(length)
+
+    def checked(self, size: int) -> None:
+        """A file of this size was checked, be it that nothing of it was read."""
+        self._checked.finish(size)
+
+    def storing(self, length: int) -> None:
+        """So many more bytes were read to store them."""
+        self._stored.read(length)
+
+    def stored(self, size: int) -> None:
+        """A file of this size was stored, be it by an earlier run."""
+        self._stored.finish(size)
+
+    def _begin(self, total_bytes: int) -> None:
+        self._total_bytes = total_bytes
+        self._checked = _Phase(self, self._observer.checked)
+        self._stored = _Phase(self, self._observer.stored)
+
+    def _note(self) -> None:
+        self._lease.require()
+        if self._total_bytes:
+            done = self._checked.bytes + self._stored.bytes
+            self._lease.progress(100 * done / (2 * self._total_bytes))
+
+
+class _Phase:
+    """One of the two times that every byte is read."""
+
+    def __init__(self, progress: Progress, tell: Callable[[int, int], None]) -> None:
+        self._progress, self._tell = progress, tell
+        self.bytes = self._finished = 0
+
+    def read(self, length: int) -> None:
+        self._count(length, 0)
+
+    def finish(self, size: int) -> None:
+        with self._progress._lock:
+            self._finished += size
+            # It was moved, an earlier run has stored it, or parts of others were sent twice.
+            unread = max(0, self._finished - self.bytes)
+        self._count(unread, 1)
+
+    def _count(self, length: int, files: int) -> None:
+        with self._progress._lock:
+            self.bytes += length
+        self._progress._note()
+        self._tell(length, files)

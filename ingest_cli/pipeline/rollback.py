@@ -1,0 +1,86 @@
+"""Rolling back: the archive is to hold nothing of a job that failed, was given up, or is a duplicate.
+
+A job is in the state ``undoing`` before the first file is touched, so that no later run counts on its files, and it
+leaves that state only when what was undone is durable. The catalog is asked each time: what it has is complete.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..bundle import read_document
+from ..errors import IngestError, LeaseLost, RollbackFailed, SourceError
+from ..jobs.job import Job, JobKind
+from ..jobs.lease import Lease
+from ..metadata import Document
+from ..services.base import Services
+
+MOST_TOLD = 10
+
+
+def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -> Job:
+    """Undo what the archive holds of a job in the state ``undoing``, and return the job as it is settled then.
+
+    ``reached`` says that no run came to more than so many of the files; None that this is not known.
+    It is complete where the catalog has it, and held where something could not be undone. Raises what trying again
+    may mend, as ServiceUnavailable: the job is then deferred, and undone by a later run.
+    """
+    try:
+        if services.catalog.bar(lease.job_id, lease.fence.number):
+            return lease.record()
+        left = list(_undo_files(lease, services, reached))
+    except LeaseLost:
+        raise
+    except IngestError as error:
+        if error.transient:
+            lease.defer(lease.task, lease.job.exception)
+            raise
+        left = [str(error)]
+    if left:
+        return lease.hold(f"could not be rolled back: {_told(left)}")
+    return lease.rolled_back()
+
+
+def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterator[str]:
+    """Undo every file of the reservation; yield what stays, and why."""
+    reservation = lease.reservation
+    if reservation is None:
+        return
+    sources = _sources(lease)
+    writer = services.archive.writer(reservation.ids, lease.fence.number, resumed=True)
+    lease.confirm()
+    for position in reversed(range(reservation.count if reached is None else reached)):
+        lease.require()
+        file_id = reservation.ids[position]
+        try:
+            if sources is None:
+                writer.delete(file_id)
+            else:
+                writer.move_back(file_id, sources[position])
+        except IngestError as error:
+            if error.transient:
+                raise
+            yield f"file {file_id} ({error})"
+    writer.flush()
+    writer.close()
+
+
+def _sources(lease: Lease) -> list[Path] | None:
+    """Where the files of a move came from; None for a bundle."""
+    job = lease.job
+    if job.kind is JobKind.BUNDLE:
+        return None
+    noted = lease.sources()
+    if noted is not None:
+        return [Path(source) for source in noted]
+    # Entered by a version that noted no sources: only the document knows them.
+    document = Document.parse(read_document(Path(job.source)))
+    if document.digest != job.digest:
+        raise SourceError(f"{job.source} was changed: it does not say any more where the files of the job were")
+    if any(entry.source is None for entry in document.files):
+        raise RollbackFailed(f"{job.source} does not say where the files of the job were")
+    return [Path(str(entry.source)) for entry in document.files]
+
+
+def _told(left: list[str]) -> str:
+    more = f", and {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
+    return ", ".join(left[:MOST_TOLD]) + more

@@ -1,0 +1,166 @@
+"""A runner: leads jobs that it holds through their stages, and settles how they end."""
+
+import logging
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import IngestError, Interrupted, JobBusy, LeaseLost, StopRequested
+from ..jobs.job import Job, JobKind, JobState, PacificaState
+from ..jobs.lease import Lease
+from ..jobs.process import this_process
+from ..jobs.stages import INGEST_FILES, MOVE_FILES, UPLOADING
+from ..jobs.store import JobStore
+from ..services.base import Services
+from ..settings import Settings
+from .observer import Observer
+from .progress import Progress
+from .rollback import roll_back
+from .walk import DuplicateOf, Walk, replaced
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs jobs of ``store`` with ``services``. ``again`` ingests a document even where another job recorded it."""
+
+    def __init__(self, settings: Settings, services: Services, store: JobStore, *, again: bool = False) -> None:
+        self._settings, self._services, self._store, self._again = settings, services, store, again
+        self._interruption = threading.Event()
+
+    def interrupt(self) -> None:
+        """Leave the job at hand after the file at hand, for a later run to resume; from any thread or signal."""
+        self._interruption.set()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._interruption.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, but not beyond a call of `interrupt`."""
+        self._interruption.wait(seconds)
+
+    def run(self, job: Job, observer: Observer) -> Job:
+        """Run a job to its end, unless it is done already, and return it as it is settled.
+
+        A job that failed or is held is retried. Where its file stands in the place of another one, the unfinished job
+        of that one is rolled back first. Raises the IngestError that the job failed with, after the store has it; one
+        that is transient leaves the job deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
+        """
+        if job.is_done:
+            return job
+        for earlier in self._store.replaced(job.source, job.fingerprint):
+            self._settle_replaced(earlier)
+        if job.has_failed:
+            job = self._store.retry(job.job_id)
+        # What was just submitted is held by this process already.
+        is_held = job.state is JobState.RUNNING and job.holder == this_process()
+        return self._run(job if is_held else self._store.claim(job.job_id), observer)
+
+    def claim_next(self) -> Job | None:
+        """The job whose turn it is, to be given to `run_claimed`; None where none waits."""
+        return self._store.claim_next()
+
+    def run_claimed(self, job: Job, observer: Observer) -> Job:
+        """Run a job from the queue and return it as it stands then: done, failed, or deferred.
+
+        Raises Interrupted and KeyboardInterrupt, which leave it in the queue.
+        """
+        try:
+            return self._run(job, observer)
+        except Interrupted:
+            raise
+        except Exception:
+            return self._store.get(job.job_id)
+
+    def _run(self, job: Job, observer: Observer) -> Job:
+        lease = Lease(self._store, job, self._settings.timings, self._interruption)
+        observer.stage(UPLOADING)
+        with lease.kept():
+            walk = Walk(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
+            try:
+                settled = self._attempt(lease, walk)
+            except LeaseLost:
+                raise
+            except Interrupted:
+                lease.requeue()
+                raise
+            except Exception as error:
+                self._settle_failure(lease, walk, error)
+                raise
+            except BaseException:
+                lease.requeue()
+                raise
+        if settled.is_done and settled.spooled:
+            # Where this fails, or is not come to, the file is removed with what else in the spool is orphaned.
+            with suppress(OSError):
+                Path(settled.source).unlink()
+        return settled
+
+    def _attempt(self, lease: Lease, walk: Walk) -> Job:
+        if lease.job.state is JobState.UNDOING:
+            return self._roll_back(lease, None)
+        lease.require()
+        try:
+            ending = walk.run()
+        except OSError as error:
+            # The services translate their own: this is of the bundle, or of a file that is to be moved.
+            raise IngestError(f"cannot read what {lease.job.source} holds or names: {error.strerror}") from error
+        if isinstance(ending, DuplicateOf):
+            job = lease.undo(JobState.DUPLICATE, lease.task, "", successor=ending.job_id)
+            return self._roll_back(lease, walk.reached) if job.state is JobState.UNDOING else job
+        return lease.record()
+
+    def _settle_failure(self, lease: Lease, walk: Walk, error: Exception) -> None:
+        """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
+        if lease.job.state is JobState.UNDOING:
+            return  # it was deferred, with what is left to be undone
+        if isinstance(error, StopRequested):
+            wish = self._store.held(lease.fence).said
+            if wish is not None and wish.state is PacificaState.OK:
+                lease.requeue()
+                return
+            task, story = (wish.task, wish.exception) if wish is not None else (lease.task, str(error))
+        else:
+            task, story = _stage_of(error, lease), _story_of(error)
+        if isinstance(error, IngestError) and error.transient:
+            lease.defer(task, story)
+            return
+        job = lease.undo(JobState.FAILED, task, story)
+        if job.state is JobState.UNDOING:
+            try:
+                settled = self._roll_back(lease, walk.reached)
+            except LeaseLost:
+                raise
+            except IngestError as trouble:
+                error.add_note(f"what is stored is rolled back later: {trouble}")
+                return
+            if settled.state is JobState.HELD:
+                error.add_note(settled.exception.splitlines()[-1])
+
+    def _roll_back(self, lease: Lease, reached: int | None) -> Job:
+        return roll_back(lease, self._services, reached=reached)
+
+    def _settle_replaced(self, earlier: Job) -> None:
+        """Fail the job of a file that is there no more, as far as nobody works on it."""
+        try:
+            job = self._store.give_up(earlier.job_id, JobState.FAILED, reason=replaced(earlier))
+            if job.state is JobState.UNDOING:
+                lease = Lease(self._store, job, self._settings.timings, self._interruption)
+                with lease.kept():
+                    roll_back(lease, self._services)
+        except (JobBusy, LeaseLost):
+            log.info("job %d of an earlier file at %s is being worked on", earlier.job_id, earlier.source)
+        except IngestError as error:
+            log.info("job %d of an earlier file at %s: %s", earlier.job_id, earlier.source, error)
+
+
+def _stage_of(error: Exception, lease: Lease) -> str:
+    stage = (error.stage if isinstance(error, IngestError) else None) or lease.task
+    return MOVE_FILES if stage == INGEST_FILES and lease.job.kind is JobKind.MOVE else stage
+
+
+def _story_of(error: Exception) -> str:
+    return "\n".join(error.lines) if isinstance(error, IngestError) else "".join(traceback.format_exception(error))

@@ -1,0 +1,72 @@
+"""How an administrator settles a job by hand.
+
+Of a job at work he says what he wants, and its holder does it; of one that nobody works on, who asks does it himself.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from ..errors import IngestError, JobNotRecorded, RollbackFailed
+from ..jobs.job import UNFINISHED, Job, JobState, PacificaState, Word
+from ..jobs.lease import Lease
+from ..jobs.stages import INGEST_METADATA
+from ..jobs.store import JobStore
+from ..services.base import Services
+from ..settings import Timings
+from .rollback import roll_back
+
+Connect = Callable[[], AbstractContextManager[Services]]
+
+
+def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, connect: Connect) -> Job:
+    """Have the job be what ``word`` says, and return it as it stands then.
+
+    FAILED rolls back what is stored of it; OK has it run again where it failed. The services are only asked for
+    where something is to be rolled back. Raises JobNotRecorded rather than call complete what the catalog has not.
+    """
+    job = store.get(job_id)
+    wants_completion = word.task == INGEST_METADATA and word.task_percent == 100
+    if word.state is PacificaState.OK:
+        if wants_completion and not job.is_done:
+            raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalog does not have it")
+        if job.state in (JobState.FAILED, JobState.HELD):
+            store.retry(job_id)
+        return store.say(job_id, word)
+    works = job.state in UNFINISHED and not store.is_dead(job)
+    if works or job.state not in (*UNFINISHED, JobState.HELD):
+        return store.say(job_id, word)
+    return _undo(store, store.give_up(job_id, JobState.FAILED, word), timings, connect)
+
+
+def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) -> Job:
+    """Give up a job that is not complete: roll back what the archive holds of it.
+
+    Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
+    held), and ServiceUnavailable where that must wait for a service (the job is then deferred).
+    """
+    held = IngestError(f"the catalog has job {job_id}: nothing of it is discarded")
+    job = store.get(job_id)
+    if job.is_done:
+        raise held
+    if job.state is JobState.DISCARDED:
+        return job
+    job = _undo(store, store.give_up(job_id, JobState.DISCARDED), timings, connect)
+    if job.state is JobState.COMPLETE:
+        raise held
+    if job.state is JobState.HELD:
+        raise RollbackFailed(f"job {job_id} is held: {job.exception.splitlines()[-1]}")
+    return job
+
+
+def _undo(store: JobStore, job: Job, timings: Timings, connect: Connect) -> Job:
+    if job.state is not JobState.UNDOING:
+        return job
+    lease = Lease(store, job, timings, threading.Event())
+    try:
+        with connect() as services, lease.kept():
+            return roll_back(lease, services)
+    except BaseException:
+        if store.get(job.job_id).fence == job.fence and store.get(job.job_id).holder is not None:
+            lease.requeue()
+        raise

@@ -1,0 +1,45 @@
+"""How a file becomes a job."""
+
+from pathlib import Path
+
+from ..errors import SourceError
+from ..fingerprint import fingerprint, is_text
+from ..jobs.job import Job, JobKind
+from ..jobs.process import Process
+from ..jobs.store import JobStore
+from ..services.base import UniqueId
+
+
+def submit(
+    store: JobStore,
+    unique_id: UniqueId,
+    kind: JobKind,
+    source: Path,
+    *,
+    user: str,
+    holder: Process | None = None,
+    spooled: bool = False,
+    again: bool = False,
+) -> Job:
+    """The job of a file: the one that ingested it or that a run may yet finish, else a new one.
+
+    A new one is held by ``holder``, or waits for whoever comes first. A ``spooled`` file is ours: it is removed when
+    the job is complete. With ``again`` a file that was ingested gets a new job all the same.
+    Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
+    """
+    path = source.absolute()
+    if not is_text(path):
+        raise SourceError(f"the name {str(path)!r} is not valid UTF-8: rename the file")
+    found_fingerprint = fingerprint(path)
+    found = store.find(kind, str(path), found_fingerprint)
+    if found is not None and not (found.is_done and again):
+        return found
+    return store.submit(
+        unique_id.reserve("upload_job", 1),
+        kind=kind,
+        source=str(path),
+        fingerprint=found_fingerprint,
+        user=user,
+        holder=holder,
+        spooled=spooled,
+    )

@@ -1,0 +1,227 @@
+"""The road of one job through Pacifica's stages, with one rule: look at everything before anything is stored.
+
+Every check that can be made beforehand is made first and reported under the stage that owns it; then files go in,
+then metadata. What fails after that is either transient (what is stored is kept, and a later run resumes) or permanent
+(what was stored is rolled back).
+
+A process may die, or be frozen and find another one in its place, between any two steps. They are ordered so that each
+side of each is safe:
+
+- ids are taken, but not noted: they are never used, and others are taken.
+- a file is stored, but not noted: it is stored once more, under the same id, over itself.
+- a file is moved, but not noted: its source stands, or the archive is asked whether it holds it, and it is hashed.
+- the document is recorded, but the job not complete: the catalog is asked before anything else.
+- a run that was taken over wakes up: the store refuses its fence, the archive its folder, the catalog its record.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundle import Bundle, read_document
+from ..errors import Interrupted, JobBusy, SourceChanged
+from ..fingerprint import fingerprint
+from ..jobs.job import Job, JobKind, JobState
+from ..jobs.lease import Lease
+from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
+from ..metadata import Document
+from ..services.base import ArchiveWriter, Services
+from ..settings import Settings
+from .files import BundleFiles, JobFiles, MovedFiles, RemoteFiles
+from .progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The catalog has the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateOf:
+    """The catalog has the same document as another job."""
+
+    job_id: int
+
+
+class Walk:
+    """One run of the job that has ``lease``. ``again`` ingests a document even where another job recorded it."""
+
+    def __init__(
+        self, lease: Lease, progress: Progress, services: Services, settings: Settings, *, again: bool
+    ) -> None:
+        self._lease, self._progress, self._services = lease, progress, services
+        self._settings, self._again = settings, again
+        self._path = Path(lease.job.source)
+        # A run before this one may have stored more than it came to note.
+        self.reached: int | None = None if lease.reservation is not None else 0
+        self._lock = threading.Lock()
+
+    def run(self) -> Recorded | DuplicateOf:
+        """Walk through all stages, to the catalog's word."""
+        if self._lease.job.kind is JobKind.MOVE:
+            return self._move()
+        self._progress.stage(OPEN_TAR)
+        with Bundle(self._path, self._settings.spool) as bundle:
+            self._require_same(bundle.fingerprint)
+            self._progress.stage(LOAD_METADATA)
+            document = Document.parse(bundle.read_metadata())
+            earlier = self._identify(document)
+            return earlier or self._store(document, BundleFiles(bundle, document, self._progress))
+
+    def _move(self) -> Recorded | DuplicateOf:
+        self._progress.stage(LOAD_METADATA)
+        self._require_same(fingerprint(self._path))
+        document = Document.parse(read_document(self._path))
+        earlier = self._identify(document)
+        files = RemoteFiles if self._settings.remote_sources else MovedFiles
+        archive, reservation = self._services.archive, self._lease.reservation
+        return earlier or self._store(document, files(document, self._progress, archive, reservation))
+
+    def _require_same(self, found: str) -> None:
+        if found != self._lease.job.fingerprint:
+            raise SourceChanged(replaced(self._lease.job))
+
+    def _identify(self, document: Document) -> DuplicateOf | None:
+        """The job that the catalog has of this document; None where this one is to record it, be it with what an
+        earlier one has stored."""
+        job, reservation = self._lease.job, self._lease.reservation
+        if job.digest not in (None, document.digest):
+            raise SourceChanged(replaced(job))
+        if reservation is not None and reservation.count != len(document.files):
+            raise SourceChanged(f"{job.source} lists {len(document.files)} files, of which {reservation.count} have ids")
+        other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
+        if other is None or self._again:
+            return None
+        if other.state is JobState.COMPLETE or self._services.catalog.contains(other.job_id):
+            return DuplicateOf(other.job_id)
+        if self._lease.holds(other):
+            raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
+        if other.reservation is not None and reservation is None and other.kind is job.kind:
+            self._lease.supersede(other)
+            self.reached = None
+        return None
+
+    def _store(self, document: Document, files: JobFiles) -> Recorded:
+        lease, services = self._lease, self._services
+        resumed = lease.reservation is not None
+        is_recorded = resumed and services.catalog.contains(lease.job_id)
+        self._check(document, files, is_recorded=is_recorded)
+        ids = self._reserve(document, files)
+        writer = services.archive.writer(ids, lease.fence.number, resumed=resumed)
+        # Behind the making of the writer: who takes over from now on finds it, and puts an end to it.
+        lease.confirm()
+        if not is_recorded:
+            self._store_files(document, files, writer, ids)
+            files.require_unchanged()
+        self._progress.stage(INGEST_METADATA)
+        if not is_recorded:
+            lease.confirm()
+            services.catalog.record(document, lease.job_id, ids.start, fence=lease.fence.number)
+        files.release(writer, ids)
+        writer.close()
+        return Recorded()
+
+    def _check(self, document: Document, files: JobFiles, *, is_recorded: bool) -> None:
+        services = self._services
+        self._progress.stage(POLICY_VALIDATION)
+        if not is_recorded:
+            services.policy.check(document, self._lease.job.user)
+        self._progress.stage(files.stage)
+        self._progress.plan(len(document.files), document.total_bytes)
+        if is_recorded:
+            return
+        for entry in document.files:
+            entry.require_usable_hash()
+        services.catalog.check(document)
+        services.archive.require_room(files.bytes_to_archive)
+        files.check()
+
+    def _reserve(self, document: Document, files: JobFiles) -> range:
+        """The files' ids: those that an earlier run reserved, else new ones, under which nothing stands."""
+        if self._lease.reservation is not None:
+            return self._lease.reservation.ids
+        count = len(document.files)
+        first = self._services.unique_id.reserve("file", count) if count else 0
+        ids = range(first, first + count)
+        self._services.archive.require_free(ids)
+        self._lease.reserve(ids, files.sources)
+        return ids
+
+    def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
+        """Store what is not known to be stored, with a checkpoint now and then and one at the end.
+
+        Raises Interrupted, after a checkpoint, where the run is to be left.
+        """
+
+        def store(position: int) -> None:
+            self._reach(position)
+            files.store(writer, position, ids[position])
+
+        stored = self._still_stored(ids)
+        for entry in document.files[:stored]:
+            self._progress.stored(entry.size)
+        checkpoint = self._settings.timings.checkpoint
+        due = time.monotonic() + checkpoint
+        for position in _done_in_order(store, range(stored, len(ids)), self._services.archive.transfers):
+            self._progress.stored(document.files[position].size)
+            if self._lease.interrupted:
+                self._checkpoint(writer, position + 1)
+                raise Interrupted
+            if time.monotonic() >= due:
+                self._checkpoint(writer, position + 1)
+                due = time.monotonic() + checkpoint
+        self._checkpoint(writer, len(ids))
+
+    def _still_stored(self, ids: range) -> int:
+        """How many files need not be stored again: none where the archive has lost the last of those noted, as where
+        its disk is not the one that it was."""
+        stored = self._lease.reservation.stored if self._lease.reservation is not None else 0
+        return stored if stored and self._services.archive.stat(ids[stored - 1]) is not None else 0
+
+    def _reach(self, position: int) -> None:
+        with self._lock:
+            if self.reached is not None:
+                self.reached = max(self.reached, position + 1)
+
+    def _checkpoint(self, writer: ArchiveWriter, stored: int) -> None:
+        writer.flush()
+        self._lease.checkpoint(stored)
+
+
+def replaced(job: Job) -> str:
+    """What is said of a job whose file is not the one any more that it was submitted with."""
+    return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a job of its own"
+
+
+def _done_in_order(work: Callable[[int], None], positions: Iterable[int], at_once: int) -> Iterator[int]:
+    """Do ``work`` for each position, so many at once, and yield the positions in their order as they are done.
+
+    After an error no more is begun, and what runs is waited for.
+    """
+    if at_once == 1:
+        for position in positions:
+            work(position)
+            yield position
+        return
+    begun: deque[tuple[int, Future[None]]] = deque()
+    with ThreadPoolExecutor(at_once) as executor:
+        try:
+            for position in positions:
+                begun.append((position, executor.submit(work, position)))
+                # Enough in hand that no thread is idle while the first in order is a large one.
+                if len(begun) > 4 * at_once:
+                    yield _awaited(*begun.popleft())
+            while begun:
+                yield _awaited(*begun.popleft())
+        finally:
+            for _, future in begun:
+                future.cancel()
+
+
+def _awaited(position: int, future: "Future[None]") -> int:
+    future.result()
+    return position
