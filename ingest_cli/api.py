@@ -13,6 +13,7 @@ from .jobs.process import this_process
 from .jobs.store import open_store
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
+from .pipeline.selection import recorded_as
 from .pipeline.submission import submit
 from .services import connect, policy
 from .settings import Settings, load_settings
@@ -50,14 +51,16 @@ def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findi
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
     """Hash what the archive holds of a job again, and return what is wrong."""
-    with connect(settings or load_settings()) as services:
-        return list(verify.verify_jobs(services, [job_id]))
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        return list(verify.verify_jobs(services, [recorded_as(store, job_id)]))
 
 
 def restore_bundle(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
     """Write a stored job as a bundle to the new file ``target``, and return how many files it holds."""
-    with connect(settings or load_settings()) as services:
-        return restore.write_bundle_file(services, job_id, target)
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        return restore.write_bundle_file(services, recorded_as(store, job_id), target)
 
 
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:

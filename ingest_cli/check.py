@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .bundle import Bundle
 from .errors import IngestError
-from .job_files import content_of, find_member, unlisted
+from .pipeline.files import content_of, find_member, unlisted
 from .metadata import Document
 from .services.base import Policy
 from .services.catalog_rules import check_document

@@ -33,13 +33,12 @@ NETWORK_FILE_SYSTEMS = {
 }
 
 
-def open_database(
-    path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS
-) -> Database:
+def open_database(path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS) -> Database:
     """Open (and create, privately, where it is missing) the database at ``path``, brought up to date.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is not such a database or cannot be opened.
+    database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is
+    not such a database or cannot be opened.
     """
     try:
         _create_privately(path)

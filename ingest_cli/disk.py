@@ -25,7 +25,7 @@ def opened(folder: Path) -> Iterator[int]:
 
 
 def restore_to(place: Path, kept: Path) -> None:
-    """Have the file at ``kept`` stand at ``place`` too, where nothing stands, and appear there whole. Raises OSError."""
+    """Have the file at ``kept`` stand at ``place`` too, where it appears whole and nothing stands. Raises OSError."""
     try:
         os.link(kept, place)
     except OSError as error:

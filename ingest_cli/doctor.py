@@ -17,8 +17,8 @@ from rich.filesize import decimal
 
 from . import services
 from .content import Content
-from .errors import ArchiveError, ArchiveKeeps, ExitCode, IngestError, SourceError, StoreError
-from .jobs import JobStore
+from .errors import ArchiveError, ExitCode, IngestError, RollbackFailed, SourceError, StoreError
+from .jobs.store import open_store
 from .services.base import Archive, Service
 from .settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
 
@@ -90,7 +90,7 @@ def _look_at(service: Service) -> str:
 
 
 def _look_at_store(settings: Settings) -> str:
-    with JobStore(settings.database) as store:
+    with open_store(settings) as store:
         problems = store.examine()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
@@ -99,7 +99,7 @@ def _look_at_store(settings: Settings) -> str:
 
 def _look_at_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
-    with JobStore(settings.database) as store:
+    with open_store(settings) as store:
         for job in store.newest(1):
             if datetime.fromisoformat(job.updated) > now + CLOCK_SLACK:
                 raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but job {job.job_id} was changed {job.updated}")
@@ -189,4 +189,4 @@ def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) 
         return [problem for number in numbers if (problem := put_wrong[number] or read_back(number))]
     finally:
         if left := [problem for number in numbers if (problem := delete(number))]:
-            raise ArchiveKeeps(f"could not be deleted from the archive: {', '.join(left)}")
+            raise RollbackFailed(f"could not be deleted from the archive: {', '.join(left)}")

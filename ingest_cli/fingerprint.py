@@ -8,8 +8,7 @@ from .errors import SourceError
 
 
 def fingerprint_of(found: os.stat_result) -> str:
-    """The fingerprint of a file, from what `os.stat` says of it. The device's number, which a reboot may change, is left
-    out."""
+    """The fingerprint of a file, from what `os.stat` says of it, but for the device's number: a reboot may change it."""
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 

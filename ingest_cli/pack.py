@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from .bundle import DATA_FOLDER, MAX_METADATA_BYTES, METADATA_NAME
+from .disk import opened
 from .errors import IngestError, PackError, SettingsError
 from .metadata import Document
 from .services.catalog_rules import MIMETYPE, check_document
-from .disk import opened
 
 Record = dict[str, Any]
 HASHTYPE = "sha1"

@@ -1,11 +1,12 @@
-"""What can be cleared away: jobs that ended long ago, and files of the spool that are no one's."""
+"""What can be cleared away: jobs that ended long ago, and files of the spool that are orphaned."""
 
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from .jobs import Job, JobStore
+from .jobs.job import Job
+from .jobs.store import JobStore
 from .server import spool, tus
 from .settings import Settings
 
@@ -14,30 +15,34 @@ UNTOUCHED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Superfluous:
+class Prunable:
     """What can go."""
 
     jobs: list[Job]
     files: list[Path]
 
     def remove(self, store: JobStore) -> None:
-        """Remove it."""
+        """Remove it: files first, since a job's row is how its file is known."""
         for path in self.files:
             path.unlink(missing_ok=True)
-        store.forget(job.job_id for job in self.jobs)
+        store.forget([job.job_id for job in self.jobs])
 
 
-def find_superfluous(settings: Settings, store: JobStore, age: timedelta) -> Superfluous:
+def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
     """The jobs that ended more than ``age`` ago, and the spool's leftovers.
 
-    A job whose file still lies where it was stays: that is how the file is known, and not ingested again.
+    A job whose file still lies where it was stays: that is how the file is known, and not ingested again. A file that
+    is ours, in the spool, goes with its job.
     """
-    jobs = [job for job in store.settled_before(datetime.now(UTC) - age) if not Path(job.source).exists()]
-    files = [*spool.leftovers(settings.spool, store), *tus.leftovers(settings.spool, store)]
+    jobs = [
+        job for job in store.settled_before(datetime.now(UTC) - age) if job.spooled or not Path(job.source).exists()
+    ]
+    files = [Path(job.source) for job in jobs if job.spooled and Path(job.source).exists()]
+    files += [*spool.leftovers(settings.spool, store), *tus.leftovers(settings.spool, store)]
     for pattern in ("upload-*", "packed-*"):
         files += [path for path in sorted(settings.spool.glob(pattern)) if _is_left(path, store)]
-    return Superfluous(jobs, files)
+    return Prunable(jobs, list(dict.fromkeys(files)))
 
 
 def _is_left(path: Path, store: JobStore) -> bool:
-    return spool.is_done(store, path) and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()
+    return spool.is_done(store, path) and spool.is_abandoned(path) and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()

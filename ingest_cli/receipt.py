@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .disk import opened, replacing
 from .errors import SourceError
 from .jobs.job import Job
 from .schema import Schema, explain
 from .services.base import Catalog, StoredFile
-from .disk import opened, replacing
 
 VERSION = 1
 MAX_BYTES = 1 << 30

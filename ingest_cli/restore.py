@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from .bundle import METADATA_NAME
+from .disk import new_at
 from .errors import ArchiveError, JobNotRecorded
 from .metadata import Document
 from .services.base import Archive, Services, StoredFile
-from .disk import new_at
 
 
 class _Stored:

@@ -1,5 +1,6 @@
 """The UPLOADING stage: a bundle that comes as a stream is written to a file of its own before anything else."""
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from .errors import IngestError, SourceError
 
 @contextmanager
 def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
-    """The stream as a file in ``spool``; removed at the end unless a later run can go on with it.
+    """The stream as a file in ``spool``; removed at the end unless a later run can resume it.
 
     It stays after an error that may pass and after an interruption, since a part of it may be stored by then.
     """
@@ -25,16 +26,18 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
     path = Path(name)
     keep = False
     try:
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
+            try:
+                # Dies with the process, and tells `prune` that the file is in use.
+                fcntl.flock(file, fcntl.LOCK_EX)
                 shutil.copyfileobj(stream, file, 1 << 20)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise SourceError(f"cannot spool standard input to {path}: {error.strerror}") from error
-        keep = True
-        yield path
-        keep = False
+            except OSError as error:
+                raise SourceError(f"cannot spool standard input to {path}: {error.strerror}") from error
+            keep = True
+            yield path
+            keep = False
     except IngestError as error:
         keep = error.transient
         if keep:

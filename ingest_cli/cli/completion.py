@@ -9,7 +9,7 @@ import typer
 from .options import settings_of
 
 if TYPE_CHECKING:
-    from ..jobs import Job
+    from ..jobs.job import Job
 
 MOST_JOBS = 100
 LONGEST_NAME = 24
@@ -22,19 +22,19 @@ def job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
 
 def unfinished_job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
     """Those of the newest jobs that can be run again."""
-    return _jobs(ctx, lambda job: not job.complete)
+    return _jobs(ctx, lambda job: not job.is_done)
 
 
 def recorded_job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
     """Those of the newest jobs that the catalogue holds."""
-    return _jobs(ctx, lambda job: job.recorded)
+    return _jobs(ctx, lambda job: job.is_done)
 
 
 def states() -> list[str]:
     """The states that a job can be set to."""
-    from ..jobs import JobState
+    from ..jobs.job import PacificaState
 
-    return list(JobState)
+    return list(PacificaState)
 
 
 def log_formats() -> list[str]:
@@ -44,15 +44,15 @@ def log_formats() -> list[str]:
 
 def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str, str]]:
     from ..errors import IngestError
-    from ..jobs import JobStore
-    from .state import describe
+    from ..jobs.store import open_store
+    from .describe import describe
 
     config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
     try:
-        database = settings_of(config, db).database
-        if not database.is_file():
+        settings = settings_of(config, db)
+        if not settings.database.is_file():
             return []
-        with JobStore(database) as store:
+        with open_store(settings) as store:
             jobs = store.newest(MOST_JOBS)
     except (IngestError, OSError):
         # A message would land in the line that is being typed; the command itself will say it.

@@ -21,17 +21,19 @@ def discard(
 ) -> None:
     """Give up jobs that are not complete.
 
-    What is stored of them is taken back out of the archive; moved files go back to their places.
+    What is stored of them is rolled back: the archive holds nothing of it, and moved files are at their places.
     """
     import json as json_format
+    from functools import partial
 
+    from ..jobs.store import open_store
+    from ..pipeline.settlement import discard as discard_job
     from ..services import connect
-    from ..worker import Worker
 
     settings = settings_of(config, db)
-    with connect(settings) as services, Worker(settings, services) as worker:
+    with open_store(settings) as store:
         for job_id in job_ids:
-            job = worker.discard(job_id)
+            job = discard_job(store, job_id, settings.timings, partial(connect, settings))
             if json:
                 print(json_format.dumps(job.as_state()), flush=True)
             elif not quiet:

@@ -22,7 +22,7 @@ def ingest(
     debug: Debug = False,
 ) -> None:
     """Unpack, check and store bundles."""
-    from ..jobs import JobKind
+    from ..jobs.job import JobKind
     from .run import queue_files, run_files
     from .verbosity import set_verbosity
 

@@ -22,21 +22,31 @@ def job(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Set the state of a job; a process that works on it stops."""
-    from ..jobs import JobState, JobStore, is_alive
-    from ..journal import STAGES
+    """Set the state of a job; a process that works on it stops.
 
-    if state not in JobState.__members__:
-        raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(JobState)}")
+    FAILED rolls back what is stored of a job that is not complete; OK has one that failed run again.
+    """
+    from functools import partial
+
+    from ..jobs.job import JobState, PacificaState, Word
+    from ..jobs.stages import STAGES
+    from ..jobs.store import open_store
+    from ..pipeline.settlement import settle_by_hand
+    from ..services import connect
+
+    if state not in PacificaState.__members__:
+        raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(PacificaState)}")
     if task not in STAGES:
         raise SettingsError(f"--task {task!r} is no stage; it is one of {', '.join(map(repr, STAGES))}")
     if not 0 <= task_percent <= 100:
         raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
-    with JobStore(settings_of(config, db).database) as store:
-        before = store.get(job_id)
-        changed = store.set_state(job_id, JobState(state), task, task_percent, exception)
-    print(json_format.dumps(changed.as_state()) if json else f"job {job_id}: {changed.state} at {changed.task!r}")
-    if is_alive(before):
-        print(f"ingest: {before.worker} works on it: it stops now, and takes back what it stored", file=sys.stderr)
-    elif changed.first_file_id is not None and not changed.recorded:
-        print(f"ingest: what is stored of it is kept: 'ingest retry {job_id}' goes on with it", file=sys.stderr)
+    settings, word = settings_of(config, db), Word(PacificaState(state), task, task_percent, exception)
+    with open_store(settings) as store:
+        changed = settle_by_hand(store, job_id, word, settings.timings, partial(connect, settings))
+    shown = changed.as_state()
+    print(json_format.dumps(shown) if json else f"job {job_id}: {shown['state']} at {shown['task']!r}")
+    if changed.state is JobState.HELD:
+        print(f"ingest: job {job_id} is held: {changed.exception.splitlines()[-1]}", file=sys.stderr)
+    elif changed.holder is not None:
+        does = "rolls back what it stored" if word.state is PacificaState.FAILED else "is run again later"
+        print(f"ingest: {changed.holder} works on it: it stops now, and {does}", file=sys.stderr)

@@ -15,7 +15,7 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.text import Text
 
-from ..jobs import Job
+from ..jobs.job import Job
 from .output import PlainScreen
 
 FRAMES_A_SECOND = 5
@@ -73,8 +73,10 @@ class LiveScreen(PlainScreen):
         self._samples.clear()
         self._enter(task)
 
-    def advance(self, length: int) -> None:
-        """Count the bytes; that they are shown is the business of the thread that draws."""
+    def _count(self, phase: str, length: int, files: int) -> None:
+        """Count; that it is shown is the business of the thread that draws."""
+        bytes_done, files_done = self._counted[phase]
+        self._counted[phase] = (bytes_done + length, files_done + files)
         self._done += length
 
     def _frame(self) -> Text:
@@ -117,9 +119,9 @@ class LiveScreen(PlainScreen):
         return (self._done - done) / (now - then) if now > then else 0.0
 
     def _left(self, rate: float) -> str:
-        if self._done >= self._total:
+        if self._done >= 2 * self._total:
             return "finishing"
-        return f"{timedelta(seconds=math.ceil((self._total - self._done) / rate))} left" if rate else ""
+        return f"{timedelta(seconds=math.ceil((2 * self._total - self._done) / rate))} left" if rate else ""
 
     @property
     def _speaks_unicode(self) -> bool:

@@ -33,7 +33,7 @@ def move(
     debug: Debug = False,
 ) -> None:
     """Check files that lie on a disk and move them into the archive."""
-    from ..jobs import JobKind
+    from ..jobs.job import JobKind
     from .run import queue_files, run_files
     from .verbosity import set_verbosity
 

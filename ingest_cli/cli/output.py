@@ -8,14 +8,15 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from ..errors import IngestError
-from ..jobs import Job
-from ..journal import UPLOADING
+from ..jobs.job import Job
+from ..jobs.stages import UPLOADING
+from ..pipeline.observer import Observer
 
 # Where there is no terminal, how often a long stage says how far it is.
 PROGRESS_SECONDS = 30.0
 
 
-class Screen:
+class Screen(Observer):
     """Shows one job: only errors here, what else in the subclasses."""
 
     def __init__(self, name: str) -> None:
@@ -32,14 +33,11 @@ class Screen:
         pass
 
     def started(self, job: Job) -> None:
-        """The bundle has a job, which may be one that recorded it before."""
-        self._earlier = job.job_id if job.recorded else None
-
-    def queued(self, job: Job) -> None:
-        """The bundle has a job, for a worker to run."""
+        """The bundle has a job, which may be one that ingested it before."""
+        self._earlier = (job.duplicate_of or job.job_id) if job.is_done else None
 
     def settled(self, job: Job) -> None:
-        """The job has come to its end."""
+        """Note how the job ended."""
         self._job = job
 
     def failed(self, error: IngestError) -> None:
@@ -48,21 +46,6 @@ class Screen:
         what, *notes = error.lines
         for line in (where + what, *notes):
             print(f"ingest: {line}", file=sys.stderr)
-
-    def stage(self, task: str) -> None:
-        """The job enters a stage."""
-
-    def plan(self, files: int, total_bytes: int) -> None:
-        """So many bytes will be read, all passes together."""
-
-    def advance(self, length: int) -> None:
-        """So many bytes were read, or need not be."""
-
-    def file_done(self) -> None:
-        """One more file was checked or, when all were, stored."""
-
-    def warn(self, message: str) -> None:
-        """A person should see this."""
 
 
 class JsonScreen(Screen):
@@ -117,7 +100,8 @@ class PlainScreen(Screen):
     def _enter(self, task: str) -> None:
         self._task, self._entered = task, time.monotonic()
         self._due = self._entered + self._every
-        self._total = self._done = self._files = self._files_done = 0
+        self._total = self._done = self._files = 0
+        self._counted = {"checked": (0, 0), "stored": (0, 0)}
 
     def settled(self, job: Job) -> None:
         """Write how the job ended, where it ended well."""
@@ -125,12 +109,12 @@ class PlainScreen(Screen):
         earlier = self._earlier or job.duplicate_of
         if earlier is not None:
             print(f"job {earlier}: {self._name} was ingested before", flush=True)
-        elif job.complete:
+        elif job.is_done:
             print(f"job {job.job_id}: {self._name} is complete, {_counted(job.stored)}", flush=True)
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.recorded else 'waits'}", flush=True)
+        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'waits'}", flush=True)
 
     def stage(self, task: str) -> None:
         """Name the stage."""
@@ -141,17 +125,23 @@ class PlainScreen(Screen):
         """Note how much there is to do."""
         self._files, self._total = files, total_bytes
 
-    def advance(self, length: int) -> None:
-        """Say how far the stage is, where it said nothing for long."""
+    def checked(self, length: int, files: int = 0) -> None:
+        """Count what was checked."""
+        self._count("checked", length, files)
+
+    def stored(self, length: int, files: int = 0) -> None:
+        """Count what was stored."""
+        self._count("stored", length, files)
+
+    def _count(self, phase: str, length: int, files: int) -> None:
+        """Count, and say how far the stage is, where it said nothing for long."""
+        bytes_done, files_done = self._counted[phase]
+        self._counted[phase] = (bytes_done + length, files_done + files)
         self._done += length
         if time.monotonic() >= self._due:
             self._due += self._every
             told = ", ".join([f"{self._percent()}%", *self._counts()])
             print(f"{self._name}: {self._task}, {told}", file=sys.stderr, flush=True)
-
-    def file_done(self) -> None:
-        """Count the file."""
-        self._files_done += 1
 
     def warn(self, message: str) -> None:
         """Write the warning."""
@@ -159,18 +149,18 @@ class PlainScreen(Screen):
 
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
-        share = self._done / self._total if self._total else self._files_done / max(1, 2 * self._files)
+        files_done = sum(files for _, files in self._counted.values())
+        share = self._done / (2 * self._total) if self._total else files_done / max(1, 2 * self._files)
         return min(99, int(100 * share))
 
     def _counts(self) -> list[str]:
         """The files and the bytes that are checked, or stored when all are checked."""
         from rich.filesize import decimal
 
-        # Every byte is read to be checked and again to be stored; a person thinks of the bundle's size.
-        size, done, files, verb = self._total // 2, self._done, self._files_done, "checked"
-        if files >= self._files:
-            done, files, verb = done - size, files - self._files, "stored"
-        return [f"{files} of {_counted(self._files)} {verb}", f"{decimal(min(max(done, 0), size))} of {decimal(size)}"]
+        phase = "stored" if self._counted["checked"][1] >= self._files else "checked"
+        done, files = self._counted[phase]
+        size = self._total
+        return [f"{files} of {_counted(self._files)} {phase}", f"{decimal(min(done, size))} of {decimal(size)}"]
 
 
 class QueueScreen(PlainScreen):
@@ -180,13 +170,13 @@ class QueueScreen(PlainScreen):
         """Write how the run ended."""
         super().settled(job)
         if job.exception:
-            what = "failed" if job.state == "FAILED" else "is put off, since it failed"
+            what = "is deferred: it failed" if job.is_deferred else "failed"
             print(f"ingest: {self._name}: job {job.job_id} {what} at {job.task!r}: {job.exception}", file=sys.stderr)
 
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
 
-    def advance(self, length: int) -> None:
+    def _count(self, phase: str, length: int, files: int) -> None:
         """Nor is what they do."""
 
 
@@ -195,7 +185,7 @@ class QuietQueueScreen(QueueScreen):
 
     def settled(self, job: Job) -> None:
         """Write how the run ended, where it did not end well."""
-        if job.state == "FAILED":
+        if job.has_failed:
             super().settled(job)
 
     def warn(self, message: str) -> None:

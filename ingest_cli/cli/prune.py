@@ -26,17 +26,17 @@ def prune(
 ) -> None:
     """Clear away old jobs and leftovers of the spool.
 
-    Jobs that ended long ago and whose bundles are gone, and files of the spool folder that are no one's.
+    Jobs that ended long ago and whose bundles are gone, and orphaned files of the spool folder.
     """
     import json as json_format
     import sys
 
-    from ..jobs import JobStore
-    from ..prune import find_superfluous
+    from ..jobs.store import open_store
+    from ..prune import find_prunable
 
     settings = settings_of(config, db)
-    with JobStore(settings.database) as store:
-        found = find_superfluous(settings, store, _age(older_than))
+    with open_store(settings) as store:
+        found = find_prunable(settings, store, _age(older_than))
         if yes:
             found.remove(store)
     if json:

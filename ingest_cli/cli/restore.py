@@ -26,6 +26,8 @@ def restore(
     import sys
 
     from ..errors import SettingsError
+    from ..jobs.store import open_store
+    from ..pipeline.selection import recorded_as
     from ..restore import write_bundle_file, write_folder, write_tar
     from ..services import connect
 
@@ -33,14 +35,17 @@ def restore(
         raise SettingsError("say either -o or --to")
     if json and output == Path("-"):
         raise SettingsError("--json and -o - do not go together: both are of standard output")
-    with connect(settings_of(config, db)) as services:
+    settings = settings_of(config, db)
+    with open_store(settings) as store:
+        recorded = recorded_as(store, job_id)
+    with connect(settings) as services:
         if to is not None:
-            count = write_folder(services, job_id, to)
+            count = write_folder(services, recorded, to)
         elif output == Path("-"):
-            count = write_tar(services, job_id, sys.stdout.buffer)
+            count = write_tar(services, recorded, sys.stdout.buffer)
         else:
             assert output is not None
-            count = write_bundle_file(services, job_id, output)
+            count = write_bundle_file(services, recorded, output)
     if json:
         print(json_format.dumps({"job_id": job_id, "target": str(to or output), "files": count}))
     elif not quiet:

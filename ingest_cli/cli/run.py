@@ -11,13 +11,17 @@ from pathlib import Path
 import typer
 
 from ..errors import ExitCode, IngestError, Interrupted, SettingsError
-from ..jobs import Job, JobKind, JobStore
-from ..leaving import leaving_gently
+from ..jobs.job import Job, JobKind
+from ..jobs.process import this_process
+from ..jobs.store import JobStore, open_store
+from ..pipeline.runner import Runner
+from ..pipeline.shutdown import gentle_shutdown
+from ..pipeline.submission import submit
 from ..receipt import write_receipt
 from ..services import catalog, connect
+from ..services.base import Services
 from ..settings import Settings
 from ..upload import spooled_input
-from ..worker import Worker
 from .output import Screen, screen_for
 
 STANDARD_INPUT = Path("-")
@@ -25,10 +29,10 @@ STANDARD_INPUT = Path("-")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A job to be run: the ``name`` that the screen gives it, and what yields the job, once there is a worker."""
+    """A job to be run: the ``name`` that the screen gives it, and what yields the job, once there is a store."""
 
     name: str
-    job: Callable[[Worker], AbstractContextManager[Job]]
+    job: Callable[[JobStore, Services], AbstractContextManager[Job]]
 
 
 def run_files(
@@ -45,14 +49,14 @@ def run_files(
     if receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt is for one bundle: run the command once for each")
     runs = [
-        Run("standard input", partial(_of_standard_input, kind, settings))
+        Run("standard input", partial(_of_standard_input, kind, settings, again=again))
         if path == STANDARD_INPUT
-        else Run(str(path), partial(_of_file, kind, path))
+        else Run(str(path), partial(_of_file, kind, path, settings, again=again))
         for path in paths
     ]
     jobs = run_jobs(runs, settings, again=again, json=json, quiet=quiet)
     if receipt is not None:
-        with closing(catalog(settings)) as site_catalog, JobStore(settings.database) as store:
+        with closing(catalog(settings)) as site_catalog, open_store(settings) as store:
             (job,) = jobs
             write_receipt(receipt, site_catalog, store.get(job.duplicate_of or job.job_id))
 
@@ -72,20 +76,20 @@ def queue_files(
         raise SettingsError("--receipt and --queue do not go together: there is nothing to write yet")
     if again:
         raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
-    with connect(settings) as services, Worker(settings, services) as worker:
+    with connect(settings) as services, open_store(settings) as store:
         for path in paths:
             if path == STANDARD_INPUT:
                 raise SettingsError("a bundle on standard input cannot wait: give it as a file")
             screen = screen_for(str(path), json=json, quiet=quiet)
-            screen.queued(worker.submit(kind, path, queued=True))
+            screen.queued(submit(store, services.unique_id, kind, path, user=settings.user))
 
 
 def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, quiet: bool) -> list[Job]:
     """Run one after the other and return the jobs as they were settled.
 
     If any failed, exit: with the error's own code for a single one, else by the table of exit codes.
-    SIGTERM and Ctrl-C end the job at hand after the file at hand, at the latest after GRACE_SECONDS; a second one ends
-    it at once. The next run goes on with it.
+    SIGTERM and Ctrl-C end the job at hand after the file at hand, at the latest after some seconds; a second one ends
+    it at once. The next run resumes it.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -98,14 +102,29 @@ def run_jobs(runs: list[Run], settings: Settings, *, again: bool, json: bool, qu
 
 
 @contextmanager
-def _of_standard_input(kind: JobKind, settings: Settings, worker: Worker) -> Iterator[Job]:
-    with spooled_input(sys.stdin.buffer, settings.spool) as spooled:
-        yield worker.submit(kind, spooled)
+def _of_standard_input(
+    kind: JobKind, settings: Settings, store: JobStore, services: Services, *, again: bool
+) -> Iterator[Job]:
+    with (
+        spooled_input(sys.stdin.buffer, settings.spool) as spooled,
+        _of_file(kind, spooled, settings, store, services, again=again, spooled=True) as job,
+    ):
+        yield job
 
 
 @contextmanager
-def _of_file(kind: JobKind, path: Path, worker: Worker) -> Iterator[Job]:
-    yield worker.submit(kind, path)
+def _of_file(
+    kind: JobKind,
+    path: Path,
+    settings: Settings,
+    store: JobStore,
+    services: Services,
+    *,
+    again: bool,
+    spooled: bool = False,
+) -> Iterator[Job]:
+    user, holder = settings.user, this_process()
+    yield submit(store, services.unique_id, kind, path, user=user, holder=holder, again=again, spooled=spooled)
 
 
 def _run_all(
@@ -113,12 +132,13 @@ def _run_all(
 ) -> tuple[list[Job], list[IngestError]]:
     settled: list[Job] = []
     failures: list[IngestError] = []
-    with connect(settings) as services, Worker(settings, services, again=again) as worker:
+    with connect(settings) as services, open_store(settings) as store:
+        runner = Runner(settings, services, store, again=again)
         for number, run in enumerate(runs, 1):
             screen = screen_for(run.name, json=json, quiet=quiet, number=number, count=len(runs))
             try:
-                with screen, run.job(worker) as job:
-                    settled.append(_run_one(worker, job, screen))
+                with screen, run.job(store, services) as job:
+                    settled.append(_run_one(runner, store, settings, job, screen))
             except Interrupted:
                 raise
             except IngestError as error:
@@ -129,13 +149,13 @@ def _run_all(
     return settled, failures
 
 
-def _run_one(worker: Worker, job: Job, screen: Screen) -> Job:
+def _run_one(runner: Runner, store: JobStore, settings: Settings, job: Job, screen: Screen) -> Job:
     screen.started(job)
     try:
-        with leaving_gently(worker):
-            settled = worker.run(job, screen)
+        with gentle_shutdown(runner, settings.timings.grace):
+            settled = runner.run(job, screen)
     except Exception:
-        screen.settled(worker.state(job.job_id))
+        screen.settled(store.get(job.job_id))
         raise
     screen.settled(settled)
     return settled

@@ -70,6 +70,6 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            watch=partial(screen_of_queue, json=False, quiet=quiet, verbose=verbose),
+            observe=partial(screen_of_queue, json=False, quiet=quiet, verbose=verbose),
             ready=lambda url: print(f"ingest: listening at {url}", file=sys.stderr, flush=True),
         )

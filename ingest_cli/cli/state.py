@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .completion import job_ids
+from .describe import describe, standing
 from .options import Config, Db, Debug, Json, settings_of
 
 if TYPE_CHECKING:
-    from ..jobs import Job
+    from ..jobs.job import Job
+    from ..jobs.store import JobStore
 
-COLUMNS = "{:>8}  {:<8}  {:<17}  {:>7}  {:<19}  {}"
+COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
 
 
 def state(
@@ -26,22 +28,22 @@ def state(
     debug: Debug = False,
 ) -> None:
     """Show what became of a job, or the newest jobs."""
-    from ..jobs import JobStore
+    from ..jobs.store import open_store
 
-    with JobStore(settings_of(config, db).database) as store:
+    with open_store(settings_of(config, db)) as store:
         if job_id is None:
-            _show_table(store.newest(count), json=json)
+            _show_table(store.newest(count), store, json=json)
         else:
-            _show_one(store.get(job_id), json=json)
+            _show_one(store.get(job_id), store, json=json)
 
 
-def _show_one(job: "Job", *, json: bool) -> None:
+def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     if json:
         print(json_format.dumps(job.as_state()))
         return
     rows = {
         "job": job.job_id,
-        "state": describe(job),
+        "state": standing(job, store),
         "task": job.task,
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
@@ -52,11 +54,13 @@ def _show_one(job: "Job", *, json: bool) -> None:
     }
     for name, value in rows.items():
         print(f"{name:<10}{value}")
+    if job.said is not None:
+        print(f"{'said':<10}{job.said.state} at {job.said.task!r}, by an administrator: {job.said.exception}")
     if job.exception:
         print(f"\n{job.exception}")
 
 
-def _show_table(jobs: "list[Job]", *, json: bool) -> None:
+def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
     if json:
         print(json_format.dumps([job.as_state() for job in jobs]))
         return
@@ -66,11 +70,4 @@ def _show_table(jobs: "list[Job]", *, json: bool) -> None:
     print(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
     for job in jobs:
         percent = f"{job.task_percent:.1f}"
-        print(COLUMNS.format(job.job_id, describe(job), job.task, percent, job.updated[:19], job.source))
-
-
-def describe(job: "Job") -> str:
-    """The job's state in a word."""
-    if job.complete:
-        return "complete"
-    return "failed" if job.state == "FAILED" else "running" if job.worker else "waiting"
+        print(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.source))

@@ -12,9 +12,9 @@ def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug
 
     Also how many seconds the stages took, of all jobs together.
     """
-    from ..jobs import JobStore
+    from ..jobs.store import open_store
 
-    with JobStore(settings_of(config, db).database) as store:
+    with open_store(settings_of(config, db)) as store:
         tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
     if json:
         answer = {

@@ -11,6 +11,7 @@ from .options import Config, Db, Debug, Json, Quiet, settings_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..jobs.store import JobStore
     from ..settings import Settings
     from ..verify import Damage, Tally
 
@@ -20,7 +21,7 @@ def verify(
         list[int] | None,
         typer.Argument(metavar="JOB_ID", help="The jobs to look at.", autocompletion=recorded_job_ids),
     ] = None,
-    all_jobs: Annotated[bool, typer.Option("--all", help="Every job, and files that are no one's.")] = False,
+    all_jobs: Annotated[bool, typer.Option("--all", help="Every job, and orphaned files.")] = False,
     since: Annotated[int, typer.Option("--from", min=0, help="With --all: begin with this job.", metavar="JOB_ID")] = 0,
     sample: Annotated[
         float, typer.Option("--sample", min=0, max=100, help="Look at so many percent of the files only.")
@@ -63,7 +64,7 @@ def verify(
                 print(f"{of}{damage.name}: {damage.problem}", flush=True)
     except (KeyboardInterrupt, IngestError) as error:
         if all_jobs and tally.job_id is not None:
-            print(f"ingest: '--all --from {tally.job_id}' goes on from here", file=sys.stderr)
+            print(f"ingest: '--all --from {tally.job_id}' resumes from here", file=sys.stderr)
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted from None
         raise
@@ -92,19 +93,31 @@ def _against_receipt(settings: "Settings", path: Path, share: float, tally: "Tal
 def _against_catalogue(
     settings: "Settings", job_ids: list[int] | None, since: int, share: float, tally: "Tally"
 ) -> "Iterator[Damage]":
-    """Of these jobs; without any, of all from ``since`` on, with the files that are no one's."""
+    """Of these jobs; without any, of all from ``since`` on, with the orphaned files."""
     import sys
 
     from ..errors import IngestError
-    from ..jobs import JobStore
+    from ..jobs.store import open_store
     from ..services import connect
     from ..verify import find_orphans, verify_jobs
 
-    with connect(settings) as services, JobStore(settings.database) as store:
-        yield from verify_jobs(services, job_ids or list(store.recorded(since)), share=share, tally=tally)
+    with connect(settings) as services, open_store(settings) as store:
+        recorded = [_recorded_as(store, job_id) for job_id in job_ids or []]
+        yield from verify_jobs(services, recorded or list(store.recorded(since)), share=share, tally=tally)
         if job_ids:
             return
         try:
             yield from find_orphans(services, store)
         except IngestError as error:
             print(f"ingest: {error}", file=sys.stderr)
+
+
+def _recorded_as(store: "JobStore", job_id: int) -> int:
+    import sys
+
+    from ..pipeline.selection import recorded_as
+
+    recorded = recorded_as(store, job_id)
+    if recorded != job_id:
+        print(f"ingest: the content of job {job_id} is job {recorded}'s, which is verified", file=sys.stderr)
+    return recorded

@@ -49,7 +49,7 @@ def watch(
     from functools import partial
 
     from ..errors import SettingsError
-    from ..jobs import Job, JobKind
+    from ..jobs.job import Job, JobKind
     from ..pack import read_template
     from ..watch.aftermath import Aftermath
     from ..watch.folder import Rules

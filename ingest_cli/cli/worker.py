@@ -24,19 +24,19 @@ def worker(
     from contextlib import suppress
     from functools import partial
 
-    from ..crew import Crew, work
     from ..errors import Interrupted
+    from ..pipeline.worker_pool import WorkerPool, work
     from .output import screen_of_queue
     from .verbosity import set_verbosity
 
     set_verbosity(verbose, quiet=quiet)
     settings = settings_of(config, db)
-    watch = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
+    observe = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if workers == 1:
-        work(settings, watch, until_empty=until_empty)
+        work(settings, observe, until_empty=until_empty)
         return
-    with suppress(KeyboardInterrupt), Crew(settings, workers, watch, until_empty=until_empty) as crew:
-        crew.wait()
-    if crew.interrupted:
+    with suppress(KeyboardInterrupt), WorkerPool(settings, workers, observe, until_empty=until_empty) as pool:
+        pool.wait()
+    if pool.interrupted:
         raise Interrupted

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError
 from ..settings import Timings
-from .job import Fence, Job, JobState, PacificaState, Reservation, Word
+from .job import Fence, Job, JobState, Reservation, Word
 from .store import JobStore
 
 log = logging.getLogger(__name__)

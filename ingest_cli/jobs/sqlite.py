@@ -155,9 +155,7 @@ class SqliteJobStore:
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that came to their end before ``moment``."""
         settled = _listed(set(JobState) - FINISHABLE)
-        return self._all(
-            f"{SELECT} WHERE updated < ? AND state IN ({settled}) ORDER BY jobs.job_id", _text_of(moment)
-        )
+        return self._all(f"{SELECT} WHERE updated < ? AND state IN ({settled}) ORDER BY jobs.job_id", _text_of(moment))
 
     def examine(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
@@ -278,9 +276,7 @@ class SqliteJobStore:
         """Say that the run lives and how far it is."""
         with writing(self._database, durable=False) as connection:
             heartbeat = self.held(fence).heartbeat + 1
-            self._change(
-                connection, Event.PROGRESS, fence, {"heartbeat": heartbeat, "task_percent": task_percent}
-            )
+            self._change(connection, Event.PROGRESS, fence, {"heartbeat": heartbeat, "task_percent": task_percent})
         return self.get(fence.job_id).said
 
     def enter(self, fence: Fence, task: str) -> None:
@@ -341,9 +337,7 @@ class SqliteJobStore:
                 {"fence": number, "holder": None, "successor": fence.job_id, "undo_to": None, "said": None},
                 to=JobState.SUPERSEDED,
             )
-            connection.execute(
-                "UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id)
-            )
+            connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
             return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
@@ -399,9 +393,7 @@ class SqliteJobStore:
         """The catalog has the job."""
         changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "holder": None, "undo_to": None}
         with writing(self._database) as connection:
-            self._change(
-                connection, Event.RECORDED, fence, {**changes, "successor": None}, to=JobState.COMPLETE
-            )
+            self._change(connection, Event.RECORDED, fence, {**changes, "successor": None}, to=JobState.COMPLETE)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
 

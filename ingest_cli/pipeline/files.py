@@ -75,7 +75,7 @@ class BundleFiles:
     """The files in a bundle."""
 
     stage = INGEST_FILES
-    sources = None
+    sources: list[str] | None = None
 
     def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
         self._bundle, self._document, self._progress = bundle, document, progress

@@ -72,7 +72,9 @@ class Runner:
             return self._run(job, observer)
         except Interrupted:
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, LeaseLost):
+                observer.warn(str(error))
             return self._store.get(job.job_id)
 
     def _run(self, job: Job, observer: Observer) -> Job:

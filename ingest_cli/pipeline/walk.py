@@ -92,7 +92,9 @@ class Walk:
         if job.digest not in (None, document.digest):
             raise SourceChanged(replaced(job))
         if reservation is not None and reservation.count != len(document.files):
-            raise SourceChanged(f"{job.source} lists {len(document.files)} files, of which {reservation.count} have ids")
+            raise SourceChanged(
+                f"{job.source} lists {len(document.files)} files, of which {reservation.count} have ids"
+            )
         other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
         if other is None or self._again:
             return None

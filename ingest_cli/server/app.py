@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..bundle import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound
-from ..jobs import Job, JobKind, JobStore
+from ..jobs.job import Job, JobKind
+from ..jobs.store import JobStore
 from ..settings import Settings
 from . import metrics, tus
 from .access import Gate, Refusal
@@ -153,7 +154,7 @@ class _Counter:
         return JSONResponse({**_listed(job), "stages": stages})
 
     async def health(self, request: Request) -> Response:
-        await self._desk.ask(lambda store: store.count_waiting())
+        await self._desk.ask(lambda store: store.count_unfinished())
         with SpoolFile.fresh(self._spool, ".health", self._rules.limits.reserve) as file:
             file.write(b"ingest")
         return JSONResponse({"status": "ok"})
@@ -213,7 +214,7 @@ def _listed(job: Job) -> dict[str, Any]:
         **job.as_state(),
         "kind": job.kind,
         "user": job.user,
-        "running": job.worker is not None,
+        "running": job.holder is not None,
         "attempts": job.attempts,
         "files": job.files,
         "stored": job.stored,

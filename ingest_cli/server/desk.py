@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from .. import services
 from ..errors import IngestError
-from ..jobs import Job, JobKind, JobStore
+from ..fingerprint import fingerprint
+from ..jobs.job import Job, JobKind
+from ..jobs.store import JobStore, open_store
 from ..settings import Settings
-from ..worker import file_stamp
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Desk:
     def __init__(self, settings: Settings, *, max_waiting: int) -> None:
         self._settings, self._max_waiting = settings, max_waiting
         self._thread = ThreadPoolExecutor(1, "desk")
-        self._store = JobStore(settings.database)
+        self._store = open_store(settings)
         self._ids = services.unique_id(settings)
 
     async def close(self) -> None:
@@ -46,12 +47,12 @@ class Desk:
 
     async def require_place(self) -> None:
         """Raise QueueFull where no more jobs are taken."""
-        if await self.ask(lambda store: store.count_waiting()) >= self._max_waiting:
+        if await self.ask(lambda store: store.count_unfinished()) >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} jobs wait already")
 
     async def take_id(self) -> int:
         """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
-        return await self._do(lambda: self._ids.take("upload_job", 1))
+        return await self._do(lambda: self._ids.reserve("upload_job", 1))
 
     async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:
         """Enter the job of a spooled file, durably."""
@@ -61,9 +62,9 @@ class Desk:
                 job_id,
                 kind=kind,
                 source=str(path),
-                stamp=file_stamp(path),
+                fingerprint=fingerprint(path),
                 user=user,
-                queued=True,
+                holder=None,
                 spooled=True,
             )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..jobs import JobStore
+from ..jobs.store import JobStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import __version__
-from ..journal import STAGES
+from ..jobs.stages import STAGES
 
 
 def _object(properties: dict[str, Any], *more: str) -> dict[str, Any]:

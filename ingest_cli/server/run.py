@@ -1,4 +1,4 @@
-"""Runs the server, with a crew of workers beside it, until it is told to stop."""
+"""Runs the server, with a pool of workers beside it, until it is told to stop."""
 
 import asyncio
 import logging
@@ -8,9 +8,9 @@ from functools import partial
 
 import uvicorn
 
-from ..crew import Crew, Reporter
 from ..errors import SettingsError
-from ..jobs import Job, JobStore
+from ..jobs.store import open_store
+from ..pipeline.worker_pool import Observe, WorkerPool
 from ..settings import Settings
 from .access import Gate
 from .app import Rules, application
@@ -31,7 +31,7 @@ def serve(
     host: str,
     port: int,
     workers: int,
-    watch: Callable[[Job], Reporter],
+    observe: Observe,
     ready: Callable[[str], None],
 ) -> None:
     """Serve at ``host`` and ``port`` (0 for a free one), with ``workers`` processes that run the jobs.
@@ -40,12 +40,12 @@ def serve(
     and StoreError where the job store cannot.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
-    JobStore(settings.database).__exit__(None, None, None)
+    open_store(settings).__exit__(None, None, None)
     with _listening(host, port) as listener:
         server = _server(settings, rules, gate)
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{listener.getsockname()[1]}")
-        with Crew(settings, workers, watch):
+        with WorkerPool(settings, workers, observe):
             asyncio.run(server.serve(sockets=[listener]))
 
 

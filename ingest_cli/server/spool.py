@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import IngestError, SourceError
-from ..jobs import JobStore
 from ..disk import opened
+from ..errors import IngestError, SourceError
+from ..jobs.store import JobStore
 
 PREFIX = "received-"
 
@@ -99,16 +99,17 @@ class SpoolFile:
 
 def leftovers(spool: Path, store: JobStore) -> list[Path]:
     """The received files that no upload writes and no unfinished job needs."""
-    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_done(store, path) and _is_abandoned(path)]
+    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_done(store, path) and is_abandoned(path)]
 
 
 def is_done(store: JobStore, path: Path) -> bool:
     """Whether no job needs the file at ``path``."""
     job = store.of_source(path)
-    return job is None or job.complete
+    return job is None or job.is_done
 
 
-def _is_abandoned(path: Path) -> bool:
+def is_abandoned(path: Path) -> bool:
+    """Whether no process has the file in use."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

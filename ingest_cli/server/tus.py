@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..jobs import Job, JobKind, JobStore
+from ..jobs.job import Job, JobKind
+from ..jobs.store import JobStore
 from .access import Refusal
 from .desk import Desk
 from .receiving import Limits, announced_length, pieces

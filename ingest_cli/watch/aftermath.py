@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import IngestError, SourceError
-from ..jobs import Job
 from ..disk import opened
+from ..errors import IngestError, SourceError
+from ..jobs.job import Job
 
 ERROR_SUFFIX = ".error.json"
 
@@ -30,7 +30,7 @@ class Aftermath:
     def settle(self, path: Path, job: Job) -> bool:
         """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
         try:
-            return self._complete(path) if job.complete else self._fail(path, job)
+            return self._complete(path) if job.is_done else self._fail(path, job)
         except OSError as error:
             raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
 

@@ -13,9 +13,12 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..errors import BundleError, IngestError, PackError, SourceError
-from ..jobs import Job, JobKind, JobState, JobStore
+from ..fingerprint import fingerprint_of, is_text
+from ..jobs.job import Job, JobKind
+from ..jobs.store import JobStore
 from ..pack import write_bundle
-from ..worker import Worker, is_text, stamp_of
+from ..pipeline.submission import submit
+from ..services.base import UniqueId
 from .aftermath import ERROR_SUFFIX, Aftermath
 from .settling import Settling
 
@@ -57,24 +60,25 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A file or folder at ``path``; ``stamp`` changes with it, and ``source`` is the file that its job is of."""
+    """A file or folder at ``path``; ``fingerprint`` changes with it, and ``source`` is the file that its job is of."""
 
     path: Path
-    stamp: str
+    fingerprint: str
     source: Path
 
 
 class DropFolder:
-    """The folder ``path``, whose files become jobs of ``worker`` in the queue."""
+    """The folder ``path``, whose files become jobs of ``user`` in the queue."""
 
-    def __init__(self, path: Path, rules: Rules, aftermath: Aftermath, spool: Path) -> None:
+    def __init__(self, path: Path, rules: Rules, aftermath: Aftermath, spool: Path, user: str) -> None:
         self.path, self._rules, self._aftermath, self._spool = path.absolute(), rules, aftermath, spool
+        self._user = user
         self._settling = Settling(rules.settle)
         self._refused: dict[Path, str] = {}
         self.waiting: list[Path] = []
         self._submitted: list[Job] = []
 
-    def look(self, worker: Worker, store: JobStore, renamed: set[Path]) -> list[str]:
+    def look(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
         """Submit what has settled and tidy up after what has ended. ``renamed`` were seen to be renamed into place.
 
         Returns why files were refused that no job could be made of, each once. ``waiting`` are afterwards the files
@@ -88,19 +92,19 @@ class DropFolder:
         for candidate in self._candidates():
             path = candidate.path
             job = store.of_source(candidate.source) if is_text(path) else None
-            if job is None or (job.stamp != candidate.stamp and self._rules.template is None):
+            if job is None or (job.fingerprint != candidate.fingerprint and self._rules.template is None):
                 if in_queue >= MAX_WAITING or not self._is_whole(candidate, renamed=path in renamed):
                     self.waiting.append(path)
                     continue
                 try:
-                    job = self._submit(worker, candidate)
+                    job = self._submit(unique_id, store, candidate)
                 except (SourceError, PackError) as error:
                     if self._is_news(candidate):
                         self._aftermath.refuse(path, error)
                         refusals.append(str(error))
                     continue
                 self._submitted.append(job)
-            if job.complete or job.state is JobState.FAILED:
+            if job.is_done or job.has_failed:
                 self._end(candidate, job)
             else:
                 in_queue += 1
@@ -112,16 +116,16 @@ class DropFolder:
         submitted, self._submitted = self._submitted, []
         return submitted
 
-    def _submit(self, worker: Worker, candidate: _Candidate) -> Job:
+    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: _Candidate) -> Job:
         if self._rules.template is None:
-            return worker.submit(self._rules.kind, candidate.source, queued=True)
+            return submit(store, unique_id, self._rules.kind, candidate.source, user=self._user)
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_bundle([candidate.path], self._rules.template, candidate.source, replace=True)
-        return worker.submit(JobKind.BUNDLE, candidate.source, queued=True, spooled=True)
+        return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
 
     def _is_news(self, candidate: _Candidate) -> bool:
-        news = candidate.path.exists() and self._refused.get(candidate.path) != candidate.stamp
-        self._refused[candidate.path] = candidate.stamp
+        news = candidate.path.exists() and self._refused.get(candidate.path) != candidate.fingerprint
+        self._refused[candidate.path] = candidate.fingerprint
         return news
 
     def _end(self, candidate: _Candidate, job: Job) -> None:
@@ -145,15 +149,15 @@ class DropFolder:
                 continue
             # A link's target may change without a trace here; a FIFO would block whoever opens it.
             if self._rules.template is None and stat.S_ISREG(found.st_mode):
-                yield _Candidate(path, stamp_of(found), path)
+                yield _Candidate(path, fingerprint_of(found), path)
             elif self._rules.template is not None and stat.S_ISDIR(found.st_mode):
-                stamp = _stamp_of_tree(path)
-                yield _Candidate(path, stamp, self._spool / f"packed-{_digest(f'{path} {stamp}')}.tar")
+                fingerprint = _fingerprint_of_tree(path)
+                yield _Candidate(path, fingerprint, self._spool / f"packed-{_digest(f'{path} {fingerprint}')}.tar")
 
     def _is_whole(self, candidate: _Candidate, *, renamed: bool) -> bool:
         if self._rules.marker:
             return self._marker_of(candidate).exists()
-        held = self._settling.see(candidate.path, candidate.stamp, renamed=renamed)
+        held = self._settling.see(candidate.path, candidate.fingerprint, renamed=renamed)
         if held < self._rules.settle:
             return False
         is_tar = self._rules.template is None and self._rules.kind is JobKind.BUNDLE
@@ -175,14 +179,14 @@ class DropFolder:
             return True  # such as a file that may not be read: its job says so
 
 
-def _stamp_of_tree(folder: Path) -> str:
-    stamps = []
+def _fingerprint_of_tree(folder: Path) -> str:
+    found = []
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
-            with suppress(OSError):  # gone since: the next look sees another stamp
-                stamps.append(f"{path} {stamp_of(path.lstat())}")
-    return _digest("\n".join(sorted(stamps)))
+            with suppress(OSError):  # gone since: the next look sees another fingerprint
+                found.append(f"{path} {fingerprint_of(path.lstat())}")
+    return _digest("\n".join(sorted(found)))
 
 
 def _digest(text: str) -> str:

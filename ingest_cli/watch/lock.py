@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..errors import JobBusy, SourceError
-from ..jobs import worker_name
+from ..jobs.process import this_process
 
 LOCK_NAME = ".ingest-watch.lock"
 
@@ -28,7 +28,7 @@ class FolderLock:
             os.close(self._descriptor)
             raise JobBusy(f"{folder} is watched by {holder} already") from error
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, worker_name().encode(), 0)
+        os.pwrite(self._descriptor, str(this_process()).encode(), 0)
 
     def release(self) -> None:
         """Let another watcher have the folder."""

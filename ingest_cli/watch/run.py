@@ -1,18 +1,21 @@
 """Watches folders: for ever, or once."""
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..crew import Crew, Reporter, work
 from ..database import on_network
 from ..errors import ExitCode, IngestError, JobBusy, SourceError
-from ..jobs import Job, JobState, JobStore
-from ..leaving import leaving_gently
+from ..jobs.job import Job
+from ..jobs.store import JobStore, open_store
+from ..pipeline.runner import Runner
+from ..pipeline.shutdown import gentle_shutdown
+from ..pipeline.worker_pool import Observe, WorkerPool, work
 from ..services import connect
+from ..services.base import UniqueId
 from ..settings import Settings
-from ..worker import Worker
 from .aftermath import Aftermath
 from .events import Events
 from .folder import DropFolder, Rules
@@ -28,11 +31,9 @@ class Watch:
 
     def __init__(self, settings: Settings, folders: list[Path], rules: Rules, aftermath: Aftermath) -> None:
         self._settings, self._rules = settings, rules
-        self._folders = [DropFolder(path, rules, aftermath, settings.spool) for path in folders]
+        self._folders = [DropFolder(path, rules, aftermath, settings.spool, settings.user) for path in folders]
 
-    def once(
-        self, watch: Callable[[Job], Reporter], say: Callable[[str], None], queued: Callable[[Job], None]
-    ) -> ExitCode:
+    def once(self, observe: Observe, say: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
         """Ingest what is settled; how that went. ``queued`` is told of the jobs that this makes.
 
         Waits for as long as a file needs to settle where there are files that it does not know.
@@ -41,16 +42,15 @@ class Watch:
         with ExitStack() as stack:
             for folder in self._folders:
                 stack.callback(FolderLock(folder.path, settings.spool).release)
-            services = stack.enter_context(connect(settings))
-            worker = stack.enter_context(Worker(settings, services))
-            store = stack.enter_context(JobStore(settings.database))
-            refusals = self._look(worker, store)
+            ids = stack.enter_context(connect(settings)).unique_id
+            store = stack.enter_context(open_store(settings))
+            refusals = self._look(ids, store)
             if any(folder.waiting for folder in self._folders):
-                worker.wait(self._rules.settle + 0.01)
-                refusals += self._look(worker, store)
+                time.sleep(self._rules.settle + 0.01)
+                refusals += self._look(ids, store)
             submitted = self._take_submitted(queued)
-            work(settings, watch, until_empty=True)
-            refusals += self._look(worker, store)
+            work(settings, observe, until_empty=True)
+            refusals += self._look(ids, store)
             # What came meanwhile waits for the next run.
             submitted += self._take_submitted(queued)
             for refusal in refusals:
@@ -60,7 +60,7 @@ class Watch:
 
     def forever(
         self,
-        watch: Callable[[Job], Reporter],
+        observe: Observe,
         say: Callable[[str], None],
         queued: Callable[[Job], None],
         *,
@@ -76,18 +76,18 @@ class Watch:
         poll = poll or any(on_network(folder.path) for folder in self._folders)
         with ExitStack() as stack:
             present = stack.enter_context(_Presence(self._folders, settings.spool, say, poll=poll))
-            stack.enter_context(Crew(settings, workers, watch))
+            stack.enter_context(WorkerPool(settings, workers, observe))
             services = stack.enter_context(connect(settings))
-            worker = stack.enter_context(Worker(settings, services))
-            store = stack.enter_context(JobStore(settings.database))
-            stack.enter_context(leaving_gently(worker))
+            store = stack.enter_context(open_store(settings))
+            runner = Runner(settings, services, store)
+            stack.enter_context(gentle_shutdown(runner, settings.timings.grace))
             trouble: dict[DropFolder, str] = {}
-            while not worker.interrupted:
+            while not runner.interrupted:
                 renamed = present.renamed()
                 busy = False
                 for folder in present.folders():
                     try:
-                        for refusal in folder.look(worker, store, renamed):
+                        for refusal in folder.look(services.unique_id, store, renamed):
                             say(refusal)
                         busy = busy or bool(folder.waiting)
                         trouble.pop(folder, None)
@@ -97,7 +97,7 @@ class Watch:
                             say(str(error))
                         trouble[folder] = str(error)
                 self._take_submitted(queued)
-                present.wait(worker, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
+                present.wait(runner, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
 
     def _take_submitted(self, queued: Callable[[Job], None]) -> list[Job]:
         submitted = [job for folder in self._folders for job in folder.take_submitted()]
@@ -105,8 +105,8 @@ class Watch:
             queued(job)
         return submitted
 
-    def _look(self, worker: Worker, store: JobStore) -> list[str]:
-        return [refusal for folder in self._folders for refusal in folder.look(worker, store, set())]
+    def _look(self, unique_id: UniqueId, store: JobStore) -> list[str]:
+        return [refusal for folder in self._folders for refusal in folder.look(unique_id, store, set())]
 
 
 class _Presence:
@@ -133,10 +133,10 @@ class _Presence:
         self._wake.clear()
         return self._events.renamed() if self._events is not None else set()
 
-    def wait(self, worker: Worker, seconds: float) -> None:
+    def wait(self, runner: Runner, seconds: float) -> None:
         """Wait until the kernel says something, or ``seconds``; not beyond a signal."""
         remaining = seconds
-        while remaining > 0 and not worker.interrupted and not self._wake.wait(min(remaining, 0.2)):
+        while remaining > 0 and not runner.interrupted and not self._wake.wait(min(remaining, 0.2)):
             remaining -= 0.2
 
     def folders(self) -> list[DropFolder]:
@@ -190,10 +190,10 @@ def _inode(path: Path) -> int | None:
 
 
 def _exit_code(jobs: list[Job], refused: int) -> ExitCode:
-    failed = refused + sum(job.state is JobState.FAILED for job in jobs)
-    put_off = sum(job.state is not JobState.FAILED and not job.complete for job in jobs)
-    if not failed and not put_off:
+    failed = refused + sum(job.has_failed for job in jobs)
+    unfinished = sum(not job.has_failed and not job.is_done for job in jobs)
+    if not failed and not unfinished:
         return ExitCode.SUCCESS
-    if failed + put_off < refused + len(jobs):
+    if failed + unfinished < refused + len(jobs):
         return ExitCode.SOME_FAILED
     return ExitCode.FAILED if failed else ExitCode.UNREACHABLE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class _Sight:
-    stamp: str
+    fingerprint: str
     since: float
     round: int
     checked: float = 0.0
@@ -30,12 +30,12 @@ class Settling:
         self._sights = {path: sight for path, sight in self._sights.items() if sight.round == self._round}
         self._round += 1
 
-    def see(self, path: Path, stamp: str, *, renamed: bool) -> float:
-        """Note that the file has this stamp now; for how many seconds it has held still."""
+    def see(self, path: Path, fingerprint: str, *, renamed: bool) -> float:
+        """Note that the file has this fingerprint now; for how many seconds it has held still."""
         now = time.monotonic()
         sight = self._sights.get(path)
-        if sight is None or sight.stamp != stamp:
-            sight = self._sights[path] = _Sight(stamp, now, self._round)
+        if sight is None or sight.fingerprint != fingerprint:
+            sight = self._sights[path] = _Sight(fingerprint, now, self._round)
         if renamed:
             sight.since = min(sight.since, now - self._seconds)
         sight.round = self._round

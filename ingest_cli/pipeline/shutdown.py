@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from .pipeline.runner import Runner
+from .runner import Runner
 
 
 @contextmanager

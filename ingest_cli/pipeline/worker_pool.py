@@ -12,15 +12,15 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from .errors import ExitCode, Interrupted, ServiceUnavailable
-from .jobs.job import Job
-from .jobs.store import open_store
-from .pipeline.observer import Observer
-from .pipeline.runner import Runner
-from .services import connect
-from .settings import Settings
+from ..errors import ExitCode, Interrupted, ServiceUnavailable
+from ..jobs.job import Job
+from ..jobs.store import open_store
+from ..services import connect
+from ..settings import Settings
+from ..streams import keep_lines_whole
+from .observer import Observer
+from .runner import Runner
 from .shutdown import gentle_shutdown
-from .streams import keep_lines_whole
 
 Observe = Callable[[Job], Observer]
 
@@ -63,9 +63,7 @@ class WorkerPool:
     left without its parent ends after the job at hand. ``interrupted`` says at the end whether one left its job.
     """
 
-    def __init__(
-        self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False
-    ) -> None:
+    def __init__(self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False) -> None:
         self.interrupted = False
         self._timings = settings.timings
         self._work = partial(_work, settings, observe, until_empty)

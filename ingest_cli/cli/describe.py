@@ -1,0 +1,45 @@
+"""A job's state in words that a person can trust."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..jobs.job import Job
+    from ..jobs.store import JobStore
+
+
+def describe(job: "Job", store: "JobStore | None" = None) -> str:
+    """The state in a word. With the ``store``, also whether who holds the job lives or is stopped."""
+    from ..jobs.job import JobState
+    from ..jobs.process import Life
+
+    if job.state is JobState.QUEUED:
+        return "deferred" if job.is_deferred else "interrupted" if job.is_interrupted else "waiting"
+    if job.state is JobState.RUNNING and job.holder is not None and store is not None:
+        if job.holder.life() is Life.STOPPED:
+            return "stopped"
+        if store.is_dead(job):
+            return "interrupted"
+    return str(job.state)
+
+
+def standing(job: "Job", store: "JobStore") -> str:
+    """The state in a sentence: where, since when, until when, or why."""
+    word = describe(job, store)
+    if job.holder is not None and word in ("running", "undoing"):
+        return f"{word}: {job.holder}, last sign of life {job.updated[:19]} UTC"
+    if word == "stopped":
+        return f"stopped: {job.holder} is suspended, and resumes the job when it is continued"
+    if word == "interrupted":
+        died = f"{job.holder} died; " if job.holder is not None else ""
+        return f"interrupted: {died}'ingest retry {job.job_id}' or a worker resumes it"
+    if job.is_deferred:
+        until = datetime.fromtimestamp(job.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return f"{word}: it is tried again at {until} UTC"
+    if word == "duplicate":
+        return f"duplicate of job {job.successor}"
+    if word == "superseded":
+        return f"superseded by job {job.successor}, which took over what it had stored"
+    if word == "held":
+        return f"held: 'ingest retry {job.job_id}' resumes it, 'ingest discard {job.job_id}' gives it up"
+    return word
