@@ -37,7 +37,7 @@ KEPT_ALIVE_FAILURES = 3
 MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
 # What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
-NOT_OF_THE_CONTENT = {401, 403, 404, 405, 407, 408, 425, 429}
+RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Answer:
     @property
     def is_refusal(self) -> bool:
         """Whether what was sent will never be taken."""
-        return 400 <= self.status < 500 and self.status not in NOT_OF_THE_CONTENT
+        return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
 
     @property
     def message(self) -> str:
@@ -100,7 +100,7 @@ class HttpService:
         """Close the connections."""
         self._pool.clear()
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str = "",
@@ -133,24 +133,24 @@ class HttpService:
                 if not repeatable or isinstance(error, SSLError):
                     break
             if attempt + 1 < tries:
-                self.rest(attempt, trouble, at_least=wait)
+                self.back_off(attempt, trouble, at_least=wait)
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
-    def rest(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
+    def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
         """Wait before another try, after the one of this number (from 0) came to nothing."""
         seconds = max(at_least, pause(attempt))
         log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
         time.sleep(seconds)
 
-    def examine(self, method: str, path: str, *, body: bytes | None = None, well: Iterable[int] = (200,)) -> str:
-        """Send a harmless request, which answers JSON and a status of ``well`` where all is well; say how long it took.
+    def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
+        """Send a harmless request and say how long it took; where all is well it answers JSON and an ``expected`` status.
 
         Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
         """
         begun = time.monotonic()
-        answer = self.ask(method, path, body=body, headers=JSON, tries=1)
+        answer = self.request(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
-        if answer.status not in well or answer.json() is None:
+        if answer.status not in expected or answer.json() is None:
             raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
         skew = _clock_skew(answer)
         if abs(skew) > MAX_SKEW_SECONDS:
@@ -176,7 +176,7 @@ class HttpService:
     def _sent(
         self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        with self._slots.one() if self._slots is not None else nullcontext(), self._connections() as pool:
+        with self._slots.acquire() if self._slots is not None else nullcontext(), self._connections() as pool:
             headers = {**self._headers, **(headers or {})}
             url, begun = self.url + path, time.monotonic()
             try:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
-from ..errors import ArchiveError, ArchiveKeeps, CatalogRefused, PolicyRefused, ServiceUnavailable
+from ..errors import ArchiveError, CatalogRefused, PolicyRefused, RollbackFailed, ServiceUnavailable
 from ..metadata import Document
 from ..settings import Endpoint
 from .base import IdMode, StoredFile
@@ -45,10 +45,10 @@ class PacificaUniqueId(_Adapter):
     def __init__(self, endpoint: Endpoint) -> None:
         self._service = HttpService("the id service", endpoint)
 
-    def take(self, mode: IdMode, count: int) -> int:
+    def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids. A range that is asked for again after a lost answer is left unused: no harm."""
         # On its default SQLite the service answers 500 "database is locked" when two clients ask at once.
-        answer = self._service.ask("GET", f"/getid?range={count}&mode={mode}", busy={*BUSY_STATUSES, 500})
+        answer = self._service.request("GET", f"/getid?range={count}&mode={mode}", busy={*BUSY_STATUSES, 500})
         content = answer.json()
         try:
             first, last = int(content["startIndex"]), int(content["endIndex"])
@@ -68,14 +68,14 @@ class PacificaPolicy(_Adapter):
 
     def examine(self) -> str:
         """Say how quickly the service answers to a document without a record, which it refuses."""
-        return self._service.examine("POST", "", body=b"[]", well=(200, 412))
+        return self._service.examine("POST", "", body=b"[]", expected=(200, 412))
 
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
         body = json.dumps(document.records).encode()
         # Header values travel as Latin-1: this makes UTF-8 of what is no ASCII.
         headers = {**JSON, self._auth_header: user.encode().decode("latin-1")}
-        answer = self._service.ask("POST", body=body, headers=headers)
+        answer = self._service.request("POST", body=body, headers=headers)
         if answer.is_success:
             return
         if answer.is_refusal or answer.status == 403:
@@ -101,7 +101,7 @@ class PacificaArchive(_Adapter):
 
     def require_room(self, total_bytes: int) -> None:
         """The archive interface cannot be asked for its room; it answers or it does not."""
-        self._service.ask("GET")
+        self._service.request("GET")
 
     def put(self, file_id: int, content: Content, *, replace: bool) -> None:
         """Send the file. After a try that failed, what it may have left is deleted first: an archive that does not
@@ -110,7 +110,7 @@ class PacificaArchive(_Adapter):
         trouble = ""
         for attempt in range(TRIES):
             if attempt:
-                self._service.rest(attempt - 1, trouble)
+                self._service.back_off(attempt - 1, trouble)
             try:
                 if attempt or replace:
                     self._service.send("DELETE", f"/{file_id}")
@@ -138,7 +138,7 @@ class PacificaArchive(_Adapter):
         """Have the archive move the file from ``source``, a path that it sees."""
         body = json.dumps({"path": str(source)}).encode()
         # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
-        answer = self._service.ask("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False, busy={429})
+        answer = self._service.request("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False, busy={429})
         trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
         try:
             if answer.status == 500 or answer.is_refusal:
@@ -148,23 +148,23 @@ class PacificaArchive(_Adapter):
             self._confirm(file_id, size)
         except ArchiveError:
             # A move across file systems that failed halfway leaves a copy.
-            self.give_back(file_id, source)
+            self.move_back(file_id, source)
             raise
 
-    def give_back(self, file_id: int, source: Path) -> None:
+    def move_back(self, file_id: int, source: Path) -> None:
         """Rename the archive's file back to ``source``, which works where this machine sees the archive's own path.
 
         The archive interface cannot be asked to move a file back. It says by HEAD where a file lies; when that file is
         gone from there, and the archive then says that it holds none, it was the right one.
         """
-        answer = self._service.ask("HEAD", f"/{file_id}")
+        answer = self._service.request("HEAD", f"/{file_id}")
         size = self._size(file_id, answer)
         if size is None:
             return
         place = Path(answer.headers.get("X-Pacifica-File", ""))
         kept = f"the archive keeps file {file_id}, moved from {source}"
         if self._remote_sources:
-            raise ArchiveKeeps(f"{kept}, a path of its own machine")
+            raise RollbackFailed(f"{kept}, a path of its own machine")
         try:
             if os.path.lexists(source):
                 self._delete_copy(file_id, source)
@@ -179,19 +179,19 @@ class PacificaArchive(_Adapter):
                 if found is not None:
                     rename_or_copy(source, place)
         except OSError as error:
-            raise ArchiveKeeps(f"{kept}: this machine cannot move it back from {place}: {error.strerror}") from error
+            raise RollbackFailed(f"{kept}: this machine cannot move it back from {place}: {error.strerror}") from error
         if found is not None:
-            raise ArchiveKeeps(f"{kept}: {place} is another machine's")
+            raise RollbackFailed(f"{kept}: {place} is another machine's")
 
     def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
-        answer = self._service.ask("DELETE", f"/{file_id}")
+        answer = self._service.request("DELETE", f"/{file_id}")
         if answer.status != 200 and self.stat(file_id) is not None:
-            raise ArchiveKeeps(f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}")
+            raise RollbackFailed(f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}")
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes. The archive answers 500 for a file that it does not hold."""
-        return self._size(file_id, self._service.ask("HEAD", f"/{file_id}"))
+        return self._size(file_id, self._service.request("HEAD", f"/{file_id}"))
 
     def read(self, file_id: int) -> Iterator[bytes]:
         """The stored bytes."""
@@ -224,7 +224,7 @@ class PacificaArchive(_Adapter):
         was cut off leaves the source, and a part of it in the archive."""
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self.read(file_id)):
-                raise ArchiveKeeps(f"the archive keeps file {file_id}: another file stands at {source} by now")
+                raise RollbackFailed(f"the archive keeps file {file_id}: another file stands at {source} by now")
         self.delete(file_id)
 
     def _confirm(self, file_id: int, size: int) -> None:
@@ -237,7 +237,7 @@ class PacificaArchive(_Adapter):
         if answer.status == 204 and length.isdigit():
             return int(length)
         # An archive that fails answers 500 to everything; and that we may not ask does not say that there is no file.
-        if answer.status in (404, 500) and self._service.ask("GET", "/").status == 200:
+        if answer.status in (404, 500) and self._service.request("GET", "/").status == 200:
             return None
         raise ServiceUnavailable(
             f"the archive at {self._service.url} does not say what file {file_id} is: {answer.message}"
@@ -262,7 +262,7 @@ class PacificaCatalog(_Adapter):
         """Send the document. An answer that is lost, or that says the ids are in use, is settled by looking."""
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
         try:
-            answer = self._service.ask("PUT", "/ingest", body=body, headers=JSON, repeatable=False)
+            answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False)
             if answer.is_success:
                 return
             trouble = answer.message
@@ -274,7 +274,7 @@ class PacificaCatalog(_Adapter):
             raise ServiceUnavailable(f"the metadata service does not record transaction {transaction_id}: {trouble}")
         raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {trouble}")
 
-    def has(self, transaction_id: int) -> bool:
+    def contains(self, transaction_id: int) -> bool:
         """Whether the service holds the transaction."""
         return bool(self._list(f"/transactions?_id={transaction_id}"))
 
@@ -294,7 +294,7 @@ class PacificaCatalog(_Adapter):
                 mtime=row["mtime"],
             )
 
-    def about(self, transaction_id: int) -> list[dict[str, Any]]:
+    def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files. The service keeps each key and value once."""
         (found,) = self._list(f"/transsip?_id={transaction_id}")
         records = [
@@ -314,13 +314,13 @@ class PacificaCatalog(_Adapter):
         return {"key": str(key["key"]), "value": str(value["value"])}
 
     def _holds(self, document: Document, transaction_id: int, first_file_id: int) -> bool:
-        if not self.has(transaction_id):
+        if not self.contains(transaction_id):
             return False
         held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}")}
         return held == set(range(first_file_id, first_file_id + len(document.files)))
 
     def _list(self, path: str) -> list[dict[str, Any]]:
-        answer = self._service.ask("GET", path)
+        answer = self._service.request("GET", path)
         content = answer.json()
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
