@@ -143,7 +143,7 @@ class HttpService:
         time.sleep(seconds)
 
     def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
-        """Send a harmless request and say how long it took; where all is well it answers JSON and an ``expected`` status.
+        """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
 
         Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
         """
