@@ -67,8 +67,11 @@ class ArchiveWriter(Protocol):
 
     The ids were free when they were reserved, so that whatever stands under them is this job's. As far as the archive
     can promise it, a writer with a larger fence for the same ids has put an end to the older ones: what their runs do
-    when they wake up changes nothing under the ids, nor the sources of a move.
+    when they wake up changes nothing under the ids, nor the sources of a move. ``resent`` counts how often a file had
+    to be sent again, since the archive had failed at it.
     """
+
+    resent: int
 
     def put(self, file_id: int, content: Content) -> None:
         """Store ``content`` under ``file_id``, whole or not at all, over what an earlier run stored there.
