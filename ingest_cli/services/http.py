@@ -72,6 +72,13 @@ class Answer:
         return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
 
     @property
+    def retry_after(self) -> float:
+        """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
+        value: str = self.headers.get("Retry-After", "")
+        seconds = float(value) if value.isdigit() else 0.0
+        return min(LONGEST_PAUSE_SECONDS, seconds)
+
+    @property
     def message(self) -> str:
         """What the service says went wrong, in a line."""
         content = self.json()
@@ -124,7 +131,7 @@ class HttpService:
                 answer = self.send(method, path, body=body, headers=headers)
                 if answer.status not in busy:
                     return answer
-                trouble, wait = answer.message, _retry_after(answer)
+                trouble, wait = answer.message, answer.retry_after
             except NewConnectionError as error:
                 trouble = str(error)
             except HTTPError as error:
@@ -271,10 +278,3 @@ def _clock_skew(answer: Answer) -> float:
 def pause(attempt: int) -> float:
     """Seconds to wait after a try that failed: twice as long each time, with jitter so that clients spread."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(answer: Answer) -> float:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
-    value: str = answer.headers.get("Retry-After", "")
-    seconds = float(value) if value.isdigit() else 0.0
-    return min(LONGEST_PAUSE_SECONDS, seconds)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from ..content import CHUNK_BYTES, Content
 from ..errors import (
@@ -35,6 +35,8 @@ from .slots import Slots
 # checkpoint, where a full disk shows.
 CONFIRM_FROM_BYTES = 1 << 20
 CONFIRM_EVERY = 16
+# So often a metadata service that is otherwise well answers 500 to a document until it counts as refused.
+REFUSALS = 2
 
 
 class _Adapter:
@@ -405,20 +407,45 @@ class PacificaCatalog(_Adapter):
         check_document(document)
 
     def record(self, document: Document, transaction_id: int, first_file_id: int) -> None:
-        """Send the document. An answer that is lost, or that says the ids are in use, is settled by looking."""
+        """Send the document; whatever the answer is but success, look whether it went in before it is sent again.
+
+        The service answers 500 to a document that it refuses, such as one of an unknown project, and where its own
+        database is away. It counts as a refusal where the service is found well by a GET right after it, twice.
+        """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
-        try:
-            answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False)
-            if answer.is_success:
-                return
-            trouble = answer.message
-        except ServiceUnavailable as error:
-            answer, trouble = None, str(error)
-        if self._holds(document, transaction_id, first_file_id):
-            return
-        if answer is None or not (answer.is_refusal or answer.status == 500):
-            raise ServiceUnavailable(f"the metadata service does not record transaction {transaction_id}: {trouble}")
-        raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {trouble}")
+        answer: Answer | None = None
+        trouble, refusals, in_doubt = "", 0, False
+        for attempt in range(TRIES):
+            if attempt:
+                self._service.back_off(attempt - 1, trouble, at_least=answer.retry_after if answer else 0.0)
+            is_fresh = not in_doubt
+            if is_fresh:
+                try:
+                    answer = self._service.send("PUT", "/ingest", body=body, headers=JSON)
+                except NewConnectionError as error:
+                    answer, trouble = None, str(error)
+                    continue
+                except HTTPError as error:
+                    answer, trouble = None, str(error)
+                else:
+                    trouble = answer.message
+                    if answer.is_success:
+                        return
+            try:
+                in_doubt = True
+                if self._holds(document, transaction_id, first_file_id):
+                    return
+                in_doubt = False
+            except ServiceUnavailable:
+                continue
+            # What a service answered that was ill right afterwards says nothing of the document.
+            refusals += is_fresh and answer is not None and answer.status == 500
+            if refusals == REFUSALS or (answer is not None and answer.is_refusal):
+                raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {trouble}")
+            # Where the answer was lost, the service may be at work on the document still: a later run will look.
+            if answer is None or answer.status not in {*BUSY_STATUSES, 500}:
+                break
+        raise ServiceUnavailable(f"the metadata service does not record transaction {transaction_id}: {trouble}")
 
     def contains(self, transaction_id: int) -> bool:
         """Whether the service holds the transaction."""
@@ -460,13 +487,13 @@ class PacificaCatalog(_Adapter):
         return {"key": str(key["key"]), "value": str(value["value"])}
 
     def _holds(self, document: Document, transaction_id: int, first_file_id: int) -> bool:
-        if not self.contains(transaction_id):
+        if not self._list(f"/transactions?_id={transaction_id}", tries=1):
             return False
-        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}")}
+        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}", tries=1)}
         return held == set(range(first_file_id, first_file_id + len(document.files)))
 
-    def _list(self, path: str) -> list[dict[str, Any]]:
-        answer = self._service.request("GET", path)
+    def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
+        answer = self._service.request("GET", path, tries=tries)
         content = answer.json()
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
