@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
 from ..errors import (
@@ -35,8 +35,9 @@ from .slots import Slots
 # checkpoint, where a full disk shows.
 CONFIRM_FROM_BYTES = 1 << 20
 CONFIRM_EVERY = 16
-# So often a metadata service that is otherwise well answers 500 to a document until it counts as refused.
+# So often a metadata service that is well otherwise has to answer 500 to a document which then counts as refused.
 REFUSALS = 2
+RESENT_STATUSES = {*BUSY_STATUSES, 500}
 
 
 class _Adapter:
@@ -413,39 +414,29 @@ class PacificaCatalog(_Adapter):
         database is away. It counts as a refusal where the service is found well by a GET right after it, twice.
         """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
-        answer: Answer | None = None
-        trouble, refusals, in_doubt = "", 0, False
+        refusals = 0
         for attempt in range(TRIES):
             if attempt:
-                self._service.back_off(attempt - 1, trouble, at_least=answer.retry_after if answer else 0.0)
-            is_fresh = not in_doubt
-            if is_fresh:
-                try:
-                    answer = self._service.send("PUT", "/ingest", body=body, headers=JSON)
-                except NewConnectionError as error:
-                    answer, trouble = None, str(error)
-                    continue
-                except HTTPError as error:
-                    answer, trouble = None, str(error)
-                else:
-                    trouble = answer.message
-                    if answer.is_success:
-                        return
+                self._service.back_off(attempt - 1, answer.message, at_least=answer.retry_after)
             try:
-                in_doubt = True
-                if self._holds(document, transaction_id, first_file_id):
-                    return
-                in_doubt = False
+                answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
             except ServiceUnavailable:
-                continue
-            # What a service answered that was ill right afterwards says nothing of the document.
-            refusals += is_fresh and answer is not None and answer.status == 500
-            if refusals == REFUSALS or (answer is not None and answer.is_refusal):
-                raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {trouble}")
-            # Where the answer was lost, the service may be at work on the document still: a later run will look.
-            if answer is None or answer.status not in {*BUSY_STATUSES, 500}:
+                # The service may be at work on the document still: where it is not there, a later run looks again.
+                if self._look(document, transaction_id, first_file_id)[0]:
+                    return
+                raise
+            if answer.is_success:
+                return
+            is_held, is_well = self._look(document, transaction_id, first_file_id)
+            if is_held:
+                return
+            refusals += is_well and answer.status == 500
+            if answer.is_refusal or refusals == REFUSALS:
+                raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {answer.message}")
+            if answer.status not in RESENT_STATUSES:
                 break
-        raise ServiceUnavailable(f"the metadata service does not record transaction {transaction_id}: {trouble}")
+        trouble = f"the metadata service does not record transaction {transaction_id}: {answer.message}"
+        raise ServiceUnavailable(trouble)
 
     def contains(self, transaction_id: int) -> bool:
         """Whether the service holds the transaction."""
@@ -486,14 +477,22 @@ class PacificaCatalog(_Adapter):
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
         return {"key": str(key["key"]), "value": str(value["value"])}
 
-    def _holds(self, document: Document, transaction_id: int, first_file_id: int) -> bool:
-        if not self._list(f"/transactions?_id={transaction_id}", tries=1):
+    def _look(self, document: Document, transaction_id: int, first_file_id: int) -> tuple[bool, bool]:
+        """Whether the service holds the document, and whether it was well when it was asked; else it is waited for."""
+        try:
+            return self._holds(document, transaction_id, first_file_id, tries=1), True
+        except ServiceUnavailable:
+            return self._holds(document, transaction_id, first_file_id, tries=TRIES), False
+
+    def _holds(self, document: Document, transaction_id: int, first_file_id: int, *, tries: int) -> bool:
+        if not self._list(f"/transactions?_id={transaction_id}", tries=tries):
             return False
-        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}", tries=1)}
+        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
         return held == set(range(first_file_id, first_file_id + len(document.files)))
 
     def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
-        answer = self._service.request("GET", path, tries=tries)
+        # What is not there is an empty list: 500 is only answered while the service's own database is away.
+        answer = self._service.request("GET", path, busy=RESENT_STATUSES, tries=tries)
         content = answer.json()
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
