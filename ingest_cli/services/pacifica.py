@@ -416,8 +416,6 @@ class PacificaCatalog(_Adapter):
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
         refusals = 0
         for attempt in range(TRIES):
-            if attempt:
-                self._service.back_off(attempt - 1, answer.message, at_least=answer.retry_after)
             try:
                 answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
             except ServiceUnavailable:
@@ -435,6 +433,8 @@ class PacificaCatalog(_Adapter):
                 raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {answer.message}")
             if answer.status not in RESENT_STATUSES:
                 break
+            if attempt + 1 < TRIES:
+                self._service.back_off(attempt, answer.message, at_least=answer.retry_after)
         trouble = f"the metadata service does not record transaction {transaction_id}: {answer.message}"
         raise ServiceUnavailable(trouble)
 
