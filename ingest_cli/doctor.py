@@ -19,7 +19,7 @@ from . import services
 from .content import Content
 from .errors import ArchiveError, ExitCode, IngestError, RollbackFailed, SourceError, StoreError
 from .jobs.store import open_store
-from .services.base import Archive, Service
+from .services.base import Archive, ArchiveWriter, Service
 from .settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
 
 # A clock may be set back by this much without anyone noticing.
@@ -131,11 +131,14 @@ def _try_transfers(settings: Settings) -> str:
         _spooled(settings.spool, os.urandom(PROBE_FILES * PROBE_BYTES)) as file,
     ):
         contents = [_content(file.fileno(), number) for number in range(PROBE_FILES)]
-        first = connected.unique_id.take("file", len(contents))
-        wrong = _write_and_read_back(connected.archive, first, contents)
-        resent = connected.archive.resent
-    if resent:
-        raise ArchiveError(f"the archive failed {resent} times at {len(contents)} files, and took them at a later try")
+        first = connected.unique_id.reserve("file", len(contents))
+        # No job and no other run has these ids, so that any fence will do.
+        writer = connected.archive.writer(range(first, first + len(contents)), 1, resumed=False)
+        with closing(writer):
+            wrong = _write_and_read_back(connected.archive, writer, first, contents)
+    if writer.resent:
+        times = f"{writer.resent} time{'s' if writer.resent > 1 else ''}"
+        raise ArchiveError(f"the archive failed {times} at {len(contents)} files, and took them at a later try")
     if wrong:
         raise ArchiveError(f"{len(wrong)} of {len(contents)} files came back wrong: {wrong[0]}")
     return f"{len(contents)} files of {decimal(PROBE_BYTES)} were written, read back and deleted"
@@ -155,12 +158,12 @@ def _content(descriptor: int, number: int) -> Content:
     )
 
 
-def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) -> list[str]:
-    """What was wrong with the files that were. All of them are deleted, or ArchiveError says which is left."""
+def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, contents: list[Content]) -> list[str]:
+    """What was wrong with the files that were. All of them are deleted, or RollbackFailed says which is left."""
 
     def put(number: int) -> str | None:
         try:
-            archive.put(first + number, contents[number], replace=False)
+            writer.put(first + number, contents[number])
         except IngestError as error:
             return str(error)
         return None
@@ -174,7 +177,7 @@ def _write_and_read_back(archive: Archive, first: int, contents: list[Content]) 
 
     def delete(number: int) -> str | None:
         try:
-            archive.delete(first + number)
+            writer.delete(first + number)
         except IngestError as error:
             return f"file {first + number} ({error})"
         return None

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import SettingsError
@@ -58,6 +59,12 @@ REMOTE_SOURCES = Option(
     "remote_sources",
     "ARCHIVEINTERFACE_REMOTE_SOURCES",
     "yes where only the archive service sees the files that are to be moved",
+)
+CONFIRM = Option(
+    "archiveinterface",
+    "confirm",
+    "ARCHIVEINTERFACE_CONFIRM",
+    "of which files an archive service is asked for the stored size: sample or all",
 )
 SERVER_TOKEN = Option("server", "token", "INGEST_SERVER_TOKEN", "a bearer token that the server asks for", secret=True)
 SERVER_USERNAME = Option("server", "username", "INGEST_SERVER_USERNAME", "the user's name that the server asks for")
@@ -115,6 +122,7 @@ OPTIONS = (
     *SERVICES.values(),
     TRANSFERS,
     REMOTE_SOURCES,
+    CONFIRM,
     SERVER_TOKEN,
     SERVER_USERNAME,
     SERVER_PASSWORD,
@@ -122,6 +130,7 @@ OPTIONS = (
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
+Confirm = Literal["sample", "all"]
 HIDDEN = "(hidden)"
 
 PACIFICA_SECTIONS = ("celery", "notifications")
@@ -200,8 +209,9 @@ class Settings:
     """Everything that can be set. Paths are absolute.
 
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
-    every document is allowed. ``transfers`` and ``remote_sources`` are of an archive over HTTP: how many files it
-    takes at once, and whether it alone sees the files that are to be moved.
+    every document is allowed. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many
+    files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked for
+    the size that it stored.
     """
 
     database: Path
@@ -214,6 +224,7 @@ class Settings:
     catalog: Path | Endpoint
     transfers: int
     remote_sources: bool
+    confirm: Confirm
     server: ServerAccess
     timings: Timings
     values: tuple[Value, ...]
@@ -245,6 +256,7 @@ def load_settings(
         catalog=_service(values, CATALOG_URL),
         transfers=_transfers(values[TRANSFERS]),
         remote_sources=remote_sources,
+        confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
         timings=Timings(),
         values=tuple(values.values()),
@@ -281,6 +293,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
+        CONFIRM: "sample",
     }
 
 
@@ -439,6 +452,13 @@ def _transfers(value: Value) -> int:
     if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
         raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
     return int(value.text)
+
+
+def _confirm(value: Value) -> Confirm:
+    match value.text:
+        case "sample" | "all" as choice:
+            return choice
+    raise SettingsError(f"{_where(value)}: {value.text!r} is neither sample nor all")
 
 
 def _printable(value: Value) -> str:

@@ -34,6 +34,12 @@ class PacificaSite(LoopbackServer):
         self.next_id = {"file": 1, "upload_job": 1}
         self.users: list[str | None] = []
         self.authorizations: list[tuple[str, str | None]] = []
+        # What the archive does with a file in place of storing it: answers 201 with a shorter length, or stores less.
+        self.stores_nothing: set[int] = set()
+        self.stores_less: set[int] = set()
+        # So many requests to come find the metadata service's database away.
+        self.ill_for = 0
+        self.unknown_projects: set[str] = set()
         # Where moved files go; without it, into memory.
         self.folder: Path | None = None
         # What this site's machine calls "/", where its paths are not ours.
@@ -73,6 +79,16 @@ class PacificaSite(LoopbackServer):
         self.faults[method, number] = fault
 
 
+def metadata_is_ill(handler: "Handler") -> bool:
+    site, path = handler.server, urlsplit(handler.path).path
+    if path not in ("/ingest", "/transactions", "/files") or site.ill_for == 0:
+        return False
+    site.ill_for -= 1
+    handler.body()
+    handler.answer(500, {"message": "Internal Server Error"})
+    return True
+
+
 class Handler(QuietHandler):
     server: PacificaSite
 
@@ -99,7 +115,7 @@ class Handler(QuietHandler):
             self.server.requests.append((self.command, self.path))
             self.server.authorizations.append((self.path, self.headers["Authorization"]))
             number = sum(method == self.command for method, _ in self.server.requests)
-        faults = (self.server.guard, self.server.faults.get((self.command, number)))
+        faults = (self.server.guard, self.server.faults.get((self.command, number)), metadata_is_ill)
         if not any(fault is not None and fault(self) for fault in faults):
             getattr(self, f"serve_{self.command.lower()}")()
 
@@ -151,15 +167,23 @@ class Handler(QuietHandler):
             self.server.at_work += 1
             self.server.most_at_work = max(self.server.most_at_work, self.server.at_work)
         time.sleep(self.server.seconds_a_file)
-        self.server.files[self.file_id()] = body
+        # The released archive reports the length that was announced, whatever came; a body that is cut short it keeps.
+        file_id, total_bytes = self.file_id(), int(self.headers.get("Content-Length", 0))
+        if file_id in self.server.stores_nothing:
+            total_bytes -= 1
+        else:
+            self.server.files[file_id] = body[:-1] if file_id in self.server.stores_less else body
         with self.server.lock:
             self.server.at_work -= 1
-        self.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
+        self.answer(201, {"message": "File added to archive", "total_bytes": total_bytes})
 
     def record(self, records: list[dict[str, Any]]) -> None:
         (number,) = [record["value"] for record in records if record["destinationTable"] == "Transactions._id"]
         if number in self.server.transactions:
             self.answer(400, {"message": f"Could not insert records [ID: {number}] due to duplicated ID values"})
+            return
+        if any(record.get("value") in self.server.unknown_projects for record in records):
+            self.answer(500, {"message": "Internal Server Error"})
             return
         self.server.transactions[number] = records
         self.answer(200, {"status": "success"})

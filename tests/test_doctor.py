@@ -213,7 +213,7 @@ def test_the_probe_counts_a_file_that_was_taken_at_a_later_try_as_wrong(
     settings.spool.mkdir(parents=True)
     found = list(doctor.probe(settings))
     assert [(finding.name, finding.ok) for finding in found] == [("1 at once", True), ("2 at once", ok)]
-    assert "the archive failed 1 times" in found[1].detail
+    assert "the archive failed 1 time at" in found[1].detail
     assert not pacific.files
 
 

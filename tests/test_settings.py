@@ -8,6 +8,7 @@ import pytest
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
 from ingest_cli.settings import (
     AUTH_HEADER,
+    CONFIRM,
     DATABASE,
     OPTIONS,
     POLICY_URL,
@@ -72,6 +73,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     special = {
         TRANSFERS: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
+        CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
         TRUSTED_PROXIES: ["::1", "::2"],
     }
@@ -99,7 +101,7 @@ def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
     settings = load_settings(config=write(tmp_path / "config.ini", PACIFICA))
     assert settings.archive == Endpoint(url="http://127.0.0.1:8080")
     assert settings.catalog == Endpoint(url="http://127.0.0.1:8121/ingest")
-    assert settings.transfers == 1
+    assert (settings.transfers, settings.confirm) == (1, "sample")
     assert settings.user == "dmlb2001"
     assert settings.spool == Path("/srv/ingest")
 
@@ -115,6 +117,7 @@ def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
         ("[uniqueid]\nurl = ftp://x/y", "neither file:///absolute/path nor an http(s) URL"),
         ("[archiveinterface]\nurl = file:relative", "neither file:///absolute/path nor an http(s) URL"),
         ("[archiveinterface]\nurl = http://", "neither file:///absolute/path nor an http(s) URL"),
+        ("[archiveinterface]\nconfirm = none", "[archiveinterface] confirm: 'none' is neither sample nor all"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, saying: str) -> None:

@@ -55,6 +55,7 @@ def archive(settings: Settings) -> Archive:
         settings.archive,
         transfers=settings.transfers,
         remote_sources=settings.remote_sources,
+        confirm=settings.confirm,
         slots=Slots(settings.database.with_name(f"{settings.database.name}-transfer"), settings.transfers),
     )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..content import Content
-from ..errors import ArchiveError
 from ..metadata import Document
 
 IdMode = Literal["upload_job", "file"]
@@ -68,8 +67,11 @@ class ArchiveWriter(Protocol):
 
     The ids were free when they were reserved, so that whatever stands under them is this job's. As far as the archive
     can promise it, a writer with a larger fence for the same ids has put an end to the older ones: what their runs do
-    when they wake up changes nothing under the ids, nor the sources of a move.
+    when they wake up changes nothing under the ids, nor the sources of a move. ``resent`` counts how often a file had
+    to be sent again, since the archive had failed at it.
     """
+
+    resent: int
 
     def put(self, file_id: int, content: Content) -> None:
         """Store ``content`` under ``file_id``, whole or not at all, over what an earlier run stored there.
@@ -101,12 +103,6 @@ class ArchiveWriter(Protocol):
 
     def close(self) -> None:
         """Let go of what belongs to this run alone."""
-
-
-def require_within(ids: range, file_id: int) -> None:
-    """Raise ArchiveError where a run is about to touch a file that it has not reserved."""
-    if file_id not in ids:
-        raise ArchiveError(f"file {file_id} is not one of this job's, which are {ids.start} to {ids.stop - 1}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

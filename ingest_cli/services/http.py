@@ -37,7 +37,7 @@ KEPT_ALIVE_FAILURES = 3
 MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
 # What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
-NOT_OF_THE_CONTENT = {401, 403, 404, 405, 407, 408, 425, 429}
+RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,14 @@ class Answer:
     @property
     def is_refusal(self) -> bool:
         """Whether what was sent will never be taken."""
-        return 400 <= self.status < 500 and self.status not in NOT_OF_THE_CONTENT
+        return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
+
+    @property
+    def retry_after(self) -> float:
+        """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
+        value: str = self.headers.get("Retry-After", "")
+        seconds = float(value) if value.isdigit() else 0.0
+        return min(LONGEST_PAUSE_SECONDS, seconds)
 
     @property
     def message(self) -> str:
@@ -100,7 +107,7 @@ class HttpService:
         """Close the connections."""
         self._pool.clear()
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str = "",
@@ -124,7 +131,7 @@ class HttpService:
                 answer = self.send(method, path, body=body, headers=headers)
                 if answer.status not in busy:
                     return answer
-                trouble, wait = answer.message, _retry_after(answer)
+                trouble, wait = answer.message, answer.retry_after
             except NewConnectionError as error:
                 trouble = str(error)
             except HTTPError as error:
@@ -133,24 +140,24 @@ class HttpService:
                 if not repeatable or isinstance(error, SSLError):
                     break
             if attempt + 1 < tries:
-                self.rest(attempt, trouble, at_least=wait)
+                self.back_off(attempt, trouble, at_least=wait)
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
-    def rest(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
+    def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
         """Wait before another try, after the one of this number (from 0) came to nothing."""
         seconds = max(at_least, pause(attempt))
         log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
         time.sleep(seconds)
 
-    def examine(self, method: str, path: str, *, body: bytes | None = None, well: Iterable[int] = (200,)) -> str:
-        """Send a harmless request, which answers JSON and a status of ``well`` where all is well; say how long it took.
+    def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
+        """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
 
         Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
         """
         begun = time.monotonic()
-        answer = self.ask(method, path, body=body, headers=JSON, tries=1)
+        answer = self.request(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
-        if answer.status not in well or answer.json() is None:
+        if answer.status not in expected or answer.json() is None:
             raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
         skew = _clock_skew(answer)
         if abs(skew) > MAX_SKEW_SECONDS:
@@ -176,7 +183,7 @@ class HttpService:
     def _sent(
         self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        with self._slots.one() if self._slots is not None else nullcontext(), self._connections() as pool:
+        with self._slots.acquire() if self._slots is not None else nullcontext(), self._connections() as pool:
             headers = {**self._headers, **(headers or {})}
             url, begun = self.url + path, time.monotonic()
             try:
@@ -271,10 +278,3 @@ def _clock_skew(answer: Answer) -> float:
 def pause(attempt: int) -> float:
     """Seconds to wait after a try that failed: twice as long each time, with jitter so that clients spread."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt) * random.uniform(0.5, 1.0)
-
-
-def _retry_after(answer: Answer) -> float:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
-    value: str = answer.headers.get("Retry-After", "")
-    seconds = float(value) if value.isdigit() else 0.0
-    return min(LONGEST_PAUSE_SECONDS, seconds)

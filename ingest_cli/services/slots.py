@@ -23,7 +23,7 @@ class Slots:
         self._mine = threading.local()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def acquire(self) -> Iterator[None]:
         """Have a place, once it is free; a thread that has one needs no other. Raises StoreError."""
         if getattr(self._mine, "taken", False):
             yield

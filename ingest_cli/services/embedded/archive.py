@@ -25,7 +25,7 @@ from typing import NamedTuple
 from ...content import CHUNK_BYTES, Content
 from ...disk import opened, restore_to
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
-from ..base import require_within
+from ..ids import require_within
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.
@@ -133,6 +133,8 @@ class EmbeddedArchive:
 
 class EmbeddedWriter:
     """One run's way to change the archive at ``root``. Raises OSError where its folder cannot be made."""
+
+    resent = 0
 
     def __init__(self, root: Path, ids: range, fence: int) -> None:
         self._root, self._ids = root, ids

@@ -1,0 +1,259 @@
+"""What every archive promises, whatever keeps the files: one suite, inherited for each."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, SourceChanged
+from ingest_cli.services import http
+from ingest_cli.services.base import Archive, ArchiveWriter
+from ingest_cli.services.pacifica import PacificaArchive
+from ingest_cli.settings import Endpoint
+
+from ..contents import Contents
+from ..pacifica_double import PacificaSite
+
+IDS = range(0x3039, 0x3039 + 4)
+LARGE = bytes(range(256)) * (3 << 12) + b"the end"  # three pieces of 1 MiB and a bit
+NewWriter = Callable[..., ArchiveWriter]
+
+
+def read(archive: Archive, file_id: int) -> bytes:
+    return b"".join(archive.read(file_id))
+
+
+class ArchiveContract:
+    """To be inherited, with a fixture ``archive`` that is empty."""
+
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> Iterator[Archive]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def new_writer(self, archive: Archive) -> Iterator[NewWriter]:
+        with ExitStack() as stack:
+
+            def made(fence: int = 1, ids: range = IDS) -> ArchiveWriter:
+                writer = archive.writer(ids, fence, resumed=fence > 1)
+                stack.callback(writer.close)
+                return writer
+
+            yield made
+
+    @pytest.fixture
+    def writer(self, new_writer: NewWriter) -> ArchiveWriter:
+        return new_writer()
+
+    @pytest.fixture
+    def contents(self, tmp_path: Path) -> Iterator[Contents]:
+        folder = tmp_path / "contents"
+        folder.mkdir()
+        with Contents(folder) as contents:
+            yield contents
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "instrument"
+        folder.mkdir()
+        path = folder / "run 1.dat"
+        path.write_bytes(b"measured")
+        return path
+
+    def test_it_says_how_it_is(self, archive: Archive) -> None:
+        assert archive.examine()
+        archive.require_room(1)
+        archive.require_free(IDS)
+
+    @pytest.mark.parametrize("data", [b"alpha\n", b"", LARGE], ids=["small", "empty", "large"])
+    def test_what_is_put_is_there(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, data: bytes
+    ) -> None:
+        writer.put(IDS[0], contents(data))
+        writer.flush()
+        assert archive.stat(IDS[0]) == len(data)
+        assert read(archive, IDS[0]) == data
+        assert writer.resent == 0
+
+    def test_files_are_put_by_several_threads(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents
+    ) -> None:
+        ids = range(1000, 1040)
+        writer, data = new_writer(ids=ids), {file_id: str(file_id).encode() for file_id in ids}
+        made = {file_id: contents(data[file_id]) for file_id in ids}
+        with ThreadPoolExecutor(archive.transfers) as executor:
+            list(executor.map(lambda file_id: writer.put(file_id, made[file_id]), ids))
+        writer.flush()
+        assert {file_id: read(archive, file_id) for file_id in ids} == data
+
+    def test_what_is_not_there(self, archive: Archive) -> None:
+        assert archive.stat(IDS[0]) is None
+        with pytest.raises(ArchiveError):
+            read(archive, IDS[0])
+
+    @pytest.mark.parametrize("data", [b"other", b"", LARGE], ids=["small", "empty", "large"])
+    def test_a_resumed_run_puts_over_what_an_earlier_one_stored(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents, data: bytes
+    ) -> None:
+        new_writer(fence=1).put(IDS[0], contents(b"of the first run"))
+        resumed = new_writer(fence=2)
+        for file_id in IDS[:2]:
+            resumed.put(file_id, contents(data))
+        resumed.flush()
+        assert [read(archive, file_id) for file_id in IDS[:2]] == [data, data]
+
+    @pytest.mark.parametrize("data", [b"alpha\n", b"", LARGE], ids=["small", "empty", "large"])
+    def test_bytes_that_are_not_those_recorded_are_never_there_in_full(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, data: bytes
+    ) -> None:
+        with pytest.raises(FileRefused):
+            writer.put(IDS[0], contents(data, recorded=b"others"))
+        assert archive.stat(IDS[0]) != len(data)
+        writer.delete(IDS[0])
+        assert archive.stat(IDS[0]) is None
+
+    def test_a_run_that_lost_its_job_leaves_what_is_there(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents
+    ) -> None:
+        def lost(_: int) -> None:
+            raise LeaseLost("the job is another's")
+
+        new_writer(fence=1).put(IDS[0], contents(b"kept"))
+        stale = new_writer(fence=2)
+        for data in (b"small", LARGE):
+            with pytest.raises(LeaseLost):
+                stale.put(IDS[0], contents(data, observe=lost))
+            assert read(archive, IDS[0]) == b"kept"
+
+    @pytest.mark.parametrize("file_id", [0, IDS.start - 1, IDS.stop])
+    @pytest.mark.parametrize("method", ["put", "move", "move_back", "release", "delete"])
+    def test_nothing_is_changed_outside_of_the_ids(
+        self,
+        archive: Archive,
+        new_writer: NewWriter,
+        contents: Contents,
+        source: Path,
+        method: str,
+        file_id: int,
+    ) -> None:
+        new_writer(ids=range(file_id, file_id + 1)).put(file_id, contents(b"another job's"))
+        arguments = {
+            "put": (contents(b"mine"),),
+            "move": (source, len(b"measured"), contents.of(source)),
+            "move_back": (source.with_name("back"),),
+            "release": (source,),
+            "delete": (),
+        }
+        with pytest.raises(ArchiveError, match=rf"\b{file_id}\b"):
+            getattr(new_writer(fence=2), method)(file_id, *arguments[method])
+        assert read(archive, file_id) == b"another job's"
+        assert source.read_bytes() == b"measured"
+        assert list(source.parent.iterdir()) == [source]
+
+    def test_what_is_deleted_is_gone(self, archive: Archive, writer: ArchiveWriter, contents: Contents) -> None:
+        writer.put(IDS[0], contents(b"one"))
+        writer.put(IDS[1], contents(b"two"))
+        writer.delete(IDS[0])
+        writer.delete(IDS[0])
+        writer.delete(IDS[2])
+        writer.flush()
+        assert archive.stat(IDS[0]) is None
+        assert read(archive, IDS[1]) == b"two"
+
+    def test_a_file_is_moved(self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path) -> None:
+        writer.move(IDS[0], source, len(b"measured"), contents.of(source))
+        writer.flush()
+        writer.release(IDS[0], source)
+        assert read(archive, IDS[0]) == b"measured"
+        assert not source.exists()
+
+    def test_what_has_come_to_stand_at_a_source_is_left_there(
+        self, writer: ArchiveWriter, contents: Contents, source: Path
+    ) -> None:
+        writer.move(IDS[0], source, len(b"measured"), contents.of(source))
+        writer.flush()
+        source.unlink(missing_ok=True)
+        source.write_bytes(b"the next measurement")
+        writer.release(IDS[0], source)
+        assert source.read_bytes() == b"the next measurement"
+
+    def test_a_file_is_moved_back(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path
+    ) -> None:
+        writer.move(IDS[0], source, len(b"measured"), contents.of(source))
+        writer.move_back(IDS[0], source)
+        writer.flush()
+        assert source.read_bytes() == b"measured"
+        assert archive.stat(IDS[0]) is None
+
+    def test_a_later_run_moves_a_file_back(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents, source: Path
+    ) -> None:
+        new_writer(fence=1).move(IDS[0], source, len(b"measured"), contents.of(source))
+        heir = new_writer(fence=2)
+        heir.move_back(IDS[0], source)
+        heir.flush()
+        assert source.read_bytes() == b"measured"
+        assert archive.stat(IDS[0]) is None
+
+    def test_what_was_not_moved_stays_where_it_is(self, archive: Archive, writer: ArchiveWriter, source: Path) -> None:
+        writer.move_back(IDS[0], source)
+        assert source.read_bytes() == b"measured"
+        assert archive.stat(IDS[0]) is None
+
+    def test_a_source_that_is_missing(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path
+    ) -> None:
+        content = contents.of(source)
+        source.unlink()
+        with pytest.raises(IngestError) as caught:
+            writer.move(IDS[0], source, content.size, content)
+        assert not caught.value.transient
+        assert archive.stat(IDS[0]) is None
+
+    def test_another_file_in_the_place_of_the_one_that_was_hashed_is_not_moved(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path
+    ) -> None:
+        content = contents.of(source)
+        other = source.with_name("other")
+        other.write_bytes(b"MEASURED")
+        other.rename(source)
+        with pytest.raises(SourceChanged):
+            writer.move(IDS[0], source, content.size, content)
+        writer.move_back(IDS[0], source)
+        assert source.read_bytes() == b"MEASURED"
+        assert archive.stat(IDS[0]) is None
+
+    def test_flushing_and_closing_twice(self, archive: Archive, writer: ArchiveWriter, contents: Contents) -> None:
+        writer.flush()
+        writer.put(IDS[0], contents(b"kept"))
+        for _ in range(2):
+            writer.flush()
+        for _ in range(2):
+            writer.close()
+        assert read(archive, IDS[0]) == b"kept"
+
+
+class TestPacifica(ArchiveContract):
+    @pytest.fixture
+    def archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
+        monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+        with PacificaSite() as site:
+            site.folder = tmp_path / "archive"
+            site.folder.mkdir()
+            archive = PacificaArchive(Endpoint(url=site.url), transfers=4)
+            yield archive
+            archive.close()
+
+
+class TestEmbedded(ArchiveContract):
+    @pytest.fixture
+    def archive(self, tmp_path: Path) -> Iterator[Archive]:
+        from ingest_cli.services.embedded.archive import EmbeddedArchive
+
+        archive = EmbeddedArchive(tmp_path / "archive")
+        archive.require_room(0)
+        yield archive
+        archive.close()
