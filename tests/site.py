@@ -6,20 +6,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ingest_cli.jobs import Job, JobKind, JobStore
+from ingest_cli.jobs.job import Job, JobKind
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.observer import Observer
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.submission import submit
 from ingest_cli.services import connect
 from ingest_cli.services.embedded.archive import id_to_path
 from ingest_cli.settings import load_settings
-from ingest_cli.worker import Worker
 
 
-class Witness:
-    """Watches a job and remembers what it was told."""
+class Witness(Observer):
+    """Looks on at a job and remembers what it was told."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.warnings: list[str] = []
-        self.planned = self.read = self.files_done = 0
+        self.planned = self.bytes_checked = self.bytes_stored = self.files_checked = self.files_stored = 0
 
     def stage(self, task: str) -> None:
         self.stages.append(task)
@@ -27,11 +31,13 @@ class Witness:
     def plan(self, files: int, total_bytes: int) -> None:
         self.planned = total_bytes
 
-    def advance(self, length: int) -> None:
-        self.read += length
+    def checked(self, length: int, files: int = 0) -> None:
+        self.bytes_checked += length
+        self.files_checked += files
 
-    def file_done(self) -> None:
-        self.files_done += 1
+    def stored(self, length: int, files: int = 0) -> None:
+        self.bytes_stored += length
+        self.files_stored += files
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -45,18 +51,21 @@ class Site:
         self.witness = Witness()
 
     def ingest(self, path: Path, *, again: bool = False, kind: JobKind = JobKind.BUNDLE) -> Job:
-        with connect(self.settings) as services, Worker(self.settings, services, again=again) as worker:
-            return worker.run(worker.submit(kind, path), self.witness)
+        with connect(self.settings) as services, open_store(self.settings) as store:
+            runner = Runner(self.settings, services, store, again=again)
+            ids, user = services.unique_id, self.settings.user
+            job = submit(store, ids, kind, path, user=user, holder=this_process(), again=again)
+            return runner.run(job, self.witness)
 
     def move(self, path: Path) -> Job:
         return self.ingest(path, kind=JobKind.MOVE)
 
     def job(self, job_id: int) -> Job:
-        with JobStore(self.settings.database) as store:
+        with open_store(self.settings) as store:
             return store.get(job_id)
 
     def jobs(self) -> list[Job]:
-        with JobStore(self.settings.database) as store:
+        with open_store(self.settings) as store:
             return store.newest(1000)
 
     def rows(self, table: str) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -204,12 +205,12 @@ def _place(frame: FrameType | None) -> str:
 
 
 def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
-    from ingest_cli import worker
+    from ingest_cli import settings
     from ingest_cli.__main__ import main
 
     if order.thread == OTHERS:
-        # A job here is shorter than the second that a beat waits for elsewhere.
-        worker.BEAT_SECONDS = 0.002  # type: ignore[attr-defined]
+        # A job here is shorter than the second that a heartbeat waits for elsewhere.
+        settings.Timings = partial(settings.Timings, heartbeat=0.002)  # type: ignore[assignment,misc]
     os.environ.clear()
     os.environ.update(order.environment)
     os.chdir(order.folder)

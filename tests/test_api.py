@@ -30,7 +30,7 @@ def test_a_bundle_from_python(site: Site, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     assert check_bundle(bundle).problems == []
     job = ingest_bundle(bundle)
-    assert job.complete
+    assert job.is_done
     assert site.contents() == FILES
     assert find_job(job.job_id) == job
     assert verify_job(job.job_id) == []
@@ -89,5 +89,5 @@ def test_a_document_is_moved(site: Site, tmp_path: Path) -> None:
     records = document_for({"data/a.txt": FILES["data/a.txt"]})
     records[-1]["source"] = str(source)
     (tmp_path / "m.json").write_text(json.dumps(records))
-    assert move_files(tmp_path / "m.json").complete
+    assert move_files(tmp_path / "m.json").is_done
     assert not source.exists()

@@ -31,7 +31,7 @@ def refused(site: Site, path: Path, stage: str, saying: str) -> None:
         site.ingest(path)
     assert saying in str(caught.value)
     job = site.jobs()[0]
-    assert (job.state, job.task, job.complete) == ("FAILED", stage, False)
+    assert (job.state, job.task) == ("failed", stage)
     assert saying in job.exception
     assert site.holds_nothing()
 
@@ -52,7 +52,7 @@ def test_a_tar_cut_short_anywhere(site: Site, tmp_path: Path) -> None:
         cut.write_bytes(whole[:length])
         refused(site, cut, "load metadata", "cut short")
     cut.write_bytes(whole[:end])
-    assert site.ingest(cut).complete
+    assert site.ingest(cut).is_done
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])

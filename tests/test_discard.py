@@ -29,7 +29,7 @@ def test_a_bundle(command: Command, site: Site, tmp_path: Path, no_catalogue: py
     assert done.returncode == 0, done.stderr
     assert [path for path in site.archive.rglob("*") if path.is_file()] == []
     (job,) = site.jobs()
-    assert (job.state, job.resumable, job.first_file_id) == ("FAILED", False, None)
+    assert (job.state, job.reservation) == ("discarded", None)
     assert command("verify", "--all").returncode == 0
     assert command(write_bundle(bundle)).stdout.startswith("job 2:")
 

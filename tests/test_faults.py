@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.jobs.job import Job, JobState
+
 from .stepping import MAIN, OTHERS, Outcome, Stepper
 from .trials import SEED, Tally, Trial, Trials, sample, skip_unless_possible
 
@@ -47,12 +49,17 @@ def steps_of(stepper: Stepper, trials: Trials, kind: str, fault: str, thread: st
 def finish(trial: Trial, stepper: Stepper) -> None:
     """The next run completes what the faults before it left, as the same job where that can be gone on with."""
     trial.assert_nothing_lost()
-    going_on = [job.job_id for job in trial.jobs() if job.resumable or job.recorded]
+    going_on = [job.job_id for job in trial.jobs() if may_go_on(job)]
     assert len(going_on) <= 1
     settled = len(trial.jobs()) - len(going_on)
     done = trial.run(stepper)
     assert done.status == 0, done.stderr
     trial.assert_sound(going_on[0] if going_on else None, jobs=settled + 1)
+
+
+def may_go_on(job: Job) -> bool:
+    """Whether the next run resumes the job, rather than settle it."""
+    return job.state in (JobState.QUEUED, JobState.RUNNING, JobState.HELD, JobState.COMPLETE)
 
 
 @contextmanager

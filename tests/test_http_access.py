@@ -75,7 +75,7 @@ def secure(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
 
 def ingest(site: Site, folder: Path, **environment: str) -> None:
     site.settings = load_settings(environment={**os.environ, **environment})
-    assert site.ingest(write_bundle(folder / "b.tar")).complete
+    assert site.ingest(write_bundle(folder / "b.tar")).is_done
 
 
 def test_an_unknown_authority_is_refused_at_once(site: Site, secure: PacificaSite, tmp_path: Path) -> None:

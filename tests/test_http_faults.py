@@ -94,10 +94,10 @@ def test_a_fault_at_any_request(
         kept = job.recorded or job.resumable
         assert kept or not pacific.transactions, "what failed for good is not in the catalogue"
     job = site.ingest(bundle)
-    assert job.complete
+    assert job.is_done
     records = [record for record in pacific.transactions[job.job_id] if record["destinationTable"] == "Files"]
     names = ["/".join(filter(None, ["data", record["subdir"], record["name"]])) for record in records]
     assert dict(zip(names, (pacific.files[record["_id"]] for record in records), strict=True)) == FILES
     assert len(pacific.transactions) == 1, "nothing twice"
     assert sorted(pacific.files) == sorted(record["_id"] for record in records), "no orphans"
-    assert sum(job.complete for job in site.jobs()) == 1
+    assert sum(job.is_done for job in site.jobs()) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError
-from ingest_cli.jobs import JobKind
+from ingest_cli.jobs.job import JobKind
 from ingest_cli.services import http
 
 from .pacifica_double import Handler
@@ -77,7 +77,7 @@ def assert_kept(trial: Trial, ended: IngestError | None) -> None:
     """No file is lost; what failed for good left nothing, or is named and can be gone on with."""
     trial.assert_nothing_lost()
     for job in trial.jobs():
-        if job.state == "FAILED" and not job.resumable:
+        if job.has_failed and not job.resumable:
             trial.assert_nothing_left(job.job_id)
         elif ended is not None and not job.recorded:
             assert ended.transient or hasattr(ended, "__notes__")

@@ -72,7 +72,7 @@ def hidden(handler: Handler) -> bool:
 
 def test_files_are_moved(site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]) -> None:
     job = site.move(document)
-    assert (job.complete, job.stored) == (True, len(CONTENTS))
+    assert (job.is_done, job.stored) == (True, len(CONTENTS))
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
     asked = [method for method, path in pacific.requests if method in ("PATCH", "PUT") and path != "/ingest"]
@@ -84,7 +84,7 @@ def test_files_are_moved_several_at_once(
     site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
 ) -> None:
     configure(site, pacific, ARCHIVEINTERFACE_TRANSFERS="4")
-    assert site.move(document).complete
+    assert site.move(document).is_done
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
 
@@ -111,7 +111,7 @@ def test_files_are_given_back_when_one_fails(
     assert standing(sources) == CONTENTS
     assert {name: source.stat().st_ino for name, source in sources.items()} == inodes
     assert archived(pacific) == []
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
     assert len([path for method, path in pacific.requests if method == "PATCH"]) == number
 
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
     with pytest.raises(ArchiveError):
         site.move(document)
     (job,) = site.jobs()
-    assert job.resumable
+    assert job.is_deferred
     assert "could not be taken back from the archive: file 1" in job.exception
     assert f"moved from {sources['one']}" in job.exception
     assert "/nowhere/here" in job.exception
@@ -171,7 +171,7 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
     assert archived(pacific) == [CONTENTS["one"]]
     pacific.faults.clear()
     again = site.move(document)
-    assert (again.job_id, again.complete) == (job.job_id, True)
+    assert (again.job_id, again.is_done) == (job.job_id, True)
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
 
@@ -185,10 +185,10 @@ def test_an_archive_that_does_not_say_where_a_file_lies_keeps_it(
         site.move(document)
     assert pacific.files == {1: CONTENTS["one"]}
     (job,) = site.jobs()
-    assert job.resumable
+    assert job.is_deferred
     assert "the archive keeps file 1" in job.exception
     again = site.move(document)
-    assert (again.job_id, again.complete) == (job.job_id, True)
+    assert (again.job_id, again.is_done) == (job.job_id, True)
     assert list(pacific.files.values()) == list(CONTENTS.values())
 
 
@@ -215,7 +215,7 @@ def test_a_file_of_this_machine_is_not_taken_for_the_archives(
     assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
     pacific.faults.clear()
-    assert site.move(document).complete
+    assert site.move(document).is_done
     assert bystander.read_bytes() == b"x"
     assert archived(pacific) == list(CONTENTS.values())
 
@@ -244,7 +244,7 @@ def test_an_answer_lost_after_the_move(
         site.move(document)
     assert len(archived(pacific)) == number
     job = site.move(document)
-    assert (job.job_id, job.complete) == (1, True)
+    assert (job.job_id, job.is_done) == (1, True)
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
@@ -257,7 +257,7 @@ def test_a_proxys_answer_to_a_move_that_was_done(
     pacific.fail("PATCH", 2, served_then_answering(status))
     with pytest.raises(ServiceUnavailable, match=str(status)):
         site.move(document)
-    assert site.move(document).complete
+    assert site.move(document).is_done
     assert archived(pacific) == list(CONTENTS.values())
     assert standing(sources) == {}
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
@@ -278,7 +278,7 @@ def test_a_copy_that_a_failed_move_left_is_deleted(
         site.move(document)
     assert standing(sources) == CONTENTS
     assert archived(pacific) == []
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
 
 
 def test_a_file_moved_with_its_answer_lost_behind_a_failure_is_given_back(
@@ -318,7 +318,7 @@ def test_what_stands_in_the_way_of_giving_back_is_named(
         site.move(document)
     assert f"file 1 (the archive keeps file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
     assert archived(pacific) == [CONTENTS["one"]]
-    assert site.jobs()[0].resumable
+    assert site.jobs()[0].is_deferred
 
 
 def test_a_file_of_this_machine_goes_back_where_the_archive_cannot_say_whose_it_is(
@@ -345,7 +345,7 @@ def test_a_file_of_this_machine_goes_back_where_the_archive_cannot_say_whose_it_
         site.move(document)
     assert bystander.read_bytes() == b"x"
     assert archived(pacific) == [CONTENTS["one"]]
-    assert site.jobs()[0].resumable
+    assert site.jobs()[0].is_deferred
 
 
 @pytest.fixture
@@ -398,7 +398,7 @@ def test_a_remote_file_of_the_wrong_size_is_named(
     assert not pacific.transactions
     assert standing(remote) == {"three": CONTENTS["three"]}
     assert archived(pacific) == [CONTENTS["one"], b"longer"]
-    assert site.jobs()[0].resumable
+    assert site.jobs()[0].is_deferred
 
 
 def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
@@ -414,7 +414,7 @@ def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
     assert standing(sources) == CONTENTS
     assert standing(remote) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
-    assert site.jobs()[0].resumable
+    assert site.jobs()[0].is_deferred
 
 
 def test_a_remote_source_that_is_missing_is_the_archives_word(
@@ -434,7 +434,7 @@ def test_an_answer_lost_after_a_move_of_remote_sources(
     with pytest.raises(ServiceUnavailable):
         site.move(document)
     job = site.move(document)
-    assert (job.job_id, job.complete) == (1, True)
+    assert (job.job_id, job.is_done) == (1, True)
     assert archived(pacific) == list(CONTENTS.values())
     assert "their hashes are not checked" in site.witness.warnings[0]
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ArchiveError, IngestError, ServiceUnavailable
-from ingest_cli.jobs import Job
+from ingest_cli.jobs.job import Job
 from ingest_cli.services import http, pacifica
 from ingest_cli.settings import load_settings
 
@@ -72,7 +72,7 @@ PROXY_PAGE = answering(502, b"<html><h1>Bad Gateway</h1></html>")
 
 
 def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
-    assert job.complete
+    assert job.is_done
     records = [record for record in pacific.transactions[job.job_id] if record["destinationTable"] == "Files"]
     names = ["/".join(filter(None, ["data", record["subdir"], record["name"]])) for record in records]
     assert dict(zip(names, (pacific.files[record["_id"]] for record in records), strict=True)) == FILES
@@ -123,7 +123,7 @@ def test_a_dead_archive_keeps_the_job_and_the_next_run_goes_on(
 ) -> None:
     bundle = ingest_half(site, pacific, tmp_path, fault)
     (job,) = site.jobs()
-    assert (job.state, job.task, job.resumable) == ("FAILED", "ingest files", True)
+    assert (job.is_deferred, job.task) == (True, "ingest files")
     pacific.faults.clear()
     again = site.ingest(bundle)
     assert again.job_id == job.job_id
@@ -173,7 +173,7 @@ def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert len(pacific.files) == len(FILES)
     (job,) = site.jobs()
-    assert job.resumable
+    assert job.is_deferred
     assert "could not be taken back from the archive: file 3" in job.exception
 
 
@@ -231,7 +231,7 @@ def test_a_resumed_job_that_policy_then_refuses_is_taken_back(
     with pytest.raises(IngestError, match="no longer"):
         site.ingest(bundle)
     assert not pacific.files
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
 
 
 def test_what_the_archive_refuses_for_good_is_taken_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_what_the_archive_refuses_for_good_is_taken_back(site: Site, pacific: Pa
     assert caught.value.exit_code == 1
     assert [path for method, path in pacific.requests if method == "PUT"] == ["/1", "/2"]
     assert not pacific.files
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -250,7 +250,7 @@ def test_an_answer_that_is_not_of_the_file_keeps_what_is_stored(
 ) -> None:
     bundle = ingest_half(site, pacific, tmp_path, answering(status, {}))
     assert list(pacific.files) == [1]
-    assert site.jobs()[0].resumable
+    assert site.jobs()[0].is_deferred
     pacific.faults.clear()
     again = site.ingest(bundle)
     assert again.job_id == 1
@@ -264,7 +264,7 @@ def test_a_policy_that_does_not_know_us_has_not_refused_the_bundle(
     with pytest.raises(ServiceUnavailable, match="401"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     (job,) = site.jobs()
-    assert (job.task, job.resumable) == ("Policy Validation", True)
+    assert (job.is_deferred, job.task) == (True, "Policy Validation")
     again = site.ingest(tmp_path / "b.tar")
     assert again.job_id == job.job_id
     assert_stored(site, pacific, again)
@@ -283,7 +283,7 @@ def four_transfers(site: Site, pacific: PacificaSite) -> None:
 @pytest.mark.usefixtures("four_transfers")
 def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
     job = site.ingest(write_bundle(tmp_path / "b.tar", MANY))
-    assert job.complete
+    assert job.is_done
     assert job.stored == len(MANY)
     assert pacific.files == dict(enumerate(MANY.values(), 1))
     assert pacific.most_at_work == 4
@@ -291,7 +291,7 @@ def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: P
 
 def test_files_go_one_after_the_other_unless_told(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
     pacific.seconds_a_file = 0.005
-    assert site.ingest(write_bundle(tmp_path / "b.tar", MANY)).complete
+    assert site.ingest(write_bundle(tmp_path / "b.tar", MANY)).is_done
     assert pacific.most_at_work == 1
 
 
@@ -305,7 +305,7 @@ def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: Pacif
     assert 12 < len(sent) < len(MANY), "after the failure no more are begun"
     assert not pacific.files
     assert not pacific.transactions
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
 
 
 @pytest.mark.usefixtures("four_transfers")
@@ -319,7 +319,7 @@ def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: Paci
     assert len(pacific.files) >= 12
     pacific.faults.clear()
     again = site.ingest(bundle)
-    assert (again.job_id, again.complete) == (1, True)
+    assert (again.job_id, again.is_done) == (1, True)
     assert pacific.files == dict(enumerate(MANY.values(), 1))
 
 
@@ -328,7 +328,7 @@ def test_a_refused_file_leaves_no_part_behind(site: Site, pacific: PacificaSite,
     with pytest.raises(ArchiveError, match="refuses"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert pacific.files == {}
-    assert not site.jobs()[0].resumable
+    assert site.jobs()[0].state == "failed"
 
 
 def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
@@ -340,7 +340,7 @@ def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     (job,) = site.jobs()
-    assert job.resumable
+    assert job.is_deferred
     assert "could not be taken back from the archive: file 1 " in job.exception
     pacific.faults.clear()
     assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))

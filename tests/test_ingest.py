@@ -20,7 +20,7 @@ from .site import Site
 
 def test_the_archive_holds_the_bundle_byte_by_byte(site: Site, tmp_path: Path) -> None:
     job = site.ingest(write_bundle(tmp_path / "b.tar"))
-    assert job.complete
+    assert job.is_done
     assert job.stored == len(FILES)
     assert site.contents() == FILES
     assert set(site.archived()) == {row["id"] for row in site.rows("Files")}
@@ -127,7 +127,7 @@ def test_names_that_differ_in_unicode_form_alone_are_two_files(site: Site, tmp_p
 
 def test_a_bundle_without_files_is_a_transaction(site: Site, tmp_path: Path) -> None:
     job = site.ingest(write_bundle(tmp_path / "b.tar", {}))
-    assert (job.complete, job.stored) == (True, 0)
+    assert (job.is_done, job.stored) == (True, 0)
     assert not site.archived()
     assert [row["id"] for row in site.rows("Transactions")] == [job.job_id]
 
@@ -220,7 +220,7 @@ def test_file_key_values_follow_their_file(site: Site, tmp_path: Path) -> None:
 def test_the_same_bundle_is_stored_once(site: Site, tmp_path: Path) -> None:
     first = site.ingest(write_bundle(tmp_path / "b.tar"))
     second = site.ingest(write_bundle(tmp_path / "copy.tar.gz", mode="w:gz"))
-    assert second.complete
+    assert second.is_done
     assert second.duplicate_of == first.job_id
     assert len(site.archived()) == len(FILES)
     assert len(site.rows("Transactions")) == 1

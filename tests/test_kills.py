@@ -43,7 +43,7 @@ def finished_length(command: Command, words: tuple[object, ...]) -> float:
 
 
 def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:
-    assert all(job.complete for job in site.jobs())
+    assert all(job.is_done for job in site.jobs())
     assert len(site.jobs()) == jobs
     assert len(site.rows("Transactions")) == (transactions or jobs)
     archived = site.archived()

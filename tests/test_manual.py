@@ -339,5 +339,5 @@ def test_the_example_of_the_bundle_page_is_ingested(bundle_page: str, site: Site
     said = re.search(r"echo '(.*)' > (\S+)", commands)
     assert said is not None
     files = {said[2]: f"{said[1]}\n".encode()}
-    assert site.ingest(write_bundle(tmp_path / "night.tar", files, metadata=metadata.encode())).complete
+    assert site.ingest(write_bundle(tmp_path / "night.tar", files, metadata=metadata.encode())).is_done
     assert site.contents() == files

@@ -45,7 +45,7 @@ def all_stand(sources: dict[str, Path]) -> bool:
 def test_sources_are_moved_into_the_archive(site: Site, tmp_path: Path, sources: dict[str, Path]) -> None:
     inodes = {name: source.stat().st_ino for name, source in sources.items()}
     job = site.move(write_document(tmp_path / "d.json", sources))
-    assert job.complete
+    assert job.is_done
     assert "move files" in site.witness.stages
     assert (site.witness.read, site.witness.files_done) == (site.witness.planned, 2 * len(CONTENTS))
     assert not any(source.exists() for source in sources.values())
@@ -70,7 +70,7 @@ def test_sources_on_another_file_system_are_copied_then_removed(site: Site, tmp_
     with pytest.raises(IngestError):
         site.move(write_document(tmp_path / "bad.json", sources, mimetype="bad"))
     assert all_stand(sources)
-    assert site.move(write_document(tmp_path / "d.json", sources)).complete
+    assert site.move(write_document(tmp_path / "d.json", sources)).is_done
     assert not any(source.exists() for source in sources.values())
     assert site.contents() == {f"data/{name}": content for name, content in CONTENTS.items()}
 
@@ -89,7 +89,7 @@ def test_sources_on_another_file_system_are_given_back(site: Site, tmp_path: Pat
     assert all(abs(sources[name].stat().st_mtime_ns - time) < 1000 for name, time in times.items())
     assert len(list((elsewhere / "instrument").iterdir())) == len(sources)
     assert site.archived() == before
-    assert not site.job(2).resumable
+    assert site.job(2).state == "failed"
 
 
 @pytest.mark.parametrize(

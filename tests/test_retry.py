@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.database import open_database
-from ingest_cli.jobs import MIGRATIONS
+from ingest_cli.jobs.schema import MIGRATIONS
 
 from .bundles import FILES, document_for, write_bundle
 from .conftest import Command
@@ -35,7 +35,7 @@ def test_a_failed_job_runs_again_under_its_own_id(command: Command, site: Site, 
     done = command("retry", 1)
     assert done.returncode == 0, done.stderr
     (job,) = site.jobs()
-    assert (job.job_id, job.complete, job.attempts) == (1, True, 2)
+    assert (job.job_id, job.is_done, job.attempts) == (1, True, 2)
     assert site.contents() == FILES
 
 

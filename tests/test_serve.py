@@ -17,7 +17,7 @@ import requests
 
 from ingest_cli import __version__
 from ingest_cli.errors import ExitCode
-from ingest_cli.jobs import JobStore
+from ingest_cli.jobs.store import open_store
 
 from .bundles import FILES, file_record, transaction, write_bundle
 from .conftest import Command
@@ -210,8 +210,8 @@ def test_a_disk_that_must_not_fill_up(environment: Path, site: Site, tmp_path: P
 
 def test_a_queue_that_is_full(environment: Path, site: Site, tmp_path: Path) -> None:
     with Server(environment, "--max-waiting", 1, "--workers", 1) as server:
-        with JobStore(site.settings.database) as store:
-            from ingest_cli.jobs import JobKind
+        with open_store(site.settings) as store:
+            from ingest_cli.jobs.job import JobKind
 
             # A job of another machine's worker, which lives.
             store.submit(77, kind=JobKind.BUNDLE, source="/elsewhere", stamp="", user="u", queued=True)

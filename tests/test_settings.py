@@ -150,7 +150,7 @@ def test_a_site_allows_only_some_projects(site: Site, tmp_path: Path) -> None:
     schema = {"items": {"if": project, "then": {"properties": {"value": {"enum": ["1234a"]}}}}}
     policy = write(tmp_path / "policy.json", json.dumps(schema))
     site.settings = load_settings(flags={POLICY_URL: policy.as_uri()})
-    assert site.ingest(write_bundle(tmp_path / "good.tar")).complete
+    assert site.ingest(write_bundle(tmp_path / "good.tar")).is_done
     other = [*transaction("other"), *document_for({"data/a": b"a"})[4:]]
     with pytest.raises(PolicyRefused, match="'other' is not one of"):
         site.ingest(write_bundle(tmp_path / "bad.tar", {"data/a": b"a"}, other))

@@ -39,7 +39,7 @@ class StoreMachine(RuleBasedStateMachine):
     def submit(self) -> int:
         job_id = len(self.attempts) + 1
         job = self.store.submit(job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", stamp="s", user="u", queued=True)
-        assert (job.state, job.worker, job.complete) == (JobState.OK, None, False)
+        assert (job.state, job.worker, job.is_done) == (JobState.OK, None, False)
         self.attempts[job_id] = 0
         return job_id
 
@@ -85,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.only_of_its_own(job_id):
             self.store.put_off(self.store.get(job_id), "ingest files", "why")
             job = self.store.get(job_id)
-            assert (job.state, job.worker, job.complete) == (JobState.OK, None, False)
+            assert (job.state, job.worker, job.is_done) == (JobState.OK, None, False)
             assert job.not_before > time.time()
         self.owned.discard(job_id)
 
@@ -126,7 +126,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.only_of_its_own(job_id):
             self.store.complete(job_id)
             self.recorded.add(job_id)
-            assert self.store.get(job_id).complete
+            assert self.store.get(job_id).is_done
         self.owned.discard(job_id)
 
     @rule(job_id=jobs, resumable=st.booleans())
@@ -142,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
         with self.only_of_its_own(job_id):
             self.store.release(job_id)
             job = self.store.get(job_id)
-            assert job.resumable
+            assert job.is_deferred
             assert self.store.find(JobKind.BUNDLE, job.source, job.stamp) == job
         self.owned.discard(job_id)
 
@@ -167,7 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def check(self, job: Job) -> None:
         assert job.recorded == (job.job_id in self.recorded), "what the catalogue holds is never forgotten"
-        assert not job.complete or job.recorded, "what says complete is"
+        assert not job.is_done or job.recorded, "what says complete is"
         assert job.attempts == self.attempts[job.job_id]
         assert (job.worker == worker_name()) == (job.job_id in self.owned)
         assert job.stored == 0 or job.first_file_id is not None

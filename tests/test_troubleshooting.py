@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import requests
 
-from ingest_cli.jobs import JobKind
+from ingest_cli.jobs.job import JobKind
 from ingest_cli.services import connect
 from ingest_cli.watch.lock import FolderLock
-from ingest_cli.worker import Worker
 
 from .bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from .conftest import Command

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from ingest_cli.jobs import JobStore
+from ingest_cli.jobs.store import open_store
 from ingest_cli.server import tus
 
 from .bundles import FILES, write_bundle
@@ -207,7 +207,7 @@ def test_uploads_that_nothing_was_added_to_are_swept_up(environment: Path, site:
     past = time.time() - tus.EXPIRE_SECONDS - 1
     for path in (old, old.with_suffix(".json")):
         os.utime(path, (past, past))
-    with JobStore(site.settings.database) as store:
+    with open_store(site.settings) as store:
         assert tus.leftovers(site.settings.spool, store) == [old, old.with_suffix(".json")]
     with Server(environment) as server:
         assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok, "it has begun by now"

@@ -30,5 +30,5 @@ def test_what_the_uploader_bundles_is_what_is_stored(site: Site, tmp_path: Path)
             members.append({"name": name, "fileobj": file, "size": len(content), "mtime": path.stat().st_mtime})
         stream = opened.enter_context(bundle.open("wb"))
         bundler.Bundler(document, members).stream(stream)
-    assert site.ingest(bundle).complete
+    assert site.ingest(bundle).is_done
     assert site.contents() == FILES

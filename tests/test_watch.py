@@ -56,7 +56,7 @@ def settled(site: Site, count: int = 1) -> bool:
     if not site.settings.database.exists():
         return False
     jobs = site.jobs()
-    return len(jobs) == count and all(job.complete or job.state == "FAILED" for job in jobs)
+    return len(jobs) == count and all(job.is_done or job.has_failed for job in jobs)
 
 
 def once(command: Command, drop: Path, *words: object) -> subprocess.CompletedProcess[str]:
@@ -106,7 +106,7 @@ def test_a_slow_writer_is_waited_for(
     bundle = write_bundle(tmp_path / "b.tar")
     subprocess.run([sys.executable, "-c", SLOW_WRITER, bundle, drop / "b.tar", str(step)], check=True)
     until(lambda: settled(site))
-    assert [job.complete for job in site.jobs()] == [True]
+    assert [job.is_done for job in site.jobs()] == [True]
     assert site.contents() == FILES
 
 
@@ -117,7 +117,7 @@ def test_a_writer_that_is_killed_fails_in_the_end(
     (drop / "b.tar").write_bytes(write_bundle(tmp_path / "b.tar").read_bytes()[:3000])
     until(lambda: settled(site))
     (job,) = site.jobs()
-    assert job.state == "FAILED"
+    assert job.has_failed
     until(lambda: (drop / "b.tar.error.json").exists())
     why = json.loads((drop / "b.tar.error.json").read_text())
     assert (why["job_id"], why["file"], why["exception"]) == (1, "b.tar", job.exception)
@@ -137,7 +137,7 @@ def test_a_file_that_is_truncated_and_written_again(
     time.sleep(SETTLE / 2)
     (drop / "b.tar").write_bytes(content)
     until(lambda: settled(site))
-    assert [job.complete for job in site.jobs()] == [True]
+    assert [job.is_done for job in site.jobs()] == [True]
 
 
 @pytest.mark.parametrize("tool", ["cp", "mv", "rsync", "mv from another file system"])
@@ -157,7 +157,7 @@ def test_tools(watching: Callable[..., object], drop: Path, site: Site, tmp_path
         until(lambda: settled(site))
     finally:
         elsewhere.unlink(missing_ok=True)
-    assert [job.complete for job in site.jobs()] == [True]
+    assert [job.is_done for job in site.jobs()] == [True]
 
 
 @pytest.mark.parametrize(

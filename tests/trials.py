@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ingest_cli.jobs import Job
+from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
 
 from .bundles import FILES, Record, document_for, write_bundle
@@ -178,7 +178,7 @@ class Trial:
         assert bool(said) == bool(outcome.status), f"exit code {outcome.status}: {outcome.stderr}"
         for job in self.jobs():
             assert "Traceback" not in job.exception, job.exception
-            if job.state == "FAILED" and not job.resumable:
+            if job.state is JobState.FAILED:
                 self.assert_nothing_left(job.job_id)
 
     def assert_nothing_left(self, job_id: int) -> None:
@@ -191,12 +191,12 @@ class Trial:
     def assert_sound(self, job_id: int | None, *, jobs: int | None = None) -> None:
         """One job is complete, under ``job_id`` where that is known, and all is as a run that nothing disturbed leaves
         it. ``jobs`` is how many there may be: the others failed for good."""
-        done = [job for job in self.jobs() if job.complete]
+        done = [job for job in self.jobs() if job.state is JobState.COMPLETE]
         assert len(done) == 1, self.jobs()
         assert job_id in (None, done[0].job_id), f"job {job_id} became job {done[0].job_id}"
         assert jobs in (None, len(self.jobs())), self.jobs()
         assert done[0].stored == len(FILES)
-        assert all(job.state == "FAILED" and not job.resumable for job in self.jobs() if not job.complete)
+        assert all(job.state in (JobState.FAILED, JobState.COMPLETE) for job in self.jobs())
         catalogued = self.catalogued()
         assert list(catalogued) == [done[0].job_id]
         archived, rows = self.archived(), catalogued[done[0].job_id]

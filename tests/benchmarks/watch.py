@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ingest_cli.jobs import JobStore
+from ingest_cli.jobs.store import open_store
 from ingest_cli.settings import load_settings
 
 from ..bundles import write_bundle

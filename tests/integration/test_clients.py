@@ -112,7 +112,7 @@ def test_the_uploader_over_embedded_services(
 ) -> None:
     with Server(environment) as server:
         job_id = int(run(services, "python", "-c", UPLOADER, str(folder), server.url))
-    assert site.job(job_id).complete
+    assert site.job(job_id).is_done
     assert site.contents() == {f"data/{name}": content for name, content in FILES.items()}
 
 

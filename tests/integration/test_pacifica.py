@@ -237,7 +237,7 @@ def test_only_an_archive_interface(
         write_bundle(tmp_path / "b.tar", {"data/only": b"archive"}, document_for({"data/only": b"archive"}))
     )
     (row,) = site.rows("Files")
-    assert job.complete
+    assert job.is_done
     assert (pacifica.archive / str(row["id"])).read_bytes() == b"archive"
 
 
