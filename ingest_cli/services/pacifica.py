@@ -13,6 +13,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
+from ..disk import opened, rename_or_copy
 from ..errors import (
     ArchiveError,
     CatalogRefused,
@@ -25,7 +26,6 @@ from ..metadata import Document
 from ..settings import Confirm, Endpoint
 from .base import IdMode, StoredFile
 from .catalog_rules import check_document
-from ..disk import opened, rename_or_copy
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
 from .ids import require_within
 from .slots import Slots
