@@ -403,7 +403,7 @@ class SqliteJobStore:
             raise _busy(self.get(job.job_id))
 
     def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A rest longer than the longest comes of a clock that was wrong."""
+        """The jobs that wait for a run, in their order. A rest beyond the longest comes of a clock that was wrong."""
         now = time.time()
         rows = self._database.conn.execute(
             f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
