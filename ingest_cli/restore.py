@@ -59,10 +59,13 @@ def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
 def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
     """Write the bundle to the new file ``target``, which appears whole or not at all. Raises SourceError too."""
     try:
+        if os.path.lexists(target):
+            raise FileExistsError
         with durable_write(target, mode=0o644) as out:
             return write_tar(services, job_id, out)
     except OSError as error:
-        raise SourceError(f"cannot write {target}: {error.strerror}") from error
+        why = "it is there already" if isinstance(error, FileExistsError) else error.strerror
+        raise SourceError(f"cannot write {target}: {why}") from error
 
 
 def write_folder(services: Services, job_id: int, target: Path) -> int:

@@ -164,7 +164,7 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
         site.move(document)
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 1" in job.exception
+    assert "could not be rolled back: file 1" in job.exception
     assert f"moved from {sources['one']}" in job.exception
     assert "/nowhere/here" in job.exception
     assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}

@@ -159,7 +159,7 @@ def test_what_cannot_be_taken_back_is_said(site: Site, pacific: PacificaSite, tm
     with pytest.raises(IngestError):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert list(pacific.files) == [3]
-    assert "could not be taken back from the archive: file 3" in site.jobs()[0].exception
+    assert "could not be rolled back: file 3" in site.jobs()[0].exception
 
 
 def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
@@ -174,7 +174,7 @@ def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
     assert len(pacific.files) == len(FILES)
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 3" in job.exception
+    assert "could not be rolled back: file 3" in job.exception
 
 
 def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
         site.ingest(write_bundle(tmp_path / "b.tar"))
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 1 " in job.exception
+    assert "could not be rolled back: file 1 " in job.exception
     pacific.faults.clear()
     assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))
 

@@ -414,18 +414,19 @@ class PacificaCatalog(_Adapter):
         database is away. It counts as a refusal where the service is found well by a GET right after it, twice.
         """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+        ids = range(first_file_id, first_file_id + len(document.files))
         refusals = 0
         for attempt in range(TRIES):
             try:
                 answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
             except ServiceUnavailable:
                 # The service may be at work on the document still: where it is not there, a later run looks again.
-                if self._look(document, transaction_id, first_file_id)[0]:
+                if self._look(transaction_id, ids)[0]:
                     return
                 raise
             if answer.is_success:
                 return
-            is_held, is_well = self._look(document, transaction_id, first_file_id)
+            is_held, is_well = self._look(transaction_id, ids)
             if is_held:
                 return
             refusals += is_well and answer.status == 500
@@ -438,13 +439,13 @@ class PacificaCatalog(_Adapter):
         trouble = f"the metadata service does not record transaction {transaction_id}: {answer.message}"
         raise ServiceUnavailable(trouble)
 
-    def bar(self, transaction_id: int, fence: int) -> bool:
+    def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
         """Whether the service holds the transaction. It knows no fences: nothing is barred."""
-        return self.contains(transaction_id)
+        return self.contains(transaction_id, ids)
 
-    def contains(self, transaction_id: int) -> bool:
-        """Whether the service holds the transaction."""
-        return bool(self._list(f"/transactions?_id={transaction_id}"))
+    def contains(self, transaction_id: int, ids: range | None = None) -> bool:
+        """Whether the service holds the transaction, with the files ``ids`` where these are given."""
+        return self._holds(transaction_id, ids, tries=TRIES)
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
@@ -481,18 +482,20 @@ class PacificaCatalog(_Adapter):
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
         return {"key": str(key["key"]), "value": str(value["value"])}
 
-    def _look(self, document: Document, transaction_id: int, first_file_id: int) -> tuple[bool, bool]:
-        """Whether the service holds the document, and whether it was well when it was asked; else it is waited for."""
+    def _look(self, transaction_id: int, ids: range) -> tuple[bool, bool]:
+        """Whether the service holds the transaction, and whether it was well when it was asked; else it is waited for."""
         try:
-            return self._holds(document, transaction_id, first_file_id, tries=1), True
+            return self._holds(transaction_id, ids, tries=1), True
         except ServiceUnavailable:
-            return self._holds(document, transaction_id, first_file_id, tries=TRIES), False
+            return self._holds(transaction_id, ids, tries=TRIES), False
 
-    def _holds(self, document: Document, transaction_id: int, first_file_id: int, *, tries: int) -> bool:
+    def _holds(self, transaction_id: int, ids: range | None, *, tries: int) -> bool:
         if not self._list(f"/transactions?_id={transaction_id}", tries=tries):
             return False
-        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
-        return held == set(range(first_file_id, first_file_id + len(document.files)))
+        if ids is None:
+            return True
+        held = {int(record["_id"]) for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
+        return held == set(ids)
 
     def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
         # What is not there is an empty list: 500 is only answered while the service's own database is away.
