@@ -46,9 +46,10 @@ class Runner:
     def run(self, job: Job, observer: Observer) -> Job:
         """Run a job to its end, unless it is done already, and return it as it is settled.
 
-        A job that failed or is held is retried; one that failed keeps its reason where its file is gone or another. Where its file stands in the place of another one, the unfinished job
-        of that one is rolled back first. Raises the IngestError that the job failed with, after the store has it; one
-        that is transient leaves the job deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
+        A job that failed or is held is retried, unless its file is gone or another one by now: then it keeps its
+        reason. Where its file stands in the place of another one, the unfinished job of that one is rolled back first.
+        Raises the IngestError that the job failed with, after the store has it; one that is transient leaves the job
+        deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
         """
         if job.is_done:
             return job

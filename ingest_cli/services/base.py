@@ -153,8 +153,10 @@ class Catalog(Service, Protocol):
         """
 
     def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
-        """Whether the transaction is recorded with the files ``ids``; where not, no run with this ``fence`` or a smaller one records it from
-        now on, as far as the catalog can promise that."""
+        """Whether the transaction is recorded with the files ``ids``.
+
+        Where not, no run with this ``fence`` or a smaller one records it from now on, as far as that can be promised.
+        """
 
     def contains(self, transaction_id: int, ids: range | None = None) -> bool:
         """Whether the transaction is recorded, with the files ``ids`` and no others where these are given."""

@@ -483,7 +483,7 @@ class PacificaCatalog(_Adapter):
         return {"key": str(key["key"]), "value": str(value["value"])}
 
     def _look(self, transaction_id: int, ids: range) -> tuple[bool, bool]:
-        """Whether the service holds the transaction, and whether it was well when it was asked; else it is waited for."""
+        """Whether the service holds the transaction, and whether it was well when asked; else it is waited for."""
         try:
             return self._holds(transaction_id, ids, tries=1), True
         except ServiceUnavailable:
