@@ -85,12 +85,12 @@ def test_an_answer_without_the_length_that_was_sent_proves_nothing(
     assert pacific.files == {1: b"small"}
 
 
-@pytest.mark.parametrize(("confirm", "looks"), [("sample", [16, 32, 40]), ("all", list(range(1, 41)))])
+@pytest.mark.parametrize(("confirm", "looks"), [("sample", [16, 32]), ("all", list(range(1, 33)))])
 def test_stored_sizes_are_asked_for(
     pacific: PacificaSite, contents: Contents, confirm: Confirm, looks: list[int]
 ) -> None:
-    writer = PacificaArchive(Endpoint(url=pacific.url), confirm=confirm).writer(range(1, 41), 1, resumed=False)
-    for file_id in range(1, 41):
+    writer = PacificaArchive(Endpoint(url=pacific.url), confirm=confirm).writer(range(1, 33), 1, resumed=False)
+    for file_id in range(1, 33):
         writer.put(file_id, contents(b"small"))
     for _ in range(2):
         writer.flush()

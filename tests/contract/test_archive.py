@@ -111,8 +111,6 @@ class ArchiveContract:
         with pytest.raises(FileRefused):
             writer.put(IDS[0], contents(data, recorded=b"others"))
         assert archive.stat(IDS[0]) != len(data)
-        writer.delete(IDS[0])
-        assert archive.stat(IDS[0]) is None
 
     def test_a_run_that_lost_its_job_leaves_what_is_there(
         self, archive: Archive, new_writer: NewWriter, contents: Contents
