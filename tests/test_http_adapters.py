@@ -326,6 +326,16 @@ def test_a_run_that_lost_its_job_moves_nothing_back(
     assert not source.exists()
 
 
+def test_a_run_that_lost_its_job_while_it_waited_moves_nothing(
+    pacific: PacificaSite, archive: PacificaArchive, contents: Contents, folder: Path, source: Path
+) -> None:
+    pacific.fail("PATCH", 1, answering(429, {}))
+    with pytest.raises(LeaseLost):
+        archive.writer(range(1, 2), 1, resumed=False).move(1, source, 8, contents.of(source, observe=losing(0)))
+    assert asked(pacific, "PATCH") == ["PATCH /1"]
+    assert source.read_bytes() == b"measured"
+
+
 @pytest.fixture
 def catalog(pacific: PacificaSite) -> Iterator[PacificaCatalog]:
     catalog = PacificaCatalog(Endpoint(url=f"{pacific.url}/ingest"))
