@@ -236,9 +236,21 @@ class PacificaWriter:
         """
         require_within(self._ids, file_id)
         before = _written_to(content) if content is not None else None
-        body = json.dumps({"path": str(source)}).encode()
-        # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
-        answer = self._service.request("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False, busy={429})
+
+        def require_lease() -> None:
+            if content is not None:
+                content.observe(0)
+
+        answer = self._service.request(
+            "PATCH",
+            f"/{file_id}",
+            body=json.dumps({"path": str(source)}).encode(),
+            headers=JSON,
+            # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
+            repeatable=False,
+            busy={429},
+            before_again=require_lease,
+        )
         trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
         try:
             if answer.status == 500 or answer.is_refusal:
@@ -250,9 +262,8 @@ class PacificaWriter:
             else:
                 self._require_moved(file_id, source, content, before)
         except (ArchiveError, SourceChanged):
-            # A move across file systems that failed halfway leaves a copy.
-            if content is not None:
-                content.observe(0)
+            # A move across file systems that failed halfway leaves a copy. What is there may be another run's by now.
+            require_lease()
             self.move_back(file_id, source)
             raise
 
@@ -296,6 +307,8 @@ class PacificaWriter:
     def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
         require_within(self._ids, file_id)
+        if self._last is not None and self._last[0] == file_id:
+            self._last = None
         answer = self._service.request("DELETE", f"/{file_id}")
         if answer.status != 200 and self._archive.stat(file_id) is not None:
             trouble = f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}"
