@@ -375,8 +375,10 @@ class SqliteJobStore:
     def rolled_back(self, fence: Fence) -> Job:
         """The archive holds nothing of the job."""
         with writing(self._database) as connection:
-            to = self.held(fence).undo_to
-            assert to is not None
+            job = self.held(fence)
+            to = job.undo_to
+            if to is None:
+                raise _wrong(job, Event.ROLLED_BACK)
             self._change(connection, Event.ROLLED_BACK, fence, {"holder": None, "undo_to": None}, to=to)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
@@ -437,8 +439,7 @@ class SqliteJobStore:
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
         with writing(self._database) as connection:
-            state = self.held(fence).state
-            to = JobState.QUEUED if state is JobState.RUNNING else state
+            to = JobState.UNDOING if self.held(fence).state is JobState.UNDOING else JobState.QUEUED
             self._change(connection, event, fence, {**changes, "holder": None, "said": None}, to=to)
 
     def _change(
@@ -461,8 +462,7 @@ class SqliteJobStore:
             (*assigned.values(), fence.job_id, fence.number),
         )
         if changed.rowcount == 0:
-            self.held(fence)
-            raise WrongState(f"job {fence.job_id} is {self.get(fence.job_id).state}: it cannot {event}")
+            raise _wrong(self.held(fence), event)
 
     def held(self, fence: Fence) -> Job:
         """The job, while this run holds it."""
@@ -516,6 +516,10 @@ def _busy(job: Job) -> JobBusy:
     holder = job.holder
     stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
     return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
+
+
+def _wrong(job: Job, event: Event) -> WrongState:
+    return WrongState(f"job {job.job_id} is {job.state}: it cannot {event}")
 
 
 def _listed(states: Iterable[JobState]) -> str:
