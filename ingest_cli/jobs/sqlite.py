@@ -210,17 +210,16 @@ class SqliteJobStore:
 
     def claim_next(self) -> Job | None:
         """Become the holder of the job whose turn it is."""
-        if next(self._due(), None) is None:
-            return None
-        with writing(self._database, durable=False) as connection:
-            job = next(self._due(), None)
-            if job is None:
-                return None
-            if job.attempts >= self._timings.runs and job.state is not JobState.UNDOING:
+        while next(self._due(), None) is not None:
+            with writing(self._database, durable=False) as connection:
+                job = next(self._due(), None)
+                if job is None:
+                    return None
+                if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
+                    return self._take(connection, job)
                 why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
-                return None
-            return self._take(connection, job)
+        return None
 
     def retry(self, job_id: int) -> Job:
         """Have a job that failed or is held run again."""
