@@ -329,6 +329,9 @@ class SqliteJobStore:
         number = max(fence.number, other.fence_number) + 1
         with writing(self._database) as connection:
             self._change(connection, Event.PROGRESS, fence, {"fence": number})
+            found = self.get(other.job_id)
+            if found.fence != other.fence:
+                raise _wrong(found, Event.SUPERSEDE)
             self._change(
                 connection,
                 Event.SUPERSEDE,

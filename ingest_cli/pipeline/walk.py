@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import Bundle, read_document
-from ..errors import Interrupted, JobBusy, SourceChanged
+from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
 from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
@@ -103,7 +103,10 @@ class Walk:
         if self._lease.holds(other):
             raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
         if other.reservation is not None and reservation is None and other.kind is job.kind:
-            self._lease.supersede(other)
+            try:
+                self._lease.supersede(other)
+            except WrongState as error:
+                raise JobBusy(f"job {other.job_id}, of the same bundle, was at work just now: {error}") from error
             self.reached = None
         return None
 
