@@ -245,6 +245,7 @@ class SqliteJobStore:
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
+                "successor": None,
             }
             event, is_undone = Event.DISCARD, job.reservation is not None
             if job.state is JobState.RUNNING:
