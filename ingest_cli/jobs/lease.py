@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError
+from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError, WrongState
 from ..settings import Timings
 from .job import Fence, Job, JobState, Reservation, Word
 from .store import JobStore
@@ -165,6 +165,8 @@ class Lease:
                         self._beat(store)
                 except (ServiceUnavailable, StoreError):
                     continue  # a heartbeat may be missed; what the run itself cannot write, it reports
+                except WrongState:
+                    return  # the run has just settled the job, or let go of it
                 if isinstance(self._ending, LeaseLost):
                     return
 
