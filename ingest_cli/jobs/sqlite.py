@@ -303,8 +303,11 @@ class SqliteJobStore:
                 digest,
                 fence.job_id,
             )
+            known = self.held(fence).digest == digest
             changes = {"digest": digest, "files": files, "bytes": total_bytes}
             self._change(connection, Event.PROGRESS, fence, changes)
+            if known:
+                self._complete_reservation(connection, fence)
         return other
 
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
@@ -341,6 +344,7 @@ class SqliteJobStore:
                 to=JobState.SUPERSEDED,
             )
             connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
+            self._complete_reservation(connection, fence)
             return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
@@ -408,7 +412,7 @@ class SqliteJobStore:
             raise _busy(self.get(job.job_id))
 
     def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A rest longer than any is the work of a clock that was wrong."""
+        """The jobs that wait for a run, in their order. A rest beyond the longest is the work of a wrong clock."""
         now = time.time()
         rows = self._database.conn.execute(
             f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
@@ -434,6 +438,15 @@ class SqliteJobStore:
         else:
             self._change(connection, Event.TAKE_OVER, job, changes)
         return self.get(job.job_id)
+
+    @staticmethod
+    def _complete_reservation(connection: sqlite3.Connection, fence: Fence) -> None:
+        # The first versions of the store did not note how many ids they reserved: of the same document it is its files.
+        connection.execute(
+            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE jobs.job_id = reservations.job_id))"
+            " WHERE job_id = ?",
+            [fence.job_id],
+        )
 
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED

@@ -91,10 +91,6 @@ class Walk:
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
             raise SourceChanged(replaced(job))
-        if reservation is not None and reservation.count != len(document.files):
-            raise SourceChanged(
-                f"{job.source} lists {len(document.files)} files, of which {reservation.count} have ids"
-            )
         other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
         if other is None or self._again:
             return None
@@ -113,6 +109,10 @@ class Walk:
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
         resumed = lease.reservation is not None
+        if lease.reservation is not None and lease.reservation.count != len(document.files):
+            raise SourceChanged(
+                f"{lease.job.source} lists {len(document.files)} files, of which {lease.reservation.count} have ids"
+            )
         is_recorded = resumed and services.catalog.contains(lease.job_id)
         self._check(document, files, is_recorded=is_recorded)
         ids = self._reserve(document, files)
