@@ -443,9 +443,8 @@ class SqliteJobStore:
     def _complete_reservation(connection: sqlite3.Connection, fence: Fence) -> None:
         # The first versions of the store did not note how many ids they reserved: of the same document it is its files.
         connection.execute(
-            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE jobs.job_id = reservations.job_id))"
-            " WHERE job_id = ?",
-            [fence.job_id],
+            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE job_id = ?)) WHERE job_id = ?",
+            (fence.job_id, fence.job_id),
         )
 
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
