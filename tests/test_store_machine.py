@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
 from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Word
@@ -26,8 +25,10 @@ from .contract.test_job_store import BY_FENCE, RERUN, WISH, sources_of, targets_
 from .holders import ELSEWHERE, HERE, Workers
 
 TIMINGS = Timings(stale=0.05, runs=4, longest_rest=60.0)
-FILES = 3
-DOCUMENTS = ["one document", "another"]
+JOBS, FILES = 5, 3
+# What is drawn must not depend on what time and other processes bring: so it is a number, of what there is then.
+WHICH = st.integers(0, 1000)
+DOCUMENTS = ["other", "other", "another"]  # the first is also what `BY_FENCE` has
 WAITING = {JobState.QUEUED, JobState.RUNNING, JobState.UNDOING}
 WITH_IDS = {*WAITING, JobState.HELD}
 FINAL = {JobState.COMPLETE, JobState.DUPLICATE, JobState.DISCARDED, JobState.SUPERSEDED}
@@ -49,15 +50,13 @@ class StoreMachine(RuleBasedStateMachine):
     is silent but for what is done in its name.
     """
 
-    jobs: Bundle[int] = Bundle("jobs")
-    runs: Bundle[Fence] = Bundle("runs")
-
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "jobs.sqlite3"
         self.store = SqliteJobStore(self.path, TIMINGS)
         self.seen: dict[int, Job] = {}
+        self.runs: list[Fence] = []
         self.others: set[int] = set()
         self.last_file_id = 0
 
@@ -69,13 +68,32 @@ class StoreMachine(RuleBasedStateMachine):
 
     # How a run begins
 
-    @rule(target=jobs)
-    def submit(self) -> int:
-        return self.submitted(None).job_id
+    @initialize()
+    def two_jobs(self) -> None:
+        self.submit()
+        self.submit_and_run(HERE, DOCUMENTS[0], stores=True)
 
-    @rule(target=runs, holder=st.sampled_from([HERE, ELSEWHERE]))
-    def submit_and_run(self, holder: Process) -> Fence:
-        return self.submitted(holder).fence
+    @precondition(lambda self: len(self.seen) < JOBS)
+    @rule()
+    def submit(self) -> None:
+        self.submitted(None)
+
+    @precondition(lambda self: len(self.seen) < JOBS)
+    @rule(holder=st.sampled_from([HERE, ELSEWHERE]), document=st.sampled_from(DOCUMENTS), stores=st.booleans())
+    def submit_and_run(self, holder: Process, document: str, stores: bool) -> None:
+        run = self.submitted(holder).fence
+        self.runs.append(run)
+        if stores:
+            self.store.identify(run, document, FILES, 10 * FILES)
+            self.store.reserve(run, self.new_ids(), None)
+            self.store.checkpoint(run, 1)
+        else:
+            self.identify_and_supersede(run, document)
+
+    def new_ids(self) -> range:
+        first = self.last_file_id + 1
+        self.last_file_id += FILES
+        return range(first, first + FILES)
 
     def submitted(self, holder: Process | None) -> Job:
         job_id = self.store.count() + 1
@@ -83,15 +101,11 @@ class StoreMachine(RuleBasedStateMachine):
             job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", fingerprint="1:2:3", user="u", holder=holder
         )
 
-    @rule(target=jobs, run=runs)
-    def becomes_known(self, run: Fence) -> int:
-        return run.job_id
-
-    @rule(target=runs, job_id=jobs, by_another=st.booleans())
-    def claim(self, job_id: int, by_another: bool) -> Fence:
-        before = self.store.get(job_id)
-        error = self.claimed(job_id) if by_another else self.error_of(lambda: self.store.claim(job_id))
-        after = self.store.get(job_id)
+    @rule(which=WHICH, by_another=st.booleans())
+    def claim(self, which: int, by_another: bool) -> None:
+        before = self.any_job(which)
+        error = self.claimed(before.job_id) if by_another else self.error_of(lambda: self.store.claim(before.job_id))
+        after = self.store.get(before.job_id)
         if self.lives(before):
             assert (error, after) == ("JobBusy", before), "a living holder keeps its job, a frozen one too"
         elif before.state not in WAITING:
@@ -99,17 +113,16 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             assert not error
             self.check_claim(before, after)
-        return after.fence
 
-    @rule(target=runs, by_another=st.booleans())
-    def claim_next(self, by_another: bool) -> Any:
+    @rule(by_another=st.booleans())
+    def claim_next(self, by_another: bool) -> None:
         before = {job.job_id: job for job in self.store.newest(1000)}
+        due = [job for job in before.values() if self.is_due(job) and job.holder != ELSEWHERE]
         if by_another:
             assert not self.claimed(None)
         else:
             self.store.claim_next()
-        after = {job.job_id: job for job in self.store.newest(1000)}
-        changed = [job for job in after.values() if job != before[job.job_id]]
+        changed = [job for job in self.store.newest(1000) if job != before[job.job_id]]
         begun = [job for job in changed if job.state in WAITING]
         for job in changed:
             was = before[job.job_id]
@@ -118,15 +131,13 @@ class StoreMachine(RuleBasedStateMachine):
             if job not in begun:
                 assert was.attempts >= TIMINGS.runs
                 assert job.state is (JobState.HELD if was.reservation is not None else JobState.FAILED)
-        due = [job for job in before.values() if self.is_due(job) and job.holder != ELSEWHERE]
-        assert len(begun) <= 1
         if begun:
-            was = before[begun[0].job_id]
-            self.check_claim(was, begun[0])
+            (job,) = begun
+            was = before[job.job_id]
+            self.check_claim(was, job)
             assert all((was.attempts, was.job_id) <= (job.attempts, job.job_id) for job in due), "the order is fair"
-            return begun[0].fence
-        assert due == []
-        return multiple()
+        else:
+            assert due == []
 
     def is_due(self, job: Job) -> bool:
         worn_out = job.attempts >= TIMINGS.runs and job.state is not JobState.UNDOING
@@ -139,6 +150,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert (after.fence_number, after.attempts) == (before.fence_number + 1, before.attempts + 1)
         assert after.holder == this_process() or (after.holder is not None and after.holder.pid in self.others)
         assert (after.reservation, after.undo_to) == (before.reservation, before.undo_to), "nothing is forgotten"
+        self.runs.append(after.fence)
 
     def claimed(self, job_id: int | None) -> str:
         """Another process claims a job, and lives as long as it has one. The name of the error."""
@@ -149,10 +161,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What becomes of a holder
 
-    @precondition(lambda self: self.others)
-    @rule(data=st.data(), number=st.sampled_from([signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL, signal.SIGKILL]))
-    def a_signal(self, data: st.DataObject, number: signal.Signals) -> None:
-        pid = data.draw(st.sampled_from(sorted(self.others)))
+    @rule(
+        which=WHICH,
+        number=st.sampled_from([signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL, signal.SIGKILL]),
+    )
+    def a_signal(self, which: int, number: signal.Signals) -> None:
+        if not self.others:
+            return
+        pid = sorted(self.others)[which % len(self.others)]
         os.kill(pid, number)
         if number is signal.SIGKILL:
             self.others.remove(pid)
@@ -169,17 +185,31 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What a run does, be it that it has lost the job
 
-    @rule(run=runs, name=st.sampled_from(sorted(BY_FENCE)))
-    def change(self, run: Fence, name: str) -> None:
+    @rule(which=WHICH, name=st.sampled_from(sorted(BY_FENCE)))
+    def change(self, which: int, name: str) -> None:
+        self.change_by_name(self.any_run(which), name)
+
+    @rule(which=WHICH)
+    def work(self, which: int) -> None:
+        """What the holder of a job can do."""
+        held = [job for job in self.seen.values() if job.holder is not None]
+        if held:
+            job = held[which % len(held)]
+            able = sorted(name for name, (events, _) in BY_FENCE.items() if job.state in sources_of(events))
+            self.change_by_name(job.fence, able[which // len(held) % len(able)])
+
+    def change_by_name(self, run: Fence, name: str) -> None:
         events, change = BY_FENCE[name]
         self.changed(run, events, lambda: change(self.store, run))
 
-    @rule(run=runs, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_rest]))
-    def defer(self, run: Fence, seconds: float) -> None:
+    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_rest]))
+    def defer(self, which: int, seconds: float) -> None:
+        run = self.any_run(which)
         self.changed(run, {Event.DEFER}, lambda: self.store.defer(run, INGEST_FILES, "why", seconds))
 
-    @rule(run=runs, to=st.sampled_from([JobState.FAILED, JobState.DUPLICATE, JobState.DISCARDED]))
-    def undo(self, run: Fence, to: JobState) -> None:
+    @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DUPLICATE, JobState.DISCARDED]))
+    def undo(self, which: int, to: JobState) -> None:
+        run = self.any_run(which)
         complete = next(self.store.recorded(), None)
         if to is JobState.DUPLICATE and complete in (None, run.job_id):
             return
@@ -187,31 +217,34 @@ class StoreMachine(RuleBasedStateMachine):
         events = {Event.UNDO, Event.ABANDON}
         self.changed(run, events, lambda: self.store.undo(run, to, INGEST_FILES, "why", successor=successor))
 
-    @rule(run=runs)
-    def reserve(self, run: Fence) -> None:
+    @rule(which=WHICH)
+    def reserve(self, which: int) -> None:
+        run = self.any_run(which)
         job = self.store.get(run.job_id)
         if run == job.fence and (job.state is not JobState.RUNNING or job.reservation is not None):
             return
-        ids = range(self.last_file_id + 1, self.last_file_id + 1 + FILES)
-        self.last_file_id += FILES
+        ids = self.new_ids()
         self.changed(run, {Event.PROGRESS}, lambda: self.store.reserve(run, ids, None))
 
-    @rule(target=runs, run=runs, document=st.sampled_from(DOCUMENTS))
-    def identify_and_supersede(self, run: Fence, document: str) -> Fence:
+    @rule(which=WHICH, document=st.sampled_from(DOCUMENTS))
+    def identify(self, which: int, document: str) -> None:
+        self.identify_and_supersede(self.any_run(which), document)
+
+    def identify_and_supersede(self, run: Fence, document: str) -> None:
         found: list[Job | None] = []
         self.changed(run, {Event.PROGRESS}, lambda: found.append(self.store.identify(run, document, FILES, 10 * FILES)))
         (other,) = found or [None]
         job = self.store.get(run.job_id)
         if other is None or job.state is not JobState.RUNNING or job.reservation is not None:
-            return run
+            return
         assert other.digest == document
         if other.state is JobState.COMPLETE or self.lives(other):
-            return run
+            return
         heir = self.store.supersede(run, other)
         assert heir.reservation == other.reservation
         assert heir.fence_number > max(run.number, other.fence_number)
         assert self.store.get(other.job_id).state is JobState.SUPERSEDED
-        return heir.fence
+        self.runs.append(heir.fence)
 
     def changed(self, run: Fence, events: set[Event], change: Callable[[], object]) -> None:
         """The change is made where this run holds the job and its state allows it, else nothing is changed."""
@@ -237,11 +270,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # What an administrator does
 
-    @rule(target=runs, job_id=jobs, to=st.sampled_from([JobState.FAILED, JobState.DISCARDED]))
-    def give_up(self, job_id: int, to: JobState) -> Fence:
-        before = self.store.get(job_id)
-        error = self.error_of(lambda: self.store.give_up(job_id, to))
-        after = self.store.get(job_id)
+    @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DISCARDED]))
+    def give_up(self, which: int, to: JobState) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.give_up(before.job_id, to))
+        after = self.store.get(before.job_id)
         if self.lives(before):
             assert (error, after) == ("JobBusy", before)
         elif before.state in FINAL:
@@ -251,23 +284,29 @@ class StoreMachine(RuleBasedStateMachine):
             assert after.fence_number == before.fence_number + 1
             assert after.state is (to if before.reservation is None else JobState.UNDOING)
             assert after.stored == 0
-        return after.fence
+            self.runs.append(after.fence)
 
-    @rule(job_id=jobs)
-    def retry(self, job_id: int) -> None:
-        before = self.store.get(job_id)
-        error = self.error_of(lambda: self.store.retry(job_id))
-        after = self.store.get(job_id)
+    @rule(which=WHICH)
+    def retry(self, which: int) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.retry(before.job_id))
+        after = self.store.get(before.job_id)
         if before.state in TRANSITIONS[Event.RETRY].sources:
             assert (error, after.state, after.reservation) == ("", JobState.QUEUED, before.reservation)
         else:
             assert (error, after) == ("WrongState" if before.state in FINAL else "", before)
 
-    @rule(job_id=jobs, word=st.sampled_from([WISH, RERUN]))
-    def say(self, job_id: int, word: Word) -> None:
-        before = self.store.get(job_id)
-        after = self.store.say(job_id, word)
+    @rule(which=WHICH, word=st.sampled_from([WISH, RERUN]))
+    def say(self, which: int, word: Word) -> None:
+        before = self.any_job(which)
+        after = self.store.say(before.job_id, word)
         assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
+
+    def any_job(self, which: int) -> Job:
+        return self.seen[which % len(self.seen) + 1]
+
+    def any_run(self, which: int) -> Fence:
+        return self.runs[which % len(self.runs)]
 
     # What always holds
 
@@ -319,5 +358,5 @@ class StoreMachine(RuleBasedStateMachine):
                 passed.add(job.job_id)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestStore = StoreMachine.TestCase
