@@ -7,8 +7,8 @@ from pathlib import Path
 
 from .bundle import Bundle
 from .errors import IngestError
-from .pipeline.files import content_of, find_member, unlisted
 from .metadata import Document
+from .pipeline.files import content_of, find_member, unlisted
 from .services.base import Policy
 from .services.catalog_rules import check_document
 from .tar import Member

@@ -49,15 +49,11 @@ def rename_or_copy(kept: Path, place: Path) -> None:
 
 
 def _copy_to(place: Path, kept: Path) -> None:
-    with _aside(place) as file, kept.open("rb") as stored:
+    found = kept.stat()
+    with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file, kept.open("rb") as stored:
         shutil.copyfileobj(stored, file, 1 << 20)
         file.flush()
-        found = os.fstat(stored.fileno())
-        os.fchmod(file.fileno(), stat.S_IMODE(found.st_mode))
         os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
-        os.fsync(file.fileno())
-    with opened(place.parent) as folder:
-        os.fsync(folder)
 
 
 @contextmanager
@@ -83,29 +79,37 @@ def new_at(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _aside(path: Path) -> Iterator[BinaryIO]:
-    """A new file that becomes ``path`` at the end of the block, and leaves nothing where that is not reached."""
+def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> Iterator[BinaryIO]:
+    """A new file that stands at ``target`` at the end of the block, whole and durable; else nothing is left of it.
+
+    It may take the place of another file only with ``replace``. Raises OSError, as FileExistsError.
+    """
+    folder = target.absolute().parent
+    # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
+    descriptor, aside = None if replace else _nameless(folder), None
+    if descriptor is None:
+        descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=folder)
     try:
-        # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
-        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file, opened(folder) as place:
+            yield file
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+            if aside is None:
+                # With a descriptor Python calls linkat, which follows the link in /proc as link does not.
+                os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=place)
+            elif replace:
+                os.rename(aside, target)
+            else:
+                os.link(aside, target, follow_symlinks=False)
+            os.fsync(place)
+    finally:
+        if aside is not None:
+            Path(aside).unlink(missing_ok=True)
+
+
+def _nameless(folder: Path) -> int | None:
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except (AttributeError, OSError):
-        with replacing(path) as file:
-            yield file
-        return
-    with os.fdopen(descriptor, "wb") as file, opened(path.parent) as folder:
-        yield file
-        # With the folder's descriptor Python calls linkat, which follows the link in /proc as link does not.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=folder)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new private file that takes the place of ``path`` at the end of the block, or is gone. Raises OSError."""
-    descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-        os.rename(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+        return None

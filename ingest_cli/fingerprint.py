@@ -8,7 +8,7 @@ from .errors import SourceError
 
 
 def fingerprint_of(found: os.stat_result) -> str:
-    """The fingerprint of a file, from what `os.stat` says of it, but for the device's number: a reboot may change it."""
+    """What of `os.stat` makes a file's fingerprint: not the device's number, which a reboot may change."""
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .bundle import DATA_FOLDER, MAX_METADATA_BYTES, METADATA_NAME
-from .disk import opened
+from .disk import durable_write
 from .errors import IngestError, PackError, SettingsError
 from .metadata import Document
 from .services.catalog_rules import MIMETYPE, check_document
@@ -86,21 +86,9 @@ def write_bundle(paths: Sequence[Path], records: list[Record], target: Path, *, 
         raise PackError(f"{target} is there already")
     # Before a file is made, which may be in one of the folders.
     plan = _plan(paths, records)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
-            with aside.open("xb") as out:
-                packed = _write(plan, records, out)
-                out.flush()
-                os.fsync(out.fileno())
-            if replace:
-                aside.replace(target)
-            else:
-                os.link(aside, target)
-            with opened(target.absolute().parent) as folder:
-                os.fsync(folder)
-        finally:
-            aside.unlink(missing_ok=True)
+        with durable_write(target, mode=0o644, replace=replace) as out:
+            packed = _write(plan, records, out)
     except FileExistsError as error:
         raise PackError(f"{target} is there already") from error
     except OSError as error:

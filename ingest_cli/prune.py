@@ -45,4 +45,8 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunab
 
 
 def _is_left(path: Path, store: JobStore) -> bool:
-    return spool.is_done(store, path) and spool.is_abandoned(path) and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()
+    return (
+        spool.is_done(store, path)
+        and spool.is_abandoned(path)
+        and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()
+    )

@@ -4,14 +4,13 @@ Its format is the JSON Schema ``schemas/receipt.schema.json`` in this package.
 """
 
 import json
-import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .disk import opened, replacing
+from .disk import durable_write
 from .errors import SourceError
 from .jobs.job import Job
 from .schema import Schema, explain
@@ -40,13 +39,8 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
     """Write the receipt of a recorded job to ``path``, whole or not at all. Raises SourceError."""
     text = json.dumps(_receipt(catalog, job), indent=1, ensure_ascii=False) + "\n"
     try:
-        with replacing(path) as file:
-            os.fchmod(file.fileno(), 0o644)
+        with durable_write(path, mode=0o644, replace=True) as file:
             file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        with opened(path.absolute().parent) as folder:
-            os.fsync(folder)
     except OSError as error:
         message = f"job {job.job_id} is complete, but its receipt cannot be written to {path}: {error.strerror}"
         raise SourceError(message) from error

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from .bundle import METADATA_NAME
-from .disk import new_at
-from .errors import ArchiveError, JobNotRecorded
+from .disk import durable_write, new_at
+from .errors import ArchiveError, JobNotRecorded, SourceError
 from .metadata import Document
 from .services.base import Archive, Services, StoredFile
 
@@ -58,13 +58,14 @@ def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
 
 def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
     """Write the bundle to the new file ``target``, which appears whole or not at all. Raises SourceError too."""
-    with new_at(target) as aside:
-        with aside.open("xb") as out:
-            count = write_tar(services, job_id, out)
-            out.flush()
-            os.fsync(out.fileno())
-        os.link(aside, target)
-    return count
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError
+        with durable_write(target, mode=0o644) as out:
+            return write_tar(services, job_id, out)
+    except OSError as error:
+        why = "it is there already" if isinstance(error, FileExistsError) else error.strerror
+        raise SourceError(f"cannot write {target}: {why}") from error
 
 
 def write_folder(services: Services, job_id: int, target: Path) -> int:

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.jobs.job import Job, JobState
-
 from .stepping import MAIN, OTHERS, Outcome, Stepper
-from .trials import SEED, Tally, Trial, Trials, sample, skip_unless_possible
+from .trials import SEED, Tally, Trial, Trials, may_go_on, sample, skip_unless_possible
 
 KINDS = ["bundle", "packed", "move", "move across", "bundle over HTTP", "move over HTTP"]
 Record = Callable[[str, object], None]
@@ -55,11 +53,6 @@ def finish(trial: Trial, stepper: Stepper) -> None:
     done = trial.run(stepper)
     assert done.status == 0, done.stderr
     trial.assert_sound(going_on[0] if going_on else None, jobs=settled + 1)
-
-
-def may_go_on(job: Job) -> bool:
-    """Whether the next run resumes the job, rather than settle it."""
-    return job.state in (JobState.QUEUED, JobState.RUNNING, JobState.HELD, JobState.COMPLETE)
 
 
 @contextmanager

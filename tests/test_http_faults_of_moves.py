@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError
-from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.services import http
 
 from .pacifica_double import Handler
 from .test_http_faults import FAULTS
-from .trials import Tally, Trial, Trials, sample
+from .trials import Tally, Trial, Trials, may_go_on, sample
 
 Record = Callable[[str, object], None]
 
@@ -56,7 +56,7 @@ def test_a_fault_at_any_request_of_a_move(trials: Trials, fault: str, lasting: b
             try:
                 assert_kept(trial, ended)
                 jobs = trial.jobs()
-                going_on = [job.job_id for job in jobs if job.resumable or job.recorded]
+                going_on = [job.job_id for job in jobs if may_go_on(job)]
                 assert run(trial) is None
                 trial.assert_sound(going_on[0] if going_on else None, jobs=max(1, len(jobs) + (not going_on)))
             except (AssertionError, IngestError) as error:
@@ -77,7 +77,7 @@ def assert_kept(trial: Trial, ended: IngestError | None) -> None:
     """No file is lost; what failed for good left nothing, or is named and can be gone on with."""
     trial.assert_nothing_lost()
     for job in trial.jobs():
-        if job.has_failed and not job.resumable:
+        if job.state is JobState.FAILED:
             trial.assert_nothing_left(job.job_id)
-        elif ended is not None and not job.recorded:
+        elif ended is not None and job.state is not JobState.COMPLETE:
             assert ended.transient or hasattr(ended, "__notes__")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import ArchiveError, ExitCode, IngestError, ServiceUnavailable, SourceMissing
+from ingest_cli.errors import ArchiveError, ExitCode, IngestError, ServiceUnavailable, SourceChanged, SourceMissing
 from ingest_cli.services import http
+from ingest_cli.services.pacifica import REFUSALS
 from ingest_cli.settings import load_settings
 
 from .bundles import file_record, transaction
@@ -118,7 +119,8 @@ def test_files_are_given_back_when_one_fails(
 def test_files_are_given_back_when_the_metadata_is_refused(
     site: Site, pacific: PacificaSite, document: Path, sources: dict[str, Path]
 ) -> None:
-    pacific.fail("PUT", 1, answering(500, {"message": "Unknown project"}))
+    for number in range(1, 1 + REFUSALS):
+        pacific.fail("PUT", number, answering(500, {"message": "Unknown project"}))
     with pytest.raises(IngestError, match="Unknown project"):
         site.move(document)
     assert standing(sources) == CONTENTS
@@ -148,7 +150,7 @@ def test_a_moved_file_of_the_wrong_size_is_given_back(
         return False
 
     pacific.fail("PATCH", 2, growing)
-    with pytest.raises(ArchiveError, match="holds 6 bytes as file 2, but 2 were sent"):
+    with pytest.raises(SourceChanged, match=f"{sources['two']} was written to"):
         site.move(document)
     assert standing(sources) == {**CONTENTS, "two": b"longer"}
     assert archived(pacific) == []
@@ -164,7 +166,7 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
         site.move(document)
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 1" in job.exception
+    assert "could not be rolled back: file 1" in job.exception
     assert f"moved from {sources['one']}" in job.exception
     assert "/nowhere/here" in job.exception
     assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}

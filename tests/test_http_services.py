@@ -80,6 +80,11 @@ def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
     assert len(pacific.transactions) == 1
 
 
+def refuse_the_document(pacific: PacificaSite) -> None:
+    for number in range(pacifica.REFUSALS):
+        pacific.fail("PUT", len(FILES) + 1 + number, answering(500, {"message": "Unknown project"}))
+
+
 def ingest_half(site: Site, pacific: PacificaSite, folder: Path, fault: Callable[[Handler], bool]) -> Path:
     """A bundle of which the archive took the first file and failed at the second until no try was left."""
     for number in range(2, 2 + http.TRIES):
@@ -145,7 +150,7 @@ def test_a_dead_metadata_service_keeps_the_files(site: Site, pacific: PacificaSi
 
 
 def test_what_the_metadata_service_refuses_is_taken_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
-    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    refuse_the_document(pacific)
     with pytest.raises(IngestError, match="Unknown project"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert not pacific.files
@@ -154,18 +159,18 @@ def test_what_the_metadata_service_refuses_is_taken_back(site: Site, pacific: Pa
 
 
 def test_what_cannot_be_taken_back_is_said(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
-    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    refuse_the_document(pacific)
     pacific.fail("DELETE", 1, answering(500, {"message": "no"}))
     with pytest.raises(IngestError):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert list(pacific.files) == [3]
-    assert "could not be taken back from the archive: file 3" in site.jobs()[0].exception
+    assert "could not be rolled back: file 3" in site.jobs()[0].exception
 
 
 def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
     site: Site, pacific: PacificaSite, tmp_path: Path
 ) -> None:
-    pacific.fail("PUT", len(FILES) + 1, answering(500, {"message": "Unknown project"}))
+    refuse_the_document(pacific)
     for number in range(1, 20):
         pacific.fail("DELETE", number, answering(401, {}))
         pacific.fail("HEAD", number + 1, answering(401, b""))
@@ -174,7 +179,7 @@ def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
     assert len(pacific.files) == len(FILES)
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 3" in job.exception
+    assert "could not be rolled back: file 3" in job.exception
 
 
 def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
@@ -202,14 +207,8 @@ def test_an_id_service_whose_database_is_locked(site: Site, pacific: PacificaSit
 def test_an_archive_that_stores_less_than_was_sent(
     site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def truncating(handler: Handler) -> bool:
-        body = handler.body()
-        handler.server.files[handler.file_id()] = body[:-1]
-        handler.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
-        return True
-
     monkeypatch.setattr(pacifica, "CONFIRM_FROM_BYTES", 1)
-    pacific.fail("PUT", 2, truncating)
+    pacific.stores_less = {2}
     with pytest.raises(IngestError, match="holds 2047 bytes as file 2, but 2048 were sent"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert not pacific.files
@@ -341,7 +340,7 @@ def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
         site.ingest(write_bundle(tmp_path / "b.tar"))
     (job,) = site.jobs()
     assert job.is_deferred
-    assert "could not be taken back from the archive: file 1 " in job.exception
+    assert "could not be rolled back: file 1 " in job.exception
     pacific.faults.clear()
     assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))
 

@@ -158,7 +158,7 @@ def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_p
     assert "it hashes to sha1" in problems[1, 1]
     assert problems[1, 2] == "it is 5 bytes long, not 2048"
     assert problems[1, 3] == "the archive does not hold it"
-    assert problems[None, 12345] == problems[None, None] == "it is no one's"
+    assert problems[None, 12345] == problems[None, None] == "it is an orphan"
     assert len(found) == 5
     assert looks(site.archive) == before, "nothing is changed"
 

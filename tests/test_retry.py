@@ -74,7 +74,7 @@ def test_a_bundle_that_is_not_the_same_any_more(command: Command, site: Site, fa
         write_bundle(failed, {"data/new": b"new"}, document_for({"data/new": b"new"}))
     done = command("retry", 1)
     assert done.returncode == 1
-    assert ("No such file" if change == "gone" else "was changed since job 1 was submitted") in done.stderr
+    assert ("No such file" if change == "gone" else "was replaced after job 1 was submitted") in done.stderr
     assert site.holds_nothing()
     assert site.job(1).attempts == 1
 

@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import requests
 
 from ingest_cli import __version__
 from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import open_store
 
 from .bundles import FILES, file_record, transaction, write_bundle
@@ -211,13 +214,9 @@ def test_a_disk_that_must_not_fill_up(environment: Path, site: Site, tmp_path: P
 def test_a_queue_that_is_full(environment: Path, site: Site, tmp_path: Path) -> None:
     with Server(environment, "--max-waiting", 1, "--workers", 1) as server:
         with open_store(site.settings) as store:
-            from ingest_cli.jobs.job import JobKind
-
             # A job of another machine's worker, which lives.
-            store.submit(77, kind=JobKind.BUNDLE, source="/elsewhere", stamp="", user="u", queued=True)
-            connection = store._database.conn
-            connection.execute("UPDATE jobs SET worker = 'elsewhere:1', beat = ?", [time.time() + 1000])
-            connection.commit()
+            holder = replace(this_process(), host="elsewhere", namespace="another")
+            store.submit(77, kind=JobKind.BUNDLE, source="/elsewhere", fingerprint="", user="u", holder=holder)
         answer = requests.post(f"{server.url}/upload", data=b"x", headers=OCTETS, timeout=PATIENCE)
         assert_error(answer, 503)
         assert int(answer.headers["Retry-After"]) > 0

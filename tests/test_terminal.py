@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, held: Held) -> None:
     terminal.until(is_storing)
     terminal.press("c")
     assert terminal.end() == ExitCode.INTERRUPTED
-    assert terminal.lines[-1] == "ingest: interrupted; the same command goes on from here"
+    assert terminal.lines[-1] == "ingest: interrupted; the same command resumes from here"
     assert not any("ingest files" in line for line in terminal.lines)
     assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
     held.let_go()
@@ -187,14 +187,14 @@ def test_standard_output_is_data_while_standard_error_is_a_terminal(tmp_path: Pa
 def test_a_long_stage_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     screen = PlainScreen("b.tar", every=0.0)
     screen.stage("ingest files")
-    screen.plan(2, 2000)
-    screen.advance(500)
-    screen.file_done()
-    screen.file_done()
-    screen.advance(1000)
+    screen.plan(2, 1000)
+    screen.checked(500)
+    screen.checked(500, 2)
+    screen.stored(500)
     assert capsys.readouterr().err.splitlines() == [
         "b.tar: ingest files",
         "b.tar: ingest files, 25%, 0 of 2 files checked, 500 bytes of 1.0 kB",
+        "b.tar: ingest files, 50%, 0 of 2 files stored, 0 bytes of 1.0 kB",
         "b.tar: ingest files, 75%, 0 of 2 files stored, 500 bytes of 1.0 kB",
     ]
 
@@ -202,6 +202,7 @@ def test_a_long_stage_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_short_stage_says_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
     screen = PlainScreen("b.tar")
     screen.stage("ingest files")
-    screen.plan(1, 2000)
-    screen.advance(2000)
+    screen.plan(1, 1000)
+    screen.checked(1000, 1)
+    screen.stored(1000, 1)
     assert capsys.readouterr().err == "b.tar: ingest files\n"

@@ -14,6 +14,9 @@ import pytest
 import requests
 
 from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.submission import submit
 from ingest_cli.services import connect
 from ingest_cli.watch.lock import FolderLock
 
@@ -271,12 +274,12 @@ def ids_behind_the_job_store(scene: Scene) -> str:
 def a_job_of_another_process(scene: Scene) -> str:
     bundle = write_bundle(scene.folder / "b.tar")
     settings = scene.site.settings
-    with connect(settings) as services, Worker(settings, services) as worker:
-        worker.submit(JobKind.BUNDLE, bundle)
+    with connect(settings) as services, open_store(settings) as store:
+        submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
         return scene.says(bundle, code=4)
 
 
-@provokes("*FILE* was changed since job *ID* was submitted: ingest it as a job of its own")
+@provokes("*FILE* was replaced after job *ID* was submitted: ingest it as a job of its own")
 def a_changed_bundle(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     write_bundle(scene.folder / "b.tar")

@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
+from ingest_cli.worker import Worker
 
 from ingest_cli.errors import ExitCode, Interrupted, JobStopped, JobTakenOver
 from ingest_cli.jobs import MAX_RUNS, Job, JobKind, JobState, JobStore
-from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
 from ingest_cli.services import connect, http
 from ingest_cli.settings import load_settings
-from ingest_cli.worker import Worker
 
 from .bundles import FILES, write_bundle
 from .conftest import Command

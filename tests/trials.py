@@ -23,6 +23,12 @@ from .pacifica_double import PacificaSite
 from .site import Site
 from .stepping import Order, Outcome, Stepper
 
+
+def may_go_on(job: Job) -> bool:
+    """Whether the next run resumes the job, rather than settle it."""
+    return job.state in (JobState.QUEUED, JobState.RUNNING, JobState.HELD, JobState.COMPLETE)
+
+
 # "all" visits every step; else a sample of this many, of each kind of job and fault.
 STEPS = os.environ.get("INGEST_TEST_STEPS", "4")
 SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))

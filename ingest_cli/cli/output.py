@@ -42,7 +42,11 @@ class Screen(Observer):
 
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
-        where = "" if self._job is None else f"{self._name}: job {self._job.job_id} failed at {self._job.task!r}: "
+        job, where = self._job, ""
+        if job is not None:
+            # Not where another process works on the job: it did not fail.
+            failed = f"job {job.job_id} failed at {job.task!r}: " if job.has_failed or job.is_deferred else ""
+            where = f"{self._name}: {failed}"
         what, *notes = error.lines
         for line in (where + what, *notes):
             print(f"ingest: {line}", file=sys.stderr)

@@ -59,4 +59,4 @@ def retry(
 
 @contextmanager
 def _again(job_id: int, store: "JobStore", services: "Services") -> "Iterator[Job]":
-    yield store.retry(job_id)
+    yield store.get(job_id)

@@ -86,7 +86,7 @@ def _boot() -> str:
 @cache
 def _namespace() -> str:
     with suppress(OSError):
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     return ""
 
 

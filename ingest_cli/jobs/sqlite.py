@@ -226,9 +226,10 @@ class SqliteJobStore:
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
-                changes = {"attempts": 0, "retry_at": 0, "holder": None, "said": None, "undo_to": None}
+                attempts = 0 if job.attempts >= self._timings.runs else job.attempts
+                changes = {"attempts": attempts, "retry_at": 0, "holder": None, "said": None, "undo_to": None}
                 self._change(connection, Event.RETRY, job, {**changes, "successor": None}, to=JobState.QUEUED)
-            elif job.state not in UNFINISHED:
+            elif job.state not in UNFINISHED and not job.is_done:
                 raise WrongState(f"job {job_id} is {job.state}: its bundle can be ingested as a job of its own")
         return self.get(job_id)
 
@@ -412,7 +413,7 @@ class SqliteJobStore:
             raise _busy(self.get(job.job_id))
 
     def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A rest beyond the longest is the work of a wrong clock."""
+        """The jobs that wait for a run, in their order. A rest beyond the longest comes of a clock that was wrong."""
         now = time.time()
         rows = self._database.conn.execute(
             f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",

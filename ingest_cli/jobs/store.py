@@ -113,7 +113,7 @@ class JobStore(Protocol):
         """
 
     def retry(self, job_id: int) -> Job:
-        """Have a job that failed or is held run again; one that is queued or running is left as it is."""
+        """Have a job that failed or is held run again; one that is unfinished, or done, is left as it is."""
 
     def give_up(self, job_id: int, to: JobState, word: Word | None = None, *, reason: str = "") -> Job:
         """End a job that nobody works on: it is in the state ``to``, or undoing and held by this process until then.

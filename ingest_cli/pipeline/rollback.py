@@ -25,7 +25,9 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
     may mend, as ServiceUnavailable: the job is then deferred, and undone by a later run.
     """
     try:
-        if services.catalog.bar(lease.job_id, lease.fence.number):
+        reservation = lease.reservation
+        assert reservation is not None, "a job without ids has nothing to undo"
+        if services.catalog.bar(lease.job_id, reservation.ids, lease.fence.number):
             return lease.record()
         left = list(_undo_files(lease, services, reached))
     except LeaseLost:

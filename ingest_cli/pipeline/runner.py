@@ -6,7 +6,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import IngestError, Interrupted, JobBusy, LeaseLost, StopRequested
+from ..errors import IngestError, Interrupted, JobBusy, LeaseLost, SourceChanged, StopRequested
+from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
 from ..jobs.process import this_process
@@ -45,15 +46,18 @@ class Runner:
     def run(self, job: Job, observer: Observer) -> Job:
         """Run a job to its end, unless it is done already, and return it as it is settled.
 
-        A job that failed or is held is retried. Where its file stands in the place of another one, the unfinished job
-        of that one is rolled back first. Raises the IngestError that the job failed with, after the store has it; one
-        that is transient leaves the job deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
+        A job that failed or is held is retried, unless its file is gone or another one by now: then it keeps its
+        reason. Where its file stands in the place of another one, the unfinished job of that one is rolled back first.
+        Raises the IngestError that the job failed with, after the store has it; one that is transient leaves the job
+        deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
         """
         if job.is_done:
             return job
         for earlier in self._store.replaced(job.source, job.fingerprint):
             self._settle_replaced(earlier)
         if job.has_failed:
+            if job.state is JobState.FAILED and fingerprint(Path(job.source)) != job.fingerprint:
+                raise SourceChanged(replaced(job))
             job = self._store.retry(job.job_id)
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()

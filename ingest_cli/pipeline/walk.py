@@ -94,7 +94,7 @@ class Walk:
         other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
         if other is None or self._again:
             return None
-        if other.state is JobState.COMPLETE or self._services.catalog.contains(other.job_id):
+        if other.state is JobState.COMPLETE or self._has(other):
             return DuplicateOf(other.job_id)
         if self._lease.holds(other):
             raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
@@ -108,17 +108,20 @@ class Walk:
 
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
-        resumed = lease.reservation is not None
         if lease.reservation is not None and lease.reservation.count != len(document.files):
             raise SourceChanged(
                 f"{lease.job.source} lists {len(document.files)} files, of which {lease.reservation.count} have ids"
             )
-        is_recorded = resumed and services.catalog.contains(lease.job_id)
-        self._check(document, files, is_recorded=is_recorded)
-        ids = self._reserve(document, files)
-        writer = services.archive.writer(ids, lease.fence.number, resumed=resumed)
-        # Behind the making of the writer: who takes over from now on finds it, and puts an end to it.
-        lease.confirm()
+        is_recorded = self._has(lease.job)
+        if lease.reservation is not None:
+            # Before anything is looked at: from now on no earlier run changes it.
+            ids = lease.reservation.ids
+            writer = self._writer(ids, resumed=True)
+            self._check(document, files, is_recorded=is_recorded)
+        else:
+            self._check(document, files, is_recorded=False)
+            ids = self._reserve(document, files)
+            writer = self._writer(ids, resumed=False)
         if not is_recorded:
             self._store_files(document, files, writer, ids)
             files.require_unchanged()
@@ -129,6 +132,11 @@ class Walk:
         files.release(writer, ids)
         writer.close()
         return Recorded()
+
+    def _has(self, job: Job) -> bool:
+        """Whether the catalog has the job, be it that the store does not say so yet."""
+        reservation = job.reservation
+        return reservation is not None and self._services.catalog.contains(job.job_id, reservation.ids)
 
     def _check(self, document: Document, files: JobFiles, *, is_recorded: bool) -> None:
         services = self._services
@@ -146,15 +154,19 @@ class Walk:
         files.check()
 
     def _reserve(self, document: Document, files: JobFiles) -> range:
-        """The files' ids: those that an earlier run reserved, else new ones, under which nothing stands."""
-        if self._lease.reservation is not None:
-            return self._lease.reservation.ids
+        """New ids for the files, under which nothing stands."""
         count = len(document.files)
         first = self._services.unique_id.reserve("file", count) if count else 0
         ids = range(first, first + count)
         self._services.archive.require_free(ids)
         self._lease.reserve(ids, files.sources)
         return ids
+
+    def _writer(self, ids: range, *, resumed: bool) -> ArchiveWriter:
+        writer = self._services.archive.writer(ids, self._lease.fence.number, resumed=resumed)
+        # Behind its making: who takes over from now on finds it, and puts an end to it.
+        self._lease.confirm()
+        return writer
 
     def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
         """Store what is not known to be stored, with a checkpoint now and then and one at the end.

@@ -152,12 +152,14 @@ class Catalog(Service, Protocol):
         Raises CatalogRefused where the rules forbid it, or a run with this ``fence`` was barred.
         """
 
-    def bar(self, transaction_id: int, fence: int) -> bool:
-        """Whether the transaction is recorded; where not, no run with this ``fence`` or a smaller one records it from
-        now on, as far as the catalog can promise that."""
+    def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
+        """Whether the transaction is recorded with the files ``ids``.
 
-    def contains(self, transaction_id: int) -> bool:
-        """Whether the transaction is recorded."""
+        Where not, no run with this ``fence`` or a smaller one records it from now on, as far as that can be promised.
+        """
+
+    def contains(self, transaction_id: int, ids: range | None = None) -> bool:
+        """Whether the transaction is recorded, with the files ``ids`` and no others where these are given."""
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""

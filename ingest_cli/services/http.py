@@ -117,11 +117,13 @@ class HttpService:
         repeatable: bool = True,
         busy: Iterable[int] = BUSY_STATUSES,
         tries: int = TRIES,
+        before_again: Callable[[], None] = lambda: None,
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
         Tried again while the connection fails or the status is one of ``busy``, but only where it was never sent
-        or is ``repeatable``. Raises ServiceUnavailable when all tries are used up.
+        or is ``repeatable``; ``before_again`` may raise to prevent it, since much can have happened while it was
+        waited. Raises ServiceUnavailable when all tries are used up.
         """
         busy = frozenset(busy)
         trouble = ""
@@ -141,6 +143,7 @@ class HttpService:
                     break
             if attempt + 1 < tries:
                 self.back_off(attempt, trouble, at_least=wait)
+                before_again()
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
+from ..disk import opened, rename_or_copy
 from ..errors import (
     ArchiveError,
     CatalogRefused,
@@ -25,7 +26,6 @@ from ..metadata import Document
 from ..settings import Confirm, Endpoint
 from .base import IdMode, StoredFile
 from .catalog_rules import check_document
-from ..disk import opened, rename_or_copy
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
 from .ids import require_within
 from .slots import Slots
@@ -236,9 +236,21 @@ class PacificaWriter:
         """
         require_within(self._ids, file_id)
         before = _written_to(content) if content is not None else None
-        body = json.dumps({"path": str(source)}).encode()
-        # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
-        answer = self._service.request("PATCH", f"/{file_id}", body=body, headers=JSON, repeatable=False, busy={429})
+
+        def require_lease() -> None:
+            if content is not None:
+                content.observe(0)
+
+        answer = self._service.request(
+            "PATCH",
+            f"/{file_id}",
+            body=json.dumps({"path": str(source)}).encode(),
+            headers=JSON,
+            # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
+            repeatable=False,
+            busy={429},
+            before_again=require_lease,
+        )
         trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
         try:
             if answer.status == 500 or answer.is_refusal:
@@ -250,9 +262,8 @@ class PacificaWriter:
             else:
                 self._require_moved(file_id, source, content, before)
         except (ArchiveError, SourceChanged):
-            # A move across file systems that failed halfway leaves a copy.
-            if content is not None:
-                content.observe(0)
+            # A move across file systems that failed halfway leaves a copy. What is there may be another run's by now.
+            require_lease()
             self.move_back(file_id, source)
             raise
 
@@ -296,6 +307,8 @@ class PacificaWriter:
     def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
         require_within(self._ids, file_id)
+        if self._last is not None and self._last[0] == file_id:
+            self._last = None
         answer = self._service.request("DELETE", f"/{file_id}")
         if answer.status != 200 and self._archive.stat(file_id) is not None:
             trouble = f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}"
@@ -414,18 +427,19 @@ class PacificaCatalog(_Adapter):
         database is away. It counts as a refusal where the service is found well by a GET right after it, twice.
         """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+        ids = range(first_file_id, first_file_id + len(document.files))
         refusals = 0
         for attempt in range(TRIES):
             try:
                 answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
             except ServiceUnavailable:
                 # The service may be at work on the document still: where it is not there, a later run looks again.
-                if self._look(document, transaction_id, first_file_id)[0]:
+                if self._look(transaction_id, ids)[0]:
                     return
                 raise
             if answer.is_success:
                 return
-            is_held, is_well = self._look(document, transaction_id, first_file_id)
+            is_held, is_well = self._look(transaction_id, ids)
             if is_held:
                 return
             refusals += is_well and answer.status == 500
@@ -438,13 +452,13 @@ class PacificaCatalog(_Adapter):
         trouble = f"the metadata service does not record transaction {transaction_id}: {answer.message}"
         raise ServiceUnavailable(trouble)
 
-    def bar(self, transaction_id: int, fence: int) -> bool:
+    def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
         """Whether the service holds the transaction. It knows no fences: nothing is barred."""
-        return self.contains(transaction_id)
+        return self.contains(transaction_id, ids)
 
-    def contains(self, transaction_id: int) -> bool:
-        """Whether the service holds the transaction."""
-        return bool(self._list(f"/transactions?_id={transaction_id}"))
+    def contains(self, transaction_id: int, ids: range | None = None) -> bool:
+        """Whether the service holds the transaction, with the files ``ids`` where these are given."""
+        return self._holds(transaction_id, ids, tries=TRIES)
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
@@ -481,18 +495,20 @@ class PacificaCatalog(_Adapter):
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
         return {"key": str(key["key"]), "value": str(value["value"])}
 
-    def _look(self, document: Document, transaction_id: int, first_file_id: int) -> tuple[bool, bool]:
-        """Whether the service holds the document, and whether it was well when it was asked; else it is waited for."""
+    def _look(self, transaction_id: int, ids: range) -> tuple[bool, bool]:
+        """Whether the service holds the transaction, and whether it was well when asked; else it is waited for."""
         try:
-            return self._holds(document, transaction_id, first_file_id, tries=1), True
+            return self._holds(transaction_id, ids, tries=1), True
         except ServiceUnavailable:
-            return self._holds(document, transaction_id, first_file_id, tries=TRIES), False
+            return self._holds(transaction_id, ids, tries=TRIES), False
 
-    def _holds(self, document: Document, transaction_id: int, first_file_id: int, *, tries: int) -> bool:
+    def _holds(self, transaction_id: int, ids: range | None, *, tries: int) -> bool:
         if not self._list(f"/transactions?_id={transaction_id}", tries=tries):
             return False
-        held = {record["_id"] for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
-        return held == set(range(first_file_id, first_file_id + len(document.files)))
+        if ids is None:
+            return True
+        held = {int(record["_id"]) for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
+        return held == set(ids)
 
     def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
         # What is not there is an empty list: 500 is only answered while the service's own database is away.

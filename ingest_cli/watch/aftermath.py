@@ -4,12 +4,13 @@ import errno
 import json
 import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..disk import opened
+from ..disk import durable_write, opened
 from ..errors import IngestError, SourceError
 from ..jobs.job import Job
 
@@ -83,14 +84,14 @@ def _explain(path: Path, job: Job) -> None:
 
 def _write(path: Path, why: dict[str, Any]) -> None:
     explanation = _explanation_of(path)
-    aside = explanation.with_name(f".{explanation.name}.part")
     story = {
         "file": os.fsencode(path.name).decode(errors="replace"),
         **why,
         "what_next": "put the mended file in the drop folder under the same name, and it is a new job",
     }
-    aside.write_text(json.dumps(story, indent=2, ensure_ascii=False) + "\n", "utf-8", errors="replace")
-    aside.replace(explanation)
+    text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
+    with durable_write(explanation, mode=0o644, replace=True) as file:
+        file.write(text.encode(errors="replace"))
 
 
 def _move(path: Path, folder: Path) -> Path:
@@ -113,11 +114,11 @@ def _move(path: Path, folder: Path) -> Path:
             if target.exists():
                 number += 1
                 continue
-            aside = folder / f".{path.name}.part"
-            shutil.copy2(path, aside)
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.rename(target)
+            found = path.stat()
+            with durable_write(target, mode=stat.S_IMODE(found.st_mode)) as copy, path.open("rb") as file:
+                shutil.copyfileobj(file, copy, 1 << 20)
+                copy.flush()
+                os.utime(copy.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
             break
     with opened(folder) as descriptor:
         os.fsync(descriptor)

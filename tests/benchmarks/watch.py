@@ -20,13 +20,13 @@ from ..conftest import Command
 ROUNDS, MANY = 10, 1000
 
 
-def complete(database: Path) -> int:
-    with JobStore(database) as store:
+def complete() -> int:
+    with open_store(load_settings()) as store:
         return store.tallies()["complete"][0]
 
 
 def until(database: Path, count: int) -> None:
-    while not database.exists() or complete(database) < count:
+    while not database.exists() or complete() < count:
         time.sleep(0.005)
 
 
@@ -62,7 +62,7 @@ def bundles_a_second(folder: Path, workers: int) -> float:
     begun = time.monotonic()
     for number in range(MANY):
         (folder / f"{number}.tar").rename(folder / "drop" / f"{number}.tar")
-    while not database.exists() or complete(database) < MANY:
+    while not database.exists() or complete() < MANY:
         time.sleep(0.1)
     took = time.monotonic() - begun
     process.terminate()

@@ -111,8 +111,6 @@ class ArchiveContract:
         with pytest.raises(FileRefused):
             writer.put(IDS[0], contents(data, recorded=b"others"))
         assert archive.stat(IDS[0]) != len(data)
-        writer.delete(IDS[0])
-        assert archive.stat(IDS[0]) is None
 
     def test_a_run_that_lost_its_job_leaves_what_is_there(
         self, archive: Archive, new_writer: NewWriter, contents: Contents
@@ -161,6 +159,14 @@ class ArchiveContract:
         writer.flush()
         assert archive.stat(IDS[0]) is None
         assert read(archive, IDS[1]) == b"two"
+
+    def test_what_was_stored_last_may_be_deleted_before_it_is_flushed(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents
+    ) -> None:
+        writer.put(IDS[0], contents(b"one"))
+        writer.delete(IDS[0])
+        writer.flush()
+        assert archive.stat(IDS[0]) is None
 
     def test_a_file_is_moved(self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path) -> None:
         writer.move(IDS[0], source, len(b"measured"), contents.of(source))

@@ -736,26 +736,41 @@ class JobStoreContract:
         assert (said.said, said.exception) == (WISH, job.exception)
         assert said.as_state()["state"] == "FAILED"
 
-    @pytest.mark.parametrize("state", [JobState.FAILED, JobState.HELD])
+    @pytest.mark.parametrize("state", sorted(TRANSITIONS[Event.RETRY].sources))
     def test_a_job_is_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         before = jobs.in_state(state)
         store.say(before.job_id, WISH)
         job = store.retry(before.job_id)
-        assert (job.state, job.attempts, job.retry_at, job.holder) == (JobState.QUEUED, 0, 0, None)
+        assert (job.state, job.retry_at, job.holder) == (JobState.QUEUED, 0, None)
         assert (job.said, job.undo_to, job.successor) == (None, None, None)
-        assert job.reservation == before.reservation
+        assert (job.reservation, job.attempts) == (before.reservation, before.attempts)
         claimed = store.claim_next()
         assert claimed is not None
-        assert (claimed.job_id, claimed.attempts, claimed.exception) == (job.job_id, 1, "")
+        assert (claimed.job_id, claimed.attempts, claimed.exception) == (job.job_id, 2, "")
         assert claimed.fence_number > before.fence_number
 
-    @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.UNDOING])
-    def test_there_is_nothing_to_retry_of_an_unfinished_job(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+    def test_a_job_whose_attempts_are_used_up_is_retried_from_the_first(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        for _ in range(QUICK.runs - 1):
+            store.requeue(job.fence)
+            job = store.claim(job.job_id)
+        store.exhaust(job.fence, INGEST_FILES, REASON)
+        assert store.retry(job.job_id).attempts == 0
+        claimed = store.claim_next()
+        assert claimed is not None
+        assert claimed.attempts == 1
+
+    @pytest.mark.parametrize(
+        "state", [JobState.QUEUED, JobState.RUNNING, JobState.UNDOING, JobState.COMPLETE, JobState.DUPLICATE]
+    )
+    def test_there_is_nothing_to_retry_of_a_job_that_is_unfinished_or_done(
+        self, store: JobStore, jobs: Jobs, state: JobState
+    ) -> None:
         job = jobs.in_state(state)
         assert store.retry(job.job_id) == job == store.get(job.job_id)
 
-    @pytest.mark.parametrize("state", [JobState.DISCARDED, JobState.COMPLETE, JobState.DUPLICATE, JobState.SUPERSEDED])
-    def test_what_came_to_its_end_is_not_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+    @pytest.mark.parametrize("state", [JobState.DISCARDED, JobState.SUPERSEDED])
+    def test_what_was_given_up_is_not_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)
         with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
             store.retry(job.job_id)

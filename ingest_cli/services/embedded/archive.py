@@ -278,7 +278,7 @@ class EmbeddedWriter:
         return False
 
     def _is_superfluous(self, file_id: int, source: Path) -> bool:
-        """Whether the file at ``source`` is the archive's, or the one that this run has copied, or of the same bytes."""
+        """Whether the file at ``source`` is the archive's own, the one that this run copied, or of the same bytes."""
         target, found = self._target(file_id), os.lstat(source)
         if not stat.S_ISREG(found.st_mode):
             return False

@@ -71,15 +71,15 @@ class EmbeddedCatalog:
         except sqlite3.Error as error:
             raise ServiceUnavailable(f"cannot write to the catalogue: {error}") from error
 
-    def contains(self, transaction_id: int) -> bool:
-        """Whether the transaction is recorded."""
+    def contains(self, transaction_id: int, ids: range | None = None) -> bool:
+        """Whether the transaction is recorded, with the files ``ids`` where these are given."""
         with reading(self._database) as connection:
-            return _contains(connection, transaction_id)
+            return _contains(connection, transaction_id, ids)
 
-    def bar(self, transaction_id: int, fence: int) -> bool:
+    def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
         """Whether the transaction is recorded; where not, runs up to this fence do not record it any more."""
         with writing(self._database) as connection:
-            if _contains(connection, transaction_id):
+            if _contains(connection, transaction_id, ids):
                 return True
             connection.execute(
                 "INSERT INTO Barred VALUES (?, ?) ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence)",
@@ -150,8 +150,14 @@ class EmbeddedCatalog:
         connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
 
 
-def _contains(connection: sqlite3.Connection, transaction_id: int) -> bool:
-    return connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone() is not None
+def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | None) -> bool:
+    if connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone() is None:
+        return False
+    if ids is None:
+        return True
+    query = 'SELECT count(*), min(id), max(id) FROM Files WHERE "transaction" = ?'
+    count, first, last = connection.execute(query, [transaction_id]).fetchone()
+    return bool(count == len(ids) and (count == 0 or (first, last) == (ids[0], ids[-1])))
 
 
 def _file_rows(document: Document, transaction_id: int, first_file_id: int) -> Iterator[tuple[object, ...]]:
