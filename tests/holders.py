@@ -36,7 +36,7 @@ class Child:
         self._running.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """It is gone on return, though nobody has waited for it."""
+        """It is gone a moment later, though nobody waits for it."""
         self._running.kill()
 
 
