@@ -65,6 +65,21 @@ def test_a_run_is_told_of_a_wish(store: SqliteJobStore) -> None:
             lease.require()
 
 
+def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: SqliteJobStore) -> None:
+    lease = lease_of(store, running(store))
+    lease.identify("d", 2, 20)
+    lease.reserve(range(1, 3), None)
+    with lease.kept():
+        store.say(1, Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
+        with pytest.raises(StopRequested):
+            lease.confirm()
+        lease.undo(JobState.FAILED, INGEST_FILES, "by hand")
+        time.sleep(0.05)
+        lease.require()
+        lease.confirm()
+        assert lease.rolled_back().state is JobState.FAILED
+
+
 def test_a_run_is_told_that_it_lost_its_job(store: SqliteJobStore) -> None:
     lease = lease_of(store, running(store, DEAD))
     store.claim(1)

@@ -68,15 +68,13 @@ class Lease:
         # A process that was frozen finds its own clock far ahead, before its heartbeat has a chance to tell it.
         if time.monotonic() - self._confirmed > 3 * self._timings.heartbeat:
             self.confirm()
-        if self._ending is not None:
-            raise self._ending
+        self._require_no_ending()
 
     def confirm(self) -> None:
         """The same, having asked the store. From any thread."""
         with self._store.another() as store:
             self._beat(store)
-        if self._ending is not None:
-            raise self._ending
+        self._require_no_ending()
 
     def progress(self, percent: float) -> None:
         """So much of the stage is done. 100 is for what is complete; a stage at work stays below it."""
@@ -190,6 +188,13 @@ class Lease:
     def _note_wish(self, wish: Word | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
             self._ending = StopRequested(wish.exception or "stopped by an administrator")
+
+    def _require_no_ending(self) -> None:
+        ending = self._ending
+        # Who rolls back is carrying out what was wished.
+        is_heeded = isinstance(ending, StopRequested) and self._job.state is JobState.UNDOING
+        if ending is not None and not is_heeded:
+            raise ending
 
     def _leave(self) -> None:
         if self._entered is not None:
