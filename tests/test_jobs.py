@@ -8,18 +8,27 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import JobBusy, JobNotFound, JobStopped, StoreError
-from ingest_cli.jobs import Job, JobKind, JobState, JobStore
+from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError
+from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.process import Process, this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.stages import INGEST_FILES
+from ingest_cli.jobs.store import JobStore
+from ingest_cli.pipeline.settlement import settle_by_hand
+from ingest_cli.services import connect
 from ingest_cli.services.embedded.uniqueid import EmbeddedUniqueId
+from ingest_cli.settings import Timings
 
 from .bundles import write_bundle
 from .conftest import Command
+from .holders import DEAD, ELSEWHERE
 from .pacifica_double import PacificaSite
 from .site import Site
 
@@ -97,28 +106,32 @@ def test_the_store_is_private(site: Site, tmp_path: Path) -> None:
 def test_databases_that_are_not_ours(tmp_path: Path, site: Site) -> None:
     (tmp_path / "text").write_text("no database, but long enough to be taken for one" * 100)
     with pytest.raises(StoreError, match="cannot use the job store"):
-        JobStore(tmp_path / "text")
+        opened(tmp_path / "text")
     with closing(sqlite3.connect(tmp_path / "other")) as connection:
         connection.execute("CREATE TABLE other (x)")
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(StoreError, match="something else"):
-        JobStore(tmp_path / "other")
+        opened(tmp_path / "other")
     site.ingest(write_bundle(tmp_path / "b.tar"))
     with pytest.raises(StoreError, match="something else"):
-        JobStore(site.catalog)
+        opened(site.catalog)
     with closing(sqlite3.connect(site.settings.database)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer ingest"):
-        JobStore(site.settings.database)
+        opened(site.settings.database)
 
 
-def submit(store: JobStore, job_id: int) -> Job:
-    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b.tar", stamp="s", user="u", queued=True)
+def opened(path: Path, timings: Timings | None = None) -> JobStore:
+    return SqliteJobStore(path, timings or Timings())
+
+
+def submit(store: JobStore, job_id: int, holder: Process | None = None) -> Job:
+    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b.tar", fingerprint="1:2:3", user="u", holder=holder)
 
 
 def _take_ids(path: Path) -> list[tuple[int, int]]:
     with closing(EmbeddedUniqueId(path)) as ids:
-        return [(ids.take("file", count), count) for count in range(1, 51)]
+        return [(ids.reserve("file", count), count) for count in range(1, 51)]
 
 
 def test_ids_are_never_given_twice(tmp_path: Path) -> None:
@@ -130,27 +143,27 @@ def test_ids_are_never_given_twice(tmp_path: Path) -> None:
 
 def _submit_and_settle(numbered: tuple[Path, int]) -> None:
     path, number = numbered
-    with JobStore(path) as store:
+    with opened(path) as store:
         for job_id in range(number * 50, number * 50 + 50):
             submit(store, job_id)
-            store.claim(job_id)
-            store.enter(job_id, "ingest files")
-            store.complete(job_id)
+            fence = store.claim(job_id).fence
+            store.enter(fence, INGEST_FILES)
+            store.record(fence)
 
 
 def test_many_processes_write_one_store(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.map(_submit_and_settle, [(tmp_path / "jobs", number) for number in range(4)])
-    with JobStore(tmp_path / "jobs") as store:
+    with opened(tmp_path / "jobs") as store:
         jobs = store.newest(1000)
     assert len(jobs) == 200
-    assert all(job.complete for job in jobs)
+    assert all(job.is_done for job in jobs)
     with closing(sqlite3.connect(tmp_path / "jobs")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def _claim(path: Path) -> bool:
-    with JobStore(path) as store:
+    with opened(path) as store:
         try:
             store.claim(1)
         except JobBusy:
@@ -160,23 +173,37 @@ def _claim(path: Path) -> bool:
 
 
 def test_one_process_wins_a_job(tmp_path: Path) -> None:
-    with JobStore(tmp_path / "jobs") as store:
+    with opened(tmp_path / "jobs") as store:
         submit(store, 1)
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         claims = pool.map(_claim, [tmp_path / "jobs"] * 4, chunksize=1)
     assert claims.count(True) == 1
 
 
-def test_a_settled_job_is_no_longer_its_workers(tmp_path: Path) -> None:
-    with JobStore(tmp_path / "jobs") as store:
-        submit(store, 1)
-        store.claim(1)
-        store.set_state(1, JobState.FAILED, "ingest files", 0, "by hand")
-        with pytest.raises(JobStopped):
-            store.checkpoint(1, 5)
+def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
+    """It was settled when its worker was dead, as far as anyone could know."""
+    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+
+    def settle(store: JobStore, job_id: int) -> Job:
+        return settle_by_hand(store, job_id, word, Timings(), lambda: connect(site.settings))
+
+    with opened(site.settings.database) as store:
+        job = submit(store, 1, DEAD)
+        assert settle(store, 1).state is JobState.FAILED
+        with pytest.raises(LeaseLost):
+            store.checkpoint(job.fence, 5)
         assert store.get(1).exception == "by hand"
         with pytest.raises(JobNotFound):
-            store.set_state(2, JobState.OK, "ingest files", 0, "")
+            settle(store, 2)
+
+
+def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
+    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+    with opened(site.settings.database) as store:
+        job = submit(store, 1, this_process())
+        told = settle_by_hand(store, 1, word, Timings(), lambda: connect(site.settings))
+        assert (told.state, told.as_state()["state"]) == (JobState.RUNNING, "FAILED")
+        assert store.beat(job.fence, 1.0) == word
 
 
 def big_bundle(path: Path) -> tuple[Path, dict[str, bytes]]:
@@ -203,10 +230,10 @@ def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
     running.kill()
     running.wait()
     left = site.jobs()[0]
-    assert (left.job_id, left.complete) == (1, False)
+    assert (left.job_id, left.is_done) == (1, False)
     assert command("-q", bundle).returncode == 0
     (job,) = site.jobs()
-    assert (job.job_id, job.complete) == (1, True)
+    assert (job.job_id, job.is_done) == (1, True)
     assert site.contents() == files
     assert len(site.archived()) == len(files)
     assert len(site.rows("Transactions")) == 1
@@ -221,23 +248,23 @@ def test_a_file_cut_off_in_the_middle_is_stored_whole_by_the_next_run(
     wait_for(site)
     running.kill()
     running.wait()
-    assert not site.jobs()[0].complete
+    assert not site.jobs()[0].is_done
     assert command("-q", bundle).returncode == 0
     (job,) = site.jobs()
-    assert (job.job_id, job.complete) == (1, True)
+    assert (job.job_id, job.is_done) == (1, True)
     assert site.contents() == files
     assert len(site.archived()) == 2
     assert len(site.rows("Transactions")) == 1
 
 
 def _open_and_close(path: Path) -> None:
-    with JobStore(path):
+    with opened(path):
         pass
 
 
 def test_a_second_connection_of_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
     path = tmp_path / "jobs"
-    with JobStore(path) as first:
+    with opened(path) as first:
         submit(first, 1)
         _open_and_close(path)
         # A process that closes the store last takes the WAL away; it must see that it is not the last.
@@ -246,7 +273,7 @@ def test_a_second_connection_of_a_process_leaves_the_locks_of_the_first(tmp_path
         assert Path(f"{path}-wal").exists()
         submit(first, 2)
         assert [job.job_id for job in first.newest(9)] == [2, 1]
-    with JobStore(path) as store:
+    with opened(path) as store:
         assert [job.job_id for job in store.newest(9)] == [2, 1]
 
 
@@ -275,21 +302,28 @@ def test_the_same_bundle_by_several_commands_at_once_is_stored_once(
     assert len(site.archived()) == len(files)
 
 
-@pytest.mark.parametrize("silent_seconds", [0, 31])
-def test_a_worker_on_another_machine_lives_as_long_as_it_beats(
-    site: Site, tmp_path: Path, silent_seconds: float
-) -> None:
-    with JobStore(site.settings.database) as store:
-        submit(store, 1)
-        store.claim(1)
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
-        connection.execute("UPDATE jobs SET worker = 'elsewhere:1', beat = ?", [time.time() - silent_seconds])
-    with JobStore(site.settings.database) as store:
-        if silent_seconds:
-            assert store.claim(1).worker != "elsewhere:1"
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_worker_on_another_machine_lives_as_long_as_it_beats(tmp_path: Path, silent: bool) -> None:
+    timings = Timings(heartbeat=0.02, stale=0.5)
+    with opened(tmp_path / "jobs", timings) as store, opened(tmp_path / "jobs", timings) as elsewhere:
+        job = submit(store, 1, ELSEWHERE)
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(timings.heartbeat):
+                elsewhere.beat(job.fence, 1.0)
+
+        beating = threading.Thread(target=beat)
+        if silent:
+            assert store.claim(1).holder == this_process()
         else:
-            with pytest.raises(JobBusy, match="elsewhere:1"):
-                store.claim(1)
+            beating.start()
+            try:
+                with pytest.raises(JobBusy, match="elsewhere:1"):
+                    store.claim(1)
+            finally:
+                ended.set()
+                beating.join()
 
 
 def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) -> None:
@@ -326,7 +360,7 @@ def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_stream_is_gone_on_with(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
+def test_an_interrupted_stream_is_resumed(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
     bundle, files = big_bundle(tmp_path / "b.tar")
     with bundle.open("rb") as stream:
         running = subprocess.Popen(command.line("-q", "-"), stdin=stream, stderr=subprocess.PIPE)
@@ -335,7 +369,7 @@ def test_an_interrupted_stream_is_gone_on_with(command: Command, site: Site, tmp
         said = running.communicate()[1]
     (kept,) = site.settings.spool.iterdir()
     assert running.returncode == 130
-    lines = ["ingest: interrupted; the same command goes on from here", f"ingest: the bundle is kept in {kept}"]
+    lines = ["ingest: interrupted; the same command resumes from here", f"ingest: the bundle is kept in {kept}"]
     assert said.decode().splitlines() == lines
     assert command("-q", "-", stdin=bundle.read_bytes()).returncode == 0
     assert site.contents() == files
@@ -356,7 +390,7 @@ def test_a_first_signal_lets_the_file_at_hand_end(command: Command, site: Site, 
     (job,) = site.jobs()
     assert 0 < job.stored < len(files)
     assert job.stored == len(site.archived()), "what is stored is known to be stored"
-    assert (job.state, job.worker) == ("OK", None)
+    assert (job.state, job.holder) == (JobState.QUEUED, None)
     assert command("-q", bundle).returncode == 0
     assert site.contents() == files
     assert [job.job_id for job in site.jobs()] == [1]
@@ -380,10 +414,10 @@ def test_a_file_that_takes_long_is_not_waited_for(
             assert running.wait(10) == 130
             assert time.monotonic() - begun < most
             archive.at_work = 0
-            assert site.job(1).resumable
+            assert site.job(1).is_interrupted
         archive.seconds_a_file = 0.0
         assert command("-q", bundle).returncode == 0
-    assert site.job(1).complete
+    assert site.job(1).is_done
 
 
 def test_a_store_that_cannot_be_written_is_a_sentence(command: Command, site: Site, tmp_path: Path) -> None:

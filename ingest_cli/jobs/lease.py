@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError
+from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError, WrongState
 from ..settings import Timings
 from .job import Fence, Job, JobState, Reservation, Word
 from .store import JobStore
@@ -68,15 +68,13 @@ class Lease:
         # A process that was frozen finds its own clock far ahead, before its heartbeat has a chance to tell it.
         if time.monotonic() - self._confirmed > 3 * self._timings.heartbeat:
             self.confirm()
-        if self._ending is not None:
-            raise self._ending
+        self._require_no_ending()
 
     def confirm(self) -> None:
         """The same, having asked the store. From any thread."""
         with self._store.another() as store:
             self._beat(store)
-        if self._ending is not None:
-            raise self._ending
+        self._require_no_ending()
 
     def progress(self, percent: float) -> None:
         """So much of the stage is done. 100 is for what is complete; a stage at work stays below it."""
@@ -165,6 +163,8 @@ class Lease:
                         self._beat(store)
                 except (ServiceUnavailable, StoreError):
                     continue  # a heartbeat may be missed; what the run itself cannot write, it reports
+                except WrongState:
+                    return  # the run has just settled the job, or let go of it
                 if isinstance(self._ending, LeaseLost):
                     return
 
@@ -188,6 +188,13 @@ class Lease:
     def _note_wish(self, wish: Word | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
             self._ending = StopRequested(wish.exception or "stopped by an administrator")
+
+    def _require_no_ending(self) -> None:
+        ending = self._ending
+        # Who rolls back is carrying out what was wished.
+        is_heeded = isinstance(ending, StopRequested) and self._job.state is JobState.UNDOING
+        if ending is not None and not is_heeded:
+            raise ending
 
     def _leave(self) -> None:
         if self._entered is not None:

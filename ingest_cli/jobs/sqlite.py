@@ -210,17 +210,16 @@ class SqliteJobStore:
 
     def claim_next(self) -> Job | None:
         """Become the holder of the job whose turn it is."""
-        if next(self._due(), None) is None:
-            return None
-        with writing(self._database, durable=False) as connection:
-            job = next(self._due(), None)
-            if job is None:
-                return None
-            if job.attempts >= self._timings.runs and job.state is not JobState.UNDOING:
+        while next(self._due(), None) is not None:
+            with writing(self._database, durable=False) as connection:
+                job = next(self._due(), None)
+                if job is None:
+                    return None
+                if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
+                    return self._take(connection, job)
                 why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
-                return None
-            return self._take(connection, job)
+        return None
 
     def retry(self, job_id: int) -> Job:
         """Have a job that failed or is held run again."""
@@ -247,6 +246,7 @@ class SqliteJobStore:
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
+                "successor": None,
             }
             event, is_undone = Event.DISCARD, job.reservation is not None
             if job.state is JobState.RUNNING:
@@ -304,8 +304,11 @@ class SqliteJobStore:
                 digest,
                 fence.job_id,
             )
+            known = self.held(fence).digest == digest
             changes = {"digest": digest, "files": files, "bytes": total_bytes}
             self._change(connection, Event.PROGRESS, fence, changes)
+            if known:
+                self._complete_reservation(connection, fence)
         return other
 
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
@@ -331,6 +334,9 @@ class SqliteJobStore:
         number = max(fence.number, other.fence_number) + 1
         with writing(self._database) as connection:
             self._change(connection, Event.PROGRESS, fence, {"fence": number})
+            found = self.get(other.job_id)
+            if found.fence != other.fence:
+                raise _wrong(found, Event.SUPERSEDE)
             self._change(
                 connection,
                 Event.SUPERSEDE,
@@ -339,6 +345,7 @@ class SqliteJobStore:
                 to=JobState.SUPERSEDED,
             )
             connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
+            self._complete_reservation(connection, fence)
             return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
@@ -376,8 +383,10 @@ class SqliteJobStore:
     def rolled_back(self, fence: Fence) -> Job:
         """The archive holds nothing of the job."""
         with writing(self._database) as connection:
-            to = self.held(fence).undo_to
-            assert to is not None
+            job = self.held(fence)
+            to = job.undo_to
+            if to is None:
+                raise _wrong(job, Event.ROLLED_BACK)
             self._change(connection, Event.ROLLED_BACK, fence, {"holder": None, "undo_to": None}, to=to)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
@@ -431,6 +440,14 @@ class SqliteJobStore:
             self._change(connection, Event.TAKE_OVER, job, changes)
         return self.get(job.job_id)
 
+    @staticmethod
+    def _complete_reservation(connection: sqlite3.Connection, fence: Fence) -> None:
+        # The first versions of the store did not note how many ids they reserved: of the same document it is its files.
+        connection.execute(
+            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE job_id = ?)) WHERE job_id = ?",
+            (fence.job_id, fence.job_id),
+        )
+
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED
         changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
@@ -438,8 +455,7 @@ class SqliteJobStore:
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
         with writing(self._database) as connection:
-            state = self.held(fence).state
-            to = JobState.QUEUED if state is JobState.RUNNING else state
+            to = JobState.UNDOING if self.held(fence).state is JobState.UNDOING else JobState.QUEUED
             self._change(connection, event, fence, {**changes, "holder": None, "said": None}, to=to)
 
     def _change(
@@ -462,8 +478,7 @@ class SqliteJobStore:
             (*assigned.values(), fence.job_id, fence.number),
         )
         if changed.rowcount == 0:
-            self.held(fence)
-            raise WrongState(f"job {fence.job_id} is {self.get(fence.job_id).state}: it cannot {event}")
+            raise _wrong(self.held(fence), event)
 
     def held(self, fence: Fence) -> Job:
         """The job, while this run holds it."""
@@ -517,6 +532,10 @@ def _busy(job: Job) -> JobBusy:
     holder = job.holder
     stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
     return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
+
+
+def _wrong(job: Job, event: Event) -> WrongState:
+    return WrongState(f"job {job.job_id} is {job.state}: it cannot {event}")
 
 
 def _listed(states: Iterable[JobState]) -> str:

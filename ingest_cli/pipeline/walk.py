@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle import Bundle, read_document
-from ..errors import Interrupted, JobBusy, SourceChanged
+from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
 from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
@@ -91,10 +91,6 @@ class Walk:
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
             raise SourceChanged(replaced(job))
-        if reservation is not None and reservation.count != len(document.files):
-            raise SourceChanged(
-                f"{job.source} lists {len(document.files)} files, of which {reservation.count} have ids"
-            )
         other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
         if other is None or self._again:
             return None
@@ -103,12 +99,19 @@ class Walk:
         if self._lease.holds(other):
             raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
         if other.reservation is not None and reservation is None and other.kind is job.kind:
-            self._lease.supersede(other)
+            try:
+                self._lease.supersede(other)
+            except WrongState as error:
+                raise JobBusy(f"job {other.job_id}, of the same bundle, was at work just now: {error}") from error
             self.reached = None
         return None
 
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
+        if lease.reservation is not None and lease.reservation.count != len(document.files):
+            raise SourceChanged(
+                f"{lease.job.source} lists {len(document.files)} files, of which {lease.reservation.count} have ids"
+            )
         is_recorded = self._has(lease.job)
         if lease.reservation is not None:
             # Before anything is looked at: from now on no earlier run changes it.

@@ -1,0 +1,883 @@
+"""What every store of jobs promises: one suite, inherited for each. A job is brought into a state through the port."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, PacificaState, Reservation, Word
+from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
+from ingest_cli.jobs.store import JobStore
+from ingest_cli.jobs.transitions import TRANSITIONS, Event
+from ingest_cli.settings import Timings
+
+from ..holders import DEAD, ELSEWHERE, HERE, child
+
+QUICK = Timings(stale=0.2, runs=3, longest_rest=60.0)
+WISH = Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand")
+RERUN = Word(PacificaState.OK, INGEST_FILES, 0.0, "")
+REASON = "the disk is broken\nand this is the second line"
+Opened = Callable[[Timings], JobStore]
+Change = Callable[[JobStore, Fence], object]
+
+# What a holder does: the events that it may be, and how it is done.
+BY_FENCE: dict[str, tuple[set[Event], Change]] = {
+    "beat": ({Event.PROGRESS}, lambda store, fence: store.beat(fence, 50.0)),
+    "enter": ({Event.PROGRESS}, lambda store, fence: store.enter(fence, INGEST_FILES)),
+    "identify": ({Event.PROGRESS}, lambda store, fence: store.identify(fence, "other", 3, 30)),
+    "checkpoint": ({Event.PROGRESS}, lambda store, fence: store.checkpoint(fence, 1)),
+    "requeue": ({Event.REQUEUE}, lambda store, fence: store.requeue(fence)),
+    "defer": ({Event.DEFER}, lambda store, fence: store.defer(fence, INGEST_FILES, REASON, 30.0)),
+    "exhaust": ({Event.EXHAUST}, lambda store, fence: store.exhaust(fence, INGEST_FILES, REASON)),
+    "undo": (
+        {Event.UNDO, Event.ABANDON},
+        lambda store, fence: store.undo(fence, JobState.FAILED, INGEST_FILES, REASON),
+    ),
+    "rolled_back": ({Event.ROLLED_BACK}, lambda store, fence: store.rolled_back(fence)),
+    "hold": ({Event.HOLD}, lambda store, fence: store.hold(fence, "file 7 stays")),
+    "record": ({Event.RECORDED}, lambda store, fence: store.record(fence)),
+}
+# What anyone does, where no living process holds the job.
+BY_ANYONE: dict[str, tuple[set[Event], Callable[[JobStore, int], object]]] = {
+    "claim": ({Event.CLAIM, Event.TAKE_OVER}, lambda store, job_id: store.claim(job_id)),
+    "give_up": (
+        {Event.DISCARD, Event.UNDO, Event.ABANDON, Event.TAKE_OVER},
+        lambda store, job_id: store.give_up(job_id, JobState.DISCARDED),
+    ),
+    "say": ({Event.SAY}, lambda store, job_id: store.say(job_id, WISH)),
+}
+
+
+def sources_of(events: set[Event]) -> set[JobState]:
+    return {state for event in events for state in TRANSITIONS[event].sources}
+
+
+def targets_of(events: set[Event], state: JobState) -> set[JobState]:
+    ways = [TRANSITIONS[event] for event in events if state in TRANSITIONS[event].sources]
+    return {target for way in ways for target in way.targets or {state}}
+
+
+def test_every_row_of_the_table_is_tested() -> None:
+    tested = {event for events, _ in (*BY_FENCE.values(), *BY_ANYONE.values()) for event in events}
+    assert tested | {Event.RETRY, Event.SUPERSEDE} == set(Event) == set(TRANSITIONS)
+
+
+class Jobs:
+    """Brings jobs into a state, through the port only. Each has ids of its own, and a document of its own."""
+
+    COUNT = 3
+
+    def __init__(self, store: JobStore) -> None:
+        self._store, self._last = store, 0
+
+    def submitted(
+        self,
+        *,
+        holder: Process | None,
+        source: str | None = None,
+        kind: JobKind = JobKind.BUNDLE,
+        fingerprint: str = "1:2:3",
+    ) -> Job:
+        self._last += 1
+        source = source or f"/data/{self._last}.tar"
+        return self._store.submit(
+            self._last, kind=kind, source=source, fingerprint=fingerprint, user="u", holder=holder
+        )
+
+    def queued(self) -> Job:
+        return self.submitted(holder=None)
+
+    def deferred(self, seconds: float = 30.0, reason: str = REASON) -> Job:
+        job = self.running()
+        self._store.defer(job.fence, INGEST_FILES, reason, seconds)
+        return self._store.get(job.job_id)
+
+    def running(self, holder: Process = HERE, *, digest: str | None = None) -> Job:
+        job = self.submitted(holder=holder)
+        if digest is not None:
+            self._store.identify(job.fence, digest, self.COUNT, 10 * self.COUNT)
+        return self._store.get(job.job_id)
+
+    def reserved(self, holder: Process = HERE, *, digest: str | None = None, sources: list[str] | None = None) -> Job:
+        job = self.running(holder, digest=digest or f"digest {self._last + 1}")
+        first = 100 * job.job_id
+        return self._store.reserve(job.fence, range(first, first + self.COUNT), sources)
+
+    def stored(self, count: int, holder: Process = HERE, *, digest: str | None = None) -> Job:
+        job = self.reserved(holder, digest=digest)
+        self._store.checkpoint(job.fence, count)
+        return self._store.get(job.job_id)
+
+    def resumable(self, *, digest: str | None = None) -> Job:
+        """Queued, with one file stored."""
+        job = self.stored(1, digest=digest)
+        self._store.requeue(job.fence)
+        return self._store.get(job.job_id)
+
+    def undoing(self, holder: Process = HERE, to: JobState = JobState.FAILED, successor: int | None = None) -> Job:
+        job = self.stored(1, holder)
+        return self._store.undo(job.fence, to, INGEST_FILES, REASON, successor=successor)
+
+    def held(self) -> Job:
+        return self._store.hold(self.undoing().fence, "file 7 stays")
+
+    def failed(self, holder: Process = HERE) -> Job:
+        return self._store.undo(self.running(holder).fence, JobState.FAILED, INGEST_FILES, REASON)
+
+    def discarded(self) -> Job:
+        return self._store.give_up(self.queued().job_id, JobState.DISCARDED)
+
+    def complete(self, *, digest: str = "complete") -> Job:
+        return self._store.record(self.running(digest=digest).fence)
+
+    def duplicate(self, successor: int = 1) -> Job:
+        return self._store.undo(self.running().fence, JobState.DUPLICATE, INGEST_FILES, "", successor=successor)
+
+    def superseded(self) -> Job:
+        other = self.resumable()
+        self._store.supersede(self.running().fence, other)
+        return self._store.get(other.job_id)
+
+    def in_state(self, state: JobState, holder: Process = HERE) -> Job:
+        made: dict[JobState, Callable[[], Job]] = {
+            JobState.QUEUED: self.queued,
+            JobState.RUNNING: lambda: self.running(holder),
+            JobState.UNDOING: lambda: self.undoing(holder),
+            JobState.HELD: self.held,
+            JobState.FAILED: self.failed,
+            JobState.DISCARDED: self.discarded,
+            JobState.COMPLETE: self.complete,
+            JobState.DUPLICATE: self.duplicate,
+            JobState.SUPERSEDED: self.superseded,
+        }
+        job = made[state]()
+        assert job.state is state
+        return job
+
+
+class JobStoreContract:
+    """To be inherited, with a fixture ``opened`` that opens the one store, empty at first, any number of times."""
+
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Iterator[Opened]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, opened: Opened) -> JobStore:
+        return opened(QUICK)
+
+    @pytest.fixture
+    def another(self, opened: Opened) -> JobStore:
+        """The store as another process sees it."""
+        return opened(QUICK)
+
+    @pytest.fixture
+    def jobs(self, store: JobStore) -> Jobs:
+        return Jobs(store)
+
+    # The table of transitions
+
+    @pytest.mark.parametrize("state", JobState)
+    @pytest.mark.parametrize("name", BY_FENCE)
+    def test_a_holders_change_starts_from_its_states_only(
+        self, store: JobStore, jobs: Jobs, name: str, state: JobState
+    ) -> None:
+        events, change = BY_FENCE[name]
+        job = jobs.in_state(state)
+        if state in sources_of(events):
+            change(store, job.fence)
+            assert store.get(job.job_id).state in targets_of(events, state)
+        else:
+            with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+                change(store, job.fence)
+            assert store.get(job.job_id) == job
+
+    @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
+    @pytest.mark.parametrize("name", BY_FENCE)
+    def test_an_older_fence_changes_nothing(self, store: JobStore, jobs: Jobs, name: str, state: JobState) -> None:
+        lost = jobs.in_state(state, DEAD)
+        job = store.claim(lost.job_id)
+        with pytest.raises(LeaseLost, match=f"job {job.job_id} was lost to {this_process()}"):
+            BY_FENCE[name][1](store, lost.fence)
+        assert store.get(job.job_id) == job
+
+    @pytest.mark.parametrize("name", BY_FENCE)
+    def test_an_unknown_job_is_told(self, store: JobStore, name: str) -> None:
+        with pytest.raises(JobNotFound, match="no job 99"):
+            BY_FENCE[name][1](store, Fence(99, 1))
+
+    @pytest.mark.parametrize("state", JobState)
+    @pytest.mark.parametrize("name", BY_ANYONE)
+    def test_anyones_change_starts_from_its_states_only(
+        self, store: JobStore, jobs: Jobs, name: str, state: JobState
+    ) -> None:
+        events, change = BY_ANYONE[name]
+        job = jobs.in_state(state, DEAD)
+        if state in sources_of(events):
+            change(store, job.job_id)
+            after = store.get(job.job_id)
+            assert after.state in targets_of(events, state)
+            assert after.fence_number == job.fence_number + (events != {Event.SAY})
+        else:
+            with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+                change(store, job.job_id)
+            assert store.get(job.job_id) == job
+
+    @pytest.mark.parametrize("name", [*BY_ANYONE, "retry"])
+    def test_anyone_is_told_of_an_unknown_job(self, store: JobStore, name: str) -> None:
+        change = BY_ANYONE[name][1] if name in BY_ANYONE else lambda store, job_id: store.retry(job_id)
+        with pytest.raises(JobNotFound, match="no job 99"):
+            change(store, 99)
+
+    @pytest.mark.parametrize("name", ["claim", "give_up"])
+    @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
+    def test_a_living_holder_keeps_its_job(
+        self, store: JobStore, another: JobStore, jobs: Jobs, name: str, state: JobState
+    ) -> None:
+        job = jobs.in_state(state)
+        for by in (store, another):
+            with pytest.raises(JobBusy, match=f"job {job.job_id} is being worked on by {this_process()}"):
+                BY_ANYONE[name][1](by, job.job_id)
+        assert store.get(job.job_id) == job
+
+    # Submitting
+
+    def test_a_submitted_job_waits(self, store: JobStore, another: JobStore) -> None:
+        before = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        job = store.submit(
+            7, kind=JobKind.MOVE, source="/m.json", fingerprint="1:2:3", user="u", holder=None, spooled=True
+        )
+        assert job == another.get(7) == store.another().get(7)
+        assert (job.job_id, job.kind, job.source, job.fingerprint, job.user) == (
+            7, JobKind.MOVE, "/m.json", "1:2:3", "u",
+        )  # fmt: skip
+        assert (job.state, job.task, job.task_percent, job.exception) == (JobState.QUEUED, UPLOADING, 0, "")
+        assert (job.attempts, job.fence_number, job.holder, job.reservation, job.said) == (0, 0, None, None, None)
+        assert (job.spooled, job.digest, job.files, job.bytes, job.successor) == (True, None, 0, 0, None)
+        assert before <= job.created == job.updated
+
+    def test_a_job_can_be_held_from_the_start(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.submitted(holder=HERE)
+        assert (job.state, job.attempts, job.fence_number, job.holder) == (JobState.RUNNING, 1, 1, HERE)
+        assert store.held(job.fence) == job
+        assert store.claim_next() is None
+
+    def test_an_id_is_a_jobs_once(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.queued()
+        with pytest.raises(StoreError, match=f"holds a job {job.job_id} already"):
+            Jobs(store).queued()
+        assert store.newest(9) == [job]
+
+    # Claiming
+
+    def test_a_claim_begins_a_run(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        before = jobs.queued()
+        job = another.claim(before.job_id)
+        assert (job.state, job.holder, job.attempts) == (JobState.RUNNING, this_process(), 1)
+        assert job.fence == Fence(job.job_id, before.fence_number + 1)
+        assert store.get(job.job_id) == job
+
+    def test_a_claim_resumes_what_is_stored(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.resumable()
+        job = store.claim(before.job_id)
+        assert (job.state, job.fence_number, job.attempts) == (JobState.RUNNING, 2, 2)
+        assert job.reservation == before.reservation
+        assert job.stored == 1
+
+    def test_a_claim_forgets_why_the_run_before_failed(self, store: JobStore, jobs: Jobs) -> None:
+        job = store.claim(jobs.deferred().job_id)
+        assert (job.exception, job.retry_at, job.is_deferred) == ("", 0, False)
+
+    @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
+    def test_an_heir_resumes_what_a_dead_holder_was_at(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        before = jobs.in_state(state, DEAD)
+        assert store.is_dead(before)
+        job = store.claim(before.job_id)
+        assert (job.state, job.fence_number, job.attempts) == (state, 2, 2)
+        assert (job.holder, job.heartbeat) == (this_process(), 0)
+        assert (job.reservation, job.undo_to) == (before.reservation, before.undo_to)
+        assert job.exception == (REASON if state is JobState.UNDOING else "")
+
+    def test_an_heir_finds_the_wish_to_fail_that_the_holder_did_not_live_to_carry_out(
+        self, store: JobStore, jobs: Jobs
+    ) -> None:
+        job = jobs.running(DEAD)
+        store.say(job.job_id, WISH)
+        assert store.claim(job.job_id).said == WISH
+        job = jobs.running(DEAD)
+        store.say(job.job_id, RERUN)
+        assert store.claim(job.job_id).said is None, "it is run again already"
+
+    def test_a_holder_out_of_sight_is_dead_when_it_was_silent_for_long(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running(ELSEWHERE)
+        assert not store.is_dead(job), "it was seen but once"
+        begun = time.monotonic()
+        heir = store.claim(job.job_id)
+        assert time.monotonic() - begun >= QUICK.stale
+        assert (heir.holder, heir.fence_number) == (this_process(), 2)
+        with pytest.raises(LeaseLost):
+            store.beat(job.fence, 1.0)
+
+    def test_a_holder_out_of_sight_lives_while_its_heartbeat_changes(
+        self, store: JobStore, another: JobStore, jobs: Jobs
+    ) -> None:
+        job = jobs.running(ELSEWHERE)
+        seen = store.get(job.job_id)
+        for _ in range(4):
+            time.sleep(QUICK.stale / 2)
+            another.beat(job.fence, 1.0)
+            assert not store.is_dead(store.get(job.job_id))
+            assert store.claim_next() is None
+        assert store.get(job.job_id).heartbeat == seen.heartbeat + 4
+
+    def test_the_silence_of_a_holder_is_measured_by_who_asks(self, opened: Opened, jobs: Jobs) -> None:
+        job = jobs.running(ELSEWHERE)
+        time.sleep(QUICK.stale)
+        newcomer = opened(QUICK)
+        assert not newcomer.is_dead(job)
+        assert newcomer.claim_next() is None
+        time.sleep(QUICK.stale)
+        assert newcomer.is_dead(job)
+        claimed = newcomer.claim_next()
+        assert claimed is not None
+        assert claimed.fence_number == 2
+
+    def test_a_holder_before_the_last_boot_is_dead(self, store: JobStore, jobs: Jobs) -> None:
+        before = Process(host=HERE.host, pid=HERE.pid, started=HERE.started, boot="earlier", namespace=HERE.namespace)
+        job = jobs.running(before)
+        assert store.claim(job.job_id).fence_number == 2
+
+    def test_a_stopped_process_keeps_its_job_and_a_killed_one_does_not(self, store: JobStore, jobs: Jobs) -> None:
+        with child() as other:
+            job = jobs.running(other.process)
+            assert not store.is_dead(job)
+            other.stop()
+            deadline = time.monotonic() + 10
+            while other.process.life() is not Life.STOPPED:
+                assert time.monotonic() < deadline
+            time.sleep(2 * QUICK.stale)
+            assert not store.is_dead(job)
+            assert store.claim_next() is None
+            for change in (store.claim, lambda job_id: store.give_up(job_id, JobState.FAILED)):
+                with pytest.raises(JobBusy, match=f"by {other.process}, which is stopped"):
+                    change(job.job_id)
+            other.kill()
+            while other.process.life() is not Life.GONE:  # the kernel needs a moment
+                assert time.monotonic() < deadline
+            assert store.is_dead(job)
+            assert store.claim(job.job_id).fence_number == 2
+
+    # The queue
+
+    def test_nothing_waits(self, store: JobStore) -> None:
+        assert store.claim_next() is None
+
+    def test_those_run_least_come_first_then_the_oldest(self, store: JobStore, jobs: Jobs) -> None:
+        first, second, resumed = jobs.queued(), jobs.queued(), jobs.resumable()
+        third, deserted = jobs.queued(), jobs.running(DEAD)
+        undone = jobs.undoing(DEAD)
+        claimed = [store.claim_next() for _ in range(6)]
+        order = [job.job_id for job in claimed if job is not None]
+        assert order == [job.job_id for job in (first, second, third, resumed, deserted, undone)]
+        assert store.claim_next() is None
+
+    def test_the_queue_gives_out_nothing_that_is_held_or_settled(self, store: JobStore, jobs: Jobs) -> None:
+        for state in set(JobState) - {JobState.QUEUED}:
+            jobs.in_state(state)
+        assert store.claim_next() is None
+
+    def test_a_deferred_job_is_due_after_its_rest(self, store: JobStore, jobs: Jobs) -> None:
+        deferred = jobs.deferred(0.3)
+        assert store.claim_next() is None
+        time.sleep(0.3)
+        job = store.claim_next()
+        assert job is not None
+        assert (job.job_id, job.retry_at) == (deferred.job_id, 0)
+
+    def test_a_rest_longer_than_any_was_made_by_a_clock_that_was_wrong(self, store: JobStore, jobs: Jobs) -> None:
+        deferred = jobs.deferred(QUICK.longest_rest + 30)
+        job = store.claim_next()
+        assert job is not None
+        assert job.job_id == deferred.job_id
+
+    def test_a_command_does_not_wait_for_the_rest_to_end(self, store: JobStore, jobs: Jobs) -> None:
+        assert store.claim(jobs.deferred().job_id).state is JobState.RUNNING
+
+    @pytest.mark.parametrize("stored", [False, True])
+    def test_a_job_whose_runs_are_cut_off_is_settled(self, store: JobStore, jobs: Jobs, stored: bool) -> None:
+        job = jobs.stored(1) if stored else jobs.running()
+        for _ in range(QUICK.runs - 1):
+            store.requeue(job.fence)
+            job = store.claim(job.job_id)
+        store.requeue(job.fence)
+        assert store.claim_next() is None
+        settled = store.get(job.job_id)
+        assert settled.state is (JobState.HELD if stored else JobState.FAILED)
+        assert settled.exception == f"{QUICK.runs} runs were cut off; 'ingest retry {job.job_id}' runs it again"
+        assert (settled.holder, settled.fence_number) == (None, job.fence_number + 1)
+        assert settled.stored == int(stored)
+
+    def test_jobs_whose_attempts_are_used_up_do_not_end_the_queue(self, store: JobStore, jobs: Jobs) -> None:
+        """A worker that works until the queue is empty settles all of them, and gets the next job at once."""
+        used_up = [jobs.running() for _ in range(2)]
+        undone = jobs.undoing()
+        for job in (*used_up, undone):
+            for _ in range(QUICK.runs - 1):
+                store.requeue(job.fence)
+                job = store.claim(job.job_id)
+            store.requeue(job.fence)
+        claimed = store.claim_next()
+        assert claimed is not None
+        assert (claimed.job_id, claimed.state) == (undone.job_id, JobState.UNDOING), "it is rolled back, however often"
+        assert {store.get(job.job_id).state for job in used_up} == {JobState.FAILED}
+
+    def test_a_job_that_is_cut_off_keeps_the_reason_it_had(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        for _ in range(QUICK.runs - 1):
+            store.requeue(job.fence)
+            job = store.claim(job.job_id)
+        store.defer(job.fence, INGEST_FILES, REASON, 0.0)
+        assert store.claim_next() is None
+        assert store.get(job.job_id).exception == REASON
+
+    # A run
+
+    def test_a_heartbeat_is_a_number_that_grows(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        assert store.beat(job.fence, 12.5) is None
+        assert another.beat(job.fence, 25.0) is None
+        after = store.get(job.job_id)
+        assert (after.heartbeat, after.task_percent, after.fence) == (job.heartbeat + 2, 25.0, job.fence)
+
+    def test_a_heartbeat_brings_back_an_administrators_wish(
+        self, store: JobStore, another: JobStore, jobs: Jobs
+    ) -> None:
+        job = jobs.running()
+        said = another.say(job.job_id, WISH)
+        assert (said.state, said.holder, said.fence, said.said) == (job.state, job.holder, job.fence, WISH)
+        assert store.beat(job.fence, 1.0) == WISH
+
+    def test_stages_and_how_long_they_took(self, store: JobStore, jobs: Jobs) -> None:
+        job, other = jobs.running(), jobs.running()
+        store.beat(job.fence, 50.0)
+        store.enter(job.fence, LOAD_METADATA)
+        assert (store.get(job.job_id).task, store.get(job.job_id).task_percent) == (LOAD_METADATA, 0)
+        store.spend(job.fence, LOAD_METADATA, 1.5)
+        store.spend(job.fence, LOAD_METADATA, 1.0)
+        store.spend(other.fence, LOAD_METADATA, 4.0)
+        store.spend(other.fence, INGEST_FILES, 8.0)
+        assert store.stages(job.job_id) == {LOAD_METADATA: 2.5}
+        assert store.stage_seconds() == {LOAD_METADATA: 6.5, INGEST_FILES: 8.0}
+
+    def test_what_a_lost_run_spent_is_not_noted(self, store: JobStore, jobs: Jobs) -> None:
+        lost = jobs.running(DEAD)
+        store.claim(lost.job_id)
+        with pytest.raises(LeaseLost):
+            store.spend(lost.fence, LOAD_METADATA, 1.0)
+        assert store.stages(lost.job_id) == {}
+
+    def test_reserved_ids_are_the_jobs(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        job = jobs.reserved()
+        first = 100 * job.job_id
+        assert job.reservation == Reservation(first_file_id=first, count=3, stored=0)
+        assert job.reservation.ids == range(first, first + 3)
+        assert [another.has_reserved(file_id) for file_id in range(first - 1, first + 4)] == [
+            False, True, True, True, False,
+        ]  # fmt: skip
+        store.checkpoint(job.fence, 2)
+        assert another.get(job.job_id).reservation == Reservation(first_file_id=first, count=3, stored=2)
+
+    def test_a_job_of_no_files_reserves_no_ids(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        reserved = store.reserve(job.fence, range(0), None)
+        assert reserved.reservation == Reservation(0, 0, 0)
+        assert not store.has_reserved(0)
+
+    def test_a_lost_run_reserves_nothing(self, store: JobStore, jobs: Jobs) -> None:
+        lost = jobs.running(DEAD)
+        store.claim(lost.job_id)
+        with pytest.raises(LeaseLost):
+            store.reserve(lost.fence, range(5, 7), None)
+        assert not store.has_reserved(5)
+
+    @pytest.mark.parametrize("sources", [None, [], ["/instrument/ä", "/instrument/b\n"]])
+    def test_where_the_files_of_a_move_lay(self, store: JobStore, jobs: Jobs, sources: list[str] | None) -> None:
+        job = jobs.reserved(sources=sources)
+        assert store.sources(job.job_id) == sources
+        undone = store.undo(job.fence, JobState.FAILED, INGEST_FILES, REASON)
+        assert store.sources(job.job_id) == sources, "they are needed to move the files back"
+        store.rolled_back(undone.fence)
+        assert store.sources(job.job_id) is None
+        assert store.sources(99) is None
+
+    def test_a_requeued_job_keeps_what_is_stored(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.stored(2)
+        store.say(before.job_id, RERUN)
+        store.requeue(before.fence)
+        job = store.get(before.job_id)
+        assert (job.state, job.holder, job.said) == (JobState.QUEUED, None, None)
+        assert (job.is_interrupted, job.is_deferred) == (True, False)
+        assert (job.attempts, job.fence, job.reservation) == (before.attempts, before.fence, before.reservation)
+        assert store.claim(job.job_id).fence_number == before.fence_number + 1
+
+    def test_a_deferred_job_says_why_and_until_when(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.stored(2)
+        begun = time.time()
+        store.defer(before.fence, INGEST_FILES, REASON, 30.0)
+        job = store.get(before.job_id)
+        assert begun + 30 <= job.retry_at <= time.time() + 30
+        assert (job.state, job.holder, job.is_deferred) == (JobState.QUEUED, None, True)
+        assert (job.task, job.task_percent, job.exception) == (INGEST_FILES, 0, REASON)
+        assert (job.attempts, job.reservation) == (before.attempts, before.reservation)
+
+    @pytest.mark.parametrize("let_go", ["requeue", "defer"])
+    def test_what_is_being_rolled_back_is_never_run_forward(self, store: JobStore, jobs: Jobs, let_go: str) -> None:
+        before = jobs.undoing(to=JobState.DUPLICATE, successor=1)
+        BY_FENCE[let_go][1](store, before.fence)
+        waiting = store.get(before.job_id)
+        assert (waiting.state, waiting.holder, waiting.undo_to) == (JobState.UNDOING, None, JobState.DUPLICATE)
+        assert waiting.is_deferred == (let_go == "defer")
+        assert waiting.reservation == before.reservation
+        heir = store.claim(before.job_id)
+        assert (heir.state, heir.undo_to, heir.successor) == (JobState.UNDOING, JobState.DUPLICATE, 1)
+
+    @pytest.mark.parametrize("stored", [False, True])
+    def test_a_run_settles_a_job_whose_attempts_are_used_up(self, store: JobStore, jobs: Jobs, stored: bool) -> None:
+        before = jobs.stored(2) if stored else jobs.running()
+        store.exhaust(before.fence, LOAD_METADATA, REASON)
+        job = store.get(before.job_id)
+        assert job.state is (JobState.HELD if stored else JobState.FAILED)
+        assert (job.task, job.exception, job.holder) == (LOAD_METADATA, REASON, None)
+        assert job.reservation == before.reservation
+        with pytest.raises(LeaseLost):
+            store.beat(before.fence, 1.0)
+
+    # The ends
+
+    @pytest.mark.parametrize("to", [JobState.FAILED, JobState.DISCARDED, JobState.DUPLICATE])
+    @pytest.mark.parametrize("stored", [False, True])
+    def test_a_job_that_is_undone_comes_to_its_end(
+        self, store: JobStore, jobs: Jobs, to: JobState, stored: bool
+    ) -> None:
+        before = jobs.stored(2) if stored else jobs.running()
+        reason, successor = ("", 1) if to is JobState.DUPLICATE else (REASON, None)
+        job = store.undo(before.fence, to, LOAD_METADATA, reason, successor=successor)
+        if stored:
+            assert (job.state, job.undo_to, job.fence, job.holder) == (JobState.UNDOING, to, before.fence, HERE)
+            assert before.reservation is not None
+            assert job.reservation == Reservation(before.reservation.first_file_id, 3, 0), "no run counts on it"
+            job = store.rolled_back(job.fence)
+        assert (job.state, job.undo_to, job.holder, job.reservation) == (to, None, None, None)
+        assert (job.exception, job.successor) == (reason, successor)
+        done = to is JobState.DUPLICATE
+        assert (job.is_done, job.task) == (done, INGEST_METADATA if done else LOAD_METADATA)
+        assert job.duplicate_of == successor
+        assert not store.has_reserved(100 * job.job_id)
+        assert job == store.get(job.job_id)
+
+    def test_what_could_not_be_rolled_back_is_held(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.undoing()
+        job = store.hold(before.fence, "file 7 stays")
+        assert (job.state, job.holder, job.undo_to) == (JobState.HELD, None, None)
+        assert job.exception == f"{REASON}\nfile 7 stays", "the first reason stays the first"
+        assert job.reservation == before.reservation
+        assert store.has_reserved(100 * job.job_id)
+
+    def test_a_duplicate_that_could_not_be_rolled_back_is_none(self, store: JobStore, jobs: Jobs) -> None:
+        job = store.hold(jobs.undoing(to=JobState.DUPLICATE, successor=1).fence, "file 7 stays")
+        assert (job.state, job.successor, job.is_done) == (JobState.HELD, None, False)
+
+    @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
+    def test_what_the_catalog_has_is_complete(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        before = jobs.stored(3) if state is JobState.RUNNING else jobs.undoing(to=JobState.DUPLICATE, successor=1)
+        job = store.record(before.fence)
+        assert (job.state, job.task, job.task_percent, job.exception) == (JobState.COMPLETE, INGEST_METADATA, 100, "")
+        assert (job.holder, job.undo_to, job.successor, job.reservation) == (None, None, None, None)
+        assert (job.is_done, job.stored, job.files) == (True, 3, 3)
+        assert not store.has_reserved(100 * job.job_id), "the catalog knows its files"
+
+    # Other jobs of the same document
+
+    def test_the_digest_of_a_document_is_noted(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        assert store.identify(job.fence, "d", 4, 40) is None
+        after = store.get(job.job_id)
+        assert (after.digest, after.files, after.bytes) == ("d", 4, 40)
+        assert store.identify(job.fence, "d", 4, 40) is None, "the job itself is no other"
+
+    def test_of_the_same_document_complete_comes_before_running_before_reserved(
+        self, store: JobStore, jobs: Jobs
+    ) -> None:
+        job = jobs.running()
+
+        def found() -> int | None:
+            other = store.identify(job.fence, "d", 4, 40)
+            return other.job_id if other is not None else None
+
+        unrelated = jobs.running(digest="d")
+        store.undo(unrelated.fence, JobState.FAILED, LOAD_METADATA, REASON)
+        assert found() is None, "it failed and stored nothing"
+        undone = jobs.stored(1, digest="d")
+        store.undo(undone.fence, JobState.FAILED, LOAD_METADATA, REASON)
+        assert found() is None, "what is rolled back is not to be counted on"
+        kept = jobs.resumable(digest="d")
+        assert found() == kept.job_id
+        running = jobs.running(digest="d")
+        assert found() == running.job_id
+        complete = jobs.complete(digest="d")
+        assert found() == complete.job_id
+        assert jobs.complete(digest="d").job_id != complete.job_id
+        assert found() == complete.job_id, "the first of several"
+
+    @pytest.mark.parametrize("state", sorted(TRANSITIONS[Event.SUPERSEDE].sources))
+    def test_a_job_takes_over_what_another_one_stored(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        made: dict[JobState, Callable[[], Job]] = {
+            JobState.QUEUED: jobs.resumable,
+            JobState.RUNNING: lambda: store.claim(jobs.stored(1, DEAD).job_id),
+            JobState.HELD: jobs.held,
+            JobState.FAILED: jobs.failed,
+        }
+        other = made[state]()
+        for _ in range(2):  # its fence is beyond that of the heir
+            if other.state is JobState.QUEUED:
+                store.requeue(store.claim(other.job_id).fence)
+                other = store.get(other.job_id)
+        job = jobs.running()
+        heir = store.supersede(job.fence, other)
+        assert (heir.job_id, heir.state, heir.holder) == (job.job_id, JobState.RUNNING, HERE)
+        assert heir.fence_number == max(job.fence_number, other.fence_number) + 1
+        assert heir.reservation == other.reservation
+        left = store.get(other.job_id)
+        assert (left.state, left.successor, left.holder, left.reservation) == (
+            JobState.SUPERSEDED, job.job_id, None, None,
+        )  # fmt: skip
+        assert left.fence_number > other.fence_number
+        assert not left.is_done
+        for lost in (job.fence, other.fence):
+            with pytest.raises(LeaseLost):
+                store.checkpoint(lost, 3)
+        if other.reservation is not None:
+            assert store.has_reserved(other.reservation.first_file_id)
+        store.record(heir.fence)
+
+    @pytest.mark.parametrize("state", sorted(set(JobState) - TRANSITIONS[Event.SUPERSEDE].sources))
+    def test_what_cannot_be_taken_over(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        other, job = jobs.in_state(state), jobs.running()
+        with pytest.raises(WrongState):
+            store.supersede(job.fence, other)
+        assert (store.get(job.job_id), store.get(other.job_id)) == (job, other)
+
+    def test_a_job_that_was_claimed_meanwhile_is_not_taken_over(self, store: JobStore, jobs: Jobs) -> None:
+        seen, job = jobs.resumable(), jobs.running()
+        claimed = store.claim(seen.job_id)
+        with pytest.raises(WrongState):
+            store.supersede(job.fence, seen)
+        assert (store.get(job.job_id), store.get(seen.job_id)) == (job, claimed)
+
+    def test_a_lost_run_takes_over_nothing(self, store: JobStore, jobs: Jobs) -> None:
+        other, lost = jobs.resumable(), jobs.running(DEAD)
+        heir = store.claim(lost.job_id)
+        with pytest.raises(LeaseLost):
+            store.supersede(lost.fence, other)
+        assert (store.get(lost.job_id), store.get(other.job_id)) == (heir, other)
+
+    # Administrators
+
+    @pytest.mark.parametrize("to", [JobState.FAILED, JobState.DISCARDED])
+    @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.FAILED])
+    def test_a_job_with_nothing_stored_is_given_up_at_once(
+        self, store: JobStore, jobs: Jobs, state: JobState, to: JobState
+    ) -> None:
+        before = jobs.in_state(state, DEAD)
+        job = store.give_up(before.job_id, to, reason="it was replaced")
+        assert (job.state, job.holder, job.retry_at) == (to, None, 0)
+        assert job.fence_number == before.fence_number + 1
+        assert job.exception == (REASON if state is JobState.FAILED else "it was replaced"), "the first reason stays"
+        assert store.claim_next() is None
+
+    @pytest.mark.parametrize("state", ["queued", "running", "undoing", "held"])
+    def test_a_job_with_files_stored_is_given_up_by_who_asks(self, store: JobStore, jobs: Jobs, state: str) -> None:
+        before = {
+            "queued": jobs.resumable,
+            "running": lambda: jobs.stored(1, DEAD),
+            "undoing": lambda: jobs.undoing(DEAD),
+            "held": jobs.held,
+        }[state]()
+        job = store.give_up(before.job_id, JobState.DISCARDED)
+        assert (job.state, job.undo_to, job.holder) == (JobState.UNDOING, JobState.DISCARDED, this_process())
+        assert (job.fence_number, job.heartbeat) == (before.fence_number + 1, 0)
+        assert job.reservation == Reservation(100 * job.job_id, 3, 0)
+        assert job.exception == before.exception
+        assert store.rolled_back(job.fence).state is JobState.DISCARDED
+
+    def test_a_job_on_its_way_to_be_a_duplicate_can_be_given_up(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.undoing(DEAD, to=JobState.DUPLICATE, successor=1)
+        job = store.rolled_back(store.give_up(before.job_id, JobState.DISCARDED).fence)
+        assert (job.state, job.successor) == (JobState.DISCARDED, None)
+
+    def test_an_administrators_word_comes_with_giving_up(self, store: JobStore, jobs: Jobs) -> None:
+        job = store.give_up(jobs.queued().job_id, JobState.FAILED, WISH)
+        assert (job.state, job.said, job.exception) == (JobState.FAILED, WISH, "by hand")
+        assert job.as_state()["exception"] == "by hand"
+
+    @pytest.mark.parametrize("state", JobState)
+    def test_an_administrators_word_changes_nothing_else(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        job = jobs.in_state(state)
+        said = store.say(job.job_id, WISH)
+        assert (said.state, said.fence, said.holder, said.reservation) == (
+            job.state, job.fence, job.holder, job.reservation,
+        )  # fmt: skip
+        assert (said.said, said.exception) == (WISH, job.exception)
+        assert said.as_state()["state"] == "FAILED"
+
+    @pytest.mark.parametrize("state", sorted(TRANSITIONS[Event.RETRY].sources))
+    def test_a_job_is_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        before = jobs.in_state(state)
+        store.say(before.job_id, WISH)
+        job = store.retry(before.job_id)
+        assert (job.state, job.retry_at, job.holder) == (JobState.QUEUED, 0, None)
+        assert (job.said, job.undo_to, job.successor) == (None, None, None)
+        assert (job.reservation, job.attempts) == (before.reservation, before.attempts)
+        claimed = store.claim_next()
+        assert claimed is not None
+        assert (claimed.job_id, claimed.attempts, claimed.exception) == (job.job_id, 2, "")
+        assert claimed.fence_number > before.fence_number
+
+    def test_a_job_whose_attempts_are_used_up_is_retried_from_the_first(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        for _ in range(QUICK.runs - 1):
+            store.requeue(job.fence)
+            job = store.claim(job.job_id)
+        store.exhaust(job.fence, INGEST_FILES, REASON)
+        assert store.retry(job.job_id).attempts == 0
+        claimed = store.claim_next()
+        assert claimed is not None
+        assert claimed.attempts == 1
+
+    @pytest.mark.parametrize(
+        "state", [JobState.QUEUED, JobState.RUNNING, JobState.UNDOING, JobState.COMPLETE, JobState.DUPLICATE]
+    )
+    def test_there_is_nothing_to_retry_of_a_job_that_is_unfinished_or_done(
+        self, store: JobStore, jobs: Jobs, state: JobState
+    ) -> None:
+        job = jobs.in_state(state)
+        assert store.retry(job.job_id) == job == store.get(job.job_id)
+
+    @pytest.mark.parametrize("state", [JobState.DISCARDED, JobState.SUPERSEDED])
+    def test_what_was_given_up_is_not_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        job = jobs.in_state(state)
+        with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+            store.retry(job.job_id)
+        assert store.get(job.job_id) == job
+
+    # Questions
+
+    def test_jobs_are_listed(self, store: JobStore, jobs: Jobs) -> None:
+        made = [jobs.queued(), jobs.failed(), jobs.queued(), jobs.held()]
+        assert store.newest(3) == made[:0:-1]
+        assert store.in_states([JobState.QUEUED]) == [made[0], made[2]]
+        assert store.in_states({JobState.HELD, JobState.FAILED}) == [made[1], made[3]]
+        assert store.in_states([]) == []
+        assert (store.count(), store.count_unfinished()) == (4, 2)
+
+    def test_the_newest_job_of_a_file(self, store: JobStore, jobs: Jobs) -> None:
+        jobs.submitted(holder=None, source="/a.tar")
+        newest = jobs.submitted(holder=None, source="/a.tar")
+        jobs.queued()
+        assert store.of_source(Path("/a.tar")) == newest
+        assert store.of_source(Path("/b.tar")) is None
+
+    @pytest.mark.parametrize("state", JobState)
+    def test_the_job_of_a_file_is_found_while_it_matters(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        job = jobs.in_state(state)
+        found = store.find(job.kind, job.source, job.fingerprint)
+        matters = state not in (JobState.FAILED, JobState.DISCARDED, JobState.SUPERSEDED)
+        assert found == (job if matters else None)
+        assert store.find(JobKind.MOVE, job.source, job.fingerprint) is None
+        assert store.find(job.kind, "/else.tar", job.fingerprint) is None
+        assert store.find(job.kind, job.source, "9:9:9") is None
+
+    @pytest.mark.parametrize("state", JobState)
+    def test_jobs_of_files_that_were_replaced(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
+        job = jobs.in_state(state)
+        matters = state in (JobState.QUEUED, JobState.RUNNING, JobState.UNDOING, JobState.HELD)
+        assert store.replaced(job.source, "9:9:9") == ([job] if matters else [])
+        assert store.replaced(job.source, job.fingerprint) == []
+        assert store.replaced("/else.tar", "9:9:9") == []
+
+    def test_the_newest_of_several_jobs_of_a_file_is_found(self, store: JobStore, jobs: Jobs) -> None:
+        first = jobs.submitted(holder=HERE, source="/a.tar")
+        store.record(first.fence)
+        again = jobs.submitted(holder=None, source="/a.tar")
+        assert store.find(JobKind.BUNDLE, "/a.tar", "1:2:3") == again
+
+    def test_complete_jobs_are_told_by_their_ids(self, store: JobStore, jobs: Jobs) -> None:
+        complete = [jobs.complete().job_id for _ in range(3)]
+        for state in set(JobState) - {JobState.COMPLETE}:
+            jobs.in_state(state)
+        assert list(store.recorded()) == complete
+        assert list(store.recorded(complete[1])) == complete[1:]
+
+    def test_settled_jobs_are_told_by_when(self, store: JobStore, jobs: Jobs) -> None:
+        made = {state: jobs.in_state(state) for state in JobState}
+        unsettled = {JobState.QUEUED, JobState.RUNNING, JobState.UNDOING, JobState.HELD}
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        settled = store.settled_before(soon)
+        assert [job.job_id for job in settled] == sorted(job.job_id for job in settled)
+        assert {job.state for job in settled} == set(JobState) - unsettled
+        assert made[JobState.HELD] not in settled, "something of it is stored"
+        assert store.settled_before(soon - timedelta(hours=1)) == []
+
+    def test_counts_by_what_a_person_wants_to_know(self, store: JobStore, jobs: Jobs) -> None:
+        assert store.tallies() == dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+        jobs.complete()
+        jobs.duplicate()
+        jobs.queued()
+        jobs.running()
+        jobs.undoing()
+        jobs.held()
+        jobs.failed()
+        jobs.discarded()
+        assert store.tallies() == {
+            "complete": (2, 3, 30),
+            "waiting": (1, 0, 0),
+            "running": (2, 3, 30),
+            "failed": (3, 3, 30),
+        }
+
+    def test_reasons_of_failures(self, store: JobStore, jobs: Jobs) -> None:
+        for _ in range(2):
+            jobs.failed()
+        jobs.held()
+        jobs.discarded()
+        jobs.deferred()
+        store.undo(jobs.running().fence, JobState.FAILED, LOAD_METADATA, "another")
+        assert store.failures() == [(INGEST_FILES, "the disk is broken", 3), (LOAD_METADATA, "another", 1)]
+
+    def test_forgotten_jobs_are_gone(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        kept, complete, held = jobs.reserved(), jobs.running(), jobs.held()
+        store.spend(complete.fence, LOAD_METADATA, 1.0)
+        store.record(complete.fence)
+        store.forget([complete.job_id, held.job_id, 99])
+        assert another.newest(9) == [store.get(kept.job_id)]
+        assert another.stages(complete.job_id) == {}
+        assert not another.has_reserved(100 * held.job_id)
+        with pytest.raises(JobNotFound):
+            another.get(held.job_id)
+
+    def test_it_says_that_it_is_well(self, store: JobStore, jobs: Jobs) -> None:
+        jobs.queued()
+        assert store.examine() == ""
+
+
+class TestSqlite(JobStoreContract):
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Iterator[Opened]:
+        with ExitStack() as stack:
+            yield lambda timings: stack.enter_context(SqliteJobStore(tmp_path / "jobs.sqlite3", timings))

@@ -1,0 +1,99 @@
+"""Processes that can hold a job: dead, out of sight, or real ones that can be stopped and killed."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ingest_cli.jobs.process import Process, this_process
+from ingest_cli.settings import Timings
+
+HERE = this_process()
+# Its id is given to this process by now: the kernel says that it is gone.
+DEAD = replace(HERE, started="0")
+# Under the same kernel, so a store that only this kernel can use does not know better than its heartbeat.
+ELSEWHERE = Process(host="elsewhere", pid=1, started="1", boot=HERE.boot, namespace="pid:[1]")
+CHILD = "from ingest_cli.jobs.process import this_process; print(this_process().to_text(), flush=True); input()"
+
+
+class Child:
+    """A process of this host."""
+
+    def __init__(self, running: "subprocess.Popen[str]") -> None:
+        self._running = running
+        assert running.stdout is not None
+        self.process = Process.from_text(running.stdout.readline())
+
+    def stop(self) -> None:
+        """Freeze it, as Ctrl-Z does."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._running.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """It is gone a moment later, though nobody waits for it."""
+        self._running.kill()
+
+
+@contextmanager
+def child() -> Iterator[Child]:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            yield Child(running)
+        finally:
+            running.kill()
+
+
+CLAIM = """
+import json, os, signal, sys
+from pathlib import Path
+from ingest_cli.errors import IngestError
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.settings import Timings
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+lasting, parent = os.pipe()
+for line in sys.stdin:
+    path, timings, job_id = json.loads(line)
+    if os.fork():
+        continue
+    os.close(parent)
+    answer = {"pid": os.getpid(), "job_id": None, "error": ""}
+    try:
+        with SqliteJobStore(Path(path), Timings(**timings)) as store:
+            job = store.claim_next() if job_id is None else store.claim(job_id)
+            answer["job_id"] = job.job_id if job is not None else None
+    except IngestError as error:
+        answer["error"] = type(error).__name__
+    print(json.dumps(answer), flush=True)
+    if answer["job_id"] is not None:
+        os.read(lasting, 1)  # until it is killed, or its parent ends
+    os._exit(0)
+"""
+
+
+class Workers:
+    """Begets processes that claim a job and live until they are killed: quickly, since each is a fork of one."""
+
+    def __init__(self) -> None:
+        self._parent = subprocess.Popen(
+            [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def claim(self, path: Path, timings: Timings, job_id: int | None) -> tuple[int, int | None, str]:
+        """A new process claims this job, or the next: its id, the job's, and the name of the error."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        print(json.dumps([str(path), asdict(timings), job_id]), file=self._parent.stdin, flush=True)
+        answer = json.loads(self._parent.stdout.readline())
+        return answer["pid"], answer["job_id"], answer["error"]
+
+    def close(self) -> None:
+        self._parent.communicate()
