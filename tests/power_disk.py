@@ -1,12 +1,13 @@
-"""A disk whose power can be cut: every write to it and every flush is recorded, and it is rebuilt as of any of them.
+"""Disks whose power can be cut: each write and each flush is recorded, and they are rebuilt as of any of them.
 
-As a program, it serves one regular file over the raw protocol of FUSE (linux/fuse.h; nothing but /dev/fuse is needed),
-notes each event in the order in which the kernel sends it, and only then answers. That file is mounted by way of a
-loop device, which passes the file system's barriers on as fsyncs. Without FUSE's writeback cache no write is held back.
+As a program, it serves regular files over the raw protocol of FUSE (linux/fuse.h; nothing but /dev/fuse is needed),
+notes each event in the order in which the kernel sends it, and only then answers. Such a file is mounted by way of a
+loop device, which passes the file system's barriers on as fsyncs. Without FUSE's writeback cache no write is held
+back.
 
-`Disk` is the other side. The power goes between two events: what was written before the last flush is on the platter;
-of what came later, the disk's cache may have saved nothing, anything or all. Pieces of 4 KiB, which today's disks write
-whole or not at all, are saved one by one.
+`Disks` is the other side. The power goes between two events: what was written to a disk before its last flush is on
+the platter; of what came later, its cache may have saved nothing, anything or all. Pieces of 4 KiB, which today's
+disks write whole or not at all, are saved one by one.
 """
 
 import ctypes
@@ -21,8 +22,9 @@ import struct
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +33,8 @@ ZEROS = bytes(PIECE)
 NONE, SOME, ALL = KEEPS = ("none", "some", "all")
 PATIENCE = 20.0
 
-# An event: where, and how many bytes were written. No bytes are a flush.
-EVENT = struct.Struct("=QQ")
+# An event: on which disk, where, and how many bytes were written. No bytes are a flush.
+EVENT = struct.Struct("=QQQ")
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -85,20 +87,21 @@ def format_disk(system: str, path: Path) -> Path:
     return path
 
 
-class Disk:
-    """A disk of this file ``system``, which is at first as ``base``, and is mounted at ``place``."""
+class Disks:
+    """Disks of one machine, which lose their power together; each is mounted at its place, and at first as its base."""
 
-    def __init__(self, system: str, base: Path, folder: Path, place: Path) -> None:
-        self.system, self.place, self._base, self._folder = system, place, base, folder
-        folder.mkdir()
-        place.mkdir()
-        self._file, self._image = folder / "disk", folder / "rebuilt"
+    def __init__(self, system: str, bases: dict[Path, Path], folder: Path) -> None:
+        self.system, self.places, self._bases = system, list(bases), list(bases.values())
+        self._folder = folder
         self._events, self._data = folder / "events", folder / "data"
-        for path in (self._file, self._events, self._data):
+        self._files = [folder / f"disk {number}" for number in range(len(bases))]
+        for made in (folder, *bases):
+            made.mkdir()
+        for path in (self._events, self._data, *self._files):
             path.touch()
-        self._platter: _Platter | None = None
+        self._platters: list[_Platter] = []
 
-    def __enter__(self) -> "Disk":
+    def __enter__(self) -> "Disks":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,50 +109,48 @@ class Disk:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Mounted, with all that is written to it recorded."""
-        with self._served(), self._mounted(self._file, DiskUnavailable):
+        """Mounted, with all that is written to them recorded."""
+        with self._served(), self._mounted(self._files, DiskUnavailable):
             yield
-        self._platter = _Platter(self._base, list(_events(self._events.read_bytes(), self._data.read_bytes())))
+        events = list(_events(self._events.read_bytes(), self._data.read_bytes()))
+        self._platters = [_Platter(base, events, number) for number, base in enumerate(self._bases)]
 
     def now(self) -> int:
         """How many events there were."""
         return self._events.stat().st_size // EVENT.size
 
     def sync(self) -> None:
-        """Have all that was written on the platter."""
-        descriptor = os.open(self.place, os.O_RDONLY)
-        try:
-            if _libc.syncfs(descriptor):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        finally:
-            os.close(descriptor)
+        """Have all that was written on the platters."""
+        for place in self.places:
+            with _opened(place) as descriptor:
+                if _libc.syncfs(descriptor):
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def loose(self, instant: int) -> int:
-        """How many writes might have been lost, had the power gone after the first ``instant`` events."""
-        assert self._platter is not None
-        return instant - self._platter.flushed(instant)
+        """How many writes might be lost if the power goes after the first ``instant`` events."""
+        return sum(platter.loose(instant) for platter in self._platters)
 
     @contextmanager
     def rebuilt(self, instant: int, keep: str, seed: str = "") -> Iterator[None]:
         """Mounted as after a loss of power that came after the first ``instant`` events."""
-        assert self._platter is not None
-        pieces = self._platter.after(instant, keep, random.Random(f"{seed} {instant} {keep}"))
-        with self._image.open("wb") as image:
-            image.truncate(self._base.stat().st_size)
-            for number, piece in pieces.items():
-                os.pwrite(image.fileno(), piece, number * PIECE)
-        try:
-            with self._mounted(self._image, AssertionError):
-                yield
-        finally:
-            self._image.unlink()
+        chance = random.Random(f"{seed} {instant} {keep}")
+        images = []
+        for base, platter in zip(self._bases, self._platters, strict=True):
+            images.append(self._folder / f"rebuilt {base.name}")
+            with images[-1].open("wb") as image:
+                image.truncate(base.stat().st_size)
+                for number, piece in platter.after(instant, keep, chance).items():
+                    os.pwrite(image.fileno(), piece, number * PIECE)
+        with self._mounted(images, AssertionError):
+            yield
 
     @contextmanager
     def _served(self) -> Iterator[None]:
-        words = [sys.executable, "-B", __file__, self._base, self._file, self._events, self._data]
-        # Its standard input tells it when we are gone.
+        paths = [self._events, self._data, *self._bases, *self._files]
+        words = [sys.executable, "-B", __file__, *map(str, paths)]
+        # Its standard input tells it when we are gone. A Ctrl-C, which is for the whole group of ours, must not end it
+        # before the disks are unmounted.
         pipe = subprocess.PIPE
-        # A Ctrl-C, which is for the whole group of ours, must not end it before the disk is unmounted.
         with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -157,83 +158,100 @@ class Disk:
             try:
                 if not process.stdout.readline():
                     raise DiskUnavailable(process.stderr.read().decode().strip().rpartition("\n")[2])
-                try:
-                    yield
-                finally:
-                    _unmount(self._file)
+                yield
             finally:
-                process.stdin.close()
                 try:
+                    for path in self._files:
+                        _unmount(path)
+                    process.stdin.close()
                     process.wait(PATIENCE)
                 finally:
                     process.kill()
 
     @contextmanager
-    def _mounted(self, image: Path, error: type[Exception]) -> Iterator[None]:
+    def _mounted(self, images: list[Path], error: type[Exception]) -> Iterator[None]:
         if self.system == "btrfs":
             # The kernel remembers the disks that it has seen, and refuses an older state of one.
             subprocess.run(["btrfs", "device", "scan", "--forget"], capture_output=True)
-        words = ["mount", "-t", self.system, "-o", "loop", image, self.place]
-        done = subprocess.run(words, capture_output=True, text=True)
-        if done.returncode:
-            raise error(f"{self.system} cannot be mounted by way of a loop device: {done.stderr.strip()}")
-        try:
+        with ExitStack() as stack:
+            for image, place in zip(images, self.places, strict=True):
+                words = ["mount", "-t", self.system, "-o", "loop", str(image), str(place)]
+                done = subprocess.run(words, capture_output=True, text=True)
+                if done.returncode:
+                    raise error(f"{self.system} cannot be mounted by way of a loop device: {done.stderr.strip()}")
+                stack.callback(_unmount, place)
             yield
-        finally:
-            _unmount(self.place)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _unmount(place: Path) -> None:
+    """Unmount what is mounted at ``place``, if anything is."""
     deadline = time.monotonic() + PATIENCE
-    while (done := subprocess.run(["umount", place], capture_output=True, text=True)).returncode:
+    while "busy" in (said := subprocess.run(["umount", place], capture_output=True, text=True).stderr):
         if time.monotonic() > deadline:
             subprocess.run(["umount", "-l", place], capture_output=True)
-            raise AssertionError(f"{place} is still in use: {done.stderr.strip()}")
-        time.sleep(0.05)
+            raise AssertionError(f"still in use: {said.strip()}")
+        time.sleep(0.02)
 
 
-Event = tuple[int, bytes]
+Event = tuple[int, int, bytes]
 
 
 class _Platter:
-    """What the disk holds, as the numbers and the bytes of its pieces; those of zeros only are left out."""
+    """What one disk holds, as the numbers and the bytes of its pieces; those of zeros only are left out."""
 
-    def __init__(self, base: Path, events: list[Event]) -> None:
-        self._base, self._events = base, events
+    def __init__(self, base: Path, events: list[Event], number: int) -> None:
+        self._base = base
+        # Of the events of all disks, which are this one's, and what they write.
+        self._own = [(instant, offset, data) for instant, (disk, offset, data) in enumerate(events) if disk == number]
+        self._instants = [instant for instant, _, _ in self._own]
         self._pieces, self._reached = dict(_pieces_of(base)), 0
 
-    def flushed(self, instant: int) -> int:
-        """How many of the first ``instant`` events have become certain by a flush."""
-        while instant and self._events[instant - 1][1]:
-            instant -= 1
-        return instant
+    def loose(self, instant: int) -> int:
+        """How many writes may be lost."""
+        return len(self._split(instant)[1])
 
     def after(self, instant: int, keep: str, chance: random.Random) -> dict[int, bytes]:
         """The pieces after a loss of power. Instants that never go back are the quickest."""
-        flushed = self.flushed(instant)
+        flushed, loose = self._split(instant)
         if flushed < self._reached:
             self._pieces, self._reached = dict(_pieces_of(self._base)), 0
-        for number, inner, part in _parts(self._events[self._reached : flushed]):
+        for number, inner, part in _parts(self._own[self._reached : flushed]):
             _write(self._pieces, number, inner, part)
         self._reached = flushed
         share = {NONE: 0.0, SOME: chance.choice((0.2, 0.5, 0.8)), ALL: 1.0}[keep]
         pieces = dict(self._pieces)
-        for number, inner, part in _parts(self._events[flushed:instant]):
+        for number, inner, part in _parts(loose):
             if chance.random() < share:
                 _write(pieces, number, inner, part)
         return pieces
 
+    def _split(self, instant: int) -> tuple[int, list[Event]]:
+        """How many of its events a flush has made certain, and those that none has."""
+        flushed = end = bisect_left(self._instants, instant)
+        while flushed and self._own[flushed - 1][2]:
+            flushed -= 1
+        return flushed, self._own[flushed:end]
+
 
 def _events(headers: bytes, data: bytes) -> Iterator[Event]:
     position = 0
-    for offset, length in EVENT.iter_unpack(headers):
-        yield offset, data[position : position + length]
+    for disk, offset, length in EVENT.iter_unpack(headers):
+        yield disk, offset, data[position : position + length]
         position += length
 
 
 def _parts(events: Iterable[Event]) -> Iterator[tuple[int, int, bytes]]:
     """The piece, the place in it and the bytes of each part of what was written."""
-    for offset, data in events:
+    for _, offset, data in events:
         done = 0
         while done < len(data):
             number, inner = divmod(offset + done, PIECE)
@@ -283,48 +301,39 @@ BIG_WRITES, MAX_PAGES, KEEP_CACHE = 1 << 5, 1 << 22, 1 << 1
 MAX_WRITE = 1 << 20
 
 
-class _Server:
-    def __init__(self, base: Path, place: Path, events: Path, data: Path) -> None:
+class _Served:
+    """A disk, as the file at ``place``."""
+
+    def __init__(self, number: int, base: Path, place: Path, log: tuple[int, int]) -> None:
         size = base.stat().st_size
-        self._disk = mmap.mmap(-1, size)
-        for number, piece in _pieces_of(base):
-            self._disk[number * PIECE : (number + 1) * PIECE] = piece
-        self._events, self._data = (os.open(path, os.O_WRONLY | os.O_APPEND) for path in (events, data))
-        self._kernel = os.open("/dev/fuse", os.O_RDWR)
-        options = f"fd={self._kernel},rootmode={stat.S_IFREG | 0o600:o},user_id=0,group_id=0,max_read={MAX_WRITE}"
+        self._number, self._events, self._data = number, *log
+        self._content = mmap.mmap(-1, size)
+        for piece_number, piece in _pieces_of(base):
+            self._content[piece_number * PIECE : (piece_number + 1) * PIECE] = piece
+        self.kernel = os.open("/dev/fuse", os.O_RDWR)
+        options = f"fd={self.kernel},rootmode={stat.S_IFREG | 0o600:o},user_id=0,group_id=0,max_read={MAX_WRITE}"
         if _libc.mount(b"disk", os.fsencode(place), b"fuse", 0, options.encode()):
             raise OSError(ctypes.get_errno(), f"cannot mount over FUSE: {os.strerror(ctypes.get_errno())}")
         self._attributes = ATTRIBUTES.pack(
             *(3600, 0, 0, 1, size, size // 512, 0, 0, 0, 0, 0, 0, stat.S_IFREG | 0o600, 1, 0, 0, 0, PIECE, 0)
         )
 
-    def serve(self) -> None:
-        """Until the file is unmounted, or nobody is at the other end of standard input."""
-        poll = select.poll()
-        poll.register(self._kernel, select.POLLIN)
-        poll.register(0, select.POLLIN)
-        while True:
-            ready = dict(poll.poll())
-            if 0 in ready and not os.read(0, 1):
-                return
-            if self._kernel in ready:
-                try:
-                    request = os.read(self._kernel, MAX_WRITE + PIECE)
-                except OSError as error:
-                    if error.errno == errno.ENODEV:
-                        return
-                    if error.errno in (errno.ENOENT, errno.EINTR):  # the request was taken back
-                        continue
-                    raise
-                self._answer(request)
-
-    def _answer(self, request: bytes) -> None:
+    def answer(self) -> bool:
+        """One request. Whether there may be more, the file being mounted yet."""
+        try:
+            request = os.read(self.kernel, MAX_WRITE + PIECE)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EINTR):  # it was taken back
+                return True
+            if error.errno == errno.ENODEV:
+                return False
+            raise
         _, operation, unique, *_ = REQUEST.unpack_from(request)
-        if operation in UNANSWERED:
-            return
-        body = self._do(operation, memoryview(request)[REQUEST.size :])
-        status, body = (-errno.ENOSYS, b"") if body is None else (0, body)
-        os.writev(self._kernel, [REPLY.pack(REPLY.size + len(body), status, unique), body])
+        if operation not in UNANSWERED:
+            body = self._do(operation, memoryview(request)[REQUEST.size :])
+            status, body = (-errno.ENOSYS, b"") if body is None else (0, body)
+            os.writev(self.kernel, [REPLY.pack(REPLY.size + len(body), status, unique), body])
+        return True
 
     def _do(self, operation: int, body: memoryview) -> bytes | None:
         if operation == INIT:
@@ -337,21 +346,43 @@ class _Server:
             return OPENED.pack(0, KEEP_CACHE, 0)
         if operation == READ:
             _, offset, size, *_ = TRANSFER.unpack_from(body)
-            return self._disk[offset : offset + size]
+            return self._content[offset : offset + size]
         if operation == WRITE:
             _, offset, size, *_ = TRANSFER.unpack_from(body)
             content = body[TRANSFER.size : TRANSFER.size + size]
-            self._disk[offset : offset + size] = content
+            self._content[offset : offset + size] = content
             os.write(self._data, content)
-            os.write(self._events, EVENT.pack(offset, size))
+            self._note(offset, size)
             return WRITTEN.pack(size, 0)
         if operation == FSYNC:
-            os.write(self._events, EVENT.pack(0, 0))
+            self._note(0, 0)
             return b""
         return b"" if operation in (FLUSH, RELEASE, DESTROY) else None
 
+    def _note(self, offset: int, size: int) -> None:
+        os.write(self._events, EVENT.pack(self._number, offset, size))
+
+
+def _serve(events: Path, data: Path, *paths: Path) -> None:
+    """Until all files are unmounted, or nobody is at the other end of standard input."""
+    count = len(paths) // 2
+    log = os.open(events, os.O_WRONLY | os.O_APPEND), os.open(data, os.O_WRONLY | os.O_APPEND)
+    served = {}
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    for number, (base, place) in enumerate(zip(paths[:count], paths[count:], strict=True)):
+        disk = _Served(number, base, place, log)
+        served[disk.kernel] = disk
+        poll.register(disk.kernel, select.POLLIN)
+    print("mounted", flush=True)
+    while served:
+        for descriptor, _ in poll.poll():
+            if descriptor == 0:
+                return
+            if not served[descriptor].answer():
+                poll.unregister(descriptor)
+                del served[descriptor]
+
 
 if __name__ == "__main__":
-    server = _Server(*map(Path, sys.argv[1:]))
-    print("mounted", flush=True)
-    server.serve()
+    _serve(*map(Path, sys.argv[1:]))

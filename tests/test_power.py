@@ -1,15 +1,19 @@
-"""The power goes, at any write to the disk: what was reported holds, and the same command finishes what was not.
+"""The power goes, at any write to a disk: what was reported holds, and the same command finishes what was not.
 
-The whole site lies on one disk, its bundles and sources too. Each kind of work is recorded once; then the disk is
-rebuilt as of some of its writes, and of those at which something had just been reported. INGEST_TEST_STEPS and
-INGEST_TEST_SEED say how many and which, as for the other faults. With a neighbour that has the disk synced now and then,
-each half of the work reaches the disk without the other; without one, only what ingest itself has synced is there.
+The whole site lies on disks that are recorded, its bundles and sources too. Each kind of work is recorded once; then
+the disks are rebuilt as of some of the writes, and as of those at which something had just been reported.
+INGEST_TEST_STEPS and INGEST_TEST_SEED say how many and which, as for the other faults.
+
+On one disk, what ingest syncs of one thing often takes others along: so the archive is on a second one, too, where a
+row can be certain and the file that it speaks of not. And so there is a neighbour, who syncs what is his or all there
+is, now and then: half of what ingest does reaches the disk without the other half.
 """
 
 import hashlib
 import json
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import threading
@@ -17,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import cache
+from itertools import product
 from pathlib import Path
 from shutil import copy
 
@@ -24,27 +29,30 @@ import pytest
 
 from .bundles import Record, document_for, write_bundle
 from .conftest import Command
-from .power_disk import FILE_SYSTEMS, KEEPS, NONE, SOME, Disk, DiskUnavailable, format_disk, mounts_of_our_own
+from .power_disk import FILE_SYSTEMS, KEEPS, NONE, SOME, Disks, DiskUnavailable, format_disk, mounts_of_our_own
 from .serving import Server
 from .stepping import Order, Outcome, Stepper
 from .trials import SEED, STEPS, Tally, sample
 
 # None is so short that a file system keeps it beside its name.
-SIZES = {"data/first": 5000, "data/sub/second": 70_000, **{f"data/sub/{number}": 9000 for number in range(10)}}
+SIZES = {"data/first": 5000, "data/sub/second": 70_000, **{f"data/sub/{number}": 9000 for number in range(22)}}
 FILES = {path: hashlib.shake_256(path.encode()).digest(size) for path, size in SIZES.items()}
 CONTENTS = set(FILES.values())
 DOWN = {"METADATA_INGEST_URL": "http://127.0.0.1:9/ingest"}
-ALONE, NEIGHBOUR = "alone", "beside a neighbour"
+ID = re.compile(r"(file\.)?([0-9a-f]+)")
+ONE, NEIGHBOUR, TWO = "one disk", "one disk and a neighbour", "two disks"
 
 
 class Scene(ABC):
     """Work that is done on a disk: its preparation, which is synced, then the work with what it ``reports``."""
 
-    def __init__(self, disk: Disk, stepper: Stepper, log: Path) -> None:
-        self.disk, self._stepper, self.log = disk, stepper, log
-        self.folder, self.reports = disk.place, dict[str, int]()
-        site = self.site = self.folder / "site"
-        self.archive, self.catalog = site / "archive", site / "catalog.sqlite3"
+    def __init__(self, disks: Disks, stepper: Stepper, elsewhere: Path) -> None:
+        self._disks, self._stepper, self.elsewhere = disks, stepper, elsewhere
+        self.reports: dict[str, int] = {}
+        # One and the same where there is one disk.
+        self.folder, self.large = disks.places[0], disks.places[-1]
+        site, self.archive = self.folder / "site", self.large / "archive"
+        self.catalog = site / "catalog.sqlite3"
         self.databases = [site / "jobs.sqlite3", site / "ids.sqlite3", self.catalog]
         self.environment = {
             "HOME": str(self.folder / "home"),
@@ -70,7 +78,7 @@ class Scene(ABC):
         """What must hold after a boot, ``reported`` having been told."""
 
     def report(self, claim: str) -> None:
-        self.reports[claim] = self.disk.now()
+        self.reports[claim] = self._disks.now()
 
     def watched(self, claim: str, *words: str) -> None:
         """Run a command line whose last line on standard output is a report."""
@@ -92,12 +100,13 @@ class Scene(ABC):
         assert outcome.status == status, f"{words[0]} exits with {outcome.status}: {outcome.stdout}{outcome.stderr}"
         return outcome
 
-    def archived(self) -> dict[int, bytes]:
-        """What the archive holds, by the ids that the files' names say; nothing may be called otherwise."""
-        return {int(path.name.removeprefix("file."), 16): path.read_bytes() for path in self._in_archive()}
-
-    def _in_archive(self) -> list[Path]:
+    def in_archive(self) -> list[Path]:
         return [path for path in self.archive.rglob("*") if path.is_file()]
+
+    def archived(self) -> dict[int, bytes]:
+        """The archive's files by their ids. What is called otherwise may be there, but not after a job is done."""
+        named = [(ID.fullmatch(path.name), path) for path in self.in_archive()]
+        return {int(name[2], 16): path.read_bytes() for name, path in named if name}
 
     def rows(self, table: str) -> list[Record]:
         with closing(sqlite3.connect(self.catalog)) as connection:
@@ -120,6 +129,7 @@ class Scene(ABC):
         (transaction,) = self.rows("Transactions")
         assert json.loads(self.ingest("state", str(transaction["id"]), "--json").stdout)["complete"] is True
         archived = self.archived()
+        assert len(archived) == len(self.in_archive()), "temporary files are left in the archive"
         files = {"/".join(filter(None, ["data", row["subdir"], row["name"]])): row for row in self.rows("Files")}
         assert sorted(row["id"] for row in files.values()) == sorted(archived), "no orphans, nothing missing"
         wrong = [path for path, row in files.items() if archived[row["id"]] != FILES[path]]
@@ -132,7 +142,8 @@ class Scene(ABC):
         """Neither archive nor catalog holds anything."""
         state = json.loads(self.ingest("state", "1", "--json").stdout)
         assert (state["state"], state["complete"]) == ("FAILED", False)
-        assert self._in_archive() == []
+        left = [path.name for path in self.in_archive()]
+        assert not left, f"a discarded job left {left} in the archive"
         assert not self.catalog.exists() or not self.rows("Transactions") + self.rows("Files")
         self.ingest("verify", "--all")
 
@@ -165,56 +176,70 @@ class IngestDiscarded(Ingest):
 
 
 class Sources:
-    """Files on the disk that are to be moved, of which every other one is synced from the beginning."""
+    """Files in ``folder`` that are to be moved, half of which are synced from the beginning.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "instrument"
-        self.paths = {path: self._folder / path.replace("/", " ") for path in FILES}
-        self._synced = set(list(FILES)[::2])
-        self.document = folder / "move.json"
+    Of the others, and of these, each second one has its length before it has its bytes.
+    """
+
+    def __init__(self, folder: Path, document: Path) -> None:
+        self._folder, self.document = folder, document
+        self._paths = {path: folder / path.replace("/", " ") for path in FILES}
+        self._synced = list(FILES)[: len(FILES) // 2]
 
     def write_synced(self) -> None:
         self._folder.mkdir()
         records = document_for(FILES)
-        for record, source in zip(records[-len(FILES) :], self.paths.values(), strict=True):
+        for record, source in zip(records[-len(FILES) :], self._paths.values(), strict=True):
             record["source"] = str(source)
         self.document.write_text(json.dumps(records))
-        for path in self._synced:
-            self.paths[path].write_bytes(FILES[path])
+        self._write(self._synced)
 
     def write_unsynced(self) -> None:
-        for path in FILES.keys() - self._synced:
-            self.paths[path].write_bytes(FILES[path])
+        self._write([path for path in FILES if path not in self._synced])
 
     def make_good(self, archived: list[bytes]) -> None:
-        """Write once more what was lost before ingest could know of it, as an instrument's owner does.
+        """Write once more what was lost before ingest could know of it, as who made it does.
 
         What is in the archive ingest has taken, and answers for: where that is damaged, nothing is made good.
         """
-        damaged = [content for content in archived if content not in CONTENTS]
-        for path, source in self.paths.items():
-            if FILES[path] in archived or (source.exists() and source.read_bytes() == FILES[path]):
-                continue
-            assert path not in self._synced, f"{path} was synced, and is lost"
-            if source.exists() or not damaged:
-                source.write_bytes(FILES[path])
+        missing = [path for path in FILES if FILES[path] not in archived and not self._is_right(path)]
+        synced = [path for path in missing if path in self._synced]
+        assert not synced, f"these were synced, and are lost: {synced}"
+        if all(content in CONTENTS for content in archived):
+            self._write(missing)
 
-    def assert_back(self) -> None:
-        wrong = [
-            path for path, source in self.paths.items() if not source.exists() or source.read_bytes() != FILES[path]
-        ]
-        assert not wrong, f"not back, or not what they were: {wrong}"
-        assert len(list(self._folder.iterdir())) == len(FILES)
+    def assert_right(self) -> None:
+        wrong = [path for path in FILES if not self._is_right(path)]
+        assert not wrong, f"not moved back, or not what they were: {wrong}"
+        assert len(self.there()) == len(FILES), "temporary files are left beside the sources"
 
-    def assert_gone(self) -> None:
-        assert list(self._folder.iterdir()) == []
+    def there(self) -> list[Path]:
+        return list(self._folder.iterdir())
+
+    def _is_right(self, path: str) -> bool:
+        source = self._paths[path]
+        return source.exists() and source.read_bytes() == FILES[path]
+
+    def _write(self, paths: list[str]) -> None:
+        for number, path in enumerate(paths):
+            with self._paths[path].open("wb") as file:
+                if number % 2:
+                    file.truncate(SIZES[path])
+                file.write(FILES[path])
 
 
 class Move(Scene):
+    """A move of sources that lie on the archive's disk."""
+
     def prepare(self) -> None:
-        self.sources = Sources(self.folder)
+        self.sources = Sources(self.instrument / "instrument", self.folder / "move.json")
         self.words = ("move", str(self.sources.document))
         self.sources.write_synced()
+
+    @property
+    def instrument(self) -> Path:
+        """The disk that the sources lie on."""
+        return self.large
 
     def work(self) -> None:
         self.sources.write_unsynced()
@@ -222,13 +247,15 @@ class Move(Scene):
 
     def check(self, reported: set[str]) -> None:
         if "complete" not in reported:
-            self.sources.make_good([path.read_bytes() for path in self._in_archive()])
+            self.sources.make_good(list(self.archived().values()))
             self.ingest(*self.words)
         self.assert_ingested()
-        self.sources.assert_gone()
+        assert self.sources.there() == []
 
 
 class MoveDiscarded(Move):
+    """A discard of such a move."""
+
     def prepare(self) -> None:
         super().prepare()
         self.sources.write_unsynced()
@@ -241,7 +268,20 @@ class MoveDiscarded(Move):
         if "discarded" not in reported:
             self.ingest("discard", "1")
         self.assert_discarded()
-        self.sources.assert_back()
+        self.sources.assert_right()
+
+
+class MoveAcross(Move):
+    """A move of sources that lie on another disk than the archive."""
+
+    @property
+    def instrument(self) -> Path:
+        """The disk that the sources lie on."""
+        return self.folder
+
+
+class MoveAcrossDiscarded(MoveDiscarded, MoveAcross):
+    """A discard of such a move."""
 
 
 class Worked(Ingest):
@@ -266,12 +306,12 @@ class Served(Scene):
 
     def prepare(self) -> None:
         # Kept elsewhere: who sends a bundle has it until it is answered for.
-        self.bundle = write_bundle(self.log / "sent.tar", FILES)
-        with Server(self.log):
+        self.bundle = write_bundle(self.elsewhere / "sent.tar", FILES)
+        with Server(self.elsewhere):
             pass
 
     def work(self) -> None:
-        with Server(self.log) as server:
+        with Server(self.elsewhere) as server:
             job_id = server.upload(self.bundle)["job_id"]
             self.report("taken")
             server.settled(job_id)
@@ -279,7 +319,7 @@ class Served(Scene):
 
     def check(self, reported: set[str]) -> None:
         if "complete" not in reported:
-            with Server(self.log) as server:
+            with Server(self.elsewhere) as server:
                 job_id = 1 if "taken" in reported else server.upload(self.bundle)["job_id"]
                 state = server.settled(job_id)
                 assert state["complete"], state
@@ -293,7 +333,12 @@ SCENES: dict[str, type[Scene]] = {
     "discard of a move": MoveDiscarded,
     "worker": Worked,
     "serve": Served,
+    "move across": MoveAcross,
+    "discard of a move across": MoveAcrossDiscarded,
 }
+TRIALS = [
+    (kind, machine) for kind in SCENES for machine in (ONE, NEIGHBOUR, TWO) if machine == TWO or "across" not in kind
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -309,18 +354,25 @@ def stepper(own_mounts: None) -> Iterator[Stepper]:
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """An empty disk of each file system."""
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Empty disks of each file system. Two that are one another's copies could not be mounted together."""
     folder = tmp_path_factory.mktemp("bases")
-    return cache(lambda system: format_disk(system, folder / system))
+    return cache(lambda system, number: format_disk(system, folder / f"{system} {number}"))
 
 
 @pytest.fixture(params=FILE_SYSTEMS)
-def disk(request: pytest.FixtureRequest, bases: Callable[[str], Path], tmp_path: Path) -> Iterator[Disk]:
-    with available():
-        disk = Disk(request.param, bases(request.param), tmp_path / "recording", tmp_path / "place")
-    with disk:
-        yield disk
+def machine(
+    request: pytest.FixtureRequest, bases: Callable[[str, int], Path], tmp_path: Path
+) -> Callable[[int], Disks]:
+    """So many disks of one file system."""
+
+    def machine(count: int) -> Disks:
+        places = [tmp_path / f"place {number}" for number in range(count)]
+        with available():
+            found = {place: bases(request.param, number) for number, place in enumerate(places)}
+        return Disks(request.param, found, tmp_path / "recording")
+
+    return machine
 
 
 @contextmanager
@@ -331,70 +383,75 @@ def available() -> Iterator[None]:
         pytest.skip(str(reason))
 
 
-def test_what_was_synced_is_there_and_what_was_not_may_be_lost(disk: Disk) -> None:
-    """The disk itself: were flushes not to reach it, or were writes to do so too early, nothing below would be true."""
+def test_what_was_synced_is_there_and_what_was_not_may_be_lost(machine: Callable[[int], Disks]) -> None:
+    """The disks themselves: were flushes not to reach them, or writes too early, nothing below would mean anything."""
     content = random.Random(SEED).randbytes(50_000)
-    with available(), disk.recording():
-        (disk.place / "synced").write_bytes(content)
-        disk.sync()
-        (disk.place / "loose").write_bytes(content)
-        before = disk.now()
-        disk.sync()
-        after = disk.now()
-    assert 0 < before < after
-    assert disk.loose(after) == 0
-    loose: set[bytes] = set()
-    for instant in range(before, after + 1):
-        for keep in KEEPS:
-            with disk.rebuilt(instant, keep):
-                assert (disk.place / "synced").read_bytes() == content
-                found = disk.place / "loose"
-                loose.add(found.read_bytes() if found.exists() else b"")
-    assert content in loose
-    assert len(loose) > 1
+    with machine(1) as disks:
+        (place,) = disks.places
+        with available(), disks.recording():
+            (place / "synced").write_bytes(content)
+            disks.sync()
+            (place / "loose").write_bytes(content)
+            before = disks.now()
+            disks.sync()
+            after = disks.now()
+        found: dict[tuple[int, str], bytes] = {}
+        for instant, keep in product(range(before, after + 1), KEEPS):
+            with disks.rebuilt(instant, keep):
+                assert (place / "synced").read_bytes() == content
+                loose = place / "loose"
+                found[instant, keep] = loose.read_bytes() if loose.exists() else b""
+    assert {found[before, keep] for keep in KEEPS}.isdisjoint({content})
+    assert {found[after, keep] for keep in KEEPS} == {content}
 
 
-@pytest.mark.parametrize("neighbour", [ALONE, NEIGHBOUR])
-@pytest.mark.parametrize("kind", SCENES)
+@pytest.mark.parametrize(("kind", "how"), TRIALS)
 def test_the_power_goes(
-    disk: Disk,
+    machine: Callable[[int], Disks],
     stepper: Stepper,
     kind: str,
-    neighbour: str,
+    how: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    scene, scratch = SCENES[kind](disk, stepper, tmp_path), tmp_path / "scratch"
+    scratch = tmp_path / "scratch"
     scratch.mkdir()
-    for variable, value in scene.environment.items():
-        monkeypatch.setenv(variable, value)
-    with available(), disk.recording():
-        scene.prepare()
-        disk.sync()
-        begin = disk.now()
-        with syncing(disk) if neighbour != ALONE else nullcontext():
-            scene.work()
-        disk.sync()
-        end = disk.now()
-    tally, name = Tally(), f"{disk.system}, {kind}, {neighbour}"
-    for instant, keep in cuts(disk, scene, begin, end, name):
-        reported = {claim for claim, told in scene.reports.items() if told <= instant}
-        what = f"{name}: after event {instant} of {begin} to {end}, {disk.loose(instant)} loose, {keep} kept"
-        with tally.fault(f"{what}, reported {sorted(reported)}"), disk.rebuilt(instant, keep, f"{SEED} {name}"):
-            scene.assert_databases_whole(scratch)
-            scene.check(reported)
-    tally.close(record_property, name)
+    with machine(2 if how == TWO else 1) as disks:
+        scene = SCENES[kind](disks, stepper, tmp_path)
+        for variable, value in scene.environment.items():
+            monkeypatch.setenv(variable, value)
+        with available(), disks.recording():
+            scene.prepare()
+            disks.sync()
+            begin = disks.now()
+            with neighbour(disks) if how == NEIGHBOUR else nullcontext():
+                scene.work()
+            disks.sync()
+            end = disks.now()
+        tally, name = Tally(), f"{disks.system}, {kind}, {how}"
+        for instant, keep in cuts(disks, scene, begin, end, name):
+            reported = {claim for claim, told in scene.reports.items() if told <= instant}
+            where = f"{name}: after event {instant} of {begin} to {end}, {keep} of {disks.loose(instant)} kept"
+            with tally.fault(f"{where}, {sorted(reported)} reported"), disks.rebuilt(instant, keep, f"{SEED} {name}"):
+                scene.assert_databases_whole(scratch)
+                scene.check(reported)
+        tally.close(record_property, name)
 
 
 @contextmanager
-def syncing(disk: Disk) -> Iterator[None]:
-    """Have the disk synced now and then, as by another program."""
+def neighbour(disks: Disks) -> Iterator[None]:
+    """Somebody who now and then syncs what he has written himself, or all."""
     done, chance = threading.Event(), random.Random(SEED)
 
     def sync() -> None:
-        while not done.wait(chance.uniform(0, 0.01)):
-            disk.sync()
+        with (disks.places[0] / "neighbour").open("wb", buffering=0) as file:
+            while not done.wait(chance.uniform(0, 0.005)):
+                if chance.random() < 0.3:
+                    disks.sync()
+                else:
+                    file.write(b"x")
+                    os.fsync(file.fileno())
 
     thread = threading.Thread(target=sync)
     thread.start()
@@ -405,10 +462,10 @@ def syncing(disk: Disk) -> Iterator[None]:
         thread.join()
 
 
-def cuts(disk: Disk, scene: Scene, begin: int, end: int, name: str) -> Iterator[tuple[int, str]]:
+def cuts(disks: Disks, scene: Scene, begin: int, end: int, name: str) -> Iterator[tuple[int, str]]:
     """When the power goes, and what the disk then keeps of what was not flushed: always at a report, else a sample."""
     told = set(scene.reports.values())
     for number, instant in enumerate(sorted({*(begin + step for step in sample(end - begin, name)), *told})):
         keeps = KEEPS if STEPS == "all" else (NONE, SOME) if instant in told else (KEEPS[number % 3],)
         # Where nothing is loose, there is nothing to keep.
-        yield from ((instant, keep) for keep in (keeps if disk.loose(instant) else (NONE,)))
+        yield from ((instant, keep) for keep in (keeps if disks.loose(instant) else (NONE,)))
