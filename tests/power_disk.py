@@ -141,7 +141,8 @@ class Disks:
                 image.truncate(base.stat().st_size)
                 for number, piece in platter.after(instant, keep, chance).items():
                     os.pwrite(image.fileno(), piece, number * PIECE)
-        with self._mounted(images, AssertionError):
+        # A boot may find the disks in another order, and give them other numbers.
+        with self._mounted(images, AssertionError, backwards=True):
             yield
 
     @contextmanager
@@ -169,12 +170,12 @@ class Disks:
                     process.kill()
 
     @contextmanager
-    def _mounted(self, images: list[Path], error: type[Exception]) -> Iterator[None]:
+    def _mounted(self, images: list[Path], error: type[Exception], *, backwards: bool = False) -> Iterator[None]:
         if self.system == "btrfs":
             # The kernel remembers the disks that it has seen, and refuses an older state of one.
             subprocess.run(["btrfs", "device", "scan", "--forget"], capture_output=True)
         with ExitStack() as stack:
-            for image, place in zip(images, self.places, strict=True):
+            for image, place in list(zip(images, self.places, strict=True))[:: -1 if backwards else 1]:
                 words = ["mount", "-t", self.system, "-o", "loop", str(image), str(place)]
                 done = subprocess.run(words, capture_output=True, text=True)
                 if done.returncode:
