@@ -63,7 +63,10 @@ class DiskUnavailable(Exception):
 def mounts_of_our_own() -> Iterator[None]:
     """What is mounted inside the block, only this process and its children see: it goes with them, if not before."""
     folder = Path.cwd()
-    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
+    try:
+        before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY)
+    except OSError as error:
+        raise DiskUnavailable(f"no mounts of our own: {error.strerror}") from error
     try:
         if _libc.unshare(CLONE_NEWNS) or _libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
             raise DiskUnavailable(f"no mounts of our own: {os.strerror(ctypes.get_errno())}")
