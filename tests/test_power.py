@@ -46,7 +46,7 @@ NEIGHBOUR, TWO = "a neighbour", "two disks"
 class Scene(ABC):
     """Work that is done on disks: its preparation, which is synced, then the work with what it ``reports``."""
 
-    # How many of the sampled instants make one that is tried.
+    # One in so many of the sampled instants is tried.
     stride = 1
     # What comes a second time is a second job, a duplicate.
     may_come_again = False
@@ -136,8 +136,8 @@ class Scene(ABC):
     def assert_ingested(self) -> None:
         """One job is complete, and archive and catalog hold what it is of, once and nothing else."""
         (transaction,) = self.rows("Transactions")
-        state = json.loads(self.ingest("state", str(transaction["id"]), "--json").stdout)
-        assert state["complete"] is True, state
+        jobs = {job["job_id"]: job for job in json.loads(self.ingest("state", "--json").stdout)}
+        assert jobs[transaction["id"]]["complete"] is True, jobs
         archived = self.archived()
         assert len(archived) == len(self.in_archive()), "temporary files are left in the archive"
         files = {"/".join(filter(None, ["data", row["subdir"], row["name"]])): row for row in self.rows("Files")}
@@ -147,7 +147,6 @@ class Scene(ABC):
         assert sorted(files) == sorted(FILES)
         assert {row["transaction"] for row in files.values()} == {transaction["id"]}
         self.ingest("verify", "--all")
-        jobs = json.loads(self.ingest("state", "--json").stdout)
         assert len(jobs) == 1 or self.may_come_again, f"{len(jobs)} jobs of one bundle"
 
     def assert_discarded(self) -> None:
@@ -161,6 +160,8 @@ class Scene(ABC):
 
 
 class Ingest(Scene):
+    """A bundle that is ingested."""
+
     def prepare(self) -> None:
         self.bundle = str(write_bundle(self.folder / "b.tar", FILES))
 
@@ -174,6 +175,8 @@ class Ingest(Scene):
 
 
 class IngestDiscarded(Ingest):
+    """A discard of a bundle that is stored, but not recorded."""
+
     def prepare(self) -> None:
         super().prepare()
         self.ingest(self.bundle, status=4, **DOWN)
@@ -188,9 +191,10 @@ class IngestDiscarded(Ingest):
 
 
 class Sources:
-    """Files in ``folder`` that are to be moved, half of which are synced from the beginning.
+    """Files in ``folder`` that are to be moved.
 
-    Of the others, and of these, each second one has its length before it has its bytes.
+    Half of them are synced before the move begins; the others are as an instrument leaves them. In either half, each
+    second file is given its length first, then its bytes: what is lost of it cannot be told by its size.
     """
 
     def __init__(self, folder: Path, document: Path) -> None:
@@ -269,7 +273,7 @@ class Move(Scene):
 
 
 class MoveDiscarded(Move):
-    """A discard of such a move."""
+    """A discard of such a move, which is stored, but not recorded."""
 
     def prepare(self) -> None:
         super().prepare()
