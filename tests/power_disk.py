@@ -24,7 +24,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class FileSystem:
-    """How a disk is formatted, and how large it must be: no larger than its own program, and our reserve, ask for."""
+    """How a disk is formatted, and its size: about the smallest that is accepted, and that an archive has room on."""
 
     size: int
     options: tuple[str, ...]
@@ -206,6 +206,7 @@ def _unmount(place: Path) -> None:
         time.sleep(0.02)
 
 
+# The disk (or, among those of one disk, the instant), where, and what was written.
 Event = tuple[int, int, bytes]
 
 
@@ -214,7 +215,6 @@ class _Platter:
 
     def __init__(self, base: Path, events: list[Event], number: int) -> None:
         self._base = base
-        # Of the events of all disks, which are this one's, and what they write.
         self._own = [(instant, offset, data) for instant, (disk, offset, data) in enumerate(events) if disk == number]
         self._instants = [instant for instant, _, _ in self._own]
         self._pieces, self._reached = dict(_pieces_of(base)), 0
@@ -291,7 +291,7 @@ def _pieces_of(path: Path) -> Iterator[tuple[int, bytes]]:
 
 # The program: linux/fuse.h, in so far as one file needs it.
 
-LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = 1, 2, 3, 4, 14, 15, 16, 17, 18, 20
+FORGET, GETATTR, SETATTR, OPEN, READ, WRITE, RELEASE, FSYNC = 2, 3, 4, 14, 15, 16, 18, 20
 FLUSH, INIT, INTERRUPT, DESTROY, BATCH_FORGET = 25, 26, 36, 38, 42
 UNANSWERED = {FORGET, INTERRUPT, BATCH_FORGET}
 REQUEST = struct.Struct("=IIQQIIII")
@@ -336,10 +336,12 @@ class _Served:
         if operation not in UNANSWERED:
             body = self._do(operation, memoryview(request)[REQUEST.size :])
             status, body = (-errno.ENOSYS, b"") if body is None else (0, body)
-            os.writev(self.kernel, [REPLY.pack(REPLY.size + len(body), status, unique), body])
+            with suppress(FileNotFoundError):  # nobody waits for it any more
+                os.writev(self.kernel, [REPLY.pack(REPLY.size + len(body), status, unique), body])
         return True
 
     def _do(self, operation: int, body: memoryview) -> bytes | None:
+        """The answer; None where the kernel is to do without."""
         if operation == INIT:
             return STARTED.pack(
                 7, 31, MAX_WRITE, BIG_WRITES | MAX_PAGES, 64, 48, MAX_WRITE, 1, MAX_WRITE // PIECE, 0, 0
