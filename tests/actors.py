@@ -34,8 +34,8 @@ REPLACED = {f"data/new/{number}": f"new {number}\n".encode() * (number + 1) for 
 TIMINGS = {"stale": 0.05, "busy": 0.2}
 # Nothing waits longer than this for a run that is frozen: a second of the program's own, on a busy machine.
 PATIENCE = 4.0
-# One that is frozen while it sends a file leaves its place to no one.
-ROOM = {"ARCHIVEINTERFACE_TRANSFERS": "2"}
+# One that is frozen while it sends a file leaves its place to no one; there is a place for each file besides.
+ROOM = {"ARCHIVEINTERFACE_TRANSFERS": "8"}
 NO_CATALOGUE = {"METADATA_INGEST_URL": "http://127.0.0.1:9/ingest"}
 WELL, TOLD = (0,), (0, 1, 4)
 Files = dict[str, bytes]
@@ -139,8 +139,12 @@ class Scene:
             self.discarded = int(job_id) if words[0] == "discard" and done.status == 0 else None
 
     def replaces(self) -> None:
-        """Another file comes to stand at the place of the one given, and is ingested from another host."""
+        """Another file comes to stand at the place of the one given, and is ingested from another host.
+
+        Now and then whoever is there goes on with the job first, as if its file were what it was.
+        """
         self.replaced = True
+        jobs = [str(job["job_id"]) for job in self.others()]
         aside = self.given.with_name(".new")
         if self.words[0] == "move" or self.trial.sources:
             aside.write_text(json.dumps(self._moved_document()))
@@ -148,6 +152,11 @@ class Scene:
             write_bundle(aside, REPLACED, mode="w:gz" if self._old[:2] == b"\x1f\x8b" else "w")
         self._put(aside.read_bytes())
         aside.unlink()
+        ways = [[], [["retry", job_id] for job_id in jobs]]
+        if not self.locked():  # which a worker waits for
+            ways.append([["worker", "--until-empty"]])
+        for words in self.chance.choice(ways):
+            self.run(self.there, words, environment=ROOM)
         self.run(self.there, self.ingest, environment=ROOM)
 
     def _put(self, content: bytes) -> None:
@@ -233,7 +242,7 @@ class Scene:
         """The first has thawed, and nobody is at work."""
         self.trial.wait_for_services()
         self.trial.assert_nothing_lost()
-        self._assert_others_untouched()
+        self._assert_files_untouched()
         if self.discarded is not None and not self.in_flight:
             self._assert_discarded(self.discarded)
 
@@ -277,18 +286,18 @@ class Scene:
             assert source.exists(), f"the source of {path} is not back"
             assert source.read_bytes() == FILES[path]
 
-    def _assert_others_untouched(self) -> dict[int, dict[str, Any]]:
+    def _assert_files_untouched(self) -> None:
         stored, _ = self.archived()
-        states = {job["job_id"]: job for job in self.states()}
         for bystander in self.bystanders:
-            if bystander.job_id is not None:
-                found = {file_id: stored.get(file_id) for file_id in bystander.stored}
-                assert found == bystander.stored, f"files of job {bystander.job_id}, another one, were touched"
-                assert states[bystander.job_id] == bystander.state
-        return states
+            found = {file_id: stored.get(file_id) for file_id in bystander.stored}
+            assert found == bystander.stored, f"files of job {bystander.job_id}, another one, were touched"
 
     def _assert_sound(self) -> None:
-        states = self._assert_others_untouched()
+        self._assert_files_untouched()
+        states = {job["job_id"]: job for job in self.states()}
+        assert [states[bystander.job_id] for bystander in self.bystanders if bystander.job_id] == [
+            bystander.state for bystander in self.bystanders
+        ]
         stored, strays = self.archived()
         catalogued = self.trial.catalogued()
         contents = {job_id: _name_of(rows, stored) for job_id, rows in catalogued.items()}
