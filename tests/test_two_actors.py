@@ -28,11 +28,12 @@ def here() -> Iterator[Stepper]:
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stepper]:
-    place = host("elsewhere", boot=new_boot(tmp_path_factory.mktemp("elsewhere")))
-    skip_unless_host(place)
-    with Stepper(place) as program:
-        yield program
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stepper]]:
+    """Another host, and a container of this one."""
+    places = [host("elsewhere", boot=new_boot(tmp_path_factory.mktemp("elsewhere"))), host("container")]
+    skip_unless_host(places[0])
+    with Stepper(places[0]) as other, Stepper(places[1]) as container:
+        yield [other, container]
 
 
 @pytest.fixture
@@ -55,13 +56,14 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 class Stage:
     """Where scenes are played."""
 
-    def __init__(self, trials: Trials, here: Stepper, there: Stepper) -> None:
-        self._trials, self.here, self._there = trials, here, there
+    def __init__(self, trials: Trials, here: Stepper, elsewhere: list[Stepper]) -> None:
+        self._trials, self.here, self._elsewhere = trials, here, elsewhere
 
     @contextmanager
     def scene(self, kind: str, step: int = 0) -> Iterator[Scene]:
+        chance = random.Random(f"{SEED} {kind} {step}")
         with self._trials(KINDS[kind]) as trial:
-            yield Scene(trial, kind, self.here, self._there, random.Random(f"{SEED} {kind} {step}"))
+            yield Scene(trial, kind, self.here, chance.choice(self._elsewhere), chance)
 
     @contextmanager
     def frozen(self, kind: str, step: int) -> Iterator[tuple[Scene, Frozen]]:
@@ -79,19 +81,23 @@ class Stage:
 
 
 @pytest.fixture
-def stage(trials: Trials, here: Stepper, there: Stepper) -> Stage:
-    return Stage(trials, here, there)
+def stage(trials: Trials, here: Stepper, elsewhere: list[Stepper]) -> Stage:
+    return Stage(trials, here, elsewhere)
 
 
 def steps_of(stage: Stage, kind: str, counted: dict[str, int], name: str) -> list[int]:
-    """A sample of the steps of a run that nothing disturbs; half of it, since there are many ways to disturb it."""
+    """The steps of a run that nothing disturbs, or a sample: half of the usual size, for there are many ways to disturb
+    it, and behind the first third, in which databases are opened."""
     if kind not in counted:
         with stage.scene(kind) as scene:
             outcome = scene.run(stage.here, scene.words, ends=WELL, fault="freeze")
             counted[kind] = outcome.steps[MAIN]
             scene.end()
-    steps = sample(counted[kind], name)
-    return steps if STEPS == "all" else steps[:: min(2, len(steps))]
+    total = counted[kind]
+    if STEPS == "all":
+        return sample(total, name)
+    opening = total // 3
+    return [opening + step for step in sample(total - opening, name)][:: min(2, int(STEPS))]
 
 
 @pytest.mark.parametrize("action", ["finishes", "fails", "settles", "replaces"])
@@ -101,7 +107,7 @@ def test_frozen_while_another(
     tally, name = Tally(), f"{kind}, frozen while another {action}"
     for step in steps_of(stage, kind, counted, name):
         with tally.fault(f"{name}, step {step}"), stage.frozen(kind, step) as (scene, frozen):
-            scene.add_bystander("meanwhile")
+            scene.meanwhile()
             behind = getattr(scene, action)()
             assert_told(frozen.thaw(), scene.words)
             scene.assert_quiet()
@@ -130,7 +136,7 @@ def test_a_frozen_run_of_this_host_is_not_dead(
 
 
 def test_a_frozen_run_that_sends_a_file_keeps_no_one_waiting_without_a_word(
-    here: Stepper, there: Stepper, trials: Trials
+    here: Stepper, elsewhere: list[Stepper], trials: Trials
 ) -> None:
     """It has the only place at the archive."""
 
@@ -144,7 +150,7 @@ def test_a_frozen_run_that_sends_a_file_keeps_no_one_waiting_without_a_word(
         total = trial.run(here, fault="freeze").steps[MAIN]
     step = bisect_left(range(total + 1), True, lo=1, key=is_sending)
     with trials("bundle over HTTP") as trial, here.frozen(trial.order(fault="freeze", step=step)) as frozen:
-        waited = there(trial.order(timings=TIMINGS, patience=PATIENCE))
+        waited = elsewhere[0](trial.order(timings=TIMINGS, patience=PATIENCE))
         assert_told(waited, trial.words, (4,))
         assert_told(frozen.thaw(), trial.words, WELL)
         trial.wait_for_services()
