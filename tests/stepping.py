@@ -54,7 +54,6 @@ HANGS_AFTER_SECONDS = 20.0
 MAIN, OTHERS = "main", "others"
 # A job here is shorter than the second that a heartbeat waits for elsewhere.
 QUICK_HEARTBEAT = 0.002
-# Where each timing is, in seconds, while there is no object of them all.
 
 
 @dataclass(frozen=True, kw_only=True)
