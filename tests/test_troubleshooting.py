@@ -363,13 +363,13 @@ def a_discarded_job(scene: Scene) -> str:
     return scene.says("retry", 1)
 
 
-@provokes("the catalog has job *ID*: nothing of it is discarded")
+@provokes("the catalogue holds job *ID*: nothing of it is discarded")
 def a_complete_job(scene: Scene) -> str:
     scene.ingest(code=0)
     return scene.says("discard", 1)
 
 
-@provokes("job *ID* cannot be called complete: the catalog does not have it")
+@provokes("job *ID* cannot be called complete: the catalogue does not hold it")
 def a_job_that_is_called_complete(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     return scene.says("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", 100)
