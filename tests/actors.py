@@ -260,7 +260,7 @@ class Scene:
         for bystander in self.bystanders:
             if bystander.job_id is None:
                 self._complete(bystander)
-        if self.settled and self.in_flight:
+        if (self.settled or (self.replaced and self.trial.sources)) and self.in_flight:
             # A request that was on its way cannot be called back: the site obeys it, whatever was rolled back since.
             return
         for words in self.plain:

@@ -65,8 +65,8 @@ class Lease:
 
     def require(self) -> None:
         """Raise LeaseLost or StopRequested where the run is to stop. Costs nothing while its heartbeat is fresh."""
-        # A process that was frozen finds its own clock far ahead, before its heartbeat has a chance to tell it.
-        if time.monotonic() - self._confirmed > 3 * self._timings.heartbeat:
+        # A process that was frozen for so long that another may have its job finds its own clock far ahead.
+        if time.monotonic() - self._confirmed > self._timings.stale / 10:
             self.confirm()
         self._require_no_ending()
 

@@ -117,20 +117,19 @@ class HttpService:
         repeatable: bool = True,
         busy: Iterable[int] = BUSY_STATUSES,
         tries: int = TRIES,
-        before_again: Callable[[], None] = lambda: None,
+        require: Callable[[], None] | None = None,
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
         Tried again while the connection fails or the status is one of ``busy``, but only where it was never sent
-        or is ``repeatable``; ``before_again`` may raise to prevent it, since much can have happened while it was
-        waited. Raises ServiceUnavailable when all tries are used up.
+        or is ``repeatable``. ``require`` is as of `send`. Raises ServiceUnavailable when all tries are used up.
         """
         busy = frozenset(busy)
         trouble = ""
         for attempt in range(tries):
             wait = 0.0
             try:
-                answer = self.send(method, path, body=body, headers=headers)
+                answer = self.send(method, path, body=body, headers=headers, require=require)
                 if answer.status not in busy:
                     return answer
                 trouble, wait = answer.message, answer.retry_after
@@ -143,7 +142,6 @@ class HttpService:
                     break
             if attempt + 1 < tries:
                 self.back_off(attempt, trouble, at_least=wait)
-                before_again()
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
@@ -168,9 +166,20 @@ class HttpService:
             raise ServiceUnavailable(f"the clock of {self.name} is {abs(skew):.0f} s {ahead} this machine's")
         return f"{self.url} answers in {took * 1000:.0f} ms"
 
-    def send(self, method: str, path: str, *, body: Body = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a request once. Raises urllib3's HTTPError where there is no answer."""
-        with self._sent(method, path, body, headers) as response:
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
+        require: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Send a request once. Raises urllib3's HTTPError where there is no answer.
+
+        ``require`` may raise to prevent it: it is called when there is a place to send from, which may take long.
+        """
+        with self._sent(method, path, body, headers, require) as response:
             return Answer(response.status, response.headers, response.data)
 
     @contextmanager
@@ -184,11 +193,18 @@ class HttpService:
 
     @contextmanager
     def _sent(
-        self, method: str, path: str, body: Body, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        headers: Mapping[str, str] | None,
+        require: Callable[[], None] | None = None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         with self._slots.acquire() if self._slots is not None else nullcontext(), self._connections() as pool:
             headers = {**self._headers, **(headers or {})}
             url, begun = self.url + path, time.monotonic()
+            if require is not None:
+                require()
             try:
                 response = pool.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
             except HTTPError as error:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,7 @@ class PacificaWriter:
         """
         require_within(self._ids, file_id)
         headers = {"Content-Length": str(content.size), "Content-Type": "application/octet-stream"}
+        require_lease = partial(content.observe, 0)
         whole = b"".join(content.chunks()) if content.size <= CHUNK_BYTES else None
         trouble = ""
         for attempt in range(TRIES):
@@ -206,10 +208,9 @@ class PacificaWriter:
                 self._service.back_off(attempt - 1, trouble)
             try:
                 if attempt or self._resumed:
-                    content.observe(0)
-                    self._service.send("DELETE", f"/{file_id}")
+                    self._service.send("DELETE", f"/{file_id}", require=require_lease)
                 body = whole if whole is not None else _last_held_back(content.chunks())
-                answer = self._service.send("PUT", f"/{file_id}", body=body, headers=headers)
+                answer = self._service.send("PUT", f"/{file_id}", body=body, headers=headers, require=require_lease)
             except HTTPError as error:
                 trouble = str(error)
                 continue
@@ -249,7 +250,7 @@ class PacificaWriter:
             # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
             repeatable=False,
             busy={429},
-            before_again=require_lease,
+            require=require_lease,
         )
         trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
         try:
