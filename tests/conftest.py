@@ -12,7 +12,7 @@ from ingest_cli.settings import OPTIONS
 from .pacifica_double import PacificaSite
 from .site import Site
 
-pytest.register_assert_rewrite("tests.trials")
+pytest.register_assert_rewrite("tests.trials", "tests.actors")
 
 
 @pytest.fixture(autouse=True)

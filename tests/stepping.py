@@ -3,7 +3,8 @@
 As a program: it imports the whole command line once, then forks for each JSON line of standard input a child that runs
 one `Order`, and answers with a line, an `Outcome`. `Stepper` is the other side. A step is a call from Python into C
 that the system sees: one of SQLite, of the disk or of a socket. Each thread's steps are counted apart, so that the
-same number is the same step in each run.
+same number is the same step in each run. A run can also be frozen at a step, and thawed when others have done what they
+would: meanwhile the same program, or another one elsewhere, runs what else is ordered.
 """
 
 import errno
@@ -21,7 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -50,15 +52,18 @@ DATABASE = {sqlite3, sqlite3.Connection, sqlite3.Cursor}
 # Nothing here takes a second; what hangs is aborted.
 HANGS_AFTER_SECONDS = 20.0
 MAIN, OTHERS = "main", "others"
+# A job here is shorter than the second that a heartbeat waits for elsewhere.
+QUICK_HEARTBEAT = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """A command line and where it ends. ``fault`` at the step ``step`` of ``thread``; none at step 0.
 
-    ``kill``: killed with -9. ``full`` and ``broken``: the step fails as on a full disk, or on a broken one or a lost
-    connection; ``lasting`` says that all later ones do so too. ``done`` says that the step does its work all the same.
-    ``limit`` is how long any file may become, in bytes.
+    ``kill``: killed with -9. ``freeze``: stopped with all its threads, until it is thawed. ``full`` and ``broken``: the
+    step fails as on a full disk, or on a broken one or a lost connection; ``lasting`` says that all later ones do so
+    too. ``done`` says that the step does its work all the same. ``limit`` is how long any file may become, in bytes;
+    ``timings`` are seconds that take the place of the program's own; ``patience`` is when it counts as hanging.
     """
 
     words: list[str]
@@ -70,6 +75,8 @@ class Order:
     done: bool = False
     lasting: bool = False
     limit: int | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+    patience: float = HANGS_AFTER_SECONDS
     stdin: str = os.devnull
     stdout: str | None = None
     stderr: str | None = None
@@ -87,11 +94,19 @@ class Outcome:
 
 
 class Stepper:
-    """The program at work, for as long as a ``with`` block lasts."""
+    """The program at work, for as long as a ``with`` block lasts.
+
+    ``place`` is a command line that runs the one behind it somewhere else, as on another host; ``environment`` is what
+    the program has besides this process's own variables, which is not what an order has.
+    """
+
+    def __init__(self, place: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
+        self._line = [*place, sys.executable, "-B", __file__]
+        self._environment = {**os.environ, **(environment or {})}
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-B", __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self._line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
         )
         return self
 
@@ -99,11 +114,43 @@ class Stepper:
         self._process.communicate()
 
     def __call__(self, order: Order) -> Outcome:
+        return Outcome(**self.ask(asdict(order)))
+
+    @contextmanager
+    def frozen(self, order: Order) -> "Iterator[Frozen]":
+        """Run ``order``, whose fault is ``freeze``, until it stands still; it is thawed at the end of the block."""
+        frozen = Frozen(self, self.ask(asdict(order)))
+        try:
+            yield frozen
+        finally:
+            frozen.thaw()
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asdict(order)) + "\n")
+        self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
-        return Outcome(**json.loads(self._process.stdout.readline()))
+        answer = self._process.stdout.readline()
+        assert answer, f"{self._line} ended"
+        return dict(json.loads(answer))
+
+
+class Frozen:
+    """A run that stands still at the step ``hit``; empty where it came to its end before."""
+
+    def __init__(self, stepper: Stepper, answer: dict[str, Any]) -> None:
+        self._stepper, self._answer = stepper, answer
+        self.hit = str(answer["hit"])
+
+    @property
+    def stands_still(self) -> bool:
+        return "frozen" in self._answer
+
+    def thaw(self) -> Outcome:
+        """Let it go on, if it does not yet, and wait for its end."""
+        if self.stands_still:
+            self._answer = self._stepper.ask({"thaw": self._answer["frozen"]})
+        return Outcome(**self._answer)
 
 
 class _Steps:
@@ -153,12 +200,18 @@ class _Steps:
 
     def _strike(self, owner: object, name: str, event: str, frame: FrameType) -> None:
         fault = self._order.fault
+        if fault == "freeze":
+            self._hit = _described(owner, name, frame)
+            self._note()
+            # To the thread, not to the process: else another one may stop first, and this one still take its step.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+            return
         # SQLite's close does not fail; a full disk lets go. What failed by itself has not done its work.
         lets_go = owner in DATABASE or fault == "full"
         spared = (lets_go and name in ("close", "unlink", "rmdir")) or event == "c_exception"
         if spared and fault != "kill":
             return
-        self._hit = self._hit or f"{getattr(owner, '__name__', owner)}.{name} in {_place(frame)}"
+        self._hit = self._hit or _described(owner, name, frame)
         self._note()
         if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -194,6 +247,10 @@ def _error(owner: object, fault: str) -> Exception:
     return OSError(number, os.strerror(number))
 
 
+def _described(owner: object, name: str, frame: FrameType) -> str:
+    return f"{getattr(owner, '__name__', owner)}.{name} in {_place(frame)}"
+
+
 def _place(frame: FrameType | None) -> str:
     """Where in the package the step is."""
     while frame is not None:
@@ -205,12 +262,9 @@ def _place(frame: FrameType | None) -> str:
 
 
 def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
-    from ingest_cli import settings
     from ingest_cli.__main__ import main
 
-    if order.thread == OTHERS:
-        # A job here is shorter than the second that a heartbeat waits for elsewhere.
-        settings.Timings = partial(settings.Timings, heartbeat=0.002)  # type: ignore[assignment,misc]
+    _set_timings(order.timings or ({"heartbeat": QUICK_HEARTBEAT} if order.thread == OTHERS else {}))
     os.environ.clear()
     os.environ.update(order.environment)
     os.chdir(order.folder)
@@ -242,25 +296,41 @@ def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
     os._exit(status)
 
 
-def _run(order: Order) -> Outcome:
-    steps = _Steps(order)
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        child = os.fork()
-        if child == 0:
-            _child(order, steps, stdout.fileno(), stderr.fileno())
-        status = _await(child)
-        stdout.seek(0)
-        stderr.seek(0)
-        said = stdout.read().decode(), stderr.read().decode()
-    return Outcome(status=status, stdout=said[0], stderr=said[1], **steps.noted)
+def _set_timings(timings: dict[str, float]) -> None:
+    settings = vars(import_module("ingest_cli.settings"))
+    settings["Timings"] = partial(settings["Timings"], **timings)
 
 
-def _await(child: int) -> int:
-    deadline = time.monotonic() + HANGS_AFTER_SECONDS
+class _Run:
+    """An order at work in a child."""
+
+    def __init__(self, order: Order) -> None:
+        self._patience, self._steps = order.patience, _Steps(order)
+        self._stdout, self._stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        self.child = os.fork()
+        if self.child == 0:
+            _child(order, self._steps, self._stdout.fileno(), self._stderr.fileno())
+
+    def answer(self) -> dict[str, Any]:
+        """Wait until it stands still, or has ended; an `Outcome` then."""
+        status = _await(self.child, self._patience)
+        if status is None:
+            return {"frozen": self.child, "hit": self._steps.noted["hit"]}
+        said = []
+        for stream in (self._stdout, self._stderr):
+            with stream:
+                stream.seek(0)
+                said.append(stream.read().decode())
+        return asdict(Outcome(status=status, stdout=said[0], stderr=said[1], **self._steps.noted))
+
+
+def _await(child: int, patience: float) -> int | None:
+    """The status that the child ends with; None when it is stopped."""
+    deadline = time.monotonic() + patience
     while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
+        changed, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+        if changed:
+            return None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGABRT)
         time.sleep(0.001)
@@ -281,8 +351,22 @@ def _import_everything() -> None:
 
 def _serve() -> None:
     _import_everything()
-    for line in sys.stdin:
-        print(json.dumps(asdict(_run(Order(**json.loads(line))))), flush=True)
+    frozen: dict[int, _Run] = {}
+    try:
+        for line in sys.stdin:
+            question = json.loads(line)
+            if "thaw" in question:
+                run = frozen.pop(question["thaw"])
+                os.kill(run.child, signal.SIGCONT)
+            else:
+                run = _Run(Order(**question))
+            answer = run.answer()
+            if "frozen" in answer:
+                frozen[run.child] = run
+            print(json.dumps(answer), flush=True)
+    finally:
+        for child in frozen:
+            os.kill(child, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_what_is_wrong_is_raised(site: Site, tmp_path: Path) -> None:
     with pytest.raises(IngestError, match="a list of records belongs") as raised:
         ingest_bundle(write_bundle(tmp_path / "b.tar", metadata=b"{}"))
     assert not raised.value.transient
-    assert find_job(1).state == "FAILED"
+    assert find_job(1).state == "failed"
     with pytest.raises(IngestError):
         move_files(tmp_path / "none.json")
 

@@ -359,7 +359,7 @@ def test_a_metadata_service_whose_database_comes_back_records_the_document(
     pacific: PacificaSite, catalog: PacificaCatalog, requests: int, sequence: list[str]
 ) -> None:
     pacific.ill_for = requests
-    catalog.record(DOCUMENT, 9, 1)
+    catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT", "GET") == sequence
     assert list(pacific.transactions) == [9]
 
@@ -367,7 +367,7 @@ def test_a_metadata_service_whose_database_comes_back_records_the_document(
 def test_a_metadata_service_that_stays_ill_has_refused_nothing(pacific: PacificaSite, catalog: PacificaCatalog) -> None:
     pacific.ill_for = 1000
     with pytest.raises(ServiceUnavailable):
-        catalog.record(DOCUMENT, 9, 1)
+        catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT") == [SEND]
 
 
@@ -378,7 +378,7 @@ def test_a_metadata_service_that_is_well_and_answers_500_twice_refuses_the_docum
     pacific.unknown_projects = {"1234a"}
     begun = time.monotonic()
     with pytest.raises(CatalogRefused, match="refuses transaction 9: 500: Internal Server Error"):
-        catalog.record(DOCUMENT, 9, 1)
+        catalog.record(DOCUMENT, 9, 1, fence=1)
     assert time.monotonic() - begun < 2
     assert asked(pacific, "PUT", "GET") == [SEND, LOOK, SEND, LOOK]
 
@@ -389,7 +389,7 @@ def test_a_500_of_a_metadata_service_that_was_ill_is_not_counted(
     pacific.unknown_projects = {"1234a"}
     pacific.ill_for = 2
     with pytest.raises(CatalogRefused):
-        catalog.record(DOCUMENT, 9, 1)
+        catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT", "GET") == [SEND, LOOK, LOOK, SEND, LOOK, SEND, LOOK]
 
 
@@ -398,14 +398,14 @@ def test_a_document_that_went_in_is_not_sent_again(
     pacific: PacificaSite, catalog: PacificaCatalog, fault: Callable[[Handler], bool]
 ) -> None:
     pacific.fail("PUT", 1, fault)
-    catalog.record(DOCUMENT, 9, 1)
+    catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT", "GET") == [SEND, LOOK, LISTING]
 
 
 def test_a_look_stands_before_every_second_sending(pacific: PacificaSite, catalog: PacificaCatalog) -> None:
     for number in range(1, http.TRIES):
         pacific.fail("PUT", number, PROXY_PAGE)
-    catalog.record(DOCUMENT, 9, 1)
+    catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT", "GET") == [*[SEND, LOOK] * (http.TRIES - 1), SEND]
 
 
@@ -415,12 +415,12 @@ def test_a_document_whose_answer_is_lost_is_left_to_a_later_run(
     """The service may be at work on it still, and does not like it twice."""
     pacific.fail("PUT", 1, dropped)
     with pytest.raises(ServiceUnavailable):
-        catalog.record(DOCUMENT, 9, 1)
+        catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT", "GET") == [SEND, LOOK]
 
 
 def test_ids_that_are_in_use_by_another_document_are_a_refusal(pacific: PacificaSite, catalog: PacificaCatalog) -> None:
     pacific.transactions = {9: []}
     with pytest.raises(CatalogRefused, match="duplicated ID values"):
-        catalog.record(DOCUMENT, 9, 1)
+        catalog.record(DOCUMENT, 9, 1, fence=1)
     assert asked(pacific, "PUT") == [SEND]

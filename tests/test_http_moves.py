@@ -165,7 +165,7 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
     with pytest.raises(ArchiveError):
         site.move(document)
     (job,) = site.jobs()
-    assert job.is_deferred
+    assert job.state == "held"
     assert "could not be rolled back: file 1" in job.exception
     assert f"moved from {sources['one']}" in job.exception
     assert "/nowhere/here" in job.exception
@@ -187,7 +187,7 @@ def test_an_archive_that_does_not_say_where_a_file_lies_keeps_it(
         site.move(document)
     assert pacific.files == {1: CONTENTS["one"]}
     (job,) = site.jobs()
-    assert job.is_deferred
+    assert job.state == "held"
     assert "the archive keeps file 1" in job.exception
     again = site.move(document)
     assert (again.job_id, again.is_done) == (job.job_id, True)
@@ -320,7 +320,7 @@ def test_what_stands_in_the_way_of_giving_back_is_named(
         site.move(document)
     assert f"file 1 (the archive keeps file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
     assert archived(pacific) == [CONTENTS["one"]]
-    assert site.jobs()[0].is_deferred
+    assert site.jobs()[0].state == "held"
 
 
 def test_a_file_of_this_machine_goes_back_where_the_archive_cannot_say_whose_it_is(
@@ -400,7 +400,7 @@ def test_a_remote_file_of_the_wrong_size_is_named(
     assert not pacific.transactions
     assert standing(remote) == {"three": CONTENTS["three"]}
     assert archived(pacific) == [CONTENTS["one"], b"longer"]
-    assert site.jobs()[0].is_deferred
+    assert site.jobs()[0].state == "held"
 
 
 def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
@@ -416,7 +416,7 @@ def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
     assert standing(sources) == CONTENTS
     assert standing(remote) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
-    assert site.jobs()[0].is_deferred
+    assert site.jobs()[0].state == "held"
 
 
 def test_a_remote_source_that_is_missing_is_the_archives_word(

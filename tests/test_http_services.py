@@ -178,8 +178,8 @@ def test_an_archive_that_knows_us_no_more_has_not_deleted_anything(
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert len(pacific.files) == len(FILES)
     (job,) = site.jobs()
-    assert job.is_deferred
-    assert "could not be rolled back: file 3" in job.exception
+    assert (job.state, job.is_deferred) == ("undoing", True)
+    assert "rolled back later, since the archive at" in job.exception
 
 
 def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_refused_file_whose_part_cannot_be_deleted_is_named(
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     (job,) = site.jobs()
-    assert job.is_deferred
+    assert job.state == "held"
     assert "could not be rolled back: file 1 " in job.exception
     pacific.faults.clear()
     assert_stored(site, pacific, site.ingest(tmp_path / "b.tar"))

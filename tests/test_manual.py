@@ -15,7 +15,12 @@ from typer.core import TyperGroup, TyperOption
 
 from ingest_cli.bundle import MAX_METADATA_BYTES
 from ingest_cli.cli import app
+from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.store import open_store
+from ingest_cli.jobs.transitions import TRANSITIONS
 from ingest_cli.metadata import HASH_TYPES, Document
 from ingest_cli.schema import metadata_schema
 from ingest_cli.services.catalog_rules import MAX_ID, MIMETYPE
@@ -133,6 +138,57 @@ def test_the_page_has_what_every_service_over_http_takes(page: str) -> None:
     assert prefixes == list(SERVICES)
     variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in items(text, "Li ")]
     assert variables == [option.variable for option in ACCESS_OPTIONS]
+
+
+def a_job(state: JobState, **changes: Any) -> Job:
+    blank: dict[str, Any] = {
+        **dict.fromkeys(("source", "fingerprint", "user", "task", "exception", "created", "updated"), ""),
+        **dict.fromkeys(("holder", "digest", "undo_to", "successor", "said", "reservation")),
+        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "retry_at", "fence_number", "heartbeat"), 0),
+    }
+    return Job(**{**blank, "job_id": 1, "kind": JobKind.BUNDLE, "spooled": False, "state": state, **changes})
+
+
+def test_the_page_has_every_state_and_what_clients_see(page: str) -> None:
+    rows = re.findall(r"^\.It Li (\w+) Ta (\w+) Ta$", section(page, "JOB STATES"), re.M)
+    assert rows == [(str(state), a_job(state).as_state()["state"]) for state in JobState]
+    assert a_job(JobState.QUEUED, retry_at=1).as_state()["state"] == "FAILED"
+    assert a_job(JobState.UNDOING, undo_to=JobState.DUPLICATE).as_state()["state"] == "OK"
+
+
+def test_the_page_has_what_is_said_of_jobs_that_are_queued_or_running(
+    page: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued = [a_job(JobState.QUEUED, **changes) for changes in ({}, {"retry_at": 1}, {"attempts": 1})]
+    said = {describe(job) for job in queued}
+    for life in (Life.RUNNING, Life.STOPPED, Life.GONE):
+        monkeypatch.setattr(Process, "life", lambda self, life=life: life)
+        with open_store(site.settings) as store:
+            said.add(describe(a_job(JobState.RUNNING, holder=this_process()), store))
+    assert set(items(section(page, "JOB STATES"), "Ql ")) == said
+
+
+def test_the_page_has_every_transition(page: str) -> None:
+    rows = re.findall(
+        r'^\.It Sy "?([a-z ]+?)"? : No ([a-z ,]+) \\\(-> ([a-z ,]+)\nBy ([^:]+):\n((?:[^.].*\n)+)',
+        section(page, "Transitions"),
+        re.M,
+    )
+    assert len(rows) == section(page, "Transitions").count("\n.It ")
+    assert [(*row[:4], row[4].replace("\n", " ").strip()) for row in rows] == [
+        (
+            str(way.event),
+            "any state" if way.sources == set(JobState) else _in_order(way.sources),
+            _in_order(way.targets) or "the same",
+            way.actor.value,
+            f"{way.meaning}.",
+        )
+        for way in TRANSITIONS.values()
+    ]
+
+
+def _in_order(states: frozenset[JobState]) -> str:
+    return " , ".join(state for state in JobState if state in states)
 
 
 def test_the_page_has_every_exit_code(page: str) -> None:

@@ -161,7 +161,9 @@ def test_an_upload_cut_off_halfway_leaves_nothing(server: Server, site: Site) ->
 def test_an_upload_that_the_server_dies_under_is_swept_up(environment: Path, site: Site, tmp_path: Path) -> None:
     with Server(environment) as server, server.connected() as connection:
         connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n123")
-        time.sleep(0.3)
+        deadline = time.monotonic() + PATIENCE
+        while not spooled(site) and time.monotonic() < deadline:
+            time.sleep(0.02)
         server.kill()
         assert len(spooled(site)) == 1
     with Server(environment):

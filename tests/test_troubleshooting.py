@@ -1,11 +1,15 @@
 """Every message of the README's troubleshooting is one that the program prints, for the cause that is given there."""
 
 import json
+import os
 import re
+import signal
 import socket
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import pytest
 import requests
 
 from ingest_cli.jobs.job import JobKind
-from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services import connect
@@ -22,7 +26,7 @@ from ingest_cli.watch.lock import FolderLock
 
 from .bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from .conftest import Command
-from .pacifica_double import Handler, PacificaSite
+from .pacifica_double import Fault, Handler, PacificaSite
 from .serving import Server
 from .site import Site
 
@@ -30,8 +34,8 @@ README = Path(__file__).parents[1] / "README.md"
 SECTION = README.read_text("utf-8").partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
 MESSAGES = re.findall(r"^\| (?!Message )([^|-].*?) \| .+ \|$", SECTION, re.M)
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
-# What stands before the message itself: the program, the bundle and its job.
-PREFIX = r"ingest: (?:.+: job \d+ failed at '[\w ]+': )?"
+# What stands before the message itself: the program, the bundle, and its job where it failed.
+PREFIX = r"ingest: (?:/\S+: (?:job \d+ failed at '[\w ]+': )?)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,17 @@ class Scene:
         """The same of a bundle with one file, whose record is changed."""
         return self.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", **changes)])
 
-    def at(self, server: PacificaSite) -> None:
-        """Have the program use a Pacifica site."""
+    def at(self, server: PacificaSite, *variables: str) -> None:
+        """Have the program use a Pacifica site, or only those services of it."""
         for variable, value in server.environment().items():
-            self.environment.setenv(variable, value)
+            if not variables or variable in variables:
+                self.environment.setenv(variable, value)
+
+    def move(self, source: Path, code: int = 1) -> str:
+        """What is said of moving one file of one byte."""
+        document = [*transaction(), file_record("data/a", b"a", source=str(source))]
+        (self.folder / "move.json").write_text(json.dumps(document))
+        return self.says("move", self.folder / "move.json", code=code)
 
 
 Provocation = Callable[[Scene], str]
@@ -205,9 +216,25 @@ def no_mimetype(scene: Scene) -> str:
 
 @provokes("cannot read the source *FILE* of *NAME*: No such file or directory")
 def no_source(scene: Scene) -> str:
-    record = file_record("data/a", b"a", source=str(scene.folder / "none"))
-    (scene.folder / "move.json").write_text(json.dumps([*transaction(), record]))
-    return scene.says("move", scene.folder / "move.json")
+    return scene.move(scene.folder / "none")
+
+
+@provokes("the source *FILE* was changed after it had been hashed")
+def a_source_that_is_written_to(scene: Scene) -> str:
+    source = scene.folder / "a"
+    source.write_bytes(b"a")
+
+    def write(handler: Handler) -> bool:
+        source.write_bytes(b"b")
+        return False
+
+    with PacificaSite() as server:
+        scene.at(server, "UNIQUEID_URL")
+        # Ids of files are asked for when all are hashed; the first one is the job's.
+        server.fail("GET", 2, write)
+        said = scene.move(source)
+    assert source.read_bytes() == b"b"
+    return said
 
 
 @provokes("the site's policy refuses this bundle: *REASON*")
@@ -237,13 +264,37 @@ def an_archive_that_lets_no_one_in(scene: Scene) -> str:
 
 @provokes("the metadata service refuses transaction *ID*: *REASON*")
 def a_metadata_service_that_refuses(scene: Scene) -> str:
-    # The document comes after its files.
-    return with_fault(scene, "PUT", 500, "unknown project", number=len(FILES) + 1)
+    with PacificaSite() as server:
+        scene.at(server)
+        # The document comes after its files, and is sent again once.
+        for number in (1, 2):
+            server.fail("PUT", len(FILES) + number, refusing(500, "unknown project"))
+        return scene.ingest()
 
 
 @provokes("the archive *FOLDER* has *NUMBER* bytes free, but *NUMBER* are to be stored")
 def no_room(scene: Scene) -> str:
     return scene.of_a_file(size=10**18)
+
+
+@provokes(
+    "could not be rolled back: file *ID* (the archive keeps *FILE*: another file stands at *FILE* by now)",
+)
+def another_file_in_the_place_of_a_moved_one(scene: Scene) -> str:
+    source = scene.folder / "a"
+    source.write_bytes(b"a")
+
+    def replace(handler: Handler) -> bool:
+        source.unlink()
+        source.write_bytes(b"another")
+        return refusing(400, "unknown project")(handler)
+
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL")
+        server.fail("PUT", 1, replace)
+        said = scene.move(source)
+    assert source.read_bytes() == b"another"
+    return said
 
 
 @provokes(
@@ -272,11 +323,30 @@ def ids_behind_the_job_store(scene: Scene) -> str:
 
 @provokes("job *ID* is being worked on by *PROCESS*")
 def a_job_of_another_process(scene: Scene) -> str:
-    bundle = write_bundle(scene.folder / "b.tar")
-    settings = scene.site.settings
-    with connect(settings) as services, open_store(settings) as store:
-        submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
-        return scene.says(bundle, code=4)
+    return of_a_job_held_by(scene, this_process())
+
+
+@provokes("job *ID* is being worked on by *PROCESS*, which is stopped")
+def a_job_of_a_stopped_process(scene: Scene) -> str:
+    with stopped_process() as process:
+        return of_a_job_held_by(scene, process)
+
+
+@provokes("job *ID* was lost to *PROCESS* while this process was silent: it touches nothing more")
+def a_job_that_another_process_took_over(scene: Scene) -> str:
+    def take_over(handler: Handler) -> bool:
+        # As a host does that has not seen the other's heartbeat for long.
+        with scene.environment.context() as here, open_store(scene.site.settings) as store:
+            here.setattr(Process, "life", lambda process: Life.GONE)
+            store.claim(1)
+        return False
+
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL", "ARCHIVEINTERFACE_URL")
+        server.fail("PUT", len(FILES), take_over)
+        said = scene.ingest(code=4)
+        assert not server.transactions
+    return said
 
 
 @provokes("*FILE* was replaced after job *ID* was submitted: ingest it as a job of its own")
@@ -284,6 +354,25 @@ def a_changed_bundle(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     write_bundle(scene.folder / "b.tar")
     return scene.says("retry", 1)
+
+
+@provokes("job *ID* is discarded: its bundle can be ingested as a job of its own")
+def a_discarded_job(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    scene.says("discard", 1, code=0)
+    return scene.says("retry", 1)
+
+
+@provokes("the catalog has job *ID*: nothing of it is discarded")
+def a_complete_job(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("discard", 1)
+
+
+@provokes("job *ID* cannot be called complete: the catalog does not have it")
+def a_job_that_is_called_complete(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    return scene.says("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", 100)
 
 
 @provokes("the catalogue holds no job *ID*")
@@ -323,15 +412,45 @@ def a_folder_of_another_watcher(scene: Scene) -> str:
         lock.release()
 
 
-def with_fault(scene: Scene, method: str, status: int, message: str, *, number: int = 1, code: int = 1) -> str:
-    """What is said of a bundle at a Pacifica site that answers so to the ``number``-th request of ``method``."""
+def with_fault(scene: Scene, method: str, status: int, message: str, *, code: int = 1) -> str:
+    """What is said of a bundle at a Pacifica site that answers so to the first request of ``method``."""
+    with PacificaSite() as server:
+        scene.at(server)
+        server.fail(method, 1, refusing(status, message))
+        return scene.ingest(code=code)
 
+
+def refusing(status: int, message: str) -> Fault:
     def fault(handler: Handler) -> bool:
         handler.body()
         handler.answer(status, {"status": str(status), "message": message})
         return True
 
-    with PacificaSite() as server:
-        scene.at(server)
-        server.fail(method, number, fault)
-        return scene.ingest(code=code)
+    return fault
+
+
+def of_a_job_held_by(scene: Scene, holder: Process) -> str:
+    """What is said of a bundle whose job ``holder`` has."""
+    bundle = write_bundle(scene.folder / "b.tar")
+    settings = scene.site.settings
+    with connect(settings) as services, open_store(settings) as store:
+        submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=holder)
+    return scene.says(bundle, code=4)
+
+
+@contextmanager
+def stopped_process() -> Iterator[Process]:
+    """A process that has stopped itself, as Ctrl-Z does."""
+    program = (
+        "import os, signal; from ingest_cli.jobs.process import this_process;"
+        " print(this_process().to_text(), flush=True); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            process = Process.from_text(child.stdout.readline())
+            _, status = os.waitpid(child.pid, os.WUNTRACED)
+            assert os.WSTOPSIG(status) == signal.SIGSTOP
+            yield process
+        finally:
+            child.kill()

@@ -24,8 +24,8 @@ class JobState(StrEnum):
     HELD = "held"  # something of it is stored that could not be rolled back
     FAILED = "failed"  # nothing of it is stored
     DISCARDED = "discarded"  # given up by an administrator; nothing of it is stored
-    COMPLETE = "complete"  # the catalog has it
-    DUPLICATE = "duplicate"  # the catalog has another job of the same document
+    COMPLETE = "complete"  # the catalogue has it
+    DUPLICATE = "duplicate"  # the catalogue has another job of the same document
     SUPERSEDED = "superseded"  # another job of the same document took over what it had stored
 
 
@@ -121,7 +121,7 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether the catalog has the content: under this job's id, or its successor's."""
+        """Whether the catalogue has the content: under this job's id, or its successor's."""
         return self.state in FINISHED_WELL
 
     @property

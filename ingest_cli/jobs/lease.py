@@ -133,7 +133,7 @@ class Lease:
         return self._store.hold(self.fence, note)
 
     def record(self) -> Job:
-        """The catalog has the job."""
+        """The catalogue has the job."""
         self._leave()
         return self._store.record(self.fence)
 

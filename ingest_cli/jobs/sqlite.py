@@ -400,7 +400,7 @@ class SqliteJobStore:
         return self.get(fence.job_id)
 
     def record(self, fence: Fence) -> Job:
-        """The catalog has the job."""
+        """The catalogue has the job."""
         changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "holder": None, "undo_to": None}
         with writing(self._database) as connection:
             self._change(connection, Event.RECORDED, fence, {**changes, "successor": None}, to=JobState.COMPLETE)

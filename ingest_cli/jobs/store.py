@@ -182,7 +182,7 @@ class JobStore(Protocol):
         """Something could not be rolled back: ``note`` says what, below the reason for rolling back."""
 
     def record(self, fence: Fence) -> Job:
-        """The catalog has the job: it is complete."""
+        """The catalogue has the job: it is complete."""
 
 
 def open_store(settings: Settings) -> JobStore:

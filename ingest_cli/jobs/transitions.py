@@ -70,7 +70,7 @@ TRANSITIONS = dict(
         _way(Event.ABANDON, {RUNNING}, ENDINGS, Actor.HOLDER, "failed for good, or a duplicate, with nothing stored"),
         _way(Event.ROLLED_BACK, {UNDOING}, ENDINGS, Actor.HOLDER, "the archive holds nothing of it, durably"),
         _way(Event.HOLD, {UNDOING}, {HELD}, Actor.HOLDER, "something could not be rolled back"),
-        _way(Event.RECORDED, {RUNNING, UNDOING}, {COMPLETE}, Actor.HOLDER, "the catalog has it"),
+        _way(Event.RECORDED, {RUNNING, UNDOING}, {COMPLETE}, Actor.HOLDER, "the catalogue has it"),
         _way(
             Event.DISCARD,
             {QUEUED, HELD, FAILED},

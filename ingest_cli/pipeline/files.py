@@ -35,7 +35,7 @@ class JobFiles(Protocol):
         """Raise SourceChanged where a file was written to after it had been checked, though it is stored by now."""
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
-        """The catalog has the files: let go of where they came from."""
+        """The catalogue has the files: let go of where they came from."""
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:

@@ -1,7 +1,7 @@
 """Rolling back: the archive is to hold nothing of a job that failed, was given up, or is a duplicate.
 
 A job is in the state ``undoing`` before the first file is touched, so that no later run counts on its files, and it
-leaves that state only when what was undone is durable. The catalog is asked each time: what it has is complete.
+leaves that state only when what was undone is durable. The catalogue is asked each time: what it has is complete.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,14 @@ from ..metadata import Document
 from ..services.base import Services
 
 MOST_TOLD = 10
+LATER = "rolled back later, since"
 
 
 def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -> Job:
     """Undo what the archive holds of a job in the state ``undoing``, and return the job as it is settled then.
 
     ``reached`` says that no run came to more than so many of the files; None that this is not known.
-    It is complete where the catalog has it, and held where something could not be undone. Raises what trying again
+    It is complete where the catalogue has it, and held where something could not be undone. Raises what trying again
     may mend, as ServiceUnavailable: the job is then deferred, and undone by a later run.
     """
     try:
@@ -34,7 +35,8 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
         raise
     except IngestError as error:
         if error.transient:
-            lease.defer(lease.task, lease.job.exception)
+            reason = lease.job.exception.partition(f"\n{LATER}")[0]
+            lease.defer(lease.task, f"{reason}\n{LATER} {error}")
             raise
         left = [str(error)]
     if left:

@@ -17,7 +17,7 @@ from ..services.base import Services
 from ..settings import Settings
 from .observer import Observer
 from .progress import Progress
-from .rollback import roll_back
+from .rollback import LATER, roll_back
 from .walk import DuplicateOf, Walk, replaced
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Runner:
             except LeaseLost:
                 raise
             except IngestError as trouble:
-                error.add_note(f"what is stored is rolled back later: {trouble}")
+                error.add_note(f"what is stored is {LATER} {trouble}")
                 return
             if settled.state is JobState.HELD:
                 error.add_note(settled.exception.splitlines()[-1])

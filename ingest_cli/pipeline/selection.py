@@ -19,9 +19,9 @@ def interrupted_jobs(store: JobStore) -> list[Job]:
 
 
 def recorded_as(store: JobStore, job_id: int) -> int:
-    """The job under whose id the catalog has the content of this one: of a duplicate or superseded one another."""
+    """The job under whose id the catalogue has the content of this one: of a duplicate or superseded one another."""
     try:
         job = store.get(job_id)
     except JobNotFound:
-        return job_id  # the catalog may have jobs that the store has forgotten
+        return job_id  # the catalogue may have jobs that the store has forgotten
     return job_id if job.successor is None else recorded_as(store, job.successor)

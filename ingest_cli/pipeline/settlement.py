@@ -23,13 +23,13 @@ def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, c
     """Have the job be what ``word`` says, and return it as it stands then.
 
     FAILED rolls back what is stored of it; OK has it run again where it failed. The services are only asked for
-    where something is to be rolled back. Raises JobNotRecorded rather than call complete what the catalog has not.
+    where something is to be rolled back. Raises JobNotRecorded rather than call complete what the catalogue has not.
     """
     job = store.get(job_id)
     wants_completion = word.task == INGEST_METADATA and word.task_percent == 100
     if word.state is PacificaState.OK:
         if wants_completion and not job.is_done:
-            raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalog does not have it")
+            raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalogue does not hold it")
         if job.state in (JobState.FAILED, JobState.HELD):
             store.retry(job_id)
         return store.say(job_id, word)
@@ -45,7 +45,7 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) ->
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
     held), and ServiceUnavailable where that must wait for a service (the job is then deferred).
     """
-    held = IngestError(f"the catalog has job {job_id}: nothing of it is discarded")
+    held = IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
     job = store.get(job_id)
     if job.is_done:
         raise held

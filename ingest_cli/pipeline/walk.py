@@ -10,8 +10,8 @@ side of each is safe:
 - ids are taken, but not noted: they are never used, and others are taken.
 - a file is stored, but not noted: it is stored once more, under the same id, over itself.
 - a file is moved, but not noted: its source stands, or the archive is asked whether it holds it, and it is hashed.
-- the document is recorded, but the job not complete: the catalog is asked before anything else.
-- a run that was taken over wakes up: the store refuses its fence, the archive its folder, the catalog its record.
+- the document is recorded, but the job not complete: the catalogue is asked before anything else.
+- a run that was taken over wakes up: the store refuses its fence, the archive its folder, the catalogue its record.
 """
 
 import threading
@@ -37,12 +37,12 @@ from .progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The catalog has the job."""
+    """The catalogue has the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class DuplicateOf:
-    """The catalog has the same document as another job."""
+    """The catalogue has the same document as another job."""
 
     job_id: int
 
@@ -61,7 +61,7 @@ class Walk:
         self._lock = threading.Lock()
 
     def run(self) -> Recorded | DuplicateOf:
-        """Walk through all stages, to the catalog's word."""
+        """Walk through all stages, to the catalogue's word."""
         if self._lease.job.kind is JobKind.MOVE:
             return self._move()
         self._progress.stage(OPEN_TAR)
@@ -86,7 +86,7 @@ class Walk:
             raise SourceChanged(replaced(self._lease.job))
 
     def _identify(self, document: Document) -> DuplicateOf | None:
-        """The job that the catalog has of this document; None where this one is to record it, be it with what an
+        """The job that the catalogue has of this document; None where this one is to record it, be it with what an
         earlier one has stored."""
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
@@ -134,7 +134,7 @@ class Walk:
         return Recorded()
 
     def _has(self, job: Job) -> bool:
-        """Whether the catalog has the job, be it that the store does not say so yet."""
+        """Whether the catalogue has the job, be it that the store does not say so yet."""
         reservation = job.reservation
         return reservation is not None and self._services.catalog.contains(job.job_id, reservation.ids)
 

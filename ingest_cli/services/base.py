@@ -93,7 +93,7 @@ class ArchiveWriter(Protocol):
         """
 
     def release(self, file_id: int, source: Path) -> None:
-        """Remove what still stands at ``source`` of a moved file, once the catalog has it; leave any other file."""
+        """Remove what still stands at ``source`` of a moved file, once the catalogue has it; leave any other file."""
 
     def delete(self, file_id: int) -> None:
         """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""

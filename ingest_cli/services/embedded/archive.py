@@ -224,15 +224,18 @@ class EmbeddedWriter:
         require_within(self._ids, file_id)
         caught = source.with_name(f".ingest-{self._folder.name}-{file_id}")
         with translated(self._root, f"let go of {str(source)!r} moved into"):
-            with suppress(FileNotFoundError):
+            os.chmod(target, READ_ONLY)
+            try:
                 # Caught under a name of our own first: what is looked at is what is removed.
                 os.rename(source, caught)
-            if os.path.lexists(caught):
+            except FileNotFoundError:
+                return
+            try:
                 if self._is_superfluous(file_id, caught):
                     os.unlink(caught)
-                else:
+            finally:
+                if os.path.lexists(caught):
                     _put_back(caught, source)
-            os.chmod(target, READ_ONLY)
 
     def delete(self, file_id: int) -> None:
         """Remove the file."""
