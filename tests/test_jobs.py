@@ -26,7 +26,7 @@ from ingest_cli.services import connect
 from ingest_cli.services.embedded.uniqueid import EmbeddedUniqueId
 from ingest_cli.settings import Timings
 
-from .bundles import write_bundle
+from .bundles import FILES, write_bundle
 from .conftest import Command
 from .holders import DEAD, ELSEWHERE
 from .pacifica_double import PacificaSite
@@ -342,6 +342,43 @@ def test_an_administrator_stops_a_running_job(command: Command, site: Site, tmp_
     command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)
     assert running.wait(20) == 1
     assert site.job(1).exception == "Failed by administrator"
+    assert site.holds_nothing()
+
+
+@pytest.fixture
+def half_stored(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that is in the archive, but not in the catalog, which was down."""
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == 4
+    return bundle
+
+
+def test_an_administrator_fails_a_job_that_nobody_works_on(command: Command, site: Site, half_stored: Path) -> None:
+    assert len(site.archived()) == site.job(1).stored == len(FILES)
+    done = command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.holds_nothing()
+    job = site.job(1)
+    assert (job.state, job.reservation, job.holder) == (JobState.FAILED, None, None)
+    assert job.as_state()["exception"] == "Failed by administrator"
+    assert "metadata" in job.exception, "the first reason is kept"
+
+
+def test_what_an_administrator_failed_is_rolled_back_when_the_catalog_is_back(
+    command: Command, site: Site, half_stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be known before whether the catalog has the job."""
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command("job", "--job-id", 1, "--state", "FAILED", *ADMIN).returncode == 4
+    job = site.job(1)
+    assert (job.state, job.holder, job.is_deferred) == (JobState.UNDOING, None, True)
+    assert job.as_state()["state"] == "FAILED"
+    assert len(site.archived()) == len(FILES)
+    assert command("job", "--job-id", 1, "--state", "FAILED", *ADMIN).returncode == 0
+    assert site.job(1).state is JobState.FAILED
     assert site.holds_nothing()
 
 

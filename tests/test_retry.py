@@ -1,17 +1,20 @@
 """``ingest retry``: a job runs again under its own id, from where it stopped or from the start."""
 
 import json
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ingest_cli.database import open_database
-from ingest_cli.jobs.schema import MIGRATIONS
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.submission import submit
+from ingest_cli.services import connect
 
 from .bundles import FILES, document_for, write_bundle
 from .conftest import Command
+from .holders import DEAD, HERE
 from .site import Site
+from .test_migrations import old_store
 
 
 def refuse_projects(folder: Path) -> Path:
@@ -89,13 +92,51 @@ def test_an_unknown_id_stops_before_anything_runs(command: Command, site: Site, 
     assert site.job(1).attempts == 1
 
 
-def test_a_store_of_the_first_version_is_brought_up_to_date(command: Command, site: Site, failed: Path) -> None:
-    new = site.settings.database
-    old = new.with_suffix(".old")
-    with closing(open_database(old, MIGRATIONS[:1], "job store").conn) as connection, connection:
-        columns = ", ".join(str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)"))
-        connection.execute("ATTACH ? AS new", [str(new)])
-        connection.execute(f"INSERT INTO jobs ({columns}) SELECT {columns} FROM new.jobs")
-    old.replace(new)
+def test_a_job_in_a_store_of_the_first_version(command: Command, site: Site, failed: Path) -> None:
+    job, path = site.job(1), site.settings.database
+    row = {
+        "source": job.source,
+        "stamp": f"2049:{job.fingerprint}",
+        "state": "FAILED",
+        "task": job.task,
+        "exception": job.exception,
+        "digest": job.digest,
+        "resumable": 0,
+    }
+    for left in path.parent.glob(f"{path.name}*"):
+        left.unlink()
+    old_store(path, 1, [row])
     assert command("retry", 1).returncode == 0
-    assert site.job(1).attempts == 1
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 1)
+    assert site.contents() == FILES
+
+
+def test_a_job_that_was_given_up_is_not_run_again(command: Command, site: Site, failed: Path) -> None:
+    assert command("discard", 1).returncode == 0
+    assert command("retry", "--failed").returncode == 0
+    done = command("retry", 1)
+    assert done.returncode == 1
+    assert "job 1 is discarded" in done.stderr
+    assert site.holds_nothing()
+
+
+def test_a_job_that_rests_is_retried_as_a_failed_one(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == 4
+    assert command("retry", "--failed").returncode == 0
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
+
+
+def test_jobs_whose_process_died_run_again(command: Command, site: Site, tmp_path: Path) -> None:
+    for number, holder in enumerate([DEAD, HERE, None], 1):
+        bundle = write_bundle(tmp_path / f"{number}.tar", {f"data/{number}": b"x"})
+        with connect(site.settings) as services, open_store(site.settings) as store:
+            submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=holder)
+    assert command("retry", "--failed").stdout == ""
+    done = command("retry", "--interrupted")
+    assert (done.returncode, done.stdout) == (0, f"job 1: {tmp_path / '1.tar'} is complete, 1 file\n")
+    assert [job.state for job in site.jobs()] == ["queued", "running", "complete"]

@@ -3,24 +3,29 @@
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ingest_cli.journal import INGEST_FILES, STAGES, UPLOADING
-from ingest_cli.worker import Worker
 
-from ingest_cli.errors import ExitCode, Interrupted, JobStopped, JobTakenOver
-from ingest_cli.jobs import MAX_RUNS, Job, JobKind, JobState, JobStore
+from ingest_cli.errors import ExitCode, Interrupted, StopRequested
+from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.process import Process, this_process
+from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES, UPLOADING
+from ingest_cli.jobs.store import JobStore, open_store
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.settlement import settle_by_hand
+from ingest_cli.pipeline.submission import submit
 from ingest_cli.services import connect, http
-from ingest_cli.settings import load_settings
+from ingest_cli.settings import Timings, load_settings
 
 from .bundles import FILES, write_bundle
 from .conftest import Command
+from .holders import DEAD
 from .pacifica_double import PacificaSite
 from .site import Site, Witness
 from .test_http_services import dropped
@@ -59,7 +64,7 @@ def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path
     done = command("--queue", *paths)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [f"job {number}: {path} waits" for number, path in enumerate(paths, 1)]
-    assert {(job.state, job.task, job.attempts) for job in site.jobs()} == {("OK", UPLOADING, 0)}
+    assert {(job.state, job.task, job.attempts) for job in site.jobs()} == {(JobState.QUEUED, UPLOADING, 0)}
     done = command("worker", "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
@@ -101,7 +106,7 @@ def test_several_processes_share_the_queue(command: Command, site: Site, tmp_pat
     done = command("worker", "--workers", 3, "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == len(paths)
-    assert all(job.complete and job.attempts == 1 for job in site.jobs())
+    assert all(job.is_done and job.attempts == 1 for job in site.jobs())
     assert len(site.rows("Transactions")) == len(paths)
 
 
@@ -114,8 +119,8 @@ def children(pid: int) -> list[int]:
 
 
 def worker_pid(site: Site) -> int | None:
-    worker = site.job(1).worker
-    return int(worker.rpartition(":")[2]) if worker else None
+    holder = site.job(1).holder
+    return holder.pid if holder is not None else None
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
@@ -123,17 +128,17 @@ def test_a_killed_worker_is_replaced_and_its_job_finished(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     command("--queue", write_bundle(tmp_path / "b.tar", LARGE))
-    crew = starting("worker", "--workers", 2, "--quiet")
+    pool = starting("worker", "--workers", 2, "--quiet")
     until(lambda: site.job(1).task == INGEST_FILES)
     first = worker_pid(site)
-    assert first in children(crew.pid)
+    assert first in children(pool.pid)
     os.kill(first, signal.SIGKILL)
-    until(lambda: site.job(1).complete)
+    until(lambda: site.job(1).is_done)
     assert site.job(1).attempts == 2
     assert site.contents() == LARGE
-    until(lambda: len(set(children(crew.pid)) - {first}) >= 2)
-    crew.terminate()
-    assert crew.wait(10) == 0
+    until(lambda: len(set(children(pool.pid)) - {first}) >= 2)
+    pool.terminate()
+    assert pool.wait(10) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
@@ -141,12 +146,12 @@ def test_workers_do_not_outlive_their_parent(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     command("--queue", *bundles(tmp_path, 1))
-    crew = starting("worker", "--workers", 2, "--quiet")
-    until(lambda: site.job(1).complete)
-    left = children(crew.pid)
+    pool = starting("worker", "--workers", 2, "--quiet")
+    until(lambda: site.job(1).is_done)
+    left = children(pool.pid)
     assert len(left) >= 2
-    crew.kill()
-    crew.wait()
+    pool.kill()
+    pool.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
 
 
@@ -165,9 +170,9 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     process.terminate()
     assert process.wait(10) == ExitCode.INTERRUPTED
     job = site.job(1)
-    assert (job.state, job.worker, job.complete) == ("OK", None, False)
+    assert (job.state, job.holder, job.is_interrupted) == (JobState.QUEUED, None, True)
     assert command("worker", "--until-empty").returncode == 0
-    assert (site.job(1).complete, site.job(1).attempts) == (True, 2)
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
     assert site.contents() == many
 
 
@@ -177,7 +182,7 @@ def test_an_idle_worker_leaves_at_once(
 ) -> None:
     command("--queue", *bundles(tmp_path, 1))
     process = starting("worker")
-    until(lambda: site.job(1).complete)
+    until(lambda: site.job(1).is_done)
     process.send_signal(number)
     assert process.wait(5) == 0
 
@@ -197,14 +202,26 @@ class Queue:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def submit(self, path: Path) -> Job:
-        with connect(self.site.settings) as services, Worker(self.site.settings, services) as worker:
-            return worker.submit(JobKind.BUNDLE, path, queued=True)
+    @contextmanager
+    def runner(self) -> Iterator[tuple[Runner, JobStore]]:
+        settings = self.site.settings
+        with connect(settings) as services, open_store(settings) as store:
+            yield Runner(settings, services, store), store
+
+    def submit(self, path: Path, holder: Process | None = None) -> Job:
+        with connect(self.site.settings) as services, open_store(self.site.settings) as store:
+            return submit(store, services.unique_id, JobKind.BUNDLE, path, user="u", holder=holder)
 
     def run_next(self) -> Job | None:
-        with connect(self.site.settings) as services, Worker(self.site.settings, services) as worker:
-            job = worker.claim_next()
-            return None if job is None else worker.run_claimed(job, self.site.witness)
+        with self.runner() as (runner, _):
+            job = runner.claim_next()
+            return None if job is None else runner.run_claimed(job, self.site.witness)
+
+    def cut_off(self, job_id: int, times: int) -> None:
+        """A run of the job is broken off, so often."""
+        with open_store(self.site.settings) as store:
+            for _ in range(times):
+                store.requeue(store.claim(job_id).fence)
 
 
 @pytest.fixture
@@ -212,37 +229,46 @@ def queue(site: Site) -> Queue:
     return Queue(site)
 
 
-def test_a_service_that_is_down_puts_a_job_off(
+def with_timings(site: Site, timings: Timings) -> None:
+    site.settings = replace(site.settings, timings=timings)
+
+
+def test_a_service_that_is_down_defers_a_job(
     queue: Queue, site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
+    with_timings(site, Timings(first_rest=1.0))
     queue.submit(write_bundle(tmp_path / "b.tar"))
     pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
     job = queue.run_next()
     assert job is not None
-    assert (job.state, job.task, job.complete) == ("OK", "Policy Validation", False)
+    assert (job.state, job.task, job.is_deferred) == (JobState.QUEUED, "Policy Validation", True)
     assert "the policy service at" in job.exception
-    assert job.not_before > time.time()
+    assert job.as_state()["state"] == "FAILED", "until it is retried"
+    assert job.retry_at > time.time()
     assert queue.run_next() is None, "it rests"
     pacific.guard = None
-    rested = job.not_before + 1
-    monkeypatch.setattr(time, "time", lambda: rested)
+    time.sleep(1)
     job = queue.run_next()
     assert job is not None
-    assert (job.complete, job.attempts, job.exception) == (True, 2, "")
+    assert (job.is_done, job.attempts, job.exception) == (True, 2, "")
 
 
-def test_a_job_is_put_off_longer_each_time_and_fails_in_the_end(site: Site, tmp_path: Path) -> None:
-    store = JobStore(tmp_path / "jobs.sqlite3")
-    job = store.submit(1, kind=JobKind.BUNDLE, source="/b.tar", stamp="s", user="u", queued=True)
-    rests = []
-    with store:
-        for _ in range(8):
-            job = store.claim(1)
-            store.put_off(job, INGEST_FILES, "why")
-            rests.append(store.get(1).not_before - time.time())
-    assert [round(rest, -1) for rest in rests] == [10, 20, 40, 80, 160, 320, 600, 600]
+def test_a_command_whose_service_is_down_leaves_its_job_to_the_queue(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == ExitCode.UNREACHABLE
+    job = site.job(1)
+    assert (job.state, job.holder, job.is_deferred) == (JobState.QUEUED, None, True)
+    assert job.retry_at > time.time()
+    assert job.stored == len(FILES), "what is stored is kept"
+    assert command("worker", "--until-empty").stdout == "", "it rests"
+    assert command(bundle).returncode == 0, "but not where a person asks for it"
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
 
 
 def test_a_service_that_stays_down_fails_the_job(
@@ -250,32 +276,39 @@ def test_a_service_that_stays_down_fails_the_job(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
-    queue.submit(write_bundle(tmp_path / "b.tar"))
+    with_timings(site, Timings(runs=2, first_rest=0.0))
+    bundle = write_bundle(tmp_path / "b.tar")
+    queue.submit(bundle)
     pacific.guard = dropped
-    set_attempts(site, MAX_RUNS - 1)
+    states = []
+    for _ in range(2):
+        job = queue.run_next()
+        assert job is not None
+        states.append(job.state)
+    assert states == [JobState.QUEUED, JobState.FAILED]
+    assert queue.run_next() is None
+    pacific.guard = None
+    with open_store(site.settings) as store:
+        store.retry(1)
     job = queue.run_next()
     assert job is not None
-    assert (job.state, job.resumable) == ("FAILED", True)
-
-
-def set_attempts(site: Site, count: int) -> None:
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
-        connection.execute("UPDATE jobs SET attempts = ? WHERE job_id = 1", [count])
+    assert job.is_done
 
 
 def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: Site, tmp_path: Path) -> None:
+    with_timings(site, Timings(runs=3))
     queue.submit(write_bundle(tmp_path / "b.tar"))
-    set_attempts(site, MAX_RUNS)
+    queue.cut_off(1, 3)
     assert queue.run_next() is None
-    assert (site.job(1).state, site.job(1).resumable) == ("FAILED", True)
-    assert f"{MAX_RUNS} runs were cut off; 'ingest retry 1'" in site.job(1).exception
-    assert site.ingest(tmp_path / "b.tar").complete
+    assert site.job(1).state is JobState.FAILED
+    assert "3 runs were cut off; 'ingest retry 1'" in site.job(1).exception
+    assert site.ingest(tmp_path / "b.tar").is_done
 
 
 def test_the_oldest_job_comes_first_but_one_that_was_run_comes_last(queue: Queue, site: Site, tmp_path: Path) -> None:
     for path in bundles(tmp_path, 3):
         queue.submit(path)
-    set_attempts(site, 1)
+    queue.cut_off(1, 1)
     ran = [queue.run_next() for _ in range(3)]
     assert [job.job_id for job in ran if job is not None] == [2, 3, 1]
 
@@ -290,31 +323,38 @@ class Administrator(Witness):
     def stage(self, task: str) -> None:
         super().stage(task)
         if task == self.at:
-            with JobStore(self.site.settings.database) as store:
-                store.set_state(1, JobState.FAILED, task, 0.0, "by hand")
+            word = Word(PacificaState.FAILED, task, 0.0, "by hand")
+            with open_store(self.site.settings) as store:
+                settle_by_hand(store, 1, word, self.site.settings.timings, lambda: connect(self.site.settings))
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "move files"])
 def test_an_administrators_word_at_any_stage(site: Site, tmp_path: Path, stage: str) -> None:
-    """What he fails leaves nothing, or is known to be recorded: no second run stores it twice."""
+    """What he fails leaves nothing: the run is told of it before it has the catalog record the job."""
     site.witness = Administrator(site, stage)
-    with pytest.raises(JobStopped):
+    with pytest.raises(StopRequested, match="by hand"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     job = site.job(1)
-    assert (job.state, job.exception) == ("FAILED", "by hand")
-    assert job.recorded == (stage == "ingest metadata")
-    if not job.recorded:
-        assert site.archived() == {}
+    assert (job.state, job.task, job.exception) == (JobState.FAILED, stage, "by hand")
+    assert site.holds_nothing()
     site.witness = Witness()
-    again = site.ingest(tmp_path / "b.tar")
+    assert site.ingest(tmp_path / "b.tar").is_done
     assert len(site.rows("Transactions")) == 1
     assert site.contents() == FILES
     assert len(site.archived()) == len(FILES)
-    assert again.complete or again.recorded
+
+
+def test_an_administrators_word_of_what_is_recorded_is_only_shown(site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    Administrator(site, INGEST_METADATA).stage(INGEST_METADATA)
+    job = site.job(1)
+    assert (job.state, job.as_state()["state"], job.as_state()["exception"]) == ("complete", "FAILED", "by hand")
+    assert site.ingest(tmp_path / "b.tar").job_id == 1
+    assert site.contents() == FILES
 
 
 class AnotherWorker(Witness):
-    """Takes the job over as it enters a stage: this process was silent for too long, as one that was suspended is."""
+    """Takes the job over as it enters a stage, since its holder is dead as far as it can see."""
 
     def __init__(self, site: Site, stage: str) -> None:
         super().__init__()
@@ -323,42 +363,50 @@ class AnotherWorker(Witness):
     def stage(self, task: str) -> None:
         super().stage(task)
         if task == self.at:
-            with closing(sqlite3.connect(self.site.settings.database)) as connection, connection:
-                connection.execute("UPDATE jobs SET worker = 'elsewhere:1', beat = ?", [time.time()])
+            with open_store(self.site.settings) as store:
+                store.claim(1)
 
 
-@pytest.mark.parametrize("stage", ["ingest files", "ingest metadata"])
-def test_what_another_worker_goes_on_with_is_not_taken_back(site: Site, tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", [INGEST_FILES, INGEST_METADATA])
+def test_what_another_worker_resumes_is_not_rolled_back(queue: Queue, site: Site, tmp_path: Path, stage: str) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
+    lost = queue.submit(bundle, DEAD)
     site.witness = AnotherWorker(site, stage)
-    with pytest.raises(JobTakenOver, match="was taken over by elsewhere:1"):
-        site.ingest(bundle)
-    assert len(site.archived()) == (0 if stage == "ingest files" else len(FILES))
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
-        connection.execute("UPDATE jobs SET beat = 0")
+    with queue.runner() as (runner, _):
+        heir = runner.run_claimed(lost, site.witness)
+    assert site.witness.warnings == [
+        f"job 1 was lost to {this_process()} while this process was silent: it touches nothing more"
+    ]
+    assert (heir.state, heir.holder, heir.fence_number) == (JobState.RUNNING, this_process(), 2)
+    assert len(site.archived()) == (0 if stage == INGEST_FILES else len(FILES))
     site.witness = Witness()
-    assert site.ingest(bundle).job_id == 1
+    with queue.runner() as (runner, _):
+        assert runner.run(heir, site.witness).is_done
     assert site.contents() == FILES
     assert len(site.archived()) == len(FILES)
+    assert len(site.rows("Transactions")) == 1
 
 
 class Leaver(Witness):
-    """Has the worker leave as soon as the first file is stored."""
+    """Has the runner leave as soon as the first file is stored."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__()
-        self._worker = worker
+        self._runner = runner
 
-    def file_done(self) -> None:
-        super().file_done()
-        if self.files_done > len(FILES):
-            self._worker.interrupt()
+    def stored(self, length: int, files: int = 0) -> None:
+        super().stored(length, files)
+        if files:
+            self._runner.interrupt()
 
 
-def test_what_is_not_stored_again_is_counted_as_done(site: Site, tmp_path: Path) -> None:
+def test_what_is_not_stored_again_is_counted_as_done(queue: Queue, site: Site, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
-    with connect(site.settings) as services, Worker(site.settings, services) as worker, pytest.raises(Interrupted):
-        worker.run(worker.submit(JobKind.BUNDLE, bundle), Leaver(worker))
+    job = queue.submit(bundle, this_process())
+    with queue.runner() as (runner, _), pytest.raises(Interrupted):
+        runner.run(job, Leaver(runner))
     assert site.job(1).stored == 1
-    assert site.ingest(bundle).complete
-    assert (site.witness.read, site.witness.files_done) == (site.witness.planned, 2 * len(FILES))
+    assert site.ingest(bundle).is_done
+    witness = site.witness
+    assert witness.bytes_checked == witness.bytes_stored == witness.planned
+    assert witness.files_checked == witness.files_stored == len(FILES)

@@ -432,7 +432,7 @@ class SqliteJobStore:
         }
         if job.state is not JobState.UNDOING:
             changes |= {"task_percent": 0, "exception": ""}
-        if job.state is JobState.QUEUED or (job.said is not None and job.said.state is PacificaState.OK):
+        if not _is_to_fail(job):
             changes["said"] = None
         if job.state is JobState.QUEUED:
             self._change(connection, Event.CLAIM, job, changes, to=JobState.RUNNING)
@@ -455,8 +455,11 @@ class SqliteJobStore:
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
         with writing(self._database) as connection:
-            to = JobState.UNDOING if self.held(fence).state is JobState.UNDOING else JobState.QUEUED
-            self._change(connection, event, fence, {**changes, "holder": None, "said": None}, to=to)
+            job = self.held(fence)
+            to = JobState.UNDOING if job.state is JobState.UNDOING else JobState.QUEUED
+            # A wish that came too late for this run is the next one's.
+            said = _word_text(job.said) if _is_to_fail(job) else None
+            self._change(connection, event, fence, {**changes, "holder": None, "said": said}, to=to)
 
     def _change(
         self,
@@ -526,6 +529,10 @@ def _word(text: str | None) -> Word | None:
 
 def _word_text(word: Word | None) -> str | None:
     return None if word is None else json.dumps(asdict(word))
+
+
+def _is_to_fail(job: Job) -> bool:
+    return job.said is not None and job.said.state is PacificaState.FAILED
 
 
 def _busy(job: Job) -> JobBusy:

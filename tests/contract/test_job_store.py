@@ -373,6 +373,17 @@ class JobStoreContract:
             assert store.is_dead(job)
             assert store.claim(job.job_id).fence_number == 2
 
+    @pytest.mark.parametrize("let_go", ["requeue", "defer"])
+    @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
+    def test_a_wish_to_fail_outlives_a_run_that_was_left_before_it_was_told(
+        self, store: JobStore, another: JobStore, jobs: Jobs, state: JobState, let_go: str
+    ) -> None:
+        job = jobs.in_state(state)
+        another.say(job.job_id, WISH)
+        BY_FENCE[let_go][1](store, job.fence)
+        assert store.get(job.job_id).said == WISH
+        assert store.claim(job.job_id).said == WISH
+
     # The queue
 
     def test_nothing_waits(self, store: JobStore) -> None:
