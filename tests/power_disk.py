@@ -103,6 +103,7 @@ class Disks:
         for path in (self._events, self._data, *self._files):
             path.touch()
         self._platters: list[_Platter] = []
+        self._flushes: list[int] = []
 
     def __enter__(self) -> "Disks":
         return self
@@ -117,6 +118,7 @@ class Disks:
             yield
         events = list(_events(self._events.read_bytes(), self._data.read_bytes()))
         self._platters = [_Platter(base, events, number) for number, base in enumerate(self._bases)]
+        self._flushes = [instant for instant, (_, _, data) in enumerate(events, 1) if not data]
 
     def now(self) -> int:
         """How many events there were."""
@@ -128,6 +130,10 @@ class Disks:
             with _opened(place) as descriptor:
                 if _libc.syncfs(descriptor):
                     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def flushes(self, begin: int, end: int) -> list[int]:
+        """The instants, after ``begin`` and up to ``end``, at which a flush was just done."""
+        return [instant for instant in self._flushes if begin < instant <= end]
 
     def loose(self, instant: int) -> int:
         """How many writes might be lost if the power goes after the first ``instant`` events."""
@@ -145,7 +151,7 @@ class Disks:
                 for number, piece in platter.after(instant, keep, chance).items():
                     os.pwrite(image.fileno(), piece, number * PIECE)
         # A boot may find the disks in another order, and give them other numbers.
-        with self._mounted(images, AssertionError, backwards=True):
+        with self._mounted(images, AssertionError, backwards=chance.random() < 0.5):
             yield
 
     @contextmanager

@@ -46,7 +46,7 @@ NEIGHBOUR, TWO = "a neighbour", "two disks"
 class Scene(ABC):
     """Work that is done on disks: its preparation, which is synced, then the work with what it ``reports``."""
 
-    # One in so many of the sampled instants is tried.
+    # Of the sampled instants, one in so many is tried.
     stride = 1
     # What comes a second time is a second job, a duplicate.
     may_come_again = False
@@ -485,11 +485,16 @@ def neighbour(disks: Disks) -> Iterator[None]:
 
 
 def cuts(disks: Disks, scene: Scene, begin: int, end: int, name: str) -> Iterator[tuple[int, str]]:
-    """When the power goes, and what the disk then keeps of what was not flushed: always at a report, else a sample."""
-    told = set(scene.reports.values())
-    for number, instant in enumerate(
-        sorted({*(begin + step for step in sample(end - begin, name)[:: scene.stride]), *told})
-    ):
+    """When the power goes, and what a disk then keeps of what was not flushed.
+
+    Always at a report; else at a sample of all instants, and one of those that follow a flush: there are few of them,
+    and what is on the platter changes at no other.
+    """
+    told, flushes = set(scene.reports.values()), disks.flushes(begin, end)
+    stride = 1 if STEPS == "all" else 2 * scene.stride
+    flushed = {flushes[step - 1] for step in sample(len(flushes), f"{name} flushed")[::stride]}
+    written = {begin + step for step in sample(end - begin, name)[::stride]}
+    for number, instant in enumerate(sorted({*told, *flushed, *written})):
         keeps = KEEPS if STEPS == "all" else (NONE, SOME) if instant in told else (KEEPS[number % 3],)
         # Where nothing is loose, there is nothing to keep.
         yield from ((instant, keep) for keep in (keeps if disks.loose(instant) else (NONE,)))
