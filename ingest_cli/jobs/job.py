@@ -83,7 +83,7 @@ class Job:
     ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; ``spooled`` says that the
     file is ours, to be removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
     it was read. ``task``, ``task_percent`` and ``exception`` are where the job is or failed, and why. ``attempts``
-    counts the runs since it was submitted or retried. ``retry_at`` is the time in seconds since 1970 before which the
+    counts its runs, anew once they were used up. ``retry_at`` is the time in seconds since 1970 before which the
     queue does not give it out, else 0; ``created`` and ``updated`` are times of UTC as text. ``holder`` is the process
     that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that rolling back leads to, and
     ``successor`` the job that has the content of one that is a duplicate or superseded.

@@ -42,7 +42,8 @@ _QUEUE = """
 """
 
 # One state in place of six columns. What an administrator had said of a job at its end stays what Pacifica's clients
-# see; what stood half-stored and failed is held, for 'retry' or 'discard'. The device's number leaves the fingerprint.
+# see; what stood half-stored and failed is held, for 'retry' or 'discard', and what a duplicate had stored is rolled
+# back. The device's number leaves the fingerprint.
 _STATES = """
     ALTER TABLE jobs RENAME TO old;
     DROP INDEX jobs_source;
@@ -82,6 +83,7 @@ _STATES = """
         job_id, kind, source, substr(stamp, instr(stamp, ':') + 1), user, spooled,
         CASE
             WHEN recorded THEN 'complete'
+            WHEN duplicate_of IS NOT NULL AND first_file_id IS NOT NULL THEN 'undoing'
             WHEN duplicate_of IS NOT NULL THEN 'duplicate'
             WHEN state = 'FAILED' AND exception LIKE 'continued as job %' THEN 'superseded'
             WHEN state = 'FAILED' AND exception LIKE 'discarded: %' AND first_file_id IS NULL THEN 'discarded'
@@ -99,7 +101,8 @@ _STATES = """
             'pid', CAST(replace(worker, rtrim(worker, '0123456789'), '') AS INTEGER),
             'started', '', 'boot', '', 'namespace', '')
         END,
-        0, NULL,
+        0,
+        CASE WHEN NOT recorded AND duplicate_of IS NOT NULL AND first_file_id IS NOT NULL THEN 'duplicate' END,
         CASE
             WHEN duplicate_of IS NOT NULL THEN duplicate_of
             WHEN exception LIKE 'continued as job %' THEN CAST(substr(exception, 18) AS INTEGER)
@@ -112,7 +115,7 @@ _STATES = """
         END
         FROM old;
     INSERT INTO reservations SELECT job_id, first_file_id, max(files, stored), stored, NULL FROM old
-        WHERE first_file_id IS NOT NULL AND NOT recorded AND duplicate_of IS NULL;
+        WHERE first_file_id IS NOT NULL AND NOT recorded;
     DROP TABLE old;
     CREATE INDEX jobs_source ON jobs(source);
     CREATE INDEX jobs_digest ON jobs(digest);

@@ -160,6 +160,8 @@ class MovedFiles:
         """Remove the sources."""
         for file_id, path in zip(ids, self._paths, strict=True):
             writer.release(file_id, path)
+        # Who is told that the job is complete finds no source again after a loss of power.
+        writer.flush()
 
     def _is_moved(self, position: int) -> bool:
         if self._reservation is None or os.path.lexists(self._paths[position]):

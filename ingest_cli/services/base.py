@@ -99,7 +99,7 @@ class ArchiveWriter(Protocol):
         """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""
 
     def flush(self) -> None:
-        """Return when all that was stored, moved back or deleted would survive a loss of power."""
+        """Return when all that was stored, moved back, released or deleted would survive a loss of power."""
 
     def close(self) -> None:
         """Let go of what belongs to this run alone."""

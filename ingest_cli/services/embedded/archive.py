@@ -141,6 +141,7 @@ class EmbeddedWriter:
         self._syncfs = _find_syncfs()
         self._copied: dict[int, tuple[int, ...]] = {}
         self._made: set[str] = set()
+        self._left: dict[int, Path] = {}
         runs = root / RUNS_FOLDER
         self._folder = runs / f"{ids.start}.{fence}"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -232,6 +233,7 @@ class EmbeddedWriter:
                 return
             try:
                 if self._is_superfluous(file_id, caught):
+                    self._left[os.lstat(caught).st_dev] = source.parent
                     os.unlink(caught)
             finally:
                 if os.path.lexists(caught):
@@ -250,10 +252,12 @@ class EmbeddedWriter:
             os.unlink(aside)
 
     def flush(self) -> None:
-        """Write everything back to the disk."""
+        """Write everything back to the disk, and to those that sources were removed from."""
         with translated(self._root, "write back"):
-            if self._syncfs is not None:
-                self._syncfs(self._root)
+            for folder in {os.stat(self._root).st_dev: self._root, **self._left}.values():
+                if self._syncfs is not None:
+                    self._syncfs(folder)
+            self._left.clear()
 
     def close(self) -> None:
         """Remove the run's folder."""
