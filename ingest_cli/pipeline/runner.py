@@ -6,7 +6,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import IngestError, Interrupted, JobBusy, LeaseLost, SourceChanged, StopRequested
+from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested
 from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
@@ -47,14 +47,11 @@ class Runner:
         """Run a job to its end, unless it is done already, and return it as it is settled.
 
         A job that failed or is held is retried, unless its file is gone or another one by now: then it keeps its
-        reason. Where its file stands in the place of another one, the unfinished job of that one is rolled back first.
-        Raises the IngestError that the job failed with, after the store has it; one that is transient leaves the job
-        deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
+        reason. Raises the IngestError that the job failed with, after the store has it; one that is transient leaves
+        the job deferred, Interrupted and KeyboardInterrupt leave it to be resumed.
         """
         if job.is_done:
             return job
-        for earlier in self._store.replaced(job.source, job.fingerprint):
-            self._settle_replaced(earlier)
         if job.has_failed:
             if job.state is JobState.FAILED and fingerprint(Path(job.source)) != job.fingerprint:
                 raise SourceChanged(replaced(job))
@@ -109,6 +106,7 @@ class Runner:
         if lease.job.state is JobState.UNDOING:
             return self._roll_back(lease, None)
         lease.require()
+        self._settle_replaced(lease.job)
         try:
             ending = walk.run()
         except OSError as error:
@@ -149,18 +147,22 @@ class Runner:
     def _roll_back(self, lease: Lease, reached: int | None) -> Job:
         return roll_back(lease, self._services, reached=reached)
 
-    def _settle_replaced(self, earlier: Job) -> None:
-        """Fail the job of a file that is there no more, as far as nobody works on it."""
+    def _settle_replaced(self, job: Job) -> None:
+        """Fail the unfinished jobs of files whose place this job's file took, as far as nobody works on them."""
         try:
-            job = self._store.give_up(earlier.job_id, JobState.FAILED, reason=replaced(earlier))
-            if job.state is JobState.UNDOING:
-                lease = Lease(self._store, job, self._settings.timings, self._interruption)
-                with lease.kept():
-                    roll_back(lease, self._services)
-        except (JobBusy, LeaseLost):
-            log.info("job %d of an earlier file at %s is being worked on", earlier.job_id, earlier.source)
-        except IngestError as error:
-            log.info("job %d of an earlier file at %s: %s", earlier.job_id, earlier.source, error)
+            if fingerprint(Path(job.source)) != job.fingerprint:
+                return
+        except SourceError:
+            return  # the walk says so
+        for earlier in self._store.replaced(job.source, job.fingerprint):
+            try:
+                undone = self._store.give_up(earlier.job_id, JobState.FAILED, reason=replaced(earlier))
+                if undone.state is JobState.UNDOING:
+                    lease = Lease(self._store, undone, self._settings.timings, self._interruption)
+                    with lease.kept():
+                        roll_back(lease, self._services)
+            except IngestError as error:
+                log.info("job %d, of an earlier file at %s, is left: %s", earlier.job_id, earlier.source, error)
 
 
 def _stage_of(error: Exception, lease: Lease) -> str:
