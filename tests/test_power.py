@@ -447,7 +447,7 @@ def test_the_power_goes(
             scene.prepare()
             disks.sync()
             begin = disks.now()
-            with neighbour(disks) if how == NEIGHBOUR else nullcontext():
+            with neighbour(disks, scene.archive) if how == NEIGHBOUR else nullcontext():
                 scene.work()
             disks.sync()
             end = disks.now()
@@ -462,14 +462,20 @@ def test_the_power_goes(
 
 
 @contextmanager
-def neighbour(disks: Disks) -> Iterator[None]:
-    """Somebody who now and then syncs what he has written himself, or all."""
+def neighbour(disks: Disks, archive: Path) -> Iterator[None]:
+    """Somebody who syncs what he has written himself, or all: now and then, and where it hurts, amid the storing."""
     done, chance = threading.Event(), random.Random(SEED)
 
     def sync() -> None:
-        with (disks.places[0] / "neighbour").open("wb", buffering=0) as file:
-            while not done.wait(chance.uniform(0, 0.005)):
-                if chance.random() < 0.3:
+        known = 0
+        with (disks.places[-1] / "neighbour").open("wb", buffering=0) as file:
+            while not done.wait(0.0002):
+                found = len(list(archive.iterdir())) if archive.exists() else 0
+                if found == known and chance.random() > 0.02:
+                    continue
+                known = found
+                # Not before: new sources would be on the platter, all of them, when the work begins.
+                if found and chance.random() < 0.2:
                     disks.sync()
                 else:
                     file.write(b"x")
