@@ -1,10 +1,12 @@
 """Files and folders of this machine's disks: written so that they appear whole, and synced."""
 
+import ctypes
 import errno
 import os
 import secrets
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import SourceError
+
+
+HAS_SYNCFS = sys.platform.startswith("linux")
+
+
+def sync_file_system(folder: Path) -> None:
+    """Write all of the file system of ``folder`` back to its disk, where the platform has syncfs. Raises OSError."""
+    if not HAS_SYNCFS:
+        return
+    with opened(folder) as descriptor:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A job is of content, not of a name: what took the place of its file, or was written to it, is never archived as it."""
+"""A job is of content, not of a name: neither what took its file's place nor what was written there is archived."""
 
 import json
 import os

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..bundle import DATA_FOLDER, METADATA_NAME, Bundle
 from ..content import Content, digest_of
+from ..disk import HAS_SYNCFS, sync_file_system
 from ..errors import FileRefused, MetadataError, SourceChanged, SourceMissing
 from ..jobs.job import Reservation
 from ..jobs.stages import INGEST_FILES, MOVE_FILES
@@ -126,7 +127,7 @@ class MovedFiles:
         self.sources: list[str] | None = [str(path) for path in self._paths]
 
     def check(self) -> None:
-        """Hash every source."""
+        """Hash every source, and have it on its disk: what a loss of power takes from it was never seen as right."""
         for position, entry in enumerate(self._document.files):
             if self._is_moved(position):
                 self._hashed.append(None)
@@ -134,7 +135,12 @@ class MovedFiles:
                 with self._content(position, self._progress.checking) as content:
                     content.verify()
                     self._hashed.append(os.fstat(content.descriptor))
+                    if not HAS_SYNCFS:
+                        os.fsync(content.descriptor)
             self._progress.checked(entry.size)
+        folders = {found.st_dev: path.parent for found, path in zip(self._hashed, self._paths, strict=True) if found}
+        for folder in folders.values():
+            sync_file_system(folder)
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Move it, unless an earlier run did."""

@@ -9,21 +9,19 @@ Durability is paid for once a batch, not once a file: `flush` asks the kernel to
 every file is fsynced.
 """
 
-import ctypes
 import errno
 import filecmp
 import os
 import re
 import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ...content import CHUNK_BYTES, Content
-from ...disk import opened, restore_to
+from ...disk import HAS_SYNCFS, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..ids import require_within
 
@@ -138,7 +136,6 @@ class EmbeddedWriter:
 
     def __init__(self, root: Path, ids: range, fence: int) -> None:
         self._root, self._ids = root, ids
-        self._syncfs = _find_syncfs()
         self._copied: dict[int, tuple[int, ...]] = {}
         self._made: set[str] = set()
         self._left: dict[int, Path] = {}
@@ -161,7 +158,7 @@ class EmbeddedWriter:
                 for chunk in content.chunks():
                     _write(descriptor, chunk)
                 os.utime(descriptor, (content.mtime, content.mtime))
-                if self._syncfs is None:
+                if not HAS_SYNCFS:
                     os.fsync(descriptor)
             except BaseException:
                 with suppress(OSError):
@@ -255,8 +252,7 @@ class EmbeddedWriter:
         """Write everything back to the disk, and to those that sources were removed from."""
         with translated(self._root, "write back"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._left}.values():
-                if self._syncfs is not None:
-                    self._syncfs(folder)
+                sync_file_system(folder)
             self._left.clear()
 
     def close(self) -> None:
@@ -352,17 +348,3 @@ def _write(descriptor: int, chunk: bytes) -> None:
     written = os.write(descriptor, chunk)
     while written < len(chunk):
         written += os.write(descriptor, memoryview(chunk)[written:])
-
-
-def _find_syncfs() -> Callable[[Path], None] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    function = ctypes.CDLL(None, use_errno=True).syncfs
-
-    def syncfs(folder: Path) -> None:
-        with opened(folder) as descriptor:
-            if function(descriptor) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
-
-    return syncfs
