@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from .errors import SourceError
 
-
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
