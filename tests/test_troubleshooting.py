@@ -35,7 +35,7 @@ SECTION = README.read_text("utf-8").partition("\n## Troubleshooting\n")[2].parti
 MESSAGES = re.findall(r"^\| (?!Message )([^|-].*?) \| .+ \|$", SECTION, re.M)
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
 # What stands before the message itself: the program, the bundle, and its job where it failed.
-PREFIX = r"ingest: (?:/\S+: (?:job \d+ failed at '[\w ]+': )?)?"
+PREFIX = r"ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
 
 
 @dataclass(frozen=True, slots=True)

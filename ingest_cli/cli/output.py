@@ -43,11 +43,11 @@ class Screen(Observer):
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
         job, where = self._job, ""
-        if job is not None:
-            # Not where another process works on the job: it did not fail.
-            failed = f"job {job.job_id} failed at {job.task!r}: " if job.has_failed or job.is_deferred else ""
-            where = f"{self._name}: {failed}"
         what, *notes = error.lines
+        if job is not None:
+            # Not where the job did not come to be run, as while another process works on it.
+            failed = f"{_failed(job)}: " if what in job.exception else ""
+            where = f"{self._name}: {failed}"
         for line in (where + what, *notes):
             print(f"ingest: {line}", file=sys.stderr)
 
@@ -174,8 +174,7 @@ class QueueScreen(PlainScreen):
         """Write how the run ended."""
         super().settled(job)
         if job.exception:
-            what = "is deferred: it failed" if job.is_deferred else "failed"
-            print(f"ingest: {self._name}: job {job.job_id} {what} at {job.task!r}: {job.exception}", file=sys.stderr)
+            print(f"ingest: {self._name}: {_failed(job)}: {job.exception}", file=sys.stderr)
 
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
@@ -199,6 +198,10 @@ class QuietQueueScreen(QueueScreen):
 def write_event(event: str, /, **fields: object) -> None:
     """Write a line for programs."""
     print(json.dumps({"event": event, **fields}), flush=True)
+
+
+def _failed(job: Job) -> str:
+    return f"job {job.job_id} {'is deferred: it ' if job.is_deferred else ''}failed at {job.task!r}"
 
 
 def _counted(files: int) -> str:

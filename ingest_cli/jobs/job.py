@@ -136,8 +136,9 @@ class Job:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a run was broken off in good order, for another to resume the job."""
-        return self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
+        """Whether a run was broken off in good order, for another to resume the job; not where a person requeued it."""
+        was_run = self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
+        return was_run and self.said is None and not self.exception
 
     @property
     def duplicate_of(self) -> int | None:
