@@ -160,6 +160,18 @@ def losing(after: int) -> Callable[[int], None]:
     return observe
 
 
+def lost_when_asked_again() -> Callable[[int], None]:
+    """The job is still this run's when it asks first, and another's from then on."""
+    asked = [0]
+
+    def observe(length: int) -> None:
+        asked[0] += 1
+        if asked[0] > 1:
+            raise LeaseLost("the job is another's")
+
+    return observe
+
+
 def test_a_run_that_loses_its_job_in_the_midst_of_a_file_deletes_nothing(
     pacific: PacificaSite, archive: PacificaArchive, contents: Contents
 ) -> None:
@@ -319,7 +331,7 @@ def test_a_run_that_lost_its_job_moves_nothing_back(
 ) -> None:
     """The heir moves the file between the archive's refusal and the moment in which the first run hears of it."""
     pacific.fail("PATCH", 1, served_then_answering(500))
-    content = contents.of(source, observe=losing(0))
+    content = contents.of(source, observe=lost_when_asked_again())
     with pytest.raises(LeaseLost):
         archive.writer(range(1, 2), 1, resumed=False).move(1, source, 8, content)
     assert (folder / "1").read_bytes() == b"measured"
@@ -330,8 +342,9 @@ def test_a_run_that_lost_its_job_while_it_waited_moves_nothing(
     pacific: PacificaSite, archive: PacificaArchive, contents: Contents, folder: Path, source: Path
 ) -> None:
     pacific.fail("PATCH", 1, answering(429, {}))
+    content = contents.of(source, observe=lost_when_asked_again())
     with pytest.raises(LeaseLost):
-        archive.writer(range(1, 2), 1, resumed=False).move(1, source, 8, contents.of(source, observe=losing(0)))
+        archive.writer(range(1, 2), 1, resumed=False).move(1, source, 8, content)
     assert asked(pacific, "PATCH") == ["PATCH /1"]
     assert source.read_bytes() == b"measured"
 

@@ -17,7 +17,7 @@ from ingest_cli.settings import Timings
 
 from .holders import DEAD, HERE
 
-FAST = Timings(heartbeat=0.005, runs=3, first_rest=10.0, longest_rest=30.0)
+FAST = Timings(heartbeat=0.005, stale=0.05, runs=3, first_rest=10.0, longest_rest=30.0)
 SLOW = Timings(heartbeat=60.0)
 
 

@@ -67,7 +67,7 @@ class SqliteJobStore:
 
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
-        wanted = _listed({*FINISHED_WELL, *FINISHABLE})
+        wanted = _listed({*FINISHED_WELL, *FINISHABLE} - {JobState.UNDOING})
         return self._one(
             f"{SELECT} WHERE source = ? AND fingerprint = ? AND kind = ? AND state IN ({wanted})"
             " ORDER BY jobs.job_id DESC LIMIT 1",
@@ -76,10 +76,14 @@ class SqliteJobStore:
             kind,
         )
 
-    def replaced(self, source: str, fingerprint: str) -> list[Job]:
-        """The unfinished or held jobs of files that stood at this path before."""
+    def replaced(self, job: Job) -> list[Job]:
+        """The jobs of the same path whose place this one takes."""
         return self._all(
-            f"{SELECT} WHERE source = ? AND fingerprint <> ? AND state IN ({_listed(FINISHABLE)})", source, fingerprint
+            f"{SELECT} WHERE source = ? AND jobs.job_id <> ? AND (state = 'undoing'"
+            f" OR fingerprint <> ? AND state IN ({_listed(FINISHABLE)}))",
+            job.source,
+            job.job_id,
+            job.fingerprint,
         )
 
     def in_states(self, states: Iterable[JobState]) -> list[Job]:
@@ -246,13 +250,15 @@ class SqliteJobStore:
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
-                "successor": None,
+                "successor": job.successor if to is JobState.FAILED else None,
             }
             event, is_undone = Event.DISCARD, job.reservation is not None
             if job.state is JobState.RUNNING:
                 event = Event.UNDO if is_undone else Event.ABANDON
             if is_undone:
-                changes |= {"undo_to": to, "holder": this_process().to_text(), "heartbeat": 0}
+                # What is being rolled back already comes to the end that it was to come to, unless it is discarded.
+                end = job.undo_to if job.undo_to is not None and to is JobState.FAILED else to
+                changes |= {"undo_to": end, "holder": this_process().to_text(), "heartbeat": 0}
                 connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job_id])
             if job.state is JobState.UNDOING:
                 self._change(connection, Event.TAKE_OVER, job, changes)

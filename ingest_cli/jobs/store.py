@@ -45,8 +45,9 @@ class JobStore(Protocol):
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
 
-    def replaced(self, source: str, fingerprint: str) -> list[Job]:
-        """The unfinished or held jobs of other files that stood at this path before."""
+    def replaced(self, job: Job) -> list[Job]:
+        """The jobs of the same path whose place this one takes: those of other files that stood there, if they are
+        unfinished or held, and those that are being rolled back."""
 
     def in_states(self, states: Iterable[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""

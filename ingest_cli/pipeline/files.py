@@ -10,7 +10,7 @@ from typing import Protocol
 from ..bundle import DATA_FOLDER, METADATA_NAME, Bundle
 from ..content import Content, digest_of
 from ..disk import HAS_SYNCFS, sync_file_system
-from ..errors import FileRefused, MetadataError, SourceChanged, SourceMissing
+from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, SourceMissing
 from ..jobs.job import Reservation
 from ..jobs.stages import INGEST_FILES, MOVE_FILES
 from ..metadata import Document, FileEntry
@@ -165,7 +165,10 @@ class MovedFiles:
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """Remove the sources."""
         for file_id, path in zip(ids, self._paths, strict=True):
-            writer.release(file_id, path)
+            try:
+                writer.release(file_id, path)
+            except ArchiveError as error:
+                self._progress.warn(str(error))
         # Who is told that the job is complete finds no source again after a loss of power.
         writer.flush()
 

@@ -58,7 +58,10 @@ class Runner:
             job = self._store.retry(job.job_id)
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()
-        return self._run(job if is_held else self._store.claim(job.job_id), observer)
+        settled = self._run(job if is_held else self._store.claim(job.job_id), observer)
+        if settled.has_failed:
+            raise IngestError(settled.exception)  # which it was to be rolled back for
+        return settled
 
     def claim_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_claimed`; None where none waits."""
@@ -148,13 +151,13 @@ class Runner:
         return roll_back(lease, self._services, reached=reached)
 
     def _settle_replaced(self, job: Job) -> None:
-        """Fail the unfinished jobs of files whose place this job's file took, as far as nobody works on them."""
+        """Fail the jobs whose place this one takes, as far as nobody works on them."""
         try:
             if fingerprint(Path(job.source)) != job.fingerprint:
                 return
         except SourceError:
             return  # the walk says so
-        for earlier in self._store.replaced(job.source, job.fingerprint):
+        for earlier in self._store.replaced(job):
             try:
                 undone = self._store.give_up(earlier.job_id, JobState.FAILED, reason=replaced(earlier))
                 if undone.state is JobState.UNDOING:

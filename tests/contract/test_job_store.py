@@ -1,5 +1,6 @@
 """What every store of jobs promises: one suite, inherited for each. A job is brought into a state through the port."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -808,7 +809,7 @@ class JobStoreContract:
     def test_the_job_of_a_file_is_found_while_it_matters(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)
         found = store.find(job.kind, job.source, job.fingerprint)
-        matters = state not in (JobState.FAILED, JobState.DISCARDED, JobState.SUPERSEDED)
+        matters = state not in (JobState.UNDOING, JobState.FAILED, JobState.DISCARDED, JobState.SUPERSEDED)
         assert found == (job if matters else None)
         assert store.find(JobKind.MOVE, job.source, job.fingerprint) is None
         assert store.find(job.kind, "/else.tar", job.fingerprint) is None
@@ -818,9 +819,11 @@ class JobStoreContract:
     def test_jobs_of_files_that_were_replaced(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)
         matters = state in (JobState.QUEUED, JobState.RUNNING, JobState.UNDOING, JobState.HELD)
-        assert store.replaced(job.source, "9:9:9") == ([job] if matters else [])
-        assert store.replaced(job.source, job.fingerprint) == []
-        assert store.replaced("/else.tar", "9:9:9") == []
+        assert store.replaced(dataclasses.replace(job, job_id=99, fingerprint="9:9:9")) == ([job] if matters else [])
+        same = store.replaced(dataclasses.replace(job, job_id=99))
+        assert same == ([job] if state is JobState.UNDOING else [])
+        assert store.replaced(job) == []
+        assert store.replaced(dataclasses.replace(job, job_id=99, source="/else.tar", fingerprint="9:9:9")) == []
 
     def test_the_newest_of_several_jobs_of_a_file_is_found(self, store: JobStore, jobs: Jobs) -> None:
         first = jobs.submitted(holder=HERE, source="/a.tar")

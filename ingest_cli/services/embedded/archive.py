@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ...content import CHUNK_BYTES, Content
 from ...disk import HAS_SYNCFS, restore_to, sync_file_system
-from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
+from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..ids import require_within
 
 READ_ONLY = 0o444
@@ -135,7 +135,7 @@ class EmbeddedWriter:
     resent = 0
 
     def __init__(self, root: Path, ids: range, fence: int) -> None:
-        self._root, self._ids = root, ids
+        self._root, self._ids, self._fence = root, ids, fence
         self._copied: dict[int, tuple[int, ...]] = {}
         self._made: set[str] = set()
         self._left: dict[int, Path] = {}
@@ -218,23 +218,23 @@ class EmbeddedWriter:
 
     def release(self, file_id: int, source: Path) -> None:
         """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
-        target = self._target(file_id)
         require_within(self._ids, file_id)
-        caught = source.with_name(f".ingest-{self._folder.name}-{file_id}")
-        with translated(self._root, f"let go of {str(source)!r} moved into"):
-            os.chmod(target, READ_ONLY)
-            try:
-                # Caught under a name of our own first: what is looked at is what is removed.
-                os.rename(source, caught)
-            except FileNotFoundError:
-                return
-            try:
-                if self._is_superfluous(file_id, caught):
-                    self._left[os.lstat(caught).st_dev] = source.parent
-                    os.unlink(caught)
-            finally:
+        try:
+            os.chmod(self._target(file_id), READ_ONLY)
+            for fence in range(1, self._fence + 1):
+                # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
+                # then has left it there.
+                caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
+                if fence == self._fence:
+                    with suppress(FileNotFoundError):
+                        os.rename(source, caught)
                 if os.path.lexists(caught):
-                    _put_back(caught, source)
+                    self._let_go(file_id, source, caught)
+        except OSError as error:
+            trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise ArchiveError(trouble) from error
+            raise ServiceUnavailable(trouble) from error
 
     def delete(self, file_id: int) -> None:
         """Remove the file."""
@@ -260,6 +260,15 @@ class EmbeddedWriter:
         with suppress(OSError):
             self._tidy(self._folder)
             self._folder.rmdir()
+
+    def _let_go(self, file_id: int, source: Path, caught: Path) -> None:
+        try:
+            if self._is_superfluous(file_id, caught):
+                self._left[os.lstat(caught).st_dev] = source.parent
+                os.unlink(caught)
+        finally:
+            if os.path.lexists(caught):
+                _put_back(caught, source)
 
     def _target(self, file_id: int) -> str:
         return f"{self._root}/{id_to_path(file_id)}"
