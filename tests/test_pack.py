@@ -167,7 +167,7 @@ def test_one_that_is_stopped_leaves_no_bundle(command: Command, tmp_path: Path, 
 def opened_by(pid: int) -> list[str]:
     """The files that a process has open."""
     with suppress(OSError):
-        return [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+        return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
     return []
 
 
