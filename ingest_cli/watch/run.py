@@ -10,6 +10,7 @@ from ..database import on_network
 from ..errors import ExitCode, IngestError, JobBusy, SourceError
 from ..jobs.job import Job
 from ..jobs.store import JobStore, open_store
+from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import gentle_shutdown
 from ..pipeline.worker_pool import Observe, WorkerPool, work
@@ -49,13 +50,23 @@ class Watch:
                 time.sleep(self._rules.settle + 0.01)
                 refusals += self._look(ids, store)
             submitted = self._take_submitted(queued)
-            work(settings, observe, until_empty=True)
+            ran: set[int] = set()
+
+            def observed(job: Job) -> Observer:
+                ran.add(job.job_id)
+                return observe(job)
+
+            work(settings, observed, until_empty=True)
             refusals += self._look(ids, store)
             # What came meanwhile waits for the next run.
             submitted += self._take_submitted(queued)
             for refusal in refusals:
                 say(refusal)
             ended = [store.get(job.job_id) for job in submitted]
+            for job in ended:
+                if not job.is_done and job.job_id not in ran:
+                    # Another process has it, or has settled it.
+                    say(f"{job.source}: job {job.job_id} is {job.state} at {job.task!r}: {job.exception}")
         return _exit_code(ended, len(refusals))
 
     def forever(
