@@ -26,6 +26,8 @@ from .stepping import MAIN, Order, Outcome, Stepper
 from .test_worker import bundles, until
 from .trials import Trial, Trials
 
+pytestmark = pytest.mark.sweep
+
 DAY = timedelta(days=1)
 BUNDLES = 7
 DISK_BYTES = 8 << 20

@@ -14,6 +14,8 @@ import pytest
 from .stepping import MAIN, OTHERS, Outcome, Stepper
 from .trials import SEED, Tally, Trial, Trials, may_go_on, sample, skip_unless_possible
 
+pytestmark = pytest.mark.sweep
+
 KINDS = ["bundle", "packed", "move", "move across", "bundle over HTTP", "move over HTTP"]
 Record = Callable[[str, object], None]
 

@@ -17,6 +17,8 @@ from .pacifica_double import Handler, PacificaSite
 from .site import Site
 from .test_http_services import answering, dropped, served_then_answering, served_then_dropped
 
+pytestmark = pytest.mark.sweep
+
 REQUESTS = 3 + len(FILES) + 3  # ids, policy, the archive's welcome; files; one look, ids of files, the document
 Fault = Callable[[Handler], bool]
 

@@ -13,6 +13,8 @@ from .pacifica_double import Handler
 from .test_http_faults import FAULTS
 from .trials import Tally, Trial, Trials, may_go_on, sample
 
+pytestmark = pytest.mark.sweep
+
 Record = Callable[[str, object], None]
 
 

@@ -19,6 +19,8 @@ from .bundles import file_record, transaction, write_bundle
 from .conftest import Command
 from .site import Site
 
+pytestmark = pytest.mark.sweep
+
 KILLS = int(os.environ.get("INGEST_TEST_KILLS", "40"))
 SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))
 COUNT = 600

@@ -34,6 +34,8 @@ from .serving import PATIENCE, Server
 from .stepping import Order, Outcome, Stepper
 from .trials import SEED, STEPS, Tally, sample
 
+pytestmark = pytest.mark.sweep
+
 # None is so short that a file system keeps it beside its name.
 SIZES = {"data/first": 5000, "data/sub/second": 70_000, **{f"data/sub/{number}": 9000 for number in range(22)}}
 FILES = {path: hashlib.shake_256(path.encode()).digest(size) for path, size in SIZES.items()}

@@ -429,6 +429,7 @@ def test_a_restart_goes_on_with_what_was_queued(environment: Path, site: Site, t
     assert site.contents() == FILES
 
 
+@pytest.mark.sweep
 def test_many_clients_and_a_server_that_is_killed_twice(environment: Path, site: Site, tmp_path: Path) -> None:
     """All that were answered with 200 are complete, exactly once."""
     files = {f"data/{number:03}": os.urandom(200 + (number % 7 == 0) * 300_000) for number in range(200)}

@@ -16,6 +16,8 @@ from .hosts import skip_unless_possible as skip_unless_host
 from .stepping import MAIN, Frozen, Stepper
 from .trials import SEED, STEPS, Tally, Trials, sample, skip_unless_possible
 
+pytestmark = pytest.mark.sweep
+
 Record = Callable[[str, object], None]
 
 

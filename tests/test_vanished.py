@@ -17,6 +17,8 @@ from .stepping import Order, Stepper
 from .test_faults import finish
 from .trials import Trial, Trials, sample
 
+pytestmark = pytest.mark.sweep
+
 PLACES = {"archive": "archive", "spool": "spool", "catalogue": "catalogue.sqlite3", "job store": "jobs.sqlite3",
           "ids": "ids.sqlite3", "everything": "."}  # fmt: skip
 

@@ -385,6 +385,7 @@ def test_a_lost_event_loses_no_bundle(watching: Callable[..., object], drop: Pat
     until(lambda: settled(site))
 
 
+@pytest.mark.sweep
 def test_many_bundles_and_a_watcher_that_is_killed_five_times(
     watching: Callable[..., subprocess.Popen[bytes]], drop: Path, site: Site, tmp_path: Path
 ) -> None:
