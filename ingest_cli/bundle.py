@@ -23,13 +23,20 @@ DATA_FOLDER = "data/"
 MAX_METADATA_BYTES = 192 << 20
 
 
-def read_document(path: Path) -> bytes:
-    """The bytes of a document that lies on the disk by itself. Raises SourceError, and MetadataError where it is too
-    long."""
+def read_document(path: Path) -> tuple[bytes, str]:
+    """The bytes and the fingerprint of a document that lies on the disk by itself.
+
+    Raises SourceError, SourceChanged where it was written to meanwhile, and MetadataError where it is too long.
+    """
     try:
-        if path.stat().st_size > MAX_METADATA_BYTES:
-            raise MetadataError(f"{path} is longer than the {MAX_METADATA_BYTES} bytes allowed")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > MAX_METADATA_BYTES:
+                raise MetadataError(f"{path} is longer than the {MAX_METADATA_BYTES} bytes allowed")
+            raw = file.read()
+            if fingerprint_of(os.fstat(file.fileno())) != fingerprint_of(before):
+                raise SourceChanged(f"{path} was written to while it was read")
+            return raw, fingerprint_of(before)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 

@@ -30,6 +30,12 @@ NETWORK_FILE_SYSTEMS = {
     "glusterfs",
     "lustre",
     "afs",
+    "virtiofs",
+    "gpfs",
+    "beegfs",
+    "vboxsf",
+    "gfs2",
+    "ocfs2",
 }
 
 
@@ -38,7 +44,7 @@ def open_database(path: Path, migrations: Sequence[str], application: str, busy:
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
     database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is
-    not such a database or cannot be opened.
+    not such a database or cannot be opened, ServiceUnavailable where it cannot be opened now.
     """
     try:
         _create_privately(path)
@@ -50,6 +56,8 @@ def open_database(path: Path, migrations: Sequence[str], application: str, busy:
         except BaseException:
             connection.close()
             raise
+    except sqlite3.OperationalError as error:
+        raise ServiceUnavailable(f"cannot open the {application} {path} now: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"cannot use the {application} {path}: {error}") from error
     except OSError as error:

@@ -48,18 +48,13 @@ def restore_to(place: Path, kept: Path) -> None:
         _copy_to(place, kept)
 
 
-def rename_or_copy(kept: Path, place: Path) -> None:
+def move_to(kept: Path, place: Path) -> None:
     """Have the file at ``kept`` stand at ``place`` instead: it never stands half, and one of both stands always.
 
-    Raises OSError; the file is then still at ``kept``.
+    Raises OSError, as FileExistsError where another file stands at ``place``; the file is then still at ``kept``.
     """
-    try:
-        os.rename(kept, place)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy_to(place, kept)
-        kept.unlink()
+    restore_to(place, kept)
+    kept.unlink()
 
 
 def _copy_to(place: Path, kept: Path) -> None:

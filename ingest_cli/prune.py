@@ -22,10 +22,12 @@ class Prunable:
     files: list[Path]
 
     def remove(self, store: JobStore) -> None:
-        """Remove it: files first, since a job's row is how its file is known."""
+        """Remove it, but for what came to be needed meanwhile."""
+        forgotten = set(store.forget([job.job_id for job in self.jobs]))
+        needed = {job.source for job in self.jobs if job.job_id not in forgotten}
         for path in self.files:
-            path.unlink(missing_ok=True)
-        store.forget([job.job_id for job in self.jobs])
+            if str(path) not in needed:
+                path.unlink(missing_ok=True)
 
 
 def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:

@@ -1,5 +1,6 @@
 """The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
 
+import os
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -86,7 +87,10 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
     if not (isinstance(archive, EmbeddedArchive) and isinstance(catalog, EmbeddedCatalog)):
         raise IngestError("an archive over HTTP cannot be asked for all that it holds: orphans are not looked for")
     for found in archive.found():
-        owned = found.file_id is not None and catalog.owns(found.file_id)
         reserved = found.file_id if found.of_run is None else found.of_run
-        if not owned and (reserved is None or not store.has_reserved(reserved)):
+        # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
+        if reserved is not None and store.has_reserved(reserved):
+            continue
+        owned = found.file_id is not None and catalog.owns(found.file_id)
+        if not owned and os.path.lexists(found.path):
             yield Damage(None, found.file_id, str(found.path), "it is an orphan")

@@ -15,7 +15,7 @@ def describe(job: "Job", store: "JobStore | None" = None) -> str:
 
     if job.state is JobState.QUEUED:
         return "deferred" if job.is_deferred else "interrupted" if job.is_interrupted else "waiting"
-    if job.state is JobState.RUNNING and job.holder is not None and store is not None:
+    if job.state in (JobState.RUNNING, JobState.UNDOING) and job.holder is not None and store is not None:
         if job.holder.life() is Life.STOPPED:
             return "stopped"
         if store.is_dead(job):

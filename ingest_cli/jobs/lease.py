@@ -23,7 +23,8 @@ class Lease:
     def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: threading.Event) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
         self._ending: IngestError | None = None
-        self._confirmed = time.monotonic()
+        self._confirmed = _clock()
+        self._fencing = threading.Lock()
         self._percent = 0.0
         self._entered: float | None = None
         self._note_wish(job.said)
@@ -54,11 +55,6 @@ class Lease:
         return self._job.task
 
     @property
-    def wish(self) -> Word | None:
-        """What an administrator wants to become of the job."""
-        return self._job.said
-
-    @property
     def interrupted(self) -> bool:
         """Whether the run is to be left as soon as a later one can resume it well."""
         return self._interruption.is_set()
@@ -66,7 +62,7 @@ class Lease:
     def require(self) -> None:
         """Raise LeaseLost or StopRequested where the run is to stop. Costs nothing while its heartbeat is fresh."""
         # A process that was frozen for so long that another may have its job finds its own clock far ahead.
-        if time.monotonic() - self._confirmed > self._timings.stale / 10:
+        if _clock() - self._confirmed > self._timings.stale / 10:
             self.confirm()
         self._require_no_ending()
 
@@ -102,7 +98,8 @@ class Lease:
 
     def supersede(self, other: Job) -> None:
         """Take over what another job of the same document has stored."""
-        self._job = self._store.supersede(self.fence, other)
+        with self._fencing:  # a heartbeat with the fence of before would find the lease lost
+            self._job = self._store.supersede(self.fence, other)
 
     def reserve(self, ids: range, sources: list[str] | None) -> None:
         """The files' ids are reserved. Durable on return: before the first file is stored."""
@@ -177,13 +174,15 @@ class Lease:
             thread.join()
 
     def _beat(self, store: JobStore) -> None:
-        began = time.monotonic()
+        began = _clock()
         try:
-            self._note_wish(store.beat(self.fence, self._percent))
+            with self._fencing:
+                wish = store.beat(self.fence, self._percent)
         except LeaseLost as lost:
             self._ending = lost
         else:
             self._confirmed = began
+            self._note_wish(wish)
 
     def _note_wish(self, wish: Word | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
@@ -205,3 +204,8 @@ class Lease:
 
     def _refresh(self) -> None:
         self._job = self._store.held(self.fence)
+
+
+def _clock() -> float:
+    """Seconds that go on while the machine is suspended, where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

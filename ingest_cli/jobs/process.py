@@ -62,7 +62,10 @@ class Process:
             return Life.OUT_OF_SIGHT
         status = _status(self.pid)
         if status is None:
-            return Life.RUNNING if not self.started and _exists(self.pid) else Life.GONE
+            if not _exists(self.pid):
+                return Life.GONE
+            # Others' processes may be hidden in /proc.
+            return Life.OUT_OF_SIGHT if self.started else Life.RUNNING
         letter, started = status
         if started != self.started or letter in "ZXx":
             return Life.GONE

@@ -25,6 +25,8 @@ SELECT = (
     "SELECT jobs.*, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
     " ON reservations.job_id = jobs.job_id"
 )
+# A document may have been ingested again and again; of its jobs at work there are few.
+MOST_OTHERS = 100
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 
@@ -272,12 +274,17 @@ class SqliteJobStore:
             self._change(connection, Event.SAY, self.get(job_id), {"said": _word_text(word)})
         return self.get(job_id)
 
-    def forget(self, job_ids: Sequence[int]) -> None:
-        """Remove jobs."""
-        ids = [(job_id,) for job_id in job_ids]
+    def forget(self, job_ids: Sequence[int]) -> list[int]:
+        """Remove those of the jobs that are still at their end."""
+        settled = _listed(set(JobState) - FINISHABLE)
+        gone = []
         with writing(self._database) as connection:
-            for table in ("stages", "reservations", "jobs"):
-                connection.executemany(f"DELETE FROM {table} WHERE job_id = ?", ids)
+            for job_id in job_ids:
+                where = f"WHERE job_id = ? AND state IN ({settled})"
+                if connection.execute(f"DELETE FROM jobs {where}", [job_id]).rowcount:
+                    connection.execute("DELETE FROM stages WHERE job_id = ?", [job_id])
+                    gone.append(job_id)
+        return gone
 
     def beat(self, fence: Fence, task_percent: float) -> Word | None:
         """Say that the run lives and how far it is."""
@@ -303,19 +310,26 @@ class SqliteJobStore:
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""
         with writing(self._database, durable=False) as connection:
-            other = self._one(
+            others = self._all(
                 f"{SELECT} WHERE digest = ? AND jobs.job_id <> ? AND (state IN ('complete', 'running')"
                 " OR first_file_id IS NOT NULL AND state <> 'undoing')"
-                " ORDER BY state = 'complete' DESC, state = 'running' DESC, jobs.job_id LIMIT 1",
+                " ORDER BY state = 'complete' DESC, jobs.job_id LIMIT ?",
                 digest,
                 fence.job_id,
+                MOST_OTHERS,
             )
             known = self.held(fence).digest == digest
             changes = {"digest": digest, "files": files, "bytes": total_bytes}
             self._change(connection, Event.PROGRESS, fence, changes)
             if known:
                 self._complete_reservation(connection, fence)
-        return other
+
+        def matters(other: Job) -> int:
+            is_living = other.state is JobState.RUNNING and not self._liveness.is_dead(other)
+            return 2 if other.state is JobState.COMPLETE else 1 if is_living else 0
+
+        # Of those that are alike, the oldest.
+        return max(others, key=matters, default=None)
 
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
         """Note the ids reserved for the job's files, durably."""
@@ -347,7 +361,14 @@ class SqliteJobStore:
                 connection,
                 Event.SUPERSEDE,
                 other,
-                {"fence": number, "holder": None, "successor": fence.job_id, "undo_to": None, "said": None},
+                {
+                    "fence": number,
+                    "holder": None,
+                    "successor": fence.job_id,
+                    "exception": f"superseded by job {fence.job_id}, of the same document",
+                    "undo_to": None,
+                    "said": None,
+                },
                 to=JobState.SUPERSEDED,
             )
             connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
@@ -378,6 +399,7 @@ class SqliteJobStore:
                 "task_percent": 100 if done else 0,
                 "exception": reason,
                 "successor": successor,
+                "said": _lasting(job.said),
             }
             if job.reservation is None:
                 self._change(connection, Event.ABANDON, fence, {**changes, "holder": None}, to=to)
@@ -400,8 +422,16 @@ class SqliteJobStore:
     def hold(self, fence: Fence, note: str) -> Job:
         """Something could not be rolled back."""
         with writing(self._database) as connection:
-            reason = "\n".join(filter(None, [self.held(fence).exception, note]))
-            changes = {"holder": None, "undo_to": None, "exception": reason, "task_percent": 0, "successor": None}
+            job = self.held(fence)
+            reason = "\n".join(filter(None, [job.exception, note]))
+            changes = {
+                "said": _lasting(job.said),
+                "holder": None,
+                "undo_to": None,
+                "exception": reason,
+                "task_percent": 0,
+                "successor": None,
+            }
             self._change(connection, Event.HOLD, fence, changes, to=JobState.HELD)
         return self.get(fence.job_id)
 
@@ -457,6 +487,7 @@ class SqliteJobStore:
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED
         changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
+        changes["said"] = _lasting(job.said)
         self._change(connection, Event.EXHAUST, job, {**changes, "fence": job.fence_number + 1}, to=to)
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
@@ -539,6 +570,11 @@ def _word_text(word: Word | None) -> str | None:
 
 def _is_to_fail(job: Job) -> bool:
     return job.said is not None and job.said.state is PacificaState.FAILED
+
+
+def _lasting(word: Word | None) -> str | None:
+    """What is kept of an administrator's word where a job fails: not that it is well."""
+    return _word_text(word) if word is not None and word.state is PacificaState.FAILED else None
 
 
 def _busy(job: Job) -> JobBusy:

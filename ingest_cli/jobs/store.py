@@ -126,8 +126,8 @@ class JobStore(Protocol):
     def say(self, job_id: int, word: Word) -> Job:
         """Note an administrator's word."""
 
-    def forget(self, job_ids: Sequence[int]) -> None:
-        """Remove jobs."""
+    def forget(self, job_ids: Sequence[int]) -> list[int]:
+        """Remove those of the jobs that are still at their end; which they were."""
 
     # What a holder may do
 

@@ -32,7 +32,7 @@ class JobFiles(Protocol):
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Have the archive take one."""
 
-    def require_unchanged(self) -> None:
+    def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """Raise SourceChanged where a file was written to after it had been checked, though it is stored by now."""
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
@@ -96,7 +96,7 @@ class BundleFiles:
         """Send the bytes, which are hashed again on their way."""
         writer.put(file_id, self._content(position, self._progress.storing))
 
-    def require_unchanged(self) -> None:
+    def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """What was stored is what was hashed."""
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
@@ -144,46 +144,53 @@ class MovedFiles:
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Move it, unless an earlier run did."""
-        hashed = self._hashed[position]
-        if hashed is None:
+        hashed, entry = self._hashed[position], self._document.files[position]
+        if hashed is None or writer.holds(file_id, hashed) or self._is_copied(position, file_id):
             return
         with self._content(position, self._progress.storing) as content:
             found = os.fstat(content.descriptor)
             if (found.st_ctime_ns, *_identity(found)) != (hashed.st_ctime_ns, *_identity(hashed)):
                 raise self._changed(position)
-            writer.move(file_id, self._paths[position], self._document.files[position].size, content)
+            writer.move(file_id, self._paths[position], entry.size, content)
 
-    def require_unchanged(self) -> None:
-        """Raise where a source still stands, and was written to."""
-        for position, hashed in enumerate(self._hashed):
-            with suppress(FileNotFoundError):
-                found = os.lstat(self._paths[position])
-                is_same = hashed is not None and (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
-                if hashed is not None and is_same and _identity(found) != _identity(hashed):
-                    raise self._changed(position)
+    def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
+        """Raise where what was moved was written to, under whatever name it has."""
+        for file_id, hashed in zip(ids, self._hashed, strict=False):
+            if hashed is not None:
+                writer.require_unchanged(file_id, hashed)
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """Remove the sources."""
-        for file_id, path in zip(ids, self._paths, strict=True):
+        hashed = self._hashed or [None] * len(ids)
+        for file_id, path, as_hashed in zip(ids, self._paths, hashed, strict=True):
+            self._progress.storing(0)  # asks whether the job is this run's still
             try:
-                writer.release(file_id, path)
+                writer.release(file_id, path, as_hashed)
             except ArchiveError as error:
                 self._progress.warn(str(error))
         # Who is told that the job is complete finds no source again after a loss of power.
         writer.flush()
 
     def _is_moved(self, position: int) -> bool:
+        """Whether an earlier run moved it: its size may have survived a loss of power that its bytes did not, and
+        until it was let go of it could be written to under its old name."""
         if self._reservation is None or os.path.lexists(self._paths[position]):
             return False
         entry, file_id = self._document.files[position], self._reservation.ids[position]
         if self._archive.stat(file_id) != entry.size:
             return False
-        if position >= self._reservation.stored:
-            # Its size may have survived a loss of power that its bytes did not.
-            found = digest_of(self._archive.read(file_id), entry.hashtype)
-            if found != entry.hashsum:
-                raise FileRefused(f"{entry.path!r} was moved by an earlier run, but hashes to {entry.hashtype} {found}")
+        found = digest_of(self._archive.read(file_id), entry.hashtype)
+        if found != entry.hashsum:
+            raise FileRefused(f"{entry.path!r} was moved by an earlier run, but hashes to {entry.hashtype} {found}")
         return True
+
+    def _is_copied(self, position: int, file_id: int) -> bool:
+        """Whether an earlier run noted a copy of it as durable."""
+        if self._reservation is None or position >= self._reservation.stored:
+            return False
+        entry = self._document.files[position]
+        is_whole = self._archive.stat(file_id) == entry.size
+        return is_whole and digest_of(self._archive.read(file_id), entry.hashtype) == entry.hashsum
 
     def _changed(self, position: int) -> SourceChanged:
         return SourceChanged(f"the source {self._paths[position]} was changed after it had been hashed")

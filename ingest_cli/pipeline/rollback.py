@@ -77,7 +77,7 @@ def _sources(lease: Lease) -> list[Path] | None:
     if noted is not None:
         return [Path(source) for source in noted]
     # Entered by a version that noted no sources: only the document knows them.
-    document = Document.parse(read_document(Path(job.source)))
+    document = Document.parse(read_document(Path(job.source))[0])
     if document.digest != job.digest:
         raise SourceError(f"{job.source} was changed: it does not say any more where the files of the job were")
     if any(entry.source is None for entry in document.files):

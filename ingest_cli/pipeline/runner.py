@@ -6,7 +6,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested
+from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested, WrongState
 from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
@@ -29,6 +29,7 @@ class Runner:
     def __init__(self, settings: Settings, services: Services, store: JobStore, *, again: bool = False) -> None:
         self._settings, self._services, self._store, self._again = settings, services, store, again
         self._interruption = threading.Event()
+        self._unsettled: list[Lease] = []
 
     def interrupt(self) -> None:
         """Leave the job at hand after the file at hand, for a later run to resume; from any thread or signal."""
@@ -65,6 +66,7 @@ class Runner:
 
     def claim_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_claimed`; None where none waits."""
+        self._let_go_of_unsettled()
         return self._store.claim_next()
 
     def run_claimed(self, job: Job, observer: Observer) -> Job:
@@ -86,24 +88,38 @@ class Runner:
         observer.stage(UPLOADING)
         with lease.kept():
             walk = Walk(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
+            self._unsettled.append(lease)
             try:
                 settled = self._attempt(lease, walk)
             except LeaseLost:
                 raise
-            except Interrupted:
-                lease.requeue()
-                raise
             except Exception as error:
+                if isinstance(error, Interrupted):
+                    lease.requeue()
+                    raise
                 self._settle_failure(lease, walk, error)
-                raise
+                settled = self._store.get(job.job_id)
+                if settled.state is not JobState.COMPLETE:
+                    raise
+                # The catalogue has it: be it that another run, or this one, did not hear of it.
+                observer.warn(str(error))
             except BaseException:
-                lease.requeue()
+                with suppress(WrongState):  # it was settled just now
+                    lease.requeue()
                 raise
+        self._unsettled.remove(lease)
         if settled.is_done and settled.spooled:
             # Where this fails, or is not come to, the file is removed with what else in the spool is orphaned.
             with suppress(OSError):
                 Path(settled.source).unlink()
         return settled
+
+    def _let_go_of_unsettled(self) -> None:
+        """Let go of jobs that could not be settled when their runs ended, as while the store's disk was full."""
+        while self._unsettled:
+            with suppress(LeaseLost, WrongState):
+                self._unsettled[-1].requeue()
+            self._unsettled.pop()
 
     def _attempt(self, lease: Lease, walk: Walk) -> Job:
         if lease.job.state is JobState.UNDOING:

@@ -24,7 +24,6 @@ from pathlib import Path
 
 from ..bundle import Bundle, read_document
 from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
-from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
@@ -74,8 +73,9 @@ class Walk:
 
     def _move(self) -> Recorded | DuplicateOf:
         self._progress.stage(LOAD_METADATA)
-        self._require_same(fingerprint(self._path))
-        document = Document.parse(read_document(self._path))
+        raw, found = read_document(self._path)
+        self._require_same(found)
+        document = Document.parse(raw)
         earlier = self._identify(document)
         files = RemoteFiles if self._settings.remote_sources else MovedFiles
         archive, reservation = self._services.archive, self._lease.reservation
@@ -99,6 +99,9 @@ class Walk:
         if self._lease.holds(other):
             raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
         if other.reservation is not None and reservation is None and other.kind is job.kind:
+            # A run of the other that wakes up must not record what this one has taken over.
+            if self._services.catalog.bar(other.job_id, other.reservation.ids, other.fence_number):
+                return DuplicateOf(other.job_id)
             try:
                 self._lease.supersede(other)
             except WrongState as error:
@@ -124,7 +127,7 @@ class Walk:
             writer = self._writer(ids, resumed=False)
         if not is_recorded:
             self._store_files(document, files, writer, ids)
-            files.require_unchanged()
+            files.require_unchanged(writer, ids)
         self._progress.stage(INGEST_METADATA)
         if not is_recorded:
             lease.confirm()
@@ -178,7 +181,8 @@ class Walk:
             self._reach(position)
             files.store(writer, position, ids[position])
 
-        stored = self._still_stored(ids)
+        # A moved file could be written to under its source's name since: those are looked at one by one.
+        stored = 0 if self._lease.job.kind is JobKind.MOVE else self._still_stored(ids)
         for entry in document.files[:stored]:
             self._progress.stored(entry.size)
         checkpoint = self._settings.timings.checkpoint

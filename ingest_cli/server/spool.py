@@ -99,7 +99,7 @@ class SpoolFile:
 
 def leftovers(spool: Path, store: JobStore) -> list[Path]:
     """The received files that no upload writes and no unfinished job needs."""
-    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_done(store, path) and is_abandoned(path)]
+    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_abandoned(path) and is_done(store, path)]
 
 
 def is_done(store: JobStore, path: Path) -> bool:

@@ -1,5 +1,6 @@
 """The ports: what the pipeline asks of the four services outside. Every implementation keeps these promises."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,14 +87,24 @@ class ArchiveWriter(Protocol):
         where what was moved is not what was hashed. Until `release` the source stands, or `move_back` brings it back.
         """
 
+    def holds(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether the file is the very one that was hashed, under a second name, and was not written to since."""
+
+    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
+        """Raise SourceChanged where the moved file is the very one that was hashed, but was written to since."""
+
     def move_back(self, file_id: int, source: Path) -> None:
         """Undo `move`: the file is at ``source``, and the archive does not hold it any more.
 
         Raises RollbackFailed where that cannot be done: the archive then still holds the file.
         """
 
-    def release(self, file_id: int, source: Path) -> None:
-        """Remove what still stands at ``source`` of a moved file, once the catalogue has it; leave any other file."""
+    def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
+        """Remove what still stands at ``source`` of a moved file, once the catalogue has it; leave any other file.
+
+        ``hashed`` is the source as it was hashed by this run. Raises ArchiveError where it stays, though it is that
+        file: it may not be removed, or was written to.
+        """
 
     def delete(self, file_id: int) -> None:
         """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""

@@ -14,7 +14,7 @@ from typing import Any
 from urllib3.exceptions import HTTPError
 
 from ..content import CHUNK_BYTES, Content
-from ..disk import opened, rename_or_copy
+from ..disk import move_to, opened
 from ..errors import (
     ArchiveError,
     CatalogRefused,
@@ -287,13 +287,13 @@ class PacificaWriter:
                 return
             if not place.is_absolute() or place.lstat().st_size != size:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            rename_or_copy(place, source)
+            move_to(place, source)
             found: int | None = size
             try:
                 found = self._archive.stat(file_id)
             finally:
                 if found is not None:
-                    rename_or_copy(source, place)
+                    move_to(source, place)
         except OSError as error:
             trouble = f"this machine cannot move it back from {place}: {error.strerror}"
             raise RollbackFailed(f"{kept}: {trouble}") from error
@@ -301,7 +301,14 @@ class PacificaWriter:
             raise RollbackFailed(f"{kept}: {place} is another machine's")
         self._renamed_in |= {source.parent, place.parent}
 
-    def release(self, file_id: int, source: Path) -> None:
+    def holds(self, file_id: int, hashed: os.stat_result) -> bool:
+        """What the archive has moved has one name only."""
+        return False
+
+    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
+        """That was seen to when the file was moved."""
+
+    def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """There is nothing to remove: the archive itself moved the file."""
         require_within(self._ids, file_id)
 

@@ -3,15 +3,18 @@
 import errno
 import json
 import os
+import secrets
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..disk import durable_write, opened
 from ..errors import IngestError, SourceError
+from ..fingerprint import fingerprint_of
 from ..jobs.job import Job
 
 ERROR_SUFFIX = ".error.json"
@@ -31,7 +34,7 @@ class Aftermath:
     def settle(self, path: Path, job: Job) -> bool:
         """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
         try:
-            return self._complete(path) if job.is_done else self._fail(path, job)
+            return self._complete(path, job) if job.is_done else self._fail(path, job)
         except OSError as error:
             raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
 
@@ -40,23 +43,44 @@ class Aftermath:
         with suppress(OSError):
             _write(path, {"exception": str(error)})
 
-    def _complete(self, path: Path) -> bool:
+    def _complete(self, path: Path, job: Job) -> bool:
         explanation = _explanation_of(path)
         stale = explanation.exists()
         explanation.unlink(missing_ok=True)
-        if self.delete:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif self.done is not None:
-            _move(path, self.done)
-        return stale or self.delete or self.done is not None
+        if not self.delete and self.done is None:
+            return stale
+        with _caught(path, job) as caught:
+            if self.delete:
+                shutil.rmtree(caught) if caught.is_dir() else caught.unlink()
+            elif self.done is not None:
+                _move(caught, self.done, path.name)
+        return True
 
     def _fail(self, path: Path, job: Job) -> bool:
         if self.failed is not None:
-            path = _move(path, self.failed)
+            with _caught(path, job) as caught:
+                path = _move(caught, self.failed, path.name)
         elif _is_explained(path, job):
             return False
         _explain(path, job)
         return True
+
+
+@contextmanager
+def _caught(path: Path, job: Job) -> Iterator[Path]:
+    """The file or folder under a name of our own, so that none which takes its name meanwhile is taken for it.
+
+    Raises FileNotFoundError where another file stands there by now, which is left.
+    """
+    caught = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    path.rename(caught)
+    try:
+        if not caught.is_dir() and fingerprint_of(caught.lstat()) != job.fingerprint:
+            raise FileNotFoundError(errno.ENOENT, "another file has its name by now")
+        yield caught
+    finally:
+        if os.path.lexists(caught) and not os.path.lexists(path):
+            caught.rename(path)
 
 
 def _explanation_of(path: Path) -> Path:
@@ -94,14 +118,14 @@ def _write(path: Path, why: dict[str, Any]) -> None:
         file.write(text.encode(errors="replace"))
 
 
-def _move(path: Path, folder: Path) -> Path:
+def _move(path: Path, folder: Path, name: str) -> Path:
     """Move the file into the folder, under a name that is free there, and return where it is."""
     folder.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
-        return _move_folder(path, folder)
+        return _move_folder(path, folder, name)
     number = 0
     while True:
-        target = folder / (path.name if number == 0 else f"{path.name}.{number}")
+        target = folder / (name if number == 0 else f"{name}.{number}")
         try:
             # Linking fails where a file of this name stands; renaming would overwrite it.
             os.link(path, target)
@@ -126,10 +150,10 @@ def _move(path: Path, folder: Path) -> Path:
     return target
 
 
-def _move_folder(path: Path, folder: Path) -> Path:
+def _move_folder(path: Path, folder: Path, name: str) -> Path:
     number = 0
     while True:
-        target = folder / (path.name if number == 0 else f"{path.name}.{number}")
+        target = folder / (name if number == 0 else f"{name}.{number}")
         # Renaming overwrites no folder but an empty one, which is made here so that its name is ours.
         try:
             target.mkdir()

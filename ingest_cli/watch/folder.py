@@ -14,7 +14,7 @@ from typing import Any
 from ..bundle import Bundle
 from ..errors import BundleError, IngestError, PackError, SourceError
 from ..fingerprint import fingerprint_of, is_text
-from ..jobs.job import Job, JobKind
+from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pack import write_bundle
 from ..pipeline.submission import submit
@@ -130,7 +130,7 @@ class DropFolder:
 
     def _end(self, candidate: _Candidate, job: Job) -> None:
         self._aftermath.settle(candidate.path, job)
-        if self._rules.template is not None:
+        if self._rules.template is not None and job.state is not JobState.HELD:
             candidate.source.unlink(missing_ok=True)  # of a failed job; the folder itself can be packed again
         if self._rules.marker and not candidate.path.exists():
             self._marker_of(candidate).unlink(missing_ok=True)

@@ -171,7 +171,7 @@ class ArchiveContract:
     def test_a_file_is_moved(self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path) -> None:
         writer.move(IDS[0], source, len(b"measured"), contents.of(source))
         writer.flush()
-        writer.release(IDS[0], source)
+        writer.release(IDS[0], source, None)
         assert read(archive, IDS[0]) == b"measured"
         assert not source.exists()
 
@@ -182,7 +182,7 @@ class ArchiveContract:
         writer.flush()
         source.unlink(missing_ok=True)
         source.write_bytes(b"the next measurement")
-        writer.release(IDS[0], source)
+        writer.release(IDS[0], source, None)
         assert source.read_bytes() == b"the next measurement"
 
     def test_a_file_is_moved_back(

@@ -141,6 +141,8 @@ class EmbeddedWriter:
         self._left: dict[int, Path] = {}
         runs = root / RUNS_FOLDER
         self._folder = runs / f"{ids.start}.{fence}"
+        if not ids:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         # One of this very fence is of a run whose claim was lost with the power.
         self._tidy(self._folder)
@@ -216,10 +218,24 @@ class EmbeddedWriter:
                 raise
             os.unlink(aside)
 
-    def release(self, file_id: int, source: Path) -> None:
+    def holds(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether the file is the very one that was hashed, and was not written to since."""
+        return self._is_linked(file_id, _identity(hashed))
+
+    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
+        """Raise SourceChanged where a linked file was written to, be it under a name that it has elsewhere by now."""
+        with translated(self._root, f"look at file {file_id} in"):
+            found = os.lstat(self._target(file_id))
+        is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
+        if is_linked and _identity(found) != _identity(hashed):
+            raise SourceChanged(f"the source of file {file_id} was changed after it had been hashed")
+
+    def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
         require_within(self._ids, file_id)
         try:
+            # Gone where another run has taken over: then what stands at the source is no longer this one's affair.
+            os.stat(self._folder)
             os.chmod(self._target(file_id), READ_ONLY)
             for fence in range(1, self._fence + 1):
                 # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
@@ -229,10 +245,11 @@ class EmbeddedWriter:
                     with suppress(FileNotFoundError):
                         os.rename(source, caught)
                 if os.path.lexists(caught):
-                    self._let_go(file_id, source, caught)
+                    self._let_go(file_id, source, caught, hashed)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self._detach(file_id)
                 raise ArchiveError(trouble) from error
             raise ServiceUnavailable(trouble) from error
 
@@ -261,14 +278,26 @@ class EmbeddedWriter:
             self._tidy(self._folder)
             self._folder.rmdir()
 
-    def _let_go(self, file_id: int, source: Path, caught: Path) -> None:
+    def _let_go(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
+            found = os.lstat(caught)
+            if hashed is not None and found.st_ino == hashed.st_ino and _identity(found) != _identity(hashed):
+                self._detach(file_id)
+                raise ArchiveError(f"{source} was written to after it had been moved: it stays; see 'ingest verify'")
             if self._is_superfluous(file_id, caught):
                 self._left[os.lstat(caught).st_dev] = source.parent
                 os.unlink(caught)
         finally:
             if os.path.lexists(caught):
                 _put_back(caught, source)
+
+    def _detach(self, file_id: int) -> None:
+        """Make a file that has another name elsewhere one of the archive's own."""
+        target, aside = self._target(file_id), self._aside(file_id, "part")
+        with suppress(OSError):
+            if os.lstat(target).st_nlink > 1:
+                shutil.copy2(target, aside)
+                os.rename(aside, target)
 
     def _target(self, file_id: int) -> str:
         return f"{self._root}/{id_to_path(file_id)}"
@@ -348,7 +377,8 @@ def _put_back(caught: Path, source: Path) -> None:
     except FileExistsError:
         return  # both are kept
     except OSError:
-        os.rename(caught, source)
+        if not os.path.lexists(source):
+            os.rename(caught, source)
         return
     os.unlink(caught)
 
