@@ -39,8 +39,13 @@ def opened(folder: Path) -> Iterator[int]:
 
 
 def restore_to(place: Path, kept: Path) -> None:
-    """Have the file at ``kept`` stand at ``place`` too, where it appears whole and nothing stands. Raises OSError."""
+    """Have the file at ``kept`` stand at ``place`` too, where it appears whole and nothing stands. Raises OSError.
+
+    One that has other names is copied: what is written to it at ``place`` is not to reach those.
+    """
     try:
+        if kept.stat().st_nlink > 1:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
         os.link(kept, place)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):

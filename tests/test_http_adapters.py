@@ -211,7 +211,7 @@ def test_nothing_is_asked_of_the_archive_outside_of_the_ids(
         "put": (contents(b"small"),),
         "move": (tmp_path / "content-0", 5, None),
         "move_back": (tmp_path / "content-0",),
-        "release": (tmp_path / "content-0",),
+        "release": (tmp_path / "content-0", None),
         "delete": (),
     }
     with pytest.raises(ArchiveError, match=f"file {file_id} of the archive is left alone: files 5 to 7 were reserved"):

@@ -6,7 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import IngestError, Interrupted, LeaseLost, ServiceUnavailable, StopRequested, StoreError, WrongState
+from ..errors import (
+    IngestError,
+    Interrupted,
+    JobNotFound,
+    LeaseLost,
+    ServiceUnavailable,
+    StopRequested,
+    StoreError,
+    WrongState,
+)
 from ..settings import Timings
 from .job import Fence, Job, JobState, Reservation, Word
 from .store import JobStore
@@ -119,6 +128,7 @@ class Lease:
         """The job is to end in the state ``to``, once what is stored is rolled back."""
         self._leave()
         self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
+        self._percent = self._job.task_percent
         return self._job
 
     def rolled_back(self) -> Job:
@@ -160,8 +170,8 @@ class Lease:
                         self._beat(store)
                 except (ServiceUnavailable, StoreError):
                     continue  # a heartbeat may be missed; what the run itself cannot write, it reports
-                except WrongState:
-                    return  # the run has just settled the job, or let go of it
+                except (WrongState, JobNotFound):
+                    return  # the job was just settled, let go of, or even forgotten
                 if isinstance(self._ending, LeaseLost):
                     return
 

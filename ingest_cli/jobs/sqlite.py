@@ -27,6 +27,7 @@ SELECT = (
 )
 # A document may have been ingested again and again; of its jobs at work there are few.
 MOST_OTHERS = 100
+BY_HAND = "failed by an administrator"
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 
@@ -161,7 +162,11 @@ class SqliteJobStore:
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that came to their end before ``moment``."""
         settled = _listed(set(JobState) - FINISHABLE)
-        return self._all(f"{SELECT} WHERE updated < ? AND state IN ({settled}) ORDER BY jobs.job_id", _text_of(moment))
+        return self._all(
+            f"{SELECT} WHERE updated < ? AND state IN ({settled})"
+            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
+            _text_of(moment),
+        )
 
     def examine(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
@@ -248,7 +253,7 @@ class SqliteJobStore:
                 raise _busy(job)
             changes: dict[str, Any] = {
                 "said": _word_text(word),
-                "exception": job.exception or (word.exception if word is not None else reason),
+                "exception": job.exception or (word.exception or BY_HAND if word is not None else reason),
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
@@ -437,9 +442,11 @@ class SqliteJobStore:
 
     def record(self, fence: Fence) -> Job:
         """The catalogue has the job."""
-        changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "holder": None, "undo_to": None}
+        # A wish that came too late is dropped: what is complete is not to be sent again.
+        changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "said": None}
         with writing(self._database) as connection:
-            self._change(connection, Event.RECORDED, fence, {**changes, "successor": None}, to=JobState.COMPLETE)
+            done = {**changes, "holder": None, "undo_to": None, "successor": None}
+            self._change(connection, Event.RECORDED, fence, done, to=JobState.COMPLETE)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
 

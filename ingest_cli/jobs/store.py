@@ -83,7 +83,7 @@ class JobStore(Protocol):
         """How many jobs wait or run."""
 
     def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that came to their end before ``moment``, a time of UTC, and of which nothing is half stored."""
+        """The jobs that came to their end before ``moment``, a time of UTC, and that no other job refers to."""
 
     def examine(self) -> str:
         """What is found wrong with the store, having seen that it can be written; empty where nothing is."""

@@ -155,21 +155,29 @@ class MovedFiles:
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """Raise where what was moved was written to, under whatever name it has."""
-        for file_id, hashed in zip(ids, self._hashed, strict=False):
-            if hashed is not None:
-                writer.require_unchanged(file_id, hashed)
+        for position, hashed in enumerate(self._hashed):
+            if hashed is not None and writer.was_changed(ids[position], hashed):
+                raise self._changed(position)
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """Remove the sources."""
-        hashed = self._hashed or [None] * len(ids)
-        for file_id, path, as_hashed in zip(ids, self._paths, hashed, strict=True):
+        for position, file_id in enumerate(ids):
             self._progress.storing(0)  # asks whether the job is this run's still
+            hashed = self._hashed[position] if self._hashed else None
             try:
-                writer.release(file_id, path, as_hashed)
+                if hashed is None and os.path.lexists(self._paths[position]):
+                    self._require_whole(position, file_id)
+                writer.release(file_id, self._paths[position], hashed)
             except ArchiveError as error:
                 self._progress.warn(str(error))
         # Who is told that the job is complete finds no source again after a loss of power.
         writer.flush()
+
+    def _require_whole(self, position: int, file_id: int) -> None:
+        """Raise ArchiveError where what a run before this one moved is not what it hashed any more."""
+        entry, path = self._document.files[position], self._paths[position]
+        if digest_of(self._archive.read(file_id), entry.hashtype) != entry.hashsum:
+            raise ArchiveError(f"{path} was written to after it had been moved: it stays; see 'ingest verify'")
 
     def _is_moved(self, position: int) -> bool:
         """Whether an earlier run moved it: its size may have survived a loss of power that its bytes did not, and

@@ -59,7 +59,14 @@ class Runner:
             job = self._store.retry(job.job_id)
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()
-        settled = self._run(job if is_held else self._store.claim(job.job_id), observer)
+        try:
+            claimed = job if is_held else self._store.claim(job.job_id)
+        except WrongState:
+            later = self._store.get(job.job_id)
+            if later.is_done:  # another process was quicker
+                return later
+            raise
+        settled = self._run(claimed, observer)
         if settled.has_failed:
             raise IngestError(settled.exception)  # which it was to be rolled back for
         return settled

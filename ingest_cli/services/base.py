@@ -90,8 +90,8 @@ class ArchiveWriter(Protocol):
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the file is the very one that was hashed, under a second name, and was not written to since."""
 
-    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
-        """Raise SourceChanged where the moved file is the very one that was hashed, but was written to since."""
+    def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether the moved file is the very one that was hashed, but was written to since."""
 
     def move_back(self, file_id: int, source: Path) -> None:
         """Undo `move`: the file is at ``source``, and the archive does not hold it any more.

@@ -305,8 +305,9 @@ class PacificaWriter:
         """What the archive has moved has one name only."""
         return False
 
-    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
+    def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """That was seen to when the file was moved."""
+        return False
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """There is nothing to remove: the archive itself moved the file."""

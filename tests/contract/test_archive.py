@@ -141,7 +141,7 @@ class ArchiveContract:
             "put": (contents(b"mine"),),
             "move": (source, len(b"measured"), contents.of(source)),
             "move_back": (source.with_name("back"),),
-            "release": (source,),
+            "release": (source, None),
             "delete": (),
         }
         with pytest.raises(ArchiveError, match=rf"\b{file_id}\b"):

@@ -174,12 +174,15 @@ class EmbeddedWriter:
         """Give the file a second name in the archive, where that can be done; else copy it."""
         if content is None:
             raise ArchiveError(f"the archive {self._root} is on this machine, but {source} is not")
-        before = _identity(os.fstat(content.descriptor))
+        found = os.fstat(content.descriptor)
+        before = _identity(found)
         with self._changing(file_id, f"move {str(source)!r} into"):
             if self._is_linked(file_id, before):
                 return
             aside = self._aside(file_id, "link")
             try:
+                if found.st_nlink > 1:  # one of its other names may be anyone's, another job's too
+                    raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
                 os.link(source, aside, follow_symlinks=False)
             except OSError as error:
                 if error.errno == errno.ENOENT and not os.path.lexists(source):
@@ -187,6 +190,8 @@ class EmbeddedWriter:
                 if error.errno not in CANNOT_LINK:
                     raise
                 self.put(file_id, content)
+                # Who may read it is remembered until it is let go of, for when it is moved back.
+                os.chmod(self._target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
                 self._copied[file_id] = before
                 return
             if _identity(os.lstat(aside)) != before:
@@ -211,8 +216,8 @@ class EmbeddedWriter:
             aside = self._aside(file_id, "back")
             os.rename(target, aside)
             try:
-                os.chmod(aside, os.stat(aside).st_mode | stat.S_IWUSR)
                 restore_to(source, Path(aside))
+                os.chmod(source, os.stat(aside).st_mode | stat.S_IWUSR)
             except BaseException:
                 os.rename(aside, target)
                 raise
@@ -222,13 +227,12 @@ class EmbeddedWriter:
         """Whether the file is the very one that was hashed, and was not written to since."""
         return self._is_linked(file_id, _identity(hashed))
 
-    def require_unchanged(self, file_id: int, hashed: os.stat_result) -> None:
-        """Raise SourceChanged where a linked file was written to, be it under a name that it has elsewhere by now."""
+    def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether a linked file was written to, be it under a name that it has elsewhere by now."""
         with translated(self._root, f"look at file {file_id} in"):
             found = os.lstat(self._target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
-        if is_linked and _identity(found) != _identity(hashed):
-            raise SourceChanged(f"the source of file {file_id} was changed after it had been hashed")
+        return is_linked and _identity(found) != _identity(hashed)
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
@@ -236,7 +240,6 @@ class EmbeddedWriter:
         try:
             # Gone where another run has taken over: then what stands at the source is no longer this one's affair.
             os.stat(self._folder)
-            os.chmod(self._target(file_id), READ_ONLY)
             for fence in range(1, self._fence + 1):
                 # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
                 # then has left it there.
@@ -246,6 +249,7 @@ class EmbeddedWriter:
                         os.rename(source, caught)
                 if os.path.lexists(caught):
                     self._let_go(file_id, source, caught, hashed)
+            os.chmod(self._target(file_id), READ_ONLY)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -297,6 +301,7 @@ class EmbeddedWriter:
         with suppress(OSError):
             if os.lstat(target).st_nlink > 1:
                 shutil.copy2(target, aside)
+                os.chmod(aside, READ_ONLY)
                 os.rename(aside, target)
 
     def _target(self, file_id: int) -> str:
