@@ -35,6 +35,8 @@ class Aftermath:
         """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
         try:
             return self._complete(path, job) if job.is_done else self._fail(path, job)
+        except FileNotFoundError:
+            return False  # it is gone, or another file has its name: the next look sees to that
         except OSError as error:
             raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
 
