@@ -2,17 +2,21 @@
 
 import json
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import Interrupted, SourceChanged
+from ingest_cli.errors import IngestError, Interrupted, SourceChanged
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.stages import INGEST_METADATA
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services import connect
+from ingest_cli.watch.aftermath import Aftermath
 
 from .bundles import FILES, file_record, transaction, write_bundle
 from .conftest import Command
@@ -143,20 +147,78 @@ def sources(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
+def move_document(folder: Path, sources: dict[str, Path]) -> Path:
+    records = [file_record(path, FILES[path], source=str(source)) for path, source in sources.items()]
+    document = folder / "m.json"
+    document.write_text(json.dumps([*transaction(), *records]))
+    return document
+
+
 @pytest.mark.parametrize("moment", [{"checked": len(FILES)}, {"stored": 1}, {"stored": len(FILES)}], ids=str)
 def test_a_source_that_is_written_to_is_not_archived(
     site: Site, tmp_path: Path, sources: dict[str, Path], moment: dict[str, int]
 ) -> None:
     written = sources["data/a.txt"]
-    records = [file_record(path, FILES[path], source=str(source)) for path, source in sources.items()]
-    (tmp_path / "m.json").write_text(json.dumps([*transaction(), *records]))
+    document = move_document(tmp_path, sources)
     site.witness = Writer(written, **moment)
     with pytest.raises(SourceChanged, match=r"a\.txt was changed after it had been hashed"):
-        site.move(tmp_path / "m.json")
+        site.move(document)
     assert site.job(1).state is JobState.FAILED
     assert site.archived() == {}
     assert written.read_bytes() == b"?lpha\n"
     assert all(source.read_bytes() == FILES[path] for path, source in sources.items() if source != written)
+
+
+class LateWriter(Witness):
+    """Writes to a source when all is stored, and gives it another name."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self._source = source
+
+    def stage(self, task: str) -> None:
+        super().stage(task)
+        if task == INGEST_METADATA:
+            with self._source.open("r+b") as file:
+                file.write(b"?")
+            self._source.rename(self._source.with_name("elsewhere"))
+
+
+def test_a_source_that_is_written_to_and_renamed_is_not_archived(
+    site: Site, tmp_path: Path, sources: dict[str, Path]
+) -> None:
+    written = sources["data/a.txt"]
+    document = move_document(tmp_path, sources)
+    site.witness = LateWriter(written)
+    with pytest.raises(SourceChanged):
+        site.move(document)
+    assert site.rows("Transactions") == []
+    assert written.with_name("elsewhere").read_bytes() == b"?lpha\n"
+
+
+def test_other_names_of_a_source_are_not_the_archives(site: Site, tmp_path: Path, sources: dict[str, Path]) -> None:
+    other = tmp_path / "other"
+    sources["data/a.txt"].chmod(0o640)
+    os.link(sources["data/a.txt"], other)
+    assert site.move(move_document(tmp_path, sources)).state is JobState.COMPLETE
+    other.write_bytes(b"changed")
+    assert stat.S_IMODE(other.stat().st_mode) == 0o640
+    assert site.contents() == FILES
+    assert not any(source.exists() for source in sources.values())
+
+
+@pytest.mark.parametrize("how", ["done", "failed", "delete"])
+def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_path: Path, how: str) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", metadata=b"{}" if how == "failed" else None)
+    with suppress(IngestError):
+        site.ingest(bundle)
+    replace(bundle)
+    new = bundle.read_bytes()
+    place = tmp_path / how
+    ways = {"done": Aftermath(done=place), "failed": Aftermath(failed=place), "delete": Aftermath(delete=True)}
+    assert not ways[how].settle(bundle, site.job(1))
+    assert bundle.read_bytes() == new
+    assert not list(place.glob("*"))
 
 
 def test_a_bundle_that_is_written_to_in_place_while_it_waits(site: Site, tmp_path: Path) -> None:

@@ -127,9 +127,9 @@ class Walk:
             writer = self._writer(ids, resumed=False)
         if not is_recorded:
             self._store_files(document, files, writer, ids)
-            files.require_unchanged(writer, ids)
         self._progress.stage(INGEST_METADATA)
         if not is_recorded:
+            files.require_unchanged(writer, ids)
             lease.confirm()
             services.catalog.record(document, lease.job_id, ids.start, fence=lease.fence.number)
         files.release(writer, ids)
