@@ -142,7 +142,7 @@ def test_the_page_has_what_every_service_over_http_takes(page: str) -> None:
 
 def a_job(state: JobState, **changes: Any) -> Job:
     blank: dict[str, Any] = {
-        **dict.fromkeys(("source", "fingerprint", "user", "task", "exception", "created", "updated"), ""),
+        **dict.fromkeys(("source", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""),
         **dict.fromkeys(("holder", "digest", "undo_to", "successor", "said", "reservation")),
         **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "retry_at", "fence_number", "heartbeat"), 0),
     }

@@ -27,7 +27,7 @@ def standing(job: "Job", store: "JobStore") -> str:
     """The state in a sentence: where, since when, until when, or why."""
     word = describe(job, store)
     if job.holder is not None and word in ("running", "undoing"):
-        return f"{word}: {job.holder}, last sign of life {job.updated[:19]} UTC"
+        return f"{word}: {job.holder}, since {job.began[:19]} UTC, last sign of life {job.updated[:19]} UTC"
     if word == "stopped":
         return f"stopped: {job.holder} is suspended, and resumes the job when it is continued"
     if word == "interrupted":

@@ -84,9 +84,9 @@ class Job:
     file is ours, to be removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
     it was read. ``task``, ``task_percent`` and ``exception`` are where the job is or failed, and why. ``attempts``
     counts its runs, anew once they were used up. ``retry_at`` is the time in seconds since 1970 before which the
-    queue does not give it out, else 0; ``created`` and ``updated`` are times of UTC as text. ``holder`` is the process
-    that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that rolling back leads to, and
-    ``successor`` the job that has the content of one that is a duplicate or superseded.
+    queue does not give it out, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
+    as text. ``holder`` is the process that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that
+    rolling back leads to, and ``successor`` the job that has the content of a duplicate or superseded one.
     """
 
     job_id: int
@@ -101,6 +101,7 @@ class Job:
     exception: str
     created: str
     updated: str
+    began: str
     digest: str | None
     files: int
     bytes: int

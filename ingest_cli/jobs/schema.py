@@ -62,6 +62,7 @@ _STATES = """
         exception TEXT NOT NULL DEFAULT '',
         created TEXT NOT NULL,
         updated TEXT NOT NULL,
+        began TEXT NOT NULL DEFAULT '',
         digest TEXT,
         files INTEGER NOT NULL DEFAULT 0,
         bytes INTEGER NOT NULL DEFAULT 0,
@@ -95,7 +96,7 @@ _STATES = """
         CASE WHEN recorded OR duplicate_of IS NOT NULL THEN 'ingest metadata' ELSE task END,
         CASE WHEN recorded OR duplicate_of IS NOT NULL THEN 100 ELSE task_percent END,
         CASE WHEN recorded OR duplicate_of IS NOT NULL THEN '' ELSE exception END,
-        created, updated, digest, max(files, stored), bytes, attempts, not_before, attempts,
+        created, updated, updated, digest, max(files, stored), bytes, attempts, not_before, attempts,
         CASE WHEN state = 'OK' AND worker IS NOT NULL THEN json_object(
             'host', rtrim(rtrim(worker, '0123456789'), ':'),
             'pid', CAST(replace(worker, rtrim(worker, '0123456789'), '') AS INTEGER),

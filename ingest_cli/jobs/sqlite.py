@@ -197,6 +197,7 @@ class SqliteJobStore:
             "state": JobState.RUNNING if run else JobState.QUEUED,
             "created": now,
             "updated": now,
+            "began": now if run else "",
             "fence": int(run),
             "attempts": int(run),
             "holder": holder.to_text() if holder is not None else None,
@@ -469,6 +470,7 @@ class SqliteJobStore:
         changes: dict[str, Any] = {
             "fence": job.fence_number + 1,
             "attempts": job.attempts + 1,
+            "began": _now(),
             "holder": this_process().to_text(),
             "heartbeat": 0,
             "retry_at": 0,

@@ -89,7 +89,8 @@ class WorkerPool:
         try:
             for process in self._processes:
                 process.join(max(0.0, deadline - time.monotonic()))
-                self.interrupted |= process.exitcode != 0
+                # One that was told before it listened had no job yet.
+                self.interrupted |= process.exitcode not in (0, -signal.SIGTERM)
         finally:
             # What is killed here is in the queue still.
             for process in self._processes:
