@@ -100,10 +100,10 @@ class Runner:
                 settled = self._attempt(lease, walk)
             except LeaseLost:
                 raise
+            except Interrupted:
+                lease.requeue()
+                raise
             except Exception as error:
-                if isinstance(error, Interrupted):
-                    lease.requeue()
-                    raise
                 self._settle_failure(lease, walk, error)
                 settled = self._store.get(job.job_id)
                 if settled.state is not JobState.COMPLETE:
@@ -146,7 +146,9 @@ class Runner:
     def _settle_failure(self, lease: Lease, walk: Walk, error: Exception) -> None:
         """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
         if lease.job.state is JobState.UNDOING:
-            return  # it was deferred, with what is left to be undone
+            # What is left to be undone is undone later, whatever the fault was: not at once, and over and over.
+            lease.defer(lease.task, self._store.held(lease.fence).exception)
+            return
         if isinstance(error, StopRequested):
             wish = self._store.held(lease.fence).said
             if wish is not None and wish.state is PacificaState.OK:
