@@ -169,6 +169,23 @@ def test_a_source_that_is_written_to_is_not_archived(
     assert all(source.read_bytes() == FILES[path] for path, source in sources.items() if source != written)
 
 
+def test_a_source_that_was_removed_before_it_was_moved_holds_no_job(
+    site: Site, tmp_path: Path, sources: dict[str, Path]
+) -> None:
+    class Remover(Witness):
+        def stored(self, length: int, files: int = 0) -> None:
+            super().stored(length, files)
+            if self.files_stored == 1:
+                sources["data/empty"].unlink()
+
+    site.witness = Remover()
+    with pytest.raises(IngestError):
+        site.move(move_document(tmp_path, sources))
+    assert site.job(1).state is JobState.FAILED
+    assert site.archived() == {}
+    assert sources["data/a.txt"].read_bytes() == FILES["data/a.txt"]
+
+
 class LateWriter(Witness):
     """Writes to a source when all is stored, and gives it another name."""
 

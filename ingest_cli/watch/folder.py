@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..fingerprint import fingerprint_of, is_text
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pack import write_bundle
+from ..pipeline.selection import recorded_as
 from ..pipeline.submission import submit
 from ..services.base import UniqueId
 from .aftermath import ERROR_SUFFIX, Aftermath
@@ -104,6 +105,7 @@ class DropFolder:
                         refusals.append(str(error))
                     continue
                 self._submitted.append(job)
+            job = _as_it_stands(job, store)
             if job.is_done or job.has_failed:
                 self._end(candidate, job)
             else:
@@ -177,6 +179,14 @@ class DropFolder:
             return False
         except IngestError:
             return True  # such as a file that may not be read: its job says so
+
+
+def _as_it_stands(job: Job, store: JobStore) -> Job:
+    """The job, with the state of the one that took over what it had stored, if there is one."""
+    if job.state is not JobState.SUPERSEDED:
+        return job
+    heir = store.get(recorded_as(store, job.job_id))
+    return replace(job, state=heir.state, task=heir.task, exception=heir.exception)
 
 
 def _fingerprint_of_tree(folder: Path) -> str:

@@ -143,6 +143,8 @@ class EmbeddedWriter:
         self._folder = runs / f"{ids.start}.{fence}"
         if not ids:
             return
+        # A folder that a run of these ids left says that this is the disk that it was.
+        self._is_known = self._folder.exists()
         self._folder.mkdir(parents=True, exist_ok=True)
         # One of this very fence is of a run whose claim was lost with the power.
         self._tidy(self._folder)
@@ -212,6 +214,8 @@ class EmbeddedWriter:
                 self.delete(file_id)
                 return
             if not os.path.lexists(target):
+                if self._is_known:
+                    return  # it was removed by someone else, before it was moved
                 raise RollbackFailed(f"neither {source} nor {target} is there: is the archive's disk mounted?")
             aside = self._aside(file_id, "back")
             os.rename(target, aside)
@@ -339,6 +343,7 @@ class EmbeddedWriter:
         adopted = self._folder / earlier.name
         with suppress(FileNotFoundError):
             os.rename(earlier, adopted)
+            self._is_known = True
             self._tidy(adopted)
             adopted.rmdir()
 
