@@ -33,7 +33,7 @@ class Lease:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
         self._ending: IngestError | None = None
         self._confirmed = _clock()
-        self._fencing = threading.Lock()
+        self._fencing, self._thread = threading.Lock(), threading.get_ident()
         self._percent = 0.0
         self._entered: float | None = None
         self._note_wish(job.said)
@@ -77,8 +77,11 @@ class Lease:
 
     def confirm(self) -> None:
         """The same, having asked the store. From any thread."""
-        with self._store.another() as store:
-            self._beat(store)
+        if threading.get_ident() == self._thread:
+            self._beat(self._store)
+        else:
+            with self._store.another() as store:
+                self._beat(store)
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
