@@ -34,6 +34,8 @@ class Slots:
             yield
         finally:
             self._mine.taken = False
+            # Closing alone lets go too, but where it fails this process would wait for itself.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _take(self) -> int:
