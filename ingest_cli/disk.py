@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from .errors import SourceError
 
+# Another file system, one without hard links, a file of someone else's, or one of too many names.
+CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
@@ -48,9 +50,9 @@ def restore_to(place: Path, kept: Path) -> None:
             raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
         os.link(kept, place)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+        if error.errno not in CANNOT_LINK:
             raise
-        _copy_to(place, kept)
+        copy_to(place, kept)
 
 
 def move_to(kept: Path, place: Path) -> None:
@@ -62,7 +64,8 @@ def move_to(kept: Path, place: Path) -> None:
     kept.unlink()
 
 
-def _copy_to(place: Path, kept: Path) -> None:
+def copy_to(place: Path, kept: Path) -> None:
+    """Copy a file, its mode and its times to ``place``, where it appears whole, durable, and nothing stands."""
     found = kept.stat()
     with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file, kept.open("rb") as stored:
         shutil.copyfileobj(stored, file, 1 << 20)
@@ -115,11 +118,23 @@ def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> 
             elif replace:
                 os.rename(aside, target)
             else:
-                os.link(aside, target, follow_symlinks=False)
+                _name(Path(aside), target)
             os.fsync(place)
     finally:
         if aside is not None:
             Path(aside).unlink(missing_ok=True)
+
+
+def _name(aside: Path, target: Path) -> None:
+    """Have the file at ``aside`` stand at ``target``, where nothing stands."""
+    try:
+        os.link(aside, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in CANNOT_LINK:
+            raise
+        # Renaming would take the place of any file: of one that is made here, the name is ours.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.rename(aside, target)
 
 
 def _nameless(folder: Path) -> int | None:

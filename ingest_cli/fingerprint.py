@@ -12,6 +12,11 @@ def fingerprint_of(found: os.stat_result) -> str:
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
+def identity_of(found: os.stat_result) -> tuple[int, ...]:
+    """What stays of a file that is linked or renamed while the system runs, and changes when it is written to."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def fingerprint(path: Path) -> str:
     """The fingerprint of the readable file at ``path``. Raises SourceError."""
     try:

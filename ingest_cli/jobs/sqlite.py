@@ -215,9 +215,7 @@ class SqliteJobStore:
         """Become the holder of a job."""
         self._require_dead(self.get(job_id))
         with writing(self._database, durable=False) as connection:
-            job = self.get(job_id)
-            if job.holder is not None and not self._liveness.is_dead(job):
-                raise _busy(job)
+            job = self._free(job_id)
             return self._take(connection, job)
 
     def claim_next(self) -> Job | None:
@@ -249,9 +247,7 @@ class SqliteJobStore:
         """End a job that nobody works on."""
         self._require_dead(self.get(job_id))
         with writing(self._database) as connection:
-            job = self.get(job_id)
-            if job.holder is not None and not self._liveness.is_dead(job):
-                raise _busy(job)
+            job = self._free(job_id)
             changes: dict[str, Any] = {
                 "said": _word_text(word),
                 "exception": job.exception or (word.exception or BY_HAND if word is not None else reason),
@@ -450,6 +446,13 @@ class SqliteJobStore:
             self._change(connection, Event.RECORDED, fence, done, to=JobState.COMPLETE)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
+
+    def _free(self, job_id: int) -> Job:
+        """A job that nobody holds, or JobBusy."""
+        job = self.get(job_id)
+        if not self._liveness.is_dead(job):
+            raise _busy(job)
+        return job
 
     def _require_dead(self, job: Job) -> None:
         # Outside of a transaction, since this may wait for a heartbeat.

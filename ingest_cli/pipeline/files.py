@@ -11,6 +11,7 @@ from ..bundle import DATA_FOLDER, METADATA_NAME, Bundle
 from ..content import Content, digest_of
 from ..disk import HAS_SYNCFS, sync_file_system
 from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, SourceMissing
+from ..fingerprint import identity_of
 from ..jobs.job import Reservation
 from ..jobs.stages import INGEST_FILES, MOVE_FILES
 from ..metadata import Document, FileEntry
@@ -149,7 +150,7 @@ class MovedFiles:
             return
         with self._content(position, self._progress.storing) as content:
             found = os.fstat(content.descriptor)
-            if (found.st_ctime_ns, *_identity(found)) != (hashed.st_ctime_ns, *_identity(hashed)):
+            if (found.st_ctime_ns, *identity_of(found)) != (hashed.st_ctime_ns, *identity_of(hashed)):
                 raise self._changed(position)
             writer.move(file_id, self._paths[position], entry.size, content)
 
@@ -247,10 +248,6 @@ class RemoteFiles(MovedFiles):
         # Only where an earlier run may have moved it: there a second move finds no source.
         if self._reservation is None or self._archive.stat(file_id) != size:
             writer.move(file_id, self._paths[position], size, None)
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _source(entry: FileEntry) -> Path:

@@ -5,14 +5,13 @@ import json
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..disk import durable_write, opened
+from ..disk import CANNOT_LINK, copy_to, durable_write, opened
 from ..errors import IngestError, SourceError
 from ..fingerprint import fingerprint_of
 from ..jobs.job import Job
@@ -135,16 +134,12 @@ def _move(path: Path, folder: Path, name: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            if error.errno not in CANNOT_LINK:
                 raise
             if target.exists():
                 number += 1
                 continue
-            found = path.stat()
-            with durable_write(target, mode=stat.S_IMODE(found.st_mode)) as copy, path.open("rb") as file:
-                shutil.copyfileobj(file, copy, 1 << 20)
-                copy.flush()
-                os.utime(copy.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+            copy_to(target, path)
             break
     with opened(folder) as descriptor:
         os.fsync(descriptor)

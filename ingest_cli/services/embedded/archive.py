@@ -21,16 +21,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...content import CHUNK_BYTES, Content
-from ...disk import HAS_SYNCFS, restore_to, sync_file_system
+from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
+from ...fingerprint import identity_of
 from ..ids import require_within
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.
 RESERVE_BYTES = 16 << 20
 RUNS_FOLDER = ".ingest"
-# A file system without hard links, another file system, a file of someone else's, or one of too many names.
-CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def id_to_path(file_id: int) -> str:
@@ -177,7 +176,7 @@ class EmbeddedWriter:
         if content is None:
             raise ArchiveError(f"the archive {self._root} is on this machine, but {source} is not")
         found = os.fstat(content.descriptor)
-        before = _identity(found)
+        before = identity_of(found)
         with self._changing(file_id, f"move {str(source)!r} into"):
             if self._is_linked(file_id, before):
                 return
@@ -196,7 +195,7 @@ class EmbeddedWriter:
                 os.chmod(self._target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
                 self._copied[file_id] = before
                 return
-            if _identity(os.lstat(aside)) != before:
+            if identity_of(os.lstat(aside)) != before:
                 os.unlink(aside)
                 raise SourceChanged(f"the source {source} was changed after it had been hashed")
             self._place(aside, file_id)
@@ -229,14 +228,14 @@ class EmbeddedWriter:
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the file is the very one that was hashed, and was not written to since."""
-        return self._is_linked(file_id, _identity(hashed))
+        return self._is_linked(file_id, identity_of(hashed))
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether a linked file was written to, be it under a name that it has elsewhere by now."""
         with translated(self._root, f"look at file {file_id} in"):
             found = os.lstat(self._target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
-        return is_linked and _identity(found) != _identity(hashed)
+        return is_linked and identity_of(found) != identity_of(hashed)
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
@@ -289,7 +288,7 @@ class EmbeddedWriter:
     def _let_go(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
             found = os.lstat(caught)
-            if hashed is not None and found.st_ino == hashed.st_ino and _identity(found) != _identity(hashed):
+            if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
                 raise ArchiveError(f"{source} was written to after it had been moved: it stays; see 'ingest verify'")
             if self._is_superfluous(file_id, caught):
@@ -324,7 +323,7 @@ class EmbeddedWriter:
 
     def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
         with suppress(FileNotFoundError):
-            return _identity(os.lstat(self._target(file_id))) == identity
+            return identity_of(os.lstat(self._target(file_id))) == identity
         return False
 
     def _is_superfluous(self, file_id: int, source: Path) -> bool:
@@ -332,10 +331,10 @@ class EmbeddedWriter:
         target, found = self._target(file_id), os.lstat(source)
         if not stat.S_ISREG(found.st_mode):
             return False
-        if self._is_linked(file_id, _identity(found)):
+        if self._is_linked(file_id, identity_of(found)):
             return True
         if file_id in self._copied:
-            return self._copied[file_id] == _identity(found)
+            return self._copied[file_id] == identity_of(found)
         return filecmp.cmp(source, target, shallow=False)
 
     def _adopt(self, earlier: Path) -> None:
@@ -373,11 +372,6 @@ def translated(root: Path, action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ArchiveError(f"cannot {action} the archive {root}: {error.strerror}") from error
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    """What stays of a file when it is linked or renamed, and changes when it is written to."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _put_back(caught: Path, source: Path) -> None:
