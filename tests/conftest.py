@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,21 @@ def site(environment: Path) -> Site:
 def command(environment: Path) -> "Command":
     """The command line, in a process of its own."""
     return Command(environment)
+
+
+@pytest.fixture
+def starting(command: "Command") -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a command; whatever still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: object) -> subprocess.Popen[bytes]:
+        started.append(command.start(*words))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture

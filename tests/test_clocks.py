@@ -82,20 +82,6 @@ def has_open(process: int, path: Path) -> bool:
     return any(fd.exists() and fd.resolve() == path for fd in Path(f"/proc/{process}/fd").iterdir())
 
 
-@pytest.fixture
-def starting(command: Command) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*words: object) -> subprocess.Popen[bytes]:
-        started.append(command.start(*words))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="sees by /proc that a worker has begun")
 def test_no_job_is_taken_from_a_living_worker(
     clock: Clock,

@@ -44,21 +44,6 @@ def bundles(folder: Path, count: int) -> list[Path]:
     return [write_bundle(folder / f"{number}.tar", {f"data/{number}": bytes([number])}) for number in range(count)]
 
 
-@pytest.fixture
-def starting(command: Command) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a command; whatever still runs at the end of the test is killed."""
-    started = []
-
-    def start(*words: object) -> subprocess.Popen[bytes]:
-        started.append(command.start(*words))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
 def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path: Path) -> None:
     paths = bundles(tmp_path, 3)
     done = command("--queue", *paths)
