@@ -7,15 +7,17 @@ configuration file and the defaults, as on the command line. All raise IngestErr
 from contextlib import closing
 from pathlib import Path
 
-from . import check, restore, verify
 from .jobs.job import Job, JobKind
 from .jobs.process import this_process
 from .jobs.store import open_store
+from .maintenance import verify
+from .pipeline import check
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
 from .pipeline.selection import recorded_as
 from .pipeline.submission import submit
-from .services import connect, policy
+from .retrieval import restore
+from .services.factory import connect, policy
 from .settings import Settings, load_settings
 
 

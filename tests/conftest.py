@@ -1,7 +1,6 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import pytest
 
 from ingest_cli.settings import OPTIONS
 
-from .pacifica_double import PacificaSite
-from .site import Site
+from .support.command import Command
+from .support.pacifica_double import PacificaSite
+from .support.site import Site
 
-pytest.register_assert_rewrite("tests.trials", "tests.actors")
+pytest.register_assert_rewrite("tests.support.trials", "tests.support.actors")
 
 
 @pytest.fixture(autouse=True)
@@ -33,13 +33,13 @@ def site(environment: Path) -> Site:
 
 
 @pytest.fixture
-def command(environment: Path) -> "Command":
+def command(environment: Path) -> Command:
     """The command line, in a process of its own."""
     return Command(environment)
 
 
 @pytest.fixture
-def starting(command: "Command") -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def starting(command: Command) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a command; whatever still runs at the end of the test is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
@@ -60,19 +60,3 @@ def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
         for variable, value in server.environment().items():
             monkeypatch.setenv(variable, value)
         yield server
-
-
-class Command:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, *words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True)
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
-
-    def start(self, *words: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.line(*words), cwd=self._folder, stderr=subprocess.DEVNULL)
-
-    @staticmethod
-    def line(*words: object) -> list[str]:
-        return [sys.executable, "-m", "ingest_cli", *map(str, words)]

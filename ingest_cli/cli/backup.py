@@ -23,7 +23,7 @@ def backup(
     import json as json_format
     import sys
 
-    from ..backup import back_up
+    from ..maintenance.backup import back_up
 
     sizes = {path: path.stat().st_size for path in back_up(settings_of(config, db), folder)}
     if json:

@@ -8,7 +8,7 @@ import typer
 from .options import Config, Debug, Json, Quiet, User, settings_of
 
 if TYPE_CHECKING:
-    from ..check import Findings
+    from ..pipeline.check import Findings
 
 
 def check(
@@ -22,9 +22,9 @@ def check(
     """Say all that is wrong with bundles, and store nothing."""
     from contextlib import closing
 
-    from ..check import check_bundle
     from ..errors import ExitCode
-    from ..services import policy
+    from ..pipeline.check import check_bundle
+    from ..services.factory import policy
 
     settings = settings_of(config, None, user)
     ill = 0

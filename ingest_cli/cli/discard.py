@@ -30,7 +30,7 @@ def discard(
     from ..errors import ExitCode, IngestError
     from ..jobs.store import open_store
     from ..pipeline.settlement import discard as discard_job
-    from ..services import connect
+    from ..services.factory import connect
 
     settings = settings_of(config, db)
     codes = []

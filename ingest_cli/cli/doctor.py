@@ -8,7 +8,7 @@ import typer
 from .options import Config, Db, Debug, Json, settings_of
 
 if TYPE_CHECKING:
-    from ..doctor import Finding
+    from ..maintenance.doctor import Finding
 
 
 def doctor(
@@ -29,8 +29,8 @@ def doctor(
 
     Where something is ill, say what to do.
     """
-    from .. import doctor as looking
     from ..errors import ExitCode
+    from ..maintenance import doctor as looking
 
     settings = settings_of(config, db)
     findings = []

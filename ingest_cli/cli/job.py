@@ -32,7 +32,7 @@ def job(
     from ..jobs.stages import STAGES
     from ..jobs.store import open_store
     from ..pipeline.settlement import settle_by_hand
-    from ..services import connect
+    from ..services.factory import connect
 
     if state not in PacificaState.__members__:
         raise SettingsError(f"--state {state!r} is no state; it is one of {', '.join(PacificaState)}")

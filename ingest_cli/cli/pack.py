@@ -29,9 +29,9 @@ def pack(
     import signal
     import sys
 
+    from ..bundle.pack import pack as pack_to
+    from ..bundle.pack import transaction_records, write_bundle
     from ..errors import Interrupted, SettingsError
-    from ..pack import pack as pack_to
-    from ..pack import transaction_records, write_bundle
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
     for pair in pairs:

@@ -32,7 +32,7 @@ def prune(
     import sys
 
     from ..jobs.store import open_store
-    from ..prune import find_prunable
+    from ..maintenance.prune import find_prunable
 
     settings = settings_of(config, db)
     with open_store(settings) as store:

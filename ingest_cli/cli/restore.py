@@ -28,8 +28,8 @@ def restore(
     from ..errors import SettingsError
     from ..jobs.store import open_store
     from ..pipeline.selection import recorded_as
-    from ..restore import write_bundle_file, write_folder, write_tar
-    from ..services import connect
+    from ..retrieval.restore import write_bundle_file, write_folder, write_tar
+    from ..services.factory import connect
 
     if (output is None) == (to is None):
         raise SettingsError("say either -o or --to")

@@ -14,14 +14,14 @@ from ..errors import ExitCode, IngestError, Interrupted, SettingsError
 from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.store import JobStore, open_store
+from ..jobs.upload import spooled_input
+from ..maintenance.receipt import write_receipt
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import gentle_shutdown
 from ..pipeline.submission import submit
-from ..receipt import write_receipt
-from ..services import catalog, connect
 from ..services.base import Services
+from ..services.factory import catalog, connect
 from ..settings import Settings
-from ..upload import spooled_input
 from .output import Screen, screen_for
 
 STANDARD_INPUT = Path("-")

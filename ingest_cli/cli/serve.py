@@ -43,10 +43,10 @@ def serve(
     from functools import partial
 
     from ..errors import SettingsError
-    from ..server.access import Gate
     from ..server.app import Rules
+    from ..server.authentication import Gate
+    from ..server.listen import serve as run
     from ..server.receiving import Limits
-    from ..server.run import serve as run
     from .output import screen_of_queue
     from .verbosity import set_verbosity
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..jobs.store import JobStore
+    from ..maintenance.verify import Damage, Tally
     from ..settings import Settings
-    from ..verify import Damage, Tally
 
 
 def verify(
@@ -43,7 +43,7 @@ def verify(
     from dataclasses import asdict
 
     from ..errors import ExitCode, IngestError, Interrupted, SettingsError
-    from ..verify import Tally
+    from ..maintenance.verify import Tally
     from .output import write_event
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
@@ -80,9 +80,9 @@ def verify(
 def _against_receipt(settings: "Settings", path: Path, share: float, tally: "Tally") -> "Iterator[Damage]":
     from contextlib import closing
 
-    from ..receipt import read_receipt
-    from ..services import archive
-    from ..verify import verify_files
+    from ..maintenance.receipt import read_receipt
+    from ..maintenance.verify import verify_files
+    from ..services.factory import archive
 
     receipt = read_receipt(path)
     tally.jobs = 1
@@ -98,8 +98,8 @@ def _against_catalogue(
 
     from ..errors import IngestError
     from ..jobs.store import open_store
-    from ..services import connect
-    from ..verify import find_orphans, verify_jobs
+    from ..maintenance.verify import find_orphans, verify_jobs
+    from ..services.factory import connect
 
     with connect(settings) as services, open_store(settings) as store:
         recorded = [_recorded_as(store, job_id) for job_id in job_ids or []]

@@ -48,12 +48,12 @@ def watch(
     from contextlib import suppress
     from functools import partial
 
+    from ..bundle.pack import read_template
     from ..errors import SettingsError
     from ..jobs.job import Job, JobKind
-    from ..pack import read_template
-    from ..watch.aftermath import Aftermath
+    from ..watch.disposition import Aftermath
     from ..watch.folder import Rules
-    from ..watch.run import Watch
+    from ..watch.watcher import Watch
     from .output import screen_of_queue
     from .verbosity import set_verbosity
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..database import on_network, open_database, reading, writing
 from ..errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
 from ..settings import Timings
+from .database import on_network, open_database, reading, writing
 from .job import FINISHED_WELL, UNFINISHED, Fence, Job, JobKind, JobState, PacificaState, Reservation, Word
 from .liveness import Liveness
+from .migrations import MIGRATIONS
 from .process import Life, Process, this_process
-from .schema import MIGRATIONS
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 

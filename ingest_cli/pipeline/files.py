@@ -7,16 +7,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from ..bundle import DATA_FOLDER, METADATA_NAME, Bundle
-from ..content import Content, digest_of
+from ..bundle.content import Content, digest_of
+from ..bundle.fingerprint import identity_of
+from ..bundle.metadata import Document, FileEntry
+from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
+from ..bundle.tar import Member
 from ..disk import HAS_SYNCFS, sync_file_system
 from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, SourceMissing
-from ..fingerprint import identity_of
 from ..jobs.job import Reservation
 from ..jobs.stages import INGEST_FILES, MOVE_FILES
-from ..metadata import Document, FileEntry
 from ..services.base import Archive, ArchiveWriter
-from ..tar import Member
 from .progress import Progress
 
 

@@ -7,11 +7,11 @@ leaves that state only when what was undone is durable. The catalogue is asked e
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..bundle import read_document
+from ..bundle.metadata import Document
+from ..bundle.reader import read_document
 from ..errors import IngestError, LeaseLost, RollbackFailed, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
-from ..metadata import Document
 from ..services.base import Services
 
 MOST_TOLD = 10

@@ -6,8 +6,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from ..bundle.fingerprint import fingerprint
 from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested, WrongState
-from ..fingerprint import fingerprint
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
 from ..jobs.process import this_process

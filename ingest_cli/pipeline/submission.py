@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ..bundle.fingerprint import fingerprint, is_text
 from ..errors import SourceError
-from ..fingerprint import fingerprint, is_text
 from ..jobs.job import Job, JobKind
 from ..jobs.process import Process
 from ..jobs.store import JobStore

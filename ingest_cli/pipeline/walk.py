@@ -22,12 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..bundle import Bundle, read_document
+from ..bundle.metadata import Document
+from ..bundle.reader import Bundle, read_document
 from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
-from ..metadata import Document
 from ..services.base import ArchiveWriter, Services
 from ..settings import Settings
 from .files import BundleFiles, JobFiles, MovedFiles, RemoteFiles

@@ -15,7 +15,7 @@ from typing import Self
 from ..errors import ExitCode, Interrupted, ServiceUnavailable
 from ..jobs.job import Job
 from ..jobs.store import open_store
-from ..services import connect
+from ..services.factory import connect
 from ..settings import Settings
 from ..streams import keep_lines_whole
 from .observer import Observer

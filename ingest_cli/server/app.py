@@ -15,20 +15,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..bundle import MAX_METADATA_BYTES
+from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound
 from ..jobs.job import Job, JobKind
+from ..jobs.spool import SpoolFile, leftovers
 from ..jobs.store import JobStore
 from ..settings import Settings
 from . import metrics, tus
-from .access import Gate, Refusal
-from .desk import Desk, QueueFull
+from .async_store import Desk, QueueFull
+from .authentication import Gate, Refusal
 from .log import AccessLog
 from .openapi import DESCRIPTION
 from .page import PAGE, PAGE_HEADERS
 from .protocol import error_object
 from .receiving import Limits, receive
-from .spool import SpoolFile, leftovers
 from .tus import Tus
 
 MAX_JOB_ID = (1 << 63) - 1

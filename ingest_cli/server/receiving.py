@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
-from .access import Refusal
-from .spool import NoRoom, SpoolFile
+from ..jobs.spool import NoRoom, SpoolFile
+from .authentication import Refusal
 
 # A client that is slow but lives sends something; one that sends nothing for so long is given up.
 IDLE_SECONDS = 60.0

@@ -18,11 +18,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..jobs.job import Job, JobKind
+from ..jobs.spool import NoRoom, SpoolFile, Taken, is_done
 from ..jobs.store import JobStore
-from .access import Refusal
-from .desk import Desk
+from .async_store import Desk
+from .authentication import Refusal
 from .receiving import Limits, announced_length, pieces
-from .spool import NoRoom, SpoolFile, Taken, is_done
 
 PREFIX = "resumable-"
 VERSION = "1.0.0"

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ..content import Content
-from ..metadata import Document
+from ..bundle.content import Content
+from ..bundle.metadata import Document
+from ..errors import ArchiveError
 
 IdMode = Literal["upload_job", "file"]
 
@@ -187,3 +188,10 @@ class Services:
     policy: Policy
     archive: Archive
     catalog: Catalog
+
+
+def require_within(ids: range, file_id: int) -> None:
+    """Raise ArchiveError unless ``file_id`` is one of the reserved ``ids``: a file under any other is another job's."""
+    if file_id not in ids:
+        reserved = f"files {ids.start} to {ids.stop - 1}" if ids else "no files"
+        raise ArchiveError(f"file {file_id} of the archive is left alone: {reserved} were reserved for this job")

@@ -11,17 +11,17 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..bundle import Bundle
+from ..bundle.fingerprint import fingerprint_of, is_text
+from ..bundle.pack import write_bundle
+from ..bundle.reader import Bundle
 from ..errors import BundleError, IngestError, PackError, SourceError
-from ..fingerprint import fingerprint_of, is_text
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
-from ..pack import write_bundle
 from ..pipeline.selection import recorded_as
 from ..pipeline.submission import submit
 from ..services.base import UniqueId
-from .aftermath import ERROR_SUFFIX, Aftermath
-from .settling import Settling
+from .disposition import ERROR_SUFFIX, Aftermath
+from .stability import Settling
 
 # Names under which programs write what is not whole yet: browsers, WinSCP, rsync, editors, Windows.
 IN_FLIGHT = re.compile(r"^[.~]|~$|\.(part|partial|tmp|temp|filepart|crdownload|download|swp|lock)$", re.IGNORECASE)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..bundles import document_for, file_record, transaction, write_bundle
+from ..support.bundles import document_for, file_record, transaction, write_bundle
 
 KIB, MIB = 1 << 10, 1 << 20
 ROUNDS = 3

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..conftest import Command
+from ..support.command import Command
 from .alone import KIB, MIB, make_bundle
 
 ROUNDS = 12

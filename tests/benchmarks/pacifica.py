@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ingest_cli.metadata import Document
+from ingest_cli.bundle.metadata import Document
 
-from ..bundles import document_for, write_bundle
+from ..support.bundles import document_for, write_bundle
 from .alone import timed
 
 ROUNDS = 3

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..bundles import write_bundle
-from ..serving import Server
+from ..support.bundles import write_bundle
+from ..support.serving import Server
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 LARGE_BYTES = 1 << 30

@@ -14,8 +14,8 @@ from pathlib import Path
 from ingest_cli.jobs.store import open_store
 from ingest_cli.settings import load_settings
 
-from ..bundles import write_bundle
-from ..conftest import Command
+from ..support.bundles import write_bundle
+from ..support.command import Command
 
 ROUNDS, MANY = 10, 1000
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, SourceChanged
-from ingest_cli.services import http
 from ingest_cli.services.base import Archive, ArchiveWriter
-from ingest_cli.services.pacifica import PacificaArchive
+from ingest_cli.services.pacifica import http
+from ingest_cli.services.pacifica.adapters import PacificaArchive
 from ingest_cli.settings import Endpoint
 
-from ..contents import Contents
-from ..pacifica_double import PacificaSite
+from ..support.contents import Contents
+from ..support.pacifica_double import PacificaSite
 
 IDS = range(0x3039, 0x3039 + 4)
 LARGE = bytes(range(256)) * (3 << 12) + b"the end"  # three pieces of 1 MiB and a bit

@@ -18,7 +18,7 @@ from ingest_cli.jobs.store import JobStore
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
 from ingest_cli.settings import Timings
 
-from ..holders import DEAD, ELSEWHERE, HERE, child
+from ..support.holders import DEAD, ELSEWHERE, HERE, child
 
 QUICK = Timings(stale=0.2, runs=3, longest_rest=60.0)
 WISH = Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand")

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from ..loopback import LoopbackServer, QuietHandler
+from ..support.loopback import LoopbackServer, QuietHandler
 
 START_SECONDS = 60
 CHERRYPY = """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import Command
-from ..serving import Server
-from ..site import Site
+from ..support.command import Command
+from ..support.serving import Server
+from ..support.site import Site
 from .services import PacificaServices
 from .test_pacifica import assert_stored
 

@@ -12,10 +12,10 @@ import pytest
 
 from ingest_cli.settings import load_settings
 
-from ..bundles import FILES, document_for, file_record, transaction, write_bundle
-from ..conftest import Command
-from ..site import Site
-from ..test_restore import cleaned, members
+from ..commands.test_restore import cleaned, members
+from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
+from ..support.command import Command
+from ..support.site import Site
 from .services import LosingAnswers, PacificaServices
 
 pytestmark = pytest.mark.pacifica

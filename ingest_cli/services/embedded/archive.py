@@ -20,11 +20,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ...content import CHUNK_BYTES, Content
+from ...bundle.content import CHUNK_BYTES, Content
+from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
-from ...fingerprint import identity_of
-from ..ids import require_within
+from ..base import require_within
 
 READ_ONLY = 0o444
 # Left free on the archive's disk when a job begins, for the catalogue and everyone else.

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ...database import BUSY_SECONDS, open_database, reading, writing
+from ...bundle.catalog_rules import check_document
+from ...bundle.metadata import Document
 from ...errors import CatalogRefused, ServiceUnavailable
-from ...metadata import Document
+from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
 from ..base import StoredFile
-from ..catalog_rules import check_document
 
 MIGRATIONS = (
     """

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from ...bundle.metadata import Document
+from ...bundle.schema import Schema, explain
 from ...errors import PolicyRefused, SettingsError
-from ...metadata import Document
-from ...schema import Schema, explain
 
 
 class EmbeddedPolicy:

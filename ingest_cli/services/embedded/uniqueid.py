@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ...database import BUSY_SECONDS, open_database, writing
 from ...errors import IngestError
+from ...jobs.database import BUSY_SECONDS, open_database, writing
 from ..base import IdMode
 
 MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTEGER NOT NULL) WITHOUT ROWID",)

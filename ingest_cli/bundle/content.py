@@ -1,0 +1,73 @@
+"""The bytes of one file on their way into the archive: read, hashed, and told from what was recorded."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..errors import FileRefused
+
+CHUNK_BYTES = 1 << 20
+# From this size on, hashing in a second thread wins more than handing chunks over costs.
+OVERLAP_FROM_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """``size`` bytes from ``offset`` of an open file, recorded to hash to ``hashsum``.
+
+    ``name`` is for messages; ``mtime`` in seconds since 1970 (UTC); ``observe`` is told the length of each chunk read,
+    and may raise to stop.
+    """
+
+    name: str
+    descriptor: int
+    offset: int
+    size: int
+    mtime: float
+    hashtype: str
+    hashsum: str
+    observe: Callable[[int], None]
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes; after the last, raise FileRefused unless they are those that were recorded."""
+        digest = hashlib.new(self.hashtype, usedforsecurity=False)
+        if self.size < OVERLAP_FROM_BYTES:
+            for chunk in self._read():
+                digest.update(chunk)
+                yield chunk
+        else:
+            # hashlib releases the GIL: the consumer writes a chunk while it is hashed.
+            with ThreadPoolExecutor(1) as hasher:
+                for chunk in self._read():
+                    hashing: Future[None] = hasher.submit(digest.update, chunk)
+                    yield chunk
+                    hashing.result()
+        if digest.hexdigest() != self.hashsum:
+            raise FileRefused(
+                f"{self.name!r} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says {self.hashsum}"
+            )
+
+    def _read(self) -> Iterator[bytes]:
+        position, end = self.offset, self.offset + self.size
+        while position < end:
+            chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
+            if not chunk:
+                raise FileRefused(f"{self.name!r} became shorter while it was read")
+            position += len(chunk)
+            self.observe(len(chunk))
+            yield chunk
+
+    def verify(self) -> None:
+        """Read the bytes and raise FileRefused unless they are those that were recorded."""
+        for _ in self.chunks():
+            pass
+
+
+def digest_of(pieces: Iterable[bytes], hashtype: str) -> str:
+    """The hash of bytes that come in pieces, as lower-case hex."""
+    digest = hashlib.new(hashtype, usedforsecurity=False)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,40 @@
+"""What tells a file from another one, or from itself after a change: by what the kernel says, without reading it."""
+
+import errno
+import os
+from pathlib import Path
+
+from ..errors import SourceError
+
+
+def fingerprint_of(found: os.stat_result) -> str:
+    """What of `os.stat` makes a file's fingerprint: not the device's number, which a reboot may change."""
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def identity_of(found: os.stat_result) -> tuple[int, ...]:
+    """What stays of a file that is linked or renamed while the system runs, and changes when it is written to."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def fingerprint(path: Path) -> str:
+    """The fingerprint of the readable file at ``path``. Raises SourceError."""
+    try:
+        found = path.stat()
+        is_file = path.is_file()
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    if not is_file:
+        raise SourceError(f"{path} is not a file")
+    return fingerprint_of(found)
+
+
+def is_text(path: Path) -> bool:
+    """Whether the path is UTF-8, which the job store keeps."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

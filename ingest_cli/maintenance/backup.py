@@ -1,0 +1,33 @@
+"""The databases of this machine, copied while others use them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..disk import new_at, opened
+from ..jobs.database import copy_database
+from ..settings import Settings
+
+
+def back_up(settings: Settings, target: Path) -> list[Path]:
+    """Copy the job store, and catalogue and ids where they are embedded, into the new folder ``target``.
+
+    Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or is
+    there already, StoreError where a database cannot be copied.
+    """
+    with new_at(target) as aside:
+        aside.mkdir(parents=True)
+        for name, database in _databases(settings):
+            copy_database(database, aside / name)
+        with opened(aside) as folder:
+            os.fsync(folder)
+        aside.rename(target)
+    return sorted(target.iterdir())
+
+
+def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
+    # Jobs first: one that completes meanwhile is found in the catalogue. Ids last: none in use is given out again.
+    named = {"jobs": settings.database, "catalogue": settings.catalog, "ids": settings.unique_id}
+    for name, database in named.items():
+        if isinstance(database, Path) and database.exists():
+            yield f"{name}.sqlite3", database

@@ -1,0 +1,55 @@
+"""What can be cleared away: jobs that ended long ago, and files of the spool that are orphaned."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..jobs import spool
+from ..jobs.job import Job
+from ..jobs.store import JobStore
+from ..server import tus
+from ..settings import Settings
+
+# Of files that the spool's other users leave only when they are killed, and may be writing when we look.
+UNTOUCHED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable:
+    """What can go."""
+
+    jobs: list[Job]
+    files: list[Path]
+
+    def remove(self, store: JobStore) -> None:
+        """Remove it, but for what came to be needed meanwhile."""
+        forgotten = set(store.forget([job.job_id for job in self.jobs]))
+        needed = {job.source for job in self.jobs if job.job_id not in forgotten}
+        for path in self.files:
+            if str(path) not in needed:
+                path.unlink(missing_ok=True)
+
+
+def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
+    """The jobs that ended more than ``age`` ago, and the spool's leftovers.
+
+    A job whose file still lies where it was stays: that is how the file is known, and not ingested again. A file that
+    is ours, in the spool, goes with its job.
+    """
+    jobs = [
+        job for job in store.settled_before(datetime.now(UTC) - age) if job.spooled or not Path(job.source).exists()
+    ]
+    files = [Path(job.source) for job in jobs if job.spooled and Path(job.source).exists()]
+    files += [*spool.leftovers(settings.spool, store), *tus.leftovers(settings.spool, store)]
+    for pattern in ("upload-*", "packed-*"):
+        files += [path for path in sorted(settings.spool.glob(pattern)) if _is_left(path, store)]
+    return Prunable(jobs, list(dict.fromkeys(files)))
+
+
+def _is_left(path: Path, store: JobStore) -> bool:
+    return (
+        spool.is_done(store, path)
+        and spool.is_abandoned(path)
+        and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()
+    )

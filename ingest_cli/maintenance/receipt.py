@@ -1,0 +1,96 @@
+"""A receipt: what the archive took of a bundle, in a file by which it can be checked years later, by itself.
+
+Its format is the JSON Schema ``schemas/receipt.schema.json`` in this package.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..bundle.schema import Schema, explain
+from ..disk import durable_write
+from ..errors import SourceError
+from ..jobs.job import Job
+from ..services.base import Catalog, StoredFile
+
+VERSION = 1
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a receipt says: the job's id, and its files, of which only what identifies the bytes is known."""
+
+    job_id: int
+    files: list[StoredFile]
+
+
+def receipt_schema() -> Schema:
+    """The schema of receipts."""
+    text = files(__package__).joinpath("receipt.schema.json").read_text("utf-8")
+    schema: Schema = json.loads(text)
+    return schema
+
+
+def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
+    """Write the receipt of a recorded job to ``path``, whole or not at all. Raises SourceError."""
+    text = json.dumps(_receipt(catalog, job), indent=1, ensure_ascii=False) + "\n"
+    try:
+        with durable_write(path, mode=0o644, replace=True) as file:
+            file.write(text.encode())
+    except OSError as error:
+        message = f"job {job.job_id} is complete, but its receipt cannot be written to {path}: {error.strerror}"
+        raise SourceError(message) from error
+
+
+def read_receipt(path: Path) -> Receipt:
+    """Read and check a receipt. Raises SourceError where it cannot be read or is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SourceError(f"{path} is longer than any receipt")
+        receipt = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is no receipt: {error}") from None
+    problem = explain(receipt, receipt_schema())
+    if problem is not None:
+        raise SourceError(f"{path} is no receipt: {problem}")
+    return Receipt(receipt["job_id"], [_stored(record) for record in receipt["files"]])
+
+
+def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:
+    about = {record["destinationTable"]: record.get("value") for record in catalog.metadata(job.job_id)}
+    return {
+        "receipt": VERSION,
+        "program": f"pacifica-ingest-cli {__version__}",
+        "job_id": job.job_id,
+        "source": job.source,
+        "digest": job.digest,
+        "user": job.user,
+        **{name: about[f"Transactions.{name}"] for name in ("submitter", "project", "instrument")},
+        "created": f"{job.created.replace(' ', 'T')}Z",
+        "completed": f"{job.updated.replace(' ', 'T')}Z",
+        "files": [
+            {key: getattr(file, key) for key in ("file_id", "path", "size", "hashtype", "hashsum")}
+            for file in catalog.files(job.job_id)
+        ],
+    }
+
+
+def _stored(record: dict[str, Any]) -> StoredFile:
+    folder, _, name = record["path"].rpartition("/")
+    return StoredFile(
+        file_id=record["file_id"],
+        name=name,
+        subdir=folder.removeprefix("data").removeprefix("/"),
+        size=record["size"],
+        hashtype=record["hashtype"],
+        hashsum=record["hashsum"],
+        mimetype="",
+        ctime=None,
+        mtime=None,
+    )

@@ -1,0 +1,64 @@
+"""All that is wrong with a bundle, as far as it can be known without storing anything."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..bundle.catalog_rules import check_document
+from ..bundle.metadata import Document
+from ..bundle.reader import Bundle
+from ..bundle.tar import Member
+from ..errors import IngestError
+from ..services.base import Policy
+from .files import content_of, find_member, unlisted
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found: ``problems`` would fail a job, ``warnings`` would not; ``files`` and ``bytes`` are listed."""
+
+    files: int = 0
+    bytes: int = 0
+    problems: list[IngestError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """A problem ends the block and is noted, unless trying again may mend it."""
+        try:
+            yield
+        except IngestError as error:
+            if error.transient:
+                raise
+            self.problems.append(error)
+
+
+def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
+    """Look at all of the bundle at ``path``: tar, metadata, the catalogue's rules, the policy, and every file's hash.
+
+    Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
+    """
+    findings = Findings()
+    with findings.noted(), Bundle(path, spool, findings.problems.append) as bundle:
+        _check_inside(bundle, user, policy, findings)
+    return findings
+
+
+def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings) -> None:
+    raw, sound = bundle.read_metadata(), len(findings.problems)
+    document = Document.parse(raw, findings.problems.append)
+    findings.files, findings.bytes = len(document.files), document.total_bytes
+    is_whole = len(findings.problems) == sound
+    check_document(document, findings.problems.append)
+    # Only a whole document is what the policy would be asked about.
+    if is_whole:
+        with findings.noted():
+            policy.check(document, user)
+    members: list[Member] = []
+    for entry in document.files:
+        with findings.noted():
+            members.append(find_member(bundle, entry))
+            entry.require_usable_hash()
+            content_of(bundle, members[-1], entry, lambda length: None).verify()
+    findings.warnings += unlisted(bundle, members)

@@ -1,0 +1,1 @@
+"""Gets back what was ingested. Nothing that runs a job imports it."""

@@ -1,0 +1,122 @@
+"""A stored job back as the bundle it came from: the same bytes, and a document that can be ingested again."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from ..bundle.metadata import Document
+from ..bundle.reader import METADATA_NAME
+from ..disk import durable_write, new_at
+from ..errors import ArchiveError, JobNotRecorded, SourceError
+from ..services.base import Archive, Services, StoredFile
+
+
+class _Stored:
+    """A transaction, as the catalogue has it; its names are those of a document that was checked."""
+
+    def __init__(self, services: Services, job_id: int) -> None:
+        if not services.catalog.contains(job_id):
+            raise JobNotRecorded(f"the catalogue holds no job {job_id}")
+        self.files = list(services.catalog.files(job_id))
+        records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
+        self.document = json.dumps(records, ensure_ascii=False).encode()
+        # Names that lead astray, which a catalogue of others may hold, are refused here.
+        entries = Document.parse(self.document).files
+        self.named = list(zip((entry.path for entry in entries), self.files, strict=True))
+
+
+def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
+    """Write the bundle to ``out`` and return how many files it holds.
+
+    Raises JobNotRecorded, and ArchiveError where a file is not what the catalogue says.
+    """
+    stored = _Stored(services, job_id)
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        for name, file in stored.named:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.mtime = file.size, 0o644, _mtime(file)
+            with _checked(services.archive, file) as content:
+                try:
+                    tar.addfile(info, content)
+                except OSError as error:
+                    if error.errno is None:
+                        raise ArchiveError(f"file {file.file_id} is shorter than {file.size} bytes") from error
+                    raise
+        info = tarfile.TarInfo(METADATA_NAME)
+        info.size, info.mode = len(stored.document), 0o644
+        tar.addfile(info, io.BytesIO(stored.document))
+    return len(stored.files)
+
+
+def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
+    """Write the bundle to the new file ``target``, which appears whole or not at all. Raises SourceError too."""
+    try:
+        if os.path.lexists(target):
+            raise FileExistsError
+        with durable_write(target, mode=0o644) as out:
+            return write_tar(services, job_id, out)
+    except OSError as error:
+        why = "it is there already" if isinstance(error, FileExistsError) else error.strerror
+        raise SourceError(f"cannot write {target}: {why}") from error
+
+
+def write_folder(services: Services, job_id: int, target: Path) -> int:
+    """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all."""
+    with new_at(target) as aside:
+        aside.mkdir()
+        stored = _Stored(services, job_id)
+        for name, file in stored.named:
+            path = aside / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as out, _checked(services.archive, file) as content:
+                shutil.copyfileobj(content, out, 1 << 20)
+            os.utime(path, (_mtime(file), _mtime(file)))
+        (aside / METADATA_NAME).write_bytes(stored.document)
+        aside.rename(target)
+    return len(stored.files)
+
+
+class _Content(io.RawIOBase):
+    """What the archive gives of a file, hashed on the way."""
+
+    def __init__(self, pieces: Iterator[bytes], hashtype: str) -> None:
+        self._pieces, self._rest = pieces, b""
+        self.digest = hashlib.new(hashtype, usedforsecurity=False)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest or 0 <= len(self._rest) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self.digest.update(piece)
+            self._rest += piece
+        given, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return given
+
+
+@contextmanager
+def _checked(archive: Archive, file: StoredFile) -> Iterator[_Content]:
+    content = _Content(iter(archive.read(file.file_id)), file.hashtype)
+    yield content
+    while content.read(1 << 20):  # what is too long shows in the hash
+        pass
+    if content.digest.hexdigest() != file.hashsum:
+        raise ArchiveError(f"file {file.file_id}, {file.path!r}, is not what the catalogue says: see 'ingest verify'")
+
+
+def _mtime(file: StoredFile) -> int:
+    try:
+        return int(datetime.fromisoformat(f"{file.mtime}Z").timestamp())
+    except ValueError:
+        return 0

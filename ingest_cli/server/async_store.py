@@ -1,0 +1,74 @@
+"""Where uploads become jobs: the server's one thread that talks to the id service and to the job store."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ..bundle.fingerprint import fingerprint
+from ..errors import IngestError
+from ..jobs.job import Job, JobKind
+from ..jobs.store import JobStore, open_store
+from ..services import factory
+from ..settings import Settings
+
+T = TypeVar("T")
+
+
+class QueueFull(IngestError):
+    """So many jobs wait that no more are taken for now."""
+
+    transient = True
+
+
+class Desk:
+    """Answers about jobs and takes new ones, ``max_waiting`` at most. Its methods can be awaited by many at once."""
+
+    def __init__(self, settings: Settings, *, max_waiting: int) -> None:
+        self._settings, self._max_waiting = settings, max_waiting
+        self._thread = ThreadPoolExecutor(1, "desk")
+        self._store = open_store(settings)
+        self._ids = factory.unique_id(settings)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close the store."""
+
+        def close() -> None:
+            self._ids.close()
+            self._store.__exit__(None, None, None)
+
+        await self._do(close)
+        self._thread.shutdown()
+
+    async def ask(self, question: Callable[[JobStore], T]) -> T:
+        """What the store answers to ``question``."""
+        return await self._do(lambda: question(self._store))
+
+    async def require_place(self) -> None:
+        """Raise QueueFull where no more jobs are taken."""
+        if await self.ask(lambda store: store.count_unfinished()) >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} jobs wait already")
+
+    async def take_id(self) -> int:
+        """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
+        return await self._do(lambda: self._ids.reserve("upload_job", 1))
+
+    async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:
+        """Enter the job of a spooled file, durably."""
+
+        def enter() -> Job:
+            return self._store.submit(
+                job_id,
+                kind=kind,
+                source=str(path),
+                fingerprint=fingerprint(path),
+                user=user,
+                holder=None,
+                spooled=True,
+            )
+
+        return await self._do(enter)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

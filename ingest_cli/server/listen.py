@@ -1,0 +1,77 @@
+"""Runs the server, with a pool of workers beside it, until it is told to stop."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+
+from ..errors import SettingsError
+from ..jobs.store import open_store
+from ..pipeline.worker_pool import Observe, WorkerPool
+from ..settings import Settings
+from .app import Rules, application
+from .authentication import Gate
+from .protocol import BoundedProtocol
+
+BACKLOG = 512
+MAX_CONNECTIONS = 1024
+KEEP_ALIVE_SECONDS = 30
+# How long uploads that are under way may go on after SIGTERM. Those of tus go on with another server.
+STOP_SECONDS = 10
+
+
+def serve(
+    settings: Settings,
+    rules: Rules,
+    gate: Gate,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    observe: Observe,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve at ``host`` and ``port`` (0 for a free one), with ``workers`` processes that run the jobs.
+
+    ``ready`` is told the URL as soon as connections are taken. Raises SettingsError where the address cannot be used,
+    and StoreError where the job store cannot.
+    """
+    logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
+    open_store(settings).__exit__(None, None, None)
+    with _listening(host, port) as listener:
+        server = _server(settings, rules, gate)
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{listener.getsockname()[1]}")
+        with WorkerPool(settings, workers, observe):
+            asyncio.run(server.serve(sockets=[listener]))
+
+
+def _server(settings: Settings, rules: Rules, gate: Gate) -> uvicorn.Server:
+    config = uvicorn.Config(
+        partial(application, settings, gate, rules),
+        factory=True,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"cannot listen at {host} port {port}: {error.strerror}") from error

@@ -1,0 +1,299 @@
+"""One HTTP service: kept-alive connections, timeouts, tries with growing pauses, and answers that are looked at.
+
+urllib3 rather than requests, which on small bodies spends more time than the network does.
+"""
+
+import json
+import logging
+import random
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
+
+from ...errors import ServiceUnavailable, SettingsError
+from ...settings import Endpoint, split_http_url
+from ..slots import Slots
+
+CONNECT_SECONDS = 10.0
+# A metadata service takes 12 s for 10,000 files and grows with their number.
+READ_SECONDS = 600.0
+TRIES = 6
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 30.0
+# After so many connections that were closed under a request, each request gets a connection of its own.
+KEPT_ALIVE_FAILURES = 3
+# Tokens and certificates come to be refused when clocks are this far apart.
+MAX_SKEW_SECONDS = 60.0
+BUSY_STATUSES = {429, 502, 503, 504}
+# What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
+RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
+
+log = logging.getLogger(__name__)
+
+JSON = {"Content-Type": "application/json"}
+Body = bytes | Iterable[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a service answered: ``body`` in full."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; None where it is something else, such as a proxy's page of HTML."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether this is the 200 ``{"status": "success"}`` of Pacifica's policy and metadata services."""
+        content = self.json()
+        return self.status == 200 and isinstance(content, dict) and content.get("status") == "success"
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether what was sent will never be taken."""
+        return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
+
+    @property
+    def retry_after(self) -> float:
+        """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
+        value: str = self.headers.get("Retry-After", "")
+        seconds = float(value) if value.isdigit() else 0.0
+        return min(LONGEST_PAUSE_SECONDS, seconds)
+
+    @property
+    def message(self) -> str:
+        """What the service says went wrong, in a line."""
+        content = self.json()
+        if isinstance(content, dict) and content.get("message"):
+            return f"{self.status}: {str(content['message'])[:300]}"
+        return f"{self.status}: {' '.join(self.body[:200].decode(errors='replace').split())}"
+
+
+class HttpService:
+    """The service ``name``, as messages call it, at ``endpoint``.
+
+    ``connections`` many threads may use it at once. Where there are ``slots``, a request waits for one.
+
+    Raises SettingsError where the endpoint's certificates or the environment's proxy cannot be used.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1, slots: Slots | None = None) -> None:
+        self.name, self.url = name, endpoint.url.rstrip("/")
+        self._headers = _credentials(endpoint)
+        self._slots = slots
+        self._new_pool = _pools(endpoint, connections)
+        self._pool = self._new_pool()
+        self._dropped = 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    def request(
+        self,
+        method: str,
+        path: str = "",
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+        busy: Iterable[int] = BUSY_STATUSES,
+        tries: int = TRIES,
+        require: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Send a request and return the answer, whatever its status.
+
+        Tried again while the connection fails or the status is one of ``busy``, but only where it was never sent
+        or is ``repeatable``. ``require`` is as of `send`. Raises ServiceUnavailable when all tries are used up.
+        """
+        busy = frozenset(busy)
+        trouble = ""
+        for attempt in range(tries):
+            wait = 0.0
+            try:
+                answer = self.send(method, path, body=body, headers=headers, require=require)
+                if answer.status not in busy:
+                    return answer
+                trouble, wait = answer.message, answer.retry_after
+            except NewConnectionError as error:
+                trouble = str(error)
+            except HTTPError as error:
+                trouble = str(error)
+                # A certificate that is not trusted now will not be in a second.
+                if not repeatable or isinstance(error, SSLError):
+                    break
+            if attempt + 1 < tries:
+                self.back_off(attempt, trouble, at_least=wait)
+        raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
+
+    def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
+        """Wait before another try, after the one of this number (from 0) came to nothing."""
+        seconds = max(at_least, pause(attempt))
+        log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
+        time.sleep(seconds)
+
+    def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
+        """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
+
+        Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
+        """
+        begun = time.monotonic()
+        answer = self.request(method, path, body=body, headers=JSON, tries=1)
+        took = time.monotonic() - begun
+        if answer.status not in expected or answer.json() is None:
+            raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
+        skew = _clock_skew(answer)
+        if abs(skew) > MAX_SKEW_SECONDS:
+            ahead = "ahead of" if skew > 0 else "behind"
+            raise ServiceUnavailable(f"the clock of {self.name} is {abs(skew):.0f} s {ahead} this machine's")
+        return f"{self.url} answers in {took * 1000:.0f} ms"
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
+        require: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Send a request once. Raises urllib3's HTTPError where there is no answer.
+
+        ``require`` may raise to prevent it: it is called when there is a place to send from, which may take long.
+        """
+        with self._sent(method, path, body, headers, require) as response:
+            return Answer(response.status, response.headers, response.data)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[urllib3.BaseHTTPResponse]:
+        """GET an answer whose body may be large: its ``status`` is known, its body is read by ``stream()``.
+
+        Raises urllib3's HTTPError where there is no answer.
+        """
+        with self._sent("GET", path, None, None) as response:
+            yield response
+
+    @contextmanager
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        headers: Mapping[str, str] | None,
+        require: Callable[[], None] | None = None,
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        with self._slots.acquire() if self._slots is not None else nullcontext(), self._connections() as pool:
+            headers = {**self._headers, **(headers or {})}
+            url, begun = self.url + path, time.monotonic()
+            if require is not None:
+                require()
+            try:
+                response = pool.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
+            except HTTPError as error:
+                log.debug("%s %s: %s after %.0f ms", method, url, type(error).__name__, _milliseconds_since(begun))
+                if isinstance(error, ProtocolError):
+                    self._dropped += 1
+                raise
+            log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
+            with closing(response):
+                yield response
+
+    @contextmanager
+    def _connections(self) -> Iterator[urllib3.PoolManager]:
+        """Those that are kept; a new one where the server closes them unsaid after each answer, as uWSGI does."""
+        if self._dropped < KEPT_ALIVE_FAILURES:
+            yield self._pool
+        else:
+            with self._new_pool() as pool:
+                yield pool
+
+
+def _milliseconds_since(begun: float) -> float:
+    return 1000 * (time.monotonic() - begun)
+
+
+def _credentials(endpoint: Endpoint) -> dict[str, str]:
+    if endpoint.basic is not None:
+        return {"Authorization": _basic(*endpoint.basic)}
+    return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else {}
+
+
+def _basic(username: str, password: str) -> str:
+    # RFC 7617 leaves the encoding to the server; UTF-8 is the only one that it can ask for.
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def _pools(endpoint: Endpoint, connections: int) -> Callable[[], urllib3.PoolManager]:
+    """What makes pools of connections to the endpoint."""
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    context = _tls(endpoint) if endpoint.url.startswith("https:") else None
+    proxy = _proxy(endpoint.url)
+    if proxy is None:
+        return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
+    parts = split_http_url(proxy)
+    if parts is None:
+        raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
+    headers = None
+    if parts.username is not None:
+        headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
+    return partial(
+        urllib3.ProxyManager,
+        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        proxy_headers=headers,
+        maxsize=connections,
+        retries=False,
+        timeout=timeout,
+        ssl_context=context,
+    )
+
+
+def _tls(endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+        if endpoint.client_cert is not None:
+            # The empty password keeps OpenSSL from asking for one on the terminal.
+            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
+    except (OSError, ssl.SSLError) as error:
+        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
+        named = ", ".join(str(file) for file in files if file is not None)
+        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
+    return context
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that http_proxy, https_proxy, all_proxy and no_proxy of the environment give, if any."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy and not proxy_bypass(parts.netloc) else None
+
+
+def _clock_skew(answer: Answer) -> float:
+    """By how many seconds the service's clock is ahead of ours; 0 where it does not say (RFC 9110, 6.6.1)."""
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()
+    except (KeyError, ValueError):
+        return 0.0
+
+
+def pause(attempt: int) -> float:
+    """Seconds to wait after a try that failed: twice as long each time, with jitter so that clients spread."""
+    return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -1,0 +1,165 @@
+"""What becomes of a file in a drop folder once its job has ended."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bundle.fingerprint import fingerprint_of
+from ..disk import CANNOT_LINK, copy_to, durable_write, opened
+from ..errors import IngestError, SourceError
+from ..jobs.job import Job
+
+ERROR_SUFFIX = ".error.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aftermath:
+    """Ingested files go to the folder ``done``, failed ones to ``failed``; None leaves them where they are.
+
+    ``delete`` deletes ingested files instead. Files of other bundles are never overwritten.
+    """
+
+    done: Path | None = None
+    failed: Path | None = None
+    delete: bool = False
+
+    def settle(self, path: Path, job: Job) -> bool:
+        """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
+        try:
+            return self._complete(path, job) if job.is_done else self._fail(path, job)
+        except FileNotFoundError:
+            return False  # it is gone, or another file has its name: the next look sees to that
+        except OSError as error:
+            raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
+
+    def refuse(self, path: Path, error: IngestError) -> None:
+        """Say beside the file why there can be no job of it, where that can be written."""
+        with suppress(OSError):
+            _write(path, {"exception": str(error)})
+
+    def _complete(self, path: Path, job: Job) -> bool:
+        explanation = _explanation_of(path)
+        stale = explanation.exists()
+        explanation.unlink(missing_ok=True)
+        if not self.delete and self.done is None:
+            return stale
+        with _caught(path, job) as caught:
+            if self.delete:
+                shutil.rmtree(caught) if caught.is_dir() else caught.unlink()
+            elif self.done is not None:
+                _move(caught, self.done, path.name)
+        return True
+
+    def _fail(self, path: Path, job: Job) -> bool:
+        if self.failed is not None:
+            with _caught(path, job) as caught:
+                path = _move(caught, self.failed, path.name)
+        elif _is_explained(path, job):
+            return False
+        _explain(path, job)
+        return True
+
+
+@contextmanager
+def _caught(path: Path, job: Job) -> Iterator[Path]:
+    """The file or folder under a name of our own, so that none which takes its name meanwhile is taken for it.
+
+    Raises FileNotFoundError where another file stands there by now, which is left.
+    """
+    caught = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    path.rename(caught)
+    try:
+        if not caught.is_dir() and fingerprint_of(caught.lstat()) != job.fingerprint:
+            raise FileNotFoundError(errno.ENOENT, "another file has its name by now")
+        yield caught
+    finally:
+        if os.path.lexists(caught) and not os.path.lexists(path):
+            caught.rename(path)
+
+
+def _explanation_of(path: Path) -> Path:
+    return path.with_name(path.name + ERROR_SUFFIX)
+
+
+def _is_explained(path: Path, job: Job) -> bool:
+    try:
+        return bool(json.loads(_explanation_of(path).read_bytes())["job_id"] == job.job_id)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _explain(path: Path, job: Job) -> None:
+    _write(
+        path,
+        {
+            "job_id": job.job_id,
+            "task": job.task,
+            "exception": job.exception,
+            "failed": f"{job.updated} UTC",
+        },
+    )
+
+
+def _write(path: Path, why: dict[str, Any]) -> None:
+    explanation = _explanation_of(path)
+    story = {
+        "file": os.fsencode(path.name).decode(errors="replace"),
+        **why,
+        "what_next": "put the mended file in the drop folder under the same name, and it is a new job",
+    }
+    text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
+    with durable_write(explanation, mode=0o644, replace=True) as file:
+        file.write(text.encode(errors="replace"))
+
+
+def _move(path: Path, folder: Path, name: str) -> Path:
+    """Move the file into the folder, under a name that is free there, and return where it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        return _move_folder(path, folder, name)
+    number = 0
+    while True:
+        target = folder / (name if number == 0 else f"{name}.{number}")
+        try:
+            # Linking fails where a file of this name stands; renaming would overwrite it.
+            os.link(path, target)
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            if error.errno not in CANNOT_LINK:
+                raise
+            if target.exists():
+                number += 1
+                continue
+            copy_to(target, path)
+            break
+    with opened(folder) as descriptor:
+        os.fsync(descriptor)
+    path.unlink()
+    return target
+
+
+def _move_folder(path: Path, folder: Path, name: str) -> Path:
+    number = 0
+    while True:
+        target = folder / (name if number == 0 else f"{name}.{number}")
+        # Renaming overwrites no folder but an empty one, which is made here so that its name is ours.
+        try:
+            target.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    try:
+        path.rename(target)
+    except BaseException:
+        target.rmdir()
+        raise
+    return target

@@ -1,0 +1,210 @@
+"""Watches folders: for ever, or once."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..errors import ExitCode, IngestError, JobBusy, SourceError
+from ..jobs.database import on_network
+from ..jobs.job import Job
+from ..jobs.store import JobStore, open_store
+from ..pipeline.observer import Observer
+from ..pipeline.runner import Runner
+from ..pipeline.shutdown import gentle_shutdown
+from ..pipeline.worker_pool import Observe, WorkerPool, work
+from ..services.base import UniqueId
+from ..services.factory import connect
+from ..settings import Settings
+from .disposition import Aftermath
+from .events import Events
+from .folder import DropFolder, Rules
+from .lock import FolderLock
+
+# How soon files that are settling, and jobs that are running, are looked at again.
+BUSY_SECONDS = 0.5
+POLL_SECONDS = 2.0
+
+
+class Watch:
+    """``folders`` under ``rules``."""
+
+    def __init__(self, settings: Settings, folders: list[Path], rules: Rules, aftermath: Aftermath) -> None:
+        self._settings, self._rules = settings, rules
+        self._folders = [DropFolder(path, rules, aftermath, settings.spool, settings.user) for path in folders]
+
+    def once(self, observe: Observe, say: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
+        """Ingest what is settled; how that went. ``queued`` is told of the jobs that this makes.
+
+        Waits for as long as a file needs to settle where there are files that it does not know.
+        """
+        settings = self._settings
+        with ExitStack() as stack:
+            for folder in self._folders:
+                stack.callback(FolderLock(folder.path, settings.spool).release)
+            ids = stack.enter_context(connect(settings)).unique_id
+            store = stack.enter_context(open_store(settings))
+            refusals = self._look(ids, store)
+            if any(folder.waiting for folder in self._folders):
+                time.sleep(self._rules.settle + 0.01)
+                refusals += self._look(ids, store)
+            submitted = self._take_submitted(queued)
+            ran: set[int] = set()
+
+            def observed(job: Job) -> Observer:
+                ran.add(job.job_id)
+                return observe(job)
+
+            work(settings, observed, until_empty=True)
+            refusals += self._look(ids, store)
+            # What came meanwhile waits for the next run.
+            submitted += self._take_submitted(queued)
+            for refusal in refusals:
+                say(refusal)
+            ended = [store.get(job.job_id) for job in submitted]
+            for job in ended:
+                if not job.is_done and job.job_id not in ran:
+                    # Another process has it, or has settled it.
+                    say(f"{job.source}: job {job.job_id} is {job.state} at {job.task!r}: {job.exception}")
+        return _exit_code(ended, len(refusals))
+
+    def forever(
+        self,
+        observe: Observe,
+        say: Callable[[str], None],
+        queued: Callable[[Job], None],
+        *,
+        workers: int,
+        scan_seconds: float,
+        poll: bool,
+    ) -> None:
+        """Ingest what settles until SIGINT or SIGTERM, with so many processes.
+
+        A folder that is gone, such as an unmounted share, is waited for.
+        """
+        settings = self._settings
+        poll = poll or any(on_network(folder.path) for folder in self._folders)
+        with ExitStack() as stack:
+            present = stack.enter_context(_Presence(self._folders, settings.spool, say, poll=poll))
+            stack.enter_context(WorkerPool(settings, workers, observe))
+            services = stack.enter_context(connect(settings))
+            store = stack.enter_context(open_store(settings))
+            runner = Runner(settings, services, store)
+            stack.enter_context(gentle_shutdown(runner, settings.timings.grace))
+            trouble: dict[DropFolder, str] = {}
+            while not runner.interrupted:
+                renamed = present.renamed()
+                busy = False
+                for folder in present.folders():
+                    try:
+                        for refusal in folder.look(services.unique_id, store, renamed):
+                            say(refusal)
+                        busy = busy or bool(folder.waiting)
+                        trouble.pop(folder, None)
+                    except IngestError as error:
+                        # Nothing is lost by looking again; what fails for good fails as a job.
+                        if trouble.get(folder) != str(error):
+                            say(str(error))
+                        trouble[folder] = str(error)
+                self._take_submitted(queued)
+                present.wait(runner, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
+
+    def _take_submitted(self, queued: Callable[[Job], None]) -> list[Job]:
+        submitted = [job for folder in self._folders for job in folder.take_submitted()]
+        for job in submitted:
+            queued(job)
+        return submitted
+
+    def _look(self, unique_id: UniqueId, store: JobStore) -> list[str]:
+        return [refusal for folder in self._folders for refusal in folder.look(unique_id, store, set())]
+
+
+class _Presence:
+    """Which of the folders are there now, each locked, and what the kernel says of them."""
+
+    def __init__(self, folders: list[DropFolder], spool: Path, say: Callable[[str], None], *, poll: bool) -> None:
+        self._folders, self._spool, self._say, self._poll = folders, spool, say, poll
+        self._wake = threading.Event()
+        self._locks: dict[Path, tuple[FolderLock, int]] = {}
+        self._events: Events | None = None
+
+    def __enter__(self) -> "_Presence":
+        for folder in self._folders:
+            self._lock(folder.path)
+        self._listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deafen()
+        for lock, _inode in self._locks.values():
+            lock.release()
+
+    def renamed(self) -> set[Path]:
+        self._wake.clear()
+        return self._events.renamed() if self._events is not None else set()
+
+    def wait(self, runner: Runner, seconds: float) -> None:
+        """Wait until the kernel says something, or ``seconds``; not beyond a signal."""
+        remaining = seconds
+        while remaining > 0 and not runner.interrupted and not self._wake.wait(min(remaining, 0.2)):
+            remaining -= 0.2
+
+    def folders(self) -> list[DropFolder]:
+        """Those that are there, having taken note of which came and went."""
+        changed = False
+        for folder in self._folders:
+            inode = _inode(folder.path)
+            held = self._locks.get(folder.path)
+            if held is not None and held[1] != inode:
+                held[0].release()
+                del self._locks[folder.path]
+                held, changed = None, True
+                if inode is None:
+                    self._say(f"{folder.path} is gone: waiting for it to come back")
+            if held is None and inode is not None:
+                try:
+                    self._lock(folder.path)
+                except (JobBusy, SourceError) as error:
+                    self._say(str(error))
+                    continue
+                self._say(f"{folder.path} is back")
+                changed = True
+        if changed:
+            self._listen()
+        return [folder for folder in self._folders if folder.path in self._locks]
+
+    def _lock(self, path: Path) -> None:
+        lock = FolderLock(path, self._spool)
+        self._locks[path] = (lock, _inode(path) or 0)
+
+    def _listen(self) -> None:
+        self._deafen()
+        if not self._poll:
+            try:
+                self._events = Events(list(self._locks), self._wake)
+            except OSError as error:
+                self._poll = True
+                self._say(f"the kernel gives no events ({error.strerror}): the folders are looked at all the time")
+
+    def _deafen(self) -> None:
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino if path.is_dir() else None
+    except OSError:
+        return None
+
+
+def _exit_code(jobs: list[Job], refused: int) -> ExitCode:
+    failed = refused + sum(job.has_failed for job in jobs)
+    unfinished = sum(not job.has_failed and not job.is_done for job in jobs)
+    if not failed and not unfinished:
+        return ExitCode.SUCCESS
+    if failed + unfinished < refused + len(jobs):
+        return ExitCode.SOME_FAILED
+    return ExitCode.FAILED if failed else ExitCode.UNREACHABLE

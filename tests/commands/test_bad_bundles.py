@@ -1,0 +1,347 @@
+"""Bad input is the normal case: a clear error under the stage that owns it, and nothing stored."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest_cli.bundle import reader as bundle_module
+from ingest_cli.bundle.tar import is_header
+from ingest_cli.errors import BundleError, IngestError
+
+from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
+from ..support.command import Command
+from ..support.site import Site
+
+METADATA = json.dumps(document_for(FILES)).encode()
+GOOD = [*(member(name, content) for name, content in FILES.items()), member("metadata.txt", METADATA)]
+
+
+def refused(site: Site, path: Path, stage: str, saying: str) -> None:
+    with pytest.raises(IngestError) as caught:
+        site.ingest(path)
+    assert saying in str(caught.value)
+    job = site.jobs()[0]
+    assert (job.state, job.task) == ("failed", stage)
+    assert saying in job.exception
+    assert site.holds_nothing()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar", os.urandom(4096), bytes(10240)])
+def test_what_is_no_tar(site: Site, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(content)
+    refused(site, path, "open tar", "is not a tar")
+
+
+def test_a_tar_cut_short_anywhere(site: Site, tmp_path: Path) -> None:
+    whole = write_bundle(tmp_path / "whole.tar").read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    end += -end % 512 + 1024  # the two empty blocks that end a tar
+    cut = tmp_path / "cut.tar"
+    for length in [*range(512, end, 256), 513, 1023, end - 1]:
+        cut.write_bytes(whole[:length])
+        refused(site, cut, "load metadata", "cut short")
+    cut.write_bytes(whole[:end])
+    assert site.ingest(cut).is_done
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar_cut_short_anywhere(site: Site, tmp_path: Path, mode: str) -> None:
+    whole = write_bundle(tmp_path / "whole.tar", mode=mode).read_bytes()
+    cut = tmp_path / "cut.tar"
+    for length in range(10, len(whole) - 8, max(1, len(whole) // 20)):
+        cut.write_bytes(whole[:length])
+        with pytest.raises(IngestError):
+            site.ingest(cut)
+        assert site.holds_nothing()
+    assert not list(site.settings.spool.glob("*"))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_compressed_garbage(site: Site, tmp_path: Path, mode: str) -> None:
+    whole = bytearray(write_bundle(tmp_path / "whole.tar", {"data/r": os.urandom(50_000)}, mode=mode).read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 64] = os.urandom(64)
+    bad = tmp_path / "bad.tar"
+    bad.write_bytes(whole)
+    with pytest.raises(IngestError):
+        site.ingest(bad)
+    assert site.holds_nothing()
+
+
+def test_a_checksum_of_gzip_that_differs(site: Site, tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(write_bundle(tmp_path / "b.tar").read_bytes()))
+    packed[-6] ^= 0xFF
+    (tmp_path / "b.tar").write_bytes(packed)
+    refused(site, tmp_path / "b.tar", "open tar", "damaged")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "saying"),
+    [
+        (b"\xff\xfe[]", "not UTF-8"),
+        (b"not json", "not JSON"),
+        (b"", "not JSON"),
+        (b'{"a": 1}', "a list of records"),
+        (b"[[]]", "is not of type 'object'"),
+        (b'[{"value": 1}]', "'destinationTable' is a required property"),
+        (b'[{"destinationTable": 3}]', "is not of type 'string'"),
+        (b'[{"destinationTable": "Files", "name": "x", "size": NaN, "hashsum": "0"}]', "NaN"),
+        (b'[{"destinationTable": "Files", "name": "x", "size": Infinity, "hashsum": "0"}]', "Infinity"),
+        (b'[{"destinationTable": "Files", "name": "x", "size": "9", "hashsum": "0"}]', "is not of type 'integer'"),
+        (b'[{"destinationTable": "Files", "name": "x", "size": -1, "hashsum": "0"}]', "less than the minimum"),
+        (b'[{"destinationTable": "Files", "name": "x", "size": true, "hashsum": "0"}]', "is not of type 'integer'"),
+        (b"[" * 10_000 + b"]" * 10_000, "nested too deep"),
+        (b'[{"destinationTable": "x", "v": ' + b"9" * 5000 + b"}]", "not JSON"),
+        (b'[{"destinationTable": "x\\ud800"}]', "surrogate"),
+        (b'[{"destinationTable": "x\\u0000"}]', "NUL"),
+        (b"[]", "0 records 'Transactions.submitter'"),
+        (json.dumps([*transaction(), *transaction()]).encode(), "2 records 'Transactions.submitter'"),
+    ],
+)
+def test_bad_metadata(site: Site, tmp_path: Path, metadata: bytes, saying: str) -> None:
+    refused(site, write_bundle(tmp_path / "b.tar", metadata=metadata), "load metadata", saying)
+
+
+def test_no_metadata(site: Site, tmp_path: Path) -> None:
+    refused(site, write_tar(tmp_path / "b.tar", GOOD[:-1]), "load metadata", "holds no metadata.txt")
+
+
+def test_metadata_of_200_megabytes_is_refused_before_it_is_read(site: Site, tmp_path: Path) -> None:
+    length = 200 << 20
+    assert length > bundle_module.MAX_METADATA_BYTES
+    info = tarfile.TarInfo("metadata.txt")
+    info.size = length
+    with (tmp_path / "b.tar").open("wb") as file:
+        file.write(info.tobuf())
+        file.seek(length, io.SEEK_CUR)
+        file.write(bytes(1024))
+    refused(site, tmp_path / "b.tar", "load metadata", "bytes long")
+
+
+@pytest.mark.parametrize("again", [member("metadata.txt", METADATA), member("./data/a.txt", b"alpha\n")])
+def test_a_name_twice_in_the_tar(site: Site, tmp_path: Path, again: Any) -> None:
+    refused(site, write_tar(tmp_path / "b.tar", [*GOOD, again]), "open tar", "in the tar twice")
+
+
+def test_a_file_listed_twice(site: Site, tmp_path: Path) -> None:
+    document = [*document_for(FILES), file_record("/data//a.txt", FILES["data/a.txt"])]
+    refused(site, write_bundle(tmp_path / "b.tar", document=document), "load metadata", "lists 'data/a.txt' twice")
+
+
+def with_file(**changes: Any) -> list[dict[str, Any]]:
+    return [*document_for(FILES), file_record("data/x", b"x", **changes)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "saying"),
+    [
+        ({"name": "absent"}, "ingest files", "the bundle does not hold it"),
+        ({"size": 2}, "ingest files", "is 1 bytes long, but the metadata says 2"),
+        ({"hashsum": hashlib.sha1(b"y").hexdigest()}, "ingest files", "hashes to sha1"),
+        ({"hashtype": "rot13"}, "ingest files", "'rot13'"),
+        ({"hashtype": "shake_128", "hashsum": "00"}, "ingest files", "'shake_128'"),
+        ({"hashsum": "md5:00"}, "load metadata", "the hashtype 'sha1'"),
+        ({"hashsum": "abc"}, "ingest metadata", "40 hex digits"),
+        ({"hashsum": "z" * 40}, "ingest metadata", "40 hex digits"),
+        ({"mimetype": "spreadsheet"}, "ingest metadata", "no mimetype"),
+        ({"subdir": "data/../.."}, "load metadata", "leads astray"),
+        ({"name": ".."}, "load metadata", "leads astray"),
+        ({"name": "../x"}, "load metadata", "leads astray"),
+    ],
+)
+def test_a_file_that_is_not_as_recorded(
+    site: Site, tmp_path: Path, changes: dict[str, Any], stage: str, saying: str
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {**FILES, "data/x": b"x"}, with_file(**changes))
+    refused(site, bundle, stage, saying)
+
+
+@pytest.mark.parametrize(
+    ("record", "saying"),
+    [
+        (transaction()[-1], "given twice"),
+        ({"destinationTable": "FileKeyValue", "key": "k", "value": "v", "file_id": 3}, "no '_id' in this document"),
+    ],
+)
+def test_the_catalogues_own_rules(site: Site, tmp_path: Path, record: dict[str, Any], saying: str) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", document=[*document_for(FILES), record])
+    refused(site, bundle, "ingest metadata", saying)
+
+
+@pytest.mark.parametrize(
+    ("kind", "saying"),
+    [
+        (tarfile.SYMTYPE, "a symbolic link"),
+        (tarfile.LNKTYPE, "a hard link"),
+        (tarfile.CHRTYPE, "a character device"),
+        (tarfile.BLKTYPE, "a block device"),
+        (tarfile.FIFOTYPE, "a FIFO"),
+        (tarfile.GNUTYPE_SPARSE, "a sparse file"),
+        (b"Z", "of the unknown type"),
+    ],
+)
+def test_members_that_are_no_plain_files(site: Site, tmp_path: Path, kind: bytes, saying: str) -> None:
+    bad = member("data/bad", b"", type=kind, linkname="/etc/passwd")
+    refused(site, write_tar(tmp_path / "b.tar", [bad, *GOOD]), "open tar", saying)
+
+
+def test_pax_sparse_members(site: Site, tmp_path: Path) -> None:
+    bad = member("data/bad", b"", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.realsize": "99"})
+    bundle = write_tar(tmp_path / "b.tar", [bad, *GOOD], tar_format=tarfile.PAX_FORMAT)
+    refused(site, bundle, "open tar", "a sparse file")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "data/../../x"])
+def test_names_that_lead_out_of_the_bundle(site: Site, tmp_path: Path, name: str) -> None:
+    refused(site, write_tar(tmp_path / "b.tar", [member(name, b""), *GOOD]), "open tar", "leads out of the bundle")
+
+
+def test_a_header_that_claims_a_gigabyte_of_extension(site: Site, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 30
+    (tmp_path / "b.tar").write_bytes(info.tobuf() + bytes(2048))
+    refused(site, tmp_path / "b.tar", "open tar", "claims 1073741824 bytes")
+
+
+def test_a_member_that_claims_more_than_there_is(site: Site, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("data/huge")
+    info.size = 1 << 60  # written in base 256
+    (tmp_path / "b.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    refused(site, tmp_path / "b.tar", "load metadata", "cut short")
+
+
+@pytest.mark.parametrize("mtime", ["nan", "inf", "-inf", "1e300", "soon", ""])
+def test_pax_times_that_no_clock_shows(site: Site, tmp_path: Path, mtime: str) -> None:
+    bad = member("data/x", b"x", pax_headers={"mtime": mtime})
+    bundle = write_tar(tmp_path / "b.tar", [bad, *GOOD], tar_format=tarfile.PAX_FORMAT)
+    refused(site, bundle, "open tar", "is no time")
+
+
+def test_a_time_in_base_256_that_no_clock_shows(site: Site, tmp_path: Path) -> None:
+    bundle = write_tar(tmp_path / "b.tar", [member("data/x", b"x", mtime=2**70), *GOOD])
+    refused(site, bundle, "open tar", "is no time")
+
+
+@pytest.mark.parametrize("field", [b"\xff" * 12, b"notoctal\0\0\0\0", b"-0000000007\0"])
+def test_sizes_that_are_no_number(site: Site, tmp_path: Path, field: bytes) -> None:
+    header = bytearray(tarfile.TarInfo("data/x").tobuf())
+    header[124:136] = field
+    (tmp_path / "b.tar").write_bytes(signed(header) + bytes(1024))
+    refused(site, tmp_path / "b.tar", "open tar", "is no number")
+
+
+def signed(header: bytearray) -> bytes:
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 255)), min_size=1, max_size=12),
+    member_number=st.integers(0, 8),
+    tar_format=st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+)
+def test_a_bundle_with_a_mangled_header_is_read_or_refused(
+    tmp_path: Path, edits: list[tuple[int, int]], member_number: int, tar_format: int
+) -> None:
+    files = {"data/" + "x" * 120: b"x", "data/é": b"e", "data/a": b"a" * 600}
+    raw = bytearray(write_bundle(tmp_path / "whole.tar", files, tar_format=tar_format).read_bytes())
+    headers = [start for start in range(0, len(raw), 512) if is_header(bytes(raw[start : start + 512]))]
+    start = headers[member_number % len(headers)]
+    header = raw[start : start + 512]
+    for position, value in edits:
+        header[position] = value
+    raw[start : start + 512] = signed(header)
+    mangled = tmp_path / "mangled.tar"
+    mangled.write_bytes(raw)
+    try:
+        with bundle_module.Bundle(mangled, tmp_path) as bundle:
+            for name, found in bundle.members.items():
+                assert not name.startswith("/")
+                assert ".." not in name.split("/")
+                assert found.offset + found.size <= len(raw)
+    except BundleError:
+        pass
+
+
+def test_names_that_are_not_utf8(site: Site, tmp_path: Path) -> None:
+    bundle = write_tar(tmp_path / "b.tar", [member("data/\udcff", b""), *GOOD])
+    refused(site, bundle, "open tar", "not UTF-8")
+
+
+def test_an_archive_that_is_no_folder(site: Site, tmp_path: Path) -> None:
+    site.archive.parent.mkdir(parents=True)
+    site.archive.write_text("in the way")
+    with pytest.raises(IngestError, match="cannot prepare the archive"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert site.jobs()[0].task == "ingest files"
+    assert not site.rows("Files")
+
+
+def test_a_disk_that_fills_up_midway_leaves_nothing(command: Command, site: Site, tmp_path: Path) -> None:
+    files = {"data/small": b"s", "data/large": os.urandom(3 << 20)}
+    bundle = write_bundle(tmp_path / "b.tar", files)
+    limited = command.line(bundle)
+    line = ["sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *limited]  # files of more than 1 MiB cannot be written
+    done = subprocess.run(line, capture_output=True, cwd=tmp_path, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert site.jobs()[0].task == "ingest files"
+    assert site.holds_nothing()
+
+
+def test_a_file_of_another_job_is_never_overwritten(site: Site, tmp_path: Path) -> None:
+    site.file(2).parent.mkdir(parents=True)
+    site.file(2).write_bytes(b"of another job")
+    with pytest.raises(IngestError, match="already holds a file 2"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    assert site.archived() == {2: b"of another job"}
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
+def test_a_bundle_that_may_not_be_read(command: Command, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    bundle.chmod(0)
+    done = command(bundle)
+    assert done.returncode == 1
+    assert f"cannot read {bundle}: Permission denied" in done.stderr
+
+
+def test_one_bad_bundle_does_not_end_the_run(command: Command, site: Site, tmp_path: Path) -> None:
+    bad = write_tar(tmp_path / "bad.tar", [member("data/x", b"", mtime=2**70), *GOOD])
+    done = command("-q", bad, write_bundle(tmp_path / "good.tar"))
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert site.contents() == FILES
+
+
+def test_an_unreadable_bundle(command: Command, tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.tar", tmp_path):
+        done = command(path)
+        assert done.returncode == 1
+        assert str(path) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_exit_codes_of_one_and_of_several(command: Command, tmp_path: Path) -> None:
+    good, bad = write_bundle(tmp_path / "good.tar"), tmp_path / "bad.tar"
+    bad.write_bytes(b"bad")
+    done = command(bad)
+    assert done.returncode == 1
+    assert "failed at 'open tar'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert command(good, bad).returncode == 3
+    assert command(bad, bad).returncode == 1
+    assert command("--no-such-option").returncode == 2
+    assert "Traceback" in command("--debug", bad).stderr

@@ -1,0 +1,122 @@
+"""``ingest check``: all that is wrong at once, and nothing stored."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..support.bundles import FILES, document_for, member, write_bundle, write_tar
+from ..support.command import Command
+from ..support.site import Site
+
+
+def test_a_sound_bundle(command: Command, site: Site, tmp_path: Path) -> None:
+    done = command("check", write_bundle(tmp_path / "b.tar"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "is well: 3 files" in done.stderr
+    assert not site.archive.exists()
+    assert not site.settings.database.exists()
+
+
+def broken() -> list[dict[str, Any]]:
+    """A document with a problem in each of many places."""
+    records = document_for(FILES)
+    files = [record for record in records if record["destinationTable"] == "Files"]
+    files[0]["hashsum"] = "0" * 40
+    files[1]["mimetype"] = "nonsense"
+    files[2]["size"] = 7
+    return [
+        *(record for record in records if record["destinationTable"] != "Transactions.project"),
+        {**files[0], "name": "gone", "subdir": "data"},
+        {**files[0], "name": "../astray"},
+        {"destinationTable": "Files", "name": "no size"},
+        {"destinationTable": "TransactionKeyValue", "key": "Taxonomic Family", "value": "bacteria"},
+        {"destinationTable": "FileKeyValue", "file_id": 9, "key": "k", "value": "v"},
+    ]
+
+
+EXPECTED = (
+    "0 records 'Transactions.project'",
+    "the metadata lists 'data/gone', but the bundle does not hold it",
+    "'../astray'",
+    "metadata record 8",
+    "'nonsense' is no mimetype",
+    "'data/empty' is 0 bytes long, but the metadata says 7",
+    "'data/a.txt'",
+    "the TransactionKeyValue ('Taxonomic Family', 'bacteria') is given twice",
+    "of file 9, which is no '_id'",
+)
+
+
+def test_every_problem_is_named_at_once(command: Command, tmp_path: Path) -> None:
+    done = command("check", write_bundle(tmp_path / "b.tar", FILES, broken()))
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    for problem in EXPECTED:
+        assert sum(problem in line for line in lines) == 1, (problem, done.stdout)
+    assert len(lines) == len(EXPECTED)
+
+
+def test_a_record_that_is_wrong_is_not_missing_too(command: Command, tmp_path: Path) -> None:
+    records = document_for(FILES)
+    records[0]["value"] = "nobody"
+    done = command("check", write_bundle(tmp_path / "b.tar", FILES, records))
+    assert done.stdout.splitlines() == [
+        f"{tmp_path / 'b.tar'}: metadata record 0: ['value']: 'nobody' is not of type 'integer'"
+    ]
+
+
+def test_members_that_no_bundle_may_hold_are_all_named(command: Command, tmp_path: Path) -> None:
+    document = json.dumps(document_for(FILES)).encode()
+    members = [
+        member("data/link", b"", type=b"2", linkname="a.txt"),
+        member("../astray", b"x"),
+        *(member(name, content) for name, content in FILES.items()),
+        member("data/a.txt", b"alpha\n"),
+        member("metadata.txt", document),
+    ]
+    done = command("check", write_tar(tmp_path / "b.tar", members))
+    assert done.returncode == 1
+    assert [part in done.stdout for part in ("a symbolic link", "'../astray'", "in the tar twice")] == [True] * 3
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_json_for_programs(command: Command, tmp_path: Path) -> None:
+    good = write_bundle(tmp_path / "good.tar", {"data/a": b"a"})
+    bad = write_bundle(tmp_path / "bad.tar", {"data/b": b"b"}, document_for({"data/c": b"c"}))
+    done = command("check", good, bad, "--json")
+    assert done.returncode == 3
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"source": str(good), "well": True, "files": 1, "bytes": 1, "problems": [], "warnings": []}
+    assert second["well"] is False
+    assert [problem["stage"] for problem in second["problems"]] == ["ingest files"]
+    assert len(second["warnings"]) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, b"\x1f\x8b broken"])
+def test_what_is_no_bundle(command: Command, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "b.tar"
+    path.write_bytes(content)
+    done = command("check", path)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+
+
+def test_the_policy_is_asked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"maxItems": 1}')
+    monkeypatch.setenv("POLICY_INGEST_URL", policy.as_uri())
+    done = command("check", write_bundle(tmp_path / "b.tar"))
+    assert done.returncode == 1
+    assert "policy refuses" in done.stdout
+
+
+def test_a_policy_that_cannot_be_asked(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLICY_INGEST_URL", "http://127.0.0.1:9/ingest")
+    assert command("check", write_bundle(tmp_path / "b.tar")).returncode == 4
+
+
+def test_what_check_calls_well_is_ingested_and_what_not_fails(command: Command, tmp_path: Path) -> None:
+    for number, document in enumerate([document_for(FILES), broken()]):
+        bundle = write_bundle(tmp_path / f"{number}.tar", FILES, document)
+        assert command("check", bundle).returncode == command(bundle).returncode == number

@@ -1,0 +1,95 @@
+"""``ingest discard``: an unfinished job is given up, and the archive holds nothing of it."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ..support.bundles import FILES, document_for, write_bundle
+from ..support.command import Command
+from ..support.site import Site
+
+
+@pytest.fixture
+def no_catalogue(monkeypatch: pytest.MonkeyPatch) -> "pytest.MonkeyPatch":
+    """The catalogue is away, so that jobs end with their files stored and nothing recorded."""
+    monkeypatch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+    return monkeypatch
+
+
+def test_a_bundle(command: Command, site: Site, tmp_path: Path, no_catalogue: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    assert command(bundle).returncode == 4
+    assert len([path for path in site.archive.rglob("*") if path.is_file()]) == len(FILES)
+    no_catalogue.delenv("METADATA_INGEST_URL")
+    bundle.unlink()
+    done = command("discard", 1)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in site.archive.rglob("*") if path.is_file()] == []
+    (job,) = site.jobs()
+    assert (job.state, job.reservation) == ("discarded", None)
+    assert command("verify", "--all").returncode == 0
+    assert command(write_bundle(bundle)).stdout.startswith("job 2:")
+
+
+def test_a_move(command: Command, site: Site, tmp_path: Path, no_catalogue: pytest.MonkeyPatch) -> None:
+    records = document_for(FILES)
+    for record in records:
+        if record["destinationTable"] == "Files":
+            source = tmp_path / record["subdir"].replace("/", "_") / record["name"]
+            source.parent.mkdir(exist_ok=True)
+            source.write_bytes(FILES[f"{record['subdir']}/{record['name']}"])
+            record["source"] = str(source)
+    sources = {Path(record["source"]) for record in records if "source" in record}
+    (tmp_path / "m.json").write_text(json.dumps(records))
+    assert command("move", "m.json").returncode == 4
+    assert len([path for path in site.archive.rglob("*") if path.is_file()]) == len(sources)
+    no_catalogue.delenv("METADATA_INGEST_URL")
+    assert command("discard", 1).returncode == 0
+    assert {source.read_bytes() for source in sources} == set(FILES.values())
+    assert [path for path in site.archive.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_path: Path) -> None:
+    assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
+    done = command("discard", 1)
+    assert done.returncode == 1
+    assert "the catalogue holds job 1" in done.stderr
+    assert site.contents() == FILES
+
+
+def test_what_the_catalogue_holds_is_complete_rather(command: Command, site: Site, tmp_path: Path) -> None:
+    """As after a kill between the catalogue's word and the job's."""
+    assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'queued', task_percent = 0")
+        connection.execute("INSERT INTO reservations VALUES (1, 1, ?, 0, NULL)", [len(FILES)])
+    assert command("discard", 1).returncode == 1
+    assert site.contents() == FILES
+    assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
+
+
+def test_a_job_that_stored_nothing(command: Command, site: Site, tmp_path: Path) -> None:
+    assert command(write_bundle(tmp_path / "b.tar", metadata=b"{}")).returncode == 1
+    assert command("discard", 1).returncode == 0
+
+
+def test_a_move_whose_document_is_gone(
+    command: Command, site: Site, tmp_path: Path, no_catalogue: pytest.MonkeyPatch
+) -> None:
+    """Where its files came from was noted before they were moved."""
+    source = tmp_path / "a.txt"
+    source.write_bytes(FILES["data/a.txt"])
+    records = document_for({"data/a.txt": FILES["data/a.txt"]})
+    records[-1]["source"] = str(source)
+    document = tmp_path / "m.json"
+    document.write_text(json.dumps(records))
+    assert command("move", document).returncode == 4
+    no_catalogue.delenv("METADATA_INGEST_URL")
+    document.unlink()
+    source.unlink()
+    assert command("discard", 1).returncode == 0
+    assert source.read_bytes() == FILES["data/a.txt"]
+    assert site.archived() == {}

@@ -1,0 +1,267 @@
+"""``ingest doctor`` says what is well, what is ill, and by its exit code whether a job would run."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.errors import ExitCode
+from ingest_cli.maintenance import doctor
+from ingest_cli.services.pacifica import http
+from ingest_cli.settings import load_settings
+
+from ..support.bundles import write_bundle
+from ..support.command import Command
+from ..support.pacifica_double import Handler, PacificaSite
+from ..support.site import Site
+from .test_http_services import answering
+
+NAMES = ["job store", "clock", "spool folder", "ids", "policy", "archive", "catalogue"]
+
+
+def rows(command: Command, *words: str, code: int) -> dict[str, dict[str, Any]]:
+    done = command("doctor", "--json", *words)
+    assert done.returncode == code, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert all(list(row) == ["name", "ok", "detail", "advice"] for row in found)
+    return {row["name"]: row for row in found}
+
+
+def ill(found: dict[str, dict[str, Any]]) -> list[str]:
+    assert all(row["advice"] for row in found.values() if not row["ok"])
+    return [name for name, row in found.items() if not row["ok"]]
+
+
+def test_all_is_well_with_nothing_configured(command: Command) -> None:
+    done = command("doctor")
+    assert done.returncode == 0
+    assert [(line[:5], line[5:18].strip()) for line in done.stdout.splitlines()] == [("well ", name) for name in NAMES]
+    found = rows(command, code=0)
+    assert list(found) == NAMES
+    assert all(row["ok"] is True and row["detail"] and not row["advice"] for row in found.values())
+
+
+def test_all_is_well_at_a_site(command: Command, pacific: PacificaSite) -> None:
+    assert ill(rows(command, code=0)) == []
+    assert not pacific.files
+    assert not pacific.transactions
+
+
+def test_places_that_cannot_be_used(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "store").write_text("no database")
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", (tmp_path / "file").as_uri())
+    monkeypatch.setenv("VOLUME_PATH", str(tmp_path / "file"))
+    monkeypatch.setenv("INGEST_DB", str(tmp_path / "store"))
+    monkeypatch.setenv("POLICY_INGEST_URL", (tmp_path / "missing.json").as_uri())
+    found = rows(command, code=1)
+    assert ill(found) == ["job store", "spool folder", "policy", "archive"]
+    assert "file is not a database" in found["job store"]["detail"]
+    assert "VOLUME_PATH" in found["spool folder"]["advice"]
+    lines = command("doctor").stdout.splitlines()
+    (number,) = (number for number, line in enumerate(lines) if line.startswith("ILL  archive"))
+    assert "ARCHIVEINTERFACE_URL" in lines[number + 1]
+
+
+def test_folders_that_cannot_be_written(command: Command, site: Site) -> None:
+    for folder in (site.archive, site.settings.spool):
+        folder.mkdir(parents=True, mode=0o500)
+    line = command.line("doctor", "--json")
+    if os.getuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root writes everywhere")
+        line = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
+    done = subprocess.run(line, capture_output=True, check=False)
+    assert done.returncode == ExitCode.FAILED, done.stderr
+    assert [row["name"] for row in json.loads(done.stdout) if not row["ok"]] == ["spool folder", "archive"]
+
+
+@pytest.mark.parametrize("page", [0, 1, 2])
+def test_a_damaged_store(command: Command, site: Site, tmp_path: Path, page: int) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    with site.settings.database.open("r+b") as file:
+        # The first page begins with the words "SQLite format 3".
+        file.seek(4096 * page or 100)
+        file.write(b"\xa5" * 2048)
+    found = rows(command, code=1)
+    assert ill(found) == ["job store"]
+    assert str(site.settings.database) in found["job store"]["detail"]
+    assert "clock" not in found
+
+
+def test_a_clock_that_was_set_back(command: Command, site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET updated = '2999-01-01 00:00:00.000000'")
+    assert ill(rows(command, code=1)) == ["clock"]
+
+
+def test_services_that_cannot_be_reached_have_their_own_exit_code(command: Command, pacific: PacificaSite) -> None:
+    pacific.shutdown()
+    pacific.server_close()
+    assert ill(rows(command, code=4)) == ["ids", "policy", "archive", "catalogue"]
+
+
+def test_what_is_ill_in_several_ways_has_the_exit_code_of_a_failure(
+    command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POLICY_INGEST_URL", (tmp_path / "missing.json").as_uri())
+    assert ill(rows(command, code=2)) == ["policy"]
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", "http://127.0.0.1:1")
+    assert ill(rows(command, code=1)) == ["policy", "archive"]
+
+
+def test_a_service_that_does_not_know_us_is_ill(command: Command, pacific: PacificaSite) -> None:
+    pacific.fail("POST", 1, answering(401, {"message": "who are you?"}))
+    found = rows(command, code=4)
+    assert ill(found) == ["policy"]
+    assert "401: who are you?" in found["policy"]["detail"]
+
+
+def test_a_page_of_html_is_no_service(command: Command, pacific: PacificaSite) -> None:
+    def page(handler: Handler) -> bool:
+        handler.answer(200, b"<html>")
+        return True
+
+    pacific.fail("GET", 2, page)
+    found = rows(command, code=4)
+    assert ill(found) == ["archive"]
+    assert "does not answer as it should" in found["archive"]["detail"]
+
+
+@pytest.mark.parametrize(("hours", "saying"), [(1, "ahead of this machine's"), (-1, "behind this machine's")])
+def test_a_service_whose_clock_is_wrong(command: Command, pacific: PacificaSite, hours: int, saying: str) -> None:
+    def mistaken(handler: Handler) -> bool:
+        date = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+        handler.date_time_string = lambda timestamp=None: date  # type: ignore[method-assign]
+        handler.close_connection = True
+        return False
+
+    pacific.fail("POST", 1, mistaken)
+    found = rows(command, code=4)
+    assert ill(found) == ["policy"]
+    assert saying in found["policy"]["detail"]
+    assert "the clock of the policy service is 3" in found["policy"]["detail"]
+
+
+def test_the_probe_leaves_nothing_behind(command: Command, site: Site) -> None:
+    assert "were written" in rows(command, "--probe", code=0)["1 at once"]["detail"]
+    assert site.archived() == {}
+    assert list(site.settings.spool.iterdir()) == []
+
+
+def test_the_probe_of_an_archive_that_takes_many(command: Command, pacific: PacificaSite) -> None:
+    pacific.seconds_a_file = 0.02
+    found = rows(command, "--probe", code=0)
+    levels = [f"{count} at once" for count in doctor.PROBE_TRANSFERS]
+    assert list(found) == [*NAMES, *levels, "advice"]
+    assert all("were written" in found[level]["detail"] for level in levels)
+    assert "transfers = 8" in found["advice"]["detail"]
+    assert pacific.most_at_work == 8
+    assert not pacific.files
+
+
+@pytest.mark.parametrize(("transfers", "code"), [(1, 0), (4, 1)])
+def test_the_probe_finds_an_archive_that_mixes_up_files(
+    command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, transfers: int, code: int
+) -> None:
+    """Two that come at once are stored under each other's number."""
+    meeting = threading.Barrier(2)
+    met: dict[bool, bytes] = {}
+
+    def mixing(handler: Handler) -> bool:
+        body = handler.body()
+        try:
+            first = meeting.wait(2) == 0
+            met[first] = body
+            meeting.wait(2)
+            handler.server.files[handler.file_id()] = met[not first]
+            meeting.wait(2)
+        except threading.BrokenBarrierError:
+            handler.server.files[handler.file_id()] = body
+        handler.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
+        return True
+
+    for number in range(doctor.PROBE_FILES + 1, 2 * doctor.PROBE_FILES + 1):
+        pacific.fail("PUT", number, mixing)
+    monkeypatch.setenv("ARCHIVEINTERFACE_TRANSFERS", str(transfers))
+    found = rows(command, "--probe", code=code)
+    assert list(found) == [*NAMES, "1 at once", "2 at once"]
+    assert f"{doctor.PROBE_FILES} of {doctor.PROBE_FILES} files came back wrong" in found["2 at once"]["detail"]
+    assert found["2 at once"]["ok"] is (code == 0)
+    said = found["2 at once"]["detail" if code == 0 else "advice"]
+    assert ("so send one" if code == 0 else "transfers = 1") in said
+    assert not pacific.files
+
+
+@pytest.mark.parametrize(("transfers", "ok"), [(1, True), (2, False)])
+def test_the_probe_counts_a_file_that_was_taken_at_a_later_try_as_wrong(
+    pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, transfers: int, ok: bool
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    pacific.fail("PUT", doctor.PROBE_FILES + 3, answering(500, {"message": "no"}))
+    settings = load_settings(environment={**os.environ, "ARCHIVEINTERFACE_TRANSFERS": str(transfers)})
+    settings.spool.mkdir(parents=True)
+    found = list(doctor.probe(settings))
+    assert [(finding.name, finding.ok) for finding in found] == [("1 at once", True), ("2 at once", ok)]
+    assert "the archive failed 1 time at" in found[1].detail
+    assert not pacific.files
+
+
+def test_the_probe_of_an_archive_that_loses_a_file(pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def losing(handler: Handler) -> bool:
+        if (handler.command, handler.path) != ("GET", "/2"):
+            return False
+        handler.server.files.pop(2)
+        handler.answer(500, {})
+        return True
+
+    pacific.guard = losing
+    settings = load_settings()
+    settings.spool.mkdir(parents=True)
+    (found,) = doctor.probe(settings)
+    assert (found.name, found.ok) == ("1 at once", False)
+    assert f"1 of {doctor.PROBE_FILES} files came back wrong" in found.detail
+    assert not pacific.files
+
+
+def test_the_probe_touches_no_file_that_stands_there_already(command: Command, site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    before = site.archived()
+    assert isinstance(site.settings.unique_id, Path)
+    site.settings.unique_id.unlink()
+    found = rows(command, "--probe", code=1)
+    assert "the ids are behind the archive" in found["1 at once"]["detail"]
+    assert site.archived() == before
+
+
+def test_the_probe_deletes_what_it_can_and_names_the_rest(
+    pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    pacific.fail("DELETE", 3, answering(403, {"message": "not you"}))
+    (found,) = doctor.probe(load_settings())
+    assert not found.ok
+    assert "could not be deleted from the archive: file 3 (" in found.detail
+    assert list(pacific.files) == [3]
+
+
+@pytest.mark.parametrize("variable", ["VOLUME_PATH", "ARCHIVEINTERFACE_URL"])
+def test_the_probe_where_a_folder_is_a_file(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file"
+    monkeypatch.setenv(variable, place.as_uri() if variable.endswith("URL") else str(place))
+    found = rows(command, "--probe", code=1)
+    assert ill(found)[-1] == "1 at once"
+    assert str(place) in found["1 at once"]["detail"]

@@ -1,0 +1,145 @@
+"""``ingest stats``, ``prune`` and ``backup``: what there was, what can go, and copies of what must not."""
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ..support.bundles import FILES, write_bundle
+from ..support.command import Command
+from ..support.site import Site
+
+
+@pytest.fixture
+def history(command: Command, tmp_path: Path) -> list[Path]:
+    """A job that is complete and two that failed."""
+    bundles = [write_bundle(tmp_path / "good.tar"), *(tmp_path / f"bad{number}.tar" for number in range(2))]
+    for path in bundles[1:]:
+        write_bundle(path, metadata=b"{}")
+    assert command(*bundles).returncode == 3
+    return bundles
+
+
+def age(site: Site, days: int) -> None:
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET updated = datetime('now', ?)", [f"-{days} days"])
+
+
+def test_stats(command: Command, history: list[Path]) -> None:
+    said = json.loads(command("stats", "--json").stdout)
+    total = sum(map(len, FILES.values()))
+    assert said["states"]["complete"] == {"jobs": 1, "files": 3, "bytes": total}
+    assert said["states"]["failed"]["jobs"] == 2
+    ((stage, reason, count),) = [tuple(row.values()) for row in said["failures"]]
+    assert (stage, count) == ("load metadata", 2)
+    assert "a list of records belongs" in reason
+    assert set(said["stages"]) >= {"open tar", "load metadata", "ingest files"}
+    text = command("stats").stdout
+    assert reason in text
+    assert "ingest files" in text
+
+
+def test_stats_of_nothing(command: Command) -> None:
+    done = command("stats")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_prune_only_names_what_can_go(command: Command, site: Site, history: list[Path]) -> None:
+    age(site, 100)
+    for path in history[:2]:
+        path.unlink()
+    done = command("prune")
+    assert done.returncode == 0
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["job 1", "job 2"]
+    assert len(site.jobs()) == 3
+    assert command("prune", "--yes").stdout == done.stdout
+    assert [job.job_id for job in site.jobs()] == [3], "the file of job 3 is still there"
+    assert json.loads(command("prune", "--json").stdout) == {"removed": False, "job_ids": [], "paths": []}
+
+
+@pytest.mark.parametrize(("days", "older_than", "gone"), [(5, "6d", 0), (5, "4d", 3), (5, "100h", 3), (5, "1w", 0)])
+def test_prune_by_age(command: Command, site: Site, history: list[Path], days: int, older_than: str, gone: int) -> None:
+    age(site, days)
+    for path in history:
+        path.unlink()
+    said = json.loads(command("prune", "--older-than", older_than, "--yes", "--json").stdout)
+    assert len(said["job_ids"]) == gone
+    assert len(site.jobs()) == 3 - gone
+    assert site.contents() == FILES
+
+
+def test_prune_leaves_what_can_be_gone_on_with(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("POLICY_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == 4
+    age(site, 1000)
+    bundle.rename(tmp_path / "away.tar")
+    assert json.loads(command("prune", "--yes", "--json").stdout)["job_ids"] == []
+    (tmp_path / "away.tar").rename(bundle)
+    assert command("retry", 1).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["upload-x.tar", "packed-0.tar", "received-0.tar"])
+def test_prune_of_the_spool(command: Command, site: Site, name: str) -> None:
+    spool = site.settings.spool
+    spool.mkdir(parents=True)
+    left, other = spool / name, spool / "notes.txt"
+    left.touch()
+    other.touch()
+    for path in (left, other):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    assert command("prune").stdout.splitlines() == [str(left)]
+    assert command("prune", "--yes").returncode == 0
+    assert list(spool.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("older_than", ["", "90", "d", "-1d", "1y", "1e3d", "999999999d"])
+def test_an_age_that_is_none(command: Command, older_than: str) -> None:
+    done = command("prune", f"--older-than={older_than}")
+    assert done.returncode == 2
+    assert "is no age" in done.stderr
+
+
+def test_a_backup_can_be_used_instead(command: Command, site: Site, history: list[Path], tmp_path: Path) -> None:
+    done = command("backup", "copy")
+    assert done.returncode == 0, done.stderr
+    data, copy = site.archive.parent, tmp_path / "copy"
+    assert sorted(path.name for path in copy.iterdir()) == ["catalogue.sqlite3", "ids.sqlite3", "jobs.sqlite3"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in copy.iterdir())
+    for path in data.glob("*.sqlite3*"):
+        path.unlink()
+    for path in copy.iterdir():
+        shutil.copy(path, data)
+    assert [job.job_id for job in site.jobs()] == [3, 2, 1]
+    assert command("verify", "--all").returncode == 0
+    assert command(write_bundle(tmp_path / "next.tar", {"data/n": b"n"})).stdout.startswith("job 4:")
+
+
+def test_a_backup_overwrites_nothing(command: Command, history: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    done = command("backup", "copy")
+    assert done.returncode == 1
+    assert "there already" in done.stderr
+    assert [path.name for path in tmp_path.glob(".copy*")] == []
+
+
+def test_a_backup_while_jobs_run(command: Command, site: Site, tmp_path: Path) -> None:
+    bundles = [write_bundle(tmp_path / f"{number}.tar", {f"data/{number}": b"x"}) for number in range(40)]
+    running = command.start(*bundles)
+    for number in range(5):
+        while len(site.jobs()) <= number and running.poll() is None:
+            time.sleep(0.01)
+        assert command("backup", f"copy{number}").returncode == 0
+        for path in (tmp_path / f"copy{number}").iterdir():
+            with closing(sqlite3.connect(path)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert running.wait() == 0

@@ -1,0 +1,399 @@
+"""The manual pages and the README say what the program does: no more and no less."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup, TyperOption
+
+from ingest_cli.bundle.catalog_rules import MAX_ID, MIMETYPE
+from ingest_cli.bundle.metadata import HASH_TYPES, Document
+from ingest_cli.bundle.reader import MAX_METADATA_BYTES
+from ingest_cli.bundle.schema import metadata_schema
+from ingest_cli.bundle.tar import MAX_EXTENSION_BYTES, MAX_NAME_BYTES
+from ingest_cli.cli import app
+from ingest_cli.cli.describe import describe
+from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.store import open_store
+from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.settings import (
+    ACCESS,
+    MAX_TRANSFERS,
+    OPTIONS,
+    PACIFICA_KEYS,
+    PACIFICA_SECTIONS,
+    SERVICES,
+    Endpoint,
+    Settings,
+    load_settings,
+)
+
+from ..support.bundles import write_bundle
+from ..support.site import Site
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "man" / "ingest.1"
+PAGES = sorted((ROOT / "man").iterdir())
+EXIT_CODES = sorted(map(int, ExitCode))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return PAGE.read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text("utf-8")
+
+
+def options_of_commands() -> dict[str, list[list[str]]]:
+    """For every command, and for the program itself under "", its options, each with all its spellings."""
+    top = typer.main.get_command(app)
+    assert isinstance(top, TyperGroup)
+    commands = {"": top, **top.commands}
+    return {
+        name: [parameter.opts for parameter in command.params if isinstance(parameter, TyperOption)]
+        for name, command in commands.items()
+    }
+
+
+COMMANDS = options_of_commands()
+ACCESS_OPTIONS = [option for access in ACCESS.values() for option in access.options]
+OTHER_OPTIONS = [option for option in OPTIONS if option not in ACCESS_OPTIONS]
+HELP = ["-h", "--help"]
+
+
+def section(page: str, title: str) -> str:
+    found = re.search(rf"^\.S[hs] {title}\n(.*?)(?=^\.S[hs] |\Z)", page, re.M | re.S)
+    assert found is not None, f"the page has no section {title}"
+    return found[1]
+
+
+def flags(text: str) -> set[str]:
+    """The options that mdoc text names: ``Fl c`` is -c and ``Fl -config`` is --config."""
+    return {f"-{name}" for name in re.findall(r"\bFl (-?[a-z][a-z-]*)", text)}
+
+
+def items(text: str, macro: str = "") -> list[str]:
+    """The first words of a list's items, where these are in ``macro``."""
+    return re.findall(rf"^\.It {macro}(\S+)", text, re.M)
+
+
+def synopsis(page: str) -> dict[str, set[str]]:
+    """The options that the synopsis gives to each command."""
+    usages = re.split(r"^\.Nm\n", section(page, "SYNOPSIS"), flags=re.M)[1:]
+    named = [(re.search(r"^\.(?:Op )?Cm (\w+)", usage, re.M), flags(usage)) for usage in usages]
+    return {name[1] if name is not None else "": options for name, options in named}
+
+
+def test_the_page_has_every_command_and_no_other(page: str) -> None:
+    assert sorted(items(section(page, "Commands"), "Cm ")) == sorted(set(COMMANDS) - {""})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_synopsis_gives_a_command_its_own_options(page: str, name: str) -> None:
+    own = {option[0] for option in COMMANDS[name]} | ({"--help"} if name == "" else set())
+    assert synopsis(page)[name] == own
+
+
+def test_the_page_explains_every_option_in_every_spelling(page: str) -> None:
+    known = {frozenset(option) for options in [*COMMANDS.values(), [HELP]] for option in options}
+    lines = re.findall(r"^\.It (Fl .*)", section(page, "Options"), re.M)
+    assert {frozenset(flags(line)) for line in lines} == known
+    assert len(lines) == len(known)
+
+
+def test_the_page_names_no_option_that_the_program_does_not_know(page: str) -> None:
+    known = {spelling for options in [*COMMANDS.values(), [HELP]] for option in options for spelling in option}
+    assert flags(page) <= known
+    in_examples = set(re.findall(r"(?<= )--?[a-z][a-z-]*", section(page, "EXAMPLES")))
+    assert in_examples <= known
+
+
+def test_the_page_has_every_environment_variable(page: str) -> None:
+    ours = {option.variable for option in OTHER_OPTIONS} | {"INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
+    assert set(items(section(page, "ENVIRONMENT"), "Ev ")) == ours
+
+
+def test_the_page_has_every_section_and_key_of_the_configuration(page: str) -> None:
+    text = section(page, "ENVIRONMENT")
+    for option in OTHER_OPTIONS:
+        place = rf"^\.It Ev {option.variable}\n(?:[^.].*\n)+\.Pq Bq {option.section} , Li {option.key} \.$"
+        assert re.search(place, text, re.M), option
+
+
+def test_the_page_has_what_every_service_over_http_takes(page: str) -> None:
+    text = section(page, "ENVIRONMENT")
+    prefixes = re.findall(r"\b([A-Z]+)_ ", text.partition("has these too")[2].replace("_\n", "_ "))
+    assert prefixes == list(SERVICES)
+    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in items(text, "Li ")]
+    assert variables == [option.variable for option in ACCESS_OPTIONS]
+
+
+def a_job(state: JobState, **changes: Any) -> Job:
+    blank: dict[str, Any] = {
+        **dict.fromkeys(("source", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""),
+        **dict.fromkeys(("holder", "digest", "undo_to", "successor", "said", "reservation")),
+        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "retry_at", "fence_number", "heartbeat"), 0),
+    }
+    return Job(**{**blank, "job_id": 1, "kind": JobKind.BUNDLE, "spooled": False, "state": state, **changes})
+
+
+def test_the_page_has_every_state_and_what_clients_see(page: str) -> None:
+    rows = re.findall(r"^\.It Li (\w+) Ta (\w+) Ta$", section(page, "JOB STATES"), re.M)
+    assert rows == [(str(state), a_job(state).as_state()["state"]) for state in JobState]
+    assert a_job(JobState.QUEUED, retry_at=1).as_state()["state"] == "FAILED"
+    assert a_job(JobState.UNDOING, undo_to=JobState.DUPLICATE).as_state()["state"] == "OK"
+
+
+def test_the_page_has_what_is_said_of_jobs_that_are_queued_or_running(
+    page: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued = [a_job(JobState.QUEUED, **changes) for changes in ({}, {"retry_at": 1}, {"attempts": 1})]
+    said = {describe(job) for job in queued}
+    for life in (Life.RUNNING, Life.STOPPED, Life.GONE):
+        monkeypatch.setattr(Process, "life", lambda self, life=life: life)
+        with open_store(site.settings) as store:
+            said.add(describe(a_job(JobState.RUNNING, holder=this_process()), store))
+    assert set(items(section(page, "JOB STATES"), "Ql ")) == said
+
+
+def test_the_page_has_every_transition(page: str) -> None:
+    rows = re.findall(
+        r'^\.It Sy "?([a-z ]+?)"? : No ([a-z ,]+) \\\(-> ([a-z ,]+)\nBy ([^:]+):\n((?:[^.].*\n)+)',
+        section(page, "Transitions"),
+        re.M,
+    )
+    assert len(rows) == section(page, "Transitions").count("\n.It ")
+    assert [(*row[:4], row[4].replace("\n", " ").strip()) for row in rows] == [
+        (
+            str(way.event),
+            "any state" if way.sources == set(JobState) else _in_order(way.sources),
+            _in_order(way.targets) or "the same",
+            way.actor.value,
+            f"{way.meaning}.",
+        )
+        for way in TRANSITIONS.values()
+    ]
+
+
+def _in_order(states: frozenset[JobState]) -> str:
+    return " , ".join(state for state in JobState if state in states)
+
+
+def test_the_page_has_every_exit_code(page: str) -> None:
+    assert sorted(map(int, items(section(page, "EXIT STATUS")))) == EXIT_CODES
+
+
+def test_the_readme_has_the_same_exit_codes(readme: str) -> None:
+    table = readme.partition("## Exit codes\n")[2].partition("\n## ")[0]
+    assert sorted(map(int, re.findall(r"^\| (\d+) ", table, re.M))) == EXIT_CODES
+
+
+def test_the_help_has_the_same_exit_codes() -> None:
+    text = typer.main.get_command(app).help or ""
+    assert sorted(map(int, re.findall(r"^  (\d+) ", text, re.M))) == EXIT_CODES
+
+
+def test_the_readme_has_every_setting(readme: str) -> None:
+    rows = re.findall(r"^\| `\[(\w+)\]` +\| `(\w+)` +\| `(\w+)` ", readme, re.M)
+    assert rows == [(option.section, option.key, option.variable) for option in OTHER_OPTIONS]
+    table = readme.partition("### Names, secrets and certificates\n")[2].partition("\n#")[0]
+    keys = re.findall(r"^\| `(\w+)` ", table, re.M)
+    prefixes = re.findall(r"`([A-Z]+)_`", table)
+    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in keys]
+    assert variables == [option.variable for option in ACCESS_OPTIONS]
+
+
+def test_every_link_within_the_readme_leads_to_a_heading(readme: str) -> None:
+    titles = re.findall(r"^#+ (.+)$", readme, re.M)
+    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= anchors
+
+
+def test_what_the_readme_adds_to_pacificas_configuration_is_taken(readme: str, tmp_path: Path) -> None:
+    steps = readme.partition("\n## Moving from Pacifica Ingest")[2].partition("\n## ")[0]
+    (added,) = re.findall(r"^```ini\n(.*?)^```$", steps, re.M | re.S)
+    settings = _load(added, tmp_path / "config.ini")
+    assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
+
+
+def test_the_package_installs_every_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert installed == {f"man/{page.name}": f"share/man/man{page.suffix[1:]}/{page.name}" for page in PAGES}
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_is_clean_mdoc(path: Path, tmp_path: Path) -> None:
+    """Its references to other pages are looked up among those that the package installs."""
+    for other in PAGES:
+        folder = tmp_path / f"man{other.suffix[1:]}"
+        folder.mkdir(exist_ok=True)
+        shutil.copy(other, folder)
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "style", path],
+        env={"MANPATH": str(tmp_path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "outdated mandoc.db" not in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def subsections(page: str) -> dict[str, str]:
+    """The page's subsections, by their titles without macros."""
+    found = re.findall(r"^\.Ss (?:Bq )?(.+)\n((?:(?!\.S[hs] ).*\n)*)", page, re.M)
+    return dict(found)
+
+
+def literals(page: str) -> list[str]:
+    """What stands in the page as it is."""
+    return re.findall(r"^\.Bd -literal.*\n((?:(?!\.Ed$).*\n)*)\.Ed$", section(page, "EXAMPLES"), re.M)
+
+
+def plain(text: str) -> str:
+    """The words of mdoc text, as they come out."""
+    text = re.sub(r" Ns (?:Li |Pa |Ar )?", "", text)
+    return re.sub(r"^\.(?:Li|Pa|Ar|Ql|Sq|Dq|Fl|Ev) ", "", text, flags=re.M)
+
+
+@pytest.fixture(scope="module")
+def config_page() -> str:
+    return (ROOT / "man" / "ingest-config.5").read_text("utf-8")
+
+
+def test_the_configuration_page_has_every_section_key_and_variable(config_page: str) -> None:
+    sections = {option.section for option in OTHER_OPTIONS}
+    named = {
+        (name, key, variable)
+        for name, text in subsections(config_page).items()
+        for key, variable in re.findall(r"^\.It Li (\w+) Pq Ev (\w+)$", text, re.M)
+    }
+    assert named == {(option.section, option.key, option.variable) for option in OTHER_OPTIONS}
+    assert set(re.findall(r"^\.Ss Bq (\w+)$", config_page, re.M)) == sections
+
+
+def test_the_configuration_page_has_every_default(config_page: str, environment: Path) -> None:
+    data = environment / "data" / "pacifica-ingest-cli"
+    texts = re.findall(r"^\.It Li \w+ Pq Ev (\w+)\n((?:(?!\.It |\.El$).*\n)*)", config_page, re.M)
+    assert len(texts) == len(OTHER_OPTIONS)
+    for variable, text in texts:
+        (value,) = [value for value in load_settings().values if value.option.variable == variable]
+        said = re.search(r"The default is\s(.+?) ?\.$", plain(text), re.M)
+        if variable == "INGEST_DEFAULT_USER":
+            assert said is not None
+            assert said[1] == "the login name"
+        else:
+            assert (said[1] if said else "") == value.text.replace(str(data), "data")
+
+
+def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
+    text = subsections(config_page)["Services over HTTP"]
+    prefixes = re.findall(r"^\.It Bq (\w+) Ta Ev ([A-Z]+_)$", text, re.M)
+    named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
+    assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
+
+
+def test_the_configuration_page_has_what_is_pacificas(config_page: str) -> None:
+    text = subsections(config_page)["Settings of Pacifica Ingest"]
+    found = dict(re.findall(r"^\.It Bq (\w+)\n(?:\.Li )?(.*)$", text, re.M))
+    assert found == dict.fromkeys(PACIFICA_SECTIONS, "All keys.") | {
+        name: " , ".join(keys) for name, keys in PACIFICA_KEYS.items()
+    }
+
+
+def test_the_configuration_page_has_the_other_variables(config_page: str) -> None:
+    assert items(section(config_page, "ENVIRONMENT"), "Ev ") == ["INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"]
+
+
+def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:
+    assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
+
+
+def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
+    alone, site, server = [_load(text, tmp_path / "config.ini") for text in literals(config_page)]
+    assert (alone.archive, alone.policy) == (Path("/srv/archive"), Path("/etc/ingest/policy.json"))
+    services = (site.unique_id, site.policy, site.archive, site.catalog)
+    assert [isinstance(service, Endpoint) for service in services] == [True] * 4
+    assert (site.transfers, site.database) == (4, Path("/srv/ingest/jobs.sqlite3"))
+    assert isinstance(server.archive, Endpoint)
+    assert server.archive.basic == ("ingest", "100%secret")
+    assert len(server.server.trusted_proxies) == 2
+
+
+def _load(text: str, path: Path) -> Settings:
+    path.write_text(text, "utf-8")
+    return load_settings(config=path)
+
+
+@pytest.fixture(scope="module")
+def bundle_page() -> str:
+    return (ROOT / "man" / "ingest-bundle.5").read_text("utf-8")
+
+
+def test_the_bundle_page_has_every_table_and_key_with_its_type(bundle_page: str) -> None:
+    tables = re.split(r"^\.It Sy (\S+)\n", subsections(bundle_page)["Records"], flags=re.M)[1:]
+    keys = {
+        table: re.findall(r"^\.It Li (\w+) Pq (\w+)( , required)?$", text, re.M)
+        for table, text in zip(tables[::2], tables[1::2], strict=True)
+    }
+    definitions = {name: definition for name, definition in metadata_schema()["$defs"].items() if name != "record"}
+    assert {table: set(rows) for table, rows in keys.items()} == {
+        table: {
+            (key, value["type"], " , required" if key in definition["required"] else "")
+            for key, value in definition["properties"].items()
+        }
+        for table, definition in definitions.items()
+    }
+    assert sum(map(len, keys.values())) == len(re.findall(r"^\.It Li ", subsections(bundle_page)["Records"], re.M))
+
+
+def test_the_bundle_page_has_what_every_record_has(bundle_page: str) -> None:
+    record: dict[str, Any] = metadata_schema()["$defs"]["record"]
+    assert record["required"] == list(record["properties"]) == ["destinationTable"]
+    assert ".Li destinationTable ,\na string," in subsections(bundle_page)["The document"]
+
+
+def test_the_bundle_page_has_every_type_of_hash(bundle_page: str) -> None:
+    assert set(re.findall(r"\bLi (\w+)", subsections(bundle_page)["Hashes"])) == HASH_TYPES
+
+
+def test_the_bundle_page_has_every_kind_of_media(bundle_page: str) -> None:
+    text = re.search(r"begins with one of ([\s\S]+?), and a$", bundle_page, re.M)
+    assert text is not None
+    kinds = re.split(r",\s| or ", text[1])
+    # One of them is there twice, once as Pacifica spells it.
+    assert {*kinds, "mulitpart"} == set(MIMETYPE.pattern.partition(")")[0].removeprefix("(").split("|"))
+
+
+def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
+    numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
+    assert numbers == [MAX_METADATA_BYTES, MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MAX_ID]
+    assert MAX_METADATA_BYTES == 192 << 20
+
+
+def test_the_example_of_the_bundle_page_is_ingested(bundle_page: str, site: Site, tmp_path: Path) -> None:
+    metadata, commands = literals(bundle_page)
+    document = Document.parse(metadata.encode())
+    assert [entry.path for entry in document.files] == ["data/night/notes.txt"]
+    assert {record["destinationTable"] for record in json.loads(metadata)} == {
+        table for table in metadata_schema()["$defs"] if table not in ("record", "Transactions._id")
+    }
+    said = re.search(r"echo '(.*)' > (\S+)", commands)
+    assert said is not None
+    files = {said[2]: f"{said[1]}\n".encode()}
+    assert site.ingest(write_bundle(tmp_path / "night.tar", files, metadata=metadata.encode())).is_done
+    assert site.contents() == files

@@ -1,0 +1,79 @@
+"""``/openapi.json`` says what the server does: no more and no less."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import requests
+from starlette.routing import Route
+
+from ingest_cli.server.app import Rules, application
+from ingest_cli.server.authentication import Gate
+from ingest_cli.server.openapi import DESCRIPTION
+from ingest_cli.server.receiving import Limits
+
+from ..support.bundles import write_bundle
+from ..support.serving import PATIENCE, Server
+from ..support.site import Site
+
+
+def test_it_has_every_path_and_method_and_no_other(site: Site) -> None:
+    rules = Rules(limits=Limits(None, 0), max_waiting=1, move_from=None, log_json=False)
+    app = application(site.settings, Gate.at(site.settings, "127.0.0.1", []), rules)
+    served: dict[str, set[str]] = {}
+    for route in app.routes:
+        assert isinstance(route, Route)
+        methods = {method.lower() for method in route.methods or set()}
+        served.setdefault(route.path, set()).update(methods - {"head"} if "get" in methods else methods)
+    assert {path: set(operations) for path, operations in DESCRIPTION["paths"].items()} == served
+
+
+def schema_of(path: str) -> dict[str, Any]:
+    schema = DESCRIPTION["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    return {**schema, "components": DESCRIPTION["components"]}
+
+
+def test_answers_are_as_described(environment: Path, tmp_path: Path) -> None:
+    with Server(environment) as server:
+        server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
+        for path, asked in [
+            ("/get_state", "/get_state?job_id=1"),
+            ("/jobs", "/jobs"),
+            ("/jobs/{job_id}", "/jobs/1"),
+            ("/", "/"),
+            ("/healthz", "/healthz"),
+        ]:
+            answer = requests.get(server.url + asked, timeout=PATIENCE)
+            jsonschema.validate(answer.json(), schema_of(path))
+        described = requests.get(f"{server.url}/openapi.json", timeout=PATIENCE).json()
+    assert described == json.loads(json.dumps(DESCRIPTION))
+
+
+@pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
+def test_no_request_makes_the_server_fail(environment: Path) -> None:
+    with Server(environment, "--max-upload", 100_000) as server:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "run",
+                f"{server.url}/openapi.json",
+                "--checks=not_a_server_error,status_code_conformance,response_schema_conformance",
+                "--max-examples=20",
+                "--seed=1",
+                "--exclude-method=PATCH",  # its content type is unknown there
+            ],
+            cwd=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert server.process.poll() is None

@@ -1,0 +1,199 @@
+"""``ingest verify`` and ``ingest restore``: what was stored is there, byte for byte, and can be had again."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.errors import ExitCode
+from ingest_cli.settings import load_settings
+
+from ..support.bundles import FILES, document_for, write_bundle
+from ..support.command import Command
+from ..support.pacifica_double import PacificaSite
+from ..support.site import Site
+
+
+@pytest.fixture
+def stored(site: Site, tmp_path: Path) -> Path:
+    records = document_for(FILES)
+    for number, record in enumerate(record for record in records if record["destinationTable"] == "Files"):
+        record["_id"] = 100 + number
+    records.append({"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"})
+    bundle = write_bundle(tmp_path / "b.tar", FILES, records)
+    site.ingest(bundle)
+    return bundle
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: getattr(tar.extractfile(member), "read", bytes)() for member in tar}
+
+
+def cleaned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records without the ids that each ingest gives anew, in an order of their own."""
+    numbers = {record.get("_id"): record["name"] for record in records if record["destinationTable"] == "Files"}
+    own = [
+        {key: numbers.get(value, value) if key == "file_id" else value for key, value in record.items() if key != "_id"}
+        for record in records
+    ]
+    return sorted(own, key=lambda record: json.dumps(record, sort_keys=True))
+
+
+def test_a_bundle_is_had_back(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    done = command("restore", 1, "-o", "again.tar")
+    assert done.returncode == 0, done.stderr
+    again = members(tmp_path / "again.tar")
+    document = json.loads(again.pop("metadata.txt"))
+    assert again == FILES
+    assert cleaned(document) == cleaned(json.loads(members(stored)["metadata.txt"]))
+    assert list(members(tmp_path / "again.tar"))[-1] == "metadata.txt"
+
+
+def test_what_is_had_back_can_be_ingested_again(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    assert command("restore", 1, "-o", "again.tar").returncode == 0
+    assert command("--again", "again.tar").returncode == 0
+    assert command("restore", 2, "-o", "third.tar").returncode == 0
+    documents = [json.loads(members(tmp_path / name)["metadata.txt"]) for name in ("again.tar", "third.tar")]
+    assert cleaned(documents[0]) == cleaned(documents[1])
+
+
+def test_a_pipe(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    done = subprocess.run(command.line("restore", 1, "-q", "-o", "-"), capture_output=True, check=True)
+    (tmp_path / "piped.tar").write_bytes(done.stdout)
+    assert set(members(tmp_path / "piped.tar")) == {*FILES, "metadata.txt"}
+
+
+def test_a_folder(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    assert command("restore", 1, "--to", "folder").returncode == 0
+    for name, content in FILES.items():
+        assert (tmp_path / "folder" / name).read_bytes() == content
+        assert (tmp_path / "folder" / name).stat().st_mtime == 1480428545
+    assert (tmp_path / "folder" / "metadata.txt").exists()
+
+
+@pytest.mark.parametrize("where", ["-o", "--to"])
+def test_nothing_is_overwritten_and_nothing_is_half(
+    command: Command, site: Site, stored: Path, tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "there").write_text("precious")
+    done = command("restore", 1, where, "there")
+    assert done.returncode == 1
+    assert "it is there already" in done.stderr
+    assert (tmp_path / "there").read_text() == "precious"
+    path = site.file(2)
+    path.chmod(0o644)
+    path.write_bytes(bytes(len(path.read_bytes())))
+    done = command("restore", 1, where, "new")
+    assert done.returncode == 1
+    assert "is not what the catalogue says" in done.stderr
+    assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.glob(".new*"))
+
+
+def test_a_catalogue_that_leads_astray(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(site.catalog)) as connection, connection:
+        connection.execute("UPDATE Files SET subdir = '../..' WHERE id = 1")
+    done = command("restore", 1, "--to", "folder")
+    assert done.returncode == 1
+    assert "leads astray" in done.stderr
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("words", [["restore", 99, "-o", "x.tar"], ["verify", 99]])
+def test_a_job_that_is_not_recorded(command: Command, site: Site, stored: Path, words: list[object]) -> None:
+    done = command(*words)
+    assert done.returncode == 1
+    assert "the catalogue holds no job 99" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["restore", 1], ["restore", 1, "-o", "a", "--to", "b"], ["verify"]])
+def test_wrong_usage(command: Command, words: list[object]) -> None:
+    assert command(*words).returncode == ExitCode.USAGE
+
+
+# verify
+
+
+def flip(path: Path) -> None:
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def looks(folder: Path) -> dict[Path, tuple[int, int, int]]:
+    found = {path: path.stat() for path in folder.rglob("*")}
+    return {path: (status.st_mtime_ns, status.st_size, status.st_mode) for path, status in found.items()}
+
+
+def test_all_is_well(command: Command, site: Site, stored: Path) -> None:
+    done = command("verify", 1)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"1 jobs, {len(FILES)} files, {sum(map(len, FILES.values()))} bytes were read, 0 are not well" in done.stderr
+    assert command("verify", "--all", "-q").stderr == ""
+
+
+def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
+    flip(site.file(1))
+    site.file(2).chmod(0o644)
+    os.truncate(site.file(2), 5)
+    site.file(3).unlink()
+    (site.archive / "39").mkdir()
+    (site.archive / "39" / "3039").write_text("an orphan")
+    (site.archive / "file.9.part").write_text("left over")
+    before = looks(site.archive)
+    done = command("verify", "--all", "--json")
+    assert done.returncode == ExitCode.FAILED
+    *found, verified = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {damage["event"] for damage in found} == {"damage"}
+    assert (verified["event"], verified["damaged"]) == ("verified", 5)
+    problems = {(damage["job_id"], damage["file_id"]): damage["problem"] for damage in found}
+    assert "it hashes to sha1" in problems[1, 1]
+    assert problems[1, 2] == "it is 5 bytes long, not 2048"
+    assert problems[1, 3] == "the archive does not hold it"
+    assert problems[None, 12345] == problems[None, None] == "it is an orphan"
+    assert len(found) == 5
+    assert looks(site.archive) == before, "nothing is changed"
+
+
+def test_files_of_a_job_that_may_go_on_are_no_orphans(
+    command: Command, site: Site, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:1/ingest")
+        assert command(write_bundle(tmp_path / "c.tar", {"data/c": b"c"})).returncode == 4
+    assert len(site.archived()) == len(FILES) + 1
+    assert command("verify", "--all").returncode == 0
+
+
+def test_a_sample(command: Command, site: Site, stored: Path) -> None:
+    assert "0 files" in command("verify", "--all", "--sample", 0).stderr
+
+
+@pytest.fixture
+def at_a_site(site: Site, pacific: PacificaSite, tmp_path: Path) -> PacificaSite:
+    site.settings = load_settings()
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    return pacific
+
+
+def test_over_http(command: Command, at_a_site: PacificaSite, tmp_path: Path) -> None:
+    assert command("verify", 1).returncode == 0
+    assert command("restore", 1, "-o", "again.tar").returncode == 0
+    again = members(tmp_path / "again.tar")
+    document = json.loads(again.pop("metadata.txt"))
+    assert again == FILES
+    assert cleaned(document) == cleaned(json.loads(members(tmp_path / "b.tar")["metadata.txt"]))
+    at_a_site.files[1] = b"wrong!"
+    del at_a_site.files[2]
+    done = command("verify", "--all")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert "orphans are not looked for" in done.stderr

@@ -1,0 +1,165 @@
+"""Flags over environment over config.ini over defaults, and clear words about what cannot be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
+from ingest_cli.settings import (
+    AUTH_HEADER,
+    CONFIRM,
+    DATABASE,
+    OPTIONS,
+    POLICY_URL,
+    REMOTE_SOURCES,
+    SERVER_PASSWORD,
+    SERVER_USERNAME,
+    TRANSFERS,
+    TRUSTED_PROXIES,
+    Endpoint,
+    Option,
+    load_settings,
+)
+
+from ..support.bundles import document_for, transaction, write_bundle
+from ..support.command import Command
+from ..support.site import Site
+
+PACIFICA = """
+[ingest]
+volume_path = /srv/ingest
+auth_header = X-Http-Authed-User
+default_user = dmlb2001
+transfer_size = 4 Mb
+[uniqueid]
+url = http://127.0.0.1:8051
+[policy]
+ingest_url = http://127.0.0.1:8181/ingest
+[archiveinterface]
+url = http://127.0.0.1:8080
+[metadata]
+ingest_url = http://127.0.0.1:8121/ingest
+[database]
+peewee_url = sqliteext:///db.sqlite3
+connect_attempts = 10
+connect_wait = 20
+[celery]
+broker_url = pyamqp://
+backend_url = rpc://
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.ini", "[database]\npath = /from/file\n")
+    environment = {"INGEST_CONFIG": str(file)}
+    assert load_settings(environment={}).values[0].origin == "default"
+    assert load_settings(environment=environment).database == Path("/from/file")
+    environment["INGEST_DB"] = "/from/environment"
+    assert load_settings(environment=environment).database == Path("/from/environment")
+    settings = load_settings(environment=environment, flags={DATABASE: "/from/flag"})
+    assert settings.database == Path("/from/flag")
+    assert settings.values[0].origin == "command line"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
+def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
+    addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
+    special = {
+        TRANSFERS: ["2", "3"],
+        REMOTE_SOURCES: ["no", "off"],
+        CONFIRM: ["sample", "all"],
+        AUTH_HEADER: ["X-User", "X-Me"],
+        TRUSTED_PROXIES: ["::1", "::2"],
+    }
+    filed, told = special.get(option, addresses)
+    beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
+    environment = beside.get(option, {})
+    file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
+    (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
+    assert (value.text, value.origin) == (filed, str(file))
+    environment = {**environment, option.variable: told}
+    (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
+    assert (value.text, value.origin) == (told, option.variable)
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    empty = {option.variable: "" for option in OPTIONS}
+    assert {value.origin for value in load_settings(environment=empty).values} == {"default"}
+
+
+def test_a_platform_folder_that_is_relative_is_ignored() -> None:
+    assert load_settings(environment={"XDG_DATA_HOME": "here"}).database.is_relative_to(Path.home())
+
+
+def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
+    settings = load_settings(config=write(tmp_path / "config.ini", PACIFICA))
+    assert settings.archive == Endpoint(url="http://127.0.0.1:8080")
+    assert settings.catalog == Endpoint(url="http://127.0.0.1:8121/ingest")
+    assert (settings.transfers, settings.confirm) == (1, "sample")
+    assert settings.user == "dmlb2001"
+    assert settings.spool == Path("/srv/ingest")
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("no section", "malformed"),
+        ("[ingest]\nvolume_path = a\nvolume_path = b", "malformed"),
+        ("[ingest]\nvolume_pth = /x", "did you mean 'volume_path'"),
+        ("[unique]\nurl = x", "did you mean 'uniqueid'"),
+        ("[database]\npath = 50%", "[database] path"),
+        ("[uniqueid]\nurl = ftp://x/y", "neither file:///absolute/path nor an http(s) URL"),
+        ("[archiveinterface]\nurl = file:relative", "neither file:///absolute/path nor an http(s) URL"),
+        ("[archiveinterface]\nurl = http://", "neither file:///absolute/path nor an http(s) URL"),
+        ("[archiveinterface]\nconfirm = none", "[archiveinterface] confirm: 'none' is neither sample nor all"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, saying: str) -> None:
+    file = write(tmp_path / "config.ini", text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config=file)
+    assert str(file) in str(caught.value)
+    assert saying in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no configuration file"):
+        load_settings(config=tmp_path / "missing")
+    (tmp_path / "binary").write_bytes(b"[ingest]\nvolume_path=\xff")
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load_settings(config=tmp_path / "binary")
+
+
+def test_config_shows_every_value_and_its_origin(command: Command, tmp_path: Path) -> None:
+    file = write(tmp_path / "config.ini", "[ingest]\ndefault_user = me\n")
+    rows = json.loads(command("config", "--json", "--config", file, "--db", "/x/y").stdout)
+    by_key = {(row["section"], row["key"]): (row["value"], row["origin"]) for row in rows}
+    assert by_key["ingest", "default_user"] == ("me", str(file))
+    assert by_key["database", "path"] == ("/x/y", "command line")
+    assert command("config", "--config", tmp_path / "missing").returncode == 2
+
+
+def test_a_site_allows_only_some_projects(site: Site, tmp_path: Path) -> None:
+    project = {"properties": {"destinationTable": {"const": "Transactions.project"}}}
+    schema = {"items": {"if": project, "then": {"properties": {"value": {"enum": ["1234a"]}}}}}
+    policy = write(tmp_path / "policy.json", json.dumps(schema))
+    site.settings = load_settings(flags={POLICY_URL: policy.as_uri()})
+    assert site.ingest(write_bundle(tmp_path / "good.tar")).is_done
+    other = [*transaction("other"), *document_for({"data/a": b"a"})[4:]]
+    with pytest.raises(PolicyRefused, match="'other' is not one of"):
+        site.ingest(write_bundle(tmp_path / "bad.tar", {"data/a": b"a"}, other))
+    assert site.jobs()[0].task == "Policy Validation"
+
+
+@pytest.mark.parametrize("text", ["not json", '{"type": 3}'])
+def test_a_policy_that_is_no_schema(site: Site, tmp_path: Path, text: str) -> None:
+    policy = write(tmp_path / "policy.json", text)
+    site.settings = load_settings(flags={POLICY_URL: policy.as_uri()})
+    with pytest.raises(IngestError, match="is not a JSON Schema"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))

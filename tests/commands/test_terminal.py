@@ -1,0 +1,208 @@
+"""What a person sees: the program in a real pseudo-terminal, its screen as a terminal would draw it."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.cli.output import PlainScreen
+from ingest_cli.errors import ExitCode
+
+from ..support.bundles import document_for, write_bundle
+from ..support.command import Command
+from ..support.pacifica_double import Handler, PacificaSite
+from ..support.terminal import PATIENCE, Terminal
+
+FILES = {f"data/{name}": name.encode() * 100_000 for name in "abc"}
+
+
+class Held:
+    """Holds every request to store a file from the ``first`` on, until told to let go."""
+
+    def __init__(self, site: PacificaSite, first: int = 2) -> None:
+        self._go, self._first, self._count = threading.Event(), first, 0
+        site.guard = self._hold
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    def _hold(self, handler: Handler) -> bool:
+        if handler.command == "PUT" and handler.path != "/ingest":
+            self._count += 1
+            if self._count >= self._first:
+                self._go.wait(PATIENCE)
+        return False
+
+
+@pytest.fixture
+def held(pacific: PacificaSite) -> Iterator[Held]:
+    held = Held(pacific)
+    yield held
+    held.let_go()
+
+
+def started(folder: Path, *words: object, columns: int = 80, environment: dict[str, str] | None = None) -> Terminal:
+    return Terminal(folder, Command.line(*words), columns=columns, environment=environment)
+
+
+def is_storing(lines: list[str]) -> bool:
+    return any("1 of 3 files stored" in line for line in lines)
+
+
+def test_a_job_is_shown_while_it_works_and_leaves_a_line(tmp_path: Path, held: Held) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", FILES)
+    terminal = started(tmp_path, bundle.name)
+    headline, details = terminal.until(is_storing)
+    assert re.fullmatch(r"b\.tar: ingest files  83%  ━+─+", headline)
+    assert details.startswith("1 of 3 files stored  200.0 kB of 300.0 kB")
+    assert not terminal.cursor_is_shown
+    held.let_go()
+    assert terminal.end() == 0
+    assert terminal.lines == ["job 1: b.tar is complete, 3 files"]
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+
+
+def test_several_bundles_say_which_it_is(tmp_path: Path, held: Held) -> None:
+    names = [write_bundle(tmp_path / f"{name}.tar", {f"data/{name}": name.encode()}).name for name in "abc"]
+    terminal = started(tmp_path, *names)
+    lines = terminal.until(lambda lines: any("0 of 1 file stored" in line for line in lines[2:]))
+    assert lines[0] == "job 1: a.tar is complete, 1 file"
+    assert lines[1].startswith("b.tar: ingest files")
+    assert lines[2].startswith("bundle 2 of 3  0 of 1 file stored")
+    held.let_go()
+    assert terminal.end() == 0
+    assert terminal.lines == [f"job {number}: {name} is complete, 1 file" for number, name in enumerate(names, 1)]
+
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
+
+
+@pytest.mark.parametrize("wish", [{}, {"NO_COLOR": "1"}], ids=["colour", "NO_COLOR"])
+def test_colours_are_those_that_are_wished_for(tmp_path: Path, held: Held, wish: dict[str, str]) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment=wish)
+    terminal.until(is_storing)
+    held.let_go()
+    assert terminal.end() == 0
+    assert bool(COLOUR.search(terminal.raw)) == (not wish)
+
+
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, environment={"TERM": "dumb"})
+    assert terminal.end() == 0
+    assert "\x1b" not in terminal.raw
+    assert terminal.lines[0] == "b.tar: UPLOADING"
+    assert terminal.lines[-1] == "job 1: b.tar is complete, 3 files"
+
+
+def test_a_narrow_window_shows_stage_and_percent_on_a_line(tmp_path: Path, held: Held) -> None:
+    folder = tmp_path / "a-folder-with-quite-a-long-name" / "and-another-one"
+    folder.mkdir(parents=True)
+    names = [write_bundle(folder / f"{name}.tar", {**FILES, "data/c": name.encode()}) for name in "ab"]
+    terminal = started(tmp_path, *names, columns=40)
+    headline, details = terminal.until(is_storing)
+    assert re.fullmatch(r"….*/a\.tar: ingest files  [ \d]\d%", headline)
+    assert details.startswith("bundle 1 of 2  1 of 3 files stored")
+    held.let_go()
+    assert terminal.end() == 0
+
+
+def test_an_extremely_narrow_window(tmp_path: Path, held: Held) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name, columns=12)
+    terminal.until(lambda lines: any("ingest file" in line for line in lines))
+    assert len(terminal.lines) <= 2
+    held.let_go()
+    assert terminal.end() == 0
+
+
+def test_a_name_cannot_command_the_terminal(tmp_path: Path, held: Held) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b\x1b[31m\nc.tar", FILES).name)
+    assert terminal.until(is_storing)[0].startswith("b?[31m?c.tar: ingest files")
+    held.let_go()
+    assert terminal.end() == 0
+
+
+def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, held: Held) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
+    terminal.until(is_storing)
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert terminal.lines[-1] == "ingest: interrupted; the same command resumes from here"
+    assert not any("ingest files" in line for line in terminal.lines)
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+    held.let_go()
+    again = started(tmp_path, "b.tar")
+    assert again.end() == 0
+    assert again.lines == ["job 1: b.tar is complete, 3 files"]
+
+
+def test_ctrl_c_twice_leaves_it_clean_at_once(tmp_path: Path, held: Held) -> None:
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
+    terminal.until(is_storing)
+    begun = time.monotonic()
+    terminal.press("c")
+    time.sleep(0.3)
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert time.monotonic() - begun < 2.5, "it did not wait for the file at hand"
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+    assert not any("ingest files" in line for line in terminal.lines)
+
+
+def test_a_failure_shows_its_error_below_what_was_done(tmp_path: Path) -> None:
+    good = write_bundle(tmp_path / "good.tar", FILES)
+    bad = write_bundle(tmp_path / "bad.tar", {"data/x": b"y"}, document_for({"data/x": b"x"}))
+    terminal = started(tmp_path, good.name, bad.name, columns=200)
+    assert terminal.end() == ExitCode.SOME_FAILED
+    assert terminal.lines[0] == "job 1: good.tar is complete, 3 files"
+    assert terminal.lines[1].startswith("ingest: bad.tar: job 2 failed at 'ingest files': 'data/x' hashes to sha1")
+    assert len(terminal.lines) == 2
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+
+
+def test_a_warning_stands_above_the_display(tmp_path: Path, held: Held) -> None:
+    files = {**FILES, f"data/{'stray' * 30}": b"?"}
+    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", files, document_for(FILES)).name)
+    lines = terminal.until(is_storing)
+    assert lines[0].startswith("ingest: warning: 'data/straystray")
+    assert lines[-2].startswith("b.tar: ingest files")
+    held.let_go()
+    assert terminal.end() == 0
+    assert terminal.lines[-1] == "job 1: b.tar is complete, 3 files"
+    assert f"'data/{'stray' * 30}' is in the bundle" in terminal.raw, "long lines are the terminal's to wrap"
+
+
+def test_standard_output_is_data_while_standard_error_is_a_terminal(tmp_path: Path, held: Held) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", FILES)
+    terminal = Terminal(tmp_path, ["sh", "-c", 'exec "$@" > out.txt', "sh", *Command.line(bundle.name)])
+    terminal.until(is_storing)
+    held.let_go()
+    assert terminal.end() == 0
+    assert terminal.lines == []
+    assert (tmp_path / "out.txt").read_text() == "job 1: b.tar is complete, 3 files\n"
+
+
+def test_a_long_stage_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen("b.tar", every=0.0)
+    screen.stage("ingest files")
+    screen.plan(2, 1000)
+    screen.checked(500)
+    screen.checked(500, 2)
+    screen.stored(500)
+    assert capsys.readouterr().err.splitlines() == [
+        "b.tar: ingest files",
+        "b.tar: ingest files, 25%, 0 of 2 files checked, 500 bytes of 1.0 kB",
+        "b.tar: ingest files, 50%, 0 of 2 files stored, 0 bytes of 1.0 kB",
+        "b.tar: ingest files, 75%, 0 of 2 files stored, 500 bytes of 1.0 kB",
+    ]
+
+
+def test_a_short_stage_says_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen("b.tar")
+    screen.stage("ingest files")
+    screen.plan(1, 1000)
+    screen.checked(1000, 1)
+    screen.stored(1000, 1)
+    assert capsys.readouterr().err == "b.tar: ingest files\n"

@@ -1,0 +1,456 @@
+"""Every message of the README's troubleshooting is one that the program prints, for the cause that is given there."""
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.factory import connect
+from ingest_cli.watch.lock import FolderLock
+
+from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
+from ..support.command import Command
+from ..support.pacifica_double import Fault, Handler, PacificaSite
+from ..support.serving import Server
+from ..support.site import Site
+
+README = Path(__file__).parents[2] / "README.md"
+SECTION = README.read_text("utf-8").partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
+MESSAGES = re.findall(r"^\| (?!Message )([^|-].*?) \| .+ \|$", SECTION, re.M)
+PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
+# What stands before the message itself: the program, the bundle, and its job where it failed.
+PREFIX = r"ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where a message is provoked. What a provocation returns is what the program says."""
+
+    command: Command
+    site: Site
+    folder: Path
+    environment: pytest.MonkeyPatch
+
+    def says(self, *words: object, code: int = 1) -> str:
+        """What ``ingest`` with these words writes to standard error."""
+        done = self.command(*words)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stderr
+
+    def ingest(self, files: dict[str, bytes] | None = None, document: Any = None, code: int = 1, **how: Any) -> str:
+        """The same of the ingestion of a bundle."""
+        return self.says(write_bundle(self.folder / "b.tar", files, document, **how), code=code)
+
+    def of_a_file(self, **changes: Any) -> str:
+        """The same of a bundle with one file, whose record is changed."""
+        return self.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", **changes)])
+
+    def at(self, server: PacificaSite, *variables: str) -> None:
+        """Have the program use a Pacifica site, or only those services of it."""
+        for variable, value in server.environment().items():
+            if not variables or variable in variables:
+                self.environment.setenv(variable, value)
+
+    def move(self, source: Path, code: int = 1) -> str:
+        """What is said of moving one file of one byte."""
+        document = [*transaction(), file_record("data/a", b"a", source=str(source))]
+        (self.folder / "move.json").write_text(json.dumps(document))
+        return self.says("move", self.folder / "move.json", code=code)
+
+
+Provocation = Callable[[Scene], str]
+PROVOCATIONS: dict[str, Provocation] = {}
+
+
+def provokes(message: str) -> Callable[[Provocation], Provocation]:
+    def note(provocation: Provocation) -> Provocation:
+        assert message not in PROVOCATIONS
+        PROVOCATIONS[message] = provocation
+        return provocation
+
+    return note
+
+
+@pytest.fixture
+def scene(command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(command, site, tmp_path, monkeypatch)
+
+
+def test_every_message_is_provoked_and_no_other() -> None:
+    assert list(PROVOCATIONS) == MESSAGES
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_the_program_says_it(scene: Scene, message: str) -> None:
+    said = PROVOCATIONS[message](scene)
+    assert re.search(rf"^(?:{PREFIX})?{as_pattern(message)}$", said, re.M), said
+
+
+def as_pattern(message: str) -> str:
+    return ".+".join(re.escape(text) for text in PLACEHOLDER.split(message))
+
+
+@provokes("there is no configuration file *FILE*")
+def no_configuration_file(scene: Scene) -> str:
+    return scene.says("config", "--config", scene.folder / "none.ini", code=2)
+
+
+@provokes("*FILE*: unknown key *KEY* in [*SECTION*]; did you mean *KEY*?")
+def unknown_key(scene: Scene) -> str:
+    (scene.folder / "config.ini").write_text("[uniqueid]\nurl_ = http://127.0.0.1:8051\n")
+    return scene.says("config", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("*PLACE*: [*SECTION*] *KEY*: *URL* is neither file:///absolute/path nor an http(s) URL")
+def a_path_for_a_url(scene: Scene) -> str:
+    scene.environment.setenv("ARCHIVEINTERFACE_URL", "/srv/archive")
+    return scene.says("config", code=2)
+
+
+@provokes("*STORE* *FILE* was written by a newer ingest; please upgrade")
+def a_newer_store(scene: Scene) -> str:
+    scene.ingest(code=0)
+    with closing(sqlite3.connect(scene.site.settings.database)) as connection:
+        connection.execute("PRAGMA user_version = 1000")
+    return scene.says("state")
+
+
+@provokes("cannot use *STORE* *FILE*: file is not a database")
+def no_database(scene: Scene) -> str:
+    (scene.folder / "jobs").write_text("no database, but long enough to be looked at as one\n" * 20)
+    return scene.says("state", "--db", scene.folder / "jobs")
+
+
+@provokes("cannot read *FILE*: No such file or directory")
+def no_bundle(scene: Scene) -> str:
+    return scene.says("sate")
+
+
+@provokes("*FILE* is not a tar, or an empty one")
+def no_tar(scene: Scene) -> str:
+    (scene.folder / "b.zip").write_bytes(b"PK\3\4" + bytes(2000))
+    return scene.says(scene.folder / "b.zip")
+
+
+@provokes("the tar is cut short: it ends at byte *NUMBER*, inside a member")
+def cut_short(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar")
+    bundle.write_bytes(bundle.read_bytes()[:2000])
+    return scene.says(bundle)
+
+
+@provokes("*NAME* is *KIND*; a bundle holds plain files and folders only")
+def a_link(scene: Scene) -> str:
+    link = member("data/link", b"", type=b"2", linkname="a.txt")
+    return scene.says(write_tar(scene.folder / "b.tar", [link]))
+
+
+@provokes("*FILE* holds no metadata.txt")
+def no_document(scene: Scene) -> str:
+    return scene.says(write_tar(scene.folder / "b.tar", [member("run/metadata.txt", b"[]"), member("data/a", b"a")]))
+
+
+@provokes("the metadata is not JSON: *REASON*")
+def no_json(scene: Scene) -> str:
+    said = scene.ingest(metadata=b'[\n{"destinationTable": "Files",}]')
+    assert "line 2 column" in said
+    return said
+
+
+@provokes("metadata record *NUMBER*: *PROBLEM*")
+def a_record_without_a_size(scene: Scene) -> str:
+    record = file_record("data/a", b"a")
+    del record["size"]
+    said = scene.ingest({"data/a": b"a"}, [record, *transaction()])
+    assert "metadata record 0: " in said
+    return said
+
+
+@provokes("the metadata holds *NUMBER* records *TABLE*, where one belongs")
+def no_project(scene: Scene) -> str:
+    return scene.ingest(
+        document=[record for record in document_for(FILES) if record["destinationTable"] != "Transactions.project"]
+    )
+
+
+@provokes("the metadata lists *FILE*, but the bundle does not hold it")
+def a_missing_file(scene: Scene) -> str:
+    return scene.ingest({}, document_for(FILES))
+
+
+@provokes("*FILE* is *NUMBER* bytes long, but the metadata says *NUMBER*")
+def another_size(scene: Scene) -> str:
+    return scene.of_a_file(size=2)
+
+
+@provokes("*FILE* hashes to *TYPE* *HASH*, but the metadata says *HASH*")
+def another_hash(scene: Scene) -> str:
+    return scene.of_a_file(hashsum="0" * 40)
+
+
+@provokes("warning: *FILE* is in the bundle but not in the metadata: it is not archived")
+def an_unlisted_file(scene: Scene) -> str:
+    return scene.ingest({**FILES, "data/stray": b""}, document_for(FILES), code=0)
+
+
+@provokes("*FILE*: *TYPE* is no mimetype, such as 'text/plain'")
+def no_mimetype(scene: Scene) -> str:
+    return scene.of_a_file(mimetype="csv")
+
+
+@provokes("cannot read the source *FILE* of *NAME*: No such file or directory")
+def no_source(scene: Scene) -> str:
+    return scene.move(scene.folder / "none")
+
+
+@provokes("the source *FILE* was changed after it had been hashed")
+def a_source_that_is_written_to(scene: Scene) -> str:
+    source = scene.folder / "a"
+    source.write_bytes(b"a")
+
+    def write(handler: Handler) -> bool:
+        source.write_bytes(b"b")
+        return False
+
+    with PacificaSite() as server:
+        scene.at(server, "UNIQUEID_URL")
+        # Ids of files are asked for when all are hashed; the first one is the job's.
+        server.fail("GET", 2, write)
+        said = scene.move(source)
+    assert source.read_bytes() == b"b"
+    return said
+
+
+@provokes("the site's policy refuses this bundle: *REASON*")
+def a_schema_that_does_not_hold(scene: Scene) -> str:
+    (scene.folder / "policy.json").write_text('{"maxItems": 1}')
+    scene.environment.setenv("POLICY_INGEST_URL", (scene.folder / "policy.json").as_uri())
+    return scene.ingest()
+
+
+@provokes("the policy refuses this bundle: *REASON*")
+def a_policy_service_that_refuses(scene: Scene) -> str:
+    return with_fault(scene, "POST", 412, "Precondition Failed: Invalid values for project")
+
+
+@provokes("*SERVICE* at *URL* does not answer: *REASON*")
+def a_service_that_is_down(scene: Scene) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    scene.environment.setenv("UNIQUEID_URL", f"http://127.0.0.1:{port}")
+    return scene.ingest(code=4)
+
+
+@provokes("the archive at *URL* does not store *FILE*: *REASON*")
+def an_archive_that_lets_no_one_in(scene: Scene) -> str:
+    return with_fault(scene, "PUT", 403, "Forbidden", code=4)
+
+
+@provokes("the metadata service refuses transaction *ID*: *REASON*")
+def a_metadata_service_that_refuses(scene: Scene) -> str:
+    with PacificaSite() as server:
+        scene.at(server)
+        # The document comes after its files, and is sent again once.
+        for number in (1, 2):
+            server.fail("PUT", len(FILES) + number, refusing(500, "unknown project"))
+        return scene.ingest()
+
+
+@provokes("the archive *FOLDER* has *NUMBER* bytes free, but *NUMBER* are to be stored")
+def no_room(scene: Scene) -> str:
+    return scene.of_a_file(size=10**18)
+
+
+@provokes(
+    "could not be rolled back: file *ID* (the archive keeps *FILE*: another file stands at *FILE* by now)",
+)
+def another_file_in_the_place_of_a_moved_one(scene: Scene) -> str:
+    source = scene.folder / "a"
+    source.write_bytes(b"a")
+
+    def replace(handler: Handler) -> bool:
+        source.unlink()
+        source.write_bytes(b"another")
+        return refusing(400, "unknown project")(handler)
+
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL")
+        server.fail("PUT", 1, replace)
+        said = scene.move(source)
+    assert source.read_bytes() == b"another"
+    return said
+
+
+@provokes(
+    "the archive already holds a file *ID* (*FILE*), which is not this job's; the ids are behind the archive:"
+    " do they come from another id store?"
+)
+def ids_behind_the_archive(scene: Scene) -> str:
+    scene.site.archive.mkdir(parents=True)
+    scene.site.file(1).write_text("another job's")
+    said = scene.ingest()
+    assert scene.site.file(1).read_text() == "another job's"
+    return said
+
+
+@provokes("there is no job *ID* in *FILE*")
+def no_job(scene: Scene) -> str:
+    return scene.says("state", 7)
+
+
+@provokes("*FILE* holds a job *ID* already; are its ids from another id store?")
+def ids_behind_the_job_store(scene: Scene) -> str:
+    scene.ingest(code=0)
+    scene.environment.setenv("UNIQUEID_URL", (scene.folder / "new-ids").as_uri())
+    return scene.says("--again", write_bundle(scene.folder / "c.tar"))
+
+
+@provokes("job *ID* is being worked on by *PROCESS*")
+def a_job_of_another_process(scene: Scene) -> str:
+    return of_a_job_held_by(scene, this_process())
+
+
+@provokes("job *ID* is being worked on by *PROCESS*, which is stopped")
+def a_job_of_a_stopped_process(scene: Scene) -> str:
+    with stopped_process() as process:
+        return of_a_job_held_by(scene, process)
+
+
+@provokes("job *ID* was lost to *PROCESS* while this process was silent: it touches nothing more")
+def a_job_that_another_process_took_over(scene: Scene) -> str:
+    def take_over(handler: Handler) -> bool:
+        # As a host does that has not seen the other's heartbeat for long.
+        with scene.environment.context() as here, open_store(scene.site.settings) as store:
+            here.setattr(Process, "life", lambda process: Life.GONE)
+            store.claim(1)
+        return False
+
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL", "ARCHIVEINTERFACE_URL")
+        server.fail("PUT", len(FILES), take_over)
+        said = scene.ingest(code=4)
+        assert not server.transactions
+    return said
+
+
+@provokes("*FILE* was replaced after job *ID* was submitted: ingest it as a job of its own")
+def a_changed_bundle(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    write_bundle(scene.folder / "b.tar")
+    return scene.says("retry", 1)
+
+
+@provokes("job *ID* is discarded: its bundle can be ingested as a job of its own")
+def a_discarded_job(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    scene.says("discard", 1, code=0)
+    return scene.says("retry", 1)
+
+
+@provokes("the catalogue holds job *ID*: nothing of it is discarded")
+def a_complete_job(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("discard", 1)
+
+
+@provokes("job *ID* cannot be called complete: the catalogue does not hold it")
+def a_job_that_is_called_complete(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    return scene.says("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", 100)
+
+
+@provokes("the catalogue holds no job *ID*")
+def nothing_to_verify(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    return scene.says("verify", 1)
+
+
+@provokes(
+    "whoever reaches *ADDRESS* could store bundles: set token, or username and password, or trusted_proxies in [server]"
+)
+def no_one_is_said_to_be_allowed(scene: Scene) -> str:
+    return scene.says("serve", "--host", "0.0.0.0", code=2)
+
+
+@provokes("cannot listen at *ADDRESS* port *PORT*: *REASON*")
+def a_port_that_is_taken(scene: Scene) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return scene.says("serve", "--port", listener.getsockname()[1], code=2)
+
+
+@provokes("this server is not known as *NAME*")
+def a_name_that_is_not_the_servers(scene: Scene) -> str:
+    with Server(scene.folder) as server:
+        answer = requests.get(server.url, headers={"Host": "ingest.example.org"}, timeout=60)
+    assert answer.status_code == 400
+    return str(answer.json()["message"])
+
+
+@provokes("*FOLDER* is watched by *PROCESS* already")
+def a_folder_of_another_watcher(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    lock = FolderLock(scene.folder / "drop", scene.site.settings.spool)
+    try:
+        return scene.says("watch", "--once", scene.folder / "drop", code=4)
+    finally:
+        lock.release()
+
+
+def with_fault(scene: Scene, method: str, status: int, message: str, *, code: int = 1) -> str:
+    """What is said of a bundle at a Pacifica site that answers so to the first request of ``method``."""
+    with PacificaSite() as server:
+        scene.at(server)
+        server.fail(method, 1, refusing(status, message))
+        return scene.ingest(code=code)
+
+
+def refusing(status: int, message: str) -> Fault:
+    def fault(handler: Handler) -> bool:
+        handler.body()
+        handler.answer(status, {"status": str(status), "message": message})
+        return True
+
+    return fault
+
+
+def of_a_job_held_by(scene: Scene, holder: Process) -> str:
+    """What is said of a bundle whose job ``holder`` has."""
+    bundle = write_bundle(scene.folder / "b.tar")
+    settings = scene.site.settings
+    with connect(settings) as services, open_store(settings) as store:
+        submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=holder)
+    return scene.says(bundle, code=4)
+
+
+@contextmanager
+def stopped_process() -> Iterator[Process]:
+    """A process that has stopped itself, as Ctrl-Z does."""
+    program = (
+        "import os, signal; from ingest_cli.jobs.process import this_process;"
+        " print(this_process().to_text(), flush=True); os.kill(os.getpid(), signal.SIGSTOP)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        try:
+            process = Process.from_text(child.stdout.readline())
+            _, status = os.waitpid(child.pid, os.WUNTRACED)
+            assert os.WSTOPSIG(status) == signal.SIGSTOP
+            yield process
+        finally:
+            child.kill()

@@ -1,0 +1,227 @@
+"""Uploads that can be resumed, by the protocol tus 1.0.0."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from ingest_cli.jobs.store import open_store
+from ingest_cli.server import tus
+
+from ..support.bundles import FILES, write_bundle
+from ..support.serving import PATIENCE, Server
+from ..support.site import Site
+
+V = {"Tus-Resumable": "1.0.0"}
+PIECE = {**V, "Content-Type": "application/offset+octet-stream"}
+
+
+@pytest.fixture
+def server(environment: Path) -> Iterator[Server]:
+    with Server(environment) as server:
+        yield server
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    return write_bundle(tmp_path / "b.tar").read_bytes()
+
+
+def create(server: Server, length: int) -> str:
+    answer = requests.post(f"{server.url}/files", headers={**V, "Upload-Length": str(length)}, timeout=PATIENCE)
+    assert answer.status_code == 201, answer.text
+    return server.url + answer.headers["Location"]
+
+
+def offset(url: str) -> int:
+    answer = requests.head(url, headers=V, timeout=PATIENCE)
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    return int(answer.headers["Upload-Offset"])
+
+
+def append(url: str, at: int, piece: bytes) -> requests.Response:
+    return requests.patch(url, data=piece, headers={**PIECE, "Upload-Offset": str(at)}, timeout=PATIENCE)
+
+
+def test_what_is_spoken(server: Server) -> None:
+    answer = requests.options(f"{server.url}/files", timeout=PATIENCE)
+    assert answer.status_code == 204
+    assert answer.headers["Tus-Version"] == "1.0.0"
+    assert answer.headers["Tus-Extension"] == "creation,termination"
+
+
+def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
+    url = create(server, len(content))
+    for at in range(0, len(content), 4000):
+        assert offset(url) == at
+        answer = append(url, at, content[at : at + 4000])
+        assert answer.status_code == 204
+        assert answer.headers["Upload-Offset"] == str(min(at + 4000, len(content)))
+    job_id = int(answer.headers["Ingest-Job-Id"])
+    assert server.settled(job_id)["complete"]
+    assert site.contents() == FILES
+    again = append(url, len(content), b"")
+    assert again.headers["Ingest-Job-Id"] == str(job_id), "an answer that was lost can be asked for again"
+    assert requests.head(url, headers=V, timeout=PATIENCE).headers["Ingest-Job-Id"] == str(job_id)
+    assert len(site.jobs()) == 1
+
+
+def begin(connection: socket.socket, url: str, length: int, content: bytes = b"") -> None:
+    """Announce ``length`` bytes for an upload, and send the first of them."""
+    headers = {**PIECE, "Host": "localhost", "Content-Length": str(length), "Upload-Offset": "0"}
+    lines = [f"PATCH {urlsplit(url).path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
+    time.sleep(0.2)
+
+
+def test_a_connection_that_breaks_keeps_what_came(server: Server, content: bytes) -> None:
+    url = create(server, len(content))
+    with server.connected() as connection:
+        begin(connection, url, len(content), content[:1234])
+    deadline = time.monotonic() + PATIENCE
+    while (at := offset(url)) != 1234:
+        assert time.monotonic() < deadline
+    assert append(url, at, content[at:]).status_code == 204
+
+
+def test_a_server_that_is_killed_keeps_what_came(environment: Path, site: Site, content: bytes) -> None:
+    with Server(environment) as server:
+        url = create(server, len(content))
+        append(url, 0, content[:5000])
+        server.kill()
+    with Server(environment) as again:
+        url = again.url + url.removeprefix(server.url)
+        assert offset(url) == 5000
+        answer = append(url, 5000, content[5000:])
+        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+    assert site.contents() == FILES
+
+
+def test_an_upload_that_became_whole_but_no_job_is_made_one(environment: Path, site: Site, content: bytes) -> None:
+    with Server(environment) as server:
+        url = create(server, len(content))
+        (path,) = site.settings.spool.glob("resumable-*.tar")
+        server.kill()
+    path.write_bytes(content)
+    with Server(environment) as again:
+        answer = requests.head(again.url + url.removeprefix(server.url), headers=V, timeout=PATIENCE)
+        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("PATCH", {**PIECE, "Upload-Offset": "3"}, 409),
+        ("PATCH", {**PIECE, "Upload-Offset": "x"}, 400),
+        ("PATCH", PIECE, 400),
+        ("PATCH", {**V, "Upload-Offset": "0"}, 415),
+        ("PATCH", {"Content-Type": PIECE["Content-Type"], "Upload-Offset": "0"}, 412),
+        ("HEAD", {}, 412),
+        ("HEAD", {"Tus-Resumable": "0.2.2"}, 412),
+        ("DELETE", {}, 412),
+        ("GET", V, 405),
+    ],
+)
+def test_what_is_wrong(server: Server, method: str, headers: dict[str, str], status: int) -> None:
+    url = create(server, 10)
+    answer = requests.request(method, url, headers=headers, data=b"x" if method == "PATCH" else None, timeout=PATIENCE)
+    assert answer.status_code == status
+    assert offset(url) == 0
+
+
+@pytest.mark.parametrize("name", ["0" * 32, "..%2f..%2fetc%2fpasswd", "x", "%00"])
+def test_an_upload_that_there_is_not(server: Server, name: str) -> None:
+    assert requests.head(f"{server.url}/files/{name}", headers=V, timeout=PATIENCE).status_code == 404
+
+
+@pytest.mark.parametrize("length", ["", "-1", "x", "1" * 30, "٣"])
+def test_a_length_that_is_none(server: Server, site: Site, length: str) -> None:
+    headers = {**V, "Upload-Length": length.encode().decode("latin-1")}
+    assert requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE).status_code == 400
+    assert list(site.settings.spool.glob("*")) == []
+
+
+def test_more_than_was_announced(server: Server, site: Site) -> None:
+    url = create(server, 10)
+    assert append(url, 0, bytes(11)).status_code == 413
+    assert requests.patch(
+        url, data=iter([bytes(20)]), headers={**PIECE, "Upload-Offset": "0"}, timeout=PATIENCE
+    ).status_code in (204, 413)
+    (path,) = site.settings.spool.glob("resumable-*.tar")
+    assert path.stat().st_size <= 10
+
+
+def test_two_that_write_at_once(server: Server, content: bytes) -> None:
+    url = create(server, len(content))
+    with server.connected() as connection:
+        begin(connection, url, len(content))
+        with ThreadPoolExecutor() as pool:
+            others = [
+                pool.submit(append, url, 0, b"x"),
+                pool.submit(requests.delete, url, headers=V, timeout=PATIENCE),
+            ]
+            assert [other.result().status_code for other in others] == [423, 423]
+        connection.sendall(content)
+        assert connection.recv(12) == b"HTTP/1.1 204"
+
+
+def test_going_on_before_the_server_knows_that_the_connection_broke(server: Server, content: bytes) -> None:
+    url = create(server, len(content))
+    with ThreadPoolExecutor() as pool:
+        with server.connected() as connection:
+            begin(connection, url, len(content), content[:1234])
+            answer = pool.submit(append, url, 1234, content[1234:])
+            time.sleep(0.5)
+            assert not answer.done()
+        assert answer.result().status_code == 204
+
+
+def test_an_upload_that_is_given_up(server: Server, site: Site) -> None:
+    url = create(server, 10)
+    assert requests.delete(url, headers=V, timeout=PATIENCE).status_code == 204
+    assert requests.head(url, headers=V, timeout=PATIENCE).status_code == 404
+    assert list(site.settings.spool.glob("*")) == []
+
+
+def test_limits_hold_here_too(environment: Path) -> None:
+    with Server(environment, "--max-upload", 100) as server:
+        headers = {**V, "Upload-Length": "101"}
+        assert requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE).status_code == 413
+    with Server(environment, "--reserve", 1 << 60) as server:
+        headers = {**V, "Upload-Length": "1"}
+        assert requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE).status_code == 507
+
+
+def test_uploads_that_nothing_was_added_to_are_swept_up(environment: Path, site: Site) -> None:
+    with Server(environment) as server:
+        create(server, 10)
+        create(server, 10)
+    old, _ = sorted(site.settings.spool.glob("resumable-*.tar"))
+    past = time.time() - tus.EXPIRE_SECONDS - 1
+    for path in (old, old.with_suffix(".json")):
+        os.utime(path, (past, past))
+    with open_store(site.settings) as store:
+        assert tus.leftovers(site.settings.spool, store) == [old, old.with_suffix(".json")]
+    with Server(environment) as server:
+        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok, "it has begun by now"
+        assert not old.exists()
+    assert len(list(site.settings.spool.glob("resumable-*"))) == 2
+
+
+def test_the_released_client(server: Server, site: Site, content: bytes, tmp_path: Path) -> None:
+    client = pytest.importorskip("tusclient.client", reason="tuspy is not installed").TusClient(f"{server.url}/files")
+    with (tmp_path / "b.tar").open("rb") as bundle:
+        first = client.uploader(file_stream=bundle, chunk_size=3000)
+        first.upload_chunk()
+        assert offset(first.url) == 3000
+        client.uploader(file_stream=bundle, chunk_size=3000, url=first.url).upload()
+    (job,) = site.jobs()
+    assert server.settled(job.job_id)["complete"]
+    assert site.contents() == FILES

@@ -1,0 +1,398 @@
+"""The store is the queue: workers take jobs in a fair order, finish those of dead ones, and leave when told."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import ExitCode, Interrupted, StopRequested
+from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.process import Process, this_process
+from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES, UPLOADING
+from ingest_cli.jobs.store import JobStore, open_store
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.settlement import settle_by_hand
+from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.factory import connect
+from ingest_cli.services.pacifica import http
+from ingest_cli.settings import Timings, load_settings
+
+from ..support.bundles import FILES, write_bundle
+from ..support.command import Command
+from ..support.holders import DEAD
+from ..support.pacifica_double import PacificaSite
+from ..support.site import Site, Witness
+from .test_http_services import dropped
+
+PATIENCE = 60.0
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def bundles(folder: Path, count: int) -> list[Path]:
+    return [write_bundle(folder / f"{number}.tar", {f"data/{number}": bytes([number])}) for number in range(count)]
+
+
+def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path: Path) -> None:
+    paths = bundles(tmp_path, 3)
+    done = command("--queue", *paths)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"job {number}: {path} waits" for number, path in enumerate(paths, 1)]
+    assert {(job.state, job.task, job.attempts) for job in site.jobs()} == {(JobState.QUEUED, UPLOADING, 0)}
+    done = command("worker", "--until-empty")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"job {number}: {path} is complete, 1 file" for number, path in enumerate(paths, 1)
+    ]
+    assert site.contents() == {f"data/{number}": bytes([number]) for number in range(3)}
+
+
+def test_a_document_to_move_waits_too(command: Command, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "move.json").write_text("[]")
+    assert command("move", "--queue", tmp_path / "move.json").returncode == 0
+    done = command("worker", "--until-empty", "--quiet")
+    assert done.returncode == 0
+    assert "job 1 failed at 'load metadata'" in done.stderr
+    assert site.job(1).kind is JobKind.MOVE
+
+
+@pytest.mark.parametrize("words", [("-",), ("b.tar", "--again")])
+def test_what_cannot_wait(command: Command, site: Site, tmp_path: Path, words: tuple[str, ...]) -> None:
+    write_bundle(tmp_path / "b.tar")
+    assert command("--queue", *words).returncode == ExitCode.USAGE
+    assert site.jobs() == []
+
+
+def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path) -> None:
+    good = bundles(tmp_path, 2)
+    (tmp_path / "bad.tar").write_text("no tar")
+    assert command("--queue", good[0], tmp_path / "bad.tar", good[1]).returncode == 0
+    done = command("worker", "--until-empty", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    states = [event for event in events if event["event"] == "settled"]
+    assert [(state["job_id"], state["complete"]) for state in states] == [(1, True), (2, False), (3, True)]
+    assert command("worker", "--until-empty").stdout == "", "what failed for good is not run again"
+
+
+def test_several_processes_share_the_queue(command: Command, site: Site, tmp_path: Path) -> None:
+    paths = bundles(tmp_path, 40)
+    assert command("--queue", "--quiet", *paths).returncode == 0
+    done = command("worker", "--workers", 3, "--until-empty")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(paths)
+    assert all(job.is_done and job.attempts == 1 for job in site.jobs())
+    assert len(site.rows("Transactions")) == len(paths)
+
+
+LARGE = {f"data/{number:04}": bytes(2000) for number in range(1500)}
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in found.read_text().split()] if found.exists() else []
+
+
+def worker_pid(site: Site) -> int | None:
+    holder = site.job(1).holder
+    return holder.pid if holder is not None else None
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
+def test_a_killed_worker_is_replaced_and_its_job_finished(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    command("--queue", write_bundle(tmp_path / "b.tar", LARGE))
+    pool = starting("worker", "--workers", 2, "--quiet")
+    until(lambda: site.job(1).task == INGEST_FILES)
+    first = worker_pid(site)
+    assert first in children(pool.pid)
+    os.kill(first, signal.SIGKILL)
+    until(lambda: site.job(1).is_done)
+    assert site.job(1).attempts == 2
+    assert site.contents() == LARGE
+    until(lambda: len(set(children(pool.pid)) - {first}) >= 2)
+    pool.terminate()
+    assert pool.wait(10) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
+def test_workers_do_not_outlive_their_parent(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    command("--queue", *bundles(tmp_path, 1))
+    pool = starting("worker", "--workers", 2, "--quiet")
+    until(lambda: site.job(1).is_done)
+    left = children(pool.pid)
+    assert len(left) >= 2
+    pool.kill()
+    pool.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
+    command: Command,
+    site: Site,
+    tmp_path: Path,
+    starting: Callable[..., subprocess.Popen[bytes]],
+    workers: int,
+) -> None:
+    many = {f"data/{number:05}": bytes(1000) for number in range(10_000)}  # that take longer than a signal
+    command("--queue", write_bundle(tmp_path / "b.tar", many))
+    process = starting("worker", "--workers", workers)
+    until(lambda: site.job(1).task == INGEST_FILES)
+    process.terminate()
+    assert process.wait(10) == ExitCode.INTERRUPTED
+    job = site.job(1)
+    assert (job.state, job.holder, job.is_interrupted) == (JobState.QUEUED, None, True)
+    assert command("worker", "--until-empty").returncode == 0
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
+    assert site.contents() == many
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_idle_worker_leaves_at_once(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]], number: int
+) -> None:
+    command("--queue", *bundles(tmp_path, 1))
+    process = starting("worker")
+    until(lambda: site.job(1).is_done)
+    process.send_signal(number)
+    assert process.wait(5) == 0
+
+
+def test_a_bundle_that_is_queued_and_given_is_done_once(command: Command, site: Site, tmp_path: Path) -> None:
+    (path,) = bundles(tmp_path, 1)
+    command("--queue", path)
+    assert command(path).stdout == f"job 1: {path} is complete, 1 file\n"
+    assert command("--queue", path).stdout == f"job 1: {path} was ingested before\n"
+    assert command("worker", "--until-empty").stdout == ""
+    assert len(site.rows("Transactions")) == 1
+
+
+class Queue:
+    """A worker in this process."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @contextmanager
+    def runner(self) -> Iterator[tuple[Runner, JobStore]]:
+        settings = self.site.settings
+        with connect(settings) as services, open_store(settings) as store:
+            yield Runner(settings, services, store), store
+
+    def submit(self, path: Path, holder: Process | None = None) -> Job:
+        with connect(self.site.settings) as services, open_store(self.site.settings) as store:
+            return submit(store, services.unique_id, JobKind.BUNDLE, path, user="u", holder=holder)
+
+    def run_next(self) -> Job | None:
+        with self.runner() as (runner, _):
+            job = runner.claim_next()
+            return None if job is None else runner.run_claimed(job, self.site.witness)
+
+    def cut_off(self, job_id: int, times: int) -> None:
+        """A run of the job is broken off, so often."""
+        with open_store(self.site.settings) as store:
+            for _ in range(times):
+                store.requeue(store.claim(job_id).fence)
+
+
+@pytest.fixture
+def queue(site: Site) -> Queue:
+    return Queue(site)
+
+
+def with_timings(site: Site, timings: Timings) -> None:
+    site.settings = replace(site.settings, timings=timings)
+
+
+def test_a_service_that_is_down_defers_a_job(
+    queue: Queue, site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    site.settings = load_settings()
+    with_timings(site, Timings(first_rest=1.0))
+    queue.submit(write_bundle(tmp_path / "b.tar"))
+    pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
+    job = queue.run_next()
+    assert job is not None
+    assert (job.state, job.task, job.is_deferred) == (JobState.QUEUED, "Policy Validation", True)
+    assert "the policy service at" in job.exception
+    assert job.as_state()["state"] == "FAILED", "until it is retried"
+    assert job.retry_at > time.time()
+    assert queue.run_next() is None, "it rests"
+    pacific.guard = None
+    time.sleep(1)
+    job = queue.run_next()
+    assert job is not None
+    assert (job.is_done, job.attempts, job.exception) == (True, 2, "")
+
+
+def test_a_command_whose_service_is_down_leaves_its_job_to_the_queue(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == ExitCode.UNREACHABLE
+    job = site.job(1)
+    assert (job.state, job.holder, job.is_deferred) == (JobState.QUEUED, None, True)
+    assert job.retry_at > time.time()
+    assert job.stored == len(FILES), "what is stored is kept"
+    assert command("worker", "--until-empty").stdout == "", "it rests"
+    assert command(bundle).returncode == 0, "but not where a person asks for it"
+    assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
+
+
+def test_a_service_that_stays_down_fails_the_job(
+    queue: Queue, site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
+    site.settings = load_settings()
+    with_timings(site, Timings(runs=2, first_rest=0.0))
+    bundle = write_bundle(tmp_path / "b.tar")
+    queue.submit(bundle)
+    pacific.guard = dropped
+    states = []
+    for _ in range(2):
+        job = queue.run_next()
+        assert job is not None
+        states.append(job.state)
+    assert states == [JobState.QUEUED, JobState.FAILED]
+    assert queue.run_next() is None
+    pacific.guard = None
+    with open_store(site.settings) as store:
+        store.retry(1)
+    job = queue.run_next()
+    assert job is not None
+    assert job.is_done
+
+
+def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: Site, tmp_path: Path) -> None:
+    with_timings(site, Timings(runs=3))
+    queue.submit(write_bundle(tmp_path / "b.tar"))
+    queue.cut_off(1, 3)
+    assert queue.run_next() is None
+    assert site.job(1).state is JobState.FAILED
+    assert "3 runs were cut off; 'ingest retry 1'" in site.job(1).exception
+    assert site.ingest(tmp_path / "b.tar").is_done
+
+
+def test_the_oldest_job_comes_first_but_one_that_was_run_comes_last(queue: Queue, site: Site, tmp_path: Path) -> None:
+    for path in bundles(tmp_path, 3):
+        queue.submit(path)
+    queue.cut_off(1, 1)
+    ran = [queue.run_next() for _ in range(3)]
+    assert [job.job_id for job in ran if job is not None] == [2, 3, 1]
+
+
+class Administrator(Witness):
+    """Fails the job as it enters a stage."""
+
+    def __init__(self, site: Site, stage: str) -> None:
+        super().__init__()
+        self.site, self.at = site, stage
+
+    def stage(self, task: str) -> None:
+        super().stage(task)
+        if task == self.at:
+            word = Word(PacificaState.FAILED, task, 0.0, "by hand")
+            with open_store(self.site.settings) as store:
+                settle_by_hand(store, 1, word, self.site.settings.timings, lambda: connect(self.site.settings))
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "move files"])
+def test_an_administrators_word_at_any_stage(site: Site, tmp_path: Path, stage: str) -> None:
+    """What he fails leaves nothing: the run is told of it before it has the catalog record the job."""
+    site.witness = Administrator(site, stage)
+    with pytest.raises(StopRequested, match="by hand"):
+        site.ingest(write_bundle(tmp_path / "b.tar"))
+    job = site.job(1)
+    assert (job.state, job.task, job.exception) == (JobState.FAILED, stage, "by hand")
+    assert site.holds_nothing()
+    site.witness = Witness()
+    assert site.ingest(tmp_path / "b.tar").is_done
+    assert len(site.rows("Transactions")) == 1
+    assert site.contents() == FILES
+    assert len(site.archived()) == len(FILES)
+
+
+def test_an_administrators_word_of_what_is_recorded_is_only_shown(site: Site, tmp_path: Path) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    Administrator(site, INGEST_METADATA).stage(INGEST_METADATA)
+    job = site.job(1)
+    assert (job.state, job.as_state()["state"], job.as_state()["exception"]) == ("complete", "FAILED", "by hand")
+    assert site.ingest(tmp_path / "b.tar").job_id == 1
+    assert site.contents() == FILES
+
+
+class AnotherWorker(Witness):
+    """Takes the job over as it enters a stage, since its holder is dead as far as it can see."""
+
+    def __init__(self, site: Site, stage: str) -> None:
+        super().__init__()
+        self.site, self.at = site, stage
+
+    def stage(self, task: str) -> None:
+        super().stage(task)
+        if task == self.at:
+            with open_store(self.site.settings) as store:
+                store.claim(1)
+
+
+@pytest.mark.parametrize("stage", [INGEST_FILES, INGEST_METADATA])
+def test_what_another_worker_resumes_is_not_rolled_back(queue: Queue, site: Site, tmp_path: Path, stage: str) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    lost = queue.submit(bundle, DEAD)
+    site.witness = AnotherWorker(site, stage)
+    with queue.runner() as (runner, _):
+        heir = runner.run_claimed(lost, site.witness)
+    assert site.witness.warnings == [
+        f"job 1 was lost to {this_process()} while this process was silent: it touches nothing more"
+    ]
+    assert (heir.state, heir.holder, heir.fence_number) == (JobState.RUNNING, this_process(), 2)
+    assert len(site.archived()) == (0 if stage == INGEST_FILES else len(FILES))
+    site.witness = Witness()
+    with queue.runner() as (runner, _):
+        assert runner.run(heir, site.witness).is_done
+    assert site.contents() == FILES
+    assert len(site.archived()) == len(FILES)
+    assert len(site.rows("Transactions")) == 1
+
+
+class Leaver(Witness):
+    """Has the runner leave as soon as the first file is stored."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self._runner = runner
+
+    def stored(self, length: int, files: int = 0) -> None:
+        super().stored(length, files)
+        if files:
+            self._runner.interrupt()
+
+
+def test_what_is_not_stored_again_is_counted_as_done(queue: Queue, site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    job = queue.submit(bundle, this_process())
+    with queue.runner() as (runner, _), pytest.raises(Interrupted):
+        runner.run(job, Leaver(runner))
+    assert site.job(1).stored == 1
+    assert site.ingest(bundle).is_done
+    witness = site.witness
+    assert witness.bytes_checked == witness.bytes_stored == witness.planned
+    assert witness.files_checked == witness.files_stored == len(FILES)

@@ -1,0 +1,107 @@
+"""Kill it anywhere, at any time: the same command then finishes the same job, with nothing stored twice.
+
+INGEST_TEST_KILLS sets how many kills are tried (40 unless set); INGEST_TEST_SEED where they fall.
+"""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ..support.bundles import file_record, transaction, write_bundle
+from ..support.command import Command
+from ..support.site import Site
+
+pytestmark = pytest.mark.sweep
+
+KILLS = int(os.environ.get("INGEST_TEST_KILLS", "40"))
+SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))
+COUNT = 600
+PROCESSES, BUNDLES = 8, 50
+
+
+def kill_once(command: Command, words: tuple[object, ...], after: float) -> bool:
+    """Whether the process was still at work when it was killed."""
+    running = command.start(*words, "-q")
+    try:
+        running.wait(after)
+    except subprocess.TimeoutExpired:
+        os.kill(running.pid, signal.SIGKILL)
+    return running.wait() == -signal.SIGKILL
+
+
+def finished_length(command: Command, words: tuple[object, ...]) -> float:
+    """How many seconds an undisturbed run takes, in a store of its own."""
+    begun = time.monotonic()
+    assert command(*words, "-q").returncode == 0
+    return time.monotonic() - begun
+
+
+def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:
+    assert all(job.is_done for job in site.jobs())
+    assert len(site.jobs()) == jobs
+    assert len(site.rows("Transactions")) == (transactions or jobs)
+    archived = site.archived()
+    assert {row["id"] for row in site.rows("Files")} == set(archived), "no orphans, nothing missing"
+    assert site.contents() == files
+    for database in (site.settings.database, site.catalog):
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("kind", ["ingest", "move"])
+def test_a_job_killed_again_and_again_is_finished(command: Command, site: Site, tmp_path: Path, kind: str) -> None:
+    moments = random.Random(SEED)
+    files: dict[str, bytes] = {}
+    length = finished_length(command, make(tmp_path, "warm", kind, files))
+    kills, jobs = 0, 1
+    while kills < KILLS // 2 and jobs < KILLS:
+        words = make(tmp_path, f"job{jobs}", kind, files)
+        for _ in range(moments.randint(1, 6)):
+            if not kill_once(command, words, moments.uniform(0.3, 1.0) * length):
+                break
+            kills += 1
+        done = command(*words, "-q")
+        assert done.returncode == 0, done.stderr
+        jobs += 1
+    assert_sound(site, files, jobs)
+
+
+def make(folder: Path, name: str, kind: str, files: dict[str, bytes]) -> tuple[object, ...]:
+    own = {f"data/{name}/{number:03}": f"{name} {number}".encode() * 50 for number in range(COUNT)}
+    files.update(own)
+    if kind == "ingest":
+        return ("ingest", write_bundle(folder / f"{name}.tar", own))
+    records = transaction()
+    for path, content in own.items():
+        source = folder / "instrument" / path
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(content)
+        records.append(file_record(path, content, source=str(source)))
+    document = folder / f"{name}.json"
+    document.write_text(json.dumps(records))
+    return ("move", document)
+
+
+def test_eight_processes_share_a_store_and_two_are_killed(command: Command, site: Site, tmp_path: Path) -> None:
+    files = {f"data/{number:03}": os.urandom(300) for number in range(PROCESSES * BUNDLES)}
+    bundles = [write_bundle(tmp_path / f"{path[5:]}.tar", {path: content}) for path, content in files.items()]
+    shares = [bundles[number::PROCESSES] for number in range(PROCESSES)]
+    running = [command.start("-q", *share) for share in shares]
+    for process in running[:2]:
+        deadline = time.monotonic() + 60
+        while not (site.settings.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    assert [process.wait(300) for process in running] == [-signal.SIGKILL] * 2 + [0] * (PROCESSES - 2)
+    for share in shares[:2]:
+        done = command("-q", *share)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert_sound(site, files, len(bundles))

@@ -1,0 +1,364 @@
+"""No sequence of what workers, their deaths and administrators do brings the job store where its promises end."""
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ingest_cli.errors import JobBusy, LeaseLost, WrongState
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Word
+from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.stages import INGEST_FILES
+from ingest_cli.jobs.transitions import TRANSITIONS, Event
+from ingest_cli.settings import Timings
+
+from ..contract.test_job_store import BY_FENCE, RERUN, WISH, sources_of, targets_of
+from ..support.holders import ELSEWHERE, HERE, Workers
+
+TIMINGS = Timings(stale=0.05, runs=4, longest_rest=60.0)
+JOBS, FILES = 5, 3
+# What is drawn must not depend on what time and other processes bring: so it is a number, of what there is then.
+WHICH = st.integers(0, 1000)
+DOCUMENTS = ["other", "other", "another"]  # the first is also what `BY_FENCE` has
+WAITING = {JobState.QUEUED, JobState.RUNNING, JobState.UNDOING}
+WITH_IDS = {*WAITING, JobState.HELD}
+FINAL = {JobState.COMPLETE, JobState.DUPLICATE, JobState.DISCARDED, JobState.SUPERSEDED}
+WORKERS: list[Workers] = []
+
+
+def setup_module() -> None:
+    WORKERS.append(Workers())
+
+
+def teardown_module() -> None:
+    WORKERS.pop().close()
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """``runs`` are the fences that runs were ever given: the last of a job may hold it, the others have lost it.
+
+    A job is held by this process, by others of this host that may be frozen and killed, or by one out of sight, which
+    is silent but for what is done in its name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "jobs.sqlite3"
+        self.store = SqliteJobStore(self.path, TIMINGS)
+        self.seen: dict[int, Job] = {}
+        self.runs: list[Fence] = []
+        self.others: set[int] = set()
+        self.last_file_id = 0
+
+    def teardown(self) -> None:
+        for pid in self.others:
+            os.kill(pid, signal.SIGKILL)
+        self.store.__exit__(None, None, None)
+        shutil.rmtree(self.folder)
+
+    # How a run begins
+
+    @initialize()
+    def two_jobs(self) -> None:
+        self.submit()
+        self.submit_and_run(HERE, DOCUMENTS[0], stores=True)
+
+    @precondition(lambda self: len(self.seen) < JOBS)
+    @rule()
+    def submit(self) -> None:
+        self.submitted(None)
+
+    @precondition(lambda self: len(self.seen) < JOBS)
+    @rule(holder=st.sampled_from([HERE, ELSEWHERE]), document=st.sampled_from(DOCUMENTS), stores=st.booleans())
+    def submit_and_run(self, holder: Process, document: str, stores: bool) -> None:
+        run = self.submitted(holder).fence
+        self.runs.append(run)
+        if stores:
+            self.store.identify(run, document, FILES, 10 * FILES)
+            self.store.reserve(run, self.new_ids(), None)
+            self.store.checkpoint(run, 1)
+        else:
+            self.identify_and_supersede(run, document)
+
+    def new_ids(self) -> range:
+        first = self.last_file_id + 1
+        self.last_file_id += FILES
+        return range(first, first + FILES)
+
+    def submitted(self, holder: Process | None) -> Job:
+        job_id = self.store.count() + 1
+        return self.store.submit(
+            job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", fingerprint="1:2:3", user="u", holder=holder
+        )
+
+    @rule(which=WHICH, by_another=st.booleans())
+    def claim(self, which: int, by_another: bool) -> None:
+        before = self.any_job(which)
+        error = self.claimed(before.job_id) if by_another else self.error_of(lambda: self.store.claim(before.job_id))
+        after = self.store.get(before.job_id)
+        if self.lives(before):
+            assert (error, after) == ("JobBusy", before), "a living holder keeps its job, a frozen one too"
+        elif before.state not in WAITING:
+            assert (error, after) == ("WrongState", before)
+        else:
+            assert not error
+            self.check_claim(before, after)
+
+    @rule(by_another=st.booleans())
+    def claim_next(self, by_another: bool) -> None:
+        before = {job.job_id: job for job in self.store.newest(1000)}
+        due = [job for job in before.values() if self.is_due(job) and job.holder != ELSEWHERE]
+        if by_another:
+            assert not self.claimed(None)
+        else:
+            self.store.claim_next()
+        changed = [job for job in self.store.newest(1000) if job != before[job.job_id]]
+        begun = [job for job in changed if job.state in WAITING]
+        for job in changed:
+            was = before[job.job_id]
+            assert not self.lives(was)
+            assert was.retry_at <= time.time() or was.retry_at > time.time() + TIMINGS.longest_rest - 1
+            if job not in begun:
+                assert was.attempts >= TIMINGS.runs
+                assert job.state is (JobState.HELD if was.reservation is not None else JobState.FAILED)
+        if begun:
+            (job,) = begun
+            was = before[job.job_id]
+            self.check_claim(was, job)
+            assert all((was.attempts, was.job_id) <= (job.attempts, job.job_id) for job in due), "the order is fair"
+        else:
+            assert due == []
+
+    def is_due(self, job: Job) -> bool:
+        worn_out = job.attempts >= TIMINGS.runs and job.state is not JobState.UNDOING
+        return job.state in WAITING and not self.lives(job) and job.retry_at <= time.time() and not worn_out
+
+    def check_claim(self, before: Job, after: Job) -> None:
+        way = TRANSITIONS[Event.CLAIM if before.state is JobState.QUEUED else Event.TAKE_OVER]
+        assert before.state in way.sources
+        assert after.state in (way.targets or {before.state})
+        assert (after.fence_number, after.attempts) == (before.fence_number + 1, before.attempts + 1)
+        assert after.holder == this_process() or (after.holder is not None and after.holder.pid in self.others)
+        assert (after.reservation, after.undo_to) == (before.reservation, before.undo_to), "nothing is forgotten"
+        self.runs.append(after.fence)
+
+    def claimed(self, job_id: int | None) -> str:
+        """Another process claims a job, and lives as long as it has one. The name of the error."""
+        pid, claimed, error = WORKERS[0].claim(self.path, TIMINGS, job_id)
+        if claimed is not None:
+            self.others.add(pid)
+        return error
+
+    # What becomes of a holder
+
+    @rule(
+        which=WHICH,
+        number=st.sampled_from([signal.SIGSTOP, signal.SIGCONT, signal.SIGKILL, signal.SIGKILL]),
+    )
+    def a_signal(self, which: int, number: signal.Signals) -> None:
+        if not self.others:
+            return
+        pid = sorted(self.others)[which % len(self.others)]
+        os.kill(pid, number)
+        if number is signal.SIGKILL:
+            self.others.remove(pid)
+            for job in self.store.newest(1000):
+                while job.holder is not None and job.holder.pid == pid and job.holder.life() is not Life.GONE:
+                    time.sleep(0.001)
+
+    @rule()
+    def time_passes(self) -> None:
+        time.sleep(0.02)
+
+    def lives(self, job: Job) -> bool:
+        return job.holder is not None and (job.holder == HERE or job.holder.pid in self.others)
+
+    # What a run does, be it that it has lost the job
+
+    @rule(which=WHICH, name=st.sampled_from(sorted(BY_FENCE)))
+    def change(self, which: int, name: str) -> None:
+        self.change_by_name(self.any_run(which), name)
+
+    @rule(which=WHICH)
+    def work(self, which: int) -> None:
+        """What the holder of a job can do."""
+        held = [job for job in self.seen.values() if job.holder is not None]
+        if held:
+            job = held[which % len(held)]
+            able = sorted(name for name, (events, _) in BY_FENCE.items() if job.state in sources_of(events))
+            self.change_by_name(job.fence, able[which // len(held) % len(able)])
+
+    def change_by_name(self, run: Fence, name: str) -> None:
+        events, change = BY_FENCE[name]
+        self.changed(run, events, lambda: change(self.store, run))
+
+    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_rest]))
+    def defer(self, which: int, seconds: float) -> None:
+        run = self.any_run(which)
+        self.changed(run, {Event.DEFER}, lambda: self.store.defer(run, INGEST_FILES, "why", seconds))
+
+    @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DUPLICATE, JobState.DISCARDED]))
+    def undo(self, which: int, to: JobState) -> None:
+        run = self.any_run(which)
+        complete = next(self.store.recorded(), None)
+        if to is JobState.DUPLICATE and complete in (None, run.job_id):
+            return
+        successor = complete if to is JobState.DUPLICATE else None
+        events = {Event.UNDO, Event.ABANDON}
+        self.changed(run, events, lambda: self.store.undo(run, to, INGEST_FILES, "why", successor=successor))
+
+    @rule(which=WHICH)
+    def reserve(self, which: int) -> None:
+        run = self.any_run(which)
+        job = self.store.get(run.job_id)
+        if run == job.fence and (job.state is not JobState.RUNNING or job.reservation is not None):
+            return
+        ids = self.new_ids()
+        self.changed(run, {Event.PROGRESS}, lambda: self.store.reserve(run, ids, None))
+
+    @rule(which=WHICH, document=st.sampled_from(DOCUMENTS))
+    def identify(self, which: int, document: str) -> None:
+        self.identify_and_supersede(self.any_run(which), document)
+
+    def identify_and_supersede(self, run: Fence, document: str) -> None:
+        found: list[Job | None] = []
+        self.changed(run, {Event.PROGRESS}, lambda: found.append(self.store.identify(run, document, FILES, 10 * FILES)))
+        (other,) = found or [None]
+        job = self.store.get(run.job_id)
+        if other is None or job.state is not JobState.RUNNING or job.reservation is not None:
+            return
+        assert other.digest == document
+        if other.state is JobState.COMPLETE or self.lives(other):
+            return
+        heir = self.store.supersede(run, other)
+        assert heir.reservation == other.reservation
+        assert heir.fence_number > max(run.number, other.fence_number)
+        assert self.store.get(other.job_id).state is JobState.SUPERSEDED
+        self.runs.append(heir.fence)
+
+    def changed(self, run: Fence, events: set[Event], change: Callable[[], object]) -> None:
+        """The change is made where this run holds the job and its state allows it, else nothing is changed."""
+        before = self.store.get(run.job_id)
+        error = self.error_of(change)
+        after = self.store.get(run.job_id)
+        if run != before.fence:
+            assert run.number < before.fence_number
+            assert (error, after) == ("LeaseLost", before), "who lost the job changes nothing"
+        elif before.state not in sources_of(events):
+            assert (error, after) == ("WrongState", before)
+        else:
+            assert not error
+            assert after.state in targets_of(events, before.state)
+
+    @staticmethod
+    def error_of(change: Callable[[], object]) -> str:
+        try:
+            change()
+        except (LeaseLost, WrongState, JobBusy) as error:
+            return type(error).__name__
+        return ""
+
+    # What an administrator does
+
+    @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DISCARDED]))
+    def give_up(self, which: int, to: JobState) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.give_up(before.job_id, to))
+        after = self.store.get(before.job_id)
+        if self.lives(before):
+            assert (error, after) == ("JobBusy", before)
+        elif before.state in FINAL:
+            assert (error, after) == ("WrongState", before)
+        else:
+            assert not error
+            assert after.fence_number == before.fence_number + 1
+            assert after.state is (to if before.reservation is None else JobState.UNDOING)
+            assert after.stored == 0
+            self.runs.append(after.fence)
+
+    @rule(which=WHICH)
+    def retry(self, which: int) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.retry(before.job_id))
+        after = self.store.get(before.job_id)
+        if before.state in TRANSITIONS[Event.RETRY].sources:
+            assert (error, after.state, after.reservation) == ("", JobState.QUEUED, before.reservation)
+        else:
+            given_up = before.state in (JobState.DISCARDED, JobState.SUPERSEDED)
+            assert (error, after) == ("WrongState" if given_up else "", before)
+
+    @rule(which=WHICH, word=st.sampled_from([WISH, RERUN]))
+    def say(self, which: int, word: Word) -> None:
+        before = self.any_job(which)
+        after = self.store.say(before.job_id, word)
+        assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
+
+    def any_job(self, which: int) -> Job:
+        return self.seen[which % len(self.seen) + 1]
+
+    def any_run(self, which: int) -> Fence:
+        return self.runs[which % len(self.runs)]
+
+    # What always holds
+
+    @invariant()
+    def promises_hold(self) -> None:
+        jobs = {job.job_id: job for job in self.store.newest(1000)}
+        for job in jobs.values():
+            self.check(job)
+            self.check_road(self.seen.get(job.job_id, job), job)
+        self.check_reservations(list(jobs.values()))
+        self.check_successors(jobs)
+        self.seen = jobs
+
+    def check(self, job: Job) -> None:
+        assert (job.state in WITH_IDS) or job.reservation is None
+        assert job.state is not JobState.UNDOING or job.reservation is not None
+        assert (job.undo_to is not None) == (job.state is JobState.UNDOING)
+        assert job.holder is not None if job.state is JobState.RUNNING else True
+        assert job.holder is None or job.state in (JobState.RUNNING, JobState.UNDOING)
+        assert (job.successor is not None) == (JobState.DUPLICATE in (job.state, job.undo_to)) or (
+            job.state is JobState.SUPERSEDED
+        )
+        found = self.store.find(JobKind.BUNDLE, job.source, job.fingerprint)
+        waits = job.state in WITH_IDS and job.state is not JobState.UNDOING
+        assert (found is not None) == (job.is_done or waits)
+
+    def check_road(self, before: Job, after: Job) -> None:
+        assert after.fence_number >= before.fence_number, "a fence never falls"
+        if before.state in FINAL:
+            assert after.state is before.state, "what came to its end is never run again"
+        ways = [way for way in TRANSITIONS.values() if before.state in way.sources]
+        ways_on = {state for way in ways for state in way.targets or {before.state}}
+        assert after.state in {before.state, *ways_on}, "no state is reached but by the table"
+        if before.state is JobState.UNDOING:
+            assert after.state in {JobState.UNDOING, JobState.HELD, JobState.COMPLETE, before.undo_to}
+
+    def check_reservations(self, jobs: list[Job]) -> None:
+        ranges = sorted((job.reservation.ids for job in jobs if job.reservation is not None), key=lambda ids: ids.start)
+        assert all(earlier.stop <= later.start for earlier, later in pairwise(ranges)), "no id is of two jobs"
+        reserved = {file_id for ids in ranges for file_id in ids}
+        for file_id in range(self.last_file_id + 2):
+            assert self.store.has_reserved(file_id) == (file_id in reserved)
+
+    def check_successors(self, jobs: dict[int, Job]) -> None:
+        for job in jobs.values():
+            passed = {job.job_id}
+            while job.successor is not None:
+                job = jobs[job.successor]
+                assert job.job_id not in passed, "who follows the successors comes to an end"
+                passed.add(job.job_id)
+
+
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestStore = StoreMachine.TestCase

@@ -1,0 +1,110 @@
+"""A server in a process of its own, and a way to speak to it byte by byte."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from .command import Command
+
+PATIENCE = 60.0
+
+
+class Server:
+    """``ingest serve`` with ``words``, for as long as a ``with`` block lasts. Its log is in ``log``."""
+
+    def __init__(self, folder: Path, *words: object, port: int = 0) -> None:
+        self._words, self._port = words, port
+        self.log = folder / "server.log"
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        with self.log.open("ab") as log:
+            line = Command.line("serve", "--port", self._port, "--reserve", 0, *self._words)
+            begun = self.log.stat().st_size
+            self.process = subprocess.Popen(line, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE
+        while (found := re.search(r"listening at (\S+)", self.log.read_text()[begun:])) is None:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.url = found[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def upload(self, bundle: Path, **headers: str) -> dict[str, Any]:
+        with bundle.open("rb") as body:
+            answer = requests.post(f"{self.url}/upload", data=body, headers={**OCTETS, **headers}, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        state: dict[str, Any] = answer.json()
+        return state
+
+    def state(self, job_id: int) -> dict[str, Any]:
+        answer = requests.get(f"{self.url}/get_state", params={"job_id": job_id}, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        state: dict[str, Any] = answer.json()
+        return state
+
+    def settled(self, job_id: int) -> dict[str, Any]:
+        """The job's state when it has come to its end, as Pacifica's clients wait for it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            state = self.state(job_id)
+            done = state["task"] == "ingest metadata" and int(float(state["task_percent"])) == 100
+            if state["state"] != "OK" or done:
+                return state
+            assert time.monotonic() < deadline, state
+            time.sleep(0.02)
+
+    @contextmanager
+    def connected(self) -> Iterator[socket.socket]:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
+            yield connection
+
+    def exchange(self, request: bytes) -> tuple[int, dict[str, Any]]:
+        """The status and the object that the server answers to these bytes."""
+        with self.connected() as connection:
+            connection.sendall(request)
+            return read_answer(connection)
+
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(65536)
+        assert piece, received
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+    assert length is not None, head
+    while len(body) < int(length[1]):
+        piece = connection.recv(65536)
+        assert piece, received
+        body += piece
+    return int(head.split()[1]), json.loads(body or b"{}")

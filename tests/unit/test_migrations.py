@@ -1,0 +1,362 @@
+"""A store of each older version is brought up to date, and an older program leaves one of today alone."""
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.errors import Interrupted, StoreError
+from ingest_cli.jobs.database import open_database
+from ingest_cli.jobs.job import Job, JobKind, JobState, Reservation
+from ingest_cli.jobs.migrations import MIGRATIONS
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.factory import connect
+from ingest_cli.settings import Timings
+
+from ..support.bundles import FILES, write_bundle
+from ..support.command import Command
+from ..support.site import Site, Witness
+
+VERSIONS = range(1, len(MIGRATIONS))
+IN_A_CENTURY = 4_000_000_000.0
+LAST_STAGE = {"task": "ingest metadata", "task_percent": 100.0}
+
+
+@dataclass(frozen=True)
+class OldRow:
+    """What is set in a row of an old store, and what becomes of it. ``since`` is the version that began to write it."""
+
+    row: dict[str, Any]
+    state: JobState
+    pacifica: str
+    exception: str = ""
+    complete: bool = False
+    reservation: Reservation | None = None
+    job: dict[str, Any] = field(default_factory=dict)
+    since: int = 1
+
+
+ROWS = {
+    "complete": OldRow(
+        {**LAST_STAGE, "recorded": 1, "resumable": 0, "first_file_id": 10, "stored": 3, "files": 3, "digest": "d"},
+        JobState.COMPLETE,
+        "OK",
+        complete=True,
+        job={"files": 3, "stored": 3, "digest": "d", "said": None},
+    ),
+    "complete, failed by an administrator": OldRow(
+        {
+            "state": "FAILED",
+            "task": "ingest files",
+            "exception": "by hand",
+            "recorded": 1,
+            "resumable": 0,
+            "first_file_id": 10,
+            "stored": 3,
+        },
+        JobState.COMPLETE,
+        "FAILED",
+        exception="by hand",
+        job={"exception": "", "task": "ingest metadata", "is_done": True},
+    ),
+    "duplicate": OldRow(
+        {**LAST_STAGE, "resumable": 0, "duplicate_of": 1},
+        JobState.DUPLICATE,
+        "OK",
+        complete=True,
+        job={"duplicate_of": 1, "is_done": True},
+    ),
+    "duplicate that kept its files": OldRow(
+        {**LAST_STAGE, "resumable": 0, "duplicate_of": 1, "first_file_id": 10, "stored": 3, "files": 3},
+        JobState.UNDOING,
+        "OK",
+        complete=True,
+        reservation=Reservation(10, 3, 3),
+        job={"undo_to": JobState.DUPLICATE, "successor": 1, "holder": None},
+    ),
+    "duplicate, failed by an administrator": OldRow(
+        {"state": "FAILED", "task": "ingest files", "exception": "by hand", "resumable": 0, "duplicate_of": 1},
+        JobState.DUPLICATE,
+        "FAILED",
+        exception="by hand",
+        job={"duplicate_of": 1},
+    ),
+    "superseded": OldRow(
+        {"state": "FAILED", "exception": "continued as job 12", "resumable": 0},
+        JobState.SUPERSEDED,
+        "FAILED",
+        exception="continued as job 12",
+        job={"successor": 12, "duplicate_of": None, "is_done": False},
+    ),
+    "discarded": OldRow(
+        {"state": "FAILED", "exception": "discarded: the archive holds nothing of it", "resumable": 0},
+        JobState.DISCARDED,
+        "FAILED",
+        exception="discarded: the archive holds nothing of it",
+    ),
+    "failed": OldRow(
+        {"state": "FAILED", "task": "Policy Validation", "exception": "refused", "resumable": 0},
+        JobState.FAILED,
+        "FAILED",
+        exception="refused",
+        job={"task": "Policy Validation"},
+    ),
+    "failed for now": OldRow(
+        {"state": "FAILED", "task": "Policy Validation", "exception": "down", "resumable": 1},
+        JobState.FAILED,
+        "FAILED",
+        exception="down",
+    ),
+    "failed, with files stored": OldRow(
+        {
+            "state": "FAILED",
+            "task": "ingest files",
+            "exception": "down",
+            "first_file_id": 20,
+            "stored": 1,
+            "files": 3,
+            "digest": "d",
+        },
+        JobState.HELD,
+        "FAILED",
+        exception="down",
+        reservation=Reservation(20, 3, 1),
+    ),
+    "not discarded yet, with files stored": OldRow(
+        {
+            "state": "FAILED",
+            "task": "ingest files",
+            "exception": "it could not be discarded: the disk is away",
+            "first_file_id": 20,
+            "stored": 0,
+            "files": 3,
+        },
+        JobState.HELD,
+        "FAILED",
+        exception="it could not be discarded: the disk is away",
+        reservation=Reservation(20, 3, 0),
+    ),
+    "waiting": OldRow({}, JobState.QUEUED, "OK", job={"task": "UPLOADING", "is_interrupted": False}),
+    "interrupted": OldRow(
+        {"task": "ingest files", "task_percent": 40.0, "first_file_id": 20, "stored": 1, "files": 3, "attempts": 1},
+        JobState.QUEUED,
+        "OK",
+        reservation=Reservation(20, 3, 1),
+    ),
+    "put off": OldRow(
+        {"task": "Policy Validation", "exception": "down", "not_before": IN_A_CENTURY, "attempts": 2},
+        JobState.QUEUED,
+        "FAILED",
+        exception="down",
+        job={"is_deferred": True, "attempts": 2, "fence_number": 2, "retry_at": IN_A_CENTURY},
+        since=3,
+    ),
+    "running": OldRow(
+        {
+            "task": "ingest files",
+            "task_percent": 40.0,
+            "worker": "node12:4567",
+            "beat": IN_A_CENTURY,
+            "first_file_id": 20,
+            "stored": 1,
+            "files": 3,
+        },
+        JobState.RUNNING,
+        "OK",
+        reservation=Reservation(20, 3, 1),
+        job={"task": "ingest files", "task_percent": 40.0},
+    ),
+    "called OK by hand": OldRow(
+        {"task": "ingest files", "task_percent": 50.0, "resumable": 0},
+        JobState.FAILED,
+        "OK",
+        job={"has_failed": True},
+    ),
+    "called OK by hand, to be resumed": OldRow(
+        {"task": "ingest files", "task_percent": 50.0, "resumable": 1}, JobState.QUEUED, "OK"
+    ),
+}
+
+
+def old_store(path: Path, version: int, rows: list[dict[str, Any]]) -> Path:
+    """A store as that version of the program left it."""
+    with closing(open_database(path, MIGRATIONS[:version], "job store").conn) as connection, connection:
+        columns = {str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)")}
+        for job_id, changes in enumerate(rows, 1):
+            row = {
+                "job_id": job_id,
+                "kind": "bundle",
+                "source": f"/data/{job_id}.tar",
+                "stamp": "2049:1234:5678:90",
+                "user": "u",
+                "created": "2026-01-02 03:04:05.678901",
+                "updated": "2026-01-02 03:04:06.678901",
+                **changes,
+            }
+            row = {column: value for column, value in row.items() if column in columns}
+            connection.execute(
+                f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+            )
+        if version >= 3:
+            connection.execute("INSERT INTO stages VALUES (1, 'ingest files', 1.5)")
+    return path
+
+
+@pytest.fixture
+def opened(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SqliteJobStore]:
+    version, name = request.param
+    path = old_store(tmp_path / "jobs.sqlite3", version, [ROWS[name].row])
+    with SqliteJobStore(path, Timings()) as store:
+        yield store
+
+
+EACH = [(version, name) for version in VERSIONS for name, old in ROWS.items() if version >= old.since]
+
+
+@pytest.mark.parametrize(("opened", "version", "name"), [((v, n), v, n) for v, n in EACH], indirect=["opened"])
+def test_each_kind_of_old_row(opened: SqliteJobStore, version: int, name: str) -> None:
+    old, job = ROWS[name], opened.get(1)
+    assert job.state is old.state
+    shown = job.as_state()
+    assert (shown["state"], shown["exception"], shown["complete"]) == (old.pacifica, old.exception, old.complete)
+    if old.row.get("state", "OK") == old.pacifica and job.state is not JobState.RUNNING:
+        assert shown["task"] == old.row.get("task", "UPLOADING"), "Pacifica's clients see what they saw"
+        assert shown["task_percent"] == f"{old.row.get('task_percent', 0):.5f}"
+    assert (shown["created"], shown["updated"]) == ("2026-01-02 03:04:05.678901", "2026-01-02 03:04:06.678901")
+    assert (job.kind, job.source, job.user, job.spooled) == (JobKind.BUNDLE, "/data/1.tar", "u", False)
+    assert job.fingerprint == "1234:5678:90", "a reboot may renumber the device"
+    if old.reservation is None or version >= 3:
+        assert job.reservation == old.reservation
+    else:  # only how many were stored was noted then
+        stored = old.reservation.stored
+        assert job.reservation == Reservation(old.reservation.first_file_id, stored, stored)
+    known = {key: value for key, value in old.job.items() if version >= 3 or key not in ("attempts", "fence_number")}
+    assert {key: getattr(job, key) for key in known} == known
+    assert opened.stages(1) == ({"ingest files": 1.5} if version >= 3 else {})
+
+
+@pytest.mark.parametrize(("opened", "version"), [((v, "running"), v) for v in VERSIONS], indirect=["opened"])
+def test_who_held_a_job_of_an_old_store_is_dead(opened: SqliteJobStore, version: int) -> None:
+    job = opened.get(1)
+    assert job.holder is not None
+    assert (str(job.holder), job.holder.host, job.holder.pid) == ("node12:4567", "node12", 4567)
+    assert opened.is_dead(job)
+    heir = opened.claim_next()
+    assert heir is not None
+    assert (heir.job_id, heir.fence_number, heir.holder) == (1, job.fence_number + 1, this_process())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_jobs_of_an_old_store_go_on_as_they_would_have(tmp_path: Path, version: int) -> None:
+    names = [name for name, old in ROWS.items() if old.since <= version]
+    path = old_store(tmp_path / "jobs.sqlite3", version, [ROWS[name].row for name in names])
+    with SqliteJobStore(path, Timings()) as store:
+        ran = []
+        while (job := store.claim_next()) is not None:
+            ran.append(names[job.job_id - 1])
+            store.record(job.fence)
+        # A rest of a century was made by a clock that was wrong.
+        resumed = {"waiting", "interrupted", "running", "called OK by hand, to be resumed"}
+        undone = {"duplicate that kept its files"}
+        assert set(ran) == resumed | undone | ({"put off"} if version >= 3 else set())
+        assert store.examine() == ""
+        held = {names[job.job_id - 1] for job in store.in_states([JobState.HELD])}
+        assert held == {"failed, with files stored", "not discarded yet, with files stored"}
+        for job in store.in_states([JobState.HELD, JobState.FAILED]):
+            assert store.retry(job.job_id).state is JobState.QUEUED
+
+
+def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:
+    with SqliteJobStore(tmp_path / "jobs.sqlite3", Timings()):
+        pass
+    for version in VERSIONS:
+        with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer ingest; please upgrade"):
+            open_database(tmp_path / "jobs.sqlite3", MIGRATIONS[:version], "job store")
+
+
+def _count(path: Path) -> int:
+    with SqliteJobStore(path, Timings()) as store:
+        return store.count()
+
+
+def test_many_processes_open_an_old_store_at_once(tmp_path: Path) -> None:
+    path = old_store(tmp_path / "jobs.sqlite3", 3, [old.row for old in ROWS.values()] * 50)
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert pool.map(_count, [path] * 3, chunksize=1) == [50 * len(ROWS)] * 3
+
+
+def downgrade(path: Path, version: int) -> None:
+    """Make of a store of today, in which one run was interrupted, one that an old program left."""
+    with SqliteJobStore(path, Timings()) as store:
+        jobs: list[Job] = store.newest(9)[::-1]
+    path.rename(path.with_suffix(".new"))
+    for left in path.parent.glob(f"{path.name}-*"):
+        left.unlink()
+    rows = []
+    for job in jobs:
+        assert job.reservation is not None
+        rows.append(
+            {
+                "kind": job.kind,
+                "source": job.source,
+                "stamp": f"2049:{job.fingerprint}",
+                "task": job.task,
+                "digest": job.digest,
+                "first_file_id": job.reservation.first_file_id,
+                "stored": job.reservation.stored,
+                "files": job.files,
+                "bytes": job.bytes,
+                "attempts": job.attempts,
+            }
+        )
+    old_store(path, version, rows)
+
+
+class Leaver(Witness):
+    """Interrupts the run as soon as the first file is stored."""
+
+    runner: Runner
+
+    def stored(self, length: int, files: int = 0) -> None:
+        super().stored(length, files)
+        if files:
+            self.runner.interrupt()
+
+
+def interrupt(site: Site, bundle: Path) -> None:
+    """Leave a job with one of its files stored."""
+    with connect(site.settings) as services, open_store(site.settings) as store, suppress(Interrupted):
+        leaver = Leaver()
+        leaver.runner = Runner(site.settings, services, store)
+        job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
+        leaver.runner.run(job, leaver)
+    assert site.job(1).stored == 1
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("by", ["the job itself", "another job of the document"])
+def test_what_an_old_program_left_half_stored_is_finished(
+    command: Command, site: Site, tmp_path: Path, version: int, by: str
+) -> None:
+    """Old stores did not always note how many ids were reserved."""
+    bundle = write_bundle(tmp_path / "b.tar")
+    interrupt(site, bundle)
+    downgrade(site.settings.database, version)
+    if by == "the job itself":
+        given = bundle
+    else:
+        given = tmp_path / "copy.tar"
+        given.write_bytes(bundle.read_bytes())
+    done = command("-q", given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.contents() == FILES
+    assert len(site.archived()) == len(FILES)
+    assert len(site.rows("Transactions")) == 1
