@@ -21,16 +21,12 @@ def main() -> NoReturn:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError as error:
-        if "--debug" in sys.argv:
-            raise
         # Where what is read and written has a name, those who do it explain it: this is mostly standard output.
         print(f"ingest: cannot read or write {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         # What could not be written would be tried again, and complained of, at the very end.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
         sys.exit(ExitCode.FAILED)
     except IngestError as error:
-        if "--debug" in sys.argv:
-            raise
         for line in error.lines:
             print(f"ingest: {line}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,24 +1,35 @@
-"""What a script needs of the program, as functions. Each call opens what it needs and closes it again.
+"""What can be done, as functions: for scripts, and for the command line, which has no logic of its own.
 
-``settings`` are those of `load_settings`, which is also what is used where none are given: the environment, the
-configuration file and the defaults, as on the command line. All raise IngestError.
+Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
+where none are given: the environment, the configuration file and the defaults, as on the command line. All raise
+IngestError.
 """
 
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO, BinaryIO
 
-from .jobs.job import Job, JobKind
+from .errors import IngestError
+from .jobs.job import Job, JobKind, Word
 from .jobs.process import this_process
-from .jobs.store import open_store
+from .jobs.store import JobStore, open_store
+from .jobs.upload import spooled_input
 from .maintenance import verify
-from .pipeline import check
+from .maintenance.receipt import read_receipt, write_receipt
+from .pipeline import check, settlement
+from .pipeline.batch import Observe, Outcome, Task, run_tasks
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
-from .pipeline.selection import recorded_as
+from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
 from .pipeline.submission import submit
 from .retrieval import restore
-from .services.factory import connect, policy
+from .services.base import Services
+from .services.factory import archive, catalog, connect, policy
 from .settings import Settings, load_settings
+
+Source = Path | BinaryIO
 
 
 def ingest_bundle(
@@ -38,6 +49,75 @@ def move_files(
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
 
 
+def ingest_files(
+    kind: JobKind,
+    sources: Iterable[Source],
+    observe: Observe,
+    *,
+    settings: Settings | None = None,
+    again: bool = False,
+) -> list[Outcome]:
+    """Ingest one bundle, or move by one document, after the other; how each of them ended, in their order.
+
+    A source that is an open file is read to its end into the spool folder first. ``observe`` makes the observer of
+    each, of its name, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the job at hand
+    to be resumed, and raise Interrupted or KeyboardInterrupt.
+    """
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        runner = Runner(settings, services, store, again=again)
+        submitted = partial(_submitted, settings, store, services, kind, again=again)
+        tasks = [Task(_name_of(source), submitted(source)) for source in sources]
+        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+
+
+def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
+    """Enter a job for every path, for workers to run, and yield each. Ends at the first that cannot be entered."""
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        for path in paths:
+            yield submit(store, services.unique_id, kind, path, user=settings.user)
+
+
+def retry_jobs(
+    job_ids: Iterable[int],
+    observe: Observe,
+    *,
+    failed: bool = False,
+    interrupted: bool = False,
+    settings: Settings | None = None,
+) -> list[Outcome]:
+    """Run these jobs again, and all that ``failed`` or were ``interrupted`` if so asked; else as `ingest_files`."""
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        jobs = [store.get(job_id) for job_id in job_ids]
+        jobs += failed_jobs(store) if failed else []
+        jobs += interrupted_jobs(store) if interrupted else []
+        runner = Runner(settings, services, store)
+        tasks = [Task(job.source, _as_it_stands(store, job.job_id)) for job in jobs]
+        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+
+
+def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
+    """Give up jobs that are not complete, one after the other: what is stored of them is rolled back."""
+    settings = settings or load_settings()
+    with open_store(settings) as store:
+        for job_id in job_ids:
+            name = f"job {job_id}"
+            try:
+                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings))
+                yield Outcome(name, job)
+            except IngestError as error:
+                yield Outcome(name, None, error)
+
+
+def settle_job(job_id: int, word: Word, *, settings: Settings | None = None) -> Job:
+    """Have a job be what an administrator says, and return it as it stands then."""
+    settings = settings or load_settings()
+    with open_store(settings) as store:
+        return settlement.settle_by_hand(store, job_id, word, settings.timings, partial(connect, settings))
+
+
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
     """The job as it stands. Raises JobNotFound."""
     with open_store(settings or load_settings()) as store:
@@ -46,30 +126,132 @@ def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
 
 def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
     """All that is wrong with the bundle at ``path``; nothing is stored."""
+    (findings,) = check_bundles([path], settings=settings)
+    return findings
+
+
+def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[check.Findings]:
+    """All that is wrong with each of the bundles, one after the other; nothing is stored."""
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
-        return check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
+        for path in paths:
+            yield check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
     """Hash what the archive holds of a job again, and return what is wrong."""
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
-        return list(verify.verify_jobs(services, [recorded_as(store, job_id)]))
+    return list(verify_jobs([job_id], settings=settings))
 
 
-def restore_bundle(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
-    """Write a stored job as a bundle to the new file ``target``, and return how many files it holds."""
+def verify_jobs(
+    job_ids: Iterable[int],
+    *,
+    share: float = 1.0,
+    tally: verify.Tally | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    settings: Settings | None = None,
+) -> Iterator[verify.Damage]:
+    """Hash what the archive holds of jobs again, or a random ``share`` of it; yield what is wrong as it is found.
+
+    ``tally`` counts along. Of a duplicate the job that has its content is verified, as ``note`` is told.
+    """
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
-        return restore.write_bundle_file(services, recorded_as(store, job_id), target)
+        recorded = [_recorded_as(store, job_id, note) for job_id in job_ids]
+        yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
+
+
+def verify_all(
+    *,
+    since: int = 0,
+    share: float = 1.0,
+    tally: verify.Tally | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    settings: Settings | None = None,
+) -> Iterator[verify.Damage]:
+    """`verify_jobs` of all jobs from the id ``since`` on, and then the archive's orphans, where it can list them."""
+    settings = settings or load_settings()
+    with connect(settings) as services, open_store(settings) as store:
+        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
+        try:
+            yield from verify.find_orphans(services, store)
+        except IngestError as error:
+            note(str(error))
+
+
+def verify_receipt(
+    path: Path, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
+) -> Iterator[verify.Damage]:
+    """`verify_jobs` of the job that a receipt is of, by the receipt alone: neither job store nor catalogue is asked."""
+    receipt, tally = read_receipt(path), tally or verify.Tally()
+    tally.jobs = 1
+    with closing(archive(settings or load_settings())) as site_archive:
+        yield from verify.verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
+
+
+def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
+    """Write the receipt of a job that is complete to ``path``; of a duplicate, that of the job that has its content."""
+    settings = settings or load_settings()
+    with closing(catalog(settings)) as site_catalog, open_store(settings) as store:
+        write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
+
+
+def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
+    """Write a stored job as a bundle to the new file ``target``, or to an open one; return how many files it holds."""
+    with _recorded(job_id, settings) as (services, recorded):
+        if isinstance(target, Path):
+            return restore.write_bundle_file(services, recorded, target)
+        return restore.write_tar(services, recorded, target)
+
+
+def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
+    """Write a stored job's files to the new folder ``target``, and return how many they are."""
+    with _recorded(job_id, settings) as (services, recorded):
+        return restore.write_folder(services, recorded, target)
 
 
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
         runner = Runner(settings, services, store, again=again)
-        ids, user = services.unique_id, settings.user
-        job = submit(store, ids, kind, path, user=user, holder=this_process(), again=again)
-        job = runner.run(job, observer or Observer())
+        with _submitted(settings, store, services, kind, path, again=again) as job:
+            job = runner.run(job, observer or Observer())
         return store.get(job.duplicate_of) if job.duplicate_of is not None else job
+
+
+@contextmanager
+def _submitted(
+    settings: Settings, store: JobStore, services: Services, kind: JobKind, source: Source, *, again: bool
+) -> Iterator[Job]:
+    enter = partial(submit, store, services.unique_id, kind, user=settings.user, holder=this_process(), again=again)
+    if isinstance(source, Path):
+        yield enter(source)
+        return
+    with spooled_input(source, settings.spool) as spooled:
+        yield enter(spooled, spooled=True)
+
+
+@contextmanager
+def _as_it_stands(store: JobStore, job_id: int) -> Iterator[Job]:
+    yield store.get(job_id)
+
+
+def _name_of(source: Source) -> str:
+    name = str(source) if isinstance(source, Path) else str(source.name)
+    return "standard input" if name == "<stdin>" else name
+
+
+@contextmanager
+def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services, int]]:
+    settings = settings or load_settings()
+    with open_store(settings) as store:
+        recorded = recorded_as(store, job_id)
+    with connect(settings) as services:
+        yield services, recorded
+
+
+def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
+    recorded = recorded_as(store, job_id)
+    if recorded != job_id:
+        note(f"the content of job {job_id} is job {recorded}'s, which is verified")
+    return recorded

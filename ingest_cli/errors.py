@@ -4,7 +4,7 @@ An error knows the pipeline stage it belongs to, whether trying again can help, 
 command that ends with it. Its message says what was wrong, where, and what to do.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import IntEnum
 
 
@@ -23,6 +23,14 @@ class ExitCode(IntEnum):
         """How a command ends of which several things failed: with the code of them all, else FAILED."""
         distinct = set(codes)
         return distinct.pop() if len(distinct) == 1 else cls.FAILED
+
+    @classmethod
+    def of_several(cls, codes: Collection["ExitCode"]) -> "ExitCode":
+        """How a command ends that did several things, each of which ended so."""
+        failures = [code for code in codes if code is not cls.SUCCESS]
+        if not failures:
+            return cls.SUCCESS
+        return cls.of_failures(failures) if len(failures) == len(codes) else cls.SOME_FAILED
 
 
 class IngestError(Exception):

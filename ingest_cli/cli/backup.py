@@ -5,30 +5,30 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, Quiet, settings_of
+from .command import command
+from .options import Site, Talk
 
 
+@command
 def backup(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the copies.")],
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    site: Site,
+    talk: Talk,
 ) -> None:
     """Copy the job store, the catalogue and the ids.
 
     Others may use them meanwhile. The archive is not copied.
     """
-    import json as json_format
-    import sys
+    from rich.filesize import decimal
 
     from ..maintenance.backup import back_up
+    from .output import say, write_json
 
-    sizes = {path: path.stat().st_size for path in back_up(settings_of(config, db), folder)}
-    if json:
+    sizes = {path: path.stat().st_size for path in back_up(site.settings, folder)}
+    if talk.json:
         answer = {"target": str(folder), "files": len(sizes), "bytes": sum(sizes.values())}
-        print(json_format.dumps(answer))
-    elif not quiet:
+        write_json(answer)
+    elif not talk.quiet:
         for path, size in sizes.items():
-            print(f"ingest: {path}: {size} bytes", file=sys.stderr)
+            say(f"{path}: {decimal(size)}")

@@ -5,64 +5,66 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Config, Debug, Json, Quiet, User, settings_of
+from .command import command
+from .options import Config, Talk, User, settings_under
 
 if TYPE_CHECKING:
     from ..pipeline.check import Findings
 
 
+@command
 def check(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Tar files.")],
+    *,
     config: Config = None,
     user: User = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    talk: Talk,
 ) -> None:
     """Say all that is wrong with bundles, and store nothing."""
-    from contextlib import closing
-
+    from .. import api
     from ..errors import ExitCode
-    from ..pipeline.check import check_bundle
-    from ..services.factory import policy
 
-    settings = settings_of(config, None, user)
-    ill = 0
-    with closing(policy(settings)) as site_policy:
-        for path in bundles:
-            findings = check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
-            ill += bool(findings.problems)
-            if json:
-                _write(path, findings)
-            else:
-                _show(path, findings, quiet=quiet)
-    if ill:
-        raise typer.Exit(ExitCode.FAILED if ill == len(bundles) else ExitCode.SOME_FAILED)
+    codes = []
+    checked = api.check_bundles(bundles, settings=settings_under(config=config, user=user))
+    for path, findings in zip(bundles, checked, strict=True):
+        codes.append(ExitCode.FAILED if findings.problems else ExitCode.SUCCESS)
+        if talk.json:
+            _write(path, findings)
+        else:
+            _show(path, findings, quiet=talk.quiet)
+    code = ExitCode.of_several(codes)
+    if code:
+        raise typer.Exit(code)
 
 
 def _write(path: Path, findings: "Findings") -> None:
-    import json as json_format
+    from .output import write_json
 
-    answer = {
-        "source": str(path),
-        "well": not findings.problems,
-        "files": findings.files,
-        "bytes": findings.bytes,
-        "problems": [{"stage": problem.stage, "problem": str(problem)} for problem in findings.problems],
-        "warnings": findings.warnings,
-    }
-    print(json_format.dumps(answer), flush=True)
+    write_json(
+        {
+            "source": str(path),
+            "well": not findings.problems,
+            "files": findings.files,
+            "bytes": findings.bytes,
+            "problems": [{"stage": problem.stage, "problem": str(problem)} for problem in findings.problems],
+            "warnings": findings.warnings,
+        }
+    )
 
 
 def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
-    import sys
+    from rich.filesize import decimal
+
+    from ..streams import counted
+    from .output import say, warn
 
     for problem in findings.problems:
         print(f"{path}: {problem}")
     if quiet:
         return
     for warning in findings.warnings:
-        print(f"ingest: warning: {path}: {warning}", file=sys.stderr)
+        warn(f"{path}: {warning}")
     count = len(findings.problems)
-    verdict = "is well" if not count else "has 1 problem" if count == 1 else f"has {count} problems"
-    print(f"ingest: {path} {verdict}: {findings.files} files, {findings.bytes} bytes", file=sys.stderr)
+    verdict = counted(count, "problem") if count else "no problems"
+    within = f" in {counted(findings.files, 'file')}, {decimal(findings.bytes)}" if findings.files else ""
+    say(f"{path}: {verdict}{within}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .options import settings_of
+from .options import settings_under
 
 if TYPE_CHECKING:
     from ..jobs.job import Job
@@ -49,7 +49,7 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
 
     config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
     try:
-        settings = settings_of(config, db)
+        settings = settings_under(config=config, db=db)
         if not settings.database.is_file():
             return []
         with open_store(settings) as store:

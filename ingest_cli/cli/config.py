@@ -1,13 +1,14 @@
 """``ingest config``: what is in effect, and why."""
 
-import json as json_format
+from .command import command
+from .options import Output, UserSite
+from .output import write_json
 
-from .options import Config, Db, Debug, Json, User, settings_of
 
-
-def config(config: Config = None, db: Db = None, user: User = None, json: Json = False, debug: Debug = False) -> None:
+@command
+def config(site: UserSite, output: Output) -> None:
     """Show every setting, its value and where it came from."""
-    settings = settings_of(config, db, user)
+    settings = site.settings
     rows = [
         {
             "section": value.option.section,
@@ -19,8 +20,8 @@ def config(config: Config = None, db: Db = None, user: User = None, json: Json =
         }
         for value in settings.values
     ]
-    if json:
-        print(json_format.dumps(rows, indent=2))
+    if output.json:
+        write_json(rows, indent=2)
         return
     for row in rows:
         print(f"[{row['section']}] {row['key']} = {row['value'] or '(none)'}")

@@ -4,49 +4,39 @@ from typing import Annotated
 
 import typer
 
+from .command import command
 from .completion import unfinished_job_ids
-from .options import Config, Db, Debug, Json, Quiet, settings_of
+from .options import Site, Talk
 
 
+@command
 def discard(
     job_ids: Annotated[
         list[int],
         typer.Argument(metavar="JOB_ID", help="The jobs to give up.", autocompletion=unfinished_job_ids),
     ],
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    site: Site,
+    talk: Talk,
 ) -> None:
     """Give up jobs that are not complete.
 
     What is stored of them is rolled back: the archive holds nothing of it, and moved files are at their places.
     """
-    import json as json_format
-    import sys
-    from functools import partial
+    from .. import api
+    from ..pipeline.batch import exit_code
+    from .output import say, write_json
 
-    from ..errors import ExitCode, IngestError
-    from ..jobs.store import open_store
-    from ..pipeline.settlement import discard as discard_job
-    from ..services.factory import connect
-
-    settings = settings_of(config, db)
-    codes = []
-    with open_store(settings) as store:
-        for job_id in job_ids:
-            try:
-                job = discard_job(store, job_id, settings.timings, partial(connect, settings))
-            except IngestError as error:
-                if len(job_ids) == 1:
-                    raise
-                print(f"ingest: {error}", file=sys.stderr)
-                codes.append(error.exit_code)
-                continue
-            if json:
-                print(json_format.dumps(job.as_state()), flush=True)
-            elif not quiet:
-                print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)
-    if codes:
-        raise typer.Exit(ExitCode.SOME_FAILED if len(codes) < len(job_ids) else ExitCode.of_failures(codes))
+    outcomes = []
+    for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
+        outcomes.append(outcome)
+        if outcome.error is not None:
+            if len(job_ids) == 1:
+                raise outcome.error
+            say(outcome.error)
+        elif talk.json and outcome.job is not None:
+            write_json(outcome.job.as_state())
+        elif not talk.quiet:
+            print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)
+    code = exit_code(outcomes)
+    if code:
+        raise typer.Exit(code)

@@ -1,16 +1,18 @@
 """``ingest doctor``."""
 
-import json as json_format
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, settings_of
+from .command import command
+from .options import Output, Site
+from .output import write_json
 
 if TYPE_CHECKING:
     from ..maintenance.doctor import Finding
 
 
+@command
 def doctor(
     probe: Annotated[
         bool,
@@ -20,28 +22,27 @@ def doctor(
             " at once. Nothing else should write to it meanwhile.",
         ),
     ] = False,
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    debug: Debug = False,
+    *,
+    site: Site,
+    output: Output,
 ) -> None:
-    """Look at everything that a job will need.
+    """Check everything that a job will need.
 
-    Where something is ill, say what to do.
+    Where something fails, say what to do about it.
     """
     from ..errors import ExitCode
     from ..maintenance import doctor as looking
 
-    settings = settings_of(config, db)
+    settings = site.settings
     findings = []
     for look in [looking.examine, *([looking.probe] if probe else [])]:
         for finding in look(settings):
             findings.append(finding)
-            if not json:
+            if not output.json:
                 _show(finding)
-    if json:
+    if output.json:
         rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "advice": f.advice} for f in findings]
-        print(json_format.dumps(rows, indent=2))
+        write_json(rows, indent=2)
     codes = [finding.exit_code for finding in findings if not finding.ok]
     if codes:
         raise typer.Exit(ExitCode.of_failures(codes))
@@ -51,7 +52,7 @@ def _show(finding: "Finding") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    mark = Text("well", "green") if finding.ok else Text("ILL ", "bold red")
+    mark = Text("OK  ", "green") if finding.ok else Text("FAIL", "bold red")
     console = Console(soft_wrap=True, highlight=False)
     console.print(mark, f"{finding.name:<13}{finding.detail}", markup=False)
     if finding.advice and not finding.ok:

@@ -5,28 +5,19 @@ from typing import Annotated
 
 import typer
 
-from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, Verbose, settings_of
+from .command import command
+from .options import RunTalk, Submission, UserSite
 
 
+@command
 def ingest(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Tar files, or - for standard input.")],
-    config: Config = None,
-    db: Db = None,
-    user: User = None,
-    again: Again = False,
-    receipt: Receipt = None,
-    queue: Queue = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    debug: Debug = False,
+    site: UserSite,
+    submission: Submission,
+    talk: RunTalk,
 ) -> None:
     """Unpack, check and store bundles."""
     from ..jobs.job import JobKind
-    from .run import queue_files, run_files
-    from .verbosity import set_verbosity
+    from .running import enter_files
 
-    set_verbosity(verbose, quiet=quiet)
-    settings = settings_of(config, db, user)
-    enter = queue_files if queue else run_files
-    enter(JobKind.BUNDLE, bundles, settings, again=again, receipt=receipt, json=json, quiet=quiet)
+    enter_files(JobKind.BUNDLE, bundles, site.settings, submission, talk)

@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..jobs.job import Job
-from .output import PlainScreen
+from .screens import PlainScreen
 
 FRAMES_A_SECOND = 5
 # The rate is that of the last seconds: a bundle's files are of all sizes.

@@ -6,17 +6,15 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
-from .options import Again, Config, Db, Debug, Json, Queue, Quiet, Receipt, User, Verbose, settings_of
+from .command import command
+from .options import RunTalk, Submission, UserSite, settings_under
 
 
+@command
 def move(
     documents: Annotated[
         list[Path], typer.Argument(metavar="DOCUMENT", help="Metadata documents whose files have a 'source'.")
     ],
-    config: Config = None,
-    db: Db = None,
-    user: User = None,
-    again: Again = False,
     remote_sources: Annotated[
         bool,
         typer.Option(
@@ -25,21 +23,16 @@ def move(
             " [env: ARCHIVEINTERFACE_REMOTE_SOURCES].",
         ),
     ] = False,
-    receipt: Receipt = None,
-    queue: Queue = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    debug: Debug = False,
+    *,
+    site: UserSite,
+    submission: Submission,
+    talk: RunTalk,
 ) -> None:
     """Check files that lie on a disk and move them into the archive."""
     from ..jobs.job import JobKind
-    from .run import queue_files, run_files
-    from .verbosity import set_verbosity
+    from .running import enter_files
 
-    set_verbosity(verbose, quiet=quiet)
-    if queue and remote_sources:
+    if submission.queue and remote_sources:
         raise SettingsError("--remote-sources and --queue do not go together: say it in the workers' configuration")
-    settings = settings_of(config, db, user, remote_sources=remote_sources)
-    enter = queue_files if queue else run_files
-    enter(JobKind.MOVE, documents, settings, again=again, receipt=receipt, json=json, quiet=quiet)
+    settings = settings_under(config=site.config, db=site.db, user=site.user, remote_sources=remote_sources)
+    enter_files(JobKind.MOVE, documents, settings, submission, talk)

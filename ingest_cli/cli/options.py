@@ -1,11 +1,13 @@
-"""The options that every command shares."""
+"""The options that commands share, in the groups in which commands take them."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, Settings, load_settings
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file [env: INGEST_CONFIG].", metavar="FILE")
@@ -20,18 +22,81 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 Verbose = Annotated[
     int, typer.Option("--verbose", "-v", count=True, help="Say more; twice, of each request to a service too.")
 ]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Again = Annotated[bool, typer.Option("--again", help="Ingest even what was ingested before.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Only enter the job, for 'ingest worker' to run.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write what was stored to this file, as JSON.", metavar="FILE")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def settings_of(
-    config: Path | None, db: Path | None, user: str | None = None, *, remote_sources: bool = False
-) -> Settings:
-    """The settings under a command's flags."""
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Which site a command works at."""
+
+    config: Config = None
+    db: Db = None
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings under these options. Raises SettingsError."""
+        return settings_under(config=self.config, db=self.db)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserSite(Site):
+    """Which site a command works at, and for whom."""
+
+    user: User = None
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings under these options. Raises SettingsError."""
+        return settings_under(config=self.config, db=self.db, user=self.user)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """How a job begins."""
+
+    again: Again = False
+    receipt: Receipt = None
+    queue: Queue = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a command writes that says nothing unless it is asked."""
+
+    json: Json = False
+    debug: Debug = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """What a command writes and says."""
+
+    json: Json = False
+    quiet: Quiet = False
+    debug: Debug = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTalk:
+    """What a command that runs jobs writes and says."""
+
+    json: Json = False
+    quiet: Quiet = False
+    verbose: Verbose = 0
+    debug: Debug = False
+
+
+def settings_under(
+    *, config: Path | None = None, db: Path | None = None, user: str | None = None, remote_sources: bool = False
+) -> "Settings":
+    """The settings under these flags, which go before the environment and the configuration file."""
+    from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, load_settings
+
     flags = {
         DATABASE: str(db) if db else None,
         DEFAULT_USER: user,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
-from .options import Config, Db, Debug, Json, settings_of
+from .command import command
+from .options import Output, Site
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -13,46 +14,45 @@ if TYPE_CHECKING:
 UNITS = {"d": "days", "h": "hours", "w": "weeks"}
 
 
+@command
 def prune(
     older_than: Annotated[
         str,
         typer.Option("--older-than", help="The age of jobs: days as 90d, hours as 12h, weeks as 8w.", metavar="AGE"),
     ] = "90d",
     yes: Annotated[bool, typer.Option("--yes", help="Remove it. Without this, it is only named.")] = False,
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    debug: Debug = False,
+    *,
+    site: Site,
+    output: Output,
 ) -> None:
     """Clear away old jobs and leftovers of the spool.
 
     Jobs that ended long ago and whose bundles are gone, and orphaned files of the spool folder.
     """
-    import json as json_format
-    import sys
-
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable
+    from ..streams import counted
+    from .output import say, write_json
 
-    settings = settings_of(config, db)
+    settings = site.settings
     with open_store(settings) as store:
         found = find_prunable(settings, store, _age(older_than))
         if yes:
             found.remove(store)
-    if json:
+    if output.json:
         answer = {
             "removed": yes,
             "job_ids": [job.job_id for job in found.jobs],
             "paths": [str(path) for path in found.files],
         }
-        print(json_format.dumps(answer))
+        write_json(answer)
         return
     for job in found.jobs:
         print(f"job {job.job_id}: {job.source}")
     for path in found.files:
         print(path)
-    verb = "were removed" if yes else "can go: --yes removes them"
-    print(f"ingest: {len(found.jobs)} jobs and {len(found.files)} files {verb}", file=sys.stderr)
+    verb = "removed" if yes else "can be removed, with --yes"
+    say(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
 
 
 def _age(text: str) -> "timedelta":
@@ -60,5 +60,5 @@ def _age(text: str) -> "timedelta":
 
     number, unit = text[:-1], text[-1:]
     if not (number.isascii() and number.isdigit() and len(number) < 6 and unit in UNITS):
-        raise SettingsError(f"--older-than {text!r} is no age, such as 90d, 12h or 8w")
+        raise SettingsError(f"--older-than {text!r} is not an age, such as 90d, 12h or 8w")
     return timedelta(**{UNITS[unit]: int(number)})

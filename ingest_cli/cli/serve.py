@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from .command import command
 from .completion import log_formats
-from .options import Config, Db, Debug, Quiet, Verbose, settings_of
+from .options import Debug, Quiet, Site, Verbose
 
 DEFAULT_PORT = 8066  # Pacifica Ingest's
 
 
+@command
 def serve(
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = DEFAULT_PORT,
@@ -27,8 +29,8 @@ def serve(
         list[str] | None, typer.Option("--allow-host", help="Another name that clients use.", metavar="NAME")
     ] = None,
     log_format: Annotated[str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats)] = "text",
-    config: Config = None,
-    db: Db = None,
+    *,
+    site: Site,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     debug: Debug = False,
@@ -37,23 +39,20 @@ def serve(
 
     Their jobs run in worker processes beside the server.
     """
-    import signal
-    import sys
     from contextlib import suppress
-    from functools import partial
 
-    from ..errors import SettingsError
+    from ..errors import Interrupted, SettingsError
     from ..server.app import Rules
     from ..server.authentication import Gate
     from ..server.listen import serve as run
     from ..server.receiving import Limits
-    from .output import screen_of_queue
-    from .verbosity import set_verbosity
+    from .display import screens_of_queue
+    from .output import say
+    from .signals import interruptible
 
-    set_verbosity(verbose, quiet=quiet)
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
-    settings = settings_of(config, db)
+    settings = site.settings
     gate = Gate.at(settings, host, allow_host or [])
     rules = Rules(
         limits=Limits(max_upload, reserve),
@@ -61,8 +60,7 @@ def serve(
         move_from=None if move_from is None else tuple(folder.resolve() for folder in move_from),
         log_json=log_format == "json",
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
+    with suppress(Interrupted), interruptible():
         run(
             settings,
             rules,
@@ -70,6 +68,6 @@ def serve(
             host=host,
             port=port,
             workers=workers,
-            observe=partial(screen_of_queue, json=False, quiet=quiet, verbose=verbose),
-            ready=lambda url: print(f"ingest: listening at {url}", file=sys.stderr, flush=True),
+            observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
+            ready=lambda url: say(f"listening at {url}"),
         )

@@ -1,13 +1,14 @@
 """``ingest state [JOB_ID]``."""
 
-import json as json_format
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .command import command
 from .completion import job_ids
 from .describe import describe, standing
-from .options import Config, Db, Debug, Json, settings_of
+from .options import Output, Site
+from .output import write_json
 
 if TYPE_CHECKING:
     from ..jobs.job import Job
@@ -16,30 +17,30 @@ if TYPE_CHECKING:
 COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
 
 
+@command
 def state(
     job_id: Annotated[
         int | None,
         typer.Argument(metavar="[JOB_ID]", help="The job; without it, the newest.", autocompletion=job_ids),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many of the newest jobs.")] = 20,
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    debug: Debug = False,
+    *,
+    site: Site,
+    output: Output,
 ) -> None:
     """Show what became of a job, or the newest jobs."""
     from ..jobs.store import open_store
 
-    with open_store(settings_of(config, db)) as store:
+    with open_store(site.settings) as store:
         if job_id is None:
-            _show_table(store.newest(count), store, json=json)
+            _show_table(store.newest(count), store, json=output.json)
         else:
-            _show_one(store.get(job_id), store, json=json)
+            _show_one(store.get(job_id), store, json=output.json)
 
 
 def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     if json:
-        print(json_format.dumps(job.as_state()))
+        write_json(job.as_state())
         return
     rows = {
         "job": job.job_id,
@@ -62,7 +63,7 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
 
 def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
     if json:
-        print(json_format.dumps([job.as_state() for job in jobs]))
+        write_json([job.as_state() for job in jobs])
         return
     if not jobs:
         print("no jobs yet")

@@ -1,22 +1,23 @@
 """``ingest stats``."""
 
-import json as json_format
-
-from .options import Config, Db, Debug, Json, settings_of
+from .command import command
+from .options import Output, Site
+from .output import write_json
 
 REASONS = 20
 
 
-def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug = False) -> None:
+@command
+def stats(site: Site, output: Output) -> None:
     """Count jobs, files and bytes, and why jobs failed.
 
     Also how many seconds the stages took, of all jobs together.
     """
     from ..jobs.store import open_store
 
-    with open_store(settings_of(config, db)) as store:
+    with open_store(site.settings) as store:
         tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
-    if json:
+    if output.json:
         answer = {
             "states": {
                 state: dict(zip(("jobs", "files", "bytes"), row, strict=True)) for state, row in tallies.items()
@@ -24,7 +25,7 @@ def stats(config: Config = None, db: Db = None, json: Json = False, debug: Debug
             "stages": seconds,
             "failures": [dict(zip(("stage", "reason", "jobs"), row, strict=True)) for row in failures],
         }
-        print(json_format.dumps(answer))
+        write_json(answer)
         return
     print(f"{'':<18}{'jobs':>10}{'files':>14}{'bytes':>20}")
     for state, row in tallies.items():

@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .command import command
 from .completion import recorded_job_ids
-from .options import Config, Db, Debug, Json, Quiet, settings_of
+from .options import Site, Talk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..jobs.store import JobStore
     from ..maintenance.verify import Damage, Tally
-    from ..settings import Settings
 
 
+@command
 def verify(
     job_ids: Annotated[
         list[int] | None,
@@ -29,95 +27,66 @@ def verify(
     receipt: Annotated[
         Path | None, typer.Option("--receipt", help="Compare with this receipt, not the catalogue.", metavar="FILE")
     ] = None,
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    site: Site,
+    talk: Talk,
 ) -> None:
     """See whether the archive still holds what it took.
 
     Every byte is read and hashed again, and compared with the catalogue or a receipt. Nothing is changed.
     """
-    import sys
-    from dataclasses import asdict
-
+    from .. import api
     from ..errors import ExitCode, IngestError, Interrupted, SettingsError
     from ..maintenance.verify import Tally
-    from .output import write_event
+    from .output import say
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
-    settings = settings_of(config, db)
-    tally, damaged = Tally(), 0
+    settings, share, tally = site.settings, sample / 100, Tally()
     if receipt is not None:
-        damages = _against_receipt(settings, receipt, sample / 100, tally)
+        damages = api.verify_receipt(receipt, share=share, tally=tally, settings=settings)
+    elif all_jobs:
+        damages = api.verify_all(since=since, share=share, tally=tally, note=say, settings=settings)
     else:
-        damages = _against_catalogue(settings, job_ids, since, sample / 100, tally)
+        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=say, settings=settings)
+    damaged = 0
     try:
         for damage in damages:
             damaged += 1
-            if json:
-                write_event("damage", **asdict(damage))
-            else:
-                of = f"job {damage.job_id}: " if damage.job_id is not None else ""
-                print(f"{of}{damage.name}: {damage.problem}", flush=True)
+            _show(damage, json=talk.json)
     except (KeyboardInterrupt, IngestError) as error:
         if all_jobs and tally.job_id is not None:
-            print(f"ingest: '--all --from {tally.job_id}' resumes from here", file=sys.stderr)
+            say(f"'--all --from {tally.job_id}' resumes from here")
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted from None
         raise
-    if json:
-        write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
-    if not quiet:
-        seen = f"{tally.jobs} jobs, {tally.files} files, {tally.bytes} bytes"
-        print(f"ingest: {seen} were read, {damaged} are not well", file=sys.stderr)
+    _conclude(tally, damaged, talk)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _against_receipt(settings: "Settings", path: Path, share: float, tally: "Tally") -> "Iterator[Damage]":
-    from contextlib import closing
+def _show(damage: "Damage", *, json: bool) -> None:
+    from dataclasses import asdict
 
-    from ..maintenance.receipt import read_receipt
-    from ..maintenance.verify import verify_files
-    from ..services.factory import archive
+    from .output import write_event
 
-    receipt = read_receipt(path)
-    tally.jobs = 1
-    with closing(archive(settings)) as site_archive:
-        yield from verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
-
-
-def _against_catalogue(
-    settings: "Settings", job_ids: list[int] | None, since: int, share: float, tally: "Tally"
-) -> "Iterator[Damage]":
-    """Of these jobs; without any, of all from ``since`` on, with the orphaned files."""
-    import sys
-
-    from ..errors import IngestError
-    from ..jobs.store import open_store
-    from ..maintenance.verify import find_orphans, verify_jobs
-    from ..services.factory import connect
-
-    with connect(settings) as services, open_store(settings) as store:
-        recorded = [_recorded_as(store, job_id) for job_id in job_ids or []]
-        yield from verify_jobs(services, recorded or list(store.recorded(since)), share=share, tally=tally)
-        if job_ids:
-            return
-        try:
-            yield from find_orphans(services, store)
-        except IngestError as error:
-            print(f"ingest: {error}", file=sys.stderr)
+    if json:
+        write_event("damage", **asdict(damage))
+    else:
+        of = f"job {damage.job_id}: " if damage.job_id is not None else ""
+        print(f"{of}{damage.name}: {damage.problem}", flush=True)
 
 
-def _recorded_as(store: "JobStore", job_id: int) -> int:
-    import sys
+def _conclude(tally: "Tally", damaged: int, talk: Talk) -> None:
+    from rich.filesize import decimal
 
-    from ..pipeline.selection import recorded_as
+    from ..streams import counted
+    from .output import say, write_event
 
-    recorded = recorded_as(store, job_id)
-    if recorded != job_id:
-        print(f"ingest: the content of job {job_id} is job {recorded}'s, which is verified", file=sys.stderr)
-    return recorded
+    if talk.json:
+        write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
+    if not talk.quiet:
+        problems = counted(damaged, "problem") if damaged else "no problems"
+        say(
+            f"{counted(tally.jobs, 'job')}, {counted(tally.files, 'file')}, {decimal(tally.bytes)} verified: {problems}"
+        )

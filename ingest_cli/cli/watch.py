@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, Quiet, User, Verbose, settings_of
+from .command import command
+from .options import RunTalk, UserSite
 
 
+@command
 def watch(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The drop folders.")],
     once: Annotated[bool, typer.Option("--once", help="Ingest what is settled, then end: for cron.")] = False,
@@ -34,30 +36,23 @@ def watch(
     poll: Annotated[bool, typer.Option("--poll", help="Look all the time, as is done on network shares.")] = False,
     scan: Annotated[float, typer.Option("--scan", min=0.1, help="Seconds between looks without any event.")] = 60.0,
     workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs run at once.")] = 1,
-    config: Config = None,
-    db: Db = None,
-    user: User = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    debug: Debug = False,
+    *,
+    site: UserSite,
+    talk: RunTalk,
 ) -> None:
     """Ingest what settles in drop folders."""
-    import signal
-    import sys
     from contextlib import suppress
-    from functools import partial
 
     from ..bundle.pack import read_template
-    from ..errors import SettingsError
+    from ..errors import Interrupted, SettingsError
     from ..jobs.job import Job, JobKind
     from ..watch.disposition import Aftermath
     from ..watch.folder import Rules
     from ..watch.watcher import Watch
-    from .output import screen_of_queue
-    from .verbosity import set_verbosity
+    from .display import screens_of_queue
+    from .output import say
+    from .signals import interruptible
 
-    set_verbosity(verbose, quiet=quiet)
     if delete and done is not None:
         raise SettingsError("--done and --delete do not go together")
     if move and pack is not None:
@@ -70,25 +65,15 @@ def watch(
         patterns=tuple(pattern or ()),
         template=None if pack is None else read_template(pack),
     )
-    watching = Watch(settings_of(config, db, user), folders, rules, Aftermath(done=done, failed=failed, delete=delete))
-    screen = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def say(text: str) -> None:
-        print(f"ingest: {text}", file=sys.stderr, flush=True)
+    watching = Watch(site.settings, folders, rules, Aftermath(done=done, failed=failed, delete=delete))
+    screen = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
 
     def queued(job: Job) -> None:
-        if json:
+        if talk.json:
             screen(job).queued(job)
 
     if once:
-        raise typer.Exit(watching.once(screen, say, queued))
-    with suppress(KeyboardInterrupt):
-        watching.forever(
-            screen,
-            say,
-            queued,
-            workers=workers,
-            scan_seconds=scan,
-            poll=poll,
-        )
+        with interruptible():
+            raise typer.Exit(watching.once(screen, say, queued))
+    with suppress(Interrupted), interruptible():
+        watching.forever(screen, say, queued, workers=workers, scan_seconds=scan, poll=poll)

@@ -4,35 +4,31 @@ from typing import Annotated
 
 import typer
 
-from .options import Config, Db, Debug, Json, Quiet, Verbose, settings_of
+from .command import command
+from .options import RunTalk, Site
 
 MAX_WORKERS = 64
 
 
+@command
 def worker(
     workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes.")] = 1,
     until_empty: Annotated[bool, typer.Option("--until-empty", help="End when no job waits.")] = False,
-    config: Config = None,
-    db: Db = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    debug: Debug = False,
+    *,
+    site: Site,
+    talk: RunTalk,
 ) -> None:
     """Run the jobs that wait, those included whose process died."""
-    import signal
     from contextlib import suppress
-    from functools import partial
 
     from ..errors import Interrupted
     from ..pipeline.worker_pool import WorkerPool, work
-    from .output import screen_of_queue
-    from .verbosity import set_verbosity
+    from .display import screens_of_queue
+    from .signals import end_on_sigterm
 
-    set_verbosity(verbose, quiet=quiet)
-    settings = settings_of(config, db)
-    observe = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = site.settings
+    observe = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
+    end_on_sigterm()
     if workers == 1:
         work(settings, observe, until_empty=until_empty)
         return

@@ -1,5 +1,8 @@
 """Who looks on while jobs are worked at, such as a progress display."""
 
+from types import TracebackType
+from typing import Self
+
 from ..errors import IngestError
 from ..jobs.job import Job
 
@@ -7,8 +10,20 @@ from ..jobs.job import Job
 class Observer:
     """Is told what happens to a job, and does nothing of itself: subclasses pick what they show.
 
-    ``checked`` and ``stored`` come from several threads where the archive takes several files at once.
+    It looks on for as long as a ``with`` block lasts. ``checked`` and ``stored`` come from several threads where the
+    archive takes several files at once.
     """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def started(self, job: Job) -> None:
+        """The job is about to be run; it may be done already."""
 
     def queued(self, job: Job) -> None:
         """The job waits for a worker."""

@@ -1,6 +1,7 @@
 """How a process ends when it is told to: after the file at hand, or at once."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,7 +11,13 @@ from .runner import Runner
 
 @contextmanager
 def gentle_shutdown(runner: Runner, grace: float) -> Iterator[None]:
-    """A first SIGINT or SIGTERM interrupts the runner; a second one, or ``grace`` seconds, raise KeyboardInterrupt."""
+    """A first SIGINT or SIGTERM interrupts the runner; a second one, or ``grace`` seconds, raise KeyboardInterrupt.
+
+    In any thread but the main one nothing is changed: signals do not come to it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def at_once(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from ..support.site import Site
 def test_a_sound_bundle(command: Command, site: Site, tmp_path: Path) -> None:
     done = command("check", write_bundle(tmp_path / "b.tar"))
     assert (done.returncode, done.stdout) == (0, "")
-    assert "is well: 3 files" in done.stderr
+    assert ": no problems in 3 files" in done.stderr
     assert not site.archive.exists()
     assert not site.settings.database.exists()
 
@@ -116,7 +116,7 @@ def test_a_policy_that_cannot_be_asked(command: Command, tmp_path: Path, monkeyp
     assert command("check", write_bundle(tmp_path / "b.tar")).returncode == 4
 
 
-def test_what_check_calls_well_is_ingested_and_what_not_fails(command: Command, tmp_path: Path) -> None:
+def test_what_passes_check_is_ingested_and_what_does_not_fails(command: Command, tmp_path: Path) -> None:
     for number, document in enumerate([document_for(FILES), broken()]):
         bundle = write_bundle(tmp_path / f"{number}.tar", FILES, document)
         assert command("check", bundle).returncode == command(bundle).returncode == number

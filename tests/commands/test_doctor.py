@@ -1,4 +1,4 @@
-"""``ingest doctor`` says what is well, what is ill, and by its exit code whether a job would run."""
+"""``ingest doctor`` says what works, what fails, and by its exit code whether a job would run."""
 
 import json
 import os
@@ -36,22 +36,22 @@ def rows(command: Command, *words: str, code: int) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in found}
 
 
-def ill(found: dict[str, dict[str, Any]]) -> list[str]:
+def failing(found: dict[str, dict[str, Any]]) -> list[str]:
     assert all(row["advice"] for row in found.values() if not row["ok"])
     return [name for name, row in found.items() if not row["ok"]]
 
 
-def test_all_is_well_with_nothing_configured(command: Command) -> None:
+def test_all_is_ok_with_nothing_configured(command: Command) -> None:
     done = command("doctor")
     assert done.returncode == 0
-    assert [(line[:5], line[5:18].strip()) for line in done.stdout.splitlines()] == [("well ", name) for name in NAMES]
+    assert [(line[:5], line[5:18].strip()) for line in done.stdout.splitlines()] == [("OK   ", name) for name in NAMES]
     found = rows(command, code=0)
     assert list(found) == NAMES
     assert all(row["ok"] is True and row["detail"] and not row["advice"] for row in found.values())
 
 
-def test_all_is_well_at_a_site(command: Command, pacific: PacificaSite) -> None:
-    assert ill(rows(command, code=0)) == []
+def test_all_is_ok_at_a_site(command: Command, pacific: PacificaSite) -> None:
+    assert failing(rows(command, code=0)) == []
     assert not pacific.files
     assert not pacific.transactions
 
@@ -64,11 +64,11 @@ def test_places_that_cannot_be_used(command: Command, tmp_path: Path, monkeypatc
     monkeypatch.setenv("INGEST_DB", str(tmp_path / "store"))
     monkeypatch.setenv("POLICY_INGEST_URL", (tmp_path / "missing.json").as_uri())
     found = rows(command, code=1)
-    assert ill(found) == ["job store", "spool folder", "policy", "archive"]
+    assert failing(found) == ["job store", "spool folder", "policy", "archive"]
     assert "file is not a database" in found["job store"]["detail"]
     assert "VOLUME_PATH" in found["spool folder"]["advice"]
     lines = command("doctor").stdout.splitlines()
-    (number,) = (number for number, line in enumerate(lines) if line.startswith("ILL  archive"))
+    (number,) = (number for number, line in enumerate(lines) if line.startswith("FAIL archive"))
     assert "ARCHIVEINTERFACE_URL" in lines[number + 1]
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_store(command: Command, site: Site, tmp_path: Path, page: int
         file.seek(4096 * page or 100)
         file.write(b"\xa5" * 2048)
     found = rows(command, code=1)
-    assert ill(found) == ["job store"]
+    assert failing(found) == ["job store"]
     assert str(site.settings.database) in found["job store"]["detail"]
     assert "clock" not in found
 
@@ -102,28 +102,28 @@ def test_a_clock_that_was_set_back(command: Command, site: Site, tmp_path: Path)
     site.ingest(write_bundle(tmp_path / "b.tar"))
     with closing(sqlite3.connect(site.settings.database)) as connection, connection:
         connection.execute("UPDATE jobs SET updated = '2999-01-01 00:00:00.000000'")
-    assert ill(rows(command, code=1)) == ["clock"]
+    assert failing(rows(command, code=1)) == ["clock"]
 
 
 def test_services_that_cannot_be_reached_have_their_own_exit_code(command: Command, pacific: PacificaSite) -> None:
     pacific.shutdown()
     pacific.server_close()
-    assert ill(rows(command, code=4)) == ["ids", "policy", "archive", "catalogue"]
+    assert failing(rows(command, code=4)) == ["ids", "policy", "archive", "catalogue"]
 
 
 def test_what_is_ill_in_several_ways_has_the_exit_code_of_a_failure(
     command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("POLICY_INGEST_URL", (tmp_path / "missing.json").as_uri())
-    assert ill(rows(command, code=2)) == ["policy"]
+    assert failing(rows(command, code=2)) == ["policy"]
     monkeypatch.setenv("ARCHIVEINTERFACE_URL", "http://127.0.0.1:1")
-    assert ill(rows(command, code=1)) == ["policy", "archive"]
+    assert failing(rows(command, code=1)) == ["policy", "archive"]
 
 
-def test_a_service_that_does_not_know_us_is_ill(command: Command, pacific: PacificaSite) -> None:
+def test_a_service_that_does_not_know_us_fails(command: Command, pacific: PacificaSite) -> None:
     pacific.fail("POST", 1, answering(401, {"message": "who are you?"}))
     found = rows(command, code=4)
-    assert ill(found) == ["policy"]
+    assert failing(found) == ["policy"]
     assert "401: who are you?" in found["policy"]["detail"]
 
 
@@ -134,7 +134,7 @@ def test_a_page_of_html_is_no_service(command: Command, pacific: PacificaSite) -
 
     pacific.fail("GET", 2, page)
     found = rows(command, code=4)
-    assert ill(found) == ["archive"]
+    assert failing(found) == ["archive"]
     assert "does not answer as it should" in found["archive"]["detail"]
 
 
@@ -148,7 +148,7 @@ def test_a_service_whose_clock_is_wrong(command: Command, pacific: PacificaSite,
 
     pacific.fail("POST", 1, mistaken)
     found = rows(command, code=4)
-    assert ill(found) == ["policy"]
+    assert failing(found) == ["policy"]
     assert saying in found["policy"]["detail"]
     assert "the clock of the policy service is 3" in found["policy"]["detail"]
 
@@ -263,5 +263,5 @@ def test_the_probe_where_a_folder_is_a_file(
     place = tmp_path / "file"
     monkeypatch.setenv(variable, place.as_uri() if variable.endswith("URL") else str(place))
     found = rows(command, "--probe", code=1)
-    assert ill(found)[-1] == "1 at once"
+    assert failing(found)[-1] == "1 at once"
     assert str(place) in found["1 at once"]["detail"]

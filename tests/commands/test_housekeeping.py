@@ -106,7 +106,7 @@ def test_prune_of_the_spool(command: Command, site: Site, name: str) -> None:
 def test_an_age_that_is_none(command: Command, older_than: str) -> None:
     done = command("prune", f"--older-than={older_than}")
     assert done.returncode == 2
-    assert "is no age" in done.stderr
+    assert "is not an age" in done.stderr
 
 
 def test_a_backup_can_be_used_instead(command: Command, site: Site, history: list[Path], tmp_path: Path) -> None:

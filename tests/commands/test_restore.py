@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.filesize import decimal
 
 from ingest_cli.errors import ExitCode
 from ingest_cli.settings import load_settings
@@ -133,10 +134,11 @@ def looks(folder: Path) -> dict[Path, tuple[int, int, int]]:
     return {path: (status.st_mtime_ns, status.st_size, status.st_mode) for path, status in found.items()}
 
 
-def test_all_is_well(command: Command, site: Site, stored: Path) -> None:
+def test_all_is_ok(command: Command, site: Site, stored: Path) -> None:
     done = command("verify", 1)
     assert (done.returncode, done.stdout) == (0, "")
-    assert f"1 jobs, {len(FILES)} files, {sum(map(len, FILES.values()))} bytes were read, 0 are not well" in done.stderr
+    size = decimal(sum(map(len, FILES.values())))
+    assert f"1 job, {len(FILES)} files, {size} verified: no problems" in done.stderr
     assert command("verify", "--all", "-q").stderr == ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.cli.output import PlainScreen
+from ingest_cli.cli.screens import PlainScreen
 from ingest_cli.errors import ExitCode
 
 from ..support.bundles import document_for, write_bundle

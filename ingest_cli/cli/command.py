@@ -1,0 +1,51 @@
+"""What makes a function a command: groups of options are spread, and the options that all share take effect."""
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from ..errors import IngestError
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as typer takes it: a parameter that is a dataclass becomes an option for each of its fields.
+
+    ``verbose`` and ``quiet`` set how much is said, and ``debug`` shows the traceback of what the function raises.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    hints.pop("return", None)
+    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+
+    @functools.wraps(function)
+    def run(**values: Any) -> None:
+        from .verbosity import set_verbosity
+
+        set_verbosity(values.get("verbose", 0), quiet=values.get("quiet", False))
+        given = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        show_traceback = values.pop("debug", False) or any(getattr(group, "debug", False) for group in given.values())
+        try:
+            function(**values, **given)
+        except (IngestError, OSError):
+            if show_traceback:
+                traceback.print_exc()
+            raise
+
+    parameters = [
+        option
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
+        for option in (_options_of(groups[name]) if name in groups else [parameter])
+    ]
+    keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}
+    return run
+
+
+def _options_of(group: type) -> list[inspect.Parameter]:
+    return list(inspect.signature(group, eval_str=True).parameters.values())

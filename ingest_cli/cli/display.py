@@ -1,0 +1,43 @@
+"""Which screen shows a job: what fits the flags and the terminal."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TextIO
+
+from ..jobs.job import Job
+from ..pipeline.observer import Observer
+from .options import RunTalk
+from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
+from .verbosity import set_verbosity
+
+
+def screen_for(talk: RunTalk, name: str, number: int = 1, count: int = 1) -> Screen:
+    """The screen of the ``number``th of ``count`` bundles, which has this name."""
+    if talk.json:
+        return JsonScreen(name)
+    if talk.quiet:
+        return Screen(name)
+    if not _can_be_drawn_on(sys.stderr):
+        return PlainScreen(name)
+    from .live import LiveScreen
+
+    return LiveScreen(name, number, count)
+
+
+def screens_of_queue(*, json: bool, quiet: bool, verbose: int) -> Callable[[Job], Observer]:
+    """What makes the screen of a job from the queue; it can be handed to another process."""
+    return partial(_screen_of_queue, json=json, quiet=quiet, verbose=verbose)
+
+
+def _screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Screen:
+    # This may be a process of its own, which has not been told yet how much to say.
+    set_verbosity(verbose)
+    if json:
+        return EventScreen(job)
+    return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
+
+
+def _can_be_drawn_on(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

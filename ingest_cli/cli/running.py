@@ -1,0 +1,62 @@
+"""What the commands that enter and run jobs have in common."""
+
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from .. import api
+from ..errors import ExitCode, SettingsError
+from ..jobs.job import JobKind
+from ..pipeline.batch import Outcome, exit_code
+from ..settings import Settings
+from .display import screen_for
+from .options import RunTalk, Submission
+from .signals import interruptible
+
+STANDARD_INPUT = Path("-")
+
+
+def enter_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+    """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""
+    if submission.queue:
+        _queue_files(kind, paths, settings, submission, talk)
+    else:
+        _ingest_files(kind, paths, settings, submission, talk)
+
+
+def finish(outcomes: list[Outcome], talk: RunTalk) -> None:
+    """Exit as the table of exit codes says, where any of them failed."""
+    if talk.debug:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                traceback.print_exception(outcome.error)
+    code = exit_code(outcomes)
+    if code is not ExitCode.SUCCESS:
+        raise typer.Exit(code)
+
+
+def _ingest_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+    if submission.receipt is not None and len(paths) > 1:
+        raise SettingsError("--receipt is for one bundle: run the command once for each")
+    sources = [sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths]
+    with interruptible():
+        outcomes = api.ingest_files(kind, sources, partial(screen_for, talk), settings=settings, again=submission.again)
+    finish(outcomes, talk)
+    if submission.receipt is not None:
+        for outcome in outcomes:
+            assert outcome.job is not None
+            api.save_receipt(outcome.job.job_id, submission.receipt, settings=settings)
+
+
+def _queue_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+    if submission.receipt is not None:
+        raise SettingsError("--receipt and --queue do not go together: there is nothing to write yet")
+    if submission.again:
+        raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
+    if STANDARD_INPUT in paths:
+        raise SettingsError("a bundle on standard input cannot wait: give it as a file")
+    for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
+        screen_for(talk, str(path)).queued(job)

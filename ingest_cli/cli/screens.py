@@ -1,0 +1,189 @@
+"""What a person or a program sees of a job while it runs: one screen for each way of writing."""
+
+import sys
+import time
+
+from ..errors import IngestError
+from ..jobs.job import Job
+from ..jobs.stages import UPLOADING
+from ..pipeline.observer import Observer
+from ..streams import counted
+from .output import warn, write_event, write_json
+
+# Where there is no terminal, how often a long stage says how far it is.
+PROGRESS_SECONDS = 30.0
+
+
+class Screen(Observer):
+    """Shows one job: only errors here, what else in the subclasses."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._job: Job | None = None
+        self._earlier: int | None = None
+
+    def started(self, job: Job) -> None:
+        """The bundle has a job, which may be one that ingested it before."""
+        self._earlier = (job.duplicate_of or job.job_id) if job.is_done else None
+
+    def settled(self, job: Job) -> None:
+        """Note how the job ended."""
+        self._job = job
+
+    def failed(self, error: IngestError) -> None:
+        """Say on standard error why the bundle was not ingested."""
+        job, where = self._job, ""
+        what, *notes = error.lines
+        if job is not None:
+            # Not where the job did not come to be run, as while another process works on it.
+            failed = f"{_failed(job)}: " if what in job.exception else ""
+            where = f"{self._name}: {failed}"
+        for line in (where + what, *notes):
+            print(f"ingest: {line}", file=sys.stderr)
+
+
+class JsonScreen(Screen):
+    """One JSON object a job on standard output, as ``ingest state --json`` writes it."""
+
+    def settled(self, job: Job) -> None:
+        """Write the job's state."""
+        super().settled(job)
+        write_json(job.as_state())
+
+    def queued(self, job: Job) -> None:
+        """Write the job's state."""
+        write_json(job.as_state())
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        warn(message)
+
+
+class EventScreen(Screen):
+    """One JSON object on standard output for each thing that happens to a job of the queue."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.source)
+        self._of = {"job_id": job.job_id, "source": job.source}
+
+    def queued(self, job: Job) -> None:
+        """Write that the job waits."""
+        write_event("queued", **self._of)
+
+    def stage(self, task: str) -> None:
+        """Write the stage."""
+        write_event("stage", **self._of, task=task)
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        write_event("warning", **self._of, message=message)
+
+    def settled(self, job: Job) -> None:
+        """Write the job's state."""
+        write_event("settled", **{**self._of, **job.as_state()})
+
+
+class PlainScreen(Screen):
+    """A line a job on standard output; a line a stage and a warning, and ``every`` so often, on standard error."""
+
+    def __init__(self, name: str, *, every: float = PROGRESS_SECONDS) -> None:
+        super().__init__(name)
+        self._every = every
+        self._enter(UPLOADING)
+
+    def _enter(self, task: str) -> None:
+        self._task, self._entered = task, time.monotonic()
+        self._due = self._entered + self._every
+        self._total = self._done = self._files = 0
+        self._counted = {"checked": (0, 0), "stored": (0, 0)}
+
+    def settled(self, job: Job) -> None:
+        """Write how the job ended, where it ended well."""
+        super().settled(job)
+        earlier = self._earlier or job.duplicate_of
+        if earlier is not None:
+            print(f"job {earlier}: {self._name} was ingested before", flush=True)
+        elif job.is_done:
+            print(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}", flush=True)
+
+    def queued(self, job: Job) -> None:
+        """Say which job it is."""
+        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'waits'}", flush=True)
+
+    def stage(self, task: str) -> None:
+        """Name the stage."""
+        self._enter(task)
+        print(f"{self._name}: {task}", file=sys.stderr, flush=True)
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Note how much there is to do."""
+        self._files, self._total = files, total_bytes
+
+    def checked(self, length: int, files: int = 0) -> None:
+        """Count what was checked."""
+        self._count("checked", length, files)
+
+    def stored(self, length: int, files: int = 0) -> None:
+        """Count what was stored."""
+        self._count("stored", length, files)
+
+    def _count(self, phase: str, length: int, files: int) -> None:
+        """Count, and say how far the stage is, where it said nothing for long."""
+        bytes_done, files_done = self._counted[phase]
+        self._counted[phase] = (bytes_done + length, files_done + files)
+        self._done += length
+        if time.monotonic() >= self._due:
+            self._due += self._every
+            told = ", ".join([f"{self._percent()}%", *self._counts()])
+            print(f"{self._name}: {self._task}, {told}", file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        warn(message)
+
+    def _percent(self) -> int:
+        # 100 is for what is complete: what has been read must yet get to the disk.
+        files_done = sum(files for _, files in self._counted.values())
+        share = self._done / (2 * self._total) if self._total else files_done / max(1, 2 * self._files)
+        return min(99, int(100 * share))
+
+    def _counts(self) -> list[str]:
+        """The files and the bytes that are checked, or stored when all are checked."""
+        from rich.filesize import decimal
+
+        phase = "stored" if self._counted["checked"][1] >= self._files else "checked"
+        done, files = self._counted[phase]
+        size = self._total
+        return [f"{files} of {counted(self._files, 'file')} {phase}", f"{decimal(min(done, size))} of {decimal(size)}"]
+
+
+class QueueScreen(PlainScreen):
+    """A line a job: on standard output where it ended well, on standard error where not."""
+
+    def settled(self, job: Job) -> None:
+        """Write how the run ended."""
+        super().settled(job)
+        if job.exception:
+            print(f"ingest: {self._name}: {_failed(job)}: {job.exception}", file=sys.stderr)
+
+    def stage(self, task: str) -> None:
+        """Stages are not worth a line."""
+
+    def _count(self, phase: str, length: int, files: int) -> None:
+        """Nor is what they do."""
+
+
+class QuietQueueScreen(QueueScreen):
+    """Only what failed."""
+
+    def settled(self, job: Job) -> None:
+        """Write how the run ended, where it did not end well."""
+        if job.has_failed:
+            super().settled(job)
+
+    def warn(self, message: str) -> None:
+        """Warnings are not written."""
+
+
+def _failed(job: Job) -> str:
+    return f"job {job.job_id} {'is deferred: it ' if job.is_deferred else ''}failed at {job.task!r}"

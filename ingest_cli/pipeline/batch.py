@@ -1,0 +1,69 @@
+"""Several jobs, one run after the other: what ends one does not end the others."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from ..errors import ExitCode, IngestError, Interrupted
+from ..jobs.job import Job
+from ..jobs.store import JobStore
+from .observer import Observer
+from .runner import Runner
+from .shutdown import gentle_shutdown
+
+Observe = Callable[[str, int, int], Observer]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be run: the ``name`` a person knows it by, and what yields its job for as long as it runs."""
+
+    name: str
+    job: AbstractContextManager[Job]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one of several ended: its job, where there came to be one, and the error that ended it, if any."""
+
+    name: str
+    job: Job | None
+    error: IngestError | None = None
+
+
+def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, observe: Observe) -> list[Outcome]:
+    """Run one after the other. ``observe`` makes a task's observer, of its name, its number, and how many there are.
+
+    In the main thread SIGINT and SIGTERM interrupt the job at hand after the file at hand, at the latest after
+    ``grace`` seconds, and raise Interrupted or KeyboardInterrupt.
+    """
+    return [
+        _run(task, runner, store, grace, observe(task.name, number, len(tasks))) for number, task in enumerate(tasks, 1)
+    ]
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
+    """How a command ends whose jobs ended so."""
+    errors = [outcome.error for outcome in outcomes]
+    return ExitCode.of_several([ExitCode.SUCCESS if error is None else error.exit_code for error in errors])
+
+
+def _run(task: Task, runner: Runner, store: JobStore, grace: float, observer: Observer) -> Outcome:
+    job: Job | None = None
+    try:
+        with observer, task.job as job:
+            observer.started(job)
+            try:
+                with gentle_shutdown(runner, grace):
+                    job = runner.run(job, observer)
+            except Exception:
+                job = store.get(job.job_id)
+                observer.settled(job)
+                raise
+            observer.settled(job)
+    except Interrupted:
+        raise
+    except IngestError as error:
+        observer.failed(error)
+        return Outcome(task.name, job, error)
+    return Outcome(task.name, job)
