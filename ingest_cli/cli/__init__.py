@@ -29,6 +29,7 @@ from . import (
     worker,
 )
 from .group import IngestGroup
+from .usage import Command
 
 EXIT_CODES = """\b
 Exit codes:
@@ -66,21 +67,24 @@ def _top(
     pass
 
 
-app.command("ingest")(ingest.ingest)
-app.command("check")(check.check)
-app.command("move")(move.move)
-app.command("state")(state.state)
-app.command("job")(job.job)
-app.command("retry")(retry.retry)
-app.command("discard")(discard.discard)
-app.command("worker")(worker.worker)
-app.command("pack")(pack.pack)
-app.command("watch")(watch.watch)
-app.command("serve")(serve.serve)
-app.command("verify")(verify.verify)
-app.command("restore")(restore.restore)
-app.command("stats")(stats.stats)
-app.command("prune")(prune.prune)
-app.command("backup")(backup.backup)
-app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
+for _command in (
+    ingest.ingest,
+    check.check,
+    move.move,
+    state.state,
+    job.job,
+    retry.retry,
+    discard.discard,
+    worker.worker,
+    pack.pack,
+    watch.watch,
+    serve.serve,
+    verify.verify,
+    restore.restore,
+    stats.stats,
+    prune.prune,
+    backup.backup,
+    config.config,
+    doctor.doctor,
+):
+    app.command(cls=Command)(_command)

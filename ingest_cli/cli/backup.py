@@ -11,14 +11,14 @@ from .options import Site, Talk
 
 @command
 def backup(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the copies.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the backup.")],
     *,
     site: Site,
     talk: Talk,
 ) -> None:
-    """Copy the job store, the catalogue and the ids.
+    """Back up the job store, the catalogue and the ids.
 
-    Others may use them meanwhile. The archive is not copied.
+    They may be in use meanwhile. The archive is not copied.
     """
     from rich.filesize import decimal
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @command
 def check(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Tar files.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="The bundles to check.")],
     *,
     config: Config = None,
     user: User = None,
     talk: Talk,
 ) -> None:
-    """Say all that is wrong with bundles, and store nothing."""
+    """Report every problem of bundles, without storing anything."""
     from .. import api
     from ..errors import ExitCode
 

@@ -7,7 +7,7 @@ from .output import write_json
 
 @command
 def config(site: UserSite, output: Output) -> None:
-    """Show every setting, its value and where it came from."""
+    """Show every setting, its value and where it comes from."""
     settings = site.settings
     rows = [
         {

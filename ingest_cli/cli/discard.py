@@ -13,14 +13,14 @@ from .options import Site, Talk
 def discard(
     job_ids: Annotated[
         list[int],
-        typer.Argument(metavar="JOB_ID", help="The jobs to give up.", autocompletion=unfinished_job_ids),
+        typer.Argument(metavar="JOB_ID", help="The jobs to discard.", autocompletion=unfinished_job_ids),
     ],
     site: Site,
     talk: Talk,
 ) -> None:
     """Give up jobs that are not complete.
 
-    What is stored of them is rolled back: the archive holds nothing of it, and moved files are at their places.
+    What they have stored is rolled back: the archive holds none of it, and moved files are back in their places.
     """
     from .. import api
     from ..pipeline.batch import exit_code

@@ -18,17 +18,17 @@ def doctor(
         bool,
         typer.Option(
             "--probe",
-            help="Also write files into the archive, read them back and delete them, to find out how many it takes"
-            " at once. Nothing else should write to it meanwhile.",
+            help="Also write, read and delete test files in the archive, to find out how many it takes at once."
+            " Nothing else should write to it meanwhile.",
         ),
     ] = False,
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """Check everything that a job will need.
+    """Check that everything a job needs works.
 
-    Where something fails, say what to do about it.
+    Where something fails, it says what to do about it.
     """
     from ..errors import ExitCode
     from ..maintenance import doctor as looking

@@ -11,12 +11,14 @@ from .options import RunTalk, Submission, UserSite
 
 @command
 def ingest(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Tar files, or - for standard input.")],
+    bundles: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE", help="The bundles to ingest, or - for standard input.")
+    ],
     site: UserSite,
     submission: Submission,
     talk: RunTalk,
 ) -> None:
-    """Unpack, check and store bundles."""
+    """Check bundles and store them."""
     from ..jobs.job import JobKind
     from .running import enter_files
 

@@ -12,18 +12,25 @@ from .options import Output, Site
 
 @command
 def job(
-    job_id: Annotated[int, typer.Option("--job-id", help="The job to change.", autocompletion=job_ids)],
-    state: Annotated[str, typer.Option("--state", help="OK or FAILED.", autocompletion=states)],
-    task: Annotated[str, typer.Option("--task", help="The stage, as 'ingest files'.")],
-    task_percent: Annotated[float, typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.")],
-    exception: Annotated[str, typer.Option("--exception", help="Why, for those who ask for the state.")] = "",
+    job_id: Annotated[
+        int, typer.Option("--job-id", help="The job to change.", metavar="JOB_ID", autocompletion=job_ids)
+    ],
+    state: Annotated[str, typer.Option("--state", help="OK or FAILED.", metavar="STATE", autocompletion=states)],
+    task: Annotated[str, typer.Option("--task", help="The stage, such as 'ingest files'.", metavar="STAGE")],
+    task_percent: Annotated[
+        float, typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.", metavar="PERCENT")
+    ],
+    exception: Annotated[
+        str, typer.Option("--exception", help="The reason that 'ingest state' shows.", metavar="TEXT")
+    ] = "",
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """Set the state of a job; a process that works on it stops.
+    """Set the state of a job by hand.
 
-    FAILED rolls back what is stored of a job that is not complete; OK has one that failed run again.
+    FAILED rolls back what a job that is not complete has stored; OK has a failed job run again. A process that works on
+    the job stops.
     """
     from .. import api
     from ..jobs.job import JobState, PacificaState, Word

@@ -13,13 +13,13 @@ from .options import RunTalk, Submission, UserSite, settings_under
 @command
 def move(
     documents: Annotated[
-        list[Path], typer.Argument(metavar="DOCUMENT", help="Metadata documents whose files have a 'source'.")
+        list[Path], typer.Argument(metavar="DOCUMENT", help="Metadata documents that give each file a 'source'.")
     ],
     remote_sources: Annotated[
         bool,
         typer.Option(
             "--remote-sources",
-            help="Only the archive sees the files: their hashes are not checked"
+            help="Only the archive can see the files; their hashes are not checked"
             " [env: ARCHIVEINTERFACE_REMOTE_SOURCES].",
         ),
     ] = False,
@@ -28,7 +28,7 @@ def move(
     submission: Submission,
     talk: RunTalk,
 ) -> None:
-    """Check files that lie on a disk and move them into the archive."""
+    """Check files on a disk and move them into the archive."""
     from ..jobs.job import JobKind
     from .running import enter_files
 

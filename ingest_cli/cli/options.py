@@ -15,18 +15,21 @@ Config = Annotated[
 Db = Annotated[Path | None, typer.Option("--db", help="The job store [env: INGEST_DB].", metavar="FILE")]
 User = Annotated[
     str | None,
-    typer.Option("--user", help="Whom the policy is asked about [env: INGEST_DEFAULT_USER].", metavar="NAME"),
+    typer.Option("--user", help="Ask the policy about this user [env: INGEST_DEFAULT_USER].", metavar="NAME"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Say more; twice, of each request to a service too.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="Say more; twice, log every request to a service too."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Again = Annotated[bool, typer.Option("--again", help="Ingest even what was ingested before.")]
-Queue = Annotated[bool, typer.Option("--queue", help="Only enter the job, for 'ingest worker' to run.")]
+Again = Annotated[bool, typer.Option("--again", help="Ingest again what was ingested before.")]
+Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
-    Path | None, typer.Option("--receipt", help="Write what was stored to this file, as JSON.", metavar="FILE")
+    Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
 ]
 
 

@@ -13,19 +13,23 @@ STANDARD_OUTPUT = Path("-")
 
 @command
 def pack(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
-    submitter: Annotated[int, typer.Option("--submitter", min=0, help="The id of who submits it.")],
-    project: Annotated[str, typer.Option("--project", help="The id of the project.")],
-    instrument: Annotated[int, typer.Option("--instrument", min=0, help="The id of the instrument.")],
-    key: Annotated[list[str] | None, typer.Option("--key", help="A key and its value.", metavar="KEY=VALUE")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle, or - for standard output.", metavar="FILE")
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="The files and folders to pack.")],
+    submitter: Annotated[int, typer.Option("--submitter", min=0, help="The submitter's id.", metavar="ID")],
+    project: Annotated[str, typer.Option("--project", help="The project's id.", metavar="ID")],
+    instrument: Annotated[int, typer.Option("--instrument", min=0, help="The instrument's id.", metavar="ID")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the bundle if it is there.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the bundle to this file, or - for standard output.", metavar="FILE"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing bundle.")] = False,
     *,
     talk: Talk,
 ) -> None:
-    """Make a bundle of files and folders."""
+    """Pack files and folders into a bundle."""
     import sys
 
     from rich.filesize import decimal

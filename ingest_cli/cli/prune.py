@@ -18,16 +18,18 @@ UNITS = {"d": "days", "h": "hours", "w": "weeks"}
 def prune(
     older_than: Annotated[
         str,
-        typer.Option("--older-than", help="The age of jobs: days as 90d, hours as 12h, weeks as 8w.", metavar="AGE"),
+        typer.Option(
+            "--older-than", help="Remove only jobs that ended this long ago, as 90d, 12h or 8w.", metavar="AGE"
+        ),
     ] = "90d",
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it. Without this, it is only named.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove them; otherwise they are only listed.")] = False,
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """Clear away old jobs and leftovers of the spool.
+    """Remove old jobs and orphaned spool files.
 
-    Jobs that ended long ago and whose bundles are gone, and orphaned files of the spool folder.
+    A job is removed only if its bundle is gone: that is how a bundle is known and not ingested again.
     """
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable

@@ -14,16 +14,21 @@ STANDARD_OUTPUT = Path("-")
 
 @command
 def restore(
-    job_id: Annotated[int, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=recorded_job_ids)],
+    job_id: Annotated[
+        int, typer.Argument(metavar="JOB_ID", help="The job to restore.", autocompletion=recorded_job_ids)
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle, or - for standard output.", metavar="FILE")
+        Path | None,
+        typer.Option("--output", "-o", help="Write a bundle to this file, or - for standard output.", metavar="FILE"),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="A new folder for the files.", metavar="FOLDER")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write the files to this new folder.", metavar="FOLDER")
+    ] = None,
     *,
     site: Site,
     talk: Talk,
 ) -> None:
-    """Get a stored job back, as the bundle it came from or as files."""
+    """Restore a stored job as a bundle or as files."""
     import sys
 
     from .. import api

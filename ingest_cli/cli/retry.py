@@ -14,11 +14,11 @@ from .options import RunTalk, Site
 def retry(
     job_ids: Annotated[
         list[int] | None,
-        typer.Argument(metavar="JOB_ID", help="The jobs to run again.", autocompletion=unfinished_job_ids),
+        typer.Argument(metavar="JOB_ID", help="The jobs to retry.", autocompletion=unfinished_job_ids),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Every job that failed, oldest first.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Retry every failed job, oldest first.")] = False,
     interrupted: Annotated[
-        bool, typer.Option("--interrupted", help="Every job that was interrupted or whose process died.")
+        bool, typer.Option("--interrupted", help="Retry every job that was interrupted or whose process died.")
     ] = False,
     *,
     site: Site,
@@ -26,7 +26,7 @@ def retry(
 ) -> None:
     """Run failed or interrupted jobs again.
 
-    They keep their ids, and resume where they stopped, or begin anew where nothing of them is stored.
+    They keep their ids. Each resumes where it stopped, or starts afresh if nothing of it is stored.
     """
     from functools import partial
 

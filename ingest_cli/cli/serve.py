@@ -14,30 +14,42 @@ DEFAULT_PORT = 8066  # Pacifica Ingest's
 
 @command
 def serve(
-    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")] = DEFAULT_PORT,
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs run at once.")] = 2,
-    max_upload: Annotated[int | None, typer.Option("--max-upload", min=1, help="Bytes a bundle may be long.")] = None,
-    max_waiting: Annotated[int, typer.Option("--max-waiting", min=1, help="How many jobs may wait.")] = 10_000,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.", metavar="ADDRESS")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.", metavar="PORT")
+    ] = DEFAULT_PORT,
+    workers: Annotated[
+        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="N")
+    ] = 2,
+    max_upload: Annotated[
+        int | None, typer.Option("--max-upload", min=1, help="Refuse larger bundles.", metavar="BYTES")
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Refuse bundles while so many jobs are waiting.", metavar="N")
+    ] = 10_000,
     reserve: Annotated[
-        int, typer.Option("--reserve", min=0, help="Bytes to keep free on the spool's disk.")
+        int, typer.Option("--reserve", min=0, help="Keep so much of the spool's disk free.", metavar="BYTES")
     ] = 1_000_000_000,
     move_from: Annotated[
-        list[Path] | None, typer.Option("--move-from", help="Move files from these folders only.", metavar="FOLDER")
+        list[Path] | None,
+        typer.Option("--move-from", help="Move files only from this folder; can be repeated.", metavar="FOLDER"),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="Another name that clients use.", metavar="NAME")
+        list[str] | None,
+        typer.Option("--allow-host", help="Answer to this host name too; can be repeated.", metavar="NAME"),
     ] = None,
-    log_format: Annotated[str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats)] = "text",
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats, metavar="FORMAT")
+    ] = "text",
     *,
     site: Site,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     debug: Debug = False,
 ) -> None:
-    """Take bundles over HTTP, as Pacifica Ingest does.
+    """Receive bundles over HTTP, as Pacifica Ingest does.
 
-    Their jobs run in worker processes beside the server.
+    Jobs run in worker processes beside the server.
     """
     from contextlib import suppress
 

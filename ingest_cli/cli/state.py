@@ -21,14 +21,14 @@ COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
 def state(
     job_id: Annotated[
         int | None,
-        typer.Argument(metavar="[JOB_ID]", help="The job; without it, the newest.", autocompletion=job_ids),
+        typer.Argument(metavar="JOB_ID", help="The job to show; left out, the newest jobs.", autocompletion=job_ids),
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many of the newest jobs.")] = 20,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="N")] = 20,
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """Show what became of a job, or the newest jobs."""
+    """Show the state of a job, or of the newest jobs."""
     from ..jobs.store import open_store
 
     with open_store(site.settings) as store:

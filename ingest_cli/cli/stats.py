@@ -9,9 +9,9 @@ REASONS = 20
 
 @command
 def stats(site: Site, output: Output) -> None:
-    """Count jobs, files and bytes, and why jobs failed.
+    """Count jobs, files and bytes, and the reasons for failures.
 
-    Also how many seconds the stages took, of all jobs together.
+    Also the seconds that all jobs together spent in each stage.
     """
     from ..jobs.store import open_store
 

@@ -17,23 +17,25 @@ if TYPE_CHECKING:
 def verify(
     job_ids: Annotated[
         list[int] | None,
-        typer.Argument(metavar="JOB_ID", help="The jobs to look at.", autocompletion=recorded_job_ids),
+        typer.Argument(metavar="JOB_ID", help="The jobs to verify.", autocompletion=recorded_job_ids),
     ] = None,
-    all_jobs: Annotated[bool, typer.Option("--all", help="Every job, and orphaned files.")] = False,
-    since: Annotated[int, typer.Option("--from", min=0, help="With --all: begin with this job.", metavar="JOB_ID")] = 0,
+    all_jobs: Annotated[bool, typer.Option("--all", help="Verify every job, and look for orphaned files.")] = False,
+    since: Annotated[int, typer.Option("--from", min=0, help="With --all: start at this job.", metavar="JOB_ID")] = 0,
     sample: Annotated[
-        float, typer.Option("--sample", min=0, max=100, help="Look at so many percent of the files only.")
+        float,
+        typer.Option("--sample", min=0, max=100, help="Verify a random part of the files only.", metavar="PERCENT"),
     ] = 100.0,
     receipt: Annotated[
-        Path | None, typer.Option("--receipt", help="Compare with this receipt, not the catalogue.", metavar="FILE")
+        Path | None,
+        typer.Option("--receipt", help="Compare with this receipt instead of the catalogue.", metavar="FILE"),
     ] = None,
     *,
     site: Site,
     talk: Talk,
 ) -> None:
-    """See whether the archive still holds what it took.
+    """Verify that the archive still holds what was stored.
 
-    Every byte is read and hashed again, and compared with the catalogue or a receipt. Nothing is changed.
+    Every byte is read, hashed and compared with the catalogue or a receipt. Nothing is changed.
     """
     from .. import api
     from ..errors import ExitCode, IngestError, Interrupted, SettingsError

@@ -11,36 +11,59 @@ from .options import RunTalk, UserSite
 
 @command
 def watch(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The drop folders.")],
-    once: Annotated[bool, typer.Option("--once", help="Ingest what is settled, then end: for cron.")] = False,
-    move: Annotated[bool, typer.Option("--move", help="Look for documents of files to be moved.")] = False,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The folders to watch.")],
+    once: Annotated[bool, typer.Option("--once", help="Ingest what is complete, then exit; for cron.")] = False,
+    move: Annotated[
+        bool, typer.Option("--move", help="Look for documents of files to move, instead of bundles.")
+    ] = False,
     pack: Annotated[
         Path | None,
-        typer.Option("--pack", help="Pack sub-folders, with the records of this JSON file.", metavar="TEMPLATE"),
+        typer.Option(
+            "--pack", help="Pack each sub-folder into a bundle, with the records of this JSON file.", metavar="TEMPLATE"
+        ),
     ] = None,
-    settle: Annotated[float, typer.Option("--settle", min=0, help="Seconds that a file must hold still.")] = 5.0,
+    settle: Annotated[
+        float,
+        typer.Option(
+            "--settle", min=0, help="How long a file must stay unchanged before it is ingested.", metavar="SECONDS"
+        ),
+    ] = 5.0,
     patience: Annotated[
-        float, typer.Option("--patience", min=0, help="Seconds more for one that is no whole tar yet.")
+        float,
+        typer.Option(
+            "--patience",
+            min=0,
+            help="How much longer to wait for a file that is not a complete tar yet.",
+            metavar="SECONDS",
+        ),
     ] = 60.0,
-    marker: Annotated[bool, typer.Option("--marker", help="Take NAME when there is a NAME.done, not before.")] = False,
+    marker: Annotated[bool, typer.Option("--marker", help="Ingest NAME only once there is a NAME.done.")] = False,
     pattern: Annotated[
-        list[str] | None, typer.Option("--pattern", help="Names to look for, such as '*.tar'.", metavar="GLOB")
+        list[str] | None,
+        typer.Option("--pattern", help="Ingest only files of such names, as '*.tar'; can be repeated.", metavar="GLOB"),
     ] = None,
     done: Annotated[
-        Path | None, typer.Option("--done", help="Where ingested files are moved.", metavar="FOLDER")
+        Path | None, typer.Option("--done", help="Move ingested files to this folder.", metavar="FOLDER")
     ] = None,
     failed: Annotated[
-        Path | None, typer.Option("--failed", help="Where failed files are moved.", metavar="FOLDER")
+        Path | None, typer.Option("--failed", help="Move failed files to this folder.", metavar="FOLDER")
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete ingested files.")] = False,
-    poll: Annotated[bool, typer.Option("--poll", help="Look all the time, as is done on network shares.")] = False,
-    scan: Annotated[float, typer.Option("--scan", min=0.1, help="Seconds between looks without any event.")] = 60.0,
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs run at once.")] = 1,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete files once they are ingested.")] = False,
+    poll: Annotated[
+        bool,
+        typer.Option("--poll", help="Poll the folders instead of waiting for events; always done on network shares."),
+    ] = False,
+    scan: Annotated[
+        float, typer.Option("--scan", min=0.1, help="Scan the folders at least this often.", metavar="SECONDS")
+    ] = 60.0,
+    workers: Annotated[
+        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="N")
+    ] = 1,
     *,
     site: UserSite,
     talk: RunTalk,
 ) -> None:
-    """Ingest what settles in drop folders."""
+    """Ingest whatever is put into drop folders."""
     from contextlib import suppress
 
     from ..bundle.pack import read_template

@@ -12,13 +12,15 @@ MAX_WORKERS = 64
 
 @command
 def worker(
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes.")] = 1,
-    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when no job waits.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes to run.", metavar="N")
+    ] = 1,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="Exit when no job is waiting.")] = False,
     *,
     site: Site,
     talk: RunTalk,
 ) -> None:
-    """Run the jobs that wait, those included whose process died."""
+    """Run queued jobs, and those whose process died."""
     from contextlib import suppress
 
     from ..errors import Interrupted
