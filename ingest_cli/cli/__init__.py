@@ -14,6 +14,7 @@ from . import (
     config,
     discard,
     doctor,
+    help,
     ingest,
     job,
     move,
@@ -84,3 +85,4 @@ app.command("prune")(prune.prune)
 app.command("backup")(backup.backup)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
+app.command("help")(help.help_page)
