@@ -10,7 +10,7 @@ from ..errors import SettingsError
 
 # Beside the modules in an installed package; beside the package in a checkout.
 FOLDERS = (Path(__file__).parents[1] / "man", Path(__file__).parents[2] / "man")
-MAX_WIDTH = 100
+MIN_WIDTH, MAX_WIDTH = 60, 100
 
 
 def topics() -> dict[str, Path]:
@@ -70,7 +70,8 @@ def _text(page: Path) -> str:
 
     from .mdoc import render
 
-    return render(page.read_text("utf-8"), min(shutil.get_terminal_size().columns, MAX_WIDTH))
+    width = min(max(shutil.get_terminal_size().columns, MIN_WIDTH), MAX_WIDTH)
+    return render(page.read_text("utf-8"), width)
 
 
 def _shown_by_man(page: Path) -> bool:
@@ -84,10 +85,11 @@ def _shown_by_man(page: Path) -> bool:
     try:
         for name, *options in (["man"], ["mandoc", "-a"]):
             program = shutil.which(name)
+            if program is None or _is_stub(Path(program)):
+                continue
             # What holds a slash is a file, for the man of Linux as for that of the BSDs.
-            if program and not _is_stub(Path(program)):
-                if subprocess.run([program, *options, str(page)], check=False).returncode == 0:
-                    return True
+            if subprocess.run([program, *options, str(page)], check=False).returncode == 0:
+                return True
     finally:
         signal.signal(signal.SIGINT, before)
     return False

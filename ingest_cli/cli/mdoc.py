@@ -1,6 +1,6 @@
 """Manual pages as plain text, where neither man nor mandoc is there to show them.
 
-It knows the part of mdoc(7) that the pages of this program use, and no more: a macro that is not in `MACROS` is an error.
+It knows the part of mdoc(7) that the pages of this program use: a macro that is not in `MACROS` is an error.
 """
 
 import re
@@ -25,6 +25,7 @@ ENCLOSURES = {
     "Ql": ("'", "'"),
     "Sq": ("'", "'"),
 }
+KEPT_WHOLE = {"Op", "Ql"}  # not broken into lines
 SPACING = {"Ns", "Ta"}
 STRUCTURE = {"Bd", "Bl", "D1", "Dd", "Dl", "Dt", "Ed", "El", "It", "Nd", "Os", "Pp", "Sh", "Ss", "Xr"}
 MACROS = {*WORDS, *ENCLOSURES, *SPACING, *STRUCTURE}
@@ -156,12 +157,14 @@ class _Page:
             end = len(words)
             while end and words[end - 1] in CLOSING:
                 end -= 1
-            inside = _join(self._marked("No", words[:end])).replace(" ", NO_BREAK)
+            inside = _join(self._marked("No", words[:end]))
+            if macro in KEPT_WHOLE:
+                inside = inside.replace(" ", NO_BREAK)
             return [f"{before}{inside}{behind}", *words[end:]]
         return self._words(WORDS.get(macro, ""), words)
 
     def _words(self, before: str, words: list[str]) -> list[str]:
-        found = []
+        found: list[str] = []
         for number, word in enumerate(words):
             if word in MACROS:
                 return found + self._marked(word, words[number + 1 :])

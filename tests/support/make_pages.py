@@ -109,7 +109,7 @@ def _parameters(command: Any) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def _long(option: Any) -> str:
-    return max(option.opts, key=len)
+    return str(max(option.opts, key=len))
 
 
 def _flag(spelling: str) -> str:
