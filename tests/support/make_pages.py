@@ -132,7 +132,7 @@ def _value(parameter: Any) -> str:
 def _default(value: Any) -> list[str]:
     if isinstance(value, float):
         value = f"{value:g}"
-    return [] if value == "" else ["The default is", f".Li {value} ."]
+    return [] if value in ("", 0) else ["The default is", f".Li {value} ."]
 
 
 def _listed(names: list[str]) -> list[str]:
