@@ -25,7 +25,6 @@ ENCLOSURES = {
     "Ql": ("'", "'"),
     "Sq": ("'", "'"),
 }
-KEPT_WHOLE = {"Op", "Ql"}  # not broken into lines
 SPACING = {"Ns", "Ta"}
 STRUCTURE = {"Bd", "Bl", "D1", "Dd", "Dl", "Dt", "Ed", "El", "It", "Nd", "Os", "Pp", "Sh", "Ss", "Xr"}
 MACROS = {*WORDS, *ENCLOSURES, *SPACING, *STRUCTURE}
@@ -158,7 +157,7 @@ class _Page:
             while end and words[end - 1] in CLOSING:
                 end -= 1
             inside = _join(self._marked("No", words[:end]))
-            if macro in KEPT_WHOLE:
+            if macro == "Op":  # not broken into lines
                 inside = inside.replace(" ", NO_BREAK)
             return [f"{before}{inside}{behind}", *words[end:]]
         return self._words(WORDS.get(macro, ""), words)
