@@ -14,6 +14,7 @@ from . import (
     config,
     discard,
     doctor,
+    help,
     ingest,
     job,
     move,
@@ -86,5 +87,6 @@ for _command in (
     backup.backup,
     config.config,
     doctor.doctor,
+    help.help,
 ):
     app.command(cls=Command)(_command)

@@ -19,13 +19,14 @@ def serve(
         int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.", metavar="PORT")
     ] = DEFAULT_PORT,
     workers: Annotated[
-        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="N")
+        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="NUMBER")
     ] = 2,
     max_upload: Annotated[
         int | None, typer.Option("--max-upload", min=1, help="Refuse larger bundles.", metavar="BYTES")
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option("--max-waiting", min=1, help="Refuse bundles while so many jobs are waiting.", metavar="N")
+        int,
+        typer.Option("--max-waiting", min=1, help="Refuse bundles while so many jobs are waiting.", metavar="NUMBER"),
     ] = 10_000,
     reserve: Annotated[
         int, typer.Option("--reserve", min=0, help="Keep so much of the spool's disk free.", metavar="BYTES")

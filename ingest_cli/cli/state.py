@@ -23,7 +23,7 @@ def state(
         int | None,
         typer.Argument(metavar="JOB_ID", help="The job to show; left out, the newest jobs.", autocompletion=job_ids),
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="N")] = 20,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="NUMBER")] = 20,
     *,
     site: Site,
     output: Output,

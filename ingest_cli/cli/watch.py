@@ -57,7 +57,7 @@ def watch(
         float, typer.Option("--scan", min=0.1, help="Scan the folders at least this often.", metavar="SECONDS")
     ] = 60.0,
     workers: Annotated[
-        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="N")
+        int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="NUMBER")
     ] = 1,
     *,
     site: UserSite,

@@ -13,7 +13,8 @@ MAX_WORKERS = 64
 @command
 def worker(
     workers: Annotated[
-        int, typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes to run.", metavar="N")
+        int,
+        typer.Option("--workers", "-n", min=1, max=MAX_WORKERS, help="How many processes to run.", metavar="NUMBER"),
     ] = 1,
     until_empty: Annotated[bool, typer.Option("--until-empty", help="Exit when no job is waiting.")] = False,
     *,

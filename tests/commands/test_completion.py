@@ -65,6 +65,10 @@ def test_a_command(typed: Callable[[str], Terminal]) -> None:
     typed("ingest do\t").until(lambda lines: "ingest doctor" in lines[-1])
 
 
+def test_a_topic_of_the_manual(typed: Callable[[str], Terminal]) -> None:
+    typed("ingest help bun\t").until(lambda lines: "ingest help bundle" in lines[-1])
+
+
 def test_all_commands(typed: Callable[[str], Terminal]) -> None:
     terminal = typed("ingest \t\t")
     terminal.until(lambda lines: {"ingest", "retry", "restore", "doctor"} <= set(" ".join(lines[1:]).split()))

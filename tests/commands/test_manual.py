@@ -1,4 +1,4 @@
-"""The manual pages and the README say what the program does: no more and no less."""
+"""The manual pages and the README say what the program does: no more and no less. Those of commands: see beside."""
 
 import json
 import os
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import typer
-from typer.core import TyperGroup, TyperOption
 
 from ingest_cli.bundle.catalog_rules import MAX_ID, MIMETYPE
 from ingest_cli.bundle.metadata import HASH_TYPES, Document
@@ -23,6 +22,7 @@ from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
 from ingest_cli.settings import (
@@ -31,7 +31,6 @@ from ingest_cli.settings import (
     OPTIONS,
     PACIFICA_KEYS,
     PACIFICA_SECTIONS,
-    SERVICES,
     Endpoint,
     Settings,
     load_settings,
@@ -56,21 +55,8 @@ def readme() -> str:
     return (ROOT / "README.md").read_text("utf-8")
 
 
-def options_of_commands() -> dict[str, list[list[str]]]:
-    """For every command, and for the program itself under "", its options, each with all its spellings."""
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
-    commands = {"": top, **top.commands}
-    return {
-        name: [parameter.opts for parameter in command.params if isinstance(parameter, TyperOption)]
-        for name, command in commands.items()
-    }
-
-
-COMMANDS = options_of_commands()
 ACCESS_OPTIONS = [option for access in ACCESS.values() for option in access.options]
 OTHER_OPTIONS = [option for option in OPTIONS if option not in ACCESS_OPTIONS]
-HELP = ["-h", "--help"]
 
 
 def section(page: str, title: str) -> str:
@@ -79,65 +65,19 @@ def section(page: str, title: str) -> str:
     return found[1]
 
 
-def flags(text: str) -> set[str]:
-    """The options that mdoc text names: ``Fl c`` is -c and ``Fl -config`` is --config."""
-    return {f"-{name}" for name in re.findall(r"\bFl (-?[a-z][a-z-]*)", text)}
-
-
 def items(text: str, macro: str = "") -> list[str]:
     """The first words of a list's items, where these are in ``macro``."""
     return re.findall(rf"^\.It {macro}(\S+)", text, re.M)
 
 
-def synopsis(page: str) -> dict[str, set[str]]:
-    """The options that the synopsis gives to each command."""
-    usages = re.split(r"^\.Nm\n", section(page, "SYNOPSIS"), flags=re.M)[1:]
-    named = [(re.search(r"^\.(?:Op )?Cm (\w+)", usage, re.M), flags(usage)) for usage in usages]
-    return {name[1] if name is not None else "": options for name, options in named}
+def test_the_page_has_the_variables_that_are_not_of_settings(page: str) -> None:
+    named = items(section(page, "ENVIRONMENT"), "Ev ")
+    assert named == sorted(named)
+    assert set(named) - {option.variable for option in OPTIONS} == {"INGEST_CONFIG", "NO_COLOR", "PAGER", "TERM"}
 
 
-def test_the_page_has_every_command_and_no_other(page: str) -> None:
-    assert sorted(items(section(page, "Commands"), "Cm ")) == sorted(set(COMMANDS) - {""})
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_synopsis_gives_a_command_its_own_options(page: str, name: str) -> None:
-    own = {option[0] for option in COMMANDS[name]} | ({"--help"} if name == "" else set())
-    assert synopsis(page)[name] == own
-
-
-def test_the_page_explains_every_option_in_every_spelling(page: str) -> None:
-    known = {frozenset(option) for options in [*COMMANDS.values(), [HELP]] for option in options}
-    lines = re.findall(r"^\.It (Fl .*)", section(page, "Options"), re.M)
-    assert {frozenset(flags(line)) for line in lines} == known
-    assert len(lines) == len(known)
-
-
-def test_the_page_names_no_option_that_the_program_does_not_know(page: str) -> None:
-    known = {spelling for options in [*COMMANDS.values(), [HELP]] for option in options for spelling in option}
-    assert flags(page) <= known
-    in_examples = set(re.findall(r"(?<= )--?[a-z][a-z-]*", section(page, "EXAMPLES")))
-    assert in_examples <= known
-
-
-def test_the_page_has_every_environment_variable(page: str) -> None:
-    ours = {option.variable for option in OTHER_OPTIONS} | {"INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
-    assert set(items(section(page, "ENVIRONMENT"), "Ev ")) == ours
-
-
-def test_the_page_has_every_section_and_key_of_the_configuration(page: str) -> None:
-    text = section(page, "ENVIRONMENT")
-    for option in OTHER_OPTIONS:
-        place = rf"^\.It Ev {option.variable}\n(?:[^.].*\n)+\.Pq Bq {option.section} , Li {option.key} \.$"
-        assert re.search(place, text, re.M), option
-
-
-def test_the_page_has_what_every_service_over_http_takes(page: str) -> None:
-    text = section(page, "ENVIRONMENT")
-    prefixes = re.findall(r"\b([A-Z]+)_ ", text.partition("has these too")[2].replace("_\n", "_ "))
-    assert prefixes == list(SERVICES)
-    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in items(text, "Li ")]
-    assert variables == [option.variable for option in ACCESS_OPTIONS]
+def test_the_page_has_every_stage_in_order(page: str) -> None:
+    assert re.findall(r"^\.It Li (.+)$", section(page, "STAGES"), re.M) == list(STAGES)
 
 
 def a_job(state: JobState, **changes: Any) -> Job:
@@ -230,8 +170,9 @@ def test_what_the_readme_adds_to_pacificas_configuration_is_taken(readme: str, t
 
 def test_the_package_installs_every_page() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
-    assert installed == {f"man/{page.name}": f"share/man/man{page.suffix[1:]}/{page.name}" for page in PAGES}
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"man": "ingest_cli/man"}
+    assert wheel["shared-data"] == {f"man/{page.name}": f"share/man/man{page.suffix[1:]}/{page.name}" for page in PAGES}
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")

@@ -8,7 +8,7 @@ import pytest
 HEAVY = {"requests", "urllib3", "tarfile", "concurrent.futures", "jsonschema", "rich.progress", "starlette", "watchdog"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["state"], ["config"]])
+@pytest.mark.parametrize("words", [["--help"], ["state"], ["config"], ["help", "watch"]])
 def test_heavy_modules_are_not_imported(words: list[str]) -> None:
     program = (
         "import sys\nfrom ingest_cli.cli import app\n"
