@@ -1,9 +1,8 @@
-"""The manual pages and the README say what the program does: no more and no less."""
+"""The manual pages say what the program does: no more and no less."""
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import tomllib
@@ -51,11 +50,6 @@ EXIT_CODES = sorted(map(int, ExitCode))
 @pytest.fixture(scope="module")
 def page() -> str:
     return PAGE.read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def readme() -> str:
-    return (ROOT / "README.md").read_text("utf-8")
 
 
 def options_of_commands() -> dict[str, list[list[str]]]:
@@ -200,45 +194,6 @@ def test_the_page_has_every_exit_code(page: str) -> None:
 def test_the_help_has_the_same_exit_codes() -> None:
     text = typer.main.get_command(app).help or ""
     assert sorted(map(int, re.findall(r"^  (\d+) ", text, re.M))) == EXIT_CODES
-
-
-def test_the_readme_is_short(readme: str) -> None:
-    assert len(readme.split()) <= 900
-
-
-def test_every_link_of_the_readme_is_alive(readme: str) -> None:
-    titles = re.findall(r"^#+ (.+)$", readme, re.M)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    links = re.findall(r"\]\(([^)]+)\)", readme)
-    assert links
-    for link in links:
-        if link.startswith("#"):
-            assert link[1:] in anchors, link
-        elif not link.startswith("https://"):
-            assert (ROOT / link).exists(), link
-
-
-def commands_in(text: str) -> list[list[str]]:
-    """The words of every command of ours that a shell, a unit or a crontab is to run."""
-    parts = re.split(r"\n| && | \|", text.replace("\\e\n", " "))
-    found = [re.search(r"(?:^|[ =]|bin/)(?:ingest|IngestCMD) ([^>]+)", part) for part in parts]
-    return [shlex.split(match[1].strip().strip("'"), comments=True) for match in found if match]
-
-
-def shown(page: Path) -> str:
-    """What a page shows to be typed, in blocks and in single lines."""
-    text = page.read_text("utf-8")
-    blocks = re.findall(r"^(?:```sh|\.Bd -literal[^\n]*)\n(.*?)^(?:```|\.Ed)$", text, re.M | re.S)
-    return "\n".join([*blocks, *re.findall(r"^\.Dl (.*)$", text, re.M)])
-
-
-@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
-def test_every_command_that_is_shown_is_one(path: Path) -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
-    for words in commands_in(shown(path)):
-        name, rest = (words[0], words[1:]) if words[0] in top.commands else ("ingest", words)
-        top.commands[name].make_context(name, rest)
 
 
 def test_the_package_installs_every_page() -> None:
