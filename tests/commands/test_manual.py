@@ -1,4 +1,4 @@
-"""The manual pages say what the program does: no more and no less."""
+"""The manual pages and the README say what the program does: no more and no less."""
 
 import json
 import os
