@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How a command ends. The same table stands in README.md, the man page and ``ingest --help``."""
+    """How a command ends. The same table stands in the man page and ``ingest --help``."""
 
     SUCCESS = 0
     FAILED = 1

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from ingest_cli.api import check_bundle
 from ingest_cli.bundle.catalog_rules import MAX_ID, MIMETYPE
 from ingest_cli.bundle.metadata import HASH_TYPES, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
@@ -36,7 +37,7 @@ from ingest_cli.settings import (
     load_settings,
 )
 
-from ..support.bundles import write_bundle
+from ..support.bundles import FILES, document_for, write_bundle
 from ..support.site import Site
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +49,6 @@ EXIT_CODES = sorted(map(int, ExitCode))
 @pytest.fixture(scope="module")
 def page() -> str:
     return PAGE.read_text("utf-8")
-
-
-@pytest.fixture(scope="module")
-def readme() -> str:
-    return (ROOT / "README.md").read_text("utf-8")
 
 
 ACCESS_OPTIONS = [option for access in ACCESS.values() for option in access.options]
@@ -135,37 +131,9 @@ def test_the_page_has_every_exit_code(page: str) -> None:
     assert sorted(map(int, items(section(page, "EXIT STATUS")))) == EXIT_CODES
 
 
-def test_the_readme_has_the_same_exit_codes(readme: str) -> None:
-    table = readme.partition("## Exit codes\n")[2].partition("\n## ")[0]
-    assert sorted(map(int, re.findall(r"^\| (\d+) ", table, re.M))) == EXIT_CODES
-
-
 def test_the_help_has_the_same_exit_codes() -> None:
     text = typer.main.get_command(app).help or ""
     assert sorted(map(int, re.findall(r"^  (\d+) ", text, re.M))) == EXIT_CODES
-
-
-def test_the_readme_has_every_setting(readme: str) -> None:
-    rows = re.findall(r"^\| `\[(\w+)\]` +\| `(\w+)` +\| `(\w+)` ", readme, re.M)
-    assert rows == [(option.section, option.key, option.variable) for option in OTHER_OPTIONS]
-    table = readme.partition("### Names, secrets and certificates\n")[2].partition("\n#")[0]
-    keys = re.findall(r"^\| `(\w+)` ", table, re.M)
-    prefixes = re.findall(r"`([A-Z]+)_`", table)
-    variables = [f"{prefix}_{key.upper()}" for prefix in prefixes for key in keys]
-    assert variables == [option.variable for option in ACCESS_OPTIONS]
-
-
-def test_every_link_within_the_readme_leads_to_a_heading(readme: str) -> None:
-    titles = re.findall(r"^#+ (.+)$", readme, re.M)
-    anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= anchors
-
-
-def test_what_the_readme_adds_to_pacificas_configuration_is_taken(readme: str, tmp_path: Path) -> None:
-    steps = readme.partition("\n## Moving from Pacifica Ingest")[2].partition("\n## ")[0]
-    (added,) = re.findall(r"^```ini\n(.*?)^```$", steps, re.M | re.S)
-    settings = _load(added, tmp_path / "config.ini")
-    assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
 
 
 def test_the_package_installs_every_page() -> None:
@@ -200,9 +168,9 @@ def subsections(page: str) -> dict[str, str]:
     return dict(found)
 
 
-def literals(page: str) -> list[str]:
-    """What stands in the page as it is."""
-    return re.findall(r"^\.Bd -literal.*\n((?:(?!\.Ed$).*\n)*)\.Ed$", section(page, "EXAMPLES"), re.M)
+def literals(text: str) -> list[str]:
+    """What stands in the text as it is."""
+    return re.findall(r"^\.Bd -literal.*\n((?:(?!\.Ed$).*\n)*)\.Ed$", text, re.M)
 
 
 def plain(text: str) -> str:
@@ -243,7 +211,7 @@ def test_the_configuration_page_has_every_default(config_page: str, environment:
 
 def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
     text = subsections(config_page)["Services over HTTP"]
-    prefixes = re.findall(r"^\.It Bq (\w+) Ta Ev ([A-Z]+_)$", text, re.M)
+    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z]+_)$", text, re.M)
     named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
     assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
 
@@ -265,7 +233,7 @@ def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None
 
 
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
-    alone, site, server = [_load(text, tmp_path / "config.ini") for text in literals(config_page)]
+    alone, site, server = [_load(text, tmp_path / "config.ini") for text in literals(section(config_page, "EXAMPLES"))]
     assert (alone.archive, alone.policy) == (Path("/srv/archive"), Path("/etc/ingest/policy.json"))
     services = (site.unique_id, site.policy, site.archive, site.catalog)
     assert [isinstance(service, Endpoint) for service in services] == [True] * 4
@@ -273,6 +241,28 @@ def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_
     assert isinstance(server.archive, Endpoint)
     assert server.archive.basic == ("ingest", "100%secret")
     assert len(server.server.trusted_proxies) == 2
+
+
+def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> None:
+    steps = (ROOT / "man" / "ingest-pacifica.7").read_text("utf-8")
+    (added,) = [text for text in literals(steps) if text.startswith("[database]")]
+    settings = _load(added, tmp_path / "config.ini")
+    assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
+
+
+def test_the_policy_of_the_configuration_page_allows_its_projects_only(
+    config_page: str, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (policy,) = literals(section(config_page, "A POLICY OF YOUR SITE"))
+    (tmp_path / "policy.json").write_text(policy)
+    monkeypatch.setenv("POLICY_INGEST_URL", (tmp_path / "policy.json").as_uri())
+    for project, is_allowed in [("5678b", True), ("9012c", True), ("1234a", False)]:
+        document = [
+            record | ({"value": project} if record["destinationTable"] == "Transactions.project" else {})
+            for record in document_for(FILES)
+        ]
+        problems = check_bundle(write_bundle(tmp_path / "b.tar", document=document)).problems
+        assert [project in str(problem) for problem in problems] == ([] if is_allowed else [True])
 
 
 def _load(text: str, path: Path) -> Settings:
@@ -327,7 +317,7 @@ def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
 
 
 def test_the_example_of_the_bundle_page_is_ingested(bundle_page: str, site: Site, tmp_path: Path) -> None:
-    metadata, commands = literals(bundle_page)
+    metadata, commands = literals(section(bundle_page, "EXAMPLES"))
     document = Document.parse(metadata.encode())
     assert [entry.path for entry in document.files] == ["data/night/notes.txt"]
     assert {record["destinationTable"] for record in json.loads(metadata)} == {

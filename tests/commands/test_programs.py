@@ -1,4 +1,4 @@
-"""What README.md says to programs under "For programs" is what the program writes."""
+"""What ingest-json(5) says to programs is what the program writes: every command, event and field, with its type."""
 
 import json
 import re
@@ -11,33 +11,56 @@ from typer.core import TyperGroup
 
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
+from ingest_cli.maintenance.receipt import receipt_schema
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
+from ..support.serving import Server
 from ..support.site import Site
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = (Path(__file__).parents[2] / "man" / "ingest-json.5").read_text("utf-8")
 Table = dict[str, list[str]]
+TYPES = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "list": list,
+    "object": dict,
+    "null": type(None),
+}
 
 
-def quoted(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
+def part(title: str) -> str:
+    """A subsection of the page."""
+    found = re.search(rf"^\.Ss {title}\n(.*?)(?=^\.S[hs] )", PAGE, re.M | re.S)
+    assert found is not None
+    return found[1]
 
 
-def tables() -> tuple[Table, Table, set[str]]:
-    """The fields by command, those by event, and the fields that are explained."""
-    text = README.read_text("utf-8").partition("## For programs\n")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    starts = [number for number, row in enumerate(rows) if row[0] in ("Command", "Event", "Field")]
-    commands, events, fields = (
-        rows[begin + 2 : end] for begin, end in zip(starts, [*starts[1:], len(rows)], strict=True)
-    )
-    by_command = {name: quoted(row[2]) for row in commands for name in quoted(row[0])}
-    by_event = {quoted(row[0])[0]: quoted(row[3]) for row in events}
-    return by_command, by_event, {name for row in fields for name in quoted(row[0])}
+def listed(title: str) -> Table:
+    """The fields that a subsection gives to each of the names in its list."""
+    found = re.findall(r"^\.It (.+)\n((?:(?!\.It |\.El$).*\n)*)", part(title), re.M)
+    names = {names: re.sub(r"\b(?:Cm|Li|Ar) ", "", names).split(" , ") for names, _ in found}
+    fields = {names: re.findall(r"^\.Li ([a-z_ ,]+) \.$", text, re.M)[-1:] for names, text in found}
+    return {name: ", ".join(fields[line]).split(" , ") for line in names for name in names[line] if fields[line]}
 
 
-COMMANDS, EVENTS, EXPLAINED = tables()
+def typed(title: str) -> dict[str, set[type]]:
+    """The fields that a subsection explains, with the types that they can have."""
+    rows = re.findall(r"^\.It Li (\w+) Pq (\w+)(?: or (\w+))?$", part(title), re.M)
+    assert len(rows) == part(title).count("\n.It ")
+    return {name: {TYPES[kind] for kind in kinds if kind} for name, *kinds in rows}
+
+
+COMMANDS, EVENTS, FIELDS = listed("Commands"), listed("Events"), typed("Fields")
+
+
+def fields_of(written: dict[str, Any], known: dict[str, set[type]] = FIELDS) -> list[str]:
+    """The fields of an object, whose types were looked at."""
+    for name, value in written.items():
+        assert type(value) in known[name], name
+    return list(written)
 
 
 @pytest.fixture
@@ -59,7 +82,9 @@ def events_of(command: Command, *words: object, status: int = 0) -> list[dict[st
     assert done.returncode == status, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     for event in events:
-        assert list(event) == ["event", *EVENTS[event["event"]]]
+        name = event["event"]
+        assert fields_of({field: value for field, value in event.items() if field != "event"}) == EVENTS[name]
+        assert next(iter(event)) == "event"
     return events
 
 
@@ -71,45 +96,49 @@ def test_every_command_that_has_json_is_listed() -> None:
         for name, command in top.commands.items()
         if any("--json" in parameter.opts for parameter in command.params)
     }
-    assert {name.partition(" ")[0] for name in COMMANDS} == with_json
-    assert set(top.commands) - with_json == {"serve", "help"}, "they write no data to standard output"
+    with_events = re.search(r"^\.It (.+)\nEvents; see below\.$", part("Commands"), re.M)
+    assert with_events is not None
+    names = [*COMMANDS, *re.findall(r"Cm (\w+)", with_events[1])]
+    assert {name.partition(" ")[0] for name in names} == with_json
+    assert set(top.commands) - with_json <= {"serve", "help"}, "they write nothing for programs"
 
 
 def test_every_field_is_explained_and_no_other() -> None:
-    listed = [*COMMANDS.values(), *EVENTS.values()]
-    assert {field for fields in listed for field in fields} == EXPLAINED
+    named = [*COMMANDS.values(), *EVENTS.values()]
+    assert {field for fields in named for field in fields} == set(FIELDS)
+    assert list(FIELDS) == sorted(FIELDS)
 
 
 def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(transaction()))
-    assert list(written(command, "ingest", stored)) == COMMANDS["ingest"]
-    assert list(written(command, "move", "m.json")) == COMMANDS["move"]
-    assert list(written(command, "retry", 1)) == COMMANDS["retry"]
-    assert list(written(command, "state", 1)) == COMMANDS["state JOB_ID"]
-    assert [list(state) for state in written(command, "state")] == [COMMANDS["state"]] * 2
+    assert fields_of(written(command, "ingest", stored)) == COMMANDS["ingest"]
+    assert fields_of(written(command, "move", "m.json")) == COMMANDS["move"]
+    assert fields_of(written(command, "retry", 1)) == COMMANDS["retry"]
+    assert fields_of(written(command, "state", 1)) == COMMANDS["state job_id"]
+    assert [fields_of(state) for state in written(command, "state")] == [COMMANDS["state"]] * 2
     settled = ["--job-id", 1, "--state", "FAILED", "--task", "ingest files", "--task-percent", 0]
-    assert list(written(command, "job", *settled)) == COMMANDS["job"]
+    assert fields_of(written(command, "job", *settled)) == COMMANDS["job"]
 
 
 def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
     transaction_options = ["--submitter", 1, "--project", "p", "--instrument", 2]
     packed = written(command, "pack", stored, *transaction_options, "-o", "packed.tar")
     assert packed == {"target": "packed.tar", "files": 1, "bytes": stored.stat().st_size}
-    assert list(packed) == COMMANDS["pack"]
+    assert fields_of(packed) == COMMANDS["pack"]
     restored = written(command, "restore", 1, "-o", "again.tar")
     assert restored == {"job_id": 1, "target": "again.tar", "files": len(FILES)}
-    assert list(restored) == COMMANDS["restore"]
+    assert fields_of(restored) == COMMANDS["restore"]
     assert written(command, "restore", 1, "--to", "again")["target"] == "again"
 
 
 def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) -> None:
     failed = write_bundle(tmp_path / "failed.tar", metadata=b"{}")
     assert command("-q", failed).returncode == 1
-    assert list(written(command, "check", stored)) == COMMANDS["check"]
-    assert list(written(command, "stats")) == COMMANDS["stats"]
-    assert list(written(command, "prune")) == COMMANDS["prune"]
-    assert list(written(command, "backup", "copy")) == COMMANDS["backup"]
-    assert list(written(command, "discard", 2)) == COMMANDS["discard"]
+    assert fields_of(written(command, "check", stored)) == COMMANDS["check"]
+    assert fields_of(written(command, "stats")) == COMMANDS["stats"]
+    assert fields_of(written(command, "prune")) == COMMANDS["prune"]
+    assert fields_of(written(command, "backup", "copy")) == COMMANDS["backup"]
+    assert fields_of(written(command, "discard", 2)) == COMMANDS["discard"]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +150,8 @@ def test_standard_output_is_either_a_bundle_or_json(command: Command, stored: Pa
 
 
 def test_what_is_in_effect(command: Command) -> None:
-    assert all(list(row) == COMMANDS["config"] for row in written(command, "config"))
-    assert all(list(row) == COMMANDS["doctor"] for row in written(command, "doctor"))
+    assert all(fields_of(row) == COMMANDS["config"] for row in written(command, "config"))
+    assert all(fields_of(row) == COMMANDS["doctor"] for row in written(command, "doctor"))
 
 
 def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:
@@ -157,3 +186,29 @@ def test_events_of_a_verification(command: Command, stored: Path, site: Site) ->
     events = events_of(command, "verify", "--all", status=ExitCode.FAILED)
     assert [event["event"] for event in events] == ["damage", "damage", "verified"]
     assert [(event["job_id"], event["file_id"]) for event in events[:2]] == [(1, 1), (None, None)]
+
+
+def test_a_receipt(command: Command, tmp_path: Path) -> None:
+    assert command("-q", "--receipt", "r.json", write_bundle(tmp_path / "b.tar")).returncode == 0
+    known = typed("Receipts")
+    receipt = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    assert fields_of(receipt, known) == list(known) == list(receipt_schema()["properties"])
+    of_a_file = re.findall(r"^\.Li (\w+)(?: [,;.])?$", part("Receipts").partition("\n.It Li files ")[2], re.M)
+    assert list(receipt["files"][0]) == of_a_file
+
+
+def test_an_explanation_in_a_drop_folder(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop" / "bad.tar").write_text("no tar")
+    command("watch", "--once", "--settle", 0, "--patience", 0, "drop")
+    known = typed("Explanations in drop folders")
+    assert fields_of(json.loads((tmp_path / "drop" / "bad.tar.error.json").read_text("utf-8")), known) == list(known)
+
+
+def test_the_log_of_the_server(tmp_path: Path) -> None:
+    with Server(tmp_path, "--log-format", "json") as server:
+        server.upload(write_bundle(tmp_path / "b.tar"))
+    known = typed("The server's log")
+    lines = [json.loads(line) for line in server.log.read_text("utf-8").splitlines() if line.startswith("{")]
+    assert [fields_of(line, known) for line in lines] == [list(known)] * len(lines)
+    assert lines

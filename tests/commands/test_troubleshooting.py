@@ -1,4 +1,4 @@
-"""Every message of the README's troubleshooting is one that the program prints, for the cause that is given there."""
+"""Every message of ingest-troubleshooting(7) is one that the program prints, for the cause that is given there."""
 
 import json
 import os
@@ -30,9 +30,25 @@ from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import Server
 from ..support.site import Site
 
-README = Path(__file__).parents[2] / "README.md"
-SECTION = README.read_text("utf-8").partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
-MESSAGES = re.findall(r"^\| (?!Message )([^|-].*?) \| .+ \|$", SECTION, re.M)
+PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
+
+
+def message_of(item: str) -> str:
+    """The message in the head of an item of the page, with what is different each time as ``*FILE*``."""
+    words, is_variable = "", False
+    for word in item.split():
+        if word in ("Ar", "No"):
+            is_variable = word == "Ar"
+        elif word == "Ns":
+            words = words.rstrip()
+        elif re.fullmatch(r"[]),:;?]", word):
+            words = f"{words.rstrip()}{word} "
+        else:
+            words += f"*{word.upper()}* " if is_variable else f"{word} "
+    return words.replace(r"\&", "").rstrip()
+
+
+MESSAGES = [message_of(item) for item in re.findall(r"^\.It (.+)$", PAGE, re.M)]
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
 # What stands before the message itself: the program, the bundle, and its job where it failed.
 PREFIX = r"ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
