@@ -40,7 +40,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def diagnose(settings: Settings) -> Iterator[Finding]:
     """Look at the job store, the clock, the spool folder and the four services. Nothing is stored."""
     store = _finding("job store", lambda: _look_at_store(settings), _setting(DATABASE))
     yield store
@@ -49,7 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _finding("spool folder", lambda: _look_at_spool(settings.spool), _setting(VOLUME_PATH))
     yield _finding("ids", lambda: _look_at(factory.unique_id(settings)), _setting(UNIQUEID_URL))
     yield _finding("policy", lambda: _look_at(factory.policy(settings)), _setting(POLICY_URL))
-    yield _finding("archive", lambda: _look_at(factory.archive(settings)), _setting(ARCHIVE_URL))
+    yield _finding("archive", lambda: _look_at_archive(settings), _setting(ARCHIVE_URL))
     yield _finding("catalogue", lambda: _look_at(factory.catalog(settings)), _setting(CATALOG_URL))
 
 
@@ -59,7 +59,7 @@ def probe(settings: Settings) -> Iterator[Finding]:
     Ends where the archive gets one wrong. An archive that mixes up concurrent files may mix up those of others too:
     nothing else should be written to it meanwhile.
     """
-    levels = PROBE_TRANSFERS[:1] if isinstance(settings.archive, Path) else PROBE_TRANSFERS
+    levels = _levels(settings)
     for transfers in levels:
         look = partial(_try_transfers, replace(settings, transfers=transfers))
         finding = _finding(f"{transfers} at once", look, "set transfers = 1 in [archiveinterface]")
@@ -86,7 +86,13 @@ def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
 
 def _look_at(service: Service) -> str:
     with closing(service):
-        return service.examine()
+        return service.ping()
+
+
+def _look_at_archive(settings: Settings) -> str:
+    with closing(factory.archive(settings)) as archive:
+        detail, free = archive.ping(), archive.free_bytes()
+    return detail if free is None else f"{detail}: {decimal(free)} free"
 
 
 def _look_at_store(settings: Settings) -> str:
@@ -123,6 +129,15 @@ def _spooled(spool: Path, content: bytes) -> Iterator[IO[bytes]]:
         except OSError as error:
             raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
         yield file
+
+
+def _levels(settings: Settings) -> list[int]:
+    """How many transfers at once are to be tried: an archive may have fewer, whatever the settings say."""
+    try:
+        with closing(factory.archive(replace(settings, transfers=PROBE_TRANSFERS[-1]))) as archive:
+            return [transfers for transfers in PROBE_TRANSFERS if transfers <= archive.transfers]
+    except IngestError:
+        return list(PROBE_TRANSFERS)  # the first trial says what is wrong
 
 
 def _try_transfers(settings: Settings) -> str:

@@ -16,8 +16,8 @@ IdMode = Literal["upload_job", "file"]
 class Service(Protocol):
     """What all four have in common."""
 
-    def examine(self) -> str:
-        """Say in a line what is there and how it is. Raises an IngestError where it cannot be used now."""
+    def ping(self) -> str:
+        """Say in a line what is there, having seen that it works. Raises an IngestError where it cannot be used now."""
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -37,6 +37,18 @@ class Policy(Service, Protocol):
         """Raise PolicyRefused where ``user`` may not ingest ``document``."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchivedFile:
+    """A file that an archive has listed: under ``file_id``, or of a run in progress whose first id is ``run_of``.
+
+    It is neither where its name is not one that the archive gives. ``location`` is for messages.
+    """
+
+    location: str
+    file_id: int | None = None
+    run_of: int | None = None
+
+
 class Archive(Service, Protocol):
     """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
@@ -44,6 +56,9 @@ class Archive(Service, Protocol):
     """
 
     transfers: int
+
+    def free_bytes(self) -> int | None:
+        """How much more can be stored; None where the archive cannot tell."""
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
@@ -61,7 +76,13 @@ class Archive(Service, Protocol):
         """The stored size in bytes; None where the archive holds no such file."""
 
     def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces."""
+        """The stored bytes, in pieces. Raises ArchiveError where the archive holds no such file."""
+
+    def list_files(self) -> Iterator[ArchivedFile] | None:
+        """Everything that the archive holds; None where it cannot list it."""
+
+    def still_holds(self, file: ArchivedFile) -> bool:
+        """Whether a file that was listed is there now."""
 
 
 class ArchiveWriter(Protocol):
@@ -156,7 +177,7 @@ class Catalog(Service, Protocol):
     """Keeps the metadata of what was stored."""
 
     def check(self, document: Document) -> None:
-        """Raise CatalogRefused where ``record`` would surely be refused."""
+        """Raise CatalogRefused where ``record`` would surely refuse the document."""
 
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Record the transaction and its files, all or nothing, durably. Files are numbered in document order.
@@ -173,11 +194,14 @@ class Catalog(Service, Protocol):
     def contains(self, transaction_id: int, ids: range | None = None) -> bool:
         """Whether the transaction is recorded, with the files ``ids`` and no others where these are given."""
 
+    def contains_file(self, file_id: int) -> bool:
+        """Whether a file of this id is recorded, of whatever transaction."""
+
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
-        """The records of a transaction's document that are not of files; a FileKeyValue has the file's id."""
+        """The records of a recorded transaction's document that are not of files; a FileKeyValue has the file's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

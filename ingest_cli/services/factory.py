@@ -26,7 +26,7 @@ def unique_id(settings: Settings) -> UniqueId:
         from .embedded.uniqueid import EmbeddedUniqueId
 
         return EmbeddedUniqueId(settings.unique_id, settings.timings.busy)
-    from .pacifica.adapters import PacificaUniqueId
+    from .pacifica.uniqueid import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
 
@@ -37,7 +37,7 @@ def policy(settings: Settings) -> Policy:
         from .embedded.policy import EmbeddedPolicy
 
         return EmbeddedPolicy(settings.policy)
-    from .pacifica.adapters import PacificaPolicy
+    from .pacifica.policy import PacificaPolicy
 
     return PacificaPolicy(settings.policy, settings.auth_header)
 
@@ -48,7 +48,7 @@ def archive(settings: Settings) -> Archive:
         from .embedded.archive import EmbeddedArchive
 
         return EmbeddedArchive(settings.archive)
-    from .pacifica.adapters import PacificaArchive
+    from .pacifica.archive import PacificaArchive
     from .slots import Slots
 
     return PacificaArchive(
@@ -66,6 +66,6 @@ def catalog(settings: Settings) -> Catalog:
         from .embedded.catalog import EmbeddedCatalog
 
         return EmbeddedCatalog(settings.catalog, settings.timings.busy)
-    from .pacifica.adapters import PacificaCatalog
+    from .pacifica.catalog import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

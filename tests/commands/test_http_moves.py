@@ -10,7 +10,7 @@ import pytest
 
 from ingest_cli.errors import ArchiveError, ExitCode, IngestError, ServiceUnavailable, SourceChanged, SourceMissing
 from ingest_cli.services.pacifica import http
-from ingest_cli.services.pacifica.adapters import REFUSALS
+from ingest_cli.services.pacifica.catalog import REFUSALS
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import file_record, transaction

@@ -10,7 +10,7 @@ import pytest
 from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, SourceChanged
 from ingest_cli.services.base import Archive, ArchiveWriter
 from ingest_cli.services.pacifica import http
-from ingest_cli.services.pacifica.adapters import PacificaArchive
+from ingest_cli.services.pacifica.archive import PacificaArchive
 from ingest_cli.settings import Endpoint
 
 from ..support.contents import Contents
@@ -63,7 +63,7 @@ class ArchiveContract:
         return path
 
     def test_it_says_how_it_is(self, archive: Archive) -> None:
-        assert archive.examine()
+        assert archive.ping()
         archive.require_room(1)
         archive.require_free(IDS)
 

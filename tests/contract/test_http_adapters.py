@@ -21,7 +21,8 @@ from ingest_cli.errors import (
     SourceChanged,
 )
 from ingest_cli.services.pacifica import http
-from ingest_cli.services.pacifica.adapters import PacificaArchive, PacificaCatalog
+from ingest_cli.services.pacifica.archive import PacificaArchive
+from ingest_cli.services.pacifica.catalog import PacificaCatalog
 from ingest_cli.settings import Confirm, Endpoint
 
 from ..commands.test_http_services import PROXY_PAGE, answering, dropped, served_then_answering, served_then_dropped

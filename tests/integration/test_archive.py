@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingest_cli.services.base import Archive
-from ingest_cli.services.pacifica.adapters import PacificaArchive
+from ingest_cli.services.pacifica.archive import PacificaArchive
 from ingest_cli.settings import Endpoint
 
 from ..contract.test_archive import ArchiveContract

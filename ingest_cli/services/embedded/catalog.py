@@ -42,7 +42,7 @@ class EmbeddedCatalog:
         self._path = path
         self._database = open_database(path, MIGRATIONS, "catalogue", busy)
 
-    def examine(self) -> str:
+    def ping(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""
         with writing(self._database) as connection:
             count = connection.execute("SELECT count(*) FROM Transactions").fetchone()[0]
@@ -120,8 +120,8 @@ class EmbeddedCatalog:
             ),
         ]
 
-    def owns(self, file_id: int) -> bool:
-        """Whether a file of this id is recorded."""
+    def contains_file(self, file_id: int) -> bool:
+        """Whether a file of this id is recorded, of whatever transaction."""
         return self._database.conn.execute("SELECT 1 FROM Files WHERE id = ?", [file_id]).fetchone() is not None
 
     def _insert(

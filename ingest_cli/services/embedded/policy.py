@@ -15,7 +15,7 @@ class EmbeddedPolicy:
         self._path = path
         self._schema = _load(path) if path is not None else None
 
-    def examine(self) -> str:
+    def ping(self) -> str:
         """Say what is allowed."""
         return "every well-formed document is allowed" if self._path is None else f"the JSON Schema {self._path}"
 

@@ -16,7 +16,7 @@ class EmbeddedUniqueId:
         self._path = path
         self._database = open_database(path, MIGRATIONS, "id store", busy)
 
-    def examine(self) -> str:
+    def ping(self) -> str:
         """Say which ids were given out."""
         with writing(self._database) as connection:
             rows = connection.execute("SELECT id_mode, next_id - 1 FROM unique_index ORDER BY id_mode").fetchall()

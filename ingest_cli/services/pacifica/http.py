@@ -6,24 +6,20 @@ urllib3 rather than requests, which on small bodies spends more time than the ne
 import json
 import logging
 import random
-import ssl
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
-from ...errors import ServiceUnavailable, SettingsError
-from ...settings import Endpoint, split_http_url
+from ...errors import ServiceUnavailable
+from ...settings import Endpoint
 from ..slots import Slots
+from .connections import credentials, pools
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -97,9 +93,10 @@ class HttpService:
 
     def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1, slots: Slots | None = None) -> None:
         self.name, self.url = name, endpoint.url.rstrip("/")
-        self._headers = _credentials(endpoint)
+        self._headers = credentials(endpoint)
         self._slots = slots
-        self._new_pool = _pools(endpoint, connections)
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        self._new_pool = pools(endpoint, connections, timeout)
         self._pool = self._new_pool()
         self._dropped = 0
 
@@ -150,7 +147,7 @@ class HttpService:
         log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
         time.sleep(seconds)
 
-    def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
+    def ping(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
         """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
 
         Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
@@ -228,62 +225,6 @@ class HttpService:
 
 def _milliseconds_since(begun: float) -> float:
     return 1000 * (time.monotonic() - begun)
-
-
-def _credentials(endpoint: Endpoint) -> dict[str, str]:
-    if endpoint.basic is not None:
-        return {"Authorization": _basic(*endpoint.basic)}
-    return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else {}
-
-
-def _basic(username: str, password: str) -> str:
-    # RFC 7617 leaves the encoding to the server; UTF-8 is the only one that it can ask for.
-    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
-
-
-def _pools(endpoint: Endpoint, connections: int) -> Callable[[], urllib3.PoolManager]:
-    """What makes pools of connections to the endpoint."""
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    context = _tls(endpoint) if endpoint.url.startswith("https:") else None
-    proxy = _proxy(endpoint.url)
-    if proxy is None:
-        return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
-    parts = split_http_url(proxy)
-    if parts is None:
-        raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
-    headers = None
-    if parts.username is not None:
-        headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
-    return partial(
-        urllib3.ProxyManager,
-        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-        proxy_headers=headers,
-        maxsize=connections,
-        retries=False,
-        timeout=timeout,
-        ssl_context=context,
-    )
-
-
-def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-        if endpoint.client_cert is not None:
-            # The empty password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
-        named = ", ".join(str(file) for file in files if file is not None)
-        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
-    return context
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that http_proxy, https_proxy, all_proxy and no_proxy of the environment give, if any."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy if proxy and not proxy_bypass(parts.netloc) else None
 
 
 def _clock_skew(answer: Answer) -> float:

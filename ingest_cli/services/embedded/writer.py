@@ -1,0 +1,282 @@
+"""How one run of a job changes what the archive's folder holds.
+
+What stands under an id is changed only by renaming a file into or out of the folder of the run that does it, under
+``.ingest``. A run that takes over renames the folders of earlier runs away: whatever those still try, when they wake
+up, finds no folder, and changes nothing.
+
+Durability is paid for once a batch, not once a file: `flush` asks the kernel to write the whole file system back
+(syncfs), which for 20,000 small files costs as much as some hundred single fsyncs. Where the platform has no syncfs,
+every file is fsynced.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...bundle.content import Content
+from ...bundle.fingerprint import identity_of
+from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
+from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
+from ..base import require_within
+from .layout import READ_ONLY, RUNS_FOLDER, id_to_path, translate_os_errors
+
+
+class EmbeddedWriter:
+    """One run's way to change the archive at ``root``. Raises OSError where its folder cannot be made."""
+
+    resent = 0
+
+    def __init__(self, root: Path, ids: range, fence: int) -> None:
+        self._root, self._ids, self._fence = root, ids, fence
+        self._copied: dict[int, tuple[int, ...]] = {}
+        self._made: set[str] = set()
+        self._released_in: dict[int, Path] = {}
+        runs = root / RUNS_FOLDER
+        self._folder = runs / f"{ids.start}.{fence}"
+        if not ids:
+            return
+        # A folder that a run of these ids left says that this is the disk that it was.
+        self._is_known = self._folder.exists()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # One of this very fence is of a run whose claim was lost with the power.
+        self._tidy(self._folder)
+        for name in os.listdir(runs):
+            first, _, number = name.partition(".")
+            if first == str(ids.start) and number.isdecimal() and int(number) < fence:
+                self._adopt(runs / name)
+
+    def put(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside, check it on the way, then rename it into place."""
+        with self._changing(file_id, f"store {content.name!r} in"):
+            aside = self._aside(file_id, "part")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
+            try:
+                for chunk in content.chunks():
+                    _write(descriptor, chunk)
+                os.utime(descriptor, (content.mtime, content.mtime))
+                if not HAS_SYNCFS:
+                    os.fsync(descriptor)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(aside)
+                raise
+            finally:
+                os.close(descriptor)
+            self._place(aside, file_id)
+
+    def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
+        """Give the file a second name in the archive, where that can be done; else copy it."""
+        if content is None:
+            raise ArchiveError(f"the archive {self._root} is on this machine, but {source} is not")
+        found = os.fstat(content.descriptor)
+        before = identity_of(found)
+        with self._changing(file_id, f"move {str(source)!r} into"):
+            if self._is_linked(file_id, before):
+                return
+            aside = self._aside(file_id, "link")
+            try:
+                if found.st_nlink > 1:  # one of its other names may be anyone's, another job's too
+                    raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+                os.link(source, aside, follow_symlinks=False)
+            except OSError as error:
+                if error.errno == errno.ENOENT and not os.path.lexists(source):
+                    raise SourceMissing(f"the source {source} is gone") from error
+                if error.errno not in CANNOT_LINK:
+                    raise
+                self.put(file_id, content)
+                # Who may read it is remembered until it is let go of, for when it is moved back.
+                os.chmod(self._target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
+                self._copied[file_id] = before
+                return
+            if identity_of(os.lstat(aside)) != before:
+                os.unlink(aside)
+                raise SourceChanged(f"the source {source} was changed after it had been hashed")
+            self._place(aside, file_id)
+
+    def move_back(self, file_id: int, source: Path) -> None:
+        """Take the archive's name from a file that still stands at ``source``; else put it there again.
+
+        Raises RollbackFailed where another file stands there by now, or where the moved one is not to be found.
+        """
+        target = self._target(file_id)
+        with self._changing(file_id, f"move {str(source)!r} back from"):
+            if os.path.lexists(source):
+                if os.path.lexists(target) and not self._is_archived(file_id, source):
+                    raise RollbackFailed(f"the archive keeps {target}: another file stands at {source} by now")
+                self.delete(file_id)
+                return
+            if not os.path.lexists(target):
+                if self._is_known:
+                    return  # it was removed by someone else, before it was moved
+                raise RollbackFailed(f"neither {source} nor {target} is there: is the archive's disk mounted?")
+            aside = self._aside(file_id, "back")
+            os.rename(target, aside)
+            try:
+                restore_to(source, Path(aside))
+                os.chmod(source, os.stat(aside).st_mode | stat.S_IWUSR)
+            except BaseException:
+                os.rename(aside, target)
+                raise
+            os.unlink(aside)
+
+    def holds(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether the file is the very one that was hashed, and was not written to since."""
+        return self._is_linked(file_id, identity_of(hashed))
+
+    def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether a linked file was written to, be it under a name that it has elsewhere by now."""
+        with translate_os_errors(self._root, f"look at file {file_id} in"):
+            found = os.lstat(self._target(file_id))
+        is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
+        return is_linked and identity_of(found) != identity_of(hashed)
+
+    def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
+        """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
+        require_within(self._ids, file_id)
+        try:
+            # Gone where another run has taken over: then what stands at the source is no longer this one's affair.
+            os.stat(self._folder)
+            for fence in range(1, self._fence + 1):
+                # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
+                # then has left it there.
+                caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
+                if fence == self._fence:
+                    with suppress(FileNotFoundError):
+                        os.rename(source, caught)
+                if os.path.lexists(caught):
+                    self._let_go(file_id, source, caught, hashed)
+            os.chmod(self._target(file_id), READ_ONLY)
+        except OSError as error:
+            trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self._detach(file_id)
+                raise ArchiveError(trouble) from error
+            raise ServiceUnavailable(trouble) from error
+
+    def delete(self, file_id: int) -> None:
+        """Remove the file."""
+        with self._changing(file_id, f"delete file {file_id} from"):
+            aside = self._aside(file_id, "gone")
+            try:
+                os.rename(self._target(file_id), aside)
+            except FileNotFoundError:
+                if not self._folder.exists():
+                    raise
+                return
+            os.unlink(aside)
+
+    def flush(self) -> None:
+        """Write everything back to the disk, and to those that sources were removed from."""
+        with translate_os_errors(self._root, "write back"):
+            for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
+                sync_file_system(folder)
+            self._released_in.clear()
+
+    def close(self) -> None:
+        """Remove the run's folder."""
+        with suppress(OSError):
+            self._tidy(self._folder)
+            self._folder.rmdir()
+
+    def _let_go(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
+        try:
+            found = os.lstat(caught)
+            if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
+                self._detach(file_id)
+                raise ArchiveError(f"{source} was written to after it had been moved: it stays; see 'ingest verify'")
+            if self._is_archived(file_id, caught):
+                self._released_in[os.lstat(caught).st_dev] = source.parent
+                os.unlink(caught)
+        finally:
+            if os.path.lexists(caught):
+                _put_back(caught, source)
+
+    def _detach(self, file_id: int) -> None:
+        """Make a file that has another name elsewhere one of the archive's own."""
+        target, aside = self._target(file_id), self._aside(file_id, "part")
+        with suppress(OSError):
+            if os.lstat(target).st_nlink > 1:
+                shutil.copy2(target, aside)
+                os.chmod(aside, READ_ONLY)
+                os.rename(aside, target)
+
+    def _target(self, file_id: int) -> str:
+        return f"{self._root}/{id_to_path(file_id)}"
+
+    def _aside(self, file_id: int, use: str) -> str:
+        return f"{self._folder}/{file_id:x}.{use}"
+
+    def _place(self, aside: str, file_id: int) -> None:
+        target = self._target(file_id)
+        parent = target.rpartition("/")[0]
+        if parent not in self._made:
+            os.makedirs(parent, exist_ok=True)
+            self._made.add(parent)
+        os.rename(aside, target)
+
+    def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
+        with suppress(FileNotFoundError):
+            return identity_of(os.lstat(self._target(file_id))) == identity
+        return False
+
+    def _is_archived(self, file_id: int, source: Path) -> bool:
+        """Whether the file at ``source`` is the archive's own, the one that this run copied, or of the same bytes."""
+        target, found = self._target(file_id), os.lstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        if self._is_linked(file_id, identity_of(found)):
+            return True
+        if file_id in self._copied:
+            return self._copied[file_id] == identity_of(found)
+        return filecmp.cmp(source, target, shallow=False)
+
+    def _adopt(self, earlier: Path) -> None:
+        """Put an end to an earlier run: its folder is gone at once, what is in it afterwards."""
+        adopted = self._folder / earlier.name
+        with suppress(FileNotFoundError):
+            os.rename(earlier, adopted)
+            self._is_known = True
+            self._tidy(adopted)
+            adopted.rmdir()
+
+    def _tidy(self, folder: Path) -> None:
+        for name in os.listdir(folder):
+            path = folder / name
+            digits, _, use = name.partition(".")
+            if path.is_dir():
+                self._tidy(path)
+                path.rmdir()
+            elif use == "back" and not os.path.lexists(self._target(int(digits, 16))):
+                self._place(str(path), int(digits, 16))  # killed before it stood at its source again
+            else:
+                path.unlink()
+
+    @contextmanager
+    def _changing(self, file_id: int, action: str) -> Iterator[None]:
+        require_within(self._ids, file_id)
+        with translate_os_errors(self._root, action):
+            yield
+
+
+def _put_back(caught: Path, source: Path) -> None:
+    """Give a file its name again, unless yet another stands there."""
+    try:
+        os.link(caught, source, follow_symlinks=False)
+    except FileExistsError:
+        return  # both are kept
+    except OSError:
+        if not os.path.lexists(source):
+            os.rename(caught, source)
+        return
+    os.unlink(caught)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    written = os.write(descriptor, chunk)
+    while written < len(chunk):
+        written += os.write(descriptor, memoryview(chunk)[written:])
