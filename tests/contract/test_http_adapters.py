@@ -32,13 +32,6 @@ from ..support.pacifica_double import Handler, PacificaSite
 
 
 @pytest.fixture
-def pacific(monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
-    monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    with PacificaSite() as server:
-        yield server
-
-
-@pytest.fixture
 def archive(pacific: PacificaSite) -> Iterator[PacificaArchive]:
     archive = PacificaArchive(Endpoint(url=pacific.url))
     yield archive
