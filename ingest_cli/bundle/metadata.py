@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
-from ..errors import Complain, FileRefused, MetadataError, refuse
-from .schema import problem_with
+from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
+from .schema import record_problem
 
 Record = dict[str, Any]
 
@@ -64,10 +64,10 @@ class Document:
     digest: str
 
     @classmethod
-    def parse(cls, raw: bytes, complain: Complain = refuse) -> Self:
+    def parse(cls, raw: bytes, on_problem: OnProblem = raise_problem) -> Self:
         """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned.
 
-        Where ``complain`` does not raise, the document lacks the records that were complained of. What is no list of
+        Where ``on_problem`` does not raise, the document lacks the records that were complained of. What is no list of
         JSON is raised in any case.
         """
         given = _load(raw)
@@ -80,8 +80,8 @@ class Document:
                     files.append(_entry(record, number))
                 records.append(record)
             except MetadataError as error:
-                complain(error)
-        _check_whole(given, files, complain)
+                on_problem(error)
+        _check_whole(given, files, on_problem)
         return cls(records, files, hashlib.sha256(raw).hexdigest())
 
     @property
@@ -169,22 +169,22 @@ def _read_number(record: Any) -> None:
 
 
 def _check_shape(record: Any, number: int) -> None:
-    problem = problem_with(record, "record") or problem_with(record, record["destinationTable"])
+    problem = record_problem(record, "record") or record_problem(record, record["destinationTable"])
     if problem is not None:
         raise MetadataError(f"metadata record {number}: {problem}")
 
 
-def _check_whole(given: list[Any], files: list[FileEntry], complain: Complain) -> None:
+def _check_whole(given: list[Any], files: list[FileEntry], on_problem: OnProblem) -> None:
     # A record that is wrong was complained of; it is there all the same.
     names = (record.get("destinationTable") for record in given if isinstance(record, dict))
     tables = Counter(name for name in names if isinstance(name, str))
     for table in SINGLE_TABLES:
         if tables[table] != 1:
-            complain(MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs"))
+            on_problem(MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs"))
     seen = set()
     for entry in files:
         if entry.path in seen:
-            complain(MetadataError(f"the metadata lists {entry.path!r} twice"))
+            on_problem(MetadataError(f"the metadata lists {entry.path!r} twice"))
         seen.add(entry.path)
 
 

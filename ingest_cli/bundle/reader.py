@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
-from ..errors import BundleError, BundleTruncated, Complain, MetadataError, SourceChanged, SourceError, refuse
+from ..errors import BundleError, BundleTruncated, MetadataError, OnProblem, SourceChanged, SourceError, raise_problem
 from . import tar
 from .fingerprint import fingerprint_of
 from .tar import Member
@@ -57,17 +57,17 @@ class Bundle:
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
-    Members that no bundle may hold are given to ``complain``. Raises SourceError, BundleError or BundleTruncated.
+    Members that no bundle may hold are given to ``on_problem``. Raises SourceError, BundleError or BundleTruncated.
     """
 
-    def __init__(self, path: Path, spool: Path, complain: Complain = refuse) -> None:
+    def __init__(self, path: Path, spool: Path, on_problem: OnProblem = raise_problem) -> None:
         self.path = path
         self._file, self.fingerprint = _open_tar(path, spool)
         self.descriptor = self._file.fileno()
         try:
             if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
                 raise BundleError(f"{path} is not a tar, or an empty one")
-            self.members = self._index(complain)
+            self.members = self._index(on_problem)
         except BaseException:
             self.close()
             raise
@@ -107,11 +107,11 @@ class Bundle:
             self._by_form = {unicodedata.normalize("NFC", key): member for key, member in self.members.items()}
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
-    def _index(self, complain: Complain) -> dict[str, Member]:
+    def _index(self, on_problem: OnProblem) -> dict[str, Member]:
         index: dict[str, Member] = {}
-        for member in tar.members(self.descriptor, complain):
+        for member in tar.members(self.descriptor, on_problem):
             if member.name in index:
-                complain(BundleError(f"{member.name!r} is in the tar twice"))
+                on_problem(BundleError(f"{member.name!r} is in the tar twice"))
             index[member.name] = member
         return index
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import BundleError, BundleTruncated, Complain, refuse
+from ..errors import BundleError, BundleTruncated, OnProblem, raise_problem
 
 BLOCK = 512
 # A PAX or GNU header longer than this describes nothing that a bundle may hold.
@@ -55,7 +55,7 @@ def is_header(block: bytes) -> bool:
     return recorded == sum(block) - sum(block[148:156]) + 8 * 0x20
 
 
-def members(descriptor: int, complain: Complain = refuse) -> Iterator[Member]:
+def members(descriptor: int, on_problem: OnProblem = raise_problem) -> Iterator[Member]:
     """Yield the plain files of the tar open as ``descriptor``, in their order; folders are passed over.
 
     A member that no bundle may hold is complained of, by BundleError, and passed over too where that does not raise.
@@ -92,7 +92,7 @@ def members(descriptor: int, complain: Complain = refuse) -> Iterator[Member]:
             try:
                 member = _member(block, kind, attributes, position, length)
             except BundleError as error:
-                complain(error)
+                on_problem(error)
                 member = None
             if member is not None:
                 yield member

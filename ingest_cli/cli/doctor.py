@@ -34,7 +34,7 @@ def doctor(
 
     settings = settings_of(config, db)
     findings = []
-    for look in [looking.diagnose, *([looking.probe] if probe else [])]:
+    for look in [looking.examine, *([looking.probe] if probe else [])]:
         for finding in look(settings):
             findings.append(finding)
             if not json:

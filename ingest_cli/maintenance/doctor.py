@@ -40,7 +40,7 @@ class Finding:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def diagnose(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[Finding]:
     """Look at the job store, the clock, the spool folder and the four services. Nothing is stored."""
     store = _finding("job store", lambda: _look_at_store(settings), _setting(DATABASE))
     yield store
