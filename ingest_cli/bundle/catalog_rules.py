@@ -17,7 +17,7 @@ MAX_ID = 2**63 - 1
 
 
 def check_document(document: Document, on_problem: OnProblem = raise_problem) -> None:
-    """Complain of every mimetype, hash, number and key that the catalogue would not take, by CatalogRefused.
+    """Report, as CatalogRefused, every mimetype, hash, number and key that the catalogue would not accept.
 
     Hashes of unknown types are passed over: they are refused elsewhere.
     """
@@ -28,12 +28,12 @@ def check_document(document: Document, on_problem: OnProblem = raise_problem) ->
     _check_file_references(document, on_problem)
     for record in document.records:
         if record["destinationTable"] in NUMBERED_TABLES and record["value"] > MAX_ID:
-            on_problem(CatalogRefused(f"{record['destinationTable']} is too large a number: {record['value']}"))
+            on_problem(CatalogRefused(f"{record['destinationTable']} is too large: {record['value']}"))
 
 
 def _check_file(entry: FileEntry, on_problem: OnProblem) -> None:
     if not MIMETYPE.fullmatch(entry.mimetype):
-        on_problem(CatalogRefused(f"{entry.path!r}: {entry.mimetype!r} is no mimetype, such as 'text/plain'"))
+        on_problem(CatalogRefused(f"{entry.path!r}: {entry.mimetype!r} is not a MIME type such as 'text/plain'"))
     if entry.hashtype not in HASH_TYPES:
         return
     length = 2 * hashlib.new(entry.hashtype, usedforsecurity=False).digest_size
@@ -49,8 +49,8 @@ def _check_file_references(document: Document, on_problem: OnProblem) -> None:
     known = set(listed)
     for record in document.records:
         if record["destinationTable"] == "FileKeyValue" and record["file_id"] not in known:
-            of = f"of file {record['file_id']}, which is no '_id' in this document"
-            on_problem(CatalogRefused(f"the FileKeyValue {record['key']!r} is {of}"))
+            problem = f"refers to file {record['file_id']}, which is not the '_id' of a file in the document"
+            on_problem(CatalogRefused(f"the FileKeyValue {record['key']!r} {problem}"))
 
 
 def _check_repeated(keys: Iterable[Hashable], table: str, on_problem: OnProblem) -> None:

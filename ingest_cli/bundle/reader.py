@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
+from rich.filesize import decimal
+
 from ..errors import BundleError, BundleTruncated, MetadataError, OnProblem, SourceChanged, SourceError, raise_problem
 from . import tar
 from .fingerprint import fingerprint_of
@@ -32,10 +34,12 @@ def read_document(path: Path) -> tuple[bytes, str]:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_METADATA_BYTES:
-                raise MetadataError(f"{path} is longer than the {MAX_METADATA_BYTES} bytes allowed")
+                raise MetadataError(
+                    f"{path} is {decimal(before.st_size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+                )
             raw = file.read()
             if fingerprint_of(os.fstat(file.fileno())) != fingerprint_of(before):
-                raise SourceChanged(f"{path} was written to while it was read")
+                raise SourceChanged(f"{path} was modified while it was read")
             return raw, fingerprint_of(before)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
@@ -57,7 +61,7 @@ class Bundle:
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
-    Members that no bundle may hold are given to ``on_problem``. Raises SourceError, BundleError or BundleTruncated.
+    Members that no bundle may hold are reported to ``on_problem``. Raises SourceError, BundleError or BundleTruncated.
     """
 
     def __init__(self, path: Path, spool: Path, on_problem: OnProblem = raise_problem) -> None:
@@ -94,7 +98,9 @@ class Bundle:
         if member is None:
             raise MetadataError(f"{self.path} holds no {METADATA_NAME}")
         if member.size > MAX_METADATA_BYTES:
-            raise MetadataError(f"{METADATA_NAME} is {member.size} bytes long; {MAX_METADATA_BYTES} are allowed")
+            raise MetadataError(
+                f"{METADATA_NAME} is {decimal(member.size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+            )
         return os.pread(self.descriptor, member.size, member.offset)
 
     def find(self, name: str) -> Member | None:
@@ -130,7 +136,7 @@ def _open_tar(path: Path, spool: Path) -> tuple[BinaryIO, str]:
                 plain = _decompress(decompressor(raw), path, spool)
                 if fingerprint_of(os.fstat(raw.fileno())) != opened:
                     plain.close()
-                    raise SourceChanged(f"{path} was written to while it was unpacked")
+                    raise SourceChanged(f"{path} was modified while it was unpacked")
                 return plain, opened
     return raw, opened
 
@@ -146,7 +152,7 @@ def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
         plain.flush()
     except EOFError as error:
         plain.close()
-        raise BundleTruncated(f"{path} is cut short: {error}") from error
+        raise BundleTruncated(f"{path} is truncated: {error}") from error
     except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
         plain.close()
         raise BundleError(f"{path} is damaged: {error}") from error

@@ -8,6 +8,7 @@ from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded
 from ..jobs.store import JobStore
 from ..services.base import Archive, Services, StoredFile
+from ..streams import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,15 @@ def file_problem(archive: Archive, file: StoredFile) -> str | None:
     """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
     size = archive.stat(file.file_id)
     if size is None:
-        return "the archive does not hold it"
+        return "missing from the archive"
     if size != file.size:
-        return f"it is {size} bytes long, not {file.size}"
+        return f"{counted(size, 'byte')} long instead of {file.size:,}"
     try:
         found = digest_of(archive.read(file.file_id), file.hashtype)
     except ArchiveError as error:
         return str(error)
     if found != file.hashsum:
-        return f"it hashes to {file.hashtype} {found}, not {file.hashsum}"
+        return f"{file.hashtype} is {found} instead of {file.hashsum}"
     return None
 
 
@@ -90,4 +91,4 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
             continue
         is_recorded = file.file_id is not None and services.catalog.contains_file(file.file_id)
         if not is_recorded and services.archive.still_holds(file):
-            yield Damage(None, file.file_id, file.location, "it is an orphan")
+            yield Damage(None, file.file_id, file.location, "orphaned")

@@ -17,6 +17,7 @@ from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, new_at
 from ..errors import ArchiveError, JobNotRecorded, SourceError
 from ..services.base import Archive, Services, StoredFile
+from ..streams import counted
 
 
 class _Stored:
@@ -28,7 +29,7 @@ class _Stored:
         self.files = list(services.catalog.files(job_id))
         records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()
-        # Names that lead astray, which a catalogue of others may hold, are refused here.
+        # Names that point outside the bundle, which another program's catalogue may hold, are refused here.
         entries = Document.parse(self.document).files
         self.named = list(zip((entry.path for entry in entries), self.files, strict=True))
 
@@ -48,7 +49,9 @@ def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
                     tar.addfile(info, content)
                 except OSError as error:
                     if error.errno is None:
-                        raise ArchiveError(f"file {file.file_id} is shorter than {file.size} bytes") from error
+                        raise ArchiveError(
+                            f"file {file.file_id}, {file.path!r}, is shorter than {counted(file.size, 'byte')}"
+                        ) from error
                     raise
         info = tarfile.TarInfo(METADATA_NAME)
         info.size, info.mode = len(stored.document), 0o644
@@ -64,7 +67,7 @@ def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
         with durable_write(target, mode=0o644) as out:
             return write_tar(services, job_id, out)
     except OSError as error:
-        why = "it is there already" if isinstance(error, FileExistsError) else error.strerror
+        why = "it already exists" if isinstance(error, FileExistsError) else error.strerror
         raise SourceError(f"cannot write {target}: {why}") from error
 
 
@@ -112,7 +115,7 @@ def _checked(archive: Archive, file: StoredFile) -> Iterator[_Content]:
     while content.read(1 << 20):  # what is too long shows in the hash
         pass
     if content.digest.hexdigest() != file.hashsum:
-        raise ArchiveError(f"file {file.file_id}, {file.path!r}, is not what the catalogue says: see 'ingest verify'")
+        raise ArchiveError(f"file {file.file_id}, {file.path!r}, does not match the catalogue: see 'ingest verify'")
 
 
 def _mtime(file: StoredFile) -> int:

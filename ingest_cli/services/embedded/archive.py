@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError
 from ..base import ArchivedFile
@@ -45,7 +47,8 @@ class EmbeddedArchive:
         """Raise ArchiveError where the folder cannot be written or its disk has no room."""
         free = self.free_bytes()
         if free < total_bytes + RESERVE_BYTES:
-            raise ArchiveError(f"the archive {self._root} has {free} bytes free, but {total_bytes} are to be stored")
+            room = f"{decimal(free)} free, {decimal(total_bytes)} to store, {decimal(RESERVE_BYTES)} in reserve"
+            raise ArchiveError(f"not enough space in the archive {self._root}: {room}")
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file stands under one of ``ids``."""
@@ -53,8 +56,8 @@ class EmbeddedArchive:
             target = f"{self._root}/{id_to_path(file_id)}"
             if os.path.lexists(target):
                 raise ArchiveError(
-                    f"the archive already holds a file {file_id} ({target}), which is not this job's;"
-                    " the ids are behind the archive: do they come from another id store?"
+                    f"the archive already holds file {file_id} ({target}), which is another job's:"
+                    " does the id store belong to this archive?"
                 )
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> EmbeddedWriter:

@@ -10,6 +10,7 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
+from ...streams import counted
 from ..base import StoredFile
 
 MIGRATIONS = (
@@ -46,7 +47,7 @@ class EmbeddedCatalog:
         """Say how many transactions there are, having seen that another could be written."""
         with writing(self._database) as connection:
             count = connection.execute("SELECT count(*) FROM Transactions").fetchone()[0]
-        return f"{self._path}: {count} transactions"
+        return f"{self._path}: {counted(count, 'transaction')}"
 
     def close(self) -> None:
         """Close the database."""

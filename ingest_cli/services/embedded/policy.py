@@ -9,15 +9,15 @@ from ...errors import PolicyRefused, SettingsError
 
 
 class EmbeddedPolicy:
-    """Allows what the site's schema at ``path`` allows; without one, every well-formed document."""
+    """Allows what the site's schema at ``path`` allows; without one, every valid document."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._schema = _load(path) if path is not None else None
 
     def ping(self) -> str:
-        """Say what is allowed."""
-        return "every well-formed document is allowed" if self._path is None else f"the JSON Schema {self._path}"
+        """Say by what documents are judged."""
+        return "every valid document is allowed" if self._path is None else f"the JSON Schema {self._path}"
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -85,7 +85,7 @@ class EmbeddedWriter:
                 os.link(source, aside, follow_symlinks=False)
             except OSError as error:
                 if error.errno == errno.ENOENT and not os.path.lexists(source):
-                    raise SourceMissing(f"the source {source} is gone") from error
+                    raise SourceMissing(f"the source {source} no longer exists") from error
                 if error.errno not in CANNOT_LINK:
                     raise
                 self.put(file_id, content)
@@ -107,13 +107,13 @@ class EmbeddedWriter:
         with self._changing(file_id, f"move {str(source)!r} back from"):
             if os.path.lexists(source):
                 if os.path.lexists(target) and not self._is_archived(file_id, source):
-                    raise RollbackFailed(f"the archive keeps {target}: another file stands at {source} by now")
+                    raise RollbackFailed(f"the archive still holds {target}: another file is at {source} now")
                 self.delete(file_id)
                 return
             if not os.path.lexists(target):
                 if self._is_known:
                     return  # it was removed by someone else, before it was moved
-                raise RollbackFailed(f"neither {source} nor {target} is there: is the archive's disk mounted?")
+                raise RollbackFailed(f"neither {source} nor {target} exists: is the archive's disk mounted?")
             aside = self._aside(file_id, "back")
             os.rename(target, aside)
             try:
@@ -172,7 +172,7 @@ class EmbeddedWriter:
 
     def flush(self) -> None:
         """Write everything back to the disk, and to those that sources were removed from."""
-        with translate_os_errors(self._root, "write back"):
+        with translate_os_errors(self._root, "sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
                 sync_file_system(folder)
             self._released_in.clear()

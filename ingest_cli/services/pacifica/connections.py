@@ -36,7 +36,7 @@ def pools(endpoint: Endpoint, connections: int, timeout: urllib3.Timeout) -> Cal
         return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
     parts = split_http_url(proxy)
     if parts is None:
-        raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
+        raise SettingsError(f"the proxy that the environment sets for {endpoint.url} is not an http(s) URL")
     headers = None
     if parts.username is not None:
         headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}

@@ -33,7 +33,7 @@ class Holdings:
         if answer.status in (404, 500) and self._service.request("GET", "/").status == 200:
             return None, Path()
         raise ServiceUnavailable(
-            f"the archive at {self._service.url} does not say what file {file_id} is: {answer.message}"
+            f"the archive at {self._service.url} does not say whether it holds file {file_id}: {answer.message}"
         )
 
     def read(self, file_id: int) -> Iterator[bytes]:
@@ -41,7 +41,9 @@ class Holdings:
         try:
             with self._service.stream(f"/{file_id}") as response:
                 if response.status != 200:
-                    raise ArchiveError(f"the archive at {self._service.url} does not give file {file_id}")
+                    raise ArchiveError(
+                        f"the archive at {self._service.url} does not return file {file_id}: {response.status}"
+                    )
                 yield from response.stream(CHUNK_BYTES)
         except HTTPError as error:
             raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error

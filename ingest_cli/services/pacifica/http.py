@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSL
 
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
+from ...streams import duration
 from ..slots import Slots
 from .connections import credentials, pools
 
@@ -144,7 +145,14 @@ class HttpService:
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
         """Wait before another try, after the one of this number (from 0) came to nothing."""
         seconds = max(at_least, pause(attempt))
-        log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
+        log.info(
+            "%s: attempt %d of %d failed (%s); retrying in %s",
+            self.name,
+            attempt + 1,
+            TRIES,
+            trouble,
+            duration(seconds),
+        )
         time.sleep(seconds)
 
     def ping(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
@@ -156,11 +164,11 @@ class HttpService:
         answer = self.request(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
         if answer.status not in expected or answer.json() is None:
-            raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
+            raise ServiceUnavailable(f"unexpected answer from {self.name} at {self.url}: {answer.message}")
         skew = _clock_skew(answer)
         if abs(skew) > MAX_SKEW_SECONDS:
             ahead = "ahead of" if skew > 0 else "behind"
-            raise ServiceUnavailable(f"the clock of {self.name} is {abs(skew):.0f} s {ahead} this machine's")
+            raise ServiceUnavailable(f"the clock of {self.name} is {duration(abs(skew))} {ahead} this machine's")
         return f"{self.url} answers in {took * 1000:.0f} ms"
 
     def send(

@@ -2,6 +2,7 @@
 
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
+from ...streams import counted
 from ..base import IdMode
 from .adapter import RESENT_STATUSES, Adapter
 from .http import HttpService
@@ -21,7 +22,7 @@ class PacificaUniqueId(Adapter):
         try:
             first, last = int(content["startIndex"]), int(content["endIndex"])
         except (KeyError, TypeError, ValueError):
-            raise ServiceUnavailable(f"{self._service.name} gives no ids: {answer.message}") from None
+            first = last = -1  # which it answers itself to a range that it does not like
         if answer.status != 200 or first < 0 or last - first + 1 != count:
-            raise ServiceUnavailable(f"{self._service.name} gives no {count} ids: {answer.message}")
+            raise ServiceUnavailable(f"{self._service.name} did not return {counted(count, 'id')}: {answer.message}")
         return first

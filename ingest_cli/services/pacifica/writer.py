@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 from ...bundle.content import CHUNK_BYTES, Content
 from ...disk import move_to, opened
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged
+from ...streams import counted
 from ..base import require_within
 from .holdings import Holdings
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
@@ -79,7 +80,7 @@ class PacificaWriter:
                 return
             trouble = answer.message
             if answer.status == 201:
-                trouble += f", but with total_bytes {_total_bytes(answer)} where {content.size} were sent"
+                trouble += f", but with total_bytes {_total_bytes(answer)} instead of {content.size}"
             elif answer.is_refusal:
                 raise ArchiveError(f"the archive at {self._service.url} refuses {content.name!r}: {trouble}")
             elif answer.status < 500 and answer.status not in BUSY_STATUSES:
@@ -138,9 +139,9 @@ class PacificaWriter:
         size, place = self._holdings.locate(file_id)
         if size is None:
             return
-        kept = f"the archive keeps file {file_id}, moved from {source}"
+        kept = f"the archive still holds file {file_id}, moved from {source}"
         if self._remote_sources:
-            raise RollbackFailed(f"{kept}, a path of its own machine")
+            raise RollbackFailed(f"{kept}, a path on its own machine")
         try:
             if os.path.lexists(source):
                 self._delete_copy(file_id, source)
@@ -152,7 +153,7 @@ class PacificaWriter:
             trouble = f"this machine cannot move it back from {place}: {error.strerror}"
             raise RollbackFailed(f"{kept}: {trouble}") from error
         if not is_back:
-            raise RollbackFailed(f"{kept}: {place} is another machine's")
+            raise RollbackFailed(f"{kept}: {place} is on another machine")
         self._renamed_in |= {source.parent, place.parent}
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
@@ -188,7 +189,7 @@ class PacificaWriter:
                 with opened(folder) as descriptor:
                     os.fsync(descriptor)
             except OSError as error:
-                raise ArchiveError(f"cannot write back {folder}: {error.strerror}") from error
+                raise ArchiveError(f"cannot sync {folder}: {error.strerror}") from error
             self._renamed_in.remove(folder)
 
     def close(self) -> None:
@@ -204,7 +205,8 @@ class PacificaWriter:
     def _confirm(self, file_id: int, size: int) -> None:
         found = self._holdings.stat(file_id)
         if found != size:
-            raise ArchiveError(f"the archive holds {found} bytes as file {file_id}, but {size} were sent")
+            held = "does not hold" if found is None else f"holds {counted(found, 'byte')} of"
+            raise ArchiveError(f"the archive {held} file {file_id}, of {counted(size, 'byte')}")
 
     def _rename_back(self, file_id: int, source: Path, place: Path) -> bool:
         """Rename ``place`` to ``source``. Where the archive does not miss it then, it is renamed back: False."""
@@ -222,18 +224,20 @@ class PacificaWriter:
         was cut off leaves the source, and a part of it in the archive."""
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self._holdings.read(file_id)):
-                raise RollbackFailed(f"the archive keeps file {file_id}: another file stands at {source} by now")
+                raise RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
         self.delete(file_id)
 
     def _require_moved(self, file_id: int, source: Path, content: Content, before: tuple[int, int] | None) -> None:
         size, place = self._holdings.locate(file_id)
         if size is None:
-            raise ArchiveError(f"the archive at {self._service.url} holds no file {file_id} after it moved {source}")
+            raise ArchiveError(
+                f"the archive at {self._service.url} does not hold file {file_id} after it moved {source}"
+            )
         after = _written_to(content)
         if size != content.size or (before is not None and after is not None and before != after):
-            raise SourceChanged(f"{source} was written to while the archive moved it: it is to be hashed again")
+            raise SourceChanged(f"{source} was modified while the archive moved it")
         if self._holds_another(file_id, size, place, content):
-            raise SourceChanged(f"another file than the one that was hashed was at {source} when the archive moved it")
+            raise SourceChanged(f"the archive moved another file from {source} than the one that was hashed")
 
     def _holds_another(self, file_id: int, size: int, place: Path, content: Content) -> bool:
         """Whether this machine sees that the archive's file is neither the open source nor a copy with its hash."""
