@@ -34,21 +34,24 @@ class EmbeddedWriter:
     def __init__(self, root: Path, ids: range, fence: int) -> None:
         self._root, self._ids, self._fence = root, ids, fence
         self._copied: dict[int, tuple[int, ...]] = {}
-        self._made: set[str] = set()
+        self._made_folders: set[str] = set()
         self._released_in: dict[int, Path] = {}
         runs = root / RUNS_FOLDER
         self._folder = runs / f"{ids.start}.{fence}"
-        if not ids:
-            return
-        # A folder that a run of these ids left says that this is the disk that it was.
-        self._is_known = self._folder.exists()
+        # A folder that an earlier run of these ids left says that this is the disk that it was.
+        self._has_run_here = self._folder.exists()
+        if ids:
+            self._begin(runs)
+
+    def _begin(self, runs: Path) -> None:
+        """Make this run's folder, and put an end to earlier runs."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # One of this very fence is of a run whose claim was lost with the power.
-        self._tidy(self._folder)
+        # One of this very fence is of a run whose lease was lost with the power.
+        self._clear(self._folder)
         for name in os.listdir(runs):
             first, _, number = name.partition(".")
-            if first == str(ids.start) and number.isdecimal() and int(number) < fence:
-                self._adopt(runs / name)
+            if first == str(self._ids.start) and number.isdecimal() and int(number) < self._fence:
+                self._end_run(runs / name)
 
     def put(self, file_id: int, content: Content) -> None:
         """Write ``content`` aside, check it on the way, then rename it into place."""
@@ -79,17 +82,9 @@ class EmbeddedWriter:
             if self._is_linked(file_id, before):
                 return
             aside = self._aside(file_id, "link")
-            try:
-                if found.st_nlink > 1:  # one of its other names may be anyone's, another job's too
-                    raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
-                os.link(source, aside, follow_symlinks=False)
-            except OSError as error:
-                if error.errno == errno.ENOENT and not os.path.lexists(source):
-                    raise SourceMissing(f"the source {source} no longer exists") from error
-                if error.errno not in CANNOT_LINK:
-                    raise
+            if not _link(source, aside, found):
                 self.put(file_id, content)
-                # Who may read it is remembered until it is let go of, for when it is moved back.
+                # Who may read it is remembered until its source is removed, for when it is moved back.
                 os.chmod(self._target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
                 self._copied[file_id] = before
                 return
@@ -99,9 +94,9 @@ class EmbeddedWriter:
             self._place(aside, file_id)
 
     def move_back(self, file_id: int, source: Path) -> None:
-        """Take the archive's name from a file that still stands at ``source``; else put it there again.
+        """Remove the archive's name of a file that is still at ``source``; else bring it back there.
 
-        Raises RollbackFailed where another file stands there by now, or where the moved one is not to be found.
+        Raises RollbackFailed where another file is there now, or where the moved one is missing.
         """
         target = self._target(file_id)
         with self._changing(file_id, f"move {str(source)!r} back from"):
@@ -111,8 +106,8 @@ class EmbeddedWriter:
                 self.delete(file_id)
                 return
             if not os.path.lexists(target):
-                if self._is_known:
-                    return  # it was removed by someone else, before it was moved
+                if self._has_run_here:
+                    return  # someone else removed it before it was moved
                 raise RollbackFailed(f"neither {source} nor {target} exists: is the archive's disk mounted?")
             aside = self._aside(file_id, "back")
             os.rename(target, aside)
@@ -139,7 +134,7 @@ class EmbeddedWriter:
         """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
         require_within(self._ids, file_id)
         try:
-            # Gone where another run has taken over: then what stands at the source is no longer this one's affair.
+            # Gone where another run has taken over: then what is at the source is no longer this one's concern.
             os.stat(self._folder)
             for fence in range(1, self._fence + 1):
                 # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
@@ -149,7 +144,7 @@ class EmbeddedWriter:
                     with suppress(FileNotFoundError):
                         os.rename(source, caught)
                 if os.path.lexists(caught):
-                    self._let_go(file_id, source, caught, hashed)
+                    self._remove_caught(file_id, source, caught, hashed)
             os.chmod(self._target(file_id), READ_ONLY)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
@@ -171,7 +166,7 @@ class EmbeddedWriter:
             os.unlink(aside)
 
     def flush(self) -> None:
-        """Write everything back to the disk, and to those that sources were removed from."""
+        """Sync the archive's file system, and those that sources were removed from."""
         with translate_os_errors(self._root, "sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
                 sync_file_system(folder)
@@ -180,15 +175,15 @@ class EmbeddedWriter:
     def close(self) -> None:
         """Remove the run's folder."""
         with suppress(OSError):
-            self._tidy(self._folder)
+            self._clear(self._folder)
             self._folder.rmdir()
 
-    def _let_go(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
+    def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
             found = os.lstat(caught)
             if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
-                raise ArchiveError(f"{source} was written to after it had been moved: it stays; see 'ingest verify'")
+                raise ArchiveError(f"{source} was modified after it had been moved, so it is kept; see 'ingest verify'")
             if self._is_archived(file_id, caught):
                 self._released_in[os.lstat(caught).st_dev] = source.parent
                 os.unlink(caught)
@@ -214,9 +209,9 @@ class EmbeddedWriter:
     def _place(self, aside: str, file_id: int) -> None:
         target = self._target(file_id)
         parent = target.rpartition("/")[0]
-        if parent not in self._made:
+        if parent not in self._made_folders:
             os.makedirs(parent, exist_ok=True)
-            self._made.add(parent)
+            self._made_folders.add(parent)
         os.rename(aside, target)
 
     def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
@@ -235,21 +230,22 @@ class EmbeddedWriter:
             return self._copied[file_id] == identity_of(found)
         return filecmp.cmp(source, target, shallow=False)
 
-    def _adopt(self, earlier: Path) -> None:
+    def _end_run(self, earlier: Path) -> None:
         """Put an end to an earlier run: its folder is gone at once, what is in it afterwards."""
-        adopted = self._folder / earlier.name
+        ended = self._folder / earlier.name
         with suppress(FileNotFoundError):
-            os.rename(earlier, adopted)
-            self._is_known = True
-            self._tidy(adopted)
-            adopted.rmdir()
+            os.rename(earlier, ended)
+            self._has_run_here = True
+            self._clear(ended)
+            ended.rmdir()
 
-    def _tidy(self, folder: Path) -> None:
+    def _clear(self, folder: Path) -> None:
+        """Empty the folder of a run that has ended."""
         for name in os.listdir(folder):
             path = folder / name
             digits, _, use = name.partition(".")
             if path.is_dir():
-                self._tidy(path)
+                self._clear(path)
                 path.rmdir()
             elif use == "back" and not os.path.lexists(self._target(int(digits, 16))):
                 self._place(str(path), int(digits, 16))  # killed before it stood at its source again
@@ -263,8 +259,23 @@ class EmbeddedWriter:
             yield
 
 
+def _link(source: Path, aside: str, found: os.stat_result) -> bool:
+    """Give the source a second name; whether that can be done. Raises SourceMissing and OSError."""
+    if found.st_nlink > 1:  # one of its other names may be anyone's, another job's too
+        return False
+    try:
+        os.link(source, aside, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOENT and not os.path.lexists(source):
+            raise SourceMissing(f"the source {source} no longer exists") from error
+        if error.errno not in CANNOT_LINK:
+            raise
+        return False
+    return True
+
+
 def _put_back(caught: Path, source: Path) -> None:
-    """Give a file its name again, unless yet another stands there."""
+    """Give a file its name again, unless another file has it."""
     try:
         os.link(caught, source, follow_symlinks=False)
     except FileExistsError:

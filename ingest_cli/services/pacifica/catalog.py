@@ -34,8 +34,8 @@ class PacificaCatalog(Adapter):
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Send the document; whatever the answer is but success, look whether it went in before it is sent again.
 
-        The service answers 500 to a document that it refuses, such as one of an unknown project, and where its own
-        database is away. It counts as a refusal where the service is found well by a GET right after it, twice.
+        The service answers 500 to a document that it refuses, such as one of an unknown project, and while its own
+        database is away. It counts as a refusal where the service answers a GET right after it, twice.
         """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
         ids = range(first_file_id, first_file_id + len(document.files))
@@ -44,16 +44,16 @@ class PacificaCatalog(Adapter):
             try:
                 answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
             except ServiceUnavailable:
-                # The service may be at work on the document still: where it is not there, a later run looks again.
+                # The service may still be working on the document: where it is not there, a later run looks again.
                 if self._look(transaction_id, ids)[0]:
                     return
                 raise
             if answer.is_success:
                 return
-            is_held, is_well = self._look(transaction_id, ids)
+            is_held, is_up = self._look(transaction_id, ids)
             if is_held:
                 return
-            refusals += is_well and answer.status == 500
+            refusals += is_up and answer.status == 500
             if answer.is_refusal or refusals == REFUSALS:
                 raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {answer.message}")
             if answer.status not in RESENT_STATUSES:
@@ -111,7 +111,7 @@ class PacificaCatalog(Adapter):
         return {"key": str(key["key"]), "value": str(value["value"])}
 
     def _look(self, transaction_id: int, ids: range) -> tuple[bool, bool]:
-        """Whether the service holds the transaction, and whether it was well when asked; else it is waited for."""
+        """Whether the service holds the transaction, and whether it was up when asked; else it is waited for."""
         try:
             return self._holds(transaction_id, ids, tries=1), True
         except ServiceUnavailable:

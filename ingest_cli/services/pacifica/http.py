@@ -1,4 +1,4 @@
-"""One HTTP service: kept-alive connections, timeouts, tries with growing pauses, and answers that are looked at.
+"""One HTTP service: kept-alive connections, timeouts, retries with growing pauses, and what its answers mean.
 
 urllib3 rather than requests, which on small bodies spends more time than the network does.
 """
@@ -33,7 +33,7 @@ KEPT_ALIVE_FAILURES = 3
 # Tokens and certificates come to be refused when clocks are this far apart.
 MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
-# What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
+# These are about who asks, the address or the moment, not about what was sent: a later run may succeed.
 RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether what was sent will never be taken."""
+        """Whether what was sent will never be accepted."""
         return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
 
     @property
@@ -119,8 +119,8 @@ class HttpService:
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
-        Tried again while the connection fails or the status is one of ``busy``, but only where it was never sent
-        or is ``repeatable``. ``require`` is as of `send`. Raises ServiceUnavailable when all tries are used up.
+        It is sent again while the connection fails or the status is one of ``busy``, but only where it was never sent
+        or is ``repeatable``. ``require`` is as for `send`. Raises ServiceUnavailable after ``tries`` attempts.
         """
         busy = frozenset(busy)
         trouble = ""
@@ -143,33 +143,31 @@ class HttpService:
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
-        """Wait before another try, after the one of this number (from 0) came to nothing."""
+        """Wait before the next attempt, after the one of this number (from 0) has failed."""
         seconds = max(at_least, pause(attempt))
-        log.info(
-            "%s: attempt %d of %d failed (%s); retrying in %s",
-            self.name,
-            attempt + 1,
-            TRIES,
-            trouble,
-            duration(seconds),
-        )
+        failed = f"attempt {attempt + 1} of {TRIES} failed ({trouble})"
+        log.info("%s: %s; retrying in %s", self.name, failed, duration(seconds))
         time.sleep(seconds)
 
     def ping(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
-        """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
+        """Send a harmless request, and say how long the answer took.
 
-        Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
+        Raises ServiceUnavailable where the answer is not JSON with an ``expected`` status, or where the service's clock
+        and ours are far apart.
         """
         begun = time.monotonic()
         answer = self.request(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
         if answer.status not in expected or answer.json() is None:
             raise ServiceUnavailable(f"unexpected answer from {self.name} at {self.url}: {answer.message}")
+        self._require_same_time(answer)
+        return f"{self.url} answers in {took * 1000:.0f} ms"
+
+    def _require_same_time(self, answer: Answer) -> None:
         skew = _clock_skew(answer)
         if abs(skew) > MAX_SKEW_SECONDS:
             ahead = "ahead of" if skew > 0 else "behind"
             raise ServiceUnavailable(f"the clock of {self.name} is {duration(abs(skew))} {ahead} this machine's")
-        return f"{self.url} answers in {took * 1000:.0f} ms"
 
     def send(
         self,
@@ -182,7 +180,7 @@ class HttpService:
     ) -> Answer:
         """Send a request once. Raises urllib3's HTTPError where there is no answer.
 
-        ``require`` may raise to prevent it: it is called when there is a place to send from, which may take long.
+        ``require`` may raise to prevent it: it is called once there is a free slot, which may take long.
         """
         with self._sent(method, path, body, headers, require) as response:
             return Answer(response.status, response.headers, response.data)
@@ -223,7 +221,7 @@ class HttpService:
 
     @contextmanager
     def _connections(self) -> Iterator[urllib3.PoolManager]:
-        """Those that are kept; a new one where the server closes them unsaid after each answer, as uWSGI does."""
+        """The pool of kept-alive connections; a new one where the server closes them unannounced, as uWSGI does."""
         if self._dropped < KEPT_ALIVE_FAILURES:
             yield self._pool
         else:
@@ -244,5 +242,5 @@ def _clock_skew(answer: Answer) -> float:
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait after a try that failed: twice as long each time, with jitter so that clients spread."""
+    """Seconds to wait after a failed attempt: twice as long each time, with jitter so that clients spread."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -22,7 +22,7 @@ class PacificaUniqueId(Adapter):
         try:
             first, last = int(content["startIndex"]), int(content["endIndex"])
         except (KeyError, TypeError, ValueError):
-            first = last = -1  # which it answers itself to a range that it does not like
+            first = last = -1  # as the service itself answers to a bad range
         if answer.status != 200 or first < 0 or last - first + 1 != count:
             raise ServiceUnavailable(f"{self._service.name} did not return {counted(count, 'id')}: {answer.message}")
         return first

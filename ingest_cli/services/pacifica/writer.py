@@ -53,10 +53,10 @@ class PacificaWriter:
         self._renamed_in: set[Path] = set()
 
     def put(self, file_id: int, content: Content) -> None:
-        """Send the file. What an earlier try or run may have left is deleted first: an archive that does not run as
-        root cannot overwrite its read-only files.
+        """Send the file. What an earlier attempt or run may have left is deleted first: an archive that does not run
+        as root cannot overwrite its read-only files.
 
-        What a failed try leaves stays for the job to be rolled back. It is never all of a file whose bytes are not
+        What a failed attempt leaves stays for the job to be rolled back. It is never all of a file whose bytes are not
         those that were recorded: the last of them are sent once all are known to be right.
         """
         require_within(self._ids, file_id)
@@ -132,8 +132,8 @@ class PacificaWriter:
     def move_back(self, file_id: int, source: Path) -> None:
         """Rename the archive's file back to ``source``, which works where this machine sees the archive's own path.
 
-        The archive interface cannot be asked to move a file back. It says by HEAD where a file lies; when that file is
-        gone from there, and the archive then says that it holds none, it was the right one.
+        The archive interface cannot be asked to move a file back. It says by HEAD where a file lies. When that file has
+        been renamed, and the archive then says that it holds none, it was the right one.
         """
         require_within(self._ids, file_id)
         size, place = self._holdings.locate(file_id)
@@ -157,11 +157,11 @@ class PacificaWriter:
         self._renamed_in |= {source.parent, place.parent}
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
-        """What the archive has moved has one name only."""
+        """False: a file that the archive has moved has one name only."""
         return False
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
-        """That was seen to when the file was moved."""
+        """False: `move` itself has seen to that."""
         return False
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
@@ -179,8 +179,10 @@ class PacificaWriter:
             raise RollbackFailed(trouble)
 
     def flush(self) -> None:
-        """Look at the last file stored, and write back what this machine moved back. What the archive reports stored
-        is its own to keep durable."""
+        """Confirm the last file stored, and sync what this machine moved back.
+
+        What the archive reports as stored is its own to keep durable.
+        """
         if self._unconfirmed is not None:
             self._confirm(*self._unconfirmed)
             self._unconfirmed = None
