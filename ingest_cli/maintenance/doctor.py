@@ -57,7 +57,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def probe(settings: Settings) -> Iterator[Finding]:
     """Write files of its own into the archive, more and more of them at once, read them back and delete them.
 
-    Ends where the archive gets one wrong. An archive that mixes up concurrent files may mix up those of others too:
+    Ends where the archive damages one. An archive that mixes up concurrent files may mix up those of others too:
     nothing else should be written to it meanwhile.
     """
     levels = _levels(settings)
@@ -66,18 +66,14 @@ def probe(settings: Settings) -> Iterator[Finding]:
         finding = _finding(f"{transfers} at once", look, "set transfers = 1 in [archiveinterface]")
         if not finding.ok:
             # What is mixed up with so many is mixed up with fewer too, only more rarely.
-            harmless = settings.transfers == 1 < transfers
-            yield (
-                Finding(finding.name, True, f"failed, so send one file at a time: {finding.detail}")
-                if harmless
-                else finding
-            )
+            if settings.transfers == 1 < transfers:
+                finding = Finding(finding.name, True, f"failed, so send one file at a time: {finding.detail}")
+            yield finding
             return
         yield finding
-    if settings.transfers < levels[-1]:
-        yield Finding(
-            "advice", True, f"set transfers = {levels[-1]} in [archiveinterface] to send {levels[-1]} files at once"
-        )
+    most = levels[-1]
+    if settings.transfers < most:
+        yield Finding("advice", True, f"set transfers = {most} in [archiveinterface] to send {most} files at once")
 
 
 def _setting(option: Option) -> str:
