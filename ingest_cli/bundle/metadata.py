@@ -113,7 +113,7 @@ class Document:
                 yield renumbered.get(file_id, file_id), record["key"], record["value"]
 
     def numbered(self, transaction_id: int, first_file_id: int) -> list[Record]:
-        """The list that a metadata service takes: cleaned, with the transaction's and every file's id."""
+        """The list that a metadata service accepts: cleaned, with the transaction's and every file's id."""
         cleaned: list[Record] = [{"destinationTable": "Transactions._id", "value": transaction_id}]
         file_key_values = self.file_key_values(first_file_id)
         positions = iter(range(len(self.files)))

@@ -77,7 +77,7 @@ def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes]) -> Packed
     """Write the bundle of ``paths`` to ``out``. ``records`` are those of the document that are not of files.
 
     The contents of a single folder come directly below ``data/``, several files and folders under their own names.
-    Raises PackError, before anything is written where what is wrong can be seen before.
+    Raises PackError, where possible before anything is written.
     """
     return _write(_plan(paths, records), records, out)
 

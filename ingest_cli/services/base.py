@@ -24,7 +24,7 @@ class Service(Protocol):
 
 
 class UniqueId(Service, Protocol):
-    """Gives out numbers, each of them once in all time."""
+    """Gives out numbers, none of them twice."""
 
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
@@ -41,7 +41,7 @@ class Policy(Service, Protocol):
 class ArchivedFile:
     """A file that an archive has listed: under ``file_id``, or of a run in progress whose first id is ``run_of``.
 
-    It is neither where its name is not one that the archive gives. ``location`` is for messages.
+    Neither is set where the archive does not know its name. ``location`` is for messages.
     """
 
     location: str
@@ -61,10 +61,10 @@ class Archive(Service, Protocol):
         """How much more can be stored; None where the archive cannot tell."""
 
     def require_room(self, total_bytes: int) -> None:
-        """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
+        """Raise where ``total_bytes`` more can certainly not be stored."""
 
     def require_free(self, ids: range) -> None:
-        """Raise ArchiveError where it can be told, at the price of a look, that a file stands under one of ``ids``."""
+        """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
         """What one run of a job changes the archive by; see `ArchiveWriter`.
@@ -88,7 +88,7 @@ class Archive(Service, Protocol):
 class ArchiveWriter(Protocol):
     """One run's way to change the archive: within its ``ids`` and nowhere else.
 
-    The ids were free when they were reserved, so that whatever stands under them is this job's. As far as the archive
+    The ids were free when they were reserved, so that whatever is under them is this job's. As far as the archive
     can promise it, a writer with a larger fence for the same ids has put an end to the older ones: what their runs do
     when they wake up changes nothing under the ids, nor the sources of a move. ``resent`` counts how often a file had
     to be sent again, since the archive had failed at it.
@@ -106,7 +106,7 @@ class ArchiveWriter(Protocol):
         """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.
 
         ``content`` is the source, open, and hashed before; None where only the archive sees it. Raises SourceChanged
-        where what was moved is not what was hashed. Until `release` the source stands, or `move_back` brings it back.
+        where what was moved is not what was hashed. Until `release` the source remains, or `move_back` restores it.
         """
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
@@ -122,17 +122,17 @@ class ArchiveWriter(Protocol):
         """
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
-        """Remove what still stands at ``source`` of a moved file, once the catalogue has it; leave any other file.
+        """Remove what is left at ``source`` of a moved file, once the catalogue has it; leave any other file there.
 
-        ``hashed`` is the source as it was hashed by this run. Raises ArchiveError where it stays, though it is that
-        file: it may not be removed, or was written to.
+        ``hashed`` is the source as it was hashed by this run. Raises ArchiveError where that file remains: it may not
+        be removed, or was modified.
         """
 
     def delete(self, file_id: int) -> None:
-        """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""
+        """Delete the file; no error where there is none. Raises RollbackFailed where it remains."""
 
     def flush(self) -> None:
-        """Return when all that was stored, moved back, released or deleted would survive a loss of power."""
+        """Return once all that was stored, moved back, released or deleted would survive a loss of power."""
 
     def close(self) -> None:
         """Let go of what belongs to this run alone."""
@@ -206,7 +206,7 @@ class Catalog(Service, Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """The four things outside."""
+    """The four services, as they are configured."""
 
     unique_id: UniqueId
     policy: Policy

@@ -21,7 +21,7 @@ def connect(settings: Settings) -> Iterator[Services]:
 
 
 def unique_id(settings: Settings) -> UniqueId:
-    """Who gives out ids."""
+    """The id service."""
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
@@ -32,7 +32,7 @@ def unique_id(settings: Settings) -> UniqueId:
 
 
 def policy(settings: Settings) -> Policy:
-    """Who says who may ingest what."""
+    """The policy."""
     if settings.policy is None or isinstance(settings.policy, Path):
         from .embedded.policy import EmbeddedPolicy
 
@@ -43,7 +43,7 @@ def policy(settings: Settings) -> Policy:
 
 
 def archive(settings: Settings) -> Archive:
-    """Where files are kept."""
+    """The archive."""
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
@@ -61,7 +61,7 @@ def archive(settings: Settings) -> Archive:
 
 
 def catalog(settings: Settings) -> Catalog:
-    """Where metadata is kept."""
+    """The catalogue."""
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 

@@ -33,7 +33,7 @@ class EmbeddedArchive:
         return str(self._root)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
 
     def free_bytes(self) -> int:
         """The room on the disk, for an account like ours. Raises ArchiveError where the folder cannot be written."""
@@ -51,7 +51,7 @@ class EmbeddedArchive:
             raise ArchiveError(f"not enough space in the archive {self._root}: {room}")
 
     def require_free(self, ids: range) -> None:
-        """Raise ArchiveError where a file stands under one of ``ids``."""
+        """Raise ArchiveError where a file is stored under one of ``ids``."""
         for file_id in ids:
             target = f"{self._root}/{id_to_path(file_id)}"
             if os.path.lexists(target):

@@ -20,7 +20,7 @@ class EmbeddedPolicy:
         return "every valid document is allowed" if self._path is None else f"the JSON Schema {self._path}"
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
 
     def check(self, document: Document, user: str) -> None:
         """Raise PolicyRefused where the schema does not hold. The schema does not see ``user``."""

@@ -1,8 +1,8 @@
 """How one run of a job changes what the archive's folder holds.
 
-What stands under an id is changed only by renaming a file into or out of the folder of the run that does it, under
-``.ingest``. A run that takes over renames the folders of earlier runs away: whatever those still try, when they wake
-up, finds no folder, and changes nothing.
+A file is stored or removed only by renaming it out of or into the folder of the run that does it, under ``.ingest``.
+A run that takes over renames the folders of earlier runs away: whatever those still attempt, when they wake up, finds
+no folder, and changes nothing.
 
 Durability is paid for once a batch, not once a file: `flush` asks the kernel to write the whole file system back
 (syncfs), which for 20,000 small files costs as much as some hundred single fsyncs. Where the platform has no syncfs,
@@ -124,7 +124,7 @@ class EmbeddedWriter:
         return self._is_linked(file_id, identity_of(hashed))
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
-        """Whether a linked file was written to, be it under a name that it has elsewhere by now."""
+        """Whether a linked file was modified, under whatever name it has elsewhere."""
         with translate_os_errors(self._root, f"look at file {file_id} in"):
             found = os.lstat(self._target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
@@ -137,8 +137,8 @@ class EmbeddedWriter:
             # Gone where another run has taken over: then what is at the source is no longer this one's concern.
             os.stat(self._folder)
             for fence in range(1, self._fence + 1):
-                # Caught under a name of the run's own first: what is looked at is what is removed. One that was killed
-                # then has left it there.
+                # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
+                # killed then has left it there.
                 caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
                 if fence == self._fence:
                     with suppress(FileNotFoundError):

@@ -29,7 +29,7 @@ class Holdings:
         length = answer.headers.get("X-Content-Length", "")
         if answer.status == 204 and length.isdigit():
             return int(length), Path(answer.headers.get("X-Pacifica-File", ""))
-        # An archive that fails answers 500 to everything; and that we may not ask does not say that there is no file.
+        # An archive that fails answers 500 to everything, and a 403 does not mean that there is no file.
         if answer.status in (404, 500) and self._service.request("GET", "/").status == 200:
             return None, Path()
         raise ServiceUnavailable(

@@ -124,7 +124,7 @@ class PacificaWriter:
             else:
                 self._require_moved(file_id, source, content, before)
         except (ArchiveError, SourceChanged):
-            # A move across file systems that failed halfway leaves a copy. What is there may be another run's by now.
+            # A move across file systems that failed halfway leaves a copy. What is there may be another run's.
             require_lease()
             self.move_back(file_id, source)
             raise
@@ -222,8 +222,10 @@ class PacificaWriter:
         return is_missed
 
     def _delete_copy(self, file_id: int, source: Path) -> None:
-        """Delete what the archive holds, unless ``source`` is another file by now. A move across file systems that
-        was cut off leaves the source, and a part of it in the archive."""
+        """Delete what the archive holds, unless ``source`` is another file now.
+
+        A move across file systems that was cut off leaves the source, and a part of it in the archive.
+        """
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self._holdings.read(file_id)):
                 raise RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
