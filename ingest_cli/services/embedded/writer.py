@@ -1,8 +1,6 @@
 """How one run of a job changes what the archive's folder holds.
 
-A file is stored or removed only by renaming it out of or into the folder of the run that does it, under ``.ingest``.
-A run that takes over renames the folders of earlier runs away: whatever those still attempt, when they wake up, finds
-no folder, and changes nothing.
+A file is stored or removed only by renaming it out of or into the folder of the run that does it; see `RunFolder`.
 
 Durability is paid for once a batch, not once a file: `flush` asks the kernel to write the whole file system back
 (syncfs), which for 20,000 small files costs as much as some hundred single fsyncs. Where the platform has no syncfs,
@@ -23,7 +21,8 @@ from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
-from .layout import READ_ONLY, RUNS_FOLDER, id_to_path, translate_os_errors
+from .layout import READ_ONLY, translate_os_errors
+from .run_folder import RunFolder
 
 
 class EmbeddedWriter:
@@ -33,30 +32,14 @@ class EmbeddedWriter:
 
     def __init__(self, root: Path, ids: range, fence: int) -> None:
         self._root, self._ids, self._fence = root, ids, fence
+        self._run = RunFolder(root, ids, fence)
         self._copied: dict[int, tuple[int, ...]] = {}
-        self._made_folders: set[str] = set()
         self._released_in: dict[int, Path] = {}
-        runs = root / RUNS_FOLDER
-        self._folder = runs / f"{ids.start}.{fence}"
-        # A folder that an earlier run of these ids left says that this is the disk that it was.
-        self._has_run_here = self._folder.exists()
-        if ids:
-            self._begin(runs)
-
-    def _begin(self, runs: Path) -> None:
-        """Make this run's folder, and put an end to earlier runs."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # One of this very fence is of a run whose lease was lost with the power.
-        self._clear(self._folder)
-        for name in os.listdir(runs):
-            first, _, number = name.partition(".")
-            if first == str(self._ids.start) and number.isdecimal() and int(number) < self._fence:
-                self._end_run(runs / name)
 
     def put(self, file_id: int, content: Content) -> None:
         """Write ``content`` aside, check it on the way, then rename it into place."""
         with self._changing(file_id, f"store {content.name!r} in"):
-            aside = self._aside(file_id, "part")
+            aside = self._run.aside(file_id, "part")
             descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
             try:
                 for chunk in content.chunks():
@@ -70,7 +53,7 @@ class EmbeddedWriter:
                 raise
             finally:
                 os.close(descriptor)
-            self._place(aside, file_id)
+            self._run.place(aside, file_id)
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Give the file a second name in the archive, where that can be done; else copy it."""
@@ -81,24 +64,24 @@ class EmbeddedWriter:
         with self._changing(file_id, f"move {str(source)!r} into"):
             if self._is_linked(file_id, before):
                 return
-            aside = self._aside(file_id, "link")
+            aside = self._run.aside(file_id, "link")
             if not _link(source, aside, found):
                 self.put(file_id, content)
                 # Who may read it is remembered until its source is removed, for when it is moved back.
-                os.chmod(self._target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
+                os.chmod(self._run.target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
                 self._copied[file_id] = before
                 return
             if identity_of(os.lstat(aside)) != before:
                 os.unlink(aside)
                 raise SourceChanged(f"the source {source} was changed after it had been hashed")
-            self._place(aside, file_id)
+            self._run.place(aside, file_id)
 
     def move_back(self, file_id: int, source: Path) -> None:
         """Remove the archive's name of a file that is still at ``source``; else bring it back there.
 
         Raises RollbackFailed where another file is there now, or where the moved one is missing.
         """
-        target = self._target(file_id)
+        target = self._run.target(file_id)
         with self._changing(file_id, f"move {str(source)!r} back from"):
             if os.path.lexists(source):
                 if os.path.lexists(target) and not self._is_archived(file_id, source):
@@ -106,10 +89,10 @@ class EmbeddedWriter:
                 self.delete(file_id)
                 return
             if not os.path.lexists(target):
-                if self._has_run_here:
+                if self._run.had_predecessor:
                     return  # someone else removed it before it was moved
                 raise RollbackFailed(f"neither {source} nor {target} exists: is the archive's disk mounted?")
-            aside = self._aside(file_id, "back")
+            aside = self._run.aside(file_id, "back")
             os.rename(target, aside)
             try:
                 restore_to(source, Path(aside))
@@ -126,7 +109,7 @@ class EmbeddedWriter:
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether a linked file was modified, under whatever name it has elsewhere."""
         with translate_os_errors(self._root, f"look at file {file_id} in"):
-            found = os.lstat(self._target(file_id))
+            found = os.lstat(self._run.target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
         return is_linked and identity_of(found) != identity_of(hashed)
 
@@ -135,7 +118,7 @@ class EmbeddedWriter:
         require_within(self._ids, file_id)
         try:
             # Gone where another run has taken over: then what is at the source is no longer this one's concern.
-            os.stat(self._folder)
+            os.stat(self._run.path)
             for fence in range(1, self._fence + 1):
                 # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
                 # killed then has left it there.
@@ -145,7 +128,7 @@ class EmbeddedWriter:
                         os.rename(source, caught)
                 if os.path.lexists(caught):
                     self._remove_caught(file_id, source, caught, hashed)
-            os.chmod(self._target(file_id), READ_ONLY)
+            os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
             if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -156,11 +139,11 @@ class EmbeddedWriter:
     def delete(self, file_id: int) -> None:
         """Remove the file."""
         with self._changing(file_id, f"delete file {file_id} from"):
-            aside = self._aside(file_id, "gone")
+            aside = self._run.aside(file_id, "gone")
             try:
-                os.rename(self._target(file_id), aside)
+                os.rename(self._run.target(file_id), aside)
             except FileNotFoundError:
-                if not self._folder.exists():
+                if not self._run.path.exists():
                     raise
                 return
             os.unlink(aside)
@@ -174,9 +157,7 @@ class EmbeddedWriter:
 
     def close(self) -> None:
         """Remove the run's folder."""
-        with suppress(OSError):
-            self._clear(self._folder)
-            self._folder.rmdir()
+        self._run.close()
 
     def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
@@ -193,35 +174,21 @@ class EmbeddedWriter:
 
     def _detach(self, file_id: int) -> None:
         """Make a file that has another name elsewhere one of the archive's own."""
-        target, aside = self._target(file_id), self._aside(file_id, "part")
+        target, aside = self._run.target(file_id), self._run.aside(file_id, "part")
         with suppress(OSError):
             if os.lstat(target).st_nlink > 1:
                 shutil.copy2(target, aside)
                 os.chmod(aside, READ_ONLY)
                 os.rename(aside, target)
 
-    def _target(self, file_id: int) -> str:
-        return f"{self._root}/{id_to_path(file_id)}"
-
-    def _aside(self, file_id: int, use: str) -> str:
-        return f"{self._folder}/{file_id:x}.{use}"
-
-    def _place(self, aside: str, file_id: int) -> None:
-        target = self._target(file_id)
-        parent = target.rpartition("/")[0]
-        if parent not in self._made_folders:
-            os.makedirs(parent, exist_ok=True)
-            self._made_folders.add(parent)
-        os.rename(aside, target)
-
     def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
         with suppress(FileNotFoundError):
-            return identity_of(os.lstat(self._target(file_id))) == identity
+            return identity_of(os.lstat(self._run.target(file_id))) == identity
         return False
 
     def _is_archived(self, file_id: int, source: Path) -> bool:
         """Whether the file at ``source`` is the archive's own, the one that this run copied, or of the same bytes."""
-        target, found = self._target(file_id), os.lstat(source)
+        target, found = self._run.target(file_id), os.lstat(source)
         if not stat.S_ISREG(found.st_mode):
             return False
         if self._is_linked(file_id, identity_of(found)):
@@ -229,28 +196,6 @@ class EmbeddedWriter:
         if file_id in self._copied:
             return self._copied[file_id] == identity_of(found)
         return filecmp.cmp(source, target, shallow=False)
-
-    def _end_run(self, earlier: Path) -> None:
-        """Put an end to an earlier run: its folder is gone at once, what is in it afterwards."""
-        ended = self._folder / earlier.name
-        with suppress(FileNotFoundError):
-            os.rename(earlier, ended)
-            self._has_run_here = True
-            self._clear(ended)
-            ended.rmdir()
-
-    def _clear(self, folder: Path) -> None:
-        """Empty the folder of a run that has ended."""
-        for name in os.listdir(folder):
-            path = folder / name
-            digits, _, use = name.partition(".")
-            if path.is_dir():
-                self._clear(path)
-                path.rmdir()
-            elif use == "back" and not os.path.lexists(self._target(int(digits, 16))):
-                self._place(str(path), int(digits, 16))  # killed before it stood at its source again
-            else:
-                path.unlink()
 
     @contextmanager
     def _changing(self, file_id: int, action: str) -> Iterator[None]:
