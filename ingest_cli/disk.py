@@ -77,12 +77,12 @@ def copy_to(place: Path, kept: Path) -> None:
 def new_at(target: Path) -> Iterator[Path]:
     """A path beside ``target``, for a file or folder to be made there and put at ``target``; what stays there goes.
 
-    Raises SourceError where ``target`` is there already or cannot be written.
+    Raises SourceError where ``target`` already exists or cannot be written.
     """
     aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, "it is there already")
+            raise FileExistsError(errno.EEXIST, "it already exists")
         yield aside
         with opened(target.absolute().parent) as folder:
             os.fsync(folder)

@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 
 
 class IngestError(Exception):
-    """Something went wrong that a person can do something about."""
+    """An error that a person can do something about."""
 
     stage: str | None = None
     transient = False
@@ -42,48 +42,48 @@ class IngestError(Exception):
 
     @property
     def lines(self) -> list[str]:
-        """What went wrong, then the notes that were added on the way up."""
+        """The message, then the notes that were added on the way up."""
         return [str(self), *getattr(self, "__notes__", ())]
 
 
-Complain = Callable[[IngestError], None]
+OnProblem = Callable[[IngestError], None]
 
 
-def refuse(problem: IngestError) -> None:
-    """What is done about a problem where the first one ends everything."""
+def raise_problem(problem: IngestError) -> None:
+    """An OnProblem for where the first problem ends everything."""
     raise problem
 
 
 class SettingsError(IngestError):
-    """A flag, an environment variable or the configuration file holds what cannot be used."""
+    """A flag, an environment variable or the configuration file has an invalid value."""
 
     exit_code = ExitCode.USAGE
 
 
 class SourceError(IngestError):
-    """What was given to ingest cannot be read."""
+    """A bundle or document cannot be read."""
 
     stage = "UPLOADING"
 
 
 class PackError(IngestError):
-    """No bundle can be made of these files."""
+    """These files cannot be packed into a bundle."""
 
 
 class BundleError(IngestError):
-    """The file is not a tar, or holds what no bundle may hold."""
+    """The file is not a tar, or has a member that no bundle may have."""
 
     stage = "open tar"
 
 
 class BundleTruncated(BundleError):
-    """The tar ends too early. Pacifica reports this while it loads the metadata, and so do we."""
+    """The tar is truncated. Pacifica reports this while it loads the metadata, and so do we."""
 
     stage = "load metadata"
 
 
 class MetadataError(IngestError):
-    """The metadata document is missing or is not what the format asks for."""
+    """The metadata document is missing or invalid."""
 
     stage = "load metadata"
 
@@ -107,7 +107,7 @@ class SourceMissing(IngestError):
 
 
 class ArchiveError(IngestError):
-    """The archive cannot take, keep or give back a file."""
+    """The archive cannot store, return, move back or delete a file."""
 
     stage = "ingest files"
 
@@ -117,19 +117,19 @@ class RollbackFailed(ArchiveError):
 
 
 class SourceChanged(IngestError):
-    """A file was written to, or another one took its place, after it had been looked at."""
+    """A file was modified or replaced after it had been checked."""
 
     stage = "ingest files"
 
 
 class CatalogRefused(IngestError):
-    """The catalogue's rules forbid the document."""
+    """The catalogue does not accept the document."""
 
     stage = "ingest metadata"
 
 
 class ServiceUnavailable(IngestError):
-    """A service does not answer now; the same command may succeed later."""
+    """A service is unavailable now; the same command may succeed later."""
 
     transient = True
     exit_code = ExitCode.UNREACHABLE
@@ -144,29 +144,29 @@ class JobNotRecorded(IngestError):
 
 
 class JobBusy(IngestError):
-    """Another process works on this job now."""
+    """Another process is working on this job."""
 
     transient = True
     exit_code = ExitCode.UNREACHABLE
 
 
 class WrongState(IngestError):
-    """The job is not in a state in which that can happen to it."""
+    """The job is in a state that does not allow the transition."""
 
 
 class StopRequested(IngestError):
-    """An administrator has said by ``ingest job`` how this job is to end, while it ran."""
+    """An administrator has stopped the job by ``ingest job`` while it ran."""
 
 
 class LeaseLost(IngestError):
-    """Another process holds this job by now; this one touches nothing more of it."""
+    """Another process has the lease of this job now; this one touches nothing more of it."""
 
     transient = True
     exit_code = ExitCode.UNREACHABLE
 
 
 class Interrupted(IngestError):
-    """A person or the system stopped the program; its jobs can be resumed."""
+    """A user or the system stopped the program; its jobs can be resumed."""
 
     transient = True
     exit_code = ExitCode.INTERRUPTED
@@ -176,4 +176,4 @@ class Interrupted(IngestError):
 
 
 class StoreError(IngestError):
-    """A database of ours cannot be used."""
+    """A database of this program cannot be used."""

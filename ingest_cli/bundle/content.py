@@ -54,7 +54,7 @@ class Content:
         while position < end:
             chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
             if not chunk:
-                raise FileRefused(f"{self.name!r} became shorter while it was read")
+                raise FileRefused(f"{self.name!r} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk

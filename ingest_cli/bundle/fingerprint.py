@@ -27,7 +27,7 @@ def fingerprint(path: Path) -> str:
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
     if not is_file:
-        raise SourceError(f"{path} is not a file")
+        raise SourceError(f"{path} is not a regular file")
     return fingerprint_of(found)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
-from ..errors import Complain, FileRefused, MetadataError, refuse
-from .schema import problem_with
+from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
+from ..streams import counted
+from .schema import record_problem
 
 Record = dict[str, Any]
 
@@ -64,11 +65,11 @@ class Document:
     digest: str
 
     @classmethod
-    def parse(cls, raw: bytes, complain: Complain = refuse) -> Self:
+    def parse(cls, raw: bytes, on_problem: OnProblem = raise_problem) -> Self:
         """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned.
 
-        Where ``complain`` does not raise, the document lacks the records that were complained of. What is no list of
-        JSON is raised in any case.
+        Where ``on_problem`` does not raise, the document lacks the records that were reported to it. What is not a
+        JSON list is raised in any case.
         """
         given = _load(raw)
         records, files = [], []
@@ -80,8 +81,8 @@ class Document:
                     files.append(_entry(record, number))
                 records.append(record)
             except MetadataError as error:
-                complain(error)
-        _check_whole(given, files, complain)
+                on_problem(error)
+        _check_whole(given, files, on_problem)
         return cls(records, files, hashlib.sha256(raw).hexdigest())
 
     @property
@@ -112,7 +113,7 @@ class Document:
                 yield renumbered.get(file_id, file_id), record["key"], record["value"]
 
     def numbered(self, transaction_id: int, first_file_id: int) -> list[Record]:
-        """The list that a metadata service takes: cleaned, with the transaction's and every file's id."""
+        """The list that a metadata service accepts: cleaned, with the transaction's and every file's id."""
         cleaned: list[Record] = [{"destinationTable": "Transactions._id", "value": transaction_id}]
         file_key_values = self.file_key_values(first_file_id)
         positions = iter(range(len(self.files)))
@@ -135,18 +136,18 @@ def _load(raw: bytes) -> list[Any]:
     except UnicodeDecodeError as error:
         raise MetadataError(f"the metadata is not UTF-8 (byte {error.start})") from None
     except RecursionError:
-        raise MetadataError("the metadata is nested too deep") from None
+        raise MetadataError("the metadata is nested too deeply") from None
     except ValueError as error:
         raise MetadataError(f"the metadata is not JSON: {error}") from None
     if not isinstance(records, list):
-        raise MetadataError(f"the metadata is a JSON {type(records).__name__}, where a list of records belongs")
+        raise MetadataError("the metadata is not a list of records")
     if b"\\u" in raw:
         _refuse_unstorable_text(raw, records)
     return records
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
@@ -155,9 +156,9 @@ def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
     try:
         json.dumps(records, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise MetadataError("the metadata holds half of a surrogate pair, which is no text") from None
+        raise MetadataError("the metadata holds half of a surrogate pair, which is not text") from None
     except RecursionError:
-        raise MetadataError("the metadata is nested too deep") from None
+        raise MetadataError("the metadata is nested too deeply") from None
 
 
 def _read_number(record: Any) -> None:
@@ -169,22 +170,24 @@ def _read_number(record: Any) -> None:
 
 
 def _check_shape(record: Any, number: int) -> None:
-    problem = problem_with(record, "record") or problem_with(record, record["destinationTable"])
+    problem = record_problem(record, "record") or record_problem(record, record["destinationTable"])
     if problem is not None:
         raise MetadataError(f"metadata record {number}: {problem}")
 
 
-def _check_whole(given: list[Any], files: list[FileEntry], complain: Complain) -> None:
-    # A record that is wrong was complained of; it is there all the same.
+def _check_whole(given: list[Any], files: list[FileEntry], on_problem: OnProblem) -> None:
+    # A record that is wrong was reported; it is there all the same.
     names = (record.get("destinationTable") for record in given if isinstance(record, dict))
     tables = Counter(name for name in names if isinstance(name, str))
     for table in SINGLE_TABLES:
         if tables[table] != 1:
-            complain(MetadataError(f"the metadata holds {tables[table]} records {table!r}, where one belongs"))
+            on_problem(
+                MetadataError(f"the metadata has {counted(tables[table], 'record')} {table!r}, but needs exactly one")
+            )
     seen = set()
     for entry in files:
         if entry.path in seen:
-            complain(MetadataError(f"the metadata lists {entry.path!r} twice"))
+            on_problem(MetadataError(f"the metadata lists {entry.path!r} twice"))
         seen.add(entry.path)
 
 
@@ -194,7 +197,9 @@ def _entry(record: Record, number: int) -> FileEntry:
         del folders[0]
     name = record["name"]
     if ".." in folders or "/" in name or name in (".", ".."):
-        raise MetadataError(f"metadata record {number}: the name {name!r} in {record.get('subdir', '')!r} leads astray")
+        raise MetadataError(
+            f"metadata record {number}: the name {name!r} in {record.get('subdir', '')!r} points outside the bundle"
+        )
     hashtype, hashsum = _hash(record, number)
     return FileEntry(
         record=record,
@@ -211,7 +216,9 @@ def _hash(record: Record, number: int) -> tuple[str, str]:
     prefix, colon, digits = record["hashsum"].strip().rpartition(":")
     hashtype = str(record.get("hashtype") or prefix or DEFAULT_HASHTYPE).lower()
     if colon and prefix.lower() != hashtype:
-        raise MetadataError(f"metadata record {number}: a hashsum {prefix + ':…'!r}, but the hashtype {hashtype!r}")
+        raise MetadataError(
+            f"metadata record {number}: the hashsum is {prefix + ':…'!r}, but the hashtype {hashtype!r}"
+        )
     return hashtype, digits.lower()
 
 

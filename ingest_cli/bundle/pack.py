@@ -1,4 +1,4 @@
-"""Makes a bundle of files and folders, one that can be ingested again: what could not be is refused beforehand.
+"""Makes a bundle of files and folders, one that can be ingested: what could not be is refused beforehand.
 
 The tar is streamed: each file is hashed as it is read, so that ``metadata.txt`` comes last.
 """
@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from rich.filesize import decimal
+
 from ..disk import durable_write
 from ..errors import IngestError, PackError, SettingsError
 from .catalog_rules import MIMETYPE, check_document
@@ -30,7 +32,7 @@ MAX_PROBLEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What was packed: so many files, of so many bytes together."""
+    """What was packed: the number of files, and their bytes together."""
 
     files: int
     bytes: int
@@ -63,7 +65,7 @@ def read_template(path: Path) -> list[Record]:
     except ValueError as error:
         raise SettingsError(f"{path} is not JSON: {error}") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise SettingsError(f"{path} is no list of records")
+        raise SettingsError(f"{path} is not a list of records")
     try:
         Document.parse(_document(records))
     except IngestError as error:
@@ -75,7 +77,7 @@ def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes]) -> Packed
     """Write the bundle of ``paths`` to ``out``. ``records`` are those of the document that are not of files.
 
     The contents of a single folder come directly below ``data/``, several files and folders under their own names.
-    Raises PackError, before anything is written where what is wrong can be seen before.
+    Raises PackError, where possible before anything is written.
     """
     return _write(_plan(paths, records), records, out)
 
@@ -83,14 +85,14 @@ def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes]) -> Packed
 def write_bundle(paths: Sequence[Path], records: list[Record], target: Path, *, replace: bool = False) -> Packed:
     """Pack into the file ``target``, which appears whole and durable or not at all. Raises PackError."""
     if not replace and os.path.lexists(target):
-        raise PackError(f"{target} is there already")
+        raise PackError(f"{target} already exists")
     # Before a file is made, which may be in one of the folders.
     plan = _plan(paths, records)
     try:
         with durable_write(target, mode=0o644, replace=replace) as out:
             packed = _write(plan, records, out)
     except FileExistsError as error:
-        raise PackError(f"{target} is there already") from error
+        raise PackError(f"{target} already exists") from error
     except OSError as error:
         raise PackError(f"cannot write {target}: {error.strerror}") from error
     return packed
@@ -120,20 +122,20 @@ def _find(paths: Sequence[Path]) -> list[_Found]:
             problems.append(f"{path}: {error.strerror}")
             continue
         except UnicodeEncodeError:
-            problems.append(f"{str(path)!r} is no name in UTF-8")
+            problems.append(f"{str(path)!r} is not valid UTF-8")
             continue
         if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{path} is no plain file")
+            problems.append(f"{path} is not a regular file")
         elif not os.access(path, os.R_OK):
             problems.append(f"{path}: Permission denied")
         elif name in found:
-            problems.append(f"{path} and {found[name].path} are both to be {DATA_FOLDER}{name}")
+            problems.append(f"{path} and {found[name].path} would both be {DATA_FOLDER}{name}")
         else:
             found[name] = _Found(path, name, status.st_size, status.st_mtime_ns)
     if problems:
         raise _refusal(problems)
     if not found:
-        raise PackError(f"there is no file in {', '.join(map(str, paths))}")
+        raise PackError(f"there are no files in {', '.join(map(str, paths))}")
     return [found[name] for name in sorted(found)]
 
 
@@ -167,18 +169,18 @@ def _require_ingestible(found: list[_Found], records: list[Record]) -> None:
     nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
     raw = _document([*records, *(_record(file, nothing) for file in found)])
     if len(raw) > MAX_METADATA_BYTES:
-        raise PackError(f"a document of {len(raw)} bytes would be needed; {MAX_METADATA_BYTES} are allowed")
+        raise PackError(f"the metadata would be {decimal(len(raw))} long; {decimal(MAX_METADATA_BYTES)} are allowed")
     try:
         check_document(Document.parse(raw))
     except IngestError as error:
-        raise PackError(f"this could not be ingested: {error}") from error
+        raise PackError(f"the bundle could not be ingested: {error}") from error
 
 
 def _add(tar: tarfile.TarFile, file: _Found) -> Record:
     digest = hashlib.new(HASHTYPE, usedforsecurity=False)
     info = tarfile.TarInfo(f"{DATA_FOLDER}{file.name}")
     info.size, info.mtime, info.mode = file.size, file.mtime_ns // 1_000_000_000, 0o644
-    changed = PackError(f"{file.path} was changed while it was packed")
+    changed = PackError(f"{file.path} was modified while it was packed")
     try:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, cast
 
-from ..errors import BundleError, BundleTruncated, Complain, MetadataError, SourceChanged, SourceError, refuse
+from rich.filesize import decimal
+
+from ..errors import BundleError, BundleTruncated, MetadataError, OnProblem, SourceChanged, SourceError, raise_problem
 from . import tar
 from .fingerprint import fingerprint_of
 from .tar import Member
@@ -32,10 +34,12 @@ def read_document(path: Path) -> tuple[bytes, str]:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_METADATA_BYTES:
-                raise MetadataError(f"{path} is longer than the {MAX_METADATA_BYTES} bytes allowed")
+                raise MetadataError(
+                    f"{path} is {decimal(before.st_size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+                )
             raw = file.read()
             if fingerprint_of(os.fstat(file.fileno())) != fingerprint_of(before):
-                raise SourceChanged(f"{path} was written to while it was read")
+                raise SourceChanged(f"{path} was modified while it was read")
             return raw, fingerprint_of(before)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
@@ -57,17 +61,17 @@ class Bundle:
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
-    Members that no bundle may hold are given to ``complain``. Raises SourceError, BundleError or BundleTruncated.
+    Members that no bundle may hold are reported to ``on_problem``. Raises SourceError, BundleError or BundleTruncated.
     """
 
-    def __init__(self, path: Path, spool: Path, complain: Complain = refuse) -> None:
+    def __init__(self, path: Path, spool: Path, on_problem: OnProblem = raise_problem) -> None:
         self.path = path
         self._file, self.fingerprint = _open_tar(path, spool)
         self.descriptor = self._file.fileno()
         try:
             if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
                 raise BundleError(f"{path} is not a tar, or an empty one")
-            self.members = self._index(complain)
+            self.members = self._index(on_problem)
         except BaseException:
             self.close()
             raise
@@ -94,7 +98,9 @@ class Bundle:
         if member is None:
             raise MetadataError(f"{self.path} holds no {METADATA_NAME}")
         if member.size > MAX_METADATA_BYTES:
-            raise MetadataError(f"{METADATA_NAME} is {member.size} bytes long; {MAX_METADATA_BYTES} are allowed")
+            raise MetadataError(
+                f"{METADATA_NAME} is {decimal(member.size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+            )
         return os.pread(self.descriptor, member.size, member.offset)
 
     def find(self, name: str) -> Member | None:
@@ -107,11 +113,11 @@ class Bundle:
             self._by_form = {unicodedata.normalize("NFC", key): member for key, member in self.members.items()}
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
-    def _index(self, complain: Complain) -> dict[str, Member]:
+    def _index(self, on_problem: OnProblem) -> dict[str, Member]:
         index: dict[str, Member] = {}
-        for member in tar.members(self.descriptor, complain):
+        for member in tar.members(self.descriptor, on_problem):
             if member.name in index:
-                complain(BundleError(f"{member.name!r} is in the tar twice"))
+                on_problem(BundleError(f"{member.name!r} is in the tar twice"))
             index[member.name] = member
         return index
 
@@ -130,7 +136,7 @@ def _open_tar(path: Path, spool: Path) -> tuple[BinaryIO, str]:
                 plain = _decompress(decompressor(raw), path, spool)
                 if fingerprint_of(os.fstat(raw.fileno())) != opened:
                     plain.close()
-                    raise SourceChanged(f"{path} was written to while it was unpacked")
+                    raise SourceChanged(f"{path} was modified while it was unpacked")
                 return plain, opened
     return raw, opened
 
@@ -146,7 +152,7 @@ def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
         plain.flush()
     except EOFError as error:
         plain.close()
-        raise BundleTruncated(f"{path} is cut short: {error}") from error
+        raise BundleTruncated(f"{path} is truncated: {error}") from error
     except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
         plain.close()
         raise BundleError(f"{path} is damaged: {error}") from error

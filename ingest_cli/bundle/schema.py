@@ -23,7 +23,7 @@ def metadata_schema() -> Schema:
     return schema
 
 
-def problem_with(record: Any, table: str) -> str | None:
+def record_problem(record: Any, table: str) -> str | None:
     """What the schema of ``table`` finds wrong with a record, in a sentence; None where it holds."""
     definition = metadata_schema()["$defs"].get(table)
     if definition is None or _quick_check_of(table)(record):

@@ -2,7 +2,7 @@
 
 Reads POSIX ustar, GNU and PAX headers. The standard library's reader is not used because it believes a header's
 claim before it looks at the file (a 512-byte header can make it allocate gigabytes), and because it is slower.
-Nothing is ever extracted by name; what is not a plain file or a folder is refused.
+Nothing is ever extracted by name; what is not a regular file or a folder is refused.
 """
 
 import math
@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..errors import BundleError, BundleTruncated, Complain, refuse
+from rich.filesize import decimal
+
+from ..errors import BundleError, BundleTruncated, OnProblem, raise_problem
 
 BLOCK = 512
 # A PAX or GNU header longer than this describes nothing that a bundle may hold.
@@ -35,7 +37,7 @@ REGULAR_TYPES = (b"0", b"\0", b"7")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A plain file in a tar: ``name`` without ``./`` parts; ``offset`` and ``size`` in bytes; ``mtime`` in seconds
+    """A regular file in a tar: ``name`` without ``./`` parts; ``offset`` and ``size`` in bytes; ``mtime`` in seconds
     since 1970 (UTC)."""
 
     name: str
@@ -55,10 +57,10 @@ def is_header(block: bytes) -> bool:
     return recorded == sum(block) - sum(block[148:156]) + 8 * 0x20
 
 
-def members(descriptor: int, complain: Complain = refuse) -> Iterator[Member]:
-    """Yield the plain files of the tar open as ``descriptor``, in their order; folders are passed over.
+def members(descriptor: int, on_problem: OnProblem = raise_problem) -> Iterator[Member]:
+    """Yield the regular files of the tar open as ``descriptor``, in their order; folders are passed over.
 
-    A member that no bundle may hold is complained of, by BundleError, and passed over too where that does not raise.
+    A member that no bundle may hold is reported as BundleError, and passed over too where that does not raise.
     Raises BundleTruncated where the file ends before the tar does, BundleError where no more can be read of it.
     """
     size = os.fstat(descriptor).st_size
@@ -88,11 +90,11 @@ def members(descriptor: int, complain: Complain = refuse) -> Iterator[Member]:
             extension = {}
             length = _pax_size(attributes, length)
             if position + length > size:
-                raise BundleTruncated(f"the tar is cut short: it ends at byte {size}, inside a member")
+                raise BundleTruncated(f"the tar is truncated: it ends at byte {size}, inside a member")
             try:
                 member = _member(block, kind, attributes, position, length)
             except BundleError as error:
-                complain(error)
+                on_problem(error)
                 member = None
             if member is not None:
                 yield member
@@ -106,7 +108,7 @@ def _member(block: bytes, kind: bytes, attributes: dict[str, str], offset: int, 
         return None
     if kind not in REGULAR_TYPES:
         what = REFUSED_TYPES.get(kind, f"of the unknown type {kind!r}")
-        raise BundleError(f"{name!r} is {what}; a bundle holds plain files and folders only")
+        raise BundleError(f"{name!r} is {what}; a bundle holds regular files and folders only")
     if any(key.startswith("GNU.sparse") for key in attributes):
         raise BundleError(f"{name!r} is a sparse file; pack the bundle without tar's --sparse")
     return Member(safe_name(name), offset, length, _mtime(block, attributes, offset))
@@ -116,7 +118,7 @@ def safe_name(name: str, *, folder: bool = False) -> str:
     """A member's name without empty and ``.`` parts; refused where it would lead out of the bundle."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
-        raise BundleError(f"{name!r} leads out of the bundle; members are named relative to it, without '..'")
+        raise BundleError(f"{name!r} points outside the bundle; members are named relative to it, without '..'")
     if not parts and not folder:
         raise BundleError("a member of the tar has no name")
     return "/".join(parts)
@@ -125,18 +127,19 @@ def safe_name(name: str, *, folder: bool = False) -> str:
 def _read(descriptor: int, position: int, length: int) -> bytes:
     block = os.pread(descriptor, length, position)
     if len(block) < length:
-        raise BundleTruncated(f"the tar is cut short: it ends at byte {position + len(block)}")
+        raise BundleTruncated(f"the tar is truncated: it ends at byte {position + len(block)}")
     return block
 
 
 def _expect_end(descriptor: int, position: int) -> None:
     if _read(descriptor, position, BLOCK) != bytes(BLOCK):
-        raise BundleError(f"damaged tar: a single empty block at byte {position - BLOCK}, where two end a tar")
+        raise BundleError(f"damaged tar: one empty block at byte {position - BLOCK}, where two end a tar")
 
 
 def _extension(descriptor: int, position: int, length: int) -> bytes:
     if length > MAX_EXTENSION_BYTES:
-        raise BundleError(f"the extended header at byte {position - BLOCK} claims {length} bytes")
+        allowed = decimal(MAX_EXTENSION_BYTES)
+        raise BundleError(f"the header at byte {position - BLOCK} is {decimal(length)} long; {allowed} are allowed")
     return _read(descriptor, position, length)
 
 
@@ -149,7 +152,7 @@ def _number(field: bytes, what: str, position: int) -> int:
     except ValueError:
         number = -1
     if number < 0:
-        raise BundleError(f"damaged tar: the {what} in the header at byte {position - BLOCK} is no number")
+        raise BundleError(f"damaged tar: the {what} in the header at byte {position - BLOCK} is not a number")
     return number
 
 
@@ -164,7 +167,7 @@ def _pax_records(body: bytes) -> dict[str, str]:
         record = body[start : start + int(digits)]
         key, equals, value = record[len(digits) + 1 :].partition(b"=")
         if len(record) != int(digits) or not record.endswith(b"\n") or not equals:
-            raise BundleError("damaged tar: an extended header's record is cut short")
+            raise BundleError("damaged tar: an extended header's record is truncated")
         if key in (b"path", b"size", b"mtime") or key.startswith(b"GNU.sparse"):
             records[_text(key)] = _text(value[:-1])
         start += len(record)
@@ -185,7 +188,7 @@ def _mtime(block: bytes, attributes: dict[str, str], position: int) -> float:
     except (ValueError, OverflowError):
         mtime = math.nan
     if not -MAX_MTIME <= mtime <= MAX_MTIME:  # nan is not
-        raise BundleError(f"damaged tar: a modification time at byte {position - BLOCK} is no time")
+        raise BundleError(f"damaged tar: the modification time at byte {position - BLOCK} is out of range")
     return mtime
 
 

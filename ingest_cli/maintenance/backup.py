@@ -12,8 +12,8 @@ from ..settings import Settings
 def back_up(settings: Settings, target: Path) -> list[Path]:
     """Copy the job store, and catalogue and ids where they are embedded, into the new folder ``target``.
 
-    Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or is
-    there already, StoreError where a database cannot be copied.
+    Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or
+    already exists, StoreError where a database cannot be copied.
     """
     with new_at(target) as aside:
         aside.mkdir(parents=True)

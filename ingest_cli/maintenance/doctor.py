@@ -1,4 +1,4 @@
-"""Looks at everything that a job will need, one thing after the other, and says what to do where one is ill."""
+"""Checks everything that a job will need, one thing after the other, and says what to do where one fails."""
 
 import hashlib
 import os
@@ -21,6 +21,7 @@ from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Archive, ArchiveWriter, Service
 from ..settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
+from ..streams import counted
 
 # A clock may be set back by this much without anyone noticing.
 CLOCK_SLACK = timedelta(minutes=1)
@@ -49,32 +50,34 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _finding("spool folder", lambda: _look_at_spool(settings.spool), _setting(VOLUME_PATH))
     yield _finding("ids", lambda: _look_at(factory.unique_id(settings)), _setting(UNIQUEID_URL))
     yield _finding("policy", lambda: _look_at(factory.policy(settings)), _setting(POLICY_URL))
-    yield _finding("archive", lambda: _look_at(factory.archive(settings)), _setting(ARCHIVE_URL))
+    yield _finding("archive", lambda: _look_at_archive(settings), _setting(ARCHIVE_URL))
     yield _finding("catalogue", lambda: _look_at(factory.catalog(settings)), _setting(CATALOG_URL))
 
 
 def probe(settings: Settings) -> Iterator[Finding]:
     """Write files of its own into the archive, more and more of them at once, read them back and delete them.
 
-    Ends where the archive gets one wrong. An archive that mixes up concurrent files may mix up those of others too:
+    Ends where the archive damages one. An archive that mixes up concurrent files may mix up those of others too:
     nothing else should be written to it meanwhile.
     """
-    levels = PROBE_TRANSFERS[:1] if isinstance(settings.archive, Path) else PROBE_TRANSFERS
+    levels = _levels(settings)
     for transfers in levels:
         look = partial(_try_transfers, replace(settings, transfers=transfers))
         finding = _finding(f"{transfers} at once", look, "set transfers = 1 in [archiveinterface]")
         if not finding.ok:
             # What is mixed up with so many is mixed up with fewer too, only more rarely.
-            harmless = settings.transfers == 1 < transfers
-            yield Finding(finding.name, True, f"wrong, so send one: {finding.detail}") if harmless else finding
+            if settings.transfers == 1 < transfers:
+                finding = Finding(finding.name, True, f"failed, so send one file at a time: {finding.detail}")
+            yield finding
             return
         yield finding
-    if settings.transfers < levels[-1]:
-        yield Finding("advice", True, f"transfers = {levels[-1]} in [archiveinterface] sends so many files at once")
+    most = levels[-1]
+    if settings.transfers < most:
+        yield Finding("advice", True, f"set transfers = {most} in [archiveinterface] to send {most} files at once")
 
 
 def _setting(option: Option) -> str:
-    return f"see [{option.section}] {option.key}, or {option.variable}, in what 'ingest config' shows"
+    return f"see [{option.section}] {option.key}, or {option.variable}, in the output of 'ingest config'"
 
 
 def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
@@ -86,7 +89,13 @@ def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
 
 def _look_at(service: Service) -> str:
     with closing(service):
-        return service.examine()
+        return service.ping()
+
+
+def _look_at_archive(settings: Settings) -> str:
+    with closing(factory.archive(settings)) as archive:
+        detail, free = archive.ping(), archive.free_bytes()
+    return detail if free is None else f"{detail}: {decimal(free)} free"
 
 
 def _look_at_store(settings: Settings) -> str:
@@ -94,7 +103,7 @@ def _look_at_store(settings: Settings) -> str:
         problems = store.examine()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
-        return f"{settings.database}: {store.count()} jobs"
+        return f"{settings.database}: {counted(store.count(), 'job')}"
 
 
 def _look_at_clock(settings: Settings) -> str:
@@ -102,7 +111,8 @@ def _look_at_clock(settings: Settings) -> str:
     with open_store(settings) as store:
         for job in store.newest(1):
             if datetime.fromisoformat(job.updated) > now + CLOCK_SLACK:
-                raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but job {job.job_id} was changed {job.updated}")
+                changed = f"job {job.job_id} was last changed at {job.updated[:16]} UTC"
+                raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but {changed}")
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -125,6 +135,15 @@ def _spooled(spool: Path, content: bytes) -> Iterator[IO[bytes]]:
         yield file
 
 
+def _levels(settings: Settings) -> list[int]:
+    """How many transfers at once are to be tried: an archive may have fewer, whatever the settings say."""
+    try:
+        with closing(factory.archive(replace(settings, transfers=PROBE_TRANSFERS[-1]))) as archive:
+            return [transfers for transfers in PROBE_TRANSFERS if transfers <= archive.transfers]
+    except IngestError:
+        return list(PROBE_TRANSFERS)  # the first trial says what is wrong
+
+
 def _try_transfers(settings: Settings) -> str:
     with (
         factory.connect(settings) as connected,
@@ -137,11 +156,11 @@ def _try_transfers(settings: Settings) -> str:
         with closing(writer):
             wrong = _write_and_read_back(connected.archive, writer, first, contents)
     if writer.resent:
-        times = f"{writer.resent} time{'s' if writer.resent > 1 else ''}"
-        raise ArchiveError(f"the archive failed {times} at {len(contents)} files, and took them at a later try")
+        failures = counted(writer.resent, "failed attempt")
+        raise ArchiveError(f"the archive stored {counted(len(contents), 'file')} only after {failures}")
     if wrong:
-        raise ArchiveError(f"{len(wrong)} of {len(contents)} files came back wrong: {wrong[0]}")
-    return f"{len(contents)} files of {decimal(PROBE_BYTES)} were written, read back and deleted"
+        raise ArchiveError(f"{len(wrong)} of {counted(len(contents), 'file')} came back damaged: {wrong[0]}")
+    return f"wrote, read back and deleted {counted(len(contents), 'file')} of {decimal(PROBE_BYTES)}"
 
 
 def _content(descriptor: int, number: int) -> Content:
@@ -159,7 +178,7 @@ def _content(descriptor: int, number: int) -> Content:
 
 
 def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, contents: list[Content]) -> list[str]:
-    """What was wrong with the files that were. All of them are deleted, or RollbackFailed says which is left."""
+    """What was wrong with the files that were. Deletes them all, or raises RollbackFailed with those that are left."""
 
     def put(number: int) -> str | None:
         try:
@@ -173,7 +192,7 @@ def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, co
             digest = hashlib.sha1(b"".join(archive.read(first + number)), usedforsecurity=False).hexdigest()
         except IngestError as error:
             return str(error)
-        return None if digest == contents[number].hashsum else f"file {first + number} holds other bytes than were sent"
+        return None if digest == contents[number].hashsum else f"file {first + number} is not what was sent"
 
     def delete(number: int) -> str | None:
         try:
@@ -185,11 +204,13 @@ def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, co
     numbers = range(len(contents))
     for number in numbers:
         if archive.stat(first + number) is not None:
-            raise ArchiveError(f"the archive holds a file {first + number} already: the ids are behind the archive")
+            raise ArchiveError(
+                f"the archive already holds file {first + number}: does the id store belong to this archive?"
+            )
     try:
         with ThreadPoolExecutor(archive.transfers) as executor:
             put_wrong = list(executor.map(put, numbers))
         return [problem for number in numbers if (problem := put_wrong[number] or read_back(number))]
     finally:
         if left := [problem for number in numbers if (problem := delete(number))]:
-            raise RollbackFailed(f"could not be deleted from the archive: {', '.join(left)}")
+            raise RollbackFailed(f"cannot delete from the archive: {', '.join(left)}")

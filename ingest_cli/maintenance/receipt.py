@@ -47,18 +47,18 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """Read and check a receipt. Raises SourceError where it cannot be read or is none."""
+    """Read and check a receipt. Raises SourceError where it cannot be read or is not valid."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise SourceError(f"{path} is longer than any receipt")
+            raise SourceError(f"{path} is too large for a receipt")
         receipt = json.loads(path.read_bytes())
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is no receipt: {error}") from None
+        raise SourceError(f"{path} is not a receipt: {error}") from None
     problem = explain(receipt, receipt_schema())
     if problem is not None:
-        raise SourceError(f"{path} is no receipt: {problem}")
+        raise SourceError(f"{path} is not a receipt: {problem}")
     return Receipt(receipt["job_id"], [_stored(record) for record in receipt["files"]])
 
 

@@ -1,6 +1,5 @@
 """The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
 
-import os
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded
 from ..jobs.store import JobStore
 from ..services.base import Archive, Services, StoredFile
-from ..services.embedded.archive import EmbeddedArchive
-from ..services.embedded.catalog import EmbeddedCatalog
+from ..streams import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,42 +53,42 @@ def verify_files(
     for file in files:
         if share < 1.0 and random.random() >= share:
             continue
-        problem = problem_with(archive, file)
+        problem = file_problem(archive, file)
         tally.files += 1
         tally.bytes += file.size
         if problem is not None:
             yield Damage(job_id, file.file_id, file.path, problem)
 
 
-def problem_with(archive: Archive, file: StoredFile) -> str | None:
+def file_problem(archive: Archive, file: StoredFile) -> str | None:
     """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
     size = archive.stat(file.file_id)
     if size is None:
-        return "the archive does not hold it"
+        return "missing from the archive"
     if size != file.size:
-        return f"it is {size} bytes long, not {file.size}"
+        return f"{counted(size, 'byte')} long instead of {file.size:,}"
     try:
         found = digest_of(archive.read(file.file_id), file.hashtype)
     except ArchiveError as error:
         return str(error)
     if found != file.hashsum:
-        return f"it hashes to {file.hashtype} {found}, not {file.hashsum}"
+        return f"{file.hashtype} is {found} instead of {file.hashsum}"
     return None
 
 
 def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
-    """The files of an embedded archive that are orphans: of no transaction, and of no job that may be resumed.
+    """The files of the archive that are orphans: of no transaction, and of no job that may be resumed.
 
-    Raises IngestError where the archive or the catalogue is not embedded: a service cannot be asked what it holds.
+    Raises IngestError where the archive cannot list what it holds.
     """
-    archive, catalog = services.archive, services.catalog
-    if not (isinstance(archive, EmbeddedArchive) and isinstance(catalog, EmbeddedCatalog)):
-        raise IngestError("an archive over HTTP cannot be asked for all that it holds: orphans are not looked for")
-    for found in archive.found():
-        reserved = found.file_id if found.of_run is None else found.of_run
+    listed = services.archive.list_files()
+    if listed is None:
+        raise IngestError("the archive cannot list what it holds: orphans are not looked for")
+    for file in listed:
+        reserved = file.file_id if file.run_of is None else file.run_of
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
         if reserved is not None and store.has_reserved(reserved):
             continue
-        owned = found.file_id is not None and catalog.owns(found.file_id)
-        if not owned and os.path.lexists(found.path):
-            yield Damage(None, found.file_id, str(found.path), "it is an orphan")
+        is_recorded = file.file_id is not None and services.catalog.contains_file(file.file_id)
+        if not is_recorded and services.archive.still_holds(file):
+            yield Damage(None, file.file_id, file.location, "orphaned")

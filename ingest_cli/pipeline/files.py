@@ -178,7 +178,7 @@ class MovedFiles:
         """Raise ArchiveError where what a run before this one moved is not what it hashed any more."""
         entry, path = self._document.files[position], self._paths[position]
         if digest_of(self._archive.read(file_id), entry.hashtype) != entry.hashsum:
-            raise ArchiveError(f"{path} was written to after it had been moved: it stays; see 'ingest verify'")
+            raise ArchiveError(f"{path} was modified after it had been moved, so it is kept; see 'ingest verify'")
 
     def _is_moved(self, position: int) -> bool:
         """Whether an earlier run moved it: its size may have survived a loss of power that its bytes did not, and

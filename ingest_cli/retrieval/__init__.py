@@ -1,1 +1,1 @@
-"""Gets back what was ingested. Nothing that runs a job imports it."""
+"""Gets back what was ingested, by the services alone. Nothing that runs a job imports it."""

@@ -1,4 +1,4 @@
-"""A stored job back as the bundle it came from: the same bytes, and a document that can be ingested again."""
+"""Restores a stored job as the bundle it came from: the same bytes, and a document that can be ingested again."""
 
 import hashlib
 import io
@@ -17,10 +17,11 @@ from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, new_at
 from ..errors import ArchiveError, JobNotRecorded, SourceError
 from ..services.base import Archive, Services, StoredFile
+from ..streams import counted
 
 
 class _Stored:
-    """A transaction, as the catalogue has it; its names are those of a document that was checked."""
+    """A recorded transaction: its files, each with its checked name in the bundle, and its document."""
 
     def __init__(self, services: Services, job_id: int) -> None:
         if not services.catalog.contains(job_id):
@@ -28,7 +29,7 @@ class _Stored:
         self.files = list(services.catalog.files(job_id))
         records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()
-        # Names that lead astray, which a catalogue of others may hold, are refused here.
+        # Names that point outside the bundle, which another program's catalogue may hold, are refused here.
         entries = Document.parse(self.document).files
         self.named = list(zip((entry.path for entry in entries), self.files, strict=True))
 
@@ -36,24 +37,30 @@ class _Stored:
 def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
     """Write the bundle to ``out`` and return how many files it holds.
 
-    Raises JobNotRecorded, and ArchiveError where a file is not what the catalogue says.
+    Raises JobNotRecorded, and ArchiveError where a file does not match the catalogue.
     """
     stored = _Stored(services, job_id)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for name, file in stored.named:
-            info = tarfile.TarInfo(name)
-            info.size, info.mode, info.mtime = file.size, 0o644, _mtime(file)
-            with _checked(services.archive, file) as content:
-                try:
-                    tar.addfile(info, content)
-                except OSError as error:
-                    if error.errno is None:
-                        raise ArchiveError(f"file {file.file_id} is shorter than {file.size} bytes") from error
-                    raise
+            _add(tar, services.archive, name, file)
         info = tarfile.TarInfo(METADATA_NAME)
         info.size, info.mode = len(stored.document), 0o644
         tar.addfile(info, io.BytesIO(stored.document))
     return len(stored.files)
+
+
+def _add(tar: tarfile.TarFile, archive: Archive, name: str, file: StoredFile) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = file.size, 0o644, _mtime(file)
+    with _checked(archive, file) as content:
+        try:
+            tar.addfile(info, content)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # tarfile says so where a file ends too early; the kernel's own errors have a number.
+            size = counted(file.size, "byte")
+            raise ArchiveError(f"file {file.file_id}, {file.path!r}, is shorter than {size}") from error
 
 
 def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
@@ -64,7 +71,7 @@ def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
         with durable_write(target, mode=0o644) as out:
             return write_tar(services, job_id, out)
     except OSError as error:
-        why = "it is there already" if isinstance(error, FileExistsError) else error.strerror
+        why = "it already exists" if isinstance(error, FileExistsError) else error.strerror
         raise SourceError(f"cannot write {target}: {why}") from error
 
 
@@ -85,7 +92,7 @@ def write_folder(services: Services, job_id: int, target: Path) -> int:
 
 
 class _Content(io.RawIOBase):
-    """What the archive gives of a file, hashed on the way."""
+    """The bytes that the archive returns of a file, hashed on the way."""
 
     def __init__(self, pieces: Iterator[bytes], hashtype: str) -> None:
         self._pieces, self._rest = pieces, b""
@@ -112,7 +119,7 @@ def _checked(archive: Archive, file: StoredFile) -> Iterator[_Content]:
     while content.read(1 << 20):  # what is too long shows in the hash
         pass
     if content.digest.hexdigest() != file.hashsum:
-        raise ArchiveError(f"file {file.file_id}, {file.path!r}, is not what the catalogue says: see 'ingest verify'")
+        raise ArchiveError(f"file {file.file_id}, {file.path!r}, does not match the catalogue: see 'ingest verify'")
 
 
 def _mtime(file: StoredFile) -> int:

@@ -1,4 +1,4 @@
-"""The four services that a run talks to: ids, policy, archive and catalogue, by the ports of `base`.
+"""The four services that a run talks to, by the ports of `base`: ids, policy, archive and catalogue.
 
-They know nothing of jobs, and raise what the caller is to do about a failure.
+They know nothing of jobs (the embedded ones share their wing's `database`), and raise what the caller can act on.
 """

@@ -16,15 +16,15 @@ IdMode = Literal["upload_job", "file"]
 class Service(Protocol):
     """What all four have in common."""
 
-    def examine(self) -> str:
-        """Say in a line what is there and how it is. Raises an IngestError where it cannot be used now."""
+    def ping(self) -> str:
+        """Say in a line what is there, having seen that it works. Raises an IngestError where it cannot be used now."""
 
     def close(self) -> None:
         """Let go of files and connections."""
 
 
 class UniqueId(Service, Protocol):
-    """Gives out numbers, each of them once in all time."""
+    """Gives out numbers, none of them twice."""
 
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
@@ -37,6 +37,18 @@ class Policy(Service, Protocol):
         """Raise PolicyRefused where ``user`` may not ingest ``document``."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchivedFile:
+    """A file that an archive has listed: under ``file_id``, or of a run in progress whose first id is ``run_of``.
+
+    Neither is set where the archive does not know its name. ``location`` is for messages.
+    """
+
+    location: str
+    file_id: int | None = None
+    run_of: int | None = None
+
+
 class Archive(Service, Protocol):
     """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
@@ -45,11 +57,14 @@ class Archive(Service, Protocol):
 
     transfers: int
 
+    def free_bytes(self) -> int | None:
+        """How much more can be stored; None where the archive cannot tell."""
+
     def require_room(self, total_bytes: int) -> None:
-        """Raise where it is plain beforehand that ``total_bytes`` more cannot be stored."""
+        """Raise where ``total_bytes`` more can certainly not be stored."""
 
     def require_free(self, ids: range) -> None:
-        """Raise ArchiveError where it can be told, at the price of a look, that a file stands under one of ``ids``."""
+        """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
         """What one run of a job changes the archive by; see `ArchiveWriter`.
@@ -61,13 +76,19 @@ class Archive(Service, Protocol):
         """The stored size in bytes; None where the archive holds no such file."""
 
     def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces."""
+        """The stored bytes, in pieces. Raises ArchiveError where the archive holds no such file."""
+
+    def list_files(self) -> Iterator[ArchivedFile] | None:
+        """Everything that the archive holds; None where it cannot list it."""
+
+    def still_holds(self, file: ArchivedFile) -> bool:
+        """Whether a file that was listed is there now."""
 
 
 class ArchiveWriter(Protocol):
     """One run's way to change the archive: within its ``ids`` and nowhere else.
 
-    The ids were free when they were reserved, so that whatever stands under them is this job's. As far as the archive
+    The ids were free when they were reserved, so that whatever is under them is this job's. As far as the archive
     can promise it, a writer with a larger fence for the same ids has put an end to the older ones: what their runs do
     when they wake up changes nothing under the ids, nor the sources of a move. ``resent`` counts how often a file had
     to be sent again, since the archive had failed at it.
@@ -85,7 +106,7 @@ class ArchiveWriter(Protocol):
         """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.
 
         ``content`` is the source, open, and hashed before; None where only the archive sees it. Raises SourceChanged
-        where what was moved is not what was hashed. Until `release` the source stands, or `move_back` brings it back.
+        where what was moved is not what was hashed. Until `release` the source remains, or `move_back` restores it.
         """
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
@@ -101,17 +122,17 @@ class ArchiveWriter(Protocol):
         """
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
-        """Remove what still stands at ``source`` of a moved file, once the catalogue has it; leave any other file.
+        """Remove what is left at ``source`` of a moved file, once the catalogue has it; leave any other file there.
 
-        ``hashed`` is the source as it was hashed by this run. Raises ArchiveError where it stays, though it is that
-        file: it may not be removed, or was written to.
+        ``hashed`` is the source as it was hashed by this run. Raises ArchiveError where that file remains: it may not
+        be removed, or was modified.
         """
 
     def delete(self, file_id: int) -> None:
-        """Forget the file; no error where there is none. Raises RollbackFailed where it stays."""
+        """Delete the file; no error where there is none. Raises RollbackFailed where it remains."""
 
     def flush(self) -> None:
-        """Return when all that was stored, moved back, released or deleted would survive a loss of power."""
+        """Return once all that was stored, moved back, released or deleted would survive a loss of power."""
 
     def close(self) -> None:
         """Let go of what belongs to this run alone."""
@@ -156,7 +177,7 @@ class Catalog(Service, Protocol):
     """Keeps the metadata of what was stored."""
 
     def check(self, document: Document) -> None:
-        """Raise CatalogRefused where ``record`` would surely be refused."""
+        """Raise CatalogRefused where ``record`` would surely refuse the document."""
 
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Record the transaction and its files, all or nothing, durably. Files are numbered in document order.
@@ -173,16 +194,19 @@ class Catalog(Service, Protocol):
     def contains(self, transaction_id: int, ids: range | None = None) -> bool:
         """Whether the transaction is recorded, with the files ``ids`` and no others where these are given."""
 
+    def contains_file(self, file_id: int) -> bool:
+        """Whether a file of this id is recorded, of whatever transaction."""
+
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
-        """The records of a transaction's document that are not of files; a FileKeyValue has the file's id."""
+        """The records of a recorded transaction's document that are not of files; a FileKeyValue has the file's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:
-    """The four things outside."""
+    """The four services, as they are configured."""
 
     unique_id: UniqueId
     policy: Policy
@@ -194,4 +218,4 @@ def require_within(ids: range, file_id: int) -> None:
     """Raise ArchiveError unless ``file_id`` is one of the reserved ``ids``: a file under any other is another job's."""
     if file_id not in ids:
         reserved = f"files {ids.start} to {ids.stop - 1}" if ids else "no files"
-        raise ArchiveError(f"file {file_id} of the archive is left alone: {reserved} were reserved for this job")
+        raise ArchiveError(f"file {file_id} of the archive is not this job's, which has reserved {reserved}")

@@ -21,34 +21,34 @@ def connect(settings: Settings) -> Iterator[Services]:
 
 
 def unique_id(settings: Settings) -> UniqueId:
-    """Who gives out ids."""
+    """The id service."""
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
         return EmbeddedUniqueId(settings.unique_id, settings.timings.busy)
-    from .pacifica.adapters import PacificaUniqueId
+    from .pacifica.uniqueid import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
 
 
 def policy(settings: Settings) -> Policy:
-    """Who says who may ingest what."""
+    """The policy."""
     if settings.policy is None or isinstance(settings.policy, Path):
         from .embedded.policy import EmbeddedPolicy
 
         return EmbeddedPolicy(settings.policy)
-    from .pacifica.adapters import PacificaPolicy
+    from .pacifica.policy import PacificaPolicy
 
     return PacificaPolicy(settings.policy, settings.auth_header)
 
 
 def archive(settings: Settings) -> Archive:
-    """Where files are kept."""
+    """The archive."""
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
         return EmbeddedArchive(settings.archive)
-    from .pacifica.adapters import PacificaArchive
+    from .pacifica.archive import PacificaArchive
     from .slots import Slots
 
     return PacificaArchive(
@@ -61,11 +61,11 @@ def archive(settings: Settings) -> Archive:
 
 
 def catalog(settings: Settings) -> Catalog:
-    """Where metadata is kept."""
+    """The catalogue."""
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
         return EmbeddedCatalog(settings.catalog, settings.timings.busy)
-    from .pacifica.adapters import PacificaCatalog
+    from .pacifica.catalog import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

@@ -16,29 +16,29 @@ from ..errors import StoreError
 
 
 class Slots:
-    """``count`` places, each a file ``PATH-N`` whose lock the kernel frees when its process dies."""
+    """``count`` slots, each a file ``PATH-N`` whose lock the kernel frees when its process dies."""
 
     def __init__(self, path: Path, count: int) -> None:
         self._path, self._count = path, count
-        self._mine = threading.local()
+        self._local = threading.local()
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Have a place, once it is free; a thread that has one needs no other. Raises StoreError."""
-        if getattr(self._mine, "taken", False):
+        """Have a slot, once one is free; a thread that has one needs no other. Raises StoreError."""
+        if getattr(self._local, "has_slot", False):
             yield
             return
-        descriptor = self._take()
-        self._mine.taken = True
+        descriptor = self._lock_one()
+        self._local.has_slot = True
         try:
             yield
         finally:
-            self._mine.taken = False
-            # Closing alone lets go too, but where it fails this process would wait for itself.
+            self._local.has_slot = False
+            # Closing alone unlocks it too, but where it fails this process would wait for itself.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
-    def _take(self) -> int:
+    def _lock_one(self) -> int:
         try:
             for number in range(self._count):
                 descriptor = self._open(number)

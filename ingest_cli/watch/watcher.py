@@ -23,7 +23,7 @@ from .folder import DropFolder, Rules
 from .lock import FolderLock
 
 # How soon files that are settling, and jobs that are running, are looked at again.
-BUSY_SECONDS = 0.5
+ACTIVE_POLL_SECONDS = 0.5
 POLL_SECONDS = 2.0
 
 
@@ -108,7 +108,7 @@ class Watch:
                             say(str(error))
                         trouble[folder] = str(error)
                 self._take_submitted(queued)
-                present.wait(runner, BUSY_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
+                present.wait(runner, ACTIVE_POLL_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
 
     def _take_submitted(self, queued: Callable[[Job], None]) -> list[Job]:
         submitted = [job for folder in self._folders for job in folder.take_submitted()]

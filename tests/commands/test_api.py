@@ -44,7 +44,7 @@ def test_the_same_document_from_elsewhere_is_the_earlier_job(site: Site, tmp_pat
 
 
 def test_what_is_wrong_is_raised(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(IngestError, match="a list of records belongs") as raised:
+    with pytest.raises(IngestError, match="not a list of records") as raised:
         ingest_bundle(write_bundle(tmp_path / "b.tar", metadata=b"{}"))
     assert not raised.value.transient
     assert find_job(1).state == "failed"

@@ -50,7 +50,7 @@ def test_a_tar_cut_short_anywhere(site: Site, tmp_path: Path) -> None:
     cut = tmp_path / "cut.tar"
     for length in [*range(512, end, 256), 513, 1023, end - 1]:
         cut.write_bytes(whole[:length])
-        refused(site, cut, "load metadata", "cut short")
+        refused(site, cut, "load metadata", "truncated")
     cut.write_bytes(whole[:end])
     assert site.ingest(cut).is_done
 
@@ -125,7 +125,7 @@ def test_metadata_of_200_megabytes_is_refused_before_it_is_read(site: Site, tmp_
         file.write(info.tobuf())
         file.seek(length, io.SEEK_CUR)
         file.write(bytes(1024))
-    refused(site, tmp_path / "b.tar", "load metadata", "bytes long")
+    refused(site, tmp_path / "b.tar", "load metadata", "are allowed")
 
 
 @pytest.mark.parametrize("again", [member("metadata.txt", METADATA), member("./data/a.txt", b"alpha\n")])
@@ -153,10 +153,10 @@ def with_file(**changes: Any) -> list[dict[str, Any]]:
         ({"hashsum": "md5:00"}, "load metadata", "the hashtype 'sha1'"),
         ({"hashsum": "abc"}, "ingest metadata", "40 hex digits"),
         ({"hashsum": "z" * 40}, "ingest metadata", "40 hex digits"),
-        ({"mimetype": "spreadsheet"}, "ingest metadata", "no mimetype"),
-        ({"subdir": "data/../.."}, "load metadata", "leads astray"),
-        ({"name": ".."}, "load metadata", "leads astray"),
-        ({"name": "../x"}, "load metadata", "leads astray"),
+        ({"mimetype": "spreadsheet"}, "ingest metadata", "not a MIME type"),
+        ({"subdir": "data/../.."}, "load metadata", "points outside the bundle"),
+        ({"name": ".."}, "load metadata", "points outside the bundle"),
+        ({"name": "../x"}, "load metadata", "points outside the bundle"),
     ],
 )
 def test_a_file_that_is_not_as_recorded(
@@ -170,7 +170,7 @@ def test_a_file_that_is_not_as_recorded(
     ("record", "saying"),
     [
         (transaction()[-1], "given twice"),
-        ({"destinationTable": "FileKeyValue", "key": "k", "value": "v", "file_id": 3}, "no '_id' in this document"),
+        ({"destinationTable": "FileKeyValue", "key": "k", "value": "v", "file_id": 3}, "is not the '_id' of a file"),
     ],
 )
 def test_the_catalogues_own_rules(site: Site, tmp_path: Path, record: dict[str, Any], saying: str) -> None:
@@ -203,33 +203,33 @@ def test_pax_sparse_members(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x", "data/../../x"])
 def test_names_that_lead_out_of_the_bundle(site: Site, tmp_path: Path, name: str) -> None:
-    refused(site, write_tar(tmp_path / "b.tar", [member(name, b""), *GOOD]), "open tar", "leads out of the bundle")
+    refused(site, write_tar(tmp_path / "b.tar", [member(name, b""), *GOOD]), "open tar", "points outside the bundle")
 
 
 def test_a_header_that_claims_a_gigabyte_of_extension(site: Site, tmp_path: Path) -> None:
     info = tarfile.TarInfo("x")
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
     (tmp_path / "b.tar").write_bytes(info.tobuf() + bytes(2048))
-    refused(site, tmp_path / "b.tar", "open tar", "claims 1073741824 bytes")
+    refused(site, tmp_path / "b.tar", "open tar", "is 1.1 GB long")
 
 
 def test_a_member_that_claims_more_than_there_is(site: Site, tmp_path: Path) -> None:
     info = tarfile.TarInfo("data/huge")
     info.size = 1 << 60  # written in base 256
     (tmp_path / "b.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
-    refused(site, tmp_path / "b.tar", "load metadata", "cut short")
+    refused(site, tmp_path / "b.tar", "load metadata", "truncated")
 
 
 @pytest.mark.parametrize("mtime", ["nan", "inf", "-inf", "1e300", "soon", ""])
 def test_pax_times_that_no_clock_shows(site: Site, tmp_path: Path, mtime: str) -> None:
     bad = member("data/x", b"x", pax_headers={"mtime": mtime})
     bundle = write_tar(tmp_path / "b.tar", [bad, *GOOD], tar_format=tarfile.PAX_FORMAT)
-    refused(site, bundle, "open tar", "is no time")
+    refused(site, bundle, "open tar", "is out of range")
 
 
 def test_a_time_in_base_256_that_no_clock_shows(site: Site, tmp_path: Path) -> None:
     bundle = write_tar(tmp_path / "b.tar", [member("data/x", b"x", mtime=2**70), *GOOD])
-    refused(site, bundle, "open tar", "is no time")
+    refused(site, bundle, "open tar", "is out of range")
 
 
 @pytest.mark.parametrize("field", [b"\xff" * 12, b"notoctal\0\0\0\0", b"-0000000007\0"])
@@ -237,7 +237,7 @@ def test_sizes_that_are_no_number(site: Site, tmp_path: Path, field: bytes) -> N
     header = bytearray(tarfile.TarInfo("data/x").tobuf())
     header[124:136] = field
     (tmp_path / "b.tar").write_bytes(signed(header) + bytes(1024))
-    refused(site, tmp_path / "b.tar", "open tar", "is no number")
+    refused(site, tmp_path / "b.tar", "open tar", "is not a number")
 
 
 def signed(header: bytearray) -> bytes:
@@ -304,7 +304,7 @@ def test_a_disk_that_fills_up_midway_leaves_nothing(command: Command, site: Site
 def test_a_file_of_another_job_is_never_overwritten(site: Site, tmp_path: Path) -> None:
     site.file(2).parent.mkdir(parents=True)
     site.file(2).write_bytes(b"of another job")
-    with pytest.raises(IngestError, match="already holds a file 2"):
+    with pytest.raises(IngestError, match="already holds file 2"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert site.archived() == {2: b"of another job"}
 

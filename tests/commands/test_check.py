@@ -41,11 +41,11 @@ EXPECTED = (
     "the metadata lists 'data/gone', but the bundle does not hold it",
     "'../astray'",
     "metadata record 8",
-    "'nonsense' is no mimetype",
+    "'nonsense' is not a MIME type",
     "'data/empty' is 0 bytes long, but the metadata says 7",
     "'data/a.txt'",
     "the TransactionKeyValue ('Taxonomic Family', 'bacteria') is given twice",
-    "of file 9, which is no '_id'",
+    "refers to file 9, which is not the '_id'",
 )
 
 

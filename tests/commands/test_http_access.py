@@ -330,7 +330,7 @@ def test_a_malformed_proxy_is_not_quoted(
 ) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     done = command("doctor", "--debug")
-    assert "the environment names a proxy" in done.stdout
+    assert "the proxy that the environment sets" in done.stdout
     assert done.returncode == ExitCode.USAGE
     assert not shows_a_secret(done.stdout + done.stderr)
 

@@ -10,7 +10,7 @@ import pytest
 
 from ingest_cli.errors import ArchiveError, ExitCode, IngestError, ServiceUnavailable, SourceChanged, SourceMissing
 from ingest_cli.services.pacifica import http
-from ingest_cli.services.pacifica.adapters import REFUSALS
+from ingest_cli.services.pacifica.catalog import REFUSALS
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import file_record, transaction
@@ -150,7 +150,7 @@ def test_a_moved_file_of_the_wrong_size_is_given_back(
         return False
 
     pacific.fail("PATCH", 2, growing)
-    with pytest.raises(SourceChanged, match=f"{sources['two']} was written to"):
+    with pytest.raises(SourceChanged, match=f"{sources['two']} was modified"):
         site.move(document)
     assert standing(sources) == {**CONTENTS, "two": b"longer"}
     assert archived(pacific) == []
@@ -188,7 +188,7 @@ def test_an_archive_that_does_not_say_where_a_file_lies_keeps_it(
     assert pacific.files == {1: CONTENTS["one"]}
     (job,) = site.jobs()
     assert job.state == "held"
-    assert "the archive keeps file 1" in job.exception
+    assert "the archive still holds file 1" in job.exception
     again = site.move(document)
     assert (again.job_id, again.is_done) == (job.job_id, True)
     assert list(pacific.files.values()) == list(CONTENTS.values())
@@ -212,7 +212,7 @@ def test_a_file_of_this_machine_is_not_taken_for_the_archives(
         pacific.fail("HEAD", number, pointing)
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
-    assert "is another machine's" in "".join(caught.value.__notes__)
+    assert "is on another machine" in "".join(caught.value.__notes__)
     assert bystander.read_bytes() == b"x"
     assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
@@ -232,7 +232,7 @@ def test_a_file_that_has_come_to_stand_at_the_source_is_left_there(
     pacific.fail("PATCH", 2, replacing)
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
-    assert f"another file stands at {sources['one']} by now" in "".join(caught.value.__notes__)
+    assert f"another file is at {sources['one']} now" in "".join(caught.value.__notes__)
     assert sources["one"].read_bytes() == b"a new one"
     assert archived(pacific) == [CONTENTS["one"]]
 
@@ -318,7 +318,7 @@ def test_what_stands_in_the_way_of_giving_back_is_named(
     pacific.fail("PATCH", 2, blocking)
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
-    assert f"file 1 (the archive keeps file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
+    assert f"file 1 (the archive still holds file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
     assert archived(pacific) == [CONTENTS["one"]]
     assert site.jobs()[0].state == "held"
 
@@ -412,7 +412,7 @@ def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
     pacific.fail("PATCH", 2, answering(500, {"message": "no"}))
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
-    assert "file 1 (the archive keeps file 1, moved from" in "".join(caught.value.__notes__)
+    assert "file 1 (the archive still holds file 1, moved from" in "".join(caught.value.__notes__)
     assert standing(sources) == CONTENTS
     assert standing(remote) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]

@@ -9,8 +9,7 @@ import pytest
 
 from ingest_cli.errors import ArchiveError, IngestError, ServiceUnavailable
 from ingest_cli.jobs.job import Job
-from ingest_cli.services.pacifica import adapters as pacifica
-from ingest_cli.services.pacifica import http
+from ingest_cli.services.pacifica import catalog, http, writer
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, write_bundle
@@ -82,7 +81,7 @@ def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
 
 
 def refuse_the_document(pacific: PacificaSite) -> None:
-    for number in range(pacifica.REFUSALS):
+    for number in range(catalog.REFUSALS):
         pacific.fail("PUT", len(FILES) + 1 + number, answering(500, {"message": "Unknown project"}))
 
 
@@ -195,7 +194,7 @@ def test_policy_refuses(site: Site, pacific: PacificaSite, tmp_path: Path) -> No
 @pytest.mark.parametrize("content", [{"startIndex": -1, "endIndex": -3}, [], {"startIndex": "x"}, b"<html>"])
 def test_ids_that_are_none(site: Site, pacific: PacificaSite, tmp_path: Path, content: object) -> None:
     pacific.fail("GET", 1, answering(200, content))
-    with pytest.raises(ServiceUnavailable, match="gives no"):
+    with pytest.raises(ServiceUnavailable, match="did not return 1 id: 200"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert site.jobs() == []
 
@@ -208,9 +207,9 @@ def test_an_id_service_whose_database_is_locked(site: Site, pacific: PacificaSit
 def test_an_archive_that_stores_less_than_was_sent(
     site: Site, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pacifica, "CONFIRM_FROM_BYTES", 1)
+    monkeypatch.setattr(writer, "CONFIRM_FROM_BYTES", 1)
     pacific.stores_less = {2}
-    with pytest.raises(IngestError, match="holds 2047 bytes as file 2, but 2048 were sent"):
+    with pytest.raises(IngestError, match="holds 2,047 bytes of file 2, of 2,048 bytes"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
     assert not pacific.files
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ingest_cli.services.embedded.archive import id_to_path
+from ingest_cli.services.embedded.layout import id_to_path
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command

@@ -90,7 +90,12 @@ def test_all_that_cannot_be_packed_is_named(command: Command, run: Path, tmp_pat
     done = command("pack", run, *OF)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 4
-    for name in ("link is no plain file", "folder link is no plain file", "fifo is no plain file", "no name in UTF-8"):
+    for name in (
+        "link is not a regular",
+        "folder link is not a regular",
+        "fifo is not a regular file",
+        "not valid UTF-8",
+    ):
         assert name in done.stderr
     assert not (tmp_path / "run.tar").exists()
 
@@ -98,13 +103,13 @@ def test_all_that_cannot_be_packed_is_named(command: Command, run: Path, tmp_pat
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
-        (["empty", *OF], "there is no file in"),
+        (["empty", *OF], "there are no files in"),
         (["missing", *OF], "No such file or directory"),
         (["run", *OF, "--key", "a=1", "--key", "a=1"], "is given twice"),
         (["run", *OF, "--key", "a"], "not of the form"),
         (["run", "--submitter", 10, "--project", "", "--instrument", 54], "could not be ingested"),
         (["run", *OF, "-o", "nowhere/b.tar"], "No such file or directory"),
-        (["run", "run/a.txt", "run/sub/../a.txt", *OF, "-o", "b.tar"], "are both to be"),
+        (["run", "run/a.txt", "run/sub/../a.txt", *OF, "-o", "b.tar"], "would both be"),
     ],
 )
 def test_what_is_wrong_is_said(command: Command, run: Path, tmp_path: Path, words: list[object], saying: str) -> None:
@@ -148,7 +153,7 @@ def test_a_file_that_changes_meanwhile(run: Path, tmp_path: Path, size: int) -> 
         while out.read(65536):
             pass
     thread.join()
-    assert "was changed while it was packed" in str(failures[0])
+    assert "was modified while it was packed" in str(failures[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

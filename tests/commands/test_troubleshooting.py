@@ -164,14 +164,14 @@ def no_tar(scene: Scene) -> str:
     return scene.says(scene.folder / "b.zip")
 
 
-@provokes("the tar is cut short: it ends at byte *NUMBER*, inside a member")
+@provokes("the tar is truncated: it ends at byte *NUMBER*, inside a member")
 def cut_short(scene: Scene) -> str:
     bundle = write_bundle(scene.folder / "b.tar")
     bundle.write_bytes(bundle.read_bytes()[:2000])
     return scene.says(bundle)
 
 
-@provokes("*NAME* is *KIND*; a bundle holds plain files and folders only")
+@provokes("*NAME* is *KIND*; a bundle holds regular files and folders only")
 def a_link(scene: Scene) -> str:
     link = member("data/link", b"", type=b"2", linkname="a.txt")
     return scene.says(write_tar(scene.folder / "b.tar", [link]))
@@ -198,7 +198,7 @@ def a_record_without_a_size(scene: Scene) -> str:
     return said
 
 
-@provokes("the metadata holds *NUMBER* records *TABLE*, where one belongs")
+@provokes("the metadata has *NUMBER* records *TABLE*, but needs exactly one")
 def no_project(scene: Scene) -> str:
     return scene.ingest(
         document=[record for record in document_for(FILES) if record["destinationTable"] != "Transactions.project"]
@@ -225,7 +225,7 @@ def an_unlisted_file(scene: Scene) -> str:
     return scene.ingest({**FILES, "data/stray": b""}, document_for(FILES), code=0)
 
 
-@provokes("*FILE*: *TYPE* is no mimetype, such as 'text/plain'")
+@provokes("*FILE*: *TYPE* is not a MIME type such as 'text/plain'")
 def no_mimetype(scene: Scene) -> str:
     return scene.of_a_file(mimetype="csv")
 
@@ -288,13 +288,13 @@ def a_metadata_service_that_refuses(scene: Scene) -> str:
         return scene.ingest()
 
 
-@provokes("the archive *FOLDER* has *NUMBER* bytes free, but *NUMBER* are to be stored")
+@provokes("not enough space in the archive *FOLDER*: *SIZE* free, *SIZE* to store, *SIZE* in reserve")
 def no_room(scene: Scene) -> str:
     return scene.of_a_file(size=10**18)
 
 
 @provokes(
-    "could not be rolled back: file *ID* (the archive keeps *FILE*: another file stands at *FILE* by now)",
+    "could not be rolled back: file *ID* (the archive still holds *FILE*: another file is at *FILE* now)",
 )
 def another_file_in_the_place_of_a_moved_one(scene: Scene) -> str:
     source = scene.folder / "a"
@@ -314,8 +314,7 @@ def another_file_in_the_place_of_a_moved_one(scene: Scene) -> str:
 
 
 @provokes(
-    "the archive already holds a file *ID* (*FILE*), which is not this job's; the ids are behind the archive:"
-    " do they come from another id store?"
+    "the archive already holds file *ID* (*FILE*), which is another job's: does the id store belong to this archive?"
 )
 def ids_behind_the_archive(scene: Scene) -> str:
     scene.site.archive.mkdir(parents=True)

@@ -23,7 +23,7 @@ def test_what_is_said_of_a_service(
     done = command(*words, write_bundle(tmp_path / "b.tar"))
     assert done.returncode == 0
     again = re.findall(
-        rf"^{PREFIX}the archive: try 1 of 6 failed \(503: too busy\); again in 0\.\d s$", done.stderr, re.M
+        rf"^{PREFIX}the archive: attempt 1 of 6 failed \(503: too busy\); retrying in 0\.\d s$", done.stderr, re.M
     )
     sent = re.findall(rf"^{PREFIX}PUT {pacific.url}/2: (\d+) after \d+ ms$", done.stderr, re.M)
     assert len(again) == tries

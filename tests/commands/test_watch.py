@@ -269,7 +269,7 @@ def test_sub_folders_are_packed(command: Command, drop: Path, site: Site, templa
     make_folder(drop / "run 1")
     (drop / "empty").mkdir()
     done = once(command, drop, "--pack", template)
-    assert "there is no file in" in done.stderr
+    assert "there are no files in" in done.stderr
     assert site.contents() == FILES
     assert list(site.settings.spool.glob("packed-*")) == []
     assert once(command, drop, "--pack", template, "--done", tmp_path / "done").returncode == 1
@@ -282,7 +282,7 @@ def test_a_folder_that_was_changed_is_packed_again(command: Command, drop: Path,
     (drop / "run" / "link").symlink_to("a.txt")
     done = once(command, drop, "--pack", template)
     assert done.returncode == 1
-    assert "is no plain file" in (drop / "run.error.json").read_text()
+    assert "is not a regular file" in (drop / "run.error.json").read_text()
     (drop / "run" / "link").unlink()
     assert once(command, drop, "--pack", template, "--delete").returncode == 0
     assert site.contents() == FILES

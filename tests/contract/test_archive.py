@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, SourceChanged
-from ingest_cli.services.base import Archive, ArchiveWriter
-from ingest_cli.services.pacifica import http
-from ingest_cli.services.pacifica.adapters import PacificaArchive
+from ingest_cli.services.base import Archive, ArchivedFile, ArchiveWriter
+from ingest_cli.services.embedded.archive import EmbeddedArchive
+from ingest_cli.services.pacifica.archive import PacificaArchive
 from ingest_cli.settings import Endpoint
 
 from ..support.contents import Contents
@@ -62,10 +62,24 @@ class ArchiveContract:
         path.write_bytes(b"measured")
         return path
 
-    def test_it_says_how_it_is(self, archive: Archive) -> None:
-        assert archive.examine()
+    def test_it_answers(self, archive: Archive) -> None:
+        assert archive.ping()
         archive.require_room(1)
         archive.require_free(IDS)
+        free = archive.free_bytes()
+        assert free is None or free > 0
+
+    def test_what_is_listed_is_what_is_there(self, archive: Archive, writer: ArchiveWriter, contents: Contents) -> None:
+        for file_id in IDS[:2]:
+            writer.put(file_id, contents(b"stored"))
+        writer.flush()
+        listed = archive.list_files()
+        if listed is None:  # the archive cannot, and says so
+            return
+        found = {file.file_id: file for file in listed}
+        assert set(found) == set(IDS[:2])
+        writer.delete(IDS[0])
+        assert [archive.still_holds(found[file_id]) for file_id in IDS[:2]] == [False, True]
 
     @pytest.mark.parametrize("data", [b"alpha\n", b"", LARGE], ids=["small", "empty", "large"])
     def test_what_is_put_is_there(
@@ -242,24 +256,28 @@ class ArchiveContract:
         assert read(archive, IDS[0]) == b"kept"
 
 
-class TestPacifica(ArchiveContract):
-    @pytest.fixture
-    def archive(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
-        monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-        with PacificaSite() as site:
-            site.folder = tmp_path / "archive"
-            site.folder.mkdir()
-            archive = PacificaArchive(Endpoint(url=site.url), transfers=4)
-            yield archive
-            archive.close()
-
-
 class TestEmbedded(ArchiveContract):
     @pytest.fixture
     def archive(self, tmp_path: Path) -> Iterator[Archive]:
-        from ingest_cli.services.embedded.archive import EmbeddedArchive
-
         archive = EmbeddedArchive(tmp_path / "archive")
         archive.require_room(0)
+        yield archive
+        archive.close()
+
+    def test_what_a_run_writes_is_listed_as_its_own(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents
+    ) -> None:
+        seen: list[ArchivedFile] = []
+        writer.put(IDS[1], contents(b"in progress", observe=lambda _: seen.extend(archive.list_files() or ())))
+        assert [(file.file_id, file.run_of) for file in seen] == [(None, IDS.start)]
+        assert not archive.still_holds(seen[0])
+
+
+class TestPacifica(ArchiveContract):
+    @pytest.fixture
+    def archive(self, pacific: PacificaSite, tmp_path: Path) -> Iterator[Archive]:
+        pacific.folder = tmp_path / "archive"
+        pacific.folder.mkdir()
+        archive = PacificaArchive(Endpoint(url=pacific.url), transfers=4)
         yield archive
         archive.close()

@@ -97,7 +97,7 @@ def test_a_new_file_at_the_place_of_a_moved_one_costs_neither(stepper: Stepper, 
     done = half_moved.run(stepper)
     assert done.status == 1
     assert half_moved.jobs()[0].state is JobState.HELD
-    assert "another file stands at" in half_moved.jobs()[0].exception
+    assert "another file is at" in half_moved.jobs()[0].exception
     assert source.read_bytes() == b"the next measurement"
     assert FILES[path] in half_moved.archived().values()
     source.unlink()

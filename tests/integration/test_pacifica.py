@@ -203,7 +203,7 @@ def test_doctor_finds_out_how_many_files_an_archive_takes(
         request.getfixturevalue("under_uwsgi")
     found = {row["name"]: row for row in json.loads(command("doctor", "--probe", "--json").stdout)}
     assert all(row["ok"] for row in found.values()), found
-    assert ("8 at once" in found and "were written" in found["8 at once"]["detail"]) is uwsgi, found
+    assert ("8 at once" in found and "wrote, read back" in found["8 at once"]["detail"]) is uwsgi, found
     assert archived(pacifica) == before
 
 

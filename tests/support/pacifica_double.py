@@ -17,6 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 from .loopback import LoopbackServer, QuietHandler
 
 Fault = Callable[["Handler"], bool]
+Row = dict[str, Any]
+# What the fixtures of the released metadata service know.
+KNOWN = {"submitter": 10, "project": "1234a", "instrument": 54}
 
 
 class PacificaSite(LoopbackServer):
@@ -39,7 +42,10 @@ class PacificaSite(LoopbackServer):
         self.stores_less: set[int] = set()
         # So many requests to come find the metadata service's database away.
         self.ill_for = 0
+        # What the policy service lets pass, but the metadata service does not know.
         self.unknown_projects: set[str] = set()
+        # Keys and values, each kept once, under the number of its place.
+        self.words: list[str] = []
         # Where moved files go; without it, into memory.
         self.folder: Path | None = None
         # What this site's machine calls "/", where its paths are not ours.
@@ -70,9 +76,20 @@ class PacificaSite(LoopbackServer):
             "METADATA_INGEST_URL": f"{self.url}/ingest",
         }
 
-    def pairs(self, transaction_id: int) -> list[dict[str, Any]]:
-        records = self.transactions.get(transaction_id, [])
-        return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
+    def rows(self, table: str, transaction_id: int | None = None) -> list[Row]:
+        """The records of a table, of one transaction or of all."""
+        found = (
+            self.transactions.items() if transaction_id is None else [(0, self.transactions.get(transaction_id, []))]
+        )
+        return [record for _, records in found for record in records if record["destinationTable"] == table]
+
+    def pair(self, record: Row) -> Row:
+        """A key and its value, by the numbers that those have."""
+        with self.lock:
+            for word in (record["key"], record["value"]):
+                if word not in self.words:
+                    self.words.append(word)
+        return {"key": self.words.index(record["key"]), "value": self.words.index(record["value"])}
 
     def fail(self, method: str, number: int, fault: Fault) -> None:
         """The ``number``-th request (from 1) of ``method`` goes to ``fault``, which says whether that was all."""
@@ -126,37 +143,32 @@ class Handler(QuietHandler):
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         site = self.server
         if parts.path == "/getid":
-            first = site.next_id[query["mode"]]
-            site.next_id[query["mode"]] += int(query["range"])
-            self.answer(200, {"startIndex": first, "endIndex": first + int(query["range"]) - 1})
-        elif parts.path == "/transactions":
-            held = int(query["_id"]) in site.transactions
-            self.answer(200, [{"_id": int(query["_id"])}] if held else [])
-        elif parts.path == "/files":
-            records = site.transactions.get(int(query["transaction_id"]), [])
-            files = [record for record in records if record["destinationTable"] == "Files"]
-            self.answer(200, [{**record, "metadata": []} for record in files])
-        elif parts.path == "/transsip":
-            records = site.transactions.get(int(query["_id"]), [])
-            names = ("submitter", "project", "instrument")
-            values = {record["destinationTable"]: record.get("value") for record in records}
-            self.answer(200, [{name: values[f"Transactions.{name}"] for name in names}])
-        elif parts.path == "/trans_key_value":
-            pairs = site.pairs(int(query["transaction"]))
-            self.answer(200, [{"key": at, "value": at} for at in range(len(pairs))])
-        elif parts.path in ("/keys", "/values"):
-            pairs = site.pairs(1)
-            self.answer(200, [{"key": pairs[int(query["_id"])]["key"], "value": pairs[int(query["_id"])]["value"]}])
+            self.answer(200, self.ids(query["mode"], int(query["range"])))
+        elif parts.path in METADATA:
+            self.answer(200, METADATA[parts.path](site, query))
         elif re.fullmatch(r"/\d+", parts.path):
             found = self.stored()
             self.answer(500, {}) if found is None else self.answer(200, found)
         else:
             self.answer(200, {"message": "Pacifica Archive Interface Up and Running"})
 
+    def ids(self, mode: str, count: int) -> Row:
+        with self.server.lock:
+            first = self.server.next_id[mode]
+            if count < 1:
+                return {"startIndex": -1, "endIndex": -3}
+            self.server.next_id[mode] += count
+        return {"startIndex": first, "endIndex": first + count - 1}
+
     def serve_post(self) -> None:
-        self.body()
+        records = json.loads(self.body())
         self.server.users.append(self.headers.get("X-Http-Authed-User"))
-        self.answer(200, {"status": "success"})
+        given = {record["destinationTable"]: record.get("value") for record in records}
+        wrong = [name for name, value in KNOWN.items() if given.get(f"Transactions.{name}") != value]
+        if wrong:
+            self.answer(412, {"message": f"Precondition Failed: Invalid values for {', '.join(wrong)}"})
+        else:
+            self.answer(200, {"status": "success"})
 
     def serve_put(self) -> None:
         body = self.body()
@@ -179,8 +191,11 @@ class Handler(QuietHandler):
 
     def record(self, records: list[dict[str, Any]]) -> None:
         (number,) = [record["value"] for record in records if record["destinationTable"] == "Transactions._id"]
-        if number in self.server.transactions:
-            self.answer(400, {"message": f"Could not insert records [ID: {number}] due to duplicated ID values"})
+        listed = {record["_id"] for record in records if record["destinationTable"] == "Files"}
+        held = sorted(listed & {record["_id"] for record in self.server.rows("Files")})
+        if number in self.server.transactions or held:
+            twice = number if number in self.server.transactions else held[0]
+            self.answer(400, {"message": f"Could not insert records [ID: {twice}] due to duplicated ID values"})
             return
         if any(record.get("value") in self.server.unknown_projects for record in records):
             self.answer(500, {"message": "Internal Server Error"})
@@ -233,3 +248,44 @@ class Handler(QuietHandler):
         found = re.fullmatch(r"/(\d+)", self.path)
         assert found is not None, self.path
         return int(found[1])
+
+
+def _transactions(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+    number = int(query["_id"])
+    return [{"_id": number}] if number in site.transactions else []
+
+
+def _transsip(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+    number = int(query["_id"])
+    if number not in site.transactions:
+        return []
+    values = {record["destinationTable"]: record.get("value") for record in site.transactions[number]}
+    return [{"_id": number, **{name: values[f"Transactions.{name}"] for name in KNOWN}}]
+
+
+def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+    if "_id" in query:
+        files = [record for record in site.rows("Files") if record["_id"] == int(query["_id"])]
+    else:
+        files = site.rows("Files", int(query["transaction_id"]))
+    described = {record["file_id"] for record in site.rows("FileKeyValue")}
+    return [{**record, "metadata": [{}] if record["_id"] in described else []} for record in files]
+
+
+def _key_values(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+    return [site.pair(record) for record in site.rows("TransactionKeyValue", int(query["transaction"]))]
+
+
+def _file_key_values(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+    return [site.pair(record) for record in site.rows("FileKeyValue") if record["file_id"] == int(query["file"])]
+
+
+METADATA: dict[str, Callable[[PacificaSite, dict[str, str]], list[Row]]] = {
+    "/transactions": _transactions,
+    "/transsip": _transsip,
+    "/files": _files,
+    "/trans_key_value": _key_values,
+    "/file_key_value": _file_key_values,
+    "/keys": lambda site, query: [{"key": site.words[int(query["_id"])]}],
+    "/values": lambda site, query: [{"value": site.words[int(query["_id"])]}],
+}

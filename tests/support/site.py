@@ -12,7 +12,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
-from ingest_cli.services.embedded.archive import id_to_path
+from ingest_cli.services.embedded.layout import id_to_path
 from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 

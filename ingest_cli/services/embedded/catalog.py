@@ -10,6 +10,7 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
+from ...streams import counted
 from ..base import StoredFile
 
 MIGRATIONS = (
@@ -42,11 +43,11 @@ class EmbeddedCatalog:
         self._path = path
         self._database = open_database(path, MIGRATIONS, "catalogue", busy)
 
-    def examine(self) -> str:
+    def ping(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""
         with writing(self._database) as connection:
             count = connection.execute("SELECT count(*) FROM Transactions").fetchone()[0]
-        return f"{self._path}: {count} transactions"
+        return f"{self._path}: {counted(count, 'transaction')}"
 
     def close(self) -> None:
         """Close the database."""
@@ -120,8 +121,8 @@ class EmbeddedCatalog:
             ),
         ]
 
-    def owns(self, file_id: int) -> bool:
-        """Whether a file of this id is recorded."""
+    def contains_file(self, file_id: int) -> bool:
+        """Whether a file of this id is recorded, of whatever transaction."""
         return self._database.conn.execute("SELECT 1 FROM Files WHERE id = ?", [file_id]).fetchone() is not None
 
     def _insert(

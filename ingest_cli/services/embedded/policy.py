@@ -9,18 +9,18 @@ from ...errors import PolicyRefused, SettingsError
 
 
 class EmbeddedPolicy:
-    """Allows what the site's schema at ``path`` allows; without one, every well-formed document."""
+    """Allows what the site's schema at ``path`` allows; without one, every valid document."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._schema = _load(path) if path is not None else None
 
-    def examine(self) -> str:
-        """Say what is allowed."""
-        return "every well-formed document is allowed" if self._path is None else f"the JSON Schema {self._path}"
+    def ping(self) -> str:
+        """Say by what documents are judged."""
+        return "every valid document is allowed" if self._path is None else f"the JSON Schema {self._path}"
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing is open."""
 
     def check(self, document: Document, user: str) -> None:
         """Raise PolicyRefused where the schema does not hold. The schema does not see ``user``."""

@@ -1,9 +1,10 @@
-"""Ids from SQLite, with the meaning of Pacifica UniqueID's ``getid``: consecutive ranges by mode, none twice."""
+"""Ids from SQLite, as Pacifica UniqueID gives them out: consecutive ranges by mode, none twice."""
 
 from pathlib import Path
 
 from ...errors import IngestError
 from ...jobs.database import BUSY_SECONDS, open_database, writing
+from ...streams import counted
 from ..base import IdMode
 
 MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTEGER NOT NULL) WITHOUT ROWID",)
@@ -16,12 +17,12 @@ class EmbeddedUniqueId:
         self._path = path
         self._database = open_database(path, MIGRATIONS, "id store", busy)
 
-    def examine(self) -> str:
-        """Say which ids were given out."""
+    def ping(self) -> str:
+        """Say which ids were reserved last, having seen that more could be."""
         with writing(self._database) as connection:
             rows = connection.execute("SELECT id_mode, next_id - 1 FROM unique_index ORDER BY id_mode").fetchall()
-        given = ", ".join(f"{mode} {last}" for mode, last in rows)
-        return f"{self._path}: {f'the last ids given out are {given}' if given else 'no id given out yet'}"
+        last_ids = ", ".join(f"{mode} {last}" for mode, last in rows)
+        return f"{self._path}: {f'last ids: {last_ids}' if last_ids else 'no ids reserved yet'}"
 
     def close(self) -> None:
         """Close the database."""
@@ -30,7 +31,7 @@ class EmbeddedUniqueId:
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids and return the first; safe from any number of processes."""
         if count < 1:
-            raise IngestError(f"{count} ids of mode {mode!r} cannot be reserved")
+            raise IngestError(f"cannot reserve {counted(count, 'id')} of mode {mode!r}")
         with writing(self._database) as connection:
             row = connection.execute(
                 "INSERT INTO unique_index VALUES (:mode, 1 + :count)"

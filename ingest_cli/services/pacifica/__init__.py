@@ -1,1 +1,1 @@
-"""The four services of a Pacifica site, over HTTP. Only here is it known what those answer."""
+"""The four services of a Pacifica site, over HTTP, as their released versions behave, which only this wing knows."""

@@ -1,4 +1,4 @@
-"""One HTTP service: kept-alive connections, timeouts, tries with growing pauses, and answers that are looked at.
+"""One HTTP service: kept-alive connections, timeouts, retries with growing pauses, and what its answers mean.
 
 urllib3 rather than requests, which on small bodies spends more time than the network does.
 """
@@ -6,24 +6,21 @@ urllib3 rather than requests, which on small bodies spends more time than the ne
 import json
 import logging
 import random
-import ssl
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
-from ...errors import ServiceUnavailable, SettingsError
-from ...settings import Endpoint, split_http_url
+from ...errors import ServiceUnavailable
+from ...settings import Endpoint
+from ...streams import duration
 from ..slots import Slots
+from .connections import credentials, pools
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -36,7 +33,7 @@ KEPT_ALIVE_FAILURES = 3
 # Tokens and certificates come to be refused when clocks are this far apart.
 MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
-# What these say is of who asks, of the address or of the moment, not of what was sent: a later run may succeed.
+# These are about who asks, the address or the moment, not about what was sent: a later run may succeed.
 RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 
 log = logging.getLogger(__name__)
@@ -68,7 +65,7 @@ class Answer:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether what was sent will never be taken."""
+        """Whether what was sent will never be accepted."""
         return 400 <= self.status < 500 and self.status not in RETRYABLE_4XX
 
     @property
@@ -97,9 +94,10 @@ class HttpService:
 
     def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1, slots: Slots | None = None) -> None:
         self.name, self.url = name, endpoint.url.rstrip("/")
-        self._headers = _credentials(endpoint)
+        self._headers = credentials(endpoint)
         self._slots = slots
-        self._new_pool = _pools(endpoint, connections)
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        self._new_pool = pools(endpoint, connections, timeout)
         self._pool = self._new_pool()
         self._dropped = 0
 
@@ -121,8 +119,8 @@ class HttpService:
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
-        Tried again while the connection fails or the status is one of ``busy``, but only where it was never sent
-        or is ``repeatable``. ``require`` is as of `send`. Raises ServiceUnavailable when all tries are used up.
+        It is sent again while the connection fails or the status is one of ``busy``, but only where it was never sent
+        or is ``repeatable``. ``require`` is as for `send`. Raises ServiceUnavailable after ``tries`` attempts.
         """
         busy = frozenset(busy)
         trouble = ""
@@ -145,26 +143,31 @@ class HttpService:
         raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
-        """Wait before another try, after the one of this number (from 0) came to nothing."""
+        """Wait before the next attempt, after the one of this number (from 0) has failed."""
         seconds = max(at_least, pause(attempt))
-        log.info("%s: try %d of %d failed (%s); again in %.1f s", self.name, attempt + 1, TRIES, trouble, seconds)
+        failed = f"attempt {attempt + 1} of {TRIES} failed ({trouble})"
+        log.info("%s: %s; retrying in %s", self.name, failed, duration(seconds))
         time.sleep(seconds)
 
-    def examine(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
-        """Send a harmless request, whose answer is JSON with an ``expected`` status; say how long it took.
+    def ping(self, method: str, path: str, *, body: bytes | None = None, expected: Iterable[int] = (200,)) -> str:
+        """Send a harmless request, and say how long the answer took.
 
-        Raises ServiceUnavailable where not, or where the service's clock and ours are far apart.
+        Raises ServiceUnavailable where the answer is not JSON with an ``expected`` status, or where the service's clock
+        and ours are far apart.
         """
         begun = time.monotonic()
         answer = self.request(method, path, body=body, headers=JSON, tries=1)
         took = time.monotonic() - begun
         if answer.status not in expected or answer.json() is None:
-            raise ServiceUnavailable(f"{self.name} at {self.url} does not answer as it should: {answer.message}")
+            raise ServiceUnavailable(f"unexpected answer from {self.name} at {self.url}: {answer.message}")
+        self._require_same_time(answer)
+        return f"{self.url} answers in {took * 1000:.0f} ms"
+
+    def _require_same_time(self, answer: Answer) -> None:
         skew = _clock_skew(answer)
         if abs(skew) > MAX_SKEW_SECONDS:
             ahead = "ahead of" if skew > 0 else "behind"
-            raise ServiceUnavailable(f"the clock of {self.name} is {abs(skew):.0f} s {ahead} this machine's")
-        return f"{self.url} answers in {took * 1000:.0f} ms"
+            raise ServiceUnavailable(f"the clock of {self.name} is {duration(abs(skew))} {ahead} this machine's")
 
     def send(
         self,
@@ -177,7 +180,7 @@ class HttpService:
     ) -> Answer:
         """Send a request once. Raises urllib3's HTTPError where there is no answer.
 
-        ``require`` may raise to prevent it: it is called when there is a place to send from, which may take long.
+        ``require`` may raise to prevent it: it is called once there is a free slot, which may take long.
         """
         with self._sent(method, path, body, headers, require) as response:
             return Answer(response.status, response.headers, response.data)
@@ -218,7 +221,7 @@ class HttpService:
 
     @contextmanager
     def _connections(self) -> Iterator[urllib3.PoolManager]:
-        """Those that are kept; a new one where the server closes them unsaid after each answer, as uWSGI does."""
+        """The pool of kept-alive connections; a new one where the server closes them unannounced, as uWSGI does."""
         if self._dropped < KEPT_ALIVE_FAILURES:
             yield self._pool
         else:
@@ -230,62 +233,6 @@ def _milliseconds_since(begun: float) -> float:
     return 1000 * (time.monotonic() - begun)
 
 
-def _credentials(endpoint: Endpoint) -> dict[str, str]:
-    if endpoint.basic is not None:
-        return {"Authorization": _basic(*endpoint.basic)}
-    return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else {}
-
-
-def _basic(username: str, password: str) -> str:
-    # RFC 7617 leaves the encoding to the server; UTF-8 is the only one that it can ask for.
-    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"
-
-
-def _pools(endpoint: Endpoint, connections: int) -> Callable[[], urllib3.PoolManager]:
-    """What makes pools of connections to the endpoint."""
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    context = _tls(endpoint) if endpoint.url.startswith("https:") else None
-    proxy = _proxy(endpoint.url)
-    if proxy is None:
-        return partial(urllib3.PoolManager, maxsize=connections, retries=False, timeout=timeout, ssl_context=context)
-    parts = split_http_url(proxy)
-    if parts is None:
-        raise SettingsError(f"the environment names a proxy for {endpoint.url} that is no http(s) URL")
-    headers = None
-    if parts.username is not None:
-        headers = {"Proxy-Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
-    return partial(
-        urllib3.ProxyManager,
-        parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-        proxy_headers=headers,
-        maxsize=connections,
-        retries=False,
-        timeout=timeout,
-        ssl_context=context,
-    )
-
-
-def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-        if endpoint.client_cert is not None:
-            # The empty password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
-        named = ", ".join(str(file) for file in files if file is not None)
-        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
-    return context
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy that http_proxy, https_proxy, all_proxy and no_proxy of the environment give, if any."""
-    parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy if proxy and not proxy_bypass(parts.netloc) else None
-
-
 def _clock_skew(answer: Answer) -> float:
     """By how many seconds the service's clock is ahead of ours; 0 where it does not say (RFC 9110, 6.6.1)."""
     try:
@@ -295,5 +242,5 @@ def _clock_skew(answer: Answer) -> float:
 
 
 def pause(attempt: int) -> float:
-    """Seconds to wait after a try that failed: twice as long each time, with jitter so that clients spread."""
+    """Seconds to wait after a failed attempt: twice as long each time, with jitter so that clients spread."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**attempt) * random.uniform(0.5, 1.0)

@@ -1,0 +1,37 @@
+"""Where the archive's folder keeps what, laid out as Pacifica's archive interface does with ids turned to names."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import ArchiveError
+
+READ_ONLY = 0o444
+# In it each run has a folder of its own, named by the first of its ids and by its fence.
+RUNS_FOLDER = ".ingest"
+
+
+def id_to_path(file_id: int) -> str:
+    """The place of a file below the archive's root: 12345 is 0x3039 and lies at ``39/3039``, 18 at ``file.12``."""
+    digits = f"{file_id:x}"
+    if len(digits) <= 2:
+        return f"file.{digits}"
+    folders = [digits[end - 2 : end] for end in range(len(digits), 2, -2)]
+    return "/".join([*folders, digits])
+
+
+def path_to_id(path: Path) -> int | None:
+    """The id of the file at ``path``, below the archive's root; None where it is not the place of any."""
+    digits = path.name.removeprefix("file.")
+    file_id = int(digits, 16) if re.fullmatch("[0-9a-f]+", digits) else None
+    return file_id if file_id is not None and str(path) == id_to_path(file_id) else None
+
+
+@contextmanager
+def translate_os_errors(root: Path, action: str) -> Iterator[None]:
+    """An error of the system is one of the archive at ``root``, which cannot do ``action``."""
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(f"cannot {action} the archive {root}: {error.strerror}") from error

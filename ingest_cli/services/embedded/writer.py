@@ -1,0 +1,238 @@
+"""How one run of a job changes what the archive's folder holds.
+
+A file is stored or removed only by renaming it out of or into the folder of the run that does it; see `RunFolder`.
+
+Durability is paid for once a batch, not once a file: `flush` asks the kernel to write the whole file system back
+(syncfs), which for 20,000 small files costs as much as some hundred single fsyncs. Where the platform has no syncfs,
+every file is fsynced.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ...bundle.content import Content
+from ...bundle.fingerprint import identity_of
+from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
+from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
+from ..base import require_within
+from .layout import READ_ONLY, translate_os_errors
+from .run_folder import RunFolder
+
+
+class EmbeddedWriter:
+    """One run's way to change the archive at ``root``. Raises OSError where its folder cannot be made."""
+
+    resent = 0
+
+    def __init__(self, root: Path, ids: range, fence: int) -> None:
+        self._root, self._ids, self._fence = root, ids, fence
+        self._run = RunFolder(root, ids, fence)
+        self._copied: dict[int, tuple[int, ...]] = {}
+        self._released_in: dict[int, Path] = {}
+
+    def put(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside, check it on the way, then rename it into place."""
+        with self._changing(file_id, f"store {content.name!r} in"):
+            aside = self._run.aside(file_id, "part")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
+            try:
+                for chunk in content.chunks():
+                    _write(descriptor, chunk)
+                os.utime(descriptor, (content.mtime, content.mtime))
+                if not HAS_SYNCFS:
+                    os.fsync(descriptor)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(aside)
+                raise
+            finally:
+                os.close(descriptor)
+            self._run.place(aside, file_id)
+
+    def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
+        """Give the file a second name in the archive, where that can be done; else copy it."""
+        if content is None:
+            raise ArchiveError(f"the archive {self._root} is on this machine, but {source} is not")
+        found = os.fstat(content.descriptor)
+        before = identity_of(found)
+        with self._changing(file_id, f"move {str(source)!r} into"):
+            if self._is_linked(file_id, before):
+                return
+            aside = self._run.aside(file_id, "link")
+            if not _link(source, aside, found):
+                self.put(file_id, content)
+                # Who may read it is remembered until its source is removed, for when it is moved back.
+                os.chmod(self._run.target(file_id), stat.S_IMODE(found.st_mode) & READ_ONLY)
+                self._copied[file_id] = before
+                return
+            if identity_of(os.lstat(aside)) != before:
+                os.unlink(aside)
+                raise SourceChanged(f"the source {source} was changed after it had been hashed")
+            self._run.place(aside, file_id)
+
+    def move_back(self, file_id: int, source: Path) -> None:
+        """Remove the archive's name of a file that is still at ``source``; else bring it back there.
+
+        Raises RollbackFailed where another file is there now, or where the moved one is missing.
+        """
+        target = self._run.target(file_id)
+        with self._changing(file_id, f"move {str(source)!r} back from"):
+            if os.path.lexists(source):
+                if os.path.lexists(target) and not self._is_archived(file_id, source):
+                    raise RollbackFailed(f"the archive still holds {target}: another file is at {source} now")
+                self.delete(file_id)
+                return
+            if not os.path.lexists(target):
+                if self._run.had_predecessor:
+                    return  # someone else removed it before it was moved
+                raise RollbackFailed(f"neither {source} nor {target} exists: is the archive's disk mounted?")
+            aside = self._run.aside(file_id, "back")
+            os.rename(target, aside)
+            try:
+                restore_to(source, Path(aside))
+                os.chmod(source, os.stat(aside).st_mode | stat.S_IWUSR)
+            except BaseException:
+                os.rename(aside, target)
+                raise
+            os.unlink(aside)
+
+    def holds(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether the file is the very one that was hashed, and was not written to since."""
+        return self._is_linked(file_id, identity_of(hashed))
+
+    def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
+        """Whether a linked file was modified, under whatever name it has elsewhere."""
+        with translate_os_errors(self._root, f"look at file {file_id} in"):
+            found = os.lstat(self._run.target(file_id))
+        is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
+        return is_linked and identity_of(found) != identity_of(hashed)
+
+    def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
+        """Remove the source's own name, if it still is the file that was moved, and make the archive's read-only."""
+        require_within(self._ids, file_id)
+        try:
+            # Gone where another run has taken over: then what is at the source is no longer this one's concern.
+            os.stat(self._run.path)
+            for fence in range(1, self._fence + 1):
+                # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
+                # killed then has left it there.
+                caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
+                if fence == self._fence:
+                    with suppress(FileNotFoundError):
+                        os.rename(source, caught)
+                if os.path.lexists(caught):
+                    self._remove_caught(file_id, source, caught, hashed)
+            os.chmod(self._run.target(file_id), READ_ONLY)
+        except OSError as error:
+            trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self._detach(file_id)
+                raise ArchiveError(trouble) from error
+            raise ServiceUnavailable(trouble) from error
+
+    def delete(self, file_id: int) -> None:
+        """Remove the file."""
+        with self._changing(file_id, f"delete file {file_id} from"):
+            aside = self._run.aside(file_id, "gone")
+            try:
+                os.rename(self._run.target(file_id), aside)
+            except FileNotFoundError:
+                if not self._run.path.exists():
+                    raise
+                return
+            os.unlink(aside)
+
+    def flush(self) -> None:
+        """Sync the archive's file system, and those that sources were removed from."""
+        with translate_os_errors(self._root, "sync"):
+            for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
+                sync_file_system(folder)
+            self._released_in.clear()
+
+    def close(self) -> None:
+        """Remove the run's folder."""
+        self._run.close()
+
+    def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
+        try:
+            found = os.lstat(caught)
+            if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
+                self._detach(file_id)
+                raise ArchiveError(f"{source} was modified after it had been moved, so it is kept; see 'ingest verify'")
+            if self._is_archived(file_id, caught):
+                self._released_in[os.lstat(caught).st_dev] = source.parent
+                os.unlink(caught)
+        finally:
+            if os.path.lexists(caught):
+                _put_back(caught, source)
+
+    def _detach(self, file_id: int) -> None:
+        """Make a file that has another name elsewhere one of the archive's own."""
+        target, aside = self._run.target(file_id), self._run.aside(file_id, "part")
+        with suppress(OSError):
+            if os.lstat(target).st_nlink > 1:
+                shutil.copy2(target, aside)
+                os.chmod(aside, READ_ONLY)
+                os.rename(aside, target)
+
+    def _is_linked(self, file_id: int, identity: tuple[int, ...]) -> bool:
+        with suppress(FileNotFoundError):
+            return identity_of(os.lstat(self._run.target(file_id))) == identity
+        return False
+
+    def _is_archived(self, file_id: int, source: Path) -> bool:
+        """Whether the file at ``source`` is the archive's own, the one that this run copied, or of the same bytes."""
+        target, found = self._run.target(file_id), os.lstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        if self._is_linked(file_id, identity_of(found)):
+            return True
+        if file_id in self._copied:
+            return self._copied[file_id] == identity_of(found)
+        return filecmp.cmp(source, target, shallow=False)
+
+    @contextmanager
+    def _changing(self, file_id: int, action: str) -> Iterator[None]:
+        require_within(self._ids, file_id)
+        with translate_os_errors(self._root, action):
+            yield
+
+
+def _link(source: Path, aside: str, found: os.stat_result) -> bool:
+    """Give the source a second name; whether that can be done. Raises SourceMissing and OSError."""
+    if found.st_nlink > 1:  # one of its other names may be anyone's, another job's too
+        return False
+    try:
+        os.link(source, aside, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOENT and not os.path.lexists(source):
+            raise SourceMissing(f"the source {source} no longer exists") from error
+        if error.errno not in CANNOT_LINK:
+            raise
+        return False
+    return True
+
+
+def _put_back(caught: Path, source: Path) -> None:
+    """Give a file its name again, unless another file has it."""
+    try:
+        os.link(caught, source, follow_symlinks=False)
+    except FileExistsError:
+        return  # both are kept
+    except OSError:
+        if not os.path.lexists(source):
+            os.rename(caught, source)
+        return
+    os.unlink(caught)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    written = os.write(descriptor, chunk)
+    while written < len(chunk):
+        written += os.write(descriptor, memoryview(chunk)[written:])

@@ -1,0 +1,138 @@
+"""The catalogue of a Pacifica site: its metadata service."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ...bundle.catalog_rules import check_document
+from ...bundle.metadata import Document
+from ...errors import CatalogRefused, ServiceUnavailable
+from ...settings import Endpoint
+from ..base import StoredFile
+from .adapter import RESENT_STATUSES, Adapter
+from .http import JSON, TRIES, HttpService
+
+# So often a metadata service that answers a GET has to answer 500 to a document which then counts as refused.
+REFUSALS = 2
+
+
+class PacificaCatalog(Adapter):
+    """The metadata service whose ingest end point this is."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._service = HttpService("the metadata service", _without_ingest(endpoint))
+
+    def ping(self) -> str:
+        """Say how quickly the service finds that there is no transaction 0."""
+        return self._service.ping("GET", "/transactions?_id=0")
+
+    def check(self, document: Document) -> None:
+        """Check the service's rules here: it keeps them only after the files are stored."""
+        check_document(document)
+
+    def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
+        """Send the document; whatever the answer is but success, look whether it went in before it is sent again.
+
+        The service answers 500 to a document that it refuses, such as one of an unknown project, and while its own
+        database is away. It counts as a refusal where the service answers a GET right after it, twice.
+        """
+        body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+        ids = range(first_file_id, first_file_id + len(document.files))
+        refusals = 0
+        for attempt in range(TRIES):
+            try:
+                answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
+            except ServiceUnavailable:
+                # The service may still be working on the document: where it is not there, a later run looks again.
+                if self._look(transaction_id, ids)[0]:
+                    return
+                raise
+            if answer.is_success:
+                return
+            is_held, is_up = self._look(transaction_id, ids)
+            if is_held:
+                return
+            refusals += is_up and answer.status == 500
+            if answer.is_refusal or refusals == REFUSALS:
+                raise CatalogRefused(f"the metadata service refuses transaction {transaction_id}: {answer.message}")
+            if answer.status not in RESENT_STATUSES:
+                break
+            if attempt + 1 < TRIES:
+                self._service.back_off(attempt, answer.message, at_least=answer.retry_after)
+        trouble = f"the metadata service does not record transaction {transaction_id}: {answer.message}"
+        raise ServiceUnavailable(trouble)
+
+    def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
+        """Whether the service holds the transaction. It knows no fences: nothing is barred."""
+        return self.contains(transaction_id, ids)
+
+    def contains(self, transaction_id: int, ids: range | None = None) -> bool:
+        """Whether the service holds the transaction, with the files ``ids`` where these are given."""
+        return self._holds(transaction_id, ids, tries=TRIES)
+
+    def contains_file(self, file_id: int) -> bool:
+        """Whether the service holds a file of this id, of whatever transaction."""
+        return bool(self._list(f"/files?_id={file_id}"))
+
+    def files(self, transaction_id: int) -> Iterator[StoredFile]:
+        """The files of a transaction, by their ids."""
+        rows = self._list(f"/files?transaction_id={transaction_id}")
+        for row in sorted(rows, key=lambda row: int(row["_id"])):
+            yield StoredFile(
+                file_id=int(row["_id"]),
+                name=str(row["name"]),
+                subdir=str(row["subdir"]),
+                size=int(row["size"]),
+                hashtype=str(row["hashtype"]),
+                hashsum=str(row["hashsum"]),
+                mimetype=str(row["mimetype"]),
+                ctime=row["ctime"],
+                mtime=row["mtime"],
+            )
+
+    def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
+        """The records of a transaction's document that are not of files. The service keeps each key and value once."""
+        (found,) = self._list(f"/transsip?_id={transaction_id}")
+        records = [
+            {"destinationTable": f"Transactions.{name}", "value": found[name]}
+            for name in ("submitter", "project", "instrument")
+        ]
+        for row in self._list(f"/trans_key_value?transaction={transaction_id}"):
+            records.append({"destinationTable": "TransactionKeyValue", **self._pair(row)})
+        for file in self._list(f"/files?transaction_id={transaction_id}"):
+            if file["metadata"]:
+                for row in self._list(f"/file_key_value?file={file['_id']}"):
+                    records.append({"destinationTable": "FileKeyValue", "file_id": file["_id"], **self._pair(row)})
+        return records
+
+    def _pair(self, row: dict[str, Any]) -> dict[str, str]:
+        (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
+        return {"key": str(key["key"]), "value": str(value["value"])}
+
+    def _look(self, transaction_id: int, ids: range) -> tuple[bool, bool]:
+        """Whether the service holds the transaction, and whether it was up when asked; else it is waited for."""
+        try:
+            return self._holds(transaction_id, ids, tries=1), True
+        except ServiceUnavailable:
+            return self._holds(transaction_id, ids, tries=TRIES), False
+
+    def _holds(self, transaction_id: int, ids: range | None, *, tries: int) -> bool:
+        if not self._list(f"/transactions?_id={transaction_id}", tries=tries):
+            return False
+        if ids is None:
+            return True
+        held = {int(record["_id"]) for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
+        return held == set(ids)
+
+    def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
+        # What is not there is an empty list: 500 is only answered while the service's own database is away.
+        answer = self._service.request("GET", path, busy=RESENT_STATUSES, tries=tries)
+        content = answer.json()
+        if answer.status != 200 or not isinstance(content, list):
+            raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
+        return content
+
+
+def _without_ingest(endpoint: Endpoint) -> Endpoint:
+    return replace(endpoint, url=endpoint.url.rstrip("/").removesuffix("/ingest"))

@@ -1,0 +1,49 @@
+"""What the archive interface says of the files that it holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from urllib3.exceptions import HTTPError
+
+from ...bundle.content import CHUNK_BYTES
+from ...errors import ArchiveError, ServiceUnavailable
+from .http import HttpService
+
+
+class Holdings:
+    """The files that the archive interface behind ``service`` holds."""
+
+    def __init__(self, service: HttpService) -> None:
+        self._service = service
+
+    def stat(self, file_id: int) -> int | None:
+        """The stored size in bytes; None where the archive holds no such file."""
+        return self.locate(file_id)[0]
+
+    def locate(self, file_id: int) -> tuple[int | None, Path]:
+        """The stored size, and the path on the archive's machine where the file lies; an empty one where unknown.
+
+        The archive answers 500 for a file that it does not hold.
+        """
+        answer = self._service.request("HEAD", f"/{file_id}")
+        length = answer.headers.get("X-Content-Length", "")
+        if answer.status == 204 and length.isdigit():
+            return int(length), Path(answer.headers.get("X-Pacifica-File", ""))
+        # An archive that fails answers 500 to everything, and a 403 does not mean that there is no file.
+        if answer.status in (404, 500) and self._service.request("GET", "/").status == 200:
+            return None, Path()
+        raise ServiceUnavailable(
+            f"the archive at {self._service.url} does not say whether it holds file {file_id}: {answer.message}"
+        )
+
+    def read(self, file_id: int) -> Iterator[bytes]:
+        """The stored bytes, in pieces."""
+        try:
+            with self._service.stream(f"/{file_id}") as response:
+                if response.status != 200:
+                    raise ArchiveError(
+                        f"the archive at {self._service.url} does not return file {file_id}: {response.status}"
+                    )
+                yield from response.stream(CHUNK_BYTES)
+        except HTTPError as error:
+            raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error

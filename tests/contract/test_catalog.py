@@ -1,0 +1,220 @@
+"""What every catalogue promises: one suite, inherited for each."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_cli.bundle.metadata import Document
+from ingest_cli.errors import CatalogRefused
+from ingest_cli.services.base import Catalog, StoredFile
+from ingest_cli.services.embedded.catalog import EmbeddedCatalog
+from ingest_cli.services.pacifica.catalog import PacificaCatalog
+from ingest_cli.settings import Endpoint
+
+from ..support.bundles import FILES, Record, file_record, transaction
+from ..support.pacifica_double import PacificaSite
+
+NewIds = Callable[[str, int], int]
+
+
+def document(*extra: Record, files: dict[str, bytes] = FILES, **changes: Any) -> Document:
+    """A document of ``files``, each with a number as ``_id``, from 100 on."""
+    records = [
+        file_record(path, content, _id=number, **changes) for number, (path, content) in enumerate(files.items(), 100)
+    ]
+    return Document.parse(json.dumps([*transaction(), *records, *extra]).encode())
+
+
+def pair(key: str, value: str) -> Record:
+    return {"destinationTable": "TransactionKeyValue", "key": key, "value": value}
+
+
+class CatalogContract:
+    """To be inherited, with fixtures ``catalog`` and ``new_ids``, which gives so many unused ids of a mode."""
+
+    @pytest.fixture
+    def catalog(self) -> Iterator[Catalog]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def new_ids(self) -> NewIds:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def transaction_id(self, new_ids: NewIds) -> int:
+        return new_ids("upload_job", 1)
+
+    @pytest.fixture
+    def ids(self, new_ids: NewIds) -> range:
+        first = new_ids("file", 10)
+        return range(first, first + len(FILES))
+
+    def test_it_answers(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        assert catalog.ping()
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        assert catalog.ping()
+
+    def test_what_is_recorded_is_there(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        assert not catalog.contains(transaction_id)
+        assert not any(catalog.contains_file(file_id) for file_id in ids)
+        catalog.check(document())
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        assert catalog.contains(transaction_id)
+        assert catalog.contains(transaction_id, ids)
+        assert all(catalog.contains_file(file_id) for file_id in ids)
+        assert not catalog.contains_file(ids.stop)
+
+    def test_a_transaction_of_other_files_is_another_one(
+        self, catalog: Catalog, transaction_id: int, ids: range
+    ) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        for others in (ids[:-1], ids[1:], range(ids.start + 1, ids.stop + 1), range(0)):
+            assert not catalog.contains(transaction_id, others)
+        assert not catalog.contains(transaction_id + 1, ids)
+
+    def test_a_transaction_without_files(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(files={}), transaction_id, 0, fence=1)
+        assert catalog.contains(transaction_id, range(0))
+        assert not catalog.contains(transaction_id, ids)
+        assert list(catalog.files(transaction_id)) == []
+
+    def test_files_are_as_the_document_has_them(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        files = {"data/a.txt": b"alpha", "data/tiefer/größe, 測定.bin": b"", "data/it's": bytes(70_000)}
+        catalog.record(document(files=files, mimetype="application/x-tar"), transaction_id, ids.start, fence=1)
+        assert list(catalog.files(transaction_id)) == [
+            StoredFile(
+                file_id=file_id,
+                name=record["name"],
+                subdir=record["subdir"].removeprefix("data").removeprefix("/"),
+                size=record["size"],
+                hashtype="sha1",
+                hashsum=record["hashsum"],
+                mimetype="application/x-tar",
+                ctime="2016-11-29T14:09:05",
+                mtime="2016-11-29T14:09:05",
+            )
+            for file_id, record in zip(ids, (file_record(*file) for file in files.items()), strict=True)
+        ]
+        assert [file.path for file in catalog.files(transaction_id)] == list(files)
+
+    def test_a_transaction_that_is_not_there_has_no_files(self, catalog: Catalog, transaction_id: int) -> None:
+        assert list(catalog.files(transaction_id)) == []
+
+    def test_metadata_is_as_the_document_has_it(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        extra = [
+            pair("Größe", "10 µm"),
+            pair("Größe", "it's 20 µm"),
+            {"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"},
+            {"destinationTable": "FileKeyValue", "file_id": 102, "key": "phase", "value": "liquid"},
+        ]
+        catalog.record(document(*extra), transaction_id, ids.start, fence=1)
+        expected = [
+            *transaction(),
+            *extra[:2],
+            *({**record, "file_id": ids[at]} for at, record in ((1, extra[2]), (2, extra[3]))),
+        ]
+        assert _sorted(catalog.metadata(transaction_id)) == _sorted(expected)
+
+    def test_transactions_do_not_get_in_each_others_way(
+        self, catalog: Catalog, new_ids: NewIds, transaction_id: int, ids: range
+    ) -> None:
+        other, first = new_ids("upload_job", 1), new_ids("file", 10)
+        about = {"destinationTable": "FileKeyValue", "file_id": 100, "key": "phase", "value": "solid"}
+        catalog.record(document(pair("of", "one")), transaction_id, ids.start, fence=1)
+        catalog.record(document(pair("of", "other"), about, files={"data/b": b"b"}), other, first, fence=1)
+        assert [file.file_id for file in catalog.files(transaction_id)] == list(ids)
+        assert [file.file_id for file in catalog.files(other)] == [first]
+        assert pair("of", "one") in catalog.metadata(transaction_id)
+        assert pair("of", "one") not in catalog.metadata(other)
+        assert {**about, "file_id": first} in catalog.metadata(other)
+        assert not [record for record in catalog.metadata(transaction_id) if "file_id" in record]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            document(mimetype="nonsense"),
+            document(hashsum="deadbeef"),
+            document(pair("twice", "the same"), pair("twice", "the same")),
+            document({"destinationTable": "FileKeyValue", "file_id": 9, "key": "phase", "value": "solid"}),
+        ],
+        ids=["mimetype", "hashsum", "repeated", "file"],
+    )
+    def test_what_would_be_refused_is_known_beforehand(self, catalog: Catalog, wrong: Document) -> None:
+        with pytest.raises(CatalogRefused):
+            catalog.check(wrong)
+
+    def test_a_transaction_is_never_replaced(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        with pytest.raises(CatalogRefused):
+            catalog.record(document(files={"data/b": b"b"}), transaction_id, ids.stop, fence=2)
+        assert catalog.contains(transaction_id, ids)
+        assert [file.path for file in catalog.files(transaction_id)] == list(FILES)
+
+    def test_of_a_document_with_a_file_of_another_nothing_is_recorded(
+        self, catalog: Catalog, new_ids: NewIds, transaction_id: int, ids: range
+    ) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        other = new_ids("upload_job", 1)
+        with pytest.raises(CatalogRefused):
+            catalog.record(document(pair("of", "other")), other, ids.stop - 1, fence=1)
+        assert not catalog.contains(other)
+        assert list(catalog.files(other)) == []
+        assert not catalog.contains_file(ids.stop)
+        assert [file.path for file in catalog.files(transaction_id)] == list(FILES)
+
+    def test_what_is_recorded_is_not_barred(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        assert not catalog.bar(transaction_id, ids, 1)
+        catalog.record(document(), transaction_id, ids.start, fence=2)
+        assert catalog.bar(transaction_id, ids, 2)
+        assert not catalog.bar(transaction_id, ids[:-1], 2)
+        assert catalog.contains(transaction_id, ids)
+
+
+def _sorted(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(records, key=lambda record: json.dumps(record, sort_keys=True))
+
+
+def counting() -> NewIds:
+    given = {"upload_job": 1, "file": 1}
+
+    def new_ids(mode: str, count: int) -> int:
+        given[mode] += count
+        return given[mode] - count
+
+    return new_ids
+
+
+class TestEmbedded(CatalogContract):
+    @pytest.fixture
+    def catalog(self, tmp_path: Path) -> Iterator[Catalog]:
+        with closing(EmbeddedCatalog(tmp_path / "catalogue.sqlite3")) as catalog:
+            yield catalog
+
+    @pytest.fixture
+    def new_ids(self) -> NewIds:
+        return counting()
+
+    def test_a_run_that_is_barred_records_nothing(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        assert not catalog.bar(transaction_id, ids, 2)
+        assert not catalog.bar(transaction_id, ids, 1)
+        for fence in (1, 2):
+            with pytest.raises(CatalogRefused, match="rolled back by another run"):
+                catalog.record(document(), transaction_id, ids.start, fence=fence)
+        assert not catalog.contains(transaction_id)
+        catalog.record(document(), transaction_id, ids.start, fence=3)
+        assert catalog.contains(transaction_id, ids)
+
+
+class TestPacifica(CatalogContract):
+    @pytest.fixture
+    def catalog(self, pacific: PacificaSite) -> Iterator[Catalog]:
+        with closing(PacificaCatalog(Endpoint(url=f"{pacific.url}/ingest"))) as catalog:
+            yield catalog
+
+    @pytest.fixture
+    def new_ids(self) -> NewIds:
+        return counting()
