@@ -13,8 +13,8 @@ import typer
 from ..errors import ExitCode, IngestError, Interrupted, SettingsError
 from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
+from ..jobs.spool import spooled_input
 from ..jobs.store import JobStore, open_store
-from ..jobs.upload import spooled_input
 from ..maintenance.receipt import write_receipt
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import gentle_shutdown

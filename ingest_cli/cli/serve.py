@@ -43,10 +43,10 @@ def serve(
     from functools import partial
 
     from ..errors import SettingsError
-    from ..server.app import Rules
-    from ..server.authentication import Gate
-    from ..server.listen import serve as run
+    from ..server.authentication import Authenticator
     from ..server.receiving import Limits
+    from ..server.routes import ServerRules
+    from ..server.serve import serve as run
     from .output import screen_of_queue
     from .verbosity import set_verbosity
 
@@ -54,8 +54,8 @@ def serve(
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
     settings = settings_of(config, db)
-    gate = Gate.at(settings, host, allow_host or [])
-    rules = Rules(
+    authenticator = Authenticator.for_host(settings, host, allow_host or [])
+    rules = ServerRules(
         limits=Limits(max_upload, reserve),
         max_waiting=max_waiting,
         move_from=None if move_from is None else tuple(folder.resolve() for folder in move_from),
@@ -66,7 +66,7 @@ def serve(
         run(
             settings,
             rules,
-            gate,
+            authenticator,
             host=host,
             port=port,
             workers=workers,
