@@ -245,7 +245,7 @@ def test_a_bundle_that_is_written_to_in_place_while_it_waits(site: Site, tmp_pat
         submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u")
         content = bundle.read_bytes()
         bundle.write_bytes(content.replace(b"alpha", b"omega"))
-        job = store.claim_next()
+        job = store.lease_next()
         assert job is not None
-        assert Runner(site.settings, services, store).run_claimed(job, site.witness).state is JobState.FAILED
+        assert Runner(site.settings, services, store).run_leased(job, site.witness).state is JobState.FAILED
     assert site.archived() == {}
