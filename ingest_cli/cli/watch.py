@@ -51,9 +51,9 @@ def watch(
     from ..bundle.pack import read_template
     from ..errors import SettingsError
     from ..jobs.job import Job, JobKind
-    from ..watch.disposition import Aftermath
-    from ..watch.folder import Rules
-    from ..watch.watcher import Watch
+    from ..watch.disposition import Disposition
+    from ..watch.rules import WatchRules
+    from ..watch.watcher import Watcher
     from .output import screen_of_queue
     from .verbosity import set_verbosity
 
@@ -62,7 +62,7 @@ def watch(
         raise SettingsError("--done and --delete do not go together")
     if move and pack is not None:
         raise SettingsError("--move and --pack do not go together")
-    rules = Rules(
+    rules = WatchRules(
         kind=JobKind.MOVE if move else JobKind.BUNDLE,
         settle=settle,
         patience=patience,
@@ -70,7 +70,8 @@ def watch(
         patterns=tuple(pattern or ()),
         template=None if pack is None else read_template(pack),
     )
-    watching = Watch(settings_of(config, db, user), folders, rules, Aftermath(done=done, failed=failed, delete=delete))
+    disposition = Disposition(done=done, failed=failed, delete=delete)
+    watching = Watcher(settings_of(config, db, user), folders, rules, disposition)
     screen = partial(screen_of_queue, json=json, quiet=quiet, verbose=verbose)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -41,7 +41,7 @@ def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, c
 
 
 def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) -> Job:
-    """Give up a job that is not complete: roll back what the archive holds of it.
+    """Discard a job that is not complete: roll back what the archive holds of it.
 
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
     held), and ServiceUnavailable where that must wait for a service (the job is then deferred).

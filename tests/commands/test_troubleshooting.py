@@ -194,7 +194,7 @@ def a_missing_file(scene: Scene) -> str:
     return scene.ingest({}, document_for(FILES))
 
 
-@provokes("*FILE* is *NUMBER* bytes long, but the metadata says *NUMBER*")
+@provokes("*FILE* is *SIZE* long, but the metadata says *NUMBER*")
 def another_size(scene: Scene) -> str:
     return scene.of_a_file(size=2)
 
