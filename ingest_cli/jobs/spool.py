@@ -1,8 +1,8 @@
 """The spool folder: bundles and documents that came as a stream, and those that were packed here.
 
 This is where its files get their names, are locked while they are written, and are found once they are orphaned. A
-file belongs to the process that has it locked, then to a job. What belongs to neither, and was not written to for as
-long as its `SpoolKind` says, was left by a process that was killed.
+file belongs to the process that has it locked, then to a job. One that belongs to neither, and was not written to for
+as long as its `SpoolKind` says, was left by a process that was killed.
 
 Two things lie in the folder that are not swept: files without a name, which the kernel removes with their process, and
 the locks of watched folders that cannot be written (`watch.lock`), since a lock must not vanish under its holder.
@@ -30,14 +30,14 @@ from .store import JobStore
 class SpoolKind(Enum):
     """What lies in the spool: how the names of a kind begin, and for how long an orphan was not written to.
 
-    Only a file of standard input or of an upload is locked while it is written. Of a resumable upload a file may be
-    without a writer for days, and a packed folder appears whole before its job is there.
+    What comes as a stream is locked while it is written. The time is for what a lock cannot tell: a resumable upload
+    may be without a writer for days, and a packed folder appears whole, under no lock, before its job is entered.
     """
 
     STANDARD_INPUT = "upload-", timedelta(days=1)
     RECEIVED = "received-", timedelta()  # an upload in one request
-    RESUMABLE = "resumable-", timedelta(days=7)  # an upload in many requests, with a record NAME.json beside NAME.tar
-    PACKED = "packed-", timedelta(days=1)  # a folder that is watched for
+    RESUMABLE = "resumable-", timedelta(days=7)  # an upload in many requests, with a record beside it
+    PACKED = "packed-", timedelta(days=1)  # a sub-folder of a drop folder, made a bundle
 
     def __init__(self, prefix: str, untouched: timedelta) -> None:
         self.prefix, self.untouched = prefix, untouched

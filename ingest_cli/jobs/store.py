@@ -29,7 +29,7 @@ class JobStore(Protocol):
         """Close it."""
 
     def another(self) -> "JobStore":
-        """The same store, for another thread."""
+        """A store of the same jobs, for another thread."""
 
     # What is asked
 

@@ -1,4 +1,4 @@
-"""Work that is done several pieces at once, and counts as done in order."""
+"""Work that is done by several threads at once, and counted in its order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 
 def done_in_order(work: Callable[[int], None], positions: Iterable[int], at_once: int) -> Iterator[int]:
-    """Do ``work`` for each position, so many at once, and yield the positions in their order as they are done.
+    """Do ``work`` for each position, ``at_once`` of them at a time, and yield those that are done in their order.
 
     After an error no more is begun, and what runs is waited for.
     """

@@ -108,7 +108,7 @@ class Runner:
                 settled = self._store.get(job.job_id)
                 if settled.state is not JobState.COMPLETE:
                     raise
-                # The catalogue has it: be it that another run, or this one, did not hear of it.
+                # The catalogue has it, though another run, or this one, did not hear of it.
                 observer.warn(str(error))
             except BaseException:
                 with suppress(WrongState):  # it was settled just now

@@ -87,7 +87,7 @@ class Walk:
             raise SourceChanged(replaced(self._lease.job))
 
     def _identify(self, document: Document) -> DuplicateOf | None:
-        """The job that the catalogue has of this document; None where this one is to record it, be it with what an
+        """The job that the catalogue has of this document; None where this one is to record it, perhaps with what an
         earlier one has stored."""
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
@@ -139,7 +139,7 @@ class Walk:
         return Recorded()
 
     def _has(self, job: Job) -> bool:
-        """Whether the catalogue has the job, be it that the store does not say so yet."""
+        """Whether the catalogue has the job, even where the store does not say so yet."""
         reservation = job.reservation
         return reservation is not None and self._services.catalog.contains(job.job_id, reservation.ids)
 

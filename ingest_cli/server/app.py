@@ -55,7 +55,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
 
 
 def _remove_orphans(spool: Path, store: JobStore) -> None:
-    """Remove what servers have left that were killed; the rest of the spool is for ``ingest prune``."""
+    """Remove what a killed server has left; the rest of the spool is for ``ingest prune``."""
     for path in orphans(spool, store, [SpoolKind.RECEIVED, SpoolKind.RESUMABLE]):
         path.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from .routes import ServerRules
 BACKLOG = 512
 MAX_CONNECTIONS = 1024
 KEEP_ALIVE_SECONDS = 30
-# How long uploads that are under way may go on after SIGTERM. Those of tus can be resumed at another server.
+# How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
 STOP_SECONDS = 10
 
 
