@@ -14,8 +14,8 @@ from typing import IO, BinaryIO
 from .errors import IngestError
 from .jobs.job import Job, JobKind, Word
 from .jobs.process import this_process
+from .jobs.spool import spooled_input
 from .jobs.store import JobStore, open_store
-from .jobs.upload import spooled_input
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement

@@ -186,17 +186,17 @@ class Timings:
     """How long things take at the most, in seconds; ``runs`` is how often a job is run before it counts as failed.
 
     A run says every ``heartbeat`` that it lives, and one out of sight is taken for dead when it was ``stale`` for so
-    long. What fails for now is retried after ``first_rest``, then after twice as long each time, up to
-    ``longest_rest``. ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is what the file at
-    hand gets after a first signal. ``busy`` is how long a database is waited for, ``look`` how long a worker without
+    long. What fails for now is retried after ``first_backoff``, then after twice as long each time, up to
+    ``longest_backoff``. ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is what the file
+    at hand gets after a first signal. ``busy`` is how long a database is waited for, ``look`` how long a worker without
     a job waits, ``pause`` how long one leaves a store alone that cannot be used.
     """
 
     heartbeat: float = 1.0
     stale: float = 30.0
     runs: int = 20
-    first_rest: float = 10.0
-    longest_rest: float = 600.0
+    first_backoff: float = 10.0
+    longest_backoff: float = 600.0
     checkpoint: float = 10.0
     grace: float = 3.0
     busy: float = 60.0

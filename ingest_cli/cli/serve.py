@@ -55,10 +55,10 @@ def serve(
     from contextlib import suppress
 
     from ..errors import Interrupted, SettingsError
-    from ..server.app import Rules
-    from ..server.authentication import Gate
-    from ..server.listen import serve as run
+    from ..server.authentication import Authenticator
     from ..server.receiving import Limits
+    from ..server.routes import ServerRules
+    from ..server.serve import serve as run
     from .display import screens_of_queue
     from .output import say
     from .signals import interruptible
@@ -66,8 +66,8 @@ def serve(
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
     settings = site.settings
-    gate = Gate.at(settings, host, allow_host or [])
-    rules = Rules(
+    authenticator = Authenticator.for_host(settings, host, allow_host or [])
+    rules = ServerRules(
         limits=Limits(max_upload, reserve),
         max_waiting=max_waiting,
         move_from=None if move_from is None else tuple(folder.resolve() for folder in move_from),
@@ -77,7 +77,7 @@ def serve(
         run(
             settings,
             rules,
-            gate,
+            authenticator,
             host=host,
             port=port,
             workers=workers,

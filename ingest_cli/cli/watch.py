@@ -69,9 +69,9 @@ def watch(
     from ..bundle.pack import read_template
     from ..errors import Interrupted, SettingsError
     from ..jobs.job import Job, JobKind
-    from ..watch.disposition import Aftermath
-    from ..watch.folder import Rules
-    from ..watch.watcher import Watch
+    from ..watch.disposition import Disposition
+    from ..watch.rules import WatchRules
+    from ..watch.watcher import Watcher
     from .display import screens_of_queue
     from .output import say
     from .signals import interruptible
@@ -80,7 +80,7 @@ def watch(
         raise SettingsError("--done and --delete do not go together")
     if move and pack is not None:
         raise SettingsError("--move and --pack do not go together")
-    rules = Rules(
+    rules = WatchRules(
         kind=JobKind.MOVE if move else JobKind.BUNDLE,
         settle=settle,
         patience=patience,
@@ -88,7 +88,8 @@ def watch(
         patterns=tuple(pattern or ()),
         template=None if pack is None else read_template(pack),
     )
-    watching = Watch(site.settings, folders, rules, Aftermath(done=done, failed=failed, delete=delete))
+    disposition = Disposition(done=done, failed=failed, delete=delete)
+    watching = Watcher(site.settings, folders, rules, disposition)
     screen = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
 
     def queued(job: Job) -> None:

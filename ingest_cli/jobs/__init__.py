@@ -1,4 +1,4 @@
-"""Jobs: what they are, which changes they can go through, who may make them, and the store that keeps them.
+"""Jobs: what they are, which changes they can go through, who may make them, and where they and their files are kept.
 
 Nothing here knows what a bundle, an archive or a service is.
 """

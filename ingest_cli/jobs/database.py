@@ -75,7 +75,7 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
     damaged.
     """
     connection = database.conn
-    with _explained(connection, "write to"):
+    with _translate_sqlite_errors(connection, "write to"):
         try:
             with _unsynced(connection) if not durable else nullcontext():
                 connection.execute("BEGIN IMMEDIATE")
@@ -126,12 +126,12 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
 def reading(database: Database) -> Iterator[sqlite3.Connection]:
     """Queries outside a transaction. Raises ServiceUnavailable where the database cannot be read now, and StoreError
     where it is damaged."""
-    with _explained(database.conn, "read"):
+    with _translate_sqlite_errors(database.conn, "read"):
         yield database.conn
 
 
 @contextmanager
-def _explained(connection: sqlite3.Connection, action: str) -> Iterator[None]:
+def _translate_sqlite_errors(connection: sqlite3.Connection, action: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:

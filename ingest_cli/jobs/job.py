@@ -23,7 +23,7 @@ class JobState(StrEnum):
     UNDOING = "undoing"  # what is stored of it is being rolled back
     HELD = "held"  # something of it is stored that could not be rolled back
     FAILED = "failed"  # nothing of it is stored
-    DISCARDED = "discarded"  # given up by an administrator; nothing of it is stored
+    DISCARDED = "discarded"  # ended by an administrator; nothing of it is stored
     COMPLETE = "complete"  # the catalogue has it
     DUPLICATE = "duplicate"  # the catalogue has another job of the same document
     SUPERSEDED = "superseded"  # another job of the same document took over what it had stored

@@ -1,4 +1,4 @@
-"""One run's hold on a job: all that of a run must outlive its process, and whether it is to stop."""
+"""The lease that a run has of its job: what of a run must outlive its process, and whether it is to stop."""
 
 import logging
 import threading
@@ -17,6 +17,7 @@ from ..errors import (
     WrongState,
 )
 from ..settings import Timings
+from ..streams import counted
 from .job import Fence, Job, JobState, Reservation, Word
 from .store import JobStore
 
@@ -65,7 +66,7 @@ class Lease:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run is to be left as soon as a later one can resume it well."""
+        """Whether the run is to be left as soon as a later one can resume it."""
         return self._interruption.is_set()
 
     def require(self) -> None:
@@ -76,12 +77,12 @@ class Lease:
         self._require_no_ending()
 
     def confirm(self) -> None:
-        """The same, having asked the store. From any thread."""
+        """Ask the store whether the run still has its lease, then do as `require` does. From any thread."""
         if threading.get_ident() == self._thread:
-            self._beat(self._store)
+            self._renew(self._store)
         else:
             with self._store.another() as store:
-                self._beat(store)
+                self._renew(store)
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
@@ -109,7 +110,7 @@ class Lease:
         return other.holder is not None and not self._store.is_dead(other)
 
     def supersede(self, other: Job) -> None:
-        """Take over what another job of the same document has stored."""
+        """Make what another job of the same document has stored this one's."""
         with self._fencing:  # a heartbeat with the fence of before would find the lease lost
             self._job = self._store.supersede(self.fence, other)
 
@@ -121,7 +122,7 @@ class Lease:
         """The first ``stored`` files are durable in the archive."""
         self._store.checkpoint(self.fence, stored)
         self._refresh()
-        log.info("job %d: checkpoint: %d files are stored", self.job_id, stored)
+        log.info("job %d: checkpoint: %s stored", self.job_id, counted(stored, "file"))
 
     def sources(self) -> list[str] | None:
         """Where the files of a move lay, in document order."""
@@ -153,24 +154,24 @@ class Lease:
         self._store.requeue(self.fence)
 
     def defer(self, task: str, reason: str) -> None:
-        """The job is retried after a rest, which is twice as long each time; after so many runs it is settled."""
+        """The job is retried after a backoff, which is twice as long each time; after so many runs it is settled."""
         self._leave()
         if self._job.attempts >= self._timings.runs and self._job.state is not JobState.UNDOING:
             self._store.exhaust(self.fence, task, reason)
             return
-        rest = self._timings.first_rest * 2.0 ** min(self._job.attempts - 1, 30)
-        self._store.defer(self.fence, task, reason, min(self._timings.longest_rest, rest))
+        backoff = self._timings.first_backoff * 2.0 ** min(self._job.attempts - 1, 30)
+        self._store.defer(self.fence, task, reason, min(self._timings.longest_backoff, backoff))
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Say from a thread that the run lives, and notice there when it is to stop."""
         ended = threading.Event()
 
-        def beat() -> None:
+        def renew() -> None:
             while not ended.wait(self._timings.heartbeat):
                 try:
                     with self._store.another() as store:
-                        self._beat(store)
+                        self._renew(store)
                 except (ServiceUnavailable, StoreError):
                     continue  # a heartbeat may be missed; what the run itself cannot write, it reports
                 except (WrongState, JobNotFound):
@@ -178,7 +179,7 @@ class Lease:
                 if isinstance(self._ending, LeaseLost):
                     return
 
-        thread = threading.Thread(target=beat, name=f"heartbeat of job {self.job_id}", daemon=True)
+        thread = threading.Thread(target=renew, name=f"heartbeat of job {self.job_id}", daemon=True)
         thread.start()
         try:
             yield
@@ -186,11 +187,11 @@ class Lease:
             ended.set()
             thread.join()
 
-    def _beat(self, store: JobStore) -> None:
+    def _renew(self, store: JobStore) -> None:
         began = _clock()
         try:
             with self._fencing:
-                wish = store.beat(self.fence, self._percent)
+                wish = store.heartbeat(self.fence, self._percent)
         except LeaseLost as lost:
             self._ending = lost
         else:
@@ -220,5 +221,5 @@ class Lease:
 
 
 def _clock() -> float:
-    """Seconds that go on while the machine is suspended, where the system counts them."""
+    """Seconds, those included for which the machine was suspended, where the system counts them."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

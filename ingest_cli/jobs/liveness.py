@@ -1,4 +1,4 @@
-"""Whether the holder of a job is dead, so that another run may take the job over."""
+"""Whether the holder of a job is dead, so that another run may lease the job."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Liveness:
         return self._held_still(job) >= self._stale
 
     def is_dead_for_sure(self, job: Job, look: Callable[[int], Job]) -> bool:
-        """The same, but waits until it is known; ``look`` gets the job from the store anew."""
+        """Whether nobody holds the job any more, having waited until it is known; ``look`` gets the job anew."""
         while not self.is_dead(job):
             if job.holder is None or job.holder.life() is not Life.OUT_OF_SIGHT:
                 return False

@@ -18,7 +18,7 @@ class Life(Enum):
     """What can be seen of a process from here."""
 
     RUNNING = "running"
-    STOPPED = "stopped"  # by SIGSTOP, Ctrl-Z, a debugger or a paused container: it may go on at any time
+    STOPPED = "stopped"  # by SIGSTOP, Ctrl-Z, a debugger or a paused container: it may be continued at any time
     GONE = "gone"
     OUT_OF_SIGHT = "out of sight"
 

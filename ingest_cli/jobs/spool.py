@@ -1,30 +1,58 @@
-"""Files on their way in: written while they come, checked, made durable, and each owned by someone.
+"""The spool folder: bundles and documents that came as a stream, and those that were packed here.
 
-A file belongs to the upload that writes it, which holds a lock on it that dies with its process; then to a job.
-What neither of them owns is left over from a process that was killed, and is one of the `leftovers`.
+This is where its files get their names, are locked while they are written, and are found once they are orphaned. A
+file belongs to the process that has it locked, then to a job. One that belongs to neither, and was not written to for
+as long as its `SpoolKind` says, was left by a process that was killed.
+
+Two things lie in the folder that are not swept: files without a name, which the kernel removes with their process, and
+the locks of watched folders that cannot be written (`watch.lock`), since a lock must not vanish under its holder.
 """
 
 import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
+from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
+
+from rich.filesize import decimal
 
 from ..disk import opened
 from ..errors import IngestError, SourceError
 from .store import JobStore
 
-PREFIX = "received-"
+
+class SpoolKind(Enum):
+    """What lies in the spool: how the names of a kind begin, and for how long an orphan was not written to.
+
+    What comes as a stream is locked while it is written. The time is for what a lock cannot tell: a resumable upload
+    may be without a writer for days, and a packed folder appears whole, under no lock, before its job is entered.
+    """
+
+    STANDARD_INPUT = "upload-", timedelta(days=1)
+    RECEIVED = "received-", timedelta()  # an upload in one request
+    RESUMABLE = "resumable-", timedelta(days=7)  # an upload in many requests, with a record beside it
+    PACKED = "packed-", timedelta(days=1)  # a sub-folder of a drop folder, made a bundle
+
+    def __init__(self, prefix: str, untouched: timedelta) -> None:
+        self.prefix, self.untouched = prefix, untouched
+
+    def path(self, spool: Path, name: str) -> Path:
+        """Where the file of this name lies in the folder ``spool``."""
+        return spool / f"{self.prefix}{name}"
 
 
 class NoRoom(IngestError):
     """What comes would leave less than the reserve free on the spool's disk."""
 
 
-class Taken(IngestError):
-    """Another upload writes the file."""
+class Locked(IngestError):
+    """Another process writes the file."""
 
     transient = True
 
@@ -33,13 +61,13 @@ class SpoolFile:
     """The file at ``path``, ``new`` or to be appended to, and locked for as long as a ``with`` block lasts.
 
     Unless `keep` was called, a new one is gone then. Raises SourceError where the folder cannot be written, NoRoom
-    where less than ``reserve`` bytes would be left on its disk, Taken where another upload has the lock.
+    where less than ``reserve`` bytes would be left on its disk, Locked where another process has the lock.
     """
 
     def __init__(self, path: Path, reserve: int, *, new: bool) -> None:
         self.path, self._reserve, self._kept = path, reserve, not new
         self._spool = path.parent
-        with _explained(self._spool):
+        with _translate_os_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_CREAT | os.O_EXCL if new else os.O_APPEND
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
@@ -49,12 +77,12 @@ class SpoolFile:
                 raise FileNotFoundError(path)
         except OSError as error:
             os.close(self._descriptor)
-            raise Taken(f"another upload writes {path.name}, or has removed it") from error
+            raise Locked(f"another request is writing {path.name}, or has just removed it") from error
 
     @classmethod
-    def fresh(cls, spool: Path, suffix: str, reserve: int) -> "SpoolFile":
+    def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> "SpoolFile":
         """A new one under a name of its own in the folder ``spool``."""
-        return cls(spool / f"{PREFIX}{secrets.token_hex(16)}{suffix}", reserve, new=True)
+        return cls(kind.path(spool, f"{secrets.token_hex(16)}{suffix}"), reserve, new=True)
 
     def __enter__(self) -> "SpoolFile":
         return self
@@ -72,59 +100,117 @@ class SpoolFile:
 
     def require_room(self, length: int) -> None:
         """Raise NoRoom where ``length`` more bytes are too many."""
-        with _explained(self._spool):
+        with _translate_os_errors(self._spool):
             free = shutil.disk_usage(self._spool).free
         if free - length < self._reserve:
-            raise NoRoom(f"{length} bytes more would leave less than {self._reserve} free in {self._spool}")
+            reserved = f", of which {decimal(self._reserve)} are to stay free" if self._reserve else ""
+            raise NoRoom(f"no room for {decimal(length)} more: {self._spool} has {decimal(free)} free{reserved}")
 
     def write(self, data: bytes) -> None:
         """Append ``data``."""
         self.require_room(len(data))
-        with _explained(self._spool):
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+        with _translate_os_errors(self._spool):
+            unwritten = memoryview(data)
+            while unwritten:
+                unwritten = unwritten[os.write(self._descriptor, unwritten) :]
 
     def sync(self) -> None:
         """Return when what was written would survive a loss of power."""
-        with _explained(self._spool):
+        with _translate_os_errors(self._spool):
             os.fsync(self._descriptor)
             with opened(self._spool) as folder:
                 os.fsync(folder)
 
     def keep(self) -> None:
-        """A job owns the file from now on."""
+        """Leave the file at the end of the block: a job owns it, or is about to."""
         self._kept = True
 
+    def drop(self) -> None:
+        """Remove the file at the end of the block after all."""
+        self._kept = False
 
-def leftovers(spool: Path, store: JobStore) -> list[Path]:
-    """The received files that no upload writes and no unfinished job needs."""
-    return [path for path in sorted(spool.glob(f"{PREFIX}*")) if is_abandoned(path) and is_done(store, path)]
+
+@contextmanager
+def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
+    """What comes from ``stream`` as a file in ``spool``; removed at the end unless a later run can resume its job.
+
+    It stays after an error that may pass and after an interruption, since a part of it may be stored by then.
+    Raises SourceError where the stream cannot be read or the file not be written, NoRoom where the disk is too small.
+    """
+    with SpoolFile.fresh(SpoolKind.STANDARD_INPUT, spool, ".tar") as file:
+        while data := _read(stream):
+            file.write(data)
+        file.sync()
+        file.keep()
+        try:
+            yield file.path
+        except IngestError as error:
+            if not error.transient:
+                file.drop()
+            else:
+                error.add_note(f"the bundle is kept in {file.path}")
+            raise
+        file.drop()
 
 
-def is_done(store: JobStore, path: Path) -> bool:
-    """Whether no job needs the file at ``path``."""
+def orphans(spool: Path, store: JobStore, kinds: Iterable[SpoolKind] = SpoolKind) -> list[Path]:
+    """The files of these kinds that no process writes and that no unfinished job needs."""
+    return [path for kind in kinds for path in sorted(spool.glob(f"{kind.prefix}*")) if _is_orphan(kind, path, store)]
+
+
+def record_of(upload: Path) -> Path:
+    """Where the record of a resumable upload lies, which says what is to come and from whom."""
+    return upload.with_suffix(".json")
+
+
+def _is_orphan(kind: SpoolKind, path: Path, store: JobStore) -> bool:
+    if kind is not SpoolKind.RESUMABLE:
+        return _is_untouched([path], kind.untouched) and not _is_locked(path) and _is_needless(path, store)
+    # A job may have used and removed the upload of a record.
+    upload = path.with_suffix(".tar")
+    is_untouched = _is_untouched([upload, record_of(upload)], kind.untouched)
+    return is_untouched and not _is_locked(upload) and _is_needless(upload, store)
+
+
+def _is_untouched(files: list[Path], span: timedelta) -> bool:
+    times = []
+    for path in files:
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    # Without a span the clock is not asked: that of a share may be ahead of ours.
+    return bool(times) and (not span or time.time() - max(times) > span.total_seconds())
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_needless(path: Path, store: JobStore) -> bool:
     job = store.of_source(path)
     return job is None or job.is_done
 
 
-def is_abandoned(path: Path) -> bool:
-    """Whether no process has the file in use."""
+def _read(stream: BinaryIO) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+        return stream.read(1 << 20)
+    except OSError as error:
+        raise SourceError(f"cannot read standard input: {error.strerror}") from error
 
 
 @contextmanager
-def _explained(spool: Path) -> Iterator[None]:
+def _translate_os_errors(spool: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

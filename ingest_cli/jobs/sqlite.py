@@ -1,178 +1,33 @@
-"""The store of jobs in one SQLite database. All SQL about jobs is here."""
+"""The store of jobs in one SQLite database: how jobs come in, change hands and states, and go."""
 
 import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from ..errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
-from ..settings import Timings
-from .database import on_network, open_database, reading, writing
-from .job import FINISHED_WELL, UNFINISHED, Fence, Job, JobKind, JobState, PacificaState, Reservation, Word
-from .liveness import Liveness
-from .migrations import MIGRATIONS
+from ..errors import JobBusy, StoreError, WrongState
+from ..streams import counted
+from .database import writing
+from .job import UNFINISHED, Fence, Job, JobKind, JobState, PacificaState, Word
 from .process import Life, Process, this_process
+from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
+from .sqlite_rows import SELECT, job_of, listed, now_text, word_text
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 
-SELECT = (
-    "SELECT jobs.*, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
-    " ON reservations.job_id = jobs.job_id"
-)
 # A document may have been ingested again and again; of its jobs at work there are few.
 MOST_OTHERS = 100
 BY_HAND = "failed by an administrator"
-QUEUE = "state IN ('queued', 'running', 'undoing')"
-FINISHABLE = {*UNFINISHED, JobState.HELD}
 
 
-class SqliteJobStore:
+class SqliteJobStore(SqliteQueries):
     """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
-
-    def __init__(self, path: Path, timings: Timings) -> None:
-        self.path, self._timings = path, timings
-        self._database = open_database(path, MIGRATIONS, "job store", timings.busy)
-        self._database.conn.row_factory = sqlite3.Row
-        self._liveness = Liveness(timings.stale, is_local=not on_network(path))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
         return SqliteJobStore(self.path, self._timings)
-
-    def get(self, job_id: int) -> Job:
-        """The job, or JobNotFound."""
-        job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
-        if job is None:
-            raise JobNotFound(f"there is no job {job_id} in {self.path}")
-        return job
-
-    def newest(self, count: int) -> list[Job]:
-        """The jobs submitted last."""
-        return self._all(f"{SELECT} ORDER BY created DESC, jobs.job_id DESC LIMIT ?", count)
-
-    def of_source(self, source: Path) -> Job | None:
-        """The newest job of the file at this path."""
-        return self._one(f"{SELECT} WHERE source = ? ORDER BY jobs.job_id DESC LIMIT 1", str(source))
-
-    def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
-        """The newest job of this very file that is done, or that a run may yet finish."""
-        wanted = _listed({*FINISHED_WELL, *FINISHABLE} - {JobState.UNDOING})
-        return self._one(
-            f"{SELECT} WHERE source = ? AND fingerprint = ? AND kind = ? AND state IN ({wanted})"
-            " ORDER BY jobs.job_id DESC LIMIT 1",
-            source,
-            fingerprint,
-            kind,
-        )
-
-    def replaced(self, job: Job) -> list[Job]:
-        """The jobs of the same path whose place this one takes."""
-        return self._all(
-            f"{SELECT} WHERE source = ? AND jobs.job_id <> ? AND (state = 'undoing'"
-            f" OR fingerprint <> ? AND state IN ({_listed(FINISHABLE)}))",
-            job.source,
-            job.job_id,
-            job.fingerprint,
-        )
-
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
-        """The jobs in these states, oldest first."""
-        return self._all(f"{SELECT} WHERE state IN ({_listed(states)}) ORDER BY created, jobs.job_id")
-
-    def is_dead(self, job: Job) -> bool:
-        """Whether nobody holds the job, as far as is known by now."""
-        return self._liveness.is_dead(job)
-
-    def sources(self, job_id: int) -> list[str] | None:
-        """Where the files of a move lay."""
-        with reading(self._database) as connection:
-            row = connection.execute("SELECT sources FROM reservations WHERE job_id = ?", [job_id]).fetchone()
-        if row is None or row["sources"] is None:
-            return None
-        sources: list[str] = json.loads(zlib.decompress(row["sources"]))
-        return sources
-
-    def has_reserved(self, file_id: int) -> bool:
-        """Whether a job has reserved the file's id."""
-        with reading(self._database) as connection:
-            row = connection.execute(
-                "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count", (file_id, file_id)
-            ).fetchone()
-        return row is not None
-
-    def recorded(self, since: int = 0) -> Iterator[int]:
-        """The ids of the jobs that are complete."""
-        rows = self._database.conn.execute(
-            "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", [since]
-        )
-        return (int(row[0]) for row in rows)
-
-    def stages(self, job_id: int) -> dict[str, float]:
-        """How many seconds the job spent in each stage."""
-        rows = self._database.conn.execute("SELECT task, seconds FROM stages WHERE job_id = ?", [job_id])
-        return dict(tuple(row) for row in rows)
-
-    def stage_seconds(self) -> dict[str, float]:
-        """How many seconds all jobs together spent in each stage."""
-        rows = self._database.conn.execute("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
-        return dict(tuple(row) for row in rows)
-
-    def tallies(self) -> dict[str, tuple[int, int, int]]:
-        """How many jobs, files and bytes are waiting, running, complete and failed."""
-        rows = self._database.conn.execute(
-            "SELECT CASE WHEN state IN ('complete', 'duplicate') THEN 'complete'"
-            " WHEN state = 'queued' THEN 'waiting' WHEN state IN ('running', 'undoing') THEN 'running'"
-            " ELSE 'failed' END, COUNT(*), SUM(files), SUM(bytes) FROM jobs GROUP BY 1"
-        )
-        counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
-        return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
-
-    def failures(self) -> list[tuple[str, str, int]]:
-        """The stages and reasons of failed jobs."""
-        rows = self._database.conn.execute(
-            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
-            " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
-        )
-        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
-
-    def count(self) -> int:
-        """How many jobs there are."""
-        with reading(self._database):
-            return self._database.table("jobs").count
-
-    def count_unfinished(self) -> int:
-        """How many jobs wait or run."""
-        with reading(self._database) as connection:
-            return int(connection.execute(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}").fetchone()[0])
-
-    def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that came to their end before ``moment``."""
-        settled = _listed(set(JobState) - FINISHABLE)
-        return self._all(
-            f"{SELECT} WHERE updated < ? AND state IN ({settled})"
-            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
-            _text_of(moment),
-        )
-
-    def examine(self) -> str:
-        """What SQLite finds wrong with the database, having seen that it can be written."""
-        with writing(self._database) as connection:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
-        return "" if found == ["ok"] else "; ".join(found)
 
     def submit(
         self,
@@ -186,7 +41,7 @@ class SqliteJobStore:
         spooled: bool = False,
     ) -> Job:
         """Enter a new job."""
-        now, run = _now(), holder is not None
+        now, run = now_text(), holder is not None
         row = {
             "job_id": job_id,
             "kind": kind,
@@ -211,14 +66,14 @@ class SqliteJobStore:
             raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
         return self.get(job_id)
 
-    def claim(self, job_id: int) -> Job:
+    def lease(self, job_id: int) -> Job:
         """Become the holder of a job."""
         self._require_dead(self.get(job_id))
         with writing(self._database, durable=False) as connection:
             job = self._free(job_id)
-            return self._take(connection, job)
+            return self._become_holder(connection, job)
 
-    def claim_next(self) -> Job | None:
+    def lease_next(self) -> Job | None:
         """Become the holder of the job whose turn it is."""
         while next(self._due(), None) is not None:
             with writing(self._database, durable=False) as connection:
@@ -226,8 +81,9 @@ class SqliteJobStore:
                 if job is None:
                     return None
                 if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
-                    return self._take(connection, job)
-                why = f"{job.attempts} runs were cut off; 'ingest retry {job.job_id}' runs it again"
+                    return self._become_holder(connection, job)
+                runs = counted(job.attempts, "time")
+                why = f"run {runs} without coming to an end; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
         return None
 
@@ -240,59 +96,54 @@ class SqliteJobStore:
                 changes = {"attempts": attempts, "retry_at": 0, "holder": None, "said": None, "undo_to": None}
                 self._change(connection, Event.RETRY, job, {**changes, "successor": None}, to=JobState.QUEUED)
             elif job.state not in UNFINISHED and not job.is_done:
-                raise WrongState(f"job {job_id} is {job.state}: its bundle can be ingested as a job of its own")
+                raise WrongState(f"{_cannot(job, Event.RETRY)}; ingest its bundle as a new job")
         return self.get(job_id)
 
-    def give_up(self, job_id: int, to: JobState, word: Word | None = None, *, reason: str = "") -> Job:
+    def end(
+        self, job_id: int, to: JobState, *, holder: Process | None, word: Word | None = None, reason: str = ""
+    ) -> Job:
         """End a job that nobody works on."""
         self._require_dead(self.get(job_id))
         with writing(self._database) as connection:
             job = self._free(job_id)
-            changes: dict[str, Any] = {
-                "said": _word_text(word),
-                "exception": job.exception or (word.exception or BY_HAND if word is not None else reason),
+            changes = {
+                "said": word_text(word),
+                "exception": job.exception or (reason if word is None else word.exception or BY_HAND),
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
                 "successor": job.successor if to is JobState.FAILED else None,
             }
-            event, is_undone = Event.DISCARD, job.reservation is not None
-            if job.state is JobState.RUNNING:
-                event = Event.UNDO if is_undone else Event.ABANDON
-            if is_undone:
-                # What is being rolled back already comes to the end that it was to come to, unless it is discarded.
-                end = job.undo_to if job.undo_to is not None and to is JobState.FAILED else to
-                changes |= {"undo_to": end, "holder": this_process().to_text(), "heartbeat": 0}
-                connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job_id])
-            if job.state is JobState.UNDOING:
-                self._change(connection, Event.TAKE_OVER, job, changes)
+            if job.reservation is None:
+                event = Event.ABANDON if job.state is JobState.RUNNING else Event.DISCARD
+                self._change(connection, event, job, changes, to=to)
             else:
-                self._change(connection, event, job, changes, to=JobState.UNDOING if is_undone else to)
+                changes |= {"holder": holder.to_text() if holder is not None else None, "heartbeat": 0}
+                self._end_by_undoing(connection, job, to, changes)
             return self.get(job_id)
 
     def say(self, job_id: int, word: Word) -> Job:
         """Note an administrator's word."""
         with writing(self._database) as connection:
-            self._change(connection, Event.SAY, self.get(job_id), {"said": _word_text(word)})
+            self._change(connection, Event.SAY, self.get(job_id), {"said": word_text(word)})
         return self.get(job_id)
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end."""
-        settled = _listed(set(JobState) - FINISHABLE)
         gone = []
         with writing(self._database) as connection:
             for job_id in job_ids:
-                where = f"WHERE job_id = ? AND state IN ({settled})"
+                where = f"WHERE job_id = ? AND state IN ({listed(SETTLED)})"
                 if connection.execute(f"DELETE FROM jobs {where}", [job_id]).rowcount:
                     connection.execute("DELETE FROM stages WHERE job_id = ?", [job_id])
                     gone.append(job_id)
         return gone
 
-    def beat(self, fence: Fence, task_percent: float) -> Word | None:
+    def heartbeat(self, fence: Fence, task_percent: float) -> Word | None:
         """Say that the run lives and how far it is."""
         with writing(self._database, durable=False) as connection:
-            heartbeat = self.held(fence).heartbeat + 1
-            self._change(connection, Event.PROGRESS, fence, {"heartbeat": heartbeat, "task_percent": task_percent})
+            number = self.held(fence).heartbeat + 1
+            self._change(connection, Event.PROGRESS, fence, {"heartbeat": number, "task_percent": task_percent})
         return self.get(fence.job_id).said
 
     def enter(self, fence: Fence, task: str) -> None:
@@ -351,7 +202,7 @@ class SqliteJobStore:
             connection.execute("UPDATE reservations SET stored = ? WHERE job_id = ?", (stored, fence.job_id))
 
     def supersede(self, fence: Fence, other: Job) -> Job:
-        """Take over what ``other`` has reserved and stored."""
+        """Make what ``other`` has reserved and stored this job's."""
         # The archive tells runs apart by their fences: among those of one reservation this must be the largest.
         number = max(fence.number, other.fence_number) + 1
         with writing(self._database) as connection:
@@ -460,20 +311,20 @@ class SqliteJobStore:
             raise _busy(self.get(job.job_id))
 
     def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A rest beyond the longest comes of a clock that was wrong."""
+        """The jobs that wait for a run, in their order. A wait beyond the longest comes of a clock that was wrong."""
         now = time.time()
         rows = self._database.conn.execute(
             f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
-            (now, now + self._timings.longest_rest),
+            (now, now + self._timings.longest_backoff),
         )
-        return (job for job in map(_job, rows) if self._liveness.is_dead(job))
+        return (job for job in map(job_of, rows) if self._liveness.is_dead(job))
 
-    def _take(self, connection: sqlite3.Connection, job: Job) -> Job:
+    def _become_holder(self, connection: sqlite3.Connection, job: Job) -> Job:
         """Make this process the holder."""
         changes: dict[str, Any] = {
             "fence": job.fence_number + 1,
             "attempts": job.attempts + 1,
-            "began": _now(),
+            "began": now_text(),
             "holder": this_process().to_text(),
             "heartbeat": 0,
             "retry_at": 0,
@@ -483,9 +334,9 @@ class SqliteJobStore:
         if not _is_to_fail(job):
             changes["said"] = None
         if job.state is JobState.QUEUED:
-            self._change(connection, Event.CLAIM, job, changes, to=JobState.RUNNING)
+            self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
         else:
-            self._change(connection, Event.TAKE_OVER, job, changes)
+            self._change(connection, Event.LEASE_AGAIN, job, changes)
         return self.get(job.job_id)
 
     @staticmethod
@@ -502,12 +353,24 @@ class SqliteJobStore:
         changes["said"] = _lasting(job.said)
         self._change(connection, Event.EXHAUST, job, {**changes, "fence": job.fence_number + 1}, to=to)
 
+    def _end_by_undoing(
+        self, connection: sqlite3.Connection, job: Job, to: JobState, changes: Mapping[str, Any]
+    ) -> None:
+        if job.state is JobState.UNDOING:
+            # It comes to the end that it was to come to already, unless it is discarded.
+            end = job.undo_to if job.undo_to is not None and to is JobState.FAILED else to
+            self._change(connection, Event.LEASE_AGAIN, job, {**changes, "undo_to": end})
+        else:
+            event = Event.UNDO if job.state is JobState.RUNNING else Event.DISCARD
+            self._change(connection, event, job, {**changes, "undo_to": to}, to=JobState.UNDOING)
+        connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job.job_id])
+
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
         with writing(self._database) as connection:
             job = self.held(fence)
             to = JobState.UNDOING if job.state is JobState.UNDOING else JobState.QUEUED
             # A wish that came too late for this run is the next one's.
-            said = _word_text(job.said) if _is_to_fail(job) else None
+            said = word_text(job.said) if _is_to_fail(job) else None
             self._change(connection, event, fence, {**changes, "holder": None, "said": said}, to=to)
 
     def _change(
@@ -523,61 +386,14 @@ class SqliteJobStore:
         way = TRANSITIONS[event]
         assert to in way.targets if way.targets else to is None, f"{event} does not lead to {to}"
         fence = of if isinstance(of, Fence) else of.fence
-        assigned = {**changes, "updated": _now(), **({"state": to} if to is not None else {})}
+        assigned = {**changes, "updated": now_text(), **({"state": to} if to is not None else {})}
         changed = connection.execute(
             f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in assigned)}"
-            f" WHERE job_id = ? AND fence = ? AND state IN ({_listed(way.sources)})",
+            f" WHERE job_id = ? AND fence = ? AND state IN ({listed(way.sources)})",
             (*assigned.values(), fence.job_id, fence.number),
         )
         if changed.rowcount == 0:
             raise _wrong(self.held(fence), event)
-
-    def held(self, fence: Fence) -> Job:
-        """The job, while this run holds it."""
-        job = self.get(fence.job_id)
-        if job.fence != fence:
-            by = f" to {job.holder}" if job.holder is not None else ""
-            raise LeaseLost(f"job {job.job_id} was lost{by} while this process was silent: it touches nothing more")
-        return job
-
-    def _one(self, sql: str, *values: Any) -> Job | None:
-        with reading(self._database) as connection:
-            row = connection.execute(sql, values).fetchone()
-        return _job(row) if row is not None else None
-
-    def _all(self, sql: str, *values: Any) -> list[Job]:
-        with reading(self._database) as connection:
-            return [_job(row) for row in connection.execute(sql, values)]
-
-
-def _job(row: sqlite3.Row) -> Job:
-    columns = dict(zip(row.keys(), row, strict=True))
-    first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
-    said, holder, undo_to, fence = (columns.pop(name) for name in ("said", "holder", "undo_to", "fence"))
-    return Job(
-        **{
-            **columns,
-            "kind": JobKind(columns["kind"]),
-            "state": JobState(columns["state"]),
-            "spooled": bool(columns["spooled"]),
-        },
-        fence_number=fence,
-        holder=Process.from_text(holder) if holder is not None else None,
-        undo_to=JobState(undo_to) if undo_to is not None else None,
-        said=_word(said),
-        reservation=Reservation(first, count, stored) if first is not None else None,
-    )
-
-
-def _word(text: str | None) -> Word | None:
-    if text is None:
-        return None
-    columns = json.loads(text)
-    return Word(**{**columns, "state": PacificaState(columns["state"])})
-
-
-def _word_text(word: Word | None) -> str | None:
-    return None if word is None else json.dumps(asdict(word))
 
 
 def _is_to_fail(job: Job) -> bool:
@@ -585,8 +401,8 @@ def _is_to_fail(job: Job) -> bool:
 
 
 def _lasting(word: Word | None) -> str | None:
-    """What is kept of an administrator's word where a job fails: not that it is well."""
-    return _word_text(word) if word is not None and word.state is PacificaState.FAILED else None
+    """What is kept of an administrator's word where a job fails: not that it is OK."""
+    return word_text(word) if word is not None and word.state is PacificaState.FAILED else None
 
 
 def _busy(job: Job) -> JobBusy:
@@ -596,16 +412,9 @@ def _busy(job: Job) -> JobBusy:
 
 
 def _wrong(job: Job, event: Event) -> WrongState:
-    return WrongState(f"job {job.job_id} is {job.state}: it cannot {event}")
+    return WrongState(_cannot(job, event))
 
 
-def _listed(states: Iterable[JobState]) -> str:
-    return ", ".join(f"'{state}'" for state in sorted(states))
-
-
-def _now() -> str:
-    return _text_of(datetime.now(UTC))
-
-
-def _text_of(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+def _cannot(job: Job, event: Event) -> str:
+    state = "being rolled back" if job.state is JobState.UNDOING else job.state
+    return f"job {job.job_id} cannot be {TRANSITIONS[event].request}: it is {state}"

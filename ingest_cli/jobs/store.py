@@ -29,7 +29,7 @@ class JobStore(Protocol):
         """Close it."""
 
     def another(self) -> "JobStore":
-        """The same store, for another thread."""
+        """A store of the same jobs, for another thread."""
 
     # What is asked
 
@@ -103,10 +103,10 @@ class JobStore(Protocol):
     ) -> Job:
         """Enter a new job: for whoever comes first, or held by ``holder`` from the start."""
 
-    def claim(self, job_id: int) -> Job:
+    def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""
 
-    def claim_next(self) -> Job | None:
+    def lease_next(self) -> Job | None:
         """Become the holder of the job whose turn it is; None where none waits.
 
         Those that were run least come first, then the oldest: a job that ends its workers holds up no other. One whose
@@ -116,10 +116,13 @@ class JobStore(Protocol):
     def retry(self, job_id: int) -> Job:
         """Have a job that failed or is held run again; one that is unfinished, or done, is left as it is."""
 
-    def give_up(self, job_id: int, to: JobState, word: Word | None = None, *, reason: str = "") -> Job:
-        """End a job that nobody works on: it is in the state ``to``, or undoing and held by this process until then.
+    def end(
+        self, job_id: int, to: JobState, *, holder: Process | None, word: Word | None = None, reason: str = ""
+    ) -> Job:
+        """Have a job that nobody works on end in the state ``to``: at once where nothing is reserved, else undoing.
 
-        A job keeps the reason that it failed for before; else it gets this one.
+        What is undoing is held by ``holder``, who is to roll it back, or waits for whoever comes first. The job keeps
+        the reason that it failed for before; else it gets that of the ``word``, or this one.
         Raises JobBusy while its holder lives.
         """
 
@@ -134,7 +137,7 @@ class JobStore(Protocol):
     def held(self, fence: Fence) -> Job:
         """The job, while this run holds it."""
 
-    def beat(self, fence: Fence, task_percent: float) -> Word | None:
+    def heartbeat(self, fence: Fence, task_percent: float) -> Word | None:
         """Say that the run lives and how far it is; an administrator's wish, if there is one."""
 
     def enter(self, fence: Fence, task: str) -> None:
@@ -156,7 +159,7 @@ class JobStore(Protocol):
         """Note that the first ``stored`` files are durable in the archive."""
 
     def supersede(self, fence: Fence, other: Job) -> Job:
-        """Take over what ``other``, of the same document, has reserved and stored.
+        """Make what ``other``, of the same document, has reserved and stored this job's.
 
         Returns this job, with a fence above those of both. Raises WrongState where ``other`` has changed since.
         """

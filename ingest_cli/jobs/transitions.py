@@ -13,8 +13,8 @@ DUPLICATE, SUPERSEDED = JobState.DUPLICATE, JobState.SUPERSEDED
 class Event(StrEnum):
     """What can happen to a job."""
 
-    CLAIM = "claim"
-    TAKE_OVER = "take over"
+    LEASE = "lease"
+    LEASE_AGAIN = "lease again"
     PROGRESS = "progress"
     REQUEUE = "requeue"
     DEFER = "defer"
@@ -34,58 +34,102 @@ class Actor(Enum):
     """Who may bring an event about."""
 
     HOLDER = "the holder, by its fence"
-    CLAIMANT = "a worker or a command, which becomes the holder"
-    HEIR = "who saw the holder die, and becomes the holder"
+    NEW_HOLDER = "a worker or a command, which becomes the holder"
+    NEXT_HOLDER = "who saw the holder die, and becomes the holder"
     ANYONE = "anyone"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """By ``event`` a job in one of ``sources`` comes into one of ``targets``; without any it stays as it is."""
+    """By ``event`` a job in one of ``sources`` comes into one of ``targets``; without any it stays as it is.
+
+    ``request`` is what a person is told that cannot be done to a job that is in no such state: "cannot be ...".
+    """
 
     event: Event
     sources: frozenset[JobState]
     targets: frozenset[JobState]
     actor: Actor
+    request: str
     meaning: str
-
-
-def _way(
-    event: Event, sources: set[JobState], targets: set[JobState], actor: Actor, meaning: str
-) -> tuple[Event, Transition]:
-    return event, Transition(event, frozenset(sources), frozenset(targets), actor, meaning)
 
 
 WAITING = {QUEUED, UNDOING}
 ENDINGS = {FAILED, DISCARDED, DUPLICATE}
+
+
+def _way(
+    event: Event, sources: set[JobState], targets: set[JobState], actor: Actor, request: str, meaning: str
+) -> tuple[Event, Transition]:
+    return event, Transition(event, frozenset(sources), frozenset(targets), actor, request, meaning)
+
+
+AT_WORK = {RUNNING, UNDOING}
 TRANSITIONS = dict(
     [
-        _way(Event.CLAIM, {QUEUED}, {RUNNING}, Actor.CLAIMANT, "a run begins, or resumes what an earlier one stored"),
-        _way(Event.TAKE_OVER, {RUNNING, UNDOING}, set(), Actor.HEIR, "a run resumes what a dead one was at"),
-        _way(Event.PROGRESS, {RUNNING, UNDOING}, set(), Actor.HOLDER, "stage, heartbeat, reservation, files stored"),
-        _way(Event.REQUEUE, {RUNNING, UNDOING}, WAITING, Actor.HOLDER, "interrupted; what is stored stays"),
-        _way(Event.DEFER, {RUNNING, UNDOING}, WAITING, Actor.HOLDER, "failed for now; what is stored stays"),
-        _way(Event.EXHAUST, {QUEUED, RUNNING}, {HELD, FAILED}, Actor.ANYONE, "too many attempts"),
-        _way(Event.UNDO, {RUNNING}, {UNDOING}, Actor.HOLDER, "failed for good, or a duplicate, with files stored"),
-        _way(Event.ABANDON, {RUNNING}, ENDINGS, Actor.HOLDER, "failed for good, or a duplicate, with nothing stored"),
-        _way(Event.ROLLED_BACK, {UNDOING}, ENDINGS, Actor.HOLDER, "the archive holds nothing of it, durably"),
-        _way(Event.HOLD, {UNDOING}, {HELD}, Actor.HOLDER, "something could not be rolled back"),
-        _way(Event.RECORDED, {RUNNING, UNDOING}, {COMPLETE}, Actor.HOLDER, "the catalogue has it"),
+        _way(
+            Event.LEASE,
+            {QUEUED},
+            {RUNNING},
+            Actor.NEW_HOLDER,
+            "run",
+            "a run begins, or resumes what an earlier one stored",
+        ),
+        _way(Event.LEASE_AGAIN, AT_WORK, set(), Actor.NEXT_HOLDER, "run", "a run resumes what a dead one was at"),
+        _way(Event.PROGRESS, AT_WORK, set(), Actor.HOLDER, "run", "stage, heartbeat, reservation, files stored"),
+        _way(Event.REQUEUE, AT_WORK, WAITING, Actor.HOLDER, "requeued", "interrupted; what is stored stays"),
+        _way(Event.DEFER, AT_WORK, WAITING, Actor.HOLDER, "deferred", "failed for now; what is stored stays"),
+        _way(Event.EXHAUST, {QUEUED, RUNNING}, {HELD, FAILED}, Actor.ANYONE, "failed", "too many attempts"),
+        _way(
+            Event.UNDO,
+            {RUNNING},
+            {UNDOING},
+            Actor.HOLDER,
+            "rolled back",
+            "failed for good, or a duplicate, with files stored",
+        ),
+        _way(
+            Event.ABANDON,
+            {RUNNING},
+            ENDINGS,
+            Actor.HOLDER,
+            "failed",
+            "failed for good, or a duplicate, with nothing stored",
+        ),
+        _way(
+            Event.ROLLED_BACK,
+            {UNDOING},
+            ENDINGS,
+            Actor.HOLDER,
+            "noted as rolled back",
+            "the archive holds nothing of it, durably",
+        ),
+        _way(Event.HOLD, {UNDOING}, {HELD}, Actor.HOLDER, "held", "something could not be rolled back"),
+        _way(Event.RECORDED, AT_WORK, {COMPLETE}, Actor.HOLDER, "completed", "the catalogue has it"),
         _way(
             Event.DISCARD,
             {QUEUED, HELD, FAILED},
             {UNDOING, DISCARDED, FAILED},
-            Actor.CLAIMANT,
+            Actor.NEW_HOLDER,
+            "discarded",
             "an administrator gives it up, or fails it",
         ),
-        _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "an administrator has it run again"),
+        _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "retried", "an administrator has it run again"),
         _way(
             Event.SUPERSEDE,
             {QUEUED, RUNNING, HELD, FAILED},
             {SUPERSEDED},
-            Actor.HEIR,
+            Actor.NEXT_HOLDER,
+            "superseded",
             "another job of the same document takes over what it stored",
         ),
-        _way(Event.SAY, set(JobState), set(), Actor.ANYONE, "an administrator's word; a holder carries it out"),
+        _way(
+            Event.SAY,
+            set(JobState),
+            set(),
+            Actor.ANYONE,
+            "settled by hand",
+            "an administrator's word; a holder carries it out",
+        ),
     ]
 )

@@ -1,18 +1,13 @@
 """What can be cleared away: jobs that ended long ago, and files of the spool that are orphaned."""
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ..jobs import spool
 from ..jobs.job import Job
+from ..jobs.spool import orphans
 from ..jobs.store import JobStore
-from ..server import tus
 from ..settings import Settings
-
-# Of files that the spool's other users leave only when they are killed, and may be writing when we look.
-UNTOUCHED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +27,7 @@ class Prunable:
 
 
 def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
-    """The jobs that ended more than ``age`` ago, and the spool's leftovers.
+    """The jobs that ended more than ``age`` ago, and the spool's orphans.
 
     A job whose file still lies where it was stays: that is how the file is known, and not ingested again. A file that
     is ours, in the spool, goes with its job.
@@ -41,15 +36,5 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunab
         job for job in store.settled_before(datetime.now(UTC) - age) if job.spooled or not Path(job.source).exists()
     ]
     files = [Path(job.source) for job in jobs if job.spooled and Path(job.source).exists()]
-    files += [*spool.leftovers(settings.spool, store), *tus.leftovers(settings.spool, store)]
-    for pattern in ("upload-*", "packed-*"):
-        files += [path for path in sorted(settings.spool.glob(pattern)) if _is_left(path, store)]
+    files += orphans(settings.spool, store)
     return Prunable(jobs, list(dict.fromkeys(files)))
-
-
-def _is_left(path: Path, store: JobStore) -> bool:
-    return (
-        spool.is_done(store, path)
-        and spool.is_abandoned(path)
-        and time.time() - path.stat().st_mtime > UNTOUCHED.total_seconds()
-    )

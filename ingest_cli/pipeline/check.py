@@ -11,7 +11,7 @@ from ..bundle.reader import Bundle
 from ..bundle.tar import Member
 from ..errors import IngestError
 from ..services.base import Policy
-from .files import content_of, find_member, unlisted
+from .bundle_files import content_of, find_member, unlisted
 
 
 @dataclass(slots=True)

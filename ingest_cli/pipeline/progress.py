@@ -35,7 +35,7 @@ class Progress:
         self._checked.read(length)
 
     def checked(self, size: int) -> None:
-        """A file of this size was checked, be it that nothing of it was read."""
+        """A file of this size was checked, even where nothing of it was read."""
         self._checked.finish(size)
 
     def storing(self, length: int) -> None:
@@ -43,7 +43,7 @@ class Progress:
         self._stored.read(length)
 
     def stored(self, size: int) -> None:
-        """A file of this size was stored, be it by an earlier run."""
+        """A file of this size was stored, by this run or an earlier one."""
         self._stored.finish(size)
 
     def _begin(self, total_bytes: int) -> None:

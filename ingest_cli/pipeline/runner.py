@@ -60,23 +60,23 @@ class Runner:
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()
         try:
-            claimed = job if is_held else self._store.claim(job.job_id)
+            leased = job if is_held else self._store.lease(job.job_id)
         except WrongState:
             later = self._store.get(job.job_id)
             if later.is_done:  # another process was quicker
                 return later
             raise
-        settled = self._run(claimed, observer)
+        settled = self._run(leased, observer)
         if settled.has_failed:
             raise IngestError(settled.exception)  # which it was to be rolled back for
         return settled
 
-    def claim_next(self) -> Job | None:
-        """The job whose turn it is, to be given to `run_claimed`; None where none waits."""
+    def lease_next(self) -> Job | None:
+        """The job whose turn it is, to be given to `run_leased`; None where none waits."""
         self._let_go_of_unsettled()
-        return self._store.claim_next()
+        return self._store.lease_next()
 
-    def run_claimed(self, job: Job, observer: Observer) -> Job:
+    def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.
 
         Raises Interrupted and KeyboardInterrupt, which leave it in the queue.
@@ -108,7 +108,7 @@ class Runner:
                 settled = self._store.get(job.job_id)
                 if settled.state is not JobState.COMPLETE:
                     raise
-                # The catalogue has it: be it that another run, or this one, did not hear of it.
+                # The catalogue has it, though another run, or this one, did not hear of it.
                 observer.warn(str(error))
             except BaseException:
                 with suppress(WrongState):  # it was settled just now
@@ -184,7 +184,9 @@ class Runner:
             return  # the walk says so
         for earlier in self._store.replaced(job):
             try:
-                undone = self._store.give_up(earlier.job_id, JobState.FAILED, reason=replaced(earlier))
+                undone = self._store.end(
+                    earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
+                )
                 if undone.state is JobState.UNDOING:
                     lease = Lease(self._store, undone, self._settings.timings, self._interruption)
                     with lease.kept():

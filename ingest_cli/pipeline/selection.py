@@ -7,7 +7,7 @@ from ..jobs.store import JobStore
 
 def failed_jobs(store: JobStore) -> list[Job]:
     """The jobs that failed, are held, or are deferred: all that Pacifica's clients see as FAILED, oldest first, but not
-    those that were given up."""
+    those that were discarded."""
     jobs = store.in_states([JobState.FAILED, JobState.HELD, JobState.QUEUED])
     return [job for job in jobs if job.has_failed or job.is_deferred]
 

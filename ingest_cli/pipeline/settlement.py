@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from ..errors import IngestError, JobNotRecorded, RollbackFailed
 from ..jobs.job import UNFINISHED, Job, JobState, PacificaState, Word
 from ..jobs.lease import Lease
+from ..jobs.process import this_process
 from ..jobs.stages import INGEST_METADATA
 from ..jobs.store import JobStore
 from ..services.base import Services
@@ -36,24 +37,24 @@ def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, c
     works = job.state in UNFINISHED and not store.is_dead(job)
     if works or job.state not in (*UNFINISHED, JobState.HELD):
         return store.say(job_id, word)
-    return _undo(store, store.give_up(job_id, JobState.FAILED, word), timings, connect)
+    return _undo(store, store.end(job_id, JobState.FAILED, holder=this_process(), word=word), timings, connect)
 
 
 def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) -> Job:
-    """Give up a job that is not complete: roll back what the archive holds of it.
+    """Discard a job that is not complete: roll back what the archive holds of it.
 
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
     held), and ServiceUnavailable where that must wait for a service (the job is then deferred).
     """
-    held = IngestError(f"the catalogue holds job {job_id}: nothing of it is discarded")
+    recorded = IngestError(f"job {job_id} cannot be discarded: the catalogue holds it")
     job = store.get(job_id)
     if job.is_done:
-        raise held
+        raise recorded
     if job.state is JobState.DISCARDED:
         return job
-    job = _undo(store, store.give_up(job_id, JobState.DISCARDED), timings, connect)
+    job = _undo(store, store.end(job_id, JobState.DISCARDED, holder=this_process()), timings, connect)
     if job.state is JobState.COMPLETE:
-        raise held
+        raise recorded
     if job.state is JobState.HELD:
         raise RollbackFailed(f"job {job_id} is held: {job.exception.splitlines()[-1]}")
     return job

@@ -11,14 +11,11 @@ side of each is safe:
 - a file is stored, but not noted: it is stored once more, under the same id, over itself.
 - a file is moved, but not noted: its source stands, or the archive is asked whether it holds it, and it is hashed.
 - the document is recorded, but the job not complete: the catalogue is asked before anything else.
-- a run that was taken over wakes up: the store refuses its fence, the archive its folder, the catalogue its record.
+- a run that lost its lease wakes up: the store refuses its fence, the archive its folder, the catalogue its record.
 """
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +27,11 @@ from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
 from ..services.base import ArchiveWriter, Services
 from ..settings import Settings
-from .files import BundleFiles, JobFiles, MovedFiles, RemoteFiles
+from ..streams import counted
+from .bundle_files import BundleFiles
+from .files import JobFiles
+from .in_order import done_in_order
+from .moved_files import MovedFiles, RemoteFiles
 from .progress import Progress
 
 
@@ -86,7 +87,7 @@ class Walk:
             raise SourceChanged(replaced(self._lease.job))
 
     def _identify(self, document: Document) -> DuplicateOf | None:
-        """The job that the catalogue has of this document; None where this one is to record it, be it with what an
+        """The job that the catalogue has of this document; None where this one is to record it, perhaps with what an
         earlier one has stored."""
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
@@ -97,23 +98,24 @@ class Walk:
         if other.state is JobState.COMPLETE or self._has(other):
             return DuplicateOf(other.job_id)
         if self._lease.holds(other):
-            raise JobBusy(f"job {other.job_id} is ingesting the same bundle now, from {other.source}")
+            raise JobBusy(f"job {other.job_id} is ingesting the same bundle from {other.source}")
         if other.reservation is not None and reservation is None and other.kind is job.kind:
-            # A run of the other that wakes up must not record what this one has taken over.
+            # A run of the other that wakes up must not record what is this one's by now.
             if self._services.catalog.bar(other.job_id, other.reservation.ids, other.fence_number):
                 return DuplicateOf(other.job_id)
             try:
                 self._lease.supersede(other)
             except WrongState as error:
-                raise JobBusy(f"job {other.job_id}, of the same bundle, was at work just now: {error}") from error
+                raise JobBusy(f"another job of the same bundle has just changed: {error}") from error
             self.reached = None
         return None
 
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
         if lease.reservation is not None and lease.reservation.count != len(document.files):
+            listed = counted(len(document.files), "file")
             raise SourceChanged(
-                f"{lease.job.source} lists {len(document.files)} files, of which {lease.reservation.count} have ids"
+                f"{lease.job.source} lists {listed}, but the job has reserved {lease.reservation.count} ids"
             )
         is_recorded = self._has(lease.job)
         if lease.reservation is not None:
@@ -137,7 +139,7 @@ class Walk:
         return Recorded()
 
     def _has(self, job: Job) -> bool:
-        """Whether the catalogue has the job, be it that the store does not say so yet."""
+        """Whether the catalogue has the job, even where the store does not say so yet."""
         reservation = job.reservation
         return reservation is not None and self._services.catalog.contains(job.job_id, reservation.ids)
 
@@ -167,7 +169,7 @@ class Walk:
 
     def _writer(self, ids: range, *, resumed: bool) -> ArchiveWriter:
         writer = self._services.archive.writer(ids, self._lease.fence.number, resumed=resumed)
-        # Behind its making: who takes over from now on finds it, and puts an end to it.
+        # Behind its making: the next holder finds it, and puts an end to it.
         self._lease.confirm()
         return writer
 
@@ -187,7 +189,7 @@ class Walk:
             self._progress.stored(entry.size)
         checkpoint = self._settings.timings.checkpoint
         due = time.monotonic() + checkpoint
-        for position in _done_in_order(store, range(stored, len(ids)), self._services.archive.transfers):
+        for position in done_in_order(store, range(stored, len(ids)), self._services.archive.transfers):
             self._progress.stored(document.files[position].size)
             if self._lease.interrupted:
                 self._checkpoint(writer, position + 1)
@@ -216,33 +218,3 @@ class Walk:
 def replaced(job: Job) -> str:
     """What is said of a job whose file is not the one any more that it was submitted with."""
     return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a job of its own"
-
-
-def _done_in_order(work: Callable[[int], None], positions: Iterable[int], at_once: int) -> Iterator[int]:
-    """Do ``work`` for each position, so many at once, and yield the positions in their order as they are done.
-
-    After an error no more is begun, and what runs is waited for.
-    """
-    if at_once == 1:
-        for position in positions:
-            work(position)
-            yield position
-        return
-    begun: deque[tuple[int, Future[None]]] = deque()
-    with ThreadPoolExecutor(at_once) as executor:
-        try:
-            for position in positions:
-                begun.append((position, executor.submit(work, position)))
-                # Enough in hand that no thread is idle while the first in order is a large one.
-                if len(begun) > 4 * at_once:
-                    yield _awaited(*begun.popleft())
-            while begun:
-                yield _awaited(*begun.popleft())
-        finally:
-            for _, future in begun:
-                future.cancel()
-
-
-def _awaited(position: int, future: "Future[None]") -> int:
-    future.result()
-    return position

@@ -43,10 +43,10 @@ def _work_until(runner: Runner, settings: Settings, observe: Observe, *, until_e
         if parent is not None and not parent.is_alive():
             return
         try:
-            job = runner.claim_next()
+            job = runner.lease_next()
             if job is not None:
                 observer = observe(job)
-                observer.settled(runner.run_claimed(job, observer))
+                observer.settled(runner.run_leased(job, observer))
             elif until_empty:
                 return
             else:

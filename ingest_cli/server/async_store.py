@@ -1,4 +1,4 @@
-"""Where uploads become jobs: the server's one thread that talks to the id service and to the job store."""
+"""The job store and the id service for requests, many of which are answered at once: one thread talks to both."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,22 +12,23 @@ from ..jobs.job import Job, JobKind
 from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import Settings
+from ..streams import counted
 
 T = TypeVar("T")
 
 
 class QueueFull(IngestError):
-    """So many jobs wait that no more are taken for now."""
+    """So many jobs wait that the server accepts no more for now."""
 
     transient = True
 
 
-class Desk:
-    """Answers about jobs and takes new ones, ``max_waiting`` at most. Its methods can be awaited by many at once."""
+class AsyncStore:
+    """The jobs of a site, of which ``max_waiting`` may wait. Its methods can be awaited by many at once."""
 
     def __init__(self, settings: Settings, *, max_waiting: int) -> None:
         self._settings, self._max_waiting = settings, max_waiting
-        self._thread = ThreadPoolExecutor(1, "desk")
+        self._thread = ThreadPoolExecutor(1, "job store")
         self._store = open_store(settings)
         self._ids = factory.unique_id(settings)
 
@@ -41,16 +42,16 @@ class Desk:
         await self._do(close)
         self._thread.shutdown()
 
-    async def ask(self, question: Callable[[JobStore], T]) -> T:
-        """What the store answers to ``question``."""
+    async def call(self, question: Callable[[JobStore], T]) -> T:
+        """What ``question`` returns, which is given the store."""
         return await self._do(lambda: question(self._store))
 
     async def require_place(self) -> None:
-        """Raise QueueFull where no more jobs are taken."""
-        if await self.ask(lambda store: store.count_unfinished()) >= self._max_waiting:
-            raise QueueFull(f"{self._max_waiting} jobs wait already")
+        """Raise QueueFull where no more jobs are accepted."""
+        if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
+            raise QueueFull(f"the queue is full: {counted(self._max_waiting, 'job')} may wait")
 
-    async def take_id(self) -> int:
+    async def reserve_id(self) -> int:
         """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
         return await self._do(lambda: self._ids.reserve("upload_job", 1))
 

@@ -26,8 +26,8 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """Lets requests through, each in the name of a user.
+class Authenticator:
+    """Knows in which user's name a request is made, and refuses those of which it does not.
 
     ``hosts`` are the names under which this server may be asked: a page of another site that a browser was made to
     take for this machine (DNS rebinding) asks under its own. ``trusted`` are the addresses whose ``auth_header`` is
@@ -42,8 +42,8 @@ class Gate:
     basic: tuple[str, str] | None
 
     @classmethod
-    def at(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Gate":
-        """The gate of a server that listens at ``host``.
+    def for_host(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Authenticator":
+        """The one of a server that listens at ``host`` and is known under ``more_hosts`` too.
 
         Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
         """
@@ -63,7 +63,7 @@ class Gate:
             basic=server.basic,
         )
 
-    def admit(self, request: HTTPConnection) -> str:
+    def authenticate(self, request: HTTPConnection) -> str:
         """The user in whose name the request is made. Raises Refusal."""
         host = _host_name(request.headers.get("host", ""))
         if host not in self.hosts:
@@ -75,9 +75,9 @@ class Gate:
             return request.headers.get(self.auth_header) or self.user
         if self.token is None and self.basic is None:
             if self.trusted and not (request.client and _is_loopback(request.client.host)):
-                raise Refusal(403, "this server answers its proxies only")
+                raise Refusal(403, "this server answers only its proxies")
             return self.user
-        return self._authenticate(request.headers.get("authorization", ""))
+        return self._user_of(request.headers.get("authorization", ""))
 
     def _refuse_other_sites(self, headers: Headers) -> None:
         origin = headers.get("origin")
@@ -93,14 +93,14 @@ class Gate:
             return False
         return any(address in network for network in self.trusted)
 
-    def _authenticate(self, authorization: str) -> str:
+    def _user_of(self, authorization: str) -> str:
         scheme, _, given = authorization.partition(" ")
         if self.token is not None and scheme.lower() == "bearer" and _same(given.strip(), self.token):
             return self.user
         if self.basic is not None and scheme.lower() == "basic" and _same(_decoded(given), ":".join(self.basic)):
             return self.basic[0]
         wanted = 'Bearer realm="ingest"' if self.basic is None else 'Basic realm="ingest", charset="UTF-8"'
-        raise Refusal(401, "who are you?", {"WWW-Authenticate": wanted})
+        raise Refusal(401, "credentials are needed", {"WWW-Authenticate": wanted})
 
 
 def _is_loopback(host: str) -> bool:

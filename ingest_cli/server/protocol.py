@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+from rich.filesize import decimal
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .. import __version__
@@ -34,7 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"the request's head is longer than {MAX_HEAD_BYTES} bytes")
+                self._refuse(431, f"the request's head is longer than {decimal(MAX_HEAD_BYTES)}")
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -50,11 +51,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP in the words of every other error."""
+        """Answer what is not HTTP in the form of every other error."""
         self._refuse(400, msg)
 
     def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no whole request came in time")
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no whole request arrived in time")
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

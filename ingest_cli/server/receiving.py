@@ -8,12 +8,13 @@ from binascii import Error as BinasciiError
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from rich.filesize import decimal
 from starlette.requests import ClientDisconnect, Request
 
 from ..jobs.spool import NoRoom, SpoolFile
 from .authentication import Refusal
 
-# A client that is slow but lives sends something; one that sends nothing for so long is given up.
+# A client that is slow but lives sends something; the request of one that sends nothing for so long is ended.
 IDLE_SECONDS = 60.0
 PIECE_BYTES = 1 << 20
 DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
@@ -33,20 +34,20 @@ async def receive(request: Request, file: SpoolFile, limits: Limits) -> int:
     Raises Refusal, and Starlette's ClientDisconnect where the client goes away.
     """
     announced = announced_length(request)
-    _require_allowed(announced or 0, limits)
+    require_allowed(announced or 0, limits)
     digest, wanted = _content_digest(request)
     length = 0
     try:
         file.require_room(announced or 0)
         async for piece in pieces(request):
             length += len(piece)
-            _require_allowed(length, limits)
-            await asyncio.to_thread(_take, file, digest, piece)
+            require_allowed(length, limits)
+            await asyncio.to_thread(_append, file, digest, piece)
         await asyncio.to_thread(file.sync)
     except NoRoom as error:
         raise Refusal(507, str(error)) from error
     if digest is not None and digest.digest() != wanted:
-        raise Refusal(400, "the body is not the one of which Content-Digest speaks")
+        raise Refusal(400, "the body does not match its Content-Digest")
     return length
 
 
@@ -66,7 +67,7 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
     except StopAsyncIteration:
         yield bytes(held)
     except TimeoutError:
-        raise Refusal(408, f"nothing came for {IDLE_SECONDS:.0f} seconds") from None
+        raise Refusal(408, f"nothing arrived for {IDLE_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
         yield bytes(held)
         raise
@@ -78,15 +79,16 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _take(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes) -> None:
+def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)
 
 
-def _require_allowed(length: int, limits: Limits) -> None:
+def require_allowed(length: int, limits: Limits) -> None:
+    """Raise Refusal where a body of this length is too long."""
     if limits.max_bytes is not None and length > limits.max_bytes:
-        raise Refusal(413, f"{limits.max_bytes} bytes are allowed")
+        raise Refusal(413, f"the body is too long: the limit is {decimal(limits.max_bytes)}")
 
 
 def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":
@@ -96,5 +98,5 @@ def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":
             try:
                 return hashlib.new(DIGESTS[name]), b64decode(value, validate=True)
             except BinasciiError:
-                raise Refusal(400, "Content-Digest cannot be read") from None
+                raise Refusal(400, "the Content-Digest is not base64") from None
     return None, b""

@@ -1,6 +1,6 @@
 """Uploads that can be resumed: the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
 
-An upload is a file ``resumable-ID.tar`` in the spool and a record of its length and user beside it. The last byte makes
+An upload is a file in the spool and a record of its length and user beside it. The last byte makes
 it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
 """
 
@@ -18,19 +18,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..jobs.job import Job, JobKind
-from ..jobs.spool import NoRoom, SpoolFile, Taken, is_done
-from ..jobs.store import JobStore
-from .async_store import Desk
+from ..jobs.spool import Locked, NoRoom, SpoolFile, SpoolKind, record_of
+from ..streams import counted
+from .async_store import AsyncStore
 from .authentication import Refusal
-from .receiving import Limits, announced_length, pieces
+from .receiving import Limits, announced_length, pieces, require_allowed
 
-PREFIX = "resumable-"
 VERSION = "1.0.0"
 COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
-# A client that goes on may be faster than the news that its earlier connection broke.
-TAKEN_SECONDS = 10.0
-# An upload that nothing was added to for so long is given up.
-EXPIRE_SECONDS = 7 * 24 * 3600.0
+# A client that resumes may be faster than the news that its earlier connection broke.
+LOCKED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class _Upload:
 
     @property
     def offset(self) -> int:
-        """How many bytes have come; all of them where a job has used and removed the file."""
+        """How many bytes have arrived; all of them where a job has used and removed the file."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
@@ -49,14 +46,14 @@ class _Upload:
 
 
 class Tus:
-    """The resource ``/files``: uploads in the folder ``spool``, which become jobs at ``desk``."""
+    """The resource ``/files``: uploads in the folder ``spool``, which become jobs in ``store``."""
 
-    def __init__(self, desk: Desk, spool: Path, limits: Limits) -> None:
-        self._desk, self._spool, self._limits = desk, spool, limits
+    def __init__(self, store: AsyncStore, spool: Path, limits: Limits) -> None:
+        self._store, self._spool, self._limits = store, spool, limits
 
     @property
     def routes(self) -> list[Route]:
-        """Where its requests go."""
+        """Which request goes where."""
         return [
             Route("/files", self.options, methods=["OPTIONS"]),
             Route("/files", self.create, methods=["POST"]),
@@ -67,7 +64,7 @@ class Tus:
         ]
 
     async def options(self, request: Request) -> Response:
-        """Say what is spoken here."""
+        """Say which version and extensions of the protocol are understood."""
         limit = {} if self._limits.max_bytes is None else {"Tus-Max-Size": str(self._limits.max_bytes)}
         return Response(
             status_code=204,
@@ -78,9 +75,8 @@ class Tus:
         """Begin an upload of ``Upload-Length`` bytes."""
         _require_version(request)
         length = _number(request, "upload-length")
-        if self._limits.max_bytes is not None and length > self._limits.max_bytes:
-            raise Refusal(413, f"{self._limits.max_bytes} bytes are allowed")
-        await self._desk.require_place()
+        require_allowed(length, self._limits)
+        await self._store.require_place()
         name = secrets.token_hex(16)
         path = self._path(name)
         with SpoolFile(path, self._limits.reserve, new=True) as file:
@@ -88,19 +84,19 @@ class Tus:
                 file.require_room(length)
             except NoRoom as error:
                 raise Refusal(507, str(error)) from error
-            _record_of(path).write_text(json.dumps({"length": length, "user": request.state.user}), "utf-8")
+            record_of(path).write_text(json.dumps({"length": length, "user": request.state.user}), "utf-8")
             file.sync()
             file.keep()
         return Response(status_code=201, headers={**COMMON, "Location": f"{request.url.path.rstrip('/')}/{name}"})
 
     async def offset(self, request: Request) -> Response:
-        """Say how much of an upload has come."""
+        """Say how much of an upload has arrived."""
         _require_version(request)
         upload = self._find(request)
         return Response(headers={**COMMON, "Upload-Length": str(upload.length), **await self._progress(upload)})
 
     async def append(self, request: Request) -> Response:
-        """Add the body to an upload, and make it a job when it is whole. What comes before a failure stays."""
+        """Add the body to an upload, and make it a job when it is whole. What arrives before a failure stays."""
         _require_version(request)
         if request.headers.get("content-type") != "application/offset+octet-stream":
             raise HTTPException(415, "the content type must be application/offset+octet-stream")
@@ -114,21 +110,21 @@ class Tus:
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
 
     async def terminate(self, request: Request) -> Response:
-        """Give an upload up."""
+        """Remove an upload that is no job yet."""
         _require_version(request)
         upload = self._find(request)
         if await self._job_of(upload) is not None:
-            raise Refusal(403, "the upload is a job by now", COMMON)
+            raise Refusal(403, "the upload has become a job, and cannot be removed", COMMON)
         with await self._file(upload):
             _remove(upload.path)
         return Response(status_code=204, headers=COMMON)
 
     async def _file(self, upload: _Upload) -> SpoolFile:
-        deadline = time.monotonic() + TAKEN_SECONDS
+        deadline = time.monotonic() + LOCKED_SECONDS
         while upload.path.exists():
             try:
                 return SpoolFile(upload.path, self._limits.reserve, new=False)
-            except Taken as error:
+            except Locked as error:
                 if time.monotonic() > deadline:
                     raise Refusal(423, str(error), COMMON) from error
             await asyncio.sleep(0.05)
@@ -137,7 +133,9 @@ class Tus:
     async def _add(self, request: Request, upload: _Upload, file: SpoolFile) -> None:
         begun = file.length
         if begun + (announced_length(request) or 0) > upload.length:
-            raise Refusal(413, f"the upload is {upload.length} bytes long, of which {begun} have come", COMMON)
+            raise Refusal(
+                413, f"the body is too long: the upload lacks only {counted(upload.length - begun, 'byte')}", COMMON
+            )
         try:
             async for piece in pieces(request):
                 await asyncio.to_thread(file.write, piece[: upload.length - file.length])
@@ -152,13 +150,13 @@ class Tus:
         if upload.offset == upload.length:
             job = await self._job_of(upload)
             if job is None:
-                job_id = await self._desk.take_id()
-                job = await self._desk.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
+                job_id = await self._store.reserve_id()
+                job = await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
             headers["Ingest-Job-Id"] = str(job.job_id)
         return headers
 
     async def _job_of(self, upload: _Upload) -> Job | None:
-        return await self._desk.ask(lambda store: store.of_source(upload.path))
+        return await self._store.call(lambda store: store.of_source(upload.path))
 
     def _find(self, request: Request) -> _Upload:
         name = request.path_params["name"]
@@ -166,34 +164,18 @@ class Tus:
         try:
             if not re.fullmatch("[0-9a-f]{32}", name):
                 raise FileNotFoundError
-            record = json.loads(_record_of(path).read_text("utf-8"))
+            record = json.loads(record_of(path).read_text("utf-8"))
         except FileNotFoundError:
             raise Refusal(404, "there is no such upload", COMMON) from None
         return _Upload(path, int(record["length"]), str(record["user"]))
 
     def _path(self, name: str) -> Path:
-        return self._spool / f"{PREFIX}{name}.tar"
-
-
-def leftovers(spool: Path, store: JobStore) -> list[Path]:
-    """The files of uploads that nothing was added to for long and that no unfinished job needs."""
-    expired = []
-    for record in sorted(spool.glob(f"{PREFIX}*.json")):
-        path = record.with_suffix(".tar")
-        files = [found for found in (path, record) if found.exists()]
-        newest = max((found.stat().st_mtime for found in files), default=0.0)
-        if time.time() - newest > EXPIRE_SECONDS and is_done(store, path):
-            expired += files
-    return expired
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_suffix(".json")
+        return SpoolKind.RESUMABLE.path(self._spool, f"{name}.tar")
 
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-    _record_of(path).unlink(missing_ok=True)
+    record_of(path).unlink(missing_ok=True)
 
 
 def _require_version(request: Request) -> None:
@@ -203,7 +185,7 @@ def _require_version(request: Request) -> None:
 
 def _require_offset(wanted: int, offset: int) -> None:
     if wanted != offset:
-        raise Refusal(409, f"{offset} bytes have come", COMMON)
+        raise Refusal(409, f"the upload is at offset {offset}, not {wanted}", COMMON)
 
 
 def _number(request: Request, header: str) -> int:

@@ -1,1 +1,4 @@
-"""Drop folders: whatever settles in one is ingested."""
+"""Drop folders: what is found whole in one becomes a job, and is moved or deleted once that has ended.
+
+Nothing here looks into an archive or a catalogue: a worker pool beside it runs the jobs.
+"""

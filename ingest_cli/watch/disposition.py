@@ -20,7 +20,7 @@ ERROR_SUFFIX = ".error.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Aftermath:
+class Disposition:
     """Ingested files go to the folder ``done``, failed ones to ``failed``; None leaves them where they are.
 
     ``delete`` deletes ingested files instead. Files of other bundles are never overwritten.
@@ -30,16 +30,16 @@ class Aftermath:
     failed: Path | None = None
     delete: bool = False
 
-    def settle(self, path: Path, job: Job) -> bool:
+    def carry_out(self, path: Path, job: Job) -> bool:
         """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
         try:
             return self._complete(path, job) if job.is_done else self._fail(path, job)
         except FileNotFoundError:
             return False  # it is gone, or another file has its name: the next look sees to that
         except OSError as error:
-            raise SourceError(f"cannot tidy up {path} after job {job.job_id}: {error.strerror}") from error
+            raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
 
-    def refuse(self, path: Path, error: IngestError) -> None:
+    def explain_refusal(self, path: Path, error: IngestError) -> None:
         """Say beside the file why there can be no job of it, where that can be written."""
         with suppress(OSError):
             _write(path, {"exception": str(error)})
@@ -50,17 +50,17 @@ class Aftermath:
         explanation.unlink(missing_ok=True)
         if not self.delete and self.done is None:
             return stale
-        with _caught(path, job) as caught:
+        with _set_aside(path, job) as aside:
             if self.delete:
-                shutil.rmtree(caught) if caught.is_dir() else caught.unlink()
+                shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
             elif self.done is not None:
-                _move(caught, self.done, path.name)
+                _move(aside, self.done, path.name)
         return True
 
     def _fail(self, path: Path, job: Job) -> bool:
         if self.failed is not None:
-            with _caught(path, job) as caught:
-                path = _move(caught, self.failed, path.name)
+            with _set_aside(path, job) as aside:
+                path = _move(aside, self.failed, path.name)
         elif _is_explained(path, job):
             return False
         _explain(path, job)
@@ -68,20 +68,20 @@ class Aftermath:
 
 
 @contextmanager
-def _caught(path: Path, job: Job) -> Iterator[Path]:
-    """The file or folder under a name of our own, so that none which takes its name meanwhile is taken for it.
+def _set_aside(path: Path, job: Job) -> Iterator[Path]:
+    """The file or folder under a name of our own, so that none which gets its name meanwhile is mistaken for it.
 
     Raises FileNotFoundError where another file stands there by now, which is left.
     """
-    caught = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
-    path.rename(caught)
+    aside = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    path.rename(aside)
     try:
-        if not caught.is_dir() and fingerprint_of(caught.lstat()) != job.fingerprint:
+        if not aside.is_dir() and fingerprint_of(aside.lstat()) != job.fingerprint:
             raise FileNotFoundError(errno.ENOENT, "another file has its name by now")
-        yield caught
+        yield aside
     finally:
-        if os.path.lexists(caught) and not os.path.lexists(path):
-            caught.rename(path)
+        if os.path.lexists(aside) and not os.path.lexists(path):
+            aside.rename(path)
 
 
 def _explanation_of(path: Path) -> Path:
@@ -112,7 +112,7 @@ def _write(path: Path, why: dict[str, Any]) -> None:
     story = {
         "file": os.fsencode(path.name).decode(errors="replace"),
         **why,
-        "what_next": "put the mended file in the drop folder under the same name, and it is a new job",
+        "what_next": "put the corrected file into the drop folder under the same name: it becomes a new job",
     }
     text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
     with durable_write(explanation, mode=0o644, replace=True) as file:

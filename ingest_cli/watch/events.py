@@ -20,7 +20,7 @@ class Events:
 
     def renamed(self) -> set[Path]:
         """The files renamed into place since the last call."""
-        return self._handler.taken()
+        return self._handler.take_renamed()
 
     def close(self) -> None:
         """Hear no more."""
@@ -42,7 +42,7 @@ class _Handler(FileSystemEventHandler):
                 self._renamed.add(Path(_text(event.dest_path)))
         self._wake.set()
 
-    def taken(self) -> set[Path]:
+    def take_renamed(self) -> set[Path]:
         with self._lock:
             renamed, self._renamed = self._renamed, set()
         return renamed

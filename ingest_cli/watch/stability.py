@@ -1,6 +1,6 @@
-"""When a file may be taken: not before its writer is surely done with it.
+"""When a file is stable: not before its writer is surely done with it.
 
-No clock is trusted but this process's own: a share's server may be hours off. A file has settled when its size, times
+No clock is trusted but this process's own: a share's server may be hours off. A file is stable when its size, times
 and inode were seen to hold still for long enough, or at once when it was seen to be renamed into place.
 """
 
@@ -17,7 +17,7 @@ class _Sight:
     checked: float = 0.0
 
 
-class Settling:
+class Stability:
     """Remembers since when each file was seen unchanged. A renamed one counts as unchanged for ``seconds``."""
 
     def __init__(self, seconds: float) -> None:

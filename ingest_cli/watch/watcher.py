@@ -1,12 +1,11 @@
 """Watches folders: for ever, or once."""
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..errors import ExitCode, IngestError, JobBusy, SourceError
+from ..errors import ExitCode, IngestError
 from ..jobs.database import on_network
 from ..jobs.job import Job
 from ..jobs.store import JobStore, open_store
@@ -17,27 +16,28 @@ from ..pipeline.worker_pool import Observe, WorkerPool, work
 from ..services.base import UniqueId
 from ..services.factory import connect
 from ..settings import Settings
-from .disposition import Aftermath
-from .events import Events
-from .folder import DropFolder, Rules
+from .disposition import Disposition
+from .folder import DropFolder
 from .lock import FolderLock
+from .presence import Presence
+from .rules import WatchRules
 
-# How soon files that are settling, and jobs that are running, are looked at again.
+# How soon files that are not stable yet, and jobs that are running, are looked at again.
 ACTIVE_POLL_SECONDS = 0.5
 POLL_SECONDS = 2.0
 
 
-class Watch:
-    """``folders`` under ``rules``."""
+class Watcher:
+    """Ingests what ``rules`` look for in ``folders``; ``disposition`` says what becomes of it afterwards."""
 
-    def __init__(self, settings: Settings, folders: list[Path], rules: Rules, aftermath: Aftermath) -> None:
+    def __init__(self, settings: Settings, folders: list[Path], rules: WatchRules, disposition: Disposition) -> None:
         self._settings, self._rules = settings, rules
-        self._folders = [DropFolder(path, rules, aftermath, settings.spool, settings.user) for path in folders]
+        self._folders = [DropFolder(path, rules, disposition, settings.spool, settings.user) for path in folders]
 
     def once(self, observe: Observe, say: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
-        """Ingest what is settled; how that went. ``queued`` is told of the jobs that this makes.
+        """Ingest what is stable; how that went. ``queued`` is told of the jobs that this makes.
 
-        Waits for as long as a file needs to settle where there are files that it does not know.
+        Waits for as long as a file must hold still where there are files that it does not know.
         """
         settings = self._settings
         with ExitStack() as stack:
@@ -79,14 +79,14 @@ class Watch:
         scan_seconds: float,
         poll: bool,
     ) -> None:
-        """Ingest what settles until SIGINT or SIGTERM, with so many processes.
+        """Ingest what becomes stable until SIGINT or SIGTERM, with so many processes.
 
         A folder that is gone, such as an unmounted share, is waited for.
         """
         settings = self._settings
         poll = poll or any(on_network(folder.path) for folder in self._folders)
         with ExitStack() as stack:
-            present = stack.enter_context(_Presence(self._folders, settings.spool, say, poll=poll))
+            present = stack.enter_context(Presence(self._folders, settings.spool, say, poll=poll))
             stack.enter_context(WorkerPool(settings, workers, observe))
             services = stack.enter_context(connect(settings))
             store = stack.enter_context(open_store(settings))
@@ -118,86 +118,6 @@ class Watch:
 
     def _look(self, unique_id: UniqueId, store: JobStore) -> list[str]:
         return [refusal for folder in self._folders for refusal in folder.look(unique_id, store, set())]
-
-
-class _Presence:
-    """Which of the folders are there now, each locked, and what the kernel says of them."""
-
-    def __init__(self, folders: list[DropFolder], spool: Path, say: Callable[[str], None], *, poll: bool) -> None:
-        self._folders, self._spool, self._say, self._poll = folders, spool, say, poll
-        self._wake = threading.Event()
-        self._locks: dict[Path, tuple[FolderLock, int]] = {}
-        self._events: Events | None = None
-
-    def __enter__(self) -> "_Presence":
-        for folder in self._folders:
-            self._lock(folder.path)
-        self._listen()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._deafen()
-        for lock, _inode in self._locks.values():
-            lock.release()
-
-    def renamed(self) -> set[Path]:
-        self._wake.clear()
-        return self._events.renamed() if self._events is not None else set()
-
-    def wait(self, runner: Runner, seconds: float) -> None:
-        """Wait until the kernel says something, or ``seconds``; not beyond a signal."""
-        remaining = seconds
-        while remaining > 0 and not runner.interrupted and not self._wake.wait(min(remaining, 0.2)):
-            remaining -= 0.2
-
-    def folders(self) -> list[DropFolder]:
-        """Those that are there, having taken note of which came and went."""
-        changed = False
-        for folder in self._folders:
-            inode = _inode(folder.path)
-            held = self._locks.get(folder.path)
-            if held is not None and held[1] != inode:
-                held[0].release()
-                del self._locks[folder.path]
-                held, changed = None, True
-                if inode is None:
-                    self._say(f"{folder.path} is gone: waiting for it to come back")
-            if held is None and inode is not None:
-                try:
-                    self._lock(folder.path)
-                except (JobBusy, SourceError) as error:
-                    self._say(str(error))
-                    continue
-                self._say(f"{folder.path} is back")
-                changed = True
-        if changed:
-            self._listen()
-        return [folder for folder in self._folders if folder.path in self._locks]
-
-    def _lock(self, path: Path) -> None:
-        lock = FolderLock(path, self._spool)
-        self._locks[path] = (lock, _inode(path) or 0)
-
-    def _listen(self) -> None:
-        self._deafen()
-        if not self._poll:
-            try:
-                self._events = Events(list(self._locks), self._wake)
-            except OSError as error:
-                self._poll = True
-                self._say(f"the kernel gives no events ({error.strerror}): the folders are looked at all the time")
-
-    def _deafen(self) -> None:
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino if path.is_dir() else None
-    except OSError:
-        return None
 
 
 def _exit_code(jobs: list[Job], refused: int) -> ExitCode:

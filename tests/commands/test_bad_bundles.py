@@ -146,7 +146,7 @@ def with_file(**changes: Any) -> list[dict[str, Any]]:
     ("changes", "stage", "saying"),
     [
         ({"name": "absent"}, "ingest files", "the bundle does not hold it"),
-        ({"size": 2}, "ingest files", "is 1 bytes long, but the metadata says 2"),
+        ({"size": 2}, "ingest files", "is 1 byte long, but the metadata says 2"),
         ({"hashsum": hashlib.sha1(b"y").hexdigest()}, "ingest files", "hashes to sha1"),
         ({"hashtype": "rot13"}, "ingest files", "'rot13'"),
         ({"hashtype": "shake_128", "hashsum": "00"}, "ingest files", "'shake_128'"),

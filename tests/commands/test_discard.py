@@ -56,7 +56,7 @@ def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_pat
     assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
     done = command("discard", 1)
     assert done.returncode == 1
-    assert "the catalogue holds job 1" in done.stderr
+    assert "job 1 cannot be discarded: the catalogue holds it" in done.stderr
     assert site.contents() == FILES
 
 

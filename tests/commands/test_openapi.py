@@ -12,10 +12,11 @@ import pytest
 import requests
 from starlette.routing import Route
 
-from ingest_cli.server.app import Rules, application
-from ingest_cli.server.authentication import Gate
+from ingest_cli.server.app import application
+from ingest_cli.server.authentication import Authenticator
 from ingest_cli.server.openapi import DESCRIPTION
 from ingest_cli.server.receiving import Limits
+from ingest_cli.server.routes import ServerRules
 
 from ..support.bundles import write_bundle
 from ..support.serving import PATIENCE, Server
@@ -23,8 +24,8 @@ from ..support.site import Site
 
 
 def test_it_has_every_path_and_method_and_no_other(site: Site) -> None:
-    rules = Rules(limits=Limits(None, 0), max_waiting=1, move_from=None, log_json=False)
-    app = application(site.settings, Gate.at(site.settings, "127.0.0.1", []), rules)
+    rules = ServerRules(limits=Limits(None, 0), max_waiting=1, move_from=None, log_json=False)
+    app = application(site.settings, Authenticator.for_host(site.settings, "127.0.0.1", []), rules)
     served: dict[str, set[str]] = {}
     for route in app.routes:
         assert isinstance(route, Route)

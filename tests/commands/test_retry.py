@@ -116,7 +116,7 @@ def test_a_job_that_was_given_up_is_not_run_again(command: Command, site: Site, 
     assert command("retry", "--failed").returncode == 0
     done = command("retry", 1)
     assert done.returncode == 1
-    assert "job 1 is discarded" in done.stderr
+    assert "job 1 cannot be retried: it is discarded" in done.stderr
     assert site.holds_nothing()
 
 

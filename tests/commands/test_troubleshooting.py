@@ -210,7 +210,7 @@ def a_missing_file(scene: Scene) -> str:
     return scene.ingest({}, document_for(FILES))
 
 
-@provokes("*FILE* is *NUMBER* bytes long, but the metadata says *NUMBER*")
+@provokes("*FILE* is *SIZE* long, but the metadata says *NUMBER*")
 def another_size(scene: Scene) -> str:
     return scene.of_a_file(size=2)
 
@@ -347,13 +347,13 @@ def a_job_of_a_stopped_process(scene: Scene) -> str:
         return of_a_job_held_by(scene, process)
 
 
-@provokes("job *ID* was lost to *PROCESS* while this process was silent: it touches nothing more")
+@provokes("the lease of job *ID* was lost to *PROCESS* while this process was silent: it stops")
 def a_job_that_another_process_took_over(scene: Scene) -> str:
     def take_over(handler: Handler) -> bool:
         # As a host does that has not seen the other's heartbeat for long.
         with scene.environment.context() as here, open_store(scene.site.settings) as store:
             here.setattr(Process, "life", lambda process: Life.GONE)
-            store.claim(1)
+            store.lease(1)
         return False
 
     with PacificaSite() as server:
@@ -371,14 +371,14 @@ def a_changed_bundle(scene: Scene) -> str:
     return scene.says("retry", 1)
 
 
-@provokes("job *ID* is discarded: its bundle can be ingested as a job of its own")
+@provokes("job *ID* cannot be retried: it is discarded; ingest its bundle as a new job")
 def a_discarded_job(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     scene.says("discard", 1, code=0)
     return scene.says("retry", 1)
 
 
-@provokes("the catalogue holds job *ID*: nothing of it is discarded")
+@provokes("job *ID* cannot be discarded: the catalogue holds it")
 def a_complete_job(scene: Scene) -> str:
     scene.ingest(code=0)
     return scene.says("discard", 1)

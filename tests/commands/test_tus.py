@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from ingest_cli.jobs.spool import SpoolKind, orphans
 from ingest_cli.jobs.store import open_store
-from ingest_cli.server import tus
 
 from ..support.bundles import FILES, write_bundle
 from ..support.serving import PATIENCE, Server
@@ -204,11 +204,11 @@ def test_uploads_that_nothing_was_added_to_are_swept_up(environment: Path, site:
         create(server, 10)
         create(server, 10)
     old, _ = sorted(site.settings.spool.glob("resumable-*.tar"))
-    past = time.time() - tus.EXPIRE_SECONDS - 1
+    past = time.time() - SpoolKind.RESUMABLE.untouched.total_seconds() - 1
     for path in (old, old.with_suffix(".json")):
         os.utime(path, (past, past))
     with open_store(site.settings) as store:
-        assert tus.leftovers(site.settings.spool, store) == [old, old.with_suffix(".json")]
+        assert orphans(site.settings.spool, store) == [old.with_suffix(".json"), old]
     with Server(environment) as server:
         assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok, "it has begun by now"
         assert not old.exists()

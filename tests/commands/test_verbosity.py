@@ -38,7 +38,7 @@ def test_seconds_and_checkpoints(command: Command, tmp_path: Path) -> None:
         "job 1: open tar took N s",
         "job 1: load metadata took N s",
         "job 1: Policy Validation took N s",
-        "job 1: checkpoint: 3 files are stored",
+        "job 1: checkpoint: 3 files stored",
         "job 1: ingest files took N s",
         "job 1: ingest metadata took N s",
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode
-from ingest_cli.watch.folder import IN_FLIGHT
+from ingest_cli.watch.rules import IN_FLIGHT
 
 from ..faults.test_kills import assert_sound
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle

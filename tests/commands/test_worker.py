@@ -200,14 +200,14 @@ class Queue:
 
     def run_next(self) -> Job | None:
         with self.runner() as (runner, _):
-            job = runner.claim_next()
-            return None if job is None else runner.run_claimed(job, self.site.witness)
+            job = runner.lease_next()
+            return None if job is None else runner.run_leased(job, self.site.witness)
 
     def cut_off(self, job_id: int, times: int) -> None:
         """A run of the job is broken off, so often."""
         with open_store(self.site.settings) as store:
             for _ in range(times):
-                store.requeue(store.claim(job_id).fence)
+                store.requeue(store.lease(job_id).fence)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_a_service_that_is_down_defers_a_job(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
-    with_timings(site, Timings(first_rest=1.0))
+    with_timings(site, Timings(first_backoff=1.0))
     queue.submit(write_bundle(tmp_path / "b.tar"))
     pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
     job = queue.run_next()
@@ -262,7 +262,7 @@ def test_a_service_that_stays_down_fails_the_job(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
-    with_timings(site, Timings(runs=2, first_rest=0.0))
+    with_timings(site, Timings(runs=2, first_backoff=0.0))
     bundle = write_bundle(tmp_path / "b.tar")
     queue.submit(bundle)
     pacific.guard = dropped
@@ -287,7 +287,7 @@ def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: 
     queue.cut_off(1, 3)
     assert queue.run_next() is None
     assert site.job(1).state is JobState.FAILED
-    assert "3 runs were cut off; 'ingest retry 1'" in site.job(1).exception
+    assert "run 3 times without coming to an end; 'ingest retry 1'" in site.job(1).exception
     assert site.ingest(tmp_path / "b.tar").is_done
 
 
@@ -350,7 +350,7 @@ class AnotherWorker(Witness):
         super().stage(task)
         if task == self.at:
             with open_store(self.site.settings) as store:
-                store.claim(1)
+                store.lease(1)
 
 
 @pytest.mark.parametrize("stage", [INGEST_FILES, INGEST_METADATA])
@@ -359,9 +359,9 @@ def test_what_another_worker_resumes_is_not_rolled_back(queue: Queue, site: Site
     lost = queue.submit(bundle, DEAD)
     site.witness = AnotherWorker(site, stage)
     with queue.runner() as (runner, _):
-        heir = runner.run_claimed(lost, site.witness)
+        heir = runner.run_leased(lost, site.witness)
     assert site.witness.warnings == [
-        f"job 1 was lost to {this_process()} while this process was silent: it touches nothing more"
+        f"the lease of job 1 was lost to {this_process()} while this process was silent: it stops"
     ]
     assert (heir.state, heir.holder, heir.fence_number) == (JobState.RUNNING, this_process(), 2)
     assert len(site.archived()) == (0 if stage == INGEST_FILES else len(FILES))

@@ -20,7 +20,7 @@ from ingest_cli.settings import Timings
 
 from ..support.holders import DEAD, ELSEWHERE, HERE, child
 
-QUICK = Timings(stale=0.2, runs=3, longest_rest=60.0)
+QUICK = Timings(stale=0.2, runs=3, longest_backoff=60.0)
 WISH = Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand")
 RERUN = Word(PacificaState.OK, INGEST_FILES, 0.0, "")
 REASON = "the disk is broken\nand this is the second line"
@@ -29,7 +29,7 @@ Change = Callable[[JobStore, Fence], object]
 
 # What a holder does: the events that it may be, and how it is done.
 BY_FENCE: dict[str, tuple[set[Event], Change]] = {
-    "beat": ({Event.PROGRESS}, lambda store, fence: store.beat(fence, 50.0)),
+    "heartbeat": ({Event.PROGRESS}, lambda store, fence: store.heartbeat(fence, 50.0)),
     "enter": ({Event.PROGRESS}, lambda store, fence: store.enter(fence, INGEST_FILES)),
     "identify": ({Event.PROGRESS}, lambda store, fence: store.identify(fence, "other", 3, 30)),
     "checkpoint": ({Event.PROGRESS}, lambda store, fence: store.checkpoint(fence, 1)),
@@ -46,10 +46,10 @@ BY_FENCE: dict[str, tuple[set[Event], Change]] = {
 }
 # What anyone does, where no living process holds the job.
 BY_ANYONE: dict[str, tuple[set[Event], Callable[[JobStore, int], object]]] = {
-    "claim": ({Event.CLAIM, Event.TAKE_OVER}, lambda store, job_id: store.claim(job_id)),
-    "give_up": (
-        {Event.DISCARD, Event.UNDO, Event.ABANDON, Event.TAKE_OVER},
-        lambda store, job_id: store.give_up(job_id, JobState.DISCARDED),
+    "lease": ({Event.LEASE, Event.LEASE_AGAIN}, lambda store, job_id: store.lease(job_id)),
+    "end": (
+        {Event.DISCARD, Event.UNDO, Event.ABANDON, Event.LEASE_AGAIN},
+        lambda store, job_id: store.end(job_id, JobState.DISCARDED, holder=this_process()),
     ),
     "say": ({Event.SAY}, lambda store, job_id: store.say(job_id, WISH)),
 }
@@ -62,6 +62,11 @@ def sources_of(events: set[Event]) -> set[JobState]:
 def targets_of(events: set[Event], state: JobState) -> set[JobState]:
     ways = [TRANSITIONS[event] for event in events if state in TRANSITIONS[event].sources]
     return {target for way in ways for target in way.targets or {state}}
+
+
+def refusal_of(job: Job) -> str:
+    state = "being rolled back" if job.state is JobState.UNDOING else job.state
+    return f"job {job.job_id} cannot be .+: it is {state}"
 
 
 def test_every_row_of_the_table_is_tested() -> None:
@@ -132,7 +137,7 @@ class Jobs:
         return self._store.undo(self.running(holder).fence, JobState.FAILED, INGEST_FILES, REASON)
 
     def discarded(self) -> Job:
-        return self._store.give_up(self.queued().job_id, JobState.DISCARDED)
+        return self._store.end(self.queued().job_id, JobState.DISCARDED, holder=this_process())
 
     def complete(self, *, digest: str = "complete") -> Job:
         return self._store.record(self.running(digest=digest).fence)
@@ -195,7 +200,7 @@ class JobStoreContract:
             change(store, job.fence)
             assert store.get(job.job_id).state in targets_of(events, state)
         else:
-            with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+            with pytest.raises(WrongState, match=refusal_of(job)):
                 change(store, job.fence)
             assert store.get(job.job_id) == job
 
@@ -203,8 +208,8 @@ class JobStoreContract:
     @pytest.mark.parametrize("name", BY_FENCE)
     def test_an_older_fence_changes_nothing(self, store: JobStore, jobs: Jobs, name: str, state: JobState) -> None:
         lost = jobs.in_state(state, DEAD)
-        job = store.claim(lost.job_id)
-        with pytest.raises(LeaseLost, match=f"job {job.job_id} was lost to {this_process()}"):
+        job = store.lease(lost.job_id)
+        with pytest.raises(LeaseLost, match=f"the lease of job {job.job_id} was lost to {this_process()}"):
             BY_FENCE[name][1](store, lost.fence)
         assert store.get(job.job_id) == job
 
@@ -226,7 +231,7 @@ class JobStoreContract:
             assert after.state in targets_of(events, state)
             assert after.fence_number == job.fence_number + (events != {Event.SAY})
         else:
-            with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+            with pytest.raises(WrongState, match=refusal_of(job)):
                 change(store, job.job_id)
             assert store.get(job.job_id) == job
 
@@ -236,7 +241,7 @@ class JobStoreContract:
         with pytest.raises(JobNotFound, match="no job 99"):
             change(store, 99)
 
-    @pytest.mark.parametrize("name", ["claim", "give_up"])
+    @pytest.mark.parametrize("name", ["lease", "end"])
     @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
     def test_a_living_holder_keeps_its_job(
         self, store: JobStore, another: JobStore, jobs: Jobs, name: str, state: JobState
@@ -267,7 +272,7 @@ class JobStoreContract:
         job = jobs.submitted(holder=HERE)
         assert (job.state, job.attempts, job.fence_number, job.holder) == (JobState.RUNNING, 1, 1, HERE)
         assert store.held(job.fence) == job
-        assert store.claim_next() is None
+        assert store.lease_next() is None
 
     def test_an_id_is_a_jobs_once(self, store: JobStore, jobs: Jobs) -> None:
         job = jobs.queued()
@@ -279,27 +284,27 @@ class JobStoreContract:
 
     def test_a_claim_begins_a_run(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         before = jobs.queued()
-        job = another.claim(before.job_id)
+        job = another.lease(before.job_id)
         assert (job.state, job.holder, job.attempts) == (JobState.RUNNING, this_process(), 1)
         assert job.fence == Fence(job.job_id, before.fence_number + 1)
         assert store.get(job.job_id) == job
 
     def test_a_claim_resumes_what_is_stored(self, store: JobStore, jobs: Jobs) -> None:
         before = jobs.resumable()
-        job = store.claim(before.job_id)
+        job = store.lease(before.job_id)
         assert (job.state, job.fence_number, job.attempts) == (JobState.RUNNING, 2, 2)
         assert job.reservation == before.reservation
         assert job.stored == 1
 
     def test_a_claim_forgets_why_the_run_before_failed(self, store: JobStore, jobs: Jobs) -> None:
-        job = store.claim(jobs.deferred().job_id)
+        job = store.lease(jobs.deferred().job_id)
         assert (job.exception, job.retry_at, job.is_deferred) == ("", 0, False)
 
     @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
     def test_an_heir_resumes_what_a_dead_holder_was_at(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         before = jobs.in_state(state, DEAD)
         assert store.is_dead(before)
-        job = store.claim(before.job_id)
+        job = store.lease(before.job_id)
         assert (job.state, job.fence_number, job.attempts) == (state, 2, 2)
         assert (job.holder, job.heartbeat) == (this_process(), 0)
         assert (job.reservation, job.undo_to) == (before.reservation, before.undo_to)
@@ -310,20 +315,20 @@ class JobStoreContract:
     ) -> None:
         job = jobs.running(DEAD)
         store.say(job.job_id, WISH)
-        assert store.claim(job.job_id).said == WISH
+        assert store.lease(job.job_id).said == WISH
         job = jobs.running(DEAD)
         store.say(job.job_id, RERUN)
-        assert store.claim(job.job_id).said is None, "it is run again already"
+        assert store.lease(job.job_id).said is None, "it is run again already"
 
     def test_a_holder_out_of_sight_is_dead_when_it_was_silent_for_long(self, store: JobStore, jobs: Jobs) -> None:
         job = jobs.running(ELSEWHERE)
         assert not store.is_dead(job), "it was seen but once"
         begun = time.monotonic()
-        heir = store.claim(job.job_id)
+        heir = store.lease(job.job_id)
         assert time.monotonic() - begun >= QUICK.stale
         assert (heir.holder, heir.fence_number) == (this_process(), 2)
         with pytest.raises(LeaseLost):
-            store.beat(job.fence, 1.0)
+            store.heartbeat(job.fence, 1.0)
 
     def test_a_holder_out_of_sight_lives_while_its_heartbeat_changes(
         self, store: JobStore, another: JobStore, jobs: Jobs
@@ -332,9 +337,9 @@ class JobStoreContract:
         seen = store.get(job.job_id)
         for _ in range(4):
             time.sleep(QUICK.stale / 2)
-            another.beat(job.fence, 1.0)
+            another.heartbeat(job.fence, 1.0)
             assert not store.is_dead(store.get(job.job_id))
-            assert store.claim_next() is None
+            assert store.lease_next() is None
         assert store.get(job.job_id).heartbeat == seen.heartbeat + 4
 
     def test_the_silence_of_a_holder_is_measured_by_who_asks(self, opened: Opened, jobs: Jobs) -> None:
@@ -342,17 +347,17 @@ class JobStoreContract:
         time.sleep(QUICK.stale)
         newcomer = opened(QUICK)
         assert not newcomer.is_dead(job)
-        assert newcomer.claim_next() is None
+        assert newcomer.lease_next() is None
         time.sleep(QUICK.stale)
         assert newcomer.is_dead(job)
-        claimed = newcomer.claim_next()
+        claimed = newcomer.lease_next()
         assert claimed is not None
         assert claimed.fence_number == 2
 
     def test_a_holder_before_the_last_boot_is_dead(self, store: JobStore, jobs: Jobs) -> None:
         before = Process(host=HERE.host, pid=HERE.pid, started=HERE.started, boot="earlier", namespace=HERE.namespace)
         job = jobs.running(before)
-        assert store.claim(job.job_id).fence_number == 2
+        assert store.lease(job.job_id).fence_number == 2
 
     def test_a_stopped_process_keeps_its_job_and_a_killed_one_does_not(self, store: JobStore, jobs: Jobs) -> None:
         with child() as other:
@@ -364,15 +369,15 @@ class JobStoreContract:
                 assert time.monotonic() < deadline
             time.sleep(2 * QUICK.stale)
             assert not store.is_dead(job)
-            assert store.claim_next() is None
-            for change in (store.claim, lambda job_id: store.give_up(job_id, JobState.FAILED)):
+            assert store.lease_next() is None
+            for change in (store.lease, lambda job_id: store.end(job_id, JobState.FAILED, holder=this_process())):
                 with pytest.raises(JobBusy, match=f"by {other.process}, which is stopped"):
                     change(job.job_id)
             other.kill()
             while other.process.life() is not Life.GONE:  # the kernel needs a moment
                 assert time.monotonic() < deadline
             assert store.is_dead(job)
-            assert store.claim(job.job_id).fence_number == 2
+            assert store.lease(job.job_id).fence_number == 2
 
     @pytest.mark.parametrize("let_go", ["requeue", "defer"])
     @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.UNDOING])
@@ -383,55 +388,58 @@ class JobStoreContract:
         another.say(job.job_id, WISH)
         BY_FENCE[let_go][1](store, job.fence)
         assert store.get(job.job_id).said == WISH
-        assert store.claim(job.job_id).said == WISH
+        assert store.lease(job.job_id).said == WISH
 
     # The queue
 
     def test_nothing_waits(self, store: JobStore) -> None:
-        assert store.claim_next() is None
+        assert store.lease_next() is None
 
     def test_those_run_least_come_first_then_the_oldest(self, store: JobStore, jobs: Jobs) -> None:
         first, second, resumed = jobs.queued(), jobs.queued(), jobs.resumable()
         third, deserted = jobs.queued(), jobs.running(DEAD)
         undone = jobs.undoing(DEAD)
-        claimed = [store.claim_next() for _ in range(6)]
+        claimed = [store.lease_next() for _ in range(6)]
         order = [job.job_id for job in claimed if job is not None]
         assert order == [job.job_id for job in (first, second, third, resumed, deserted, undone)]
-        assert store.claim_next() is None
+        assert store.lease_next() is None
 
     def test_the_queue_gives_out_nothing_that_is_held_or_settled(self, store: JobStore, jobs: Jobs) -> None:
         for state in set(JobState) - {JobState.QUEUED}:
             jobs.in_state(state)
-        assert store.claim_next() is None
+        assert store.lease_next() is None
 
     def test_a_deferred_job_is_due_after_its_rest(self, store: JobStore, jobs: Jobs) -> None:
         deferred = jobs.deferred(0.3)
-        assert store.claim_next() is None
+        assert store.lease_next() is None
         time.sleep(0.3)
-        job = store.claim_next()
+        job = store.lease_next()
         assert job is not None
         assert (job.job_id, job.retry_at) == (deferred.job_id, 0)
 
     def test_a_rest_longer_than_any_was_made_by_a_clock_that_was_wrong(self, store: JobStore, jobs: Jobs) -> None:
-        deferred = jobs.deferred(QUICK.longest_rest + 30)
-        job = store.claim_next()
+        deferred = jobs.deferred(QUICK.longest_backoff + 30)
+        job = store.lease_next()
         assert job is not None
         assert job.job_id == deferred.job_id
 
     def test_a_command_does_not_wait_for_the_rest_to_end(self, store: JobStore, jobs: Jobs) -> None:
-        assert store.claim(jobs.deferred().job_id).state is JobState.RUNNING
+        assert store.lease(jobs.deferred().job_id).state is JobState.RUNNING
 
     @pytest.mark.parametrize("stored", [False, True])
     def test_a_job_whose_runs_are_cut_off_is_settled(self, store: JobStore, jobs: Jobs, stored: bool) -> None:
         job = jobs.stored(1) if stored else jobs.running()
         for _ in range(QUICK.runs - 1):
             store.requeue(job.fence)
-            job = store.claim(job.job_id)
+            job = store.lease(job.job_id)
         store.requeue(job.fence)
-        assert store.claim_next() is None
+        assert store.lease_next() is None
         settled = store.get(job.job_id)
         assert settled.state is (JobState.HELD if stored else JobState.FAILED)
-        assert settled.exception == f"{QUICK.runs} runs were cut off; 'ingest retry {job.job_id}' runs it again"
+        assert (
+            settled.exception
+            == f"run {QUICK.runs} times without coming to an end; 'ingest retry {job.job_id}' runs it again"
+        )
         assert (settled.holder, settled.fence_number) == (None, job.fence_number + 1)
         assert settled.stored == int(stored)
 
@@ -442,9 +450,9 @@ class JobStoreContract:
         for job in (*used_up, undone):
             for _ in range(QUICK.runs - 1):
                 store.requeue(job.fence)
-                job = store.claim(job.job_id)
+                job = store.lease(job.job_id)
             store.requeue(job.fence)
-        claimed = store.claim_next()
+        claimed = store.lease_next()
         assert claimed is not None
         assert (claimed.job_id, claimed.state) == (undone.job_id, JobState.UNDOING), "it is rolled back, however often"
         assert {store.get(job.job_id).state for job in used_up} == {JobState.FAILED}
@@ -453,17 +461,17 @@ class JobStoreContract:
         job = jobs.running()
         for _ in range(QUICK.runs - 1):
             store.requeue(job.fence)
-            job = store.claim(job.job_id)
+            job = store.lease(job.job_id)
         store.defer(job.fence, INGEST_FILES, REASON, 0.0)
-        assert store.claim_next() is None
+        assert store.lease_next() is None
         assert store.get(job.job_id).exception == REASON
 
     # A run
 
     def test_a_heartbeat_is_a_number_that_grows(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         job = jobs.running()
-        assert store.beat(job.fence, 12.5) is None
-        assert another.beat(job.fence, 25.0) is None
+        assert store.heartbeat(job.fence, 12.5) is None
+        assert another.heartbeat(job.fence, 25.0) is None
         after = store.get(job.job_id)
         assert (after.heartbeat, after.task_percent, after.fence) == (job.heartbeat + 2, 25.0, job.fence)
 
@@ -473,11 +481,11 @@ class JobStoreContract:
         job = jobs.running()
         said = another.say(job.job_id, WISH)
         assert (said.state, said.holder, said.fence, said.said) == (job.state, job.holder, job.fence, WISH)
-        assert store.beat(job.fence, 1.0) == WISH
+        assert store.heartbeat(job.fence, 1.0) == WISH
 
     def test_stages_and_how_long_they_took(self, store: JobStore, jobs: Jobs) -> None:
         job, other = jobs.running(), jobs.running()
-        store.beat(job.fence, 50.0)
+        store.heartbeat(job.fence, 50.0)
         store.enter(job.fence, LOAD_METADATA)
         assert (store.get(job.job_id).task, store.get(job.job_id).task_percent) == (LOAD_METADATA, 0)
         store.spend(job.fence, LOAD_METADATA, 1.5)
@@ -489,7 +497,7 @@ class JobStoreContract:
 
     def test_what_a_lost_run_spent_is_not_noted(self, store: JobStore, jobs: Jobs) -> None:
         lost = jobs.running(DEAD)
-        store.claim(lost.job_id)
+        store.lease(lost.job_id)
         with pytest.raises(LeaseLost):
             store.spend(lost.fence, LOAD_METADATA, 1.0)
         assert store.stages(lost.job_id) == {}
@@ -513,7 +521,7 @@ class JobStoreContract:
 
     def test_a_lost_run_reserves_nothing(self, store: JobStore, jobs: Jobs) -> None:
         lost = jobs.running(DEAD)
-        store.claim(lost.job_id)
+        store.lease(lost.job_id)
         with pytest.raises(LeaseLost):
             store.reserve(lost.fence, range(5, 7), None)
         assert not store.has_reserved(5)
@@ -536,7 +544,7 @@ class JobStoreContract:
         assert (job.state, job.holder, job.said) == (JobState.QUEUED, None, None)
         assert (job.is_interrupted, job.is_deferred) == (True, False)
         assert (job.attempts, job.fence, job.reservation) == (before.attempts, before.fence, before.reservation)
-        assert store.claim(job.job_id).fence_number == before.fence_number + 1
+        assert store.lease(job.job_id).fence_number == before.fence_number + 1
 
     def test_a_deferred_job_says_why_and_until_when(self, store: JobStore, jobs: Jobs) -> None:
         before = jobs.stored(2)
@@ -556,7 +564,7 @@ class JobStoreContract:
         assert (waiting.state, waiting.holder, waiting.undo_to) == (JobState.UNDOING, None, JobState.DUPLICATE)
         assert waiting.is_deferred == (let_go == "defer")
         assert waiting.reservation == before.reservation
-        heir = store.claim(before.job_id)
+        heir = store.lease(before.job_id)
         assert (heir.state, heir.undo_to, heir.successor) == (JobState.UNDOING, JobState.DUPLICATE, 1)
 
     @pytest.mark.parametrize("stored", [False, True])
@@ -568,7 +576,7 @@ class JobStoreContract:
         assert (job.task, job.exception, job.holder) == (LOAD_METADATA, REASON, None)
         assert job.reservation == before.reservation
         with pytest.raises(LeaseLost):
-            store.beat(before.fence, 1.0)
+            store.heartbeat(before.fence, 1.0)
 
     # The ends
 
@@ -651,14 +659,14 @@ class JobStoreContract:
     def test_a_job_takes_over_what_another_one_stored(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         made: dict[JobState, Callable[[], Job]] = {
             JobState.QUEUED: jobs.resumable,
-            JobState.RUNNING: lambda: store.claim(jobs.stored(1, DEAD).job_id),
+            JobState.RUNNING: lambda: store.lease(jobs.stored(1, DEAD).job_id),
             JobState.HELD: jobs.held,
             JobState.FAILED: jobs.failed,
         }
         other = made[state]()
         for _ in range(2):  # its fence is beyond that of the heir
             if other.state is JobState.QUEUED:
-                store.requeue(store.claim(other.job_id).fence)
+                store.requeue(store.lease(other.job_id).fence)
                 other = store.get(other.job_id)
         job = jobs.running()
         heir = store.supersede(job.fence, other)
@@ -687,14 +695,14 @@ class JobStoreContract:
 
     def test_a_job_that_was_claimed_meanwhile_is_not_taken_over(self, store: JobStore, jobs: Jobs) -> None:
         seen, job = jobs.resumable(), jobs.running()
-        claimed = store.claim(seen.job_id)
+        claimed = store.lease(seen.job_id)
         with pytest.raises(WrongState):
             store.supersede(job.fence, seen)
         assert (store.get(job.job_id), store.get(seen.job_id)) == (job, claimed)
 
     def test_a_lost_run_takes_over_nothing(self, store: JobStore, jobs: Jobs) -> None:
         other, lost = jobs.resumable(), jobs.running(DEAD)
-        heir = store.claim(lost.job_id)
+        heir = store.lease(lost.job_id)
         with pytest.raises(LeaseLost):
             store.supersede(lost.fence, other)
         assert (store.get(lost.job_id), store.get(other.job_id)) == (heir, other)
@@ -707,11 +715,11 @@ class JobStoreContract:
         self, store: JobStore, jobs: Jobs, state: JobState, to: JobState
     ) -> None:
         before = jobs.in_state(state, DEAD)
-        job = store.give_up(before.job_id, to, reason="it was replaced")
+        job = store.end(before.job_id, to, holder=this_process(), reason="it was replaced")
         assert (job.state, job.holder, job.retry_at) == (to, None, 0)
         assert job.fence_number == before.fence_number + 1
         assert job.exception == (REASON if state is JobState.FAILED else "it was replaced"), "the first reason stays"
-        assert store.claim_next() is None
+        assert store.lease_next() is None
 
     @pytest.mark.parametrize("state", ["queued", "running", "undoing", "held"])
     def test_a_job_with_files_stored_is_given_up_by_who_asks(self, store: JobStore, jobs: Jobs, state: str) -> None:
@@ -721,7 +729,7 @@ class JobStoreContract:
             "undoing": lambda: jobs.undoing(DEAD),
             "held": jobs.held,
         }[state]()
-        job = store.give_up(before.job_id, JobState.DISCARDED)
+        job = store.end(before.job_id, JobState.DISCARDED, holder=this_process())
         assert (job.state, job.undo_to, job.holder) == (JobState.UNDOING, JobState.DISCARDED, this_process())
         assert (job.fence_number, job.heartbeat) == (before.fence_number + 1, 0)
         assert job.reservation == Reservation(100 * job.job_id, 3, 0)
@@ -730,11 +738,11 @@ class JobStoreContract:
 
     def test_a_job_on_its_way_to_be_a_duplicate_can_be_given_up(self, store: JobStore, jobs: Jobs) -> None:
         before = jobs.undoing(DEAD, to=JobState.DUPLICATE, successor=1)
-        job = store.rolled_back(store.give_up(before.job_id, JobState.DISCARDED).fence)
+        job = store.rolled_back(store.end(before.job_id, JobState.DISCARDED, holder=this_process()).fence)
         assert (job.state, job.successor) == (JobState.DISCARDED, None)
 
     def test_an_administrators_word_comes_with_giving_up(self, store: JobStore, jobs: Jobs) -> None:
-        job = store.give_up(jobs.queued().job_id, JobState.FAILED, WISH)
+        job = store.end(jobs.queued().job_id, JobState.FAILED, holder=this_process(), word=WISH)
         assert (job.state, job.said, job.exception) == (JobState.FAILED, WISH, "by hand")
         assert job.as_state()["exception"] == "by hand"
 
@@ -756,7 +764,7 @@ class JobStoreContract:
         assert (job.state, job.retry_at, job.holder) == (JobState.QUEUED, 0, None)
         assert (job.said, job.undo_to, job.successor) == (None, None, None)
         assert (job.reservation, job.attempts) == (before.reservation, before.attempts)
-        claimed = store.claim_next()
+        claimed = store.lease_next()
         assert claimed is not None
         assert (claimed.job_id, claimed.attempts, claimed.exception) == (job.job_id, 2, "")
         assert claimed.fence_number > before.fence_number
@@ -765,10 +773,10 @@ class JobStoreContract:
         job = jobs.running()
         for _ in range(QUICK.runs - 1):
             store.requeue(job.fence)
-            job = store.claim(job.job_id)
+            job = store.lease(job.job_id)
         store.exhaust(job.fence, INGEST_FILES, REASON)
         assert store.retry(job.job_id).attempts == 0
-        claimed = store.claim_next()
+        claimed = store.lease_next()
         assert claimed is not None
         assert claimed.attempts == 1
 
@@ -784,7 +792,7 @@ class JobStoreContract:
     @pytest.mark.parametrize("state", [JobState.DISCARDED, JobState.SUPERSEDED])
     def test_what_was_given_up_is_not_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)
-        with pytest.raises(WrongState, match=f"job {job.job_id} is {state}"):
+        with pytest.raises(WrongState, match=refusal_of(job)):
             store.retry(job.job_id)
         assert store.get(job.job_id) == job
 

@@ -16,7 +16,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
-from ingest_cli.watch.disposition import Aftermath
+from ingest_cli.watch.disposition import Disposition
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
@@ -232,8 +232,8 @@ def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_
     replace(bundle)
     new = bundle.read_bytes()
     place = tmp_path / how
-    ways = {"done": Aftermath(done=place), "failed": Aftermath(failed=place), "delete": Aftermath(delete=True)}
-    assert not ways[how].settle(bundle, site.job(1))
+    ways = {"done": Disposition(done=place), "failed": Disposition(failed=place), "delete": Disposition(delete=True)}
+    assert not ways[how].carry_out(bundle, site.job(1))
     assert bundle.read_bytes() == new
     assert not list(place.glob("*"))
 
@@ -245,7 +245,7 @@ def test_a_bundle_that_is_written_to_in_place_while_it_waits(site: Site, tmp_pat
         submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u")
         content = bundle.read_bytes()
         bundle.write_bytes(content.replace(b"alpha", b"omega"))
-        job = store.claim_next()
+        job = store.lease_next()
         assert job is not None
-        assert Runner(site.settings, services, store).run_claimed(job, site.witness).state is JobState.FAILED
+        assert Runner(site.settings, services, store).run_leased(job, site.witness).state is JobState.FAILED
     assert site.archived() == {}

@@ -24,7 +24,7 @@ from ingest_cli.settings import Timings
 from ..contract.test_job_store import BY_FENCE, RERUN, WISH, sources_of, targets_of
 from ..support.holders import ELSEWHERE, HERE, Workers
 
-TIMINGS = Timings(stale=0.05, runs=4, longest_rest=60.0)
+TIMINGS = Timings(stale=0.05, runs=4, longest_backoff=60.0)
 JOBS, FILES = 5, 3
 # What is drawn must not depend on what time and other processes bring: so it is a number, of what there is then.
 WHICH = st.integers(0, 1000)
@@ -104,7 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(which=WHICH, by_another=st.booleans())
     def claim(self, which: int, by_another: bool) -> None:
         before = self.any_job(which)
-        error = self.claimed(before.job_id) if by_another else self.error_of(lambda: self.store.claim(before.job_id))
+        error = self.claimed(before.job_id) if by_another else self.error_of(lambda: self.store.lease(before.job_id))
         after = self.store.get(before.job_id)
         if self.lives(before):
             assert (error, after) == ("JobBusy", before), "a living holder keeps its job, a frozen one too"
@@ -115,19 +115,19 @@ class StoreMachine(RuleBasedStateMachine):
             self.check_claim(before, after)
 
     @rule(by_another=st.booleans())
-    def claim_next(self, by_another: bool) -> None:
+    def lease_next(self, by_another: bool) -> None:
         before = {job.job_id: job for job in self.store.newest(1000)}
         due = [job for job in before.values() if self.is_due(job) and job.holder != ELSEWHERE]
         if by_another:
             assert not self.claimed(None)
         else:
-            self.store.claim_next()
+            self.store.lease_next()
         changed = [job for job in self.store.newest(1000) if job != before[job.job_id]]
         begun = [job for job in changed if job.state in WAITING]
         for job in changed:
             was = before[job.job_id]
             assert not self.lives(was)
-            assert was.retry_at <= time.time() or was.retry_at > time.time() + TIMINGS.longest_rest - 1
+            assert was.retry_at <= time.time() or was.retry_at > time.time() + TIMINGS.longest_backoff - 1
             if job not in begun:
                 assert was.attempts >= TIMINGS.runs
                 assert job.state is (JobState.HELD if was.reservation is not None else JobState.FAILED)
@@ -144,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
         return job.state in WAITING and not self.lives(job) and job.retry_at <= time.time() and not worn_out
 
     def check_claim(self, before: Job, after: Job) -> None:
-        way = TRANSITIONS[Event.CLAIM if before.state is JobState.QUEUED else Event.TAKE_OVER]
+        way = TRANSITIONS[Event.LEASE if before.state is JobState.QUEUED else Event.LEASE_AGAIN]
         assert before.state in way.sources
         assert after.state in (way.targets or {before.state})
         assert (after.fence_number, after.attempts) == (before.fence_number + 1, before.attempts + 1)
@@ -202,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
         events, change = BY_FENCE[name]
         self.changed(run, events, lambda: change(self.store, run))
 
-    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_rest]))
+    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_backoff]))
     def defer(self, which: int, seconds: float) -> None:
         run = self.any_run(which)
         self.changed(run, {Event.DEFER}, lambda: self.store.defer(run, INGEST_FILES, "why", seconds))
@@ -271,9 +271,9 @@ class StoreMachine(RuleBasedStateMachine):
     # What an administrator does
 
     @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DISCARDED]))
-    def give_up(self, which: int, to: JobState) -> None:
+    def end(self, which: int, to: JobState) -> None:
         before = self.any_job(which)
-        error = self.error_of(lambda: self.store.give_up(before.job_id, to))
+        error = self.error_of(lambda: self.store.end(before.job_id, to, holder=this_process()))
         after = self.store.get(before.job_id)
         if self.lives(before):
             assert (error, after) == ("JobBusy", before)

@@ -68,7 +68,7 @@ for line in sys.stdin:
     answer = {"pid": os.getpid(), "job_id": None, "error": ""}
     try:
         with SqliteJobStore(Path(path), Timings(**timings)) as store:
-            job = store.claim_next() if job_id is None else store.claim(job_id)
+            job = store.lease_next() if job_id is None else store.lease(job_id)
             answer["job_id"] = job.job_id if job is not None else None
     except IngestError as error:
         answer["error"] = type(error).__name__

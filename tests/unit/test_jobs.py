@@ -146,7 +146,7 @@ def _submit_and_settle(numbered: tuple[Path, int]) -> None:
     with opened(path) as store:
         for job_id in range(number * 50, number * 50 + 50):
             submit(store, job_id)
-            fence = store.claim(job_id).fence
+            fence = store.lease(job_id).fence
             store.enter(fence, INGEST_FILES)
             store.record(fence)
 
@@ -165,7 +165,7 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
 def _claim(path: Path) -> bool:
     with opened(path) as store:
         try:
-            store.claim(1)
+            store.lease(1)
         except JobBusy:
             return False
         time.sleep(1)  # alive while the others try
@@ -203,7 +203,7 @@ def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
         job = submit(store, 1, this_process())
         told = settle_by_hand(store, 1, word, Timings(), lambda: connect(site.settings))
         assert (told.state, told.as_state()["state"]) == (JobState.RUNNING, "FAILED")
-        assert store.beat(job.fence, 1.0) == word
+        assert store.heartbeat(job.fence, 1.0) == word
 
 
 def big_bundle(path: Path) -> tuple[Path, dict[str, bytes]]:
@@ -311,16 +311,16 @@ def test_a_worker_on_another_machine_lives_as_long_as_it_beats(tmp_path: Path, s
 
         def beat() -> None:
             while not ended.wait(timings.heartbeat):
-                elsewhere.beat(job.fence, 1.0)
+                elsewhere.heartbeat(job.fence, 1.0)
 
         beating = threading.Thread(target=beat)
         if silent:
-            assert store.claim(1).holder == this_process()
+            assert store.lease(1).holder == this_process()
         else:
             beating.start()
             try:
                 with pytest.raises(JobBusy, match="elsewhere:1"):
-                    store.claim(1)
+                    store.lease(1)
             finally:
                 ended.set()
                 beating.join()

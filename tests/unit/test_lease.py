@@ -17,7 +17,7 @@ from ingest_cli.settings import Timings
 
 from ..support.holders import DEAD, HERE
 
-FAST = Timings(heartbeat=0.005, stale=0.05, runs=3, first_rest=10.0, longest_rest=30.0)
+FAST = Timings(heartbeat=0.005, stale=0.05, runs=3, first_backoff=10.0, longest_backoff=30.0)
 SLOW = Timings(heartbeat=60.0)
 
 
@@ -82,7 +82,7 @@ def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: Sqli
 
 def test_a_run_is_told_that_it_lost_its_job(store: SqliteJobStore) -> None:
     lease = lease_of(store, running(store, DEAD))
-    store.claim(1)
+    store.lease(1)
     with lease.kept():
         time.sleep(0.05)
         with pytest.raises(LeaseLost):
@@ -93,7 +93,7 @@ def test_a_run_that_finds_its_clock_far_ahead_asks_before_it_goes_on(store: Sqli
     """As one that was frozen, whose heartbeat has not come to its turn."""
     job = running(store, DEAD)
     frozen, fresh = lease_of(store, job), lease_of(store, job, SLOW)
-    store.claim(1)
+    store.lease(1)
     time.sleep(4 * FAST.heartbeat)
     fresh.require()
     with pytest.raises(LeaseLost):
@@ -117,7 +117,7 @@ def test_a_job_rests_twice_as_long_each_time_and_fails_in_the_end(store: SqliteJ
     for _ in range(FAST.runs - 1):
         lease_of(store, job).defer(INGEST_FILES, "why")
         rests.append(store.get(1).retry_at - time.time())
-        job = store.claim(1)
+        job = store.lease(1)
     assert [round(rest, -1) for rest in rests] == [10, 20]
     lease_of(store, job).defer(INGEST_FILES, "why")
     assert (store.get(1).state, store.get(1).exception) == (JobState.FAILED, "why")
@@ -129,7 +129,7 @@ def test_a_rest_has_a_longest(store: SqliteJobStore) -> None:
     for _ in range(8):
         lease_of(store, job, timings).defer(INGEST_FILES, "why")
         rests.append(store.get(1).retry_at - time.time())
-        job = store.claim(1)
+        job = store.lease(1)
     assert [round(rest, -1) for rest in rests] == [10, 20, 40, 80, 160, 320, 600, 600]
 
 
@@ -141,5 +141,5 @@ def test_what_is_being_rolled_back_is_never_given_up_for_its_attempts(store: Sql
     lease.undo(JobState.FAILED, INGEST_FILES, "the first reason")
     lease.requeue()
     for _ in range(FAST.runs + 1):
-        lease_of(store, store.claim(1)).defer(INGEST_FILES, "why")
+        lease_of(store, store.lease(1)).defer(INGEST_FILES, "why")
     assert (store.get(1).state, store.get(1).is_deferred) == (JobState.UNDOING, True)

@@ -249,7 +249,7 @@ def test_who_held_a_job_of_an_old_store_is_dead(opened: SqliteJobStore, version:
     assert job.holder is not None
     assert (str(job.holder), job.holder.host, job.holder.pid) == ("node12:4567", "node12", 4567)
     assert opened.is_dead(job)
-    heir = opened.claim_next()
+    heir = opened.lease_next()
     assert heir is not None
     assert (heir.job_id, heir.fence_number, heir.holder) == (1, job.fence_number + 1, this_process())
 
@@ -260,7 +260,7 @@ def test_jobs_of_an_old_store_go_on_as_they_would_have(tmp_path: Path, version: 
     path = old_store(tmp_path / "jobs.sqlite3", version, [ROWS[name].row for name in names])
     with SqliteJobStore(path, Timings()) as store:
         ran = []
-        while (job := store.claim_next()) is not None:
+        while (job := store.lease_next()) is not None:
             ran.append(names[job.job_id - 1])
             store.record(job.fence)
         # A rest of a century was made by a clock that was wrong.

@@ -12,21 +12,22 @@ from ..errors import SettingsError
 from ..jobs.store import open_store
 from ..pipeline.worker_pool import Observe, WorkerPool
 from ..settings import Settings
-from .app import Rules, application
-from .authentication import Gate
+from .app import application
+from .authentication import Authenticator
 from .protocol import BoundedProtocol
+from .routes import ServerRules
 
 BACKLOG = 512
 MAX_CONNECTIONS = 1024
 KEEP_ALIVE_SECONDS = 30
-# How long uploads that are under way may go on after SIGTERM. Those of tus go on with another server.
+# How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
 STOP_SECONDS = 10
 
 
 def serve(
     settings: Settings,
-    rules: Rules,
-    gate: Gate,
+    rules: ServerRules,
+    authenticator: Authenticator,
     *,
     host: str,
     port: int,
@@ -36,22 +37,22 @@ def serve(
 ) -> None:
     """Serve at ``host`` and ``port`` (0 for a free one), with ``workers`` processes that run the jobs.
 
-    ``ready`` is told the URL as soon as connections are taken. Raises SettingsError where the address cannot be used,
-    and StoreError where the job store cannot.
+    ``ready`` is told the URL as soon as connections are accepted. Raises SettingsError where the address cannot be
+    used, and StoreError where the job store cannot.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     open_store(settings).__exit__(None, None, None)
     with _listening(host, port) as listener:
-        server = _server(settings, rules, gate)
+        server = _server(settings, rules, authenticator)
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{listener.getsockname()[1]}")
         with WorkerPool(settings, workers, observe):
             asyncio.run(server.serve(sockets=[listener]))
 
 
-def _server(settings: Settings, rules: Rules, gate: Gate) -> uvicorn.Server:
+def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> uvicorn.Server:
     config = uvicorn.Config(
-        partial(application, settings, gate, rules),
+        partial(application, settings, authenticator, rules),
         factory=True,
         http=BoundedProtocol,
         ws="none",

@@ -1,0 +1,177 @@
+"""What is asked of the store of jobs in SQLite."""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import JobNotFound, LeaseLost
+from ..settings import Timings
+from .database import on_network, open_database, reading, writing
+from .job import FINISHED_WELL, UNFINISHED, Fence, Job, JobKind, JobState
+from .liveness import Liveness
+from .migrations import MIGRATIONS
+from .sqlite_rows import SELECT, job_of, listed, time_text
+
+QUEUE = "state IN ('queued', 'running', 'undoing')"
+FINISHABLE = {*UNFINISHED, JobState.HELD}
+SETTLED = set(JobState) - FINISHABLE
+
+
+class SqliteQueries:
+    """The database at ``path``, and what `store.JobStore` says can be asked of it. Raises StoreError."""
+
+    def __init__(self, path: Path, timings: Timings) -> None:
+        self.path, self._timings = path, timings
+        self._database = open_database(path, MIGRATIONS, "job store", timings.busy)
+        self._database.conn.row_factory = sqlite3.Row
+        self._liveness = Liveness(timings.stale, is_local=not on_network(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def get(self, job_id: int) -> Job:
+        """The job, or JobNotFound."""
+        job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id} in {self.path}")
+        return job
+
+    def newest(self, count: int) -> list[Job]:
+        """The jobs submitted last."""
+        return self._all(f"{SELECT} ORDER BY created DESC, jobs.job_id DESC LIMIT ?", count)
+
+    def of_source(self, source: Path) -> Job | None:
+        """The newest job of the file at this path."""
+        return self._one(f"{SELECT} WHERE source = ? ORDER BY jobs.job_id DESC LIMIT 1", str(source))
+
+    def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
+        """The newest job of this very file that is done, or that a run may yet finish."""
+        wanted = listed({*FINISHED_WELL, *FINISHABLE} - {JobState.UNDOING})
+        return self._one(
+            f"{SELECT} WHERE source = ? AND fingerprint = ? AND kind = ? AND state IN ({wanted})"
+            " ORDER BY jobs.job_id DESC LIMIT 1",
+            source,
+            fingerprint,
+            kind,
+        )
+
+    def replaced(self, job: Job) -> list[Job]:
+        """The jobs of the same path whose place this one takes."""
+        return self._all(
+            f"{SELECT} WHERE source = ? AND jobs.job_id <> ? AND (state = 'undoing'"
+            f" OR fingerprint <> ? AND state IN ({listed(FINISHABLE)}))",
+            job.source,
+            job.job_id,
+            job.fingerprint,
+        )
+
+    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+        """The jobs in these states, oldest first."""
+        return self._all(f"{SELECT} WHERE state IN ({listed(states)}) ORDER BY created, jobs.job_id")
+
+    def is_dead(self, job: Job) -> bool:
+        """Whether nobody holds the job, as far as is known by now."""
+        return self._liveness.is_dead(job)
+
+    def sources(self, job_id: int) -> list[str] | None:
+        """Where the files of a move lay."""
+        with reading(self._database) as connection:
+            row = connection.execute("SELECT sources FROM reservations WHERE job_id = ?", [job_id]).fetchone()
+        if row is None or row["sources"] is None:
+            return None
+        sources: list[str] = json.loads(zlib.decompress(row["sources"]))
+        return sources
+
+    def has_reserved(self, file_id: int) -> bool:
+        """Whether a job has reserved the file's id."""
+        with reading(self._database) as connection:
+            row = connection.execute(
+                "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count", (file_id, file_id)
+            ).fetchone()
+        return row is not None
+
+    def recorded(self, since: int = 0) -> Iterator[int]:
+        """The ids of the jobs that are complete."""
+        rows = self._database.conn.execute(
+            "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", [since]
+        )
+        return (int(row[0]) for row in rows)
+
+    def stages(self, job_id: int) -> dict[str, float]:
+        """How many seconds the job spent in each stage."""
+        rows = self._database.conn.execute("SELECT task, seconds FROM stages WHERE job_id = ?", [job_id])
+        return dict(tuple(row) for row in rows)
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How many seconds all jobs together spent in each stage."""
+        rows = self._database.conn.execute("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
+        return dict(tuple(row) for row in rows)
+
+    def tallies(self) -> dict[str, tuple[int, int, int]]:
+        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        rows = self._database.conn.execute(
+            "SELECT CASE WHEN state IN ('complete', 'duplicate') THEN 'complete'"
+            " WHEN state = 'queued' THEN 'waiting' WHEN state IN ('running', 'undoing') THEN 'running'"
+            " ELSE 'failed' END, COUNT(*), SUM(files), SUM(bytes) FROM jobs GROUP BY 1"
+        )
+        counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
+        return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons of failed jobs."""
+        rows = self._database.conn.execute(
+            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
+            " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+        )
+        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def count(self) -> int:
+        """How many jobs there are."""
+        with reading(self._database):
+            return self._database.table("jobs").count
+
+    def count_unfinished(self) -> int:
+        """How many jobs wait or run."""
+        with reading(self._database) as connection:
+            return int(connection.execute(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}").fetchone()[0])
+
+    def settled_before(self, moment: datetime) -> list[Job]:
+        """The jobs that came to their end before ``moment``."""
+        return self._all(
+            f"{SELECT} WHERE updated < ? AND state IN ({listed(SETTLED)})"
+            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
+            time_text(moment),
+        )
+
+    def examine(self) -> str:
+        """What SQLite finds wrong with the database, having seen that it can be written."""
+        with writing(self._database) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
+
+    def held(self, fence: Fence) -> Job:
+        """The job, while this run holds it."""
+        job = self.get(fence.job_id)
+        if job.fence != fence:
+            by = f" to {job.holder}" if job.holder is not None else ""
+            raise LeaseLost(f"the lease of job {job.job_id} was lost{by} while this process was silent: it stops")
+        return job
+
+    def _one(self, sql: str, *values: Any) -> Job | None:
+        with reading(self._database) as connection:
+            row = connection.execute(sql, values).fetchone()
+        return job_of(row) if row is not None else None
+
+    def _all(self, sql: str, *values: Any) -> list[Job]:
+        with reading(self._database) as connection:
+            return [job_of(row) for row in connection.execute(sql, values)]

@@ -1,0 +1,62 @@
+"""A job as a row of the SQLite store, and back."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from .job import Job, JobKind, JobState, PacificaState, Reservation, Word
+from .process import Process
+
+SELECT = (
+    "SELECT jobs.*, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
+    " ON reservations.job_id = jobs.job_id"
+)
+
+
+def job_of(row: sqlite3.Row) -> Job:
+    """The job of a row that `SELECT` gave."""
+    columns = dict(zip(row.keys(), row, strict=True))
+    first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
+    said, holder, undo_to, fence = (columns.pop(name) for name in ("said", "holder", "undo_to", "fence"))
+    return Job(
+        **{
+            **columns,
+            "kind": JobKind(columns["kind"]),
+            "state": JobState(columns["state"]),
+            "spooled": bool(columns["spooled"]),
+        },
+        fence_number=fence,
+        holder=Process.from_text(holder) if holder is not None else None,
+        undo_to=JobState(undo_to) if undo_to is not None else None,
+        said=_word_of(said),
+        reservation=Reservation(first, count, stored) if first is not None else None,
+    )
+
+
+def _word_of(text: str | None) -> Word | None:
+    if text is None:
+        return None
+    columns = json.loads(text)
+    return Word(**{**columns, "state": PacificaState(columns["state"])})
+
+
+def word_text(word: Word | None) -> str | None:
+    """An administrator's word as a column holds it."""
+    return None if word is None else json.dumps(asdict(word))
+
+
+def listed(states: Iterable[JobState]) -> str:
+    """The states as SQL lists them between parentheses."""
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+def now_text() -> str:
+    """This moment as a column holds it."""
+    return time_text(datetime.now(UTC))
+
+
+def time_text(moment: datetime) -> str:
+    """A moment of UTC as a column holds it."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")

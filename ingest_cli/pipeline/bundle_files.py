@@ -1,0 +1,82 @@
+"""The files of a bundle: how they are checked and stored."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ..bundle.content import Content
+from ..bundle.metadata import Document, FileEntry
+from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
+from ..bundle.tar import Member
+from ..errors import FileRefused
+from ..jobs.stages import INGEST_FILES
+from ..services.base import ArchiveWriter
+from ..streams import counted
+from .progress import Progress
+
+
+def find_member(bundle: Bundle, entry: FileEntry) -> Member:
+    """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
+    member = bundle.find(entry.path)
+    if member is None:
+        raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
+    if member.size != entry.size:
+        raise FileRefused(
+            f"{entry.path!r} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"
+        )
+    return member
+
+
+def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None]) -> Content:
+    """The bytes of the member, which are to hash as ``entry`` says."""
+    return Content(
+        name=entry.path,
+        descriptor=bundle.descriptor,
+        offset=member.offset,
+        size=member.size,
+        mtime=member.mtime,
+        hashtype=entry.hashtype,
+        hashsum=entry.hashsum,
+        observe=observe,
+    )
+
+
+def unlisted(bundle: Bundle, members: Iterable[Member]) -> Iterator[str]:
+    """A warning for each file of the bundle that is not one of the listed ``members``."""
+    listed = {member.name for member in members}
+    for name in bundle.members:
+        if name not in listed and name != METADATA_NAME:
+            hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
+            yield f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived"
+
+
+class BundleFiles:
+    """The files in a bundle."""
+
+    stage = INGEST_FILES
+    sources: list[str] | None = None
+
+    def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
+        self._bundle, self._document, self._progress = bundle, document, progress
+        self._members: list[Member] = []
+        self.bytes_to_archive = document.total_bytes
+
+    def check(self) -> None:
+        """Find every listed file in the bundle, with its size and its hash."""
+        self._members = [find_member(self._bundle, entry) for entry in self._document.files]
+        for warning in unlisted(self._bundle, self._members):
+            self._progress.warn(warning)
+        for position, entry in enumerate(self._document.files):
+            self._content(position, self._progress.checking).verify()
+            self._progress.checked(entry.size)
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Send the bytes, which are hashed again on their way."""
+        writer.put(file_id, self._content(position, self._progress.storing))
+
+    def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
+        """What was stored is what was hashed."""
+
+    def release(self, writer: ArchiveWriter, ids: range) -> None:
+        """The bundle stays where it is."""
+
+    def _content(self, position: int, observe: Callable[[int], None]) -> Content:
+        return content_of(self._bundle, self._members[position], self._document.files[position], observe)

@@ -1,0 +1,61 @@
+"""What lies in a drop folder and could become a job."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..bundle.fingerprint import fingerprint_of
+from ..errors import SourceError
+from ..jobs.spool import SpoolKind
+from .rules import WatchRules
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file or folder at ``path``; ``fingerprint`` changes with it, and ``source`` is the file that its job is of."""
+
+    path: Path
+    fingerprint: str
+    source: Path
+
+
+def candidates_in(folder: Path, rules: WatchRules, spool: Path) -> Iterator[Candidate]:
+    """The files that ``rules`` look for in ``folder``, or the sub-folders that are to be packed into ``spool``.
+
+    Raises SourceError where the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if rules.is_wanted(entry.name))
+    except OSError as error:
+        raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
+    for name in names:
+        path = folder / name
+        try:
+            found = path.lstat()
+        except OSError:  # gone since
+            continue
+        # A link's target may change without a trace here; a FIFO would block whoever opens it.
+        if rules.template is None and stat.S_ISREG(found.st_mode):
+            yield Candidate(path, fingerprint_of(found), path)
+        elif rules.template is not None and stat.S_ISDIR(found.st_mode):
+            fingerprint = _fingerprint_of_tree(path)
+            yield Candidate(path, fingerprint, SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"))
+
+
+def _fingerprint_of_tree(folder: Path) -> str:
+    found = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            with suppress(OSError):  # gone since: the next look sees another fingerprint
+                found.append(f"{path} {fingerprint_of(path.lstat())}")
+    return _digest("\n".join(sorted(found)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,41 @@
+"""What is looked for in drop folders, and when it counts as whole."""
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+from ..jobs.job import JobKind
+from .disposition import ERROR_SUFFIX
+
+# Names under which programs write what is not whole yet: browsers, WinSCP, rsync, editors, Windows.
+IN_FLIGHT = re.compile(r"^[.~]|~$|\.(part|partial|tmp|temp|filepart|crdownload|download|swp|lock)$", re.IGNORECASE)
+PATTERNS = {
+    JobKind.BUNDLE: ("*.tar", "*.tar.gz", "*.tgz", "*.tar.bz2", "*.tbz2", "*.tar.xz", "*.txz"),
+    JobKind.MOVE: ("*.json",),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchRules:
+    """What is looked for, and when it counts as whole.
+
+    A file is stable once it held still for ``settle`` seconds; one that is no whole tar then has ``patience`` seconds
+    more. With ``marker`` a file NAME is whole when there is a file NAME.done, and not before. ``patterns`` are the
+    names looked for, those of ``kind`` unless given. With a ``template``, the records of a document that are not of
+    files, sub-folders are looked for instead, and packed.
+    """
+
+    kind: JobKind = JobKind.BUNDLE
+    settle: float = 5.0
+    patience: float = 60.0
+    marker: bool = False
+    patterns: tuple[str, ...] = ()
+    template: list[dict[str, Any]] | None = None
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a file of this name is looked at."""
+        if IN_FLIGHT.search(name) or name.endswith(ERROR_SUFFIX):
+            return False
+        known = ("*",) if self.template is not None else PATTERNS[self.kind]
+        return any(fnmatch(name.lower(), pattern.lower()) for pattern in self.patterns or known)

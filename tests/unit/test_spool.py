@@ -1,0 +1,86 @@
+"""Which files of the spool are orphaned: those that nobody writes, no job needs, and that were left for long enough."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import BundleError, ServiceUnavailable
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.spool import SpoolFile, SpoolKind, orphans, record_of, spooled_input
+from ingest_cli.jobs.store import open_store
+
+from ..support.site import Site
+
+LONG_AGO = 365 * 24 * 3600
+
+
+def leave(path: Path, age: float = LONG_AGO) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def orphans_of(site: Site) -> list[Path]:
+    with open_store(site.settings) as store:
+        return orphans(site.settings.spool, store)
+
+
+@pytest.mark.parametrize("kind", SpoolKind)
+def test_what_was_left_for_long(site: Site, kind: SpoolKind) -> None:
+    path = leave(kind.path(site.settings.spool, "0.tar"))
+    leave(site.settings.spool / "notes.txt")
+    assert orphans_of(site) == [path], "even an upload whose record was not written"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SpoolKind if kind.untouched])
+def test_what_was_written_to_not_long_ago(site: Site, kind: SpoolKind) -> None:
+    leave(kind.path(site.settings.spool, "0.tar"), kind.untouched.total_seconds() - 60)
+    assert orphans_of(site) == []
+
+
+def test_an_upload_is_as_old_as_the_newer_of_its_files(site: Site) -> None:
+    upload = SpoolKind.RESUMABLE.path(site.settings.spool, "0.tar")
+    leave(record_of(upload))
+    leave(upload, 60)
+    assert orphans_of(site) == []
+    leave(upload)
+    assert orphans_of(site) == [record_of(upload), upload]
+
+
+def test_the_record_of_an_upload_that_its_job_has_removed(site: Site) -> None:
+    record = leave(record_of(SpoolKind.RESUMABLE.path(site.settings.spool, "0.tar")))
+    assert orphans_of(site) == [record]
+
+
+@pytest.mark.parametrize("kind", SpoolKind)
+def test_what_is_being_written(site: Site, kind: SpoolKind) -> None:
+    with SpoolFile.fresh(kind, site.settings.spool, ".tar") as file:
+        leave(file.path)
+        assert orphans_of(site) == []
+
+
+@pytest.mark.parametrize("kind", SpoolKind)
+def test_what_a_job_needs(site: Site, kind: SpoolKind) -> None:
+    path = leave(kind.path(site.settings.spool, "0.tar"))
+    with open_store(site.settings) as store:
+        store.submit(1, kind=JobKind.BUNDLE, source=str(path), fingerprint="1:2:3", user="u", holder=None, spooled=True)
+    assert orphans_of(site) == []
+
+
+def test_standard_input_is_kept_for_a_job_that_can_be_resumed(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable) as raised, spooled_input(io.BytesIO(b"content"), tmp_path) as path:
+        raise ServiceUnavailable("the archive is down")
+    assert path.read_bytes() == b"content"
+    assert str(path) in raised.value.lines[-1]
+
+
+def test_standard_input_is_removed_with_a_job_that_failed(tmp_path: Path) -> None:
+    with pytest.raises(BundleError), spooled_input(io.BytesIO(b"content"), tmp_path):
+        raise BundleError("no tar")
+    with spooled_input(io.BytesIO(b"content"), tmp_path) as path:
+        assert path.exists()
+    assert list(tmp_path.iterdir()) == []
