@@ -282,6 +282,7 @@ def four_transfers(site: Site, pacific: PacificaSite) -> None:
 
 @pytest.mark.usefixtures("four_transfers")
 def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     job = site.ingest(write_bundle(tmp_path / "b.tar", MANY))
     assert job.is_done
     assert job.stored == len(MANY)
@@ -297,6 +298,7 @@ def test_files_go_one_after_the_other_unless_told(site: Site, pacific: PacificaS
 
 @pytest.mark.usefixtures("four_transfers")
 def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     pacific.fail("PUT", 13, answering(413, {}))
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar", MANY))
@@ -310,6 +312,7 @@ def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: Pacif
 
 @pytest.mark.usefixtures("four_transfers")
 def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     for number in range(13, 13 + 4 * http.TRIES):
         pacific.fail("PUT", number, PROXY_PAGE)
     bundle = write_bundle(tmp_path / "b.tar", MANY)
@@ -398,6 +401,7 @@ def test_all_processes_together_send_no_more_at_once_than_the_site_says(
     for variable, value in {**pacific.environment(), "ARCHIVEINTERFACE_TRANSFERS": str(transfers)}.items():
         monkeypatch.setenv(variable, value)
     pacific.seconds_a_file = 0.02
+    pacific.gather(transfers)
     for number in range(6):
         files = {f"data/{number}-{file}": bytes([number, file]) for file in range(10)}
         assert command("--queue", write_bundle(tmp_path / f"{number}.tar", files)).returncode == 0

@@ -9,12 +9,16 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .loopback import LoopbackServer, QuietHandler
+
+# Seconds that a file waits for others that are to come at the same time.
+PATIENCE = 30.0
 
 Fault = Callable[["Handler"], bool]
 
@@ -47,6 +51,7 @@ class PacificaSite(LoopbackServer):
         self.lock = threading.Lock()
         self.at_work = self.most_at_work = 0
         self.seconds_a_file = 0.0
+        self._gathered, self._gathering = threading.Condition(self.lock), 0
         self.context: ssl.SSLContext | None = None
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
@@ -73,6 +78,28 @@ class PacificaSite(LoopbackServer):
     def pairs(self, transaction_id: int) -> list[dict[str, Any]]:
         records = self.transactions.get(transaction_id, [])
         return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
+
+    def gather(self, count: int) -> None:
+        """Keep the next files waiting until ``count`` of them are at work at once: what is slow comes too.
+
+        Where fewer come, they are stored all the same when their patience is at an end.
+        """
+        with self.lock:
+            self.most_at_work, self._gathering = self.at_work, count
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A file is being stored."""
+        with self.lock:
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
+            self._gathered.notify_all()
+            self._gathered.wait_for(lambda: self.most_at_work >= self._gathering, PATIENCE)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.at_work -= 1
 
     def fail(self, method: str, number: int, fault: Fault) -> None:
         """The ``number``-th request (from 1) of ``method`` goes to ``fault``, which says whether that was all."""
@@ -163,18 +190,14 @@ class Handler(QuietHandler):
         if self.path == "/ingest":
             self.record(json.loads(body))
             return
-        with self.server.lock:
-            self.server.at_work += 1
-            self.server.most_at_work = max(self.server.most_at_work, self.server.at_work)
-        time.sleep(self.server.seconds_a_file)
         # The released archive reports the length that was announced, whatever came; a body that is cut short it keeps.
         file_id, total_bytes = self.file_id(), int(self.headers.get("Content-Length", 0))
-        if file_id in self.server.stores_nothing:
-            total_bytes -= 1
-        else:
-            self.server.files[file_id] = body[:-1] if file_id in self.server.stores_less else body
-        with self.server.lock:
-            self.server.at_work -= 1
+        with self.server.working():
+            time.sleep(self.server.seconds_a_file)
+            if file_id in self.server.stores_nothing:
+                total_bytes -= 1
+            else:
+                self.server.files[file_id] = body[:-1] if file_id in self.server.stores_less else body
         self.answer(201, {"message": "File added to archive", "total_bytes": total_bytes})
 
     def record(self, records: list[dict[str, Any]]) -> None:
