@@ -9,6 +9,7 @@ import pytest
 from ingest_cli.settings import OPTIONS
 
 from .support.command import Command
+from .support.forks import FORKS
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
 
@@ -30,6 +31,13 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def site(environment: Path) -> Site:
     """A site with nothing configured, used from Python."""
     return Site(environment / "data" / "pacifica-ingest-cli")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """What starts command lines quickly ends with the session."""
+    yield
+    FORKS.close()
 
 
 @pytest.fixture

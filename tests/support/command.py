@@ -1,17 +1,42 @@
 """The command line, in a process of its own."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import IO
+
+from .forks import FORKS
 
 
 class Command:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def __call__(self, *words: object, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True)
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    def __call__(
+        self, *words: object, stdin: bytes = b"", file_limit: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it to its end. ``file_limit``: no file of it can grow beyond so many bytes."""
+        if file_limit is None and not FORKS.can_have(os.environ):
+            done = subprocess.run(self.line(*words), cwd=self._folder, input=stdin, capture_output=True)
+            return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+            given, giving = _pipe(stack)
+            saying_out, out = _pipe(stack)[::-1]
+            saying_err, err = _pipe(stack)[::-1]
+            streams = (given.fileno(), saying_out.fileno(), saying_err.fileno())
+            running = FORKS.start(list(map(str, words)), self._folder, streams, file_limit=file_limit)
+            for ours in (given, saying_out, saying_err):
+                ours.close()
+            try:
+                pool.submit(_give, giving, stdin)
+                said = [future.result().decode() for future in [pool.submit(out.read), pool.submit(err.read)]]
+                status = running.wait()
+            finally:
+                running.kill()
+        return subprocess.CompletedProcess(running.args, status, *said)
 
     def start(self, *words: object) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.line(*words), cwd=self._folder, stderr=subprocess.DEVNULL)
@@ -19,3 +44,14 @@ class Command:
     @staticmethod
     def line(*words: object) -> list[str]:
         return [sys.executable, "-m", "ingest_cli", *map(str, words)]
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    reading, writing = os.pipe()
+    return stack.enter_context(os.fdopen(reading, "rb")), stack.enter_context(os.fdopen(writing, "wb", buffering=0))
+
+
+def _give(stream: IO[bytes], content: bytes) -> None:
+    with suppress(BrokenPipeError), stream:  # it may end before it has read all
+        while content:
+            content = content[stream.write(content) :]

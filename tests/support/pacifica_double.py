@@ -51,7 +51,7 @@ class PacificaSite(LoopbackServer):
         self.lock = threading.Lock()
         self.at_work = self.most_at_work = 0
         self.seconds_a_file = 0.0
-        self._gathered, self._gathering = threading.Condition(self.lock), 0
+        self._gathered, self._gathering, self._patience = threading.Condition(self.lock), 0, PATIENCE
         self.context: ssl.SSLContext | None = None
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
@@ -79,13 +79,13 @@ class PacificaSite(LoopbackServer):
         records = self.transactions.get(transaction_id, [])
         return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
 
-    def gather(self, count: int) -> None:
-        """Keep the next files waiting until ``count`` of them are at work at once: what is slow comes too.
+    def gather(self, count: int, patience: float = PATIENCE) -> None:
+        """Keep every file waiting until ``count`` of them have been at work at once: what is slow comes too.
 
-        Where fewer come, they are stored all the same when their patience is at an end.
+        Where no other comes, a file is stored all the same when its ``patience`` is at an end.
         """
         with self.lock:
-            self.most_at_work, self._gathering = self.at_work, count
+            self.most_at_work, self._gathering, self._patience = self.at_work, count, patience
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -94,7 +94,7 @@ class PacificaSite(LoopbackServer):
             self.at_work += 1
             self.most_at_work = max(self.most_at_work, self.at_work)
             self._gathered.notify_all()
-            self._gathered.wait_for(lambda: self.most_at_work >= self._gathering, PATIENCE)
+            self._gathered.wait_for(lambda: self.most_at_work >= self._gathering, self._patience)
         try:
             yield
         finally:
