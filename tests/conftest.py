@@ -13,8 +13,6 @@ from .support.forks import FORKS
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
 
-pytest.register_assert_rewrite("tests.support.trials", "tests.support.actors")
-
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

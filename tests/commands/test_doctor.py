@@ -21,9 +21,9 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
+from ..support.http_faults import answering
 from ..support.pacifica_double import PATIENCE, Fault, Handler, PacificaSite
 from ..support.site import Site
-from .test_http_services import answering
 
 NAMES = ["job store", "clock", "spool folder", "ids", "policy", "archive", "catalogue"]
 

@@ -15,6 +15,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
+from ..support.http_faults import PROXY_PAGE, answering, dropped, served_then_answering, served_then_dropped
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
 
@@ -28,48 +29,6 @@ def pacific(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSit
             environment={**os.environ, **server.environment(), "INGEST_DEFAULT_USER": "dmlb2001"}
         )
         yield server
-
-
-def dropped(handler: Handler) -> bool:
-    handler.body()
-    handler.drop()
-    return True
-
-
-def served_then_dropped(handler: Handler) -> bool:
-    """The work is done, but the answer is lost."""
-    answer = handler.answer
-    handler.answer = lambda *_: None  # type: ignore[method-assign]
-    getattr(handler, f"serve_{handler.command.lower()}")()
-    handler.answer = answer  # type: ignore[method-assign]
-    handler.drop()
-    return True
-
-
-def served_then_answering(status: int) -> Callable[[Handler], bool]:
-    """The work is done, but something between answers for the service."""
-
-    def fault(handler: Handler) -> bool:
-        answer = handler.answer
-        handler.answer = lambda *_: None  # type: ignore[method-assign]
-        getattr(handler, f"serve_{handler.command.lower()}")()
-        handler.answer = answer  # type: ignore[method-assign]
-        handler.answer(status, {})
-        return True
-
-    return fault
-
-
-def answering(status: int, content: object, **headers: str) -> Callable[[Handler], bool]:
-    def fault(handler: Handler) -> bool:
-        handler.body()
-        handler.answer(status, content, headers)
-        return True
-
-    return fault
-
-
-PROXY_PAGE = answering(502, b"<html><h1>Bad Gateway</h1></html>")
 
 
 def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:

@@ -17,7 +17,7 @@ from ingest_cli.errors import ExitCode, PackError
 from ..support.bundles import FILES
 from ..support.command import Command
 from ..support.site import Site
-from .test_worker import until
+from ..support.waiting import until
 
 OF = ("--submitter", 10, "--project", "1234a", "--instrument", 54)
 RECORDS = transaction_records(10, "1234a", 54, [])

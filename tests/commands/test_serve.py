@@ -22,12 +22,11 @@ from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import open_store
 
-from ..faults.test_kills import assert_sound
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server
-from ..support.site import Site
+from ..support.site import Site, assert_sound
 
 STATE_KEYS = ["job_id", "state", "task", "task_percent", "complete", "updated", "created", "exception"]
 JSON_TYPE = {"Content-Type": "application/json"}

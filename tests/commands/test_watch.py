@@ -16,12 +16,11 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.watch.folder import IN_FLIGHT
 
-from ..faults.test_kills import assert_sound
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
-from ..support.site import Site
-from .test_worker import until
+from ..support.site import Site, assert_sound
+from ..support.waiting import until
 
 SETTLE = 0.6
 

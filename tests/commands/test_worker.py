@@ -24,29 +24,17 @@ from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import Timings, load_settings
 
-from ..support.bundles import FILES, write_bundle
+from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.command import Command
 from ..support.holders import DEAD
+from ..support.http_faults import dropped
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site, Witness
-from .test_http_services import dropped
-
-PATIENCE = 60.0
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def bundles(folder: Path, count: int) -> list[Path]:
-    return [write_bundle(folder / f"{number}.tar", {f"data/{number}": bytes([number])}) for number in range(count)]
+from ..support.waiting import until
 
 
 def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path: Path) -> None:
-    paths = bundles(tmp_path, 3)
+    paths = write_bundles(tmp_path, 3)
     done = command("--queue", *paths)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [f"job {number}: {path} waits" for number, path in enumerate(paths, 1)]
@@ -76,7 +64,7 @@ def test_what_cannot_wait(command: Command, site: Site, tmp_path: Path, words: t
 
 
 def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path) -> None:
-    good = bundles(tmp_path, 2)
+    good = write_bundles(tmp_path, 2)
     (tmp_path / "bad.tar").write_text("no tar")
     assert command("--queue", good[0], tmp_path / "bad.tar", good[1]).returncode == 0
     done = command("worker", "--until-empty", "--json")
@@ -87,7 +75,7 @@ def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path)
 
 
 def test_several_processes_share_the_queue(command: Command, site: Site, tmp_path: Path) -> None:
-    paths = bundles(tmp_path, 40)
+    paths = write_bundles(tmp_path, 40)
     assert command("--queue", "--quiet", *paths).returncode == 0
     done = command("worker", "--workers", 3, "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
@@ -131,7 +119,7 @@ def test_a_killed_worker_is_replaced_and_its_job_finished(
 def test_workers_do_not_outlive_their_parent(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    command("--queue", *bundles(tmp_path, 1))
+    command("--queue", *write_bundles(tmp_path, 1))
     pool = starting("worker", "--workers", 2, "--quiet")
     until(lambda: site.job(1).is_done)
     left = children(pool.pid)
@@ -166,7 +154,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
 def test_an_idle_worker_leaves_at_once(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]], number: int
 ) -> None:
-    command("--queue", *bundles(tmp_path, 1))
+    command("--queue", *write_bundles(tmp_path, 1))
     process = starting("worker")
     until(lambda: site.job(1).is_done)
     process.send_signal(number)
@@ -174,7 +162,7 @@ def test_an_idle_worker_leaves_at_once(
 
 
 def test_a_bundle_that_is_queued_and_given_is_done_once(command: Command, site: Site, tmp_path: Path) -> None:
-    (path,) = bundles(tmp_path, 1)
+    (path,) = write_bundles(tmp_path, 1)
     command("--queue", path)
     assert command(path).stdout == f"job 1: {path} is complete, 1 file\n"
     assert command("--queue", path).stdout == f"job 1: {path} was ingested before\n"
@@ -292,7 +280,7 @@ def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: 
 
 
 def test_the_oldest_job_comes_first_but_one_that_was_run_comes_last(queue: Queue, site: Site, tmp_path: Path) -> None:
-    for path in bundles(tmp_path, 3):
+    for path in write_bundles(tmp_path, 3):
         queue.submit(path)
     queue.cut_off(1, 1)
     ran = [queue.run_next() for _ in range(3)]

@@ -7,17 +7,15 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
-from ..support.site import Site
+from ..support.site import Site, assert_sound
 
 pytestmark = pytest.mark.sweep
 
@@ -42,18 +40,6 @@ def finished_length(command: Command, words: tuple[object, ...]) -> float:
     begun = time.monotonic()
     assert command(*words, "-q").returncode == 0
     return time.monotonic() - begun
-
-
-def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:
-    assert all(job.is_done for job in site.jobs())
-    assert len(site.jobs()) == jobs
-    assert len(site.rows("Transactions")) == (transactions or jobs)
-    archived = site.archived()
-    assert {row["id"] for row in site.rows("Files")} == set(archived), "no orphans, nothing missing"
-    assert site.contents() == files
-    for database in (site.settings.database, site.catalog):
-        with closing(sqlite3.connect(database)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 @pytest.mark.parametrize("kind", ["ingest", "move"])
