@@ -1,17 +1,22 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ingest_cli.settings import OPTIONS
 
 from .support.command import Command
-from .support.forks import FORKS
+from .support.forks import FORKS, Forked
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
+
+# A slow machine is no failure, and nothing is to be left in the folder where the tests are started.
+settings.register_profile("ingest", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.load_profile("ingest")
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +50,12 @@ def command(environment: Path) -> Command:
 
 
 @pytest.fixture
-def starting(command: Command) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def starting(command: Command) -> Iterator[Callable[..., Forked]]:
     """Starts a command; whatever still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Forked] = []
 
-    def start(*words: object) -> subprocess.Popen[bytes]:
-        started.append(command.start(*words))
+    def start(*words: object, **options: Any) -> Forked:
+        started.append(command.start(*words, **options))
         return started[-1]
 
     yield start

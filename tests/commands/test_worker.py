@@ -3,10 +3,11 @@
 import json
 import os
 import signal
-import subprocess
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from ingest_cli.settings import Timings, load_settings
 
 from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.command import Command
+from ..support.forks import Forked
 from ..support.holders import DEAD
 from ..support.http_faults import dropped
-from ..support.pacifica_double import PacificaSite
+from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site, Witness
-from ..support.waiting import until
+from ..support.waiting import PATIENCE, until
 
 
 def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path: Path) -> None:
@@ -84,7 +86,22 @@ def test_several_processes_share_the_queue(command: Command, site: Site, tmp_pat
     assert len(site.rows("Transactions")) == len(paths)
 
 
-LARGE = {f"data/{number:04}": bytes(2000) for number in range(1500)}
+class Hold:
+    """Keeps an archive from storing a file, the ``number``-th, until it is let go."""
+
+    def __init__(self, number: int) -> None:
+        self._left, self._go, self.holds = number, threading.Event(), threading.Event()
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    def __call__(self, handler: Handler) -> bool:
+        if handler.command == "PUT":
+            self._left -= 1
+            if self._left == 0:
+                self.holds.set()
+                self._go.wait(PATIENCE)
+        return False
 
 
 def children(pid: int) -> list[int]:
@@ -99,25 +116,28 @@ def worker_pid(site: Site) -> int | None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_a_killed_worker_is_replaced_and_its_job_finished(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Forked]
 ) -> None:
-    command("--queue", write_bundle(tmp_path / "b.tar", LARGE))
+    files = {f"data/{number}": bytes([number]) for number in range(10)}
+    pacific.guard = hold = Hold(5)
+    command("--queue", write_bundle(tmp_path / "b.tar", files))
     pool = starting("worker", "--workers", 2, "--quiet")
-    until(lambda: site.job(1).task == INGEST_FILES)
+    assert hold.holds.wait(PATIENCE)
     first = worker_pid(site)
     assert first in children(pool.pid)
     os.kill(first, signal.SIGKILL)
+    hold.let_go()
     until(lambda: site.job(1).is_done)
     assert site.job(1).attempts == 2
-    assert site.contents() == LARGE
+    assert sorted(pacific.files.values()) == sorted(files.values())
     until(lambda: len(set(children(pool.pid)) - {first}) >= 2)
     pool.terminate()
-    assert pool.wait(10) == 0
+    assert pool.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_workers_do_not_outlive_their_parent(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Forked]
 ) -> None:
     command("--queue", *write_bundles(tmp_path, 1))
     pool = starting("worker", "--workers", 2, "--quiet")
@@ -134,7 +154,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     command: Command,
     site: Site,
     tmp_path: Path,
-    starting: Callable[..., subprocess.Popen[bytes]],
+    starting: Callable[..., Forked],
     workers: int,
 ) -> None:
     many = {f"data/{number:05}": bytes(1000) for number in range(10_000)}  # that take longer than a signal
@@ -142,7 +162,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     process = starting("worker", "--workers", workers)
     until(lambda: site.job(1).task == INGEST_FILES)
     process.terminate()
-    assert process.wait(10) == ExitCode.INTERRUPTED
+    assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
     job = site.job(1)
     assert (job.state, job.holder, job.is_interrupted) == (JobState.QUEUED, None, True)
     assert command("worker", "--until-empty").returncode == 0
@@ -152,13 +172,13 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_idle_worker_leaves_at_once(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]], number: int
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Forked], number: int
 ) -> None:
     command("--queue", *write_bundles(tmp_path, 1))
     process = starting("worker")
     until(lambda: site.job(1).is_done)
     process.send_signal(number)
-    assert process.wait(5) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_a_bundle_that_is_queued_and_given_is_done_once(command: Command, site: Site, tmp_path: Path) -> None:
@@ -212,7 +232,7 @@ def test_a_service_that_is_down_defers_a_job(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
-    with_timings(site, Timings(first_rest=1.0))
+    with_timings(site, Timings(first_rest=3600.0))
     queue.submit(write_bundle(tmp_path / "b.tar"))
     pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
     job = queue.run_next()
@@ -223,7 +243,8 @@ def test_a_service_that_is_down_defers_a_job(
     assert job.retry_at > time.time()
     assert queue.run_next() is None, "it rests"
     pacific.guard = None
-    time.sleep(1)
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET retry_at = retry_at - 3600")
     job = queue.run_next()
     assert job is not None
     assert (job.is_done, job.attempts, job.exception) == (True, 2, "")

@@ -2,7 +2,7 @@
 
 As a program, it forks for each request on its standard input a child that ends as ``python -m ingest_cli`` does, with
 the arguments, folder, environment and standard streams of the request. `Forks` is the other side. In these processes a
-service that is down is tried again after milliseconds: see ``FIRST_PAUSE_SECONDS``.
+service that is down is tried again after milliseconds, and an upload that another request has is waited for less long.
 """
 
 import io
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -89,15 +90,24 @@ class Forks:
         return all(name.startswith(MAY_DIFFER) for name in differing)
 
     def start(
-        self, words: Sequence[str], folder: Path, streams: tuple[int, int, int], *, file_limit: int | None = None
+        self,
+        words: Sequence[str],
+        folder: Path,
+        streams: tuple[int, int, int],
+        *,
+        file_limit: int | None = None,
+        timings: Mapping[str, float] | None = None,
     ) -> Forked:
-        """Run ``ingest`` with ``words`` and this process's environment. ``file_limit``: no file grows beyond it."""
+        """Run ``ingest`` with ``words`` and this process's environment.
+
+        ``file_limit``: no file grows beyond so many bytes. ``timings`` take the place of the program's own.
+        """
         if self._requests is None:
             self._requests = self._begin()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            request = {"words": words, "folder": str(folder), "environment": dict(os.environ), "limit": file_limit}
-            line = json.dumps(request).encode()
+            request = {"words": words, "folder": str(folder), "environment": dict(os.environ)}
+            line = json.dumps({**request, "limit": file_limit, "timings": dict(timings or {})}).encode()
             assert len(line) < LONGEST_REQUEST
             socket.send_fds(self._requests, [line], [*streams, theirs.fileno()])
         return Forked(["ingest", *words], ours)
@@ -124,9 +134,10 @@ def _import_everything() -> None:
         if module.name != "ingest_cli.__main__":
             import_module(module.name)
     from ingest_cli.cli import app
+    from ingest_cli.server import tus
     from ingest_cli.services.pacifica import http
 
-    http.FIRST_PAUSE_SECONDS = 0.001
+    http.FIRST_PAUSE_SECONDS, tus.TAKEN_SECONDS = 0.001, 3.0
     with redirect_stdout(io.StringIO()):
         app(["config"], standalone_mode=False)  # typer imports what it needs when it runs
 
@@ -172,6 +183,9 @@ def _run(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     if request["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
+    if request["timings"]:  # which a command with workers of its own could not hand on to them
+        settings = vars(import_module("ingest_cli.settings"))
+        settings["Timings"] = partial(settings["Timings"], **request["timings"])
     sys.argv = ["ingest", *request["words"]]
     runpy.run_module("ingest_cli", run_name="__main__", alter_sys=True)
 
