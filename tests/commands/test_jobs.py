@@ -221,6 +221,10 @@ def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
         assert store.beat(job.fence, 1.0) == word
 
 
+# So many that a slow archive has most of them to come when the first is stored.
+MANY = {f"data/{number:03}": b"x" * number for number in range(300)}
+
+
 def big_bundle(path: Path) -> tuple[Path, dict[str, bytes]]:
     files = {f"data/{number:04}": os.urandom(2000) for number in range(4000)}
     return write_bundle(path, files), files
@@ -353,18 +357,16 @@ def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) 
 
 
 def test_an_administrator_stops_a_running_job(
-    command: Command,
-    site: Site,
-    tmp_path: Path,
-    starting: Callable[..., Forked],
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Forked]
 ) -> None:
-    bundle = write_bundle(tmp_path / "b.tar", {f"data/{n:05}": b"x" * n for n in range(20_000)})
-    running = starting("-q", bundle)
-    wait_for(site)
+    pacific.seconds_a_file = 0.05
+    running = starting("-q", write_bundle(tmp_path / "b.tar", MANY))
+    until(lambda: pacific.files)
     command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)
     assert running.wait(PATIENCE) == 1
     assert site.job(1).exception == "Failed by administrator"
-    assert site.holds_nothing()
+    assert not pacific.files
+    assert not pacific.transactions
 
 
 @pytest.fixture
@@ -419,45 +421,46 @@ def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_stream_is_resumed(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
-    bundle, files = big_bundle(tmp_path / "b.tar")
-    with bundle.open("rb") as stream:
-        running = subprocess.Popen(command.line("-q", "-"), stdin=stream, stderr=subprocess.PIPE)
-        wait_for(site)
+def test_an_interrupted_stream_is_resumed(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Forked], stop: int
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", MANY)
+    pacific.seconds_a_file = 0.05
+    with (tmp_path / "said").open("wb") as said, bundle.open("rb") as stream:
+        running = starting("-q", "-", stdin=stream, output=said)
+        until(lambda: pacific.files)
         running.send_signal(stop)
-        said = running.communicate()[1]
+        assert running.wait(PATIENCE) == 130
+    pacific.seconds_a_file = 0.0
     (kept,) = site.settings.spool.iterdir()
-    assert running.returncode == 130
-    lines = ["ingest: interrupted; the same command resumes from here", f"ingest: the bundle is kept in {kept}"]
-    assert said.decode().splitlines() == lines
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "ingest: interrupted; the same command resumes from here",
+        f"ingest: the bundle is kept in {kept}",
+    ]
     assert command("-q", "-", stdin=bundle.read_bytes()).returncode == 0
-    assert site.contents() == files
-    assert len(site.archived()) == len(files)
-    assert len(site.rows("Transactions")) == 1
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
+    assert len(pacific.transactions) == 1
     assert command("-q", kept).returncode == 0
-    assert len(site.rows("Transactions")) == 1
+    assert len(pacific.transactions) == 1
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_first_signal_lets_the_file_at_hand_end(
-    command: Command,
-    site: Site,
-    tmp_path: Path,
-    stop: int,
-    starting: Callable[..., Forked],
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Forked], stop: int
 ) -> None:
-    files = {f"data/{number:04}": b"x" * number for number in range(5000)}
-    bundle = write_bundle(tmp_path / "b.tar", files)
+    bundle = write_bundle(tmp_path / "b.tar", MANY)
+    pacific.seconds_a_file = 0.05
     running = starting("-q", bundle)
-    wait_for(site)
+    until(lambda: pacific.files)
     running.send_signal(stop)
     assert running.wait(PATIENCE) == 130
     (job,) = site.jobs()
-    assert 0 < job.stored < len(files)
-    assert job.stored == len(site.archived()), "what is stored is known to be stored"
+    assert 0 < job.stored < len(MANY)
+    assert job.stored == len(pacific.files), "what is stored is known to be stored"
     assert (job.state, job.holder) == (JobState.QUEUED, None)
+    pacific.seconds_a_file = 0.0
     assert command("-q", bundle).returncode == 0
-    assert site.contents() == files
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
     assert [job.job_id for job in site.jobs()] == [1]
 
 

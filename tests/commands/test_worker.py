@@ -153,21 +153,24 @@ def test_workers_do_not_outlive_their_parent(
 def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     command: Command,
     site: Site,
+    pacific: PacificaSite,
     tmp_path: Path,
     starting: Callable[..., Forked],
     workers: int,
 ) -> None:
-    many = {f"data/{number:05}": bytes(1000) for number in range(10_000)}  # that take longer than a signal
+    many = {f"data/{number:03}": bytes([number]) for number in range(250)}
+    pacific.seconds_a_file = 0.1  # with which the job takes longer than a signal
     command("--queue", write_bundle(tmp_path / "b.tar", many))
     process = starting("worker", "--workers", workers)
-    until(lambda: site.job(1).task == INGEST_FILES)
+    until(lambda: pacific.files)
     process.terminate()
     assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
     job = site.job(1)
     assert (job.state, job.holder, job.is_interrupted) == (JobState.QUEUED, None, True)
+    pacific.seconds_a_file = 0.0
     assert command("worker", "--until-empty").returncode == 0
     assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
-    assert site.contents() == many
+    assert pacific.files == dict(enumerate(many.values(), 1))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -40,13 +40,17 @@ class Command:
         return subprocess.CompletedProcess(running.args, status, *said)
 
     def start(
-        self, *words: object, output: IO[bytes] | None = None, timings: Mapping[str, float] | None = None
+        self,
+        *words: object,
+        stdin: IO[bytes] | None = None,
+        output: IO[bytes] | None = None,
+        timings: Mapping[str, float] | None = None,
     ) -> Forked:
         """Start it; what it says goes to ``output``. ``timings`` take the place of the program's own."""
         assert FORKS.can_have(os.environ)
         with Path(os.devnull).open("r+b") as nothing:
-            said = nothing if output is None else output
-            streams = (nothing.fileno(), said.fileno(), said.fileno())
+            given, said = stdin or nothing, output or nothing
+            streams = (given.fileno(), said.fileno(), said.fileno())
             return FORKS.start(list(map(str, words)), self._folder, streams, timings=timings)
 
     @staticmethod
