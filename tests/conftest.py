@@ -1,5 +1,8 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
+import os
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from ingest_cli.settings import OPTIONS
 
 from .support.command import Command
 from .support.forks import FORKS, Forked
+from .support.leftovers import MARK, Leftovers, can_look
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
 
@@ -37,10 +41,22 @@ def site(environment: Path) -> Site:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forks() -> Iterator[None]:
-    """What starts command lines quickly ends with the session."""
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The session fails where its tests leave a process, a mount or a temporary file behind."""
+    own, temporary = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
+    FORKS.begin(os.environ)
+    leftovers = Leftovers(own, temporary)
     yield
     FORKS.close()
+    left = leftovers.found()
+    assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is not looked for."""
+    return [] if can_look() else ["not looked for: processes and mounts that tests leave behind (there is no /proc)"]
 
 
 @pytest.fixture

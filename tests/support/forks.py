@@ -79,6 +79,10 @@ class Forks:
         self._requests: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
+    def begin(self, environment: Mapping[str, str]) -> None:
+        """The program is to start with these variables."""
+        self._environment = dict(environment)
+
     def close(self) -> None:
         if self._requests is not None and self._process is not None:
             self._requests.close()
@@ -103,7 +107,7 @@ class Forks:
         ``file_limit``: no file grows beyond so many bytes. ``timings`` take the place of the program's own.
         """
         if self._requests is None:
-            self._requests = self._begin()
+            self._requests = self._start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             request = {"words": words, "folder": str(folder), "environment": dict(os.environ)}
@@ -112,7 +116,7 @@ class Forks:
             socket.send_fds(self._requests, [line], [*streams, theirs.fileno()])
         return Forked(["ingest", *words], ours)
 
-    def _begin(self) -> socket.socket:
+    def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST_REQUEST)
