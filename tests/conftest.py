@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ingest_cli.settings import OPTIONS
-
 from .support.command import Command
-from .support.forks import FORKS, Forked
+from .support.environment import scrub
+from .support.forks import FORKS, Running
 from .support.leftovers import MARK, Leftovers, can_look
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
@@ -25,12 +24,8 @@ settings.load_profile("ingest")
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No setting of the account that runs the tests leaks in."""
-    for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    """What `scrub` leaves of the variables."""
+    scrub(monkeypatch, tmp_path)
     return tmp_path
 
 
@@ -66,11 +61,11 @@ def command(environment: Path) -> Command:
 
 
 @pytest.fixture
-def starting(command: Command) -> Iterator[Callable[..., Forked]]:
+def starting(command: Command) -> Iterator[Callable[..., Running]]:
     """Starts a command; whatever still runs at the end of the test is killed."""
-    started: list[Forked] = []
+    started: list[Running] = []
 
-    def start(*words: object, **options: Any) -> Forked:
+    def start(*words: object, **options: Any) -> Running:
         started.append(command.start(*words, **options))
         return started[-1]
 

@@ -27,7 +27,7 @@ from ingest_cli.settings import Timings, load_settings
 
 from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.command import Command
-from ..support.forks import Forked
+from ..support.forks import Running
 from ..support.holders import DEAD
 from ..support.http_faults import dropped
 from ..support.pacifica_double import Handler, PacificaSite
@@ -116,7 +116,7 @@ def worker_pid(site: Site) -> int | None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_a_killed_worker_is_replaced_and_its_job_finished(
-    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Forked]
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:
     files = {f"data/{number}": bytes([number]) for number in range(10)}
     pacific.guard = hold = Hold(5)
@@ -137,7 +137,7 @@ def test_a_killed_worker_is_replaced_and_its_job_finished(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_workers_do_not_outlive_their_parent(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Forked]
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:
     command("--queue", *write_bundles(tmp_path, 1))
     pool = starting("worker", "--workers", 2, "--quiet")
@@ -155,7 +155,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     site: Site,
     pacific: PacificaSite,
     tmp_path: Path,
-    starting: Callable[..., Forked],
+    starting: Callable[..., Running],
     workers: int,
 ) -> None:
     many = {f"data/{number:03}": bytes([number]) for number in range(250)}
@@ -175,7 +175,7 @@ def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_idle_worker_leaves_at_once(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Forked], number: int
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], number: int
 ) -> None:
     command("--queue", *write_bundles(tmp_path, 1))
     process = starting("worker")

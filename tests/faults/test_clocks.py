@@ -19,6 +19,7 @@ from ..support.actors import NO_CATALOGUE, PATIENCE, assert_told
 from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.clocks import Clock
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.hosts import host, new_boot, skip_unless_possible
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
@@ -89,7 +90,7 @@ def test_no_job_is_taken_from_a_living_worker(
     command: Command,
     site: Site,
     tmp_path: Path,
-    starting: Callable[..., subprocess.Popen[bytes]],
+    starting: Callable[..., Running],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {**clock.environment, **gate.environment}.items():

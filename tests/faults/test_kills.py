@@ -9,12 +9,14 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site, assert_sound
 
 pytestmark = pytest.mark.sweep
@@ -25,9 +27,9 @@ COUNT = 600
 PROCESSES, BUNDLES = 8, 50
 
 
-def kill_once(command: Command, words: tuple[object, ...], after: float) -> bool:
+def kill_once(starting: Callable[..., Running], words: tuple[object, ...], after: float) -> bool:
     """Whether the process was still at work when it was killed."""
-    running = command.start(*words, "-q")
+    running = starting(*words, "-q")
     try:
         running.wait(after)
     except subprocess.TimeoutExpired:
@@ -43,7 +45,9 @@ def finished_length(command: Command, words: tuple[object, ...]) -> float:
 
 
 @pytest.mark.parametrize("kind", ["ingest", "move"])
-def test_a_job_killed_again_and_again_is_finished(command: Command, site: Site, tmp_path: Path, kind: str) -> None:
+def test_a_job_killed_again_and_again_is_finished(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], kind: str
+) -> None:
     moments = random.Random(SEED)
     files: dict[str, bytes] = {}
     length = finished_length(command, make(tmp_path, "warm", kind, files))
@@ -51,7 +55,7 @@ def test_a_job_killed_again_and_again_is_finished(command: Command, site: Site, 
     while kills < KILLS // 2 and jobs < KILLS:
         words = make(tmp_path, f"job{jobs}", kind, files)
         for _ in range(moments.randint(1, 6)):
-            if not kill_once(command, words, moments.uniform(0.3, 1.0) * length):
+            if not kill_once(starting, words, moments.uniform(0.3, 1.0) * length):
                 break
             kills += 1
         done = command(*words, "-q")
@@ -76,11 +80,13 @@ def make(folder: Path, name: str, kind: str, files: dict[str, bytes]) -> tuple[o
     return ("move", document)
 
 
-def test_eight_processes_share_a_store_and_two_are_killed(command: Command, site: Site, tmp_path: Path) -> None:
+def test_eight_processes_share_a_store_and_two_are_killed(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
     files = {f"data/{number:03}": os.urandom(300) for number in range(PROCESSES * BUNDLES)}
     bundles = [write_bundle(tmp_path / f"{path[5:]}.tar", {path: content}) for path, content in files.items()]
     shares = [bundles[number::PROCESSES] for number in range(PROCESSES)]
-    running = [command.start("-q", *share) for share in shares]
+    running = [starting("-q", *share) for share in shares]
     for process in running[:2]:
         deadline = time.monotonic() + 60
         while not (site.settings.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:

@@ -4,7 +4,7 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, cleaned, document_for, file_record, members, transaction, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
 from .services import LosingAnswers, PacificaServices, ask, assert_stored
 
@@ -110,11 +111,11 @@ def test_a_stopped_service_is_waited_for_by_a_later_run(
 
 
 def test_an_archive_killed_in_the_middle(
-    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], starting: Callable[..., Running]
 ) -> None:
     files = {f"data/{number}": os.urandom(2000) for number in range(1500)}
     bundle = write_bundle(tmp_path / "b.tar", files)
-    running = command.start(bundle)
+    running = starting(bundle)
     while len(archived(pacifica)) < len(before) + 50 and running.poll() is None:
         time.sleep(0.02)
     pacifica.stop("archiveinterface", kill=True)

@@ -1,5 +1,6 @@
 """The command line, in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
-from .forks import FORKS, Forked
+from .forks import FORKS, Running
+
+WITH_TIMINGS = """
+import functools, json, sys
+from ingest_cli import settings
+settings.Timings = functools.partial(settings.Timings, **json.loads(sys.argv.pop(1)))
+from ingest_cli.__main__ import main
+main()
+"""
 
 
 class Command:
@@ -45,17 +54,21 @@ class Command:
         stdin: IO[bytes] | None = None,
         output: IO[bytes] | None = None,
         timings: Mapping[str, float] | None = None,
-    ) -> Forked:
+    ) -> Running:
         """Start it; what it says goes to ``output``. ``timings`` take the place of the program's own."""
-        assert FORKS.can_have(os.environ)
         with Path(os.devnull).open("r+b") as nothing:
             given, said = stdin or nothing, output or nothing
+            if not FORKS.can_have(os.environ):
+                line = self.line(*words, timings=timings)
+                return subprocess.Popen(line, cwd=self._folder, stdin=given, stdout=said, stderr=said)
             streams = (given.fileno(), said.fileno(), said.fileno())
             return FORKS.start(list(map(str, words)), self._folder, streams, timings=timings)
 
     @staticmethod
-    def line(*words: object) -> list[str]:
-        return [sys.executable, "-m", "ingest_cli", *map(str, words)]
+    def line(*words: object, timings: Mapping[str, float] | None = None) -> list[str]:
+        """What starts it in a process of its own."""
+        run = ["-c", WITH_TIMINGS, json.dumps(timings)] if timings else ["-m", "ingest_cli"]
+        return [sys.executable, *run, *map(str, words)]
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:

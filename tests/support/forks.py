@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import partial
@@ -71,12 +72,17 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+# A command at work, in a fork or not.
+Running = Forked | subprocess.Popen[bytes]
+
+
 class Forks:
     """The program, which starts when it is first needed."""
 
     def __init__(self) -> None:
         self._environment = dict(os.environ)
         self._requests: socket.socket | None = None
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def begin(self, environment: Mapping[str, str]) -> None:
@@ -106,8 +112,9 @@ class Forks:
 
         ``file_limit``: no file grows beyond so many bytes. ``timings`` take the place of the program's own.
         """
-        if self._requests is None:
-            self._requests = self._start()
+        with self._lock:
+            if self._requests is None:
+                self._requests = self._start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             request = {"words": words, "folder": str(folder), "environment": dict(os.environ)}

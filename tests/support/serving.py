@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 import requests
 
 from .command import Command
-from .forks import FORKS, Forked
+from .forks import FORKS, Running
 
 PATIENCE = 60.0
 
@@ -93,7 +93,7 @@ class Server:
             return read_answer(connection)
 
 
-def _start(words: list[object], log: IO[bytes]) -> "Forked | subprocess.Popen[bytes]":
+def _start(words: list[object], log: IO[bytes]) -> Running:
     if not FORKS.can_have(os.environ):
         return subprocess.Popen(Command.line(*words), stdout=log, stderr=log)
     with Path(os.devnull).open("rb") as nothing:
