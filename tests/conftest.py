@@ -1,28 +1,31 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
-import subprocess
+import os
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from ingest_cli.settings import OPTIONS
+from hypothesis import HealthCheck, settings
 
 from .support.command import Command
+from .support.environment import scrub
+from .support.forks import FORKS, Running
+from .support.leftovers import MARK, Leftovers, can_look
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
 
-pytest.register_assert_rewrite("tests.support.trials", "tests.support.actors")
+# A slow machine is no failure, and nothing is to be left in the folder where the tests are started.
+settings.register_profile("ingest", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+settings.load_profile("ingest")
 
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No setting of the account that runs the tests leaks in."""
-    for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    """What `scrub` leaves of the variables."""
+    scrub(monkeypatch, tmp_path)
     return tmp_path
 
 
@@ -32,6 +35,25 @@ def site(environment: Path) -> Site:
     return Site(environment / "data" / "pacifica-ingest-cli")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The session fails where its tests leave a process, a mount or a temporary file behind."""
+    own, temporary = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+    os.environ[MARK] = f"{os.getpid()} {time.time_ns()}"
+    FORKS.begin(os.environ)
+    leftovers = Leftovers(own, temporary)
+    yield
+    FORKS.close()
+    left = leftovers.found()
+    assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is not looked for."""
+    return [] if can_look() else ["not looked for: processes and mounts that tests leave behind (there is no /proc)"]
+
+
 @pytest.fixture
 def command(environment: Path) -> Command:
     """The command line, in a process of its own."""
@@ -39,12 +61,12 @@ def command(environment: Path) -> Command:
 
 
 @pytest.fixture
-def starting(command: Command) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def starting(command: Command) -> Iterator[Callable[..., Running]]:
     """Starts a command; whatever still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Running] = []
 
-    def start(*words: object) -> subprocess.Popen[bytes]:
-        started.append(command.start(*words))
+    def start(*words: object, **options: Any) -> Running:
+        started.append(command.start(*words, **options))
         return started[-1]
 
     yield start

@@ -13,26 +13,29 @@ from .runner import Runner
 def gentle_shutdown(runner: Runner, grace: float) -> Iterator[None]:
     """A first SIGINT or SIGTERM interrupts the runner; a second one, or ``grace`` seconds, raise KeyboardInterrupt.
 
-    In any thread but the main one nothing is changed: signals do not come to it.
+    A SIGINT that was ignored when the process began, as a shell's script has it for what it starts in the background,
+    stays ignored: Ctrl-C is for who is in the foreground, and SIGTERM ends the others. In any thread but the main one
+    nothing is changed: signals do not come to it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    ending = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
     def at_once(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     def in_a_moment(number: int, frame: FrameType | None) -> None:
         runner.interrupt()
-        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        for again in (*ending, signal.SIGALRM):
             signal.signal(again, at_once)
         signal.setitimer(signal.ITIMER_REAL, grace)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending:
         signal.signal(number, in_a_moment)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending:
             signal.signal(number, signal.default_int_handler)

@@ -118,7 +118,8 @@ class WorkerPool:
 
 def _work(settings: Settings, observe: Observe, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     keep_lines_whole()
     try:
         work(settings, observe, until_empty=until_empty)

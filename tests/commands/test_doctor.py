@@ -21,9 +21,9 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
-from ..support.pacifica_double import Handler, PacificaSite
+from ..support.http_faults import answering
+from ..support.pacifica_double import PATIENCE, Fault, Handler, PacificaSite
 from ..support.site import Site
-from .test_http_services import answering
 
 NAMES = ["job store", "clock", "spool folder", "ids", "policy", "archive", "catalogue"]
 
@@ -160,13 +160,25 @@ def test_the_probe_leaves_nothing_behind(command: Command, site: Site) -> None:
 
 
 def test_the_probe_of_an_archive_that_takes_many(command: Command, pacific: PacificaSite) -> None:
-    pacific.seconds_a_file = 0.02
+    pacific.seconds_a_file = 0.005
+    most: list[int] = []
+
+    def begin_level(count: int) -> Fault:
+        def gather(_: Handler) -> bool:
+            most.append(pacific.most_at_work)
+            pacific.gather(count)
+            return False
+
+        return gather
+
+    for level, count in enumerate(doctor.PROBE_TRANSFERS):
+        pacific.fail("PUT", level * doctor.PROBE_FILES + 1, begin_level(count))
     found = rows(command, "--probe", code=0)
     levels = [f"{count} at once" for count in doctor.PROBE_TRANSFERS]
     assert list(found) == [*NAMES, *levels, "advice"]
     assert all("wrote, read back and deleted" in found[level]["detail"] for level in levels)
     assert "transfers = 8" in found["advice"]["detail"]
-    assert pacific.most_at_work == 8
+    assert [*most[1:], pacific.most_at_work] == list(doctor.PROBE_TRANSFERS)
     assert not pacific.files
 
 
@@ -181,11 +193,11 @@ def test_the_probe_finds_an_archive_that_mixes_up_files(
     def mixing(handler: Handler) -> bool:
         body = handler.body()
         try:
-            first = meeting.wait(2) == 0
+            first = meeting.wait(PATIENCE) == 0
             met[first] = body
-            meeting.wait(2)
+            meeting.wait(PATIENCE)
             handler.server.files[handler.file_id()] = met[not first]
-            meeting.wait(2)
+            meeting.wait(PATIENCE)
         except threading.BrokenBarrierError:
             handler.server.files[handler.file_id()] = body
         handler.answer(201, {"message": "File added to archive", "total_bytes": len(body)})

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
 
 
@@ -132,9 +134,11 @@ def test_a_backup_overwrites_nothing(command: Command, history: list[Path], tmp_
     assert [path.name for path in tmp_path.glob(".copy*")] == []
 
 
-def test_a_backup_while_jobs_run(command: Command, site: Site, tmp_path: Path) -> None:
+def test_a_backup_while_jobs_run(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
     bundles = [write_bundle(tmp_path / f"{number}.tar", {f"data/{number}": b"x"}) for number in range(40)]
-    running = command.start(*bundles)
+    running = starting(*bundles)
     for number in range(5):
         while len(site.jobs()) <= number and running.poll() is None:
             time.sleep(0.01)
@@ -142,4 +146,4 @@ def test_a_backup_while_jobs_run(command: Command, site: Site, tmp_path: Path) -
         for path in (tmp_path / f"copy{number}").iterdir():
             with closing(sqlite3.connect(path)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-    assert running.wait() == 0
+    assert running.wait(300) == 0

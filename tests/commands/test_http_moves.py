@@ -15,9 +15,9 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import file_record, transaction
 from ..support.command import Command
+from ..support.http_faults import answering, served_then_answering, served_then_dropped
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
-from .test_http_services import answering, served_then_answering, served_then_dropped
 
 CONTENTS = {"one": b"1", "two": b"22", "three": b"333"}
 

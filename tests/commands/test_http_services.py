@@ -14,6 +14,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
+from ..support.http_faults import PROXY_PAGE, answering, dropped, served_then_answering, served_then_dropped
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
 
@@ -27,48 +28,6 @@ def pacific(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSit
             environment={**os.environ, **server.environment(), "INGEST_DEFAULT_USER": "dmlb2001"}
         )
         yield server
-
-
-def dropped(handler: Handler) -> bool:
-    handler.body()
-    handler.drop()
-    return True
-
-
-def served_then_dropped(handler: Handler) -> bool:
-    """The work is done, but the answer is lost."""
-    answer = handler.answer
-    handler.answer = lambda *_: None  # type: ignore[method-assign]
-    getattr(handler, f"serve_{handler.command.lower()}")()
-    handler.answer = answer  # type: ignore[method-assign]
-    handler.drop()
-    return True
-
-
-def served_then_answering(status: int) -> Callable[[Handler], bool]:
-    """The work is done, but something between answers for the service."""
-
-    def fault(handler: Handler) -> bool:
-        answer = handler.answer
-        handler.answer = lambda *_: None  # type: ignore[method-assign]
-        getattr(handler, f"serve_{handler.command.lower()}")()
-        handler.answer = answer  # type: ignore[method-assign]
-        handler.answer(status, {})
-        return True
-
-    return fault
-
-
-def answering(status: int, content: object, **headers: str) -> Callable[[Handler], bool]:
-    def fault(handler: Handler) -> bool:
-        handler.body()
-        handler.answer(status, content, headers)
-        return True
-
-    return fault
-
-
-PROXY_PAGE = answering(502, b"<html><h1>Bad Gateway</h1></html>")
 
 
 def assert_stored(site: Site, pacific: PacificaSite, job: Job) -> None:
@@ -281,6 +240,7 @@ def four_transfers(site: Site, pacific: PacificaSite) -> None:
 
 @pytest.mark.usefixtures("four_transfers")
 def test_several_files_go_at_once(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     job = site.ingest(write_bundle(tmp_path / "b.tar", MANY))
     assert job.is_done
     assert job.stored == len(MANY)
@@ -296,6 +256,7 @@ def test_files_go_one_after_the_other_unless_told(site: Site, pacific: PacificaS
 
 @pytest.mark.usefixtures("four_transfers")
 def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     pacific.fail("PUT", 13, answering(413, {}))
     with pytest.raises(ArchiveError):
         site.ingest(write_bundle(tmp_path / "b.tar", MANY))
@@ -309,6 +270,7 @@ def test_a_failure_among_several_files_takes_all_back(site: Site, pacific: Pacif
 
 @pytest.mark.usefixtures("four_transfers")
 def test_an_outage_among_several_files_is_gone_on_from(site: Site, pacific: PacificaSite, tmp_path: Path) -> None:
+    pacific.gather(4)
     for number in range(13, 13 + 4 * http.TRIES):
         pacific.fail("PUT", number, PROXY_PAGE)
     bundle = write_bundle(tmp_path / "b.tar", MANY)
@@ -397,9 +359,13 @@ def test_all_processes_together_send_no_more_at_once_than_the_site_says(
     for variable, value in {**pacific.environment(), "ARCHIVEINTERFACE_TRANSFERS": str(transfers)}.items():
         monkeypatch.setenv(variable, value)
     pacific.seconds_a_file = 0.02
-    for number in range(6):
-        files = {f"data/{number}-{file}": bytes([number, file]) for file in range(10)}
-        assert command("--queue", write_bundle(tmp_path / f"{number}.tar", files)).returncode == 0
+    # Who finds all places taken waits for one of them, though another may be free before.
+    pacific.gather(transfers, patience=0.5)
+    bundles = [
+        write_bundle(tmp_path / f"{number}.tar", {f"data/{number}-{file}": bytes([number, file]) for file in range(10)})
+        for number in range(6)
+    ]
+    assert command("--queue", *bundles).returncode == 0
     assert command("worker", "--workers", 3, "--until-empty").returncode == 0
     assert len(pacific.files) == 60
     assert pacific.most_at_work == transfers

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -16,8 +17,9 @@ from ingest_cli.errors import ExitCode, PackError
 
 from ..support.bundles import FILES
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
-from .test_worker import until
+from ..support.waiting import PATIENCE, until
 
 OF = ("--submitter", 10, "--project", "1234a", "--instrument", 54)
 RECORDS = transaction_records(10, "1234a", 54, [])
@@ -157,15 +159,15 @@ def test_a_file_that_changes_meanwhile(run: Path, tmp_path: Path, size: int) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_one_that_is_stopped_leaves_no_bundle(command: Command, tmp_path: Path, number: int) -> None:
+def test_one_that_is_stopped_leaves_no_bundle(starting: Callable[..., Running], tmp_path: Path, number: int) -> None:
     (tmp_path / "run").mkdir()
     with (tmp_path / "run" / "large").open("wb") as file:
         file.truncate(20 << 30)
     before = set(tmp_path.iterdir())
-    process = command.start("pack", tmp_path / "run", *OF)
+    process = starting("pack", tmp_path / "run", *OF)
     until(lambda: "run/large" in str(opened_by(process.pid)))
     process.send_signal(number)
-    assert process.wait(20) == (-9 if number == signal.SIGKILL else ExitCode.INTERRUPTED)
+    assert process.wait(PATIENCE) == (-9 if number == signal.SIGKILL else ExitCode.INTERRUPTED)
     assert set(tmp_path.iterdir()) == before
 
 

@@ -4,10 +4,8 @@ import json
 import os
 import sqlite3
 import subprocess
-import tarfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.filesize import decimal
@@ -15,7 +13,7 @@ from rich.filesize import decimal
 from ingest_cli.errors import ExitCode
 from ingest_cli.settings import load_settings
 
-from ..support.bundles import FILES, document_for, write_bundle
+from ..support.bundles import FILES, cleaned, document_for, members, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site
@@ -30,21 +28,6 @@ def stored(site: Site, tmp_path: Path) -> Path:
     bundle = write_bundle(tmp_path / "b.tar", FILES, records)
     site.ingest(bundle)
     return bundle
-
-
-def members(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as tar:
-        return {member.name: getattr(tar.extractfile(member), "read", bytes)() for member in tar}
-
-
-def cleaned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records without the ids that each ingest gives anew, in an order of their own."""
-    numbers = {record.get("_id"): record["name"] for record in records if record["destinationTable"] == "Files"}
-    own = [
-        {key: numbers.get(value, value) if key == "file_id" else value for key, value in record.items() if key != "_id"}
-        for record in records
-    ]
-    return sorted(own, key=lambda record: json.dumps(record, sort_keys=True))
 
 
 def test_a_bundle_is_had_back(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from ingest_cli.services.factory import connect
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
 from ..support.holders import DEAD, HERE
+from ..support.old_stores import old_store
 from ..support.site import Site
-from ..unit.test_migrations import old_store
 
 
 def refuse_projects(folder: Path) -> Path:

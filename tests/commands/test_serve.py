@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import open_store
 
-from ..faults.test_kills import assert_sound
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.environment import scrub
 from ..support.pacifica_double import PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server
-from ..support.site import Site
+from ..support.site import Site, assert_sound
+from ..support.waiting import until
 
 STATE_KEYS = ["job_id", "state", "task", "task_percent", "complete", "updated", "created", "exception"]
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -39,15 +41,37 @@ def server(environment: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
+    """One server, and its site, for all the requests that leave nothing there."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        server, site = stack.enter_context(Server(folder)), Site(folder / "data" / "pacifica-ingest-cli")
+        patch.undo()
+        yield server, site
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
+    """One that asks for credentials."""
+    folder = tmp_path_factory.mktemp("guarded")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        patch.setenv("INGEST_SERVER_TOKEN", "t0ken")
+        patch.setenv("INGEST_SERVER_USERNAME", "ada")
+        patch.setenv("INGEST_SERVER_PASSWORD", "löve")
+        server, site = stack.enter_context(Server(folder)), Site(folder / "data" / "pacifica-ingest-cli")
+        patch.undo()
+        yield server, site
+
+
 def spooled(site: Site) -> list[str]:
     return sorted(path.name for path in site.settings.spool.glob("*"))
 
 
 def until_spool_is_empty(site: Site) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while spooled(site) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert spooled(site) == []
+    until(lambda: spooled(site) == [])
 
 
 def assert_error(answer: requests.Response, status: int) -> dict[str, Any]:
@@ -63,7 +87,8 @@ def assert_error(answer: requests.Response, status: int) -> dict[str, Any]:
 # Pacifica's requests and answers.
 
 
-def test_it_says_that_it_runs(server: Server) -> None:
+def test_it_says_that_it_runs(shared: tuple[Server, Site]) -> None:
+    server, _ = shared
     answer = requests.get(server.url, timeout=PATIENCE)
     assert (answer.status_code, answer.json()) == (200, {"message": "Pacifica Ingest Up and Running"})
 
@@ -136,8 +161,9 @@ def test_a_bad_bundle_fails_as_pacificas_would(server: Server, site: Site, tmp_p
     ],
 )
 def test_what_is_wrong_is_said_in_an_object(
-    server: Server, site: Site, method: str, path: str, headers: dict[str, str], body: Any, status: int
+    shared: tuple[Server, Site], method: str, path: str, headers: dict[str, str], body: Any, status: int
 ) -> None:
+    server, site = shared
     answer = requests.request(method, server.url + path, data=body, headers=headers, timeout=PATIENCE)
     assert_error(answer, status)
     assert "s3cret" not in answer.text
@@ -152,8 +178,7 @@ def test_an_upload_cut_off_halfway_leaves_nothing(server: Server, site: Site) ->
     for request in (b"Content-Length: 1000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n186A0\r\n"):
         with server.connected() as connection:
             connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\n" + request + bytes(70000))
-            time.sleep(0.2)
-            assert len(spooled(site)) == 1
+            until(lambda: len(spooled(site)) == 1)
     until_spool_is_empty(site)
     assert site.jobs() == []
 
@@ -161,9 +186,7 @@ def test_an_upload_cut_off_halfway_leaves_nothing(server: Server, site: Site) ->
 def test_an_upload_that_the_server_dies_under_is_swept_up(environment: Path, site: Site, tmp_path: Path) -> None:
     with Server(environment) as server, server.connected() as connection:
         connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n123")
-        deadline = time.monotonic() + PATIENCE
-        while not spooled(site) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: spooled(site))
         server.kill()
         assert len(spooled(site)) == 1
     with Server(environment):
@@ -174,11 +197,11 @@ def test_an_upload_that_the_server_dies_under_is_swept_up(environment: Path, sit
 def test_a_second_server_leaves_the_uploads_of_the_first(server: Server, environment: Path, site: Site) -> None:
     with server.connected() as connection:
         connection.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n123")
-        time.sleep(0.3)
+        until(lambda: spooled(site))
         with Server(environment):
             assert len(spooled(site)) == 1
         connection.sendall(b"456789")
-        time.sleep(0.3)
+        until(lambda: site.jobs())
         assert len(site.jobs()) == 1
 
 
@@ -248,13 +271,15 @@ def test_ids_that_are_not_to_be_had(
         (b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
     ],
 )
-def test_what_is_no_request(server: Server, request_bytes: bytes, status: int) -> None:
+def test_what_is_no_request(shared: tuple[Server, Site], request_bytes: bytes, status: int) -> None:
+    server, _ = shared
     answered, error = server.exchange(request_bytes)
     assert answered == status
     assert list(error) == ["status", "message", "traceback", "version"]
 
 
-def test_pipelined_requests_are_answered_in_turn(server: Server) -> None:
+def test_pipelined_requests_are_answered_in_turn(shared: tuple[Server, Site]) -> None:
+    server, _ = shared
     request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with server.connected() as connection:
         connection.sendall(request * 3)
@@ -282,7 +307,8 @@ def test_pipelined_requests_are_answered_in_turn(server: Server) -> None:
         ({"Origin": "null"}, 403),
     ],
 )
-def test_pages_of_other_sites_get_nothing(server: Server, headers: dict[str, str], status: int) -> None:
+def test_pages_of_other_sites_get_nothing(shared: tuple[Server, Site], headers: dict[str, str], status: int) -> None:
+    server, _ = shared
     answer = requests.get(server.url, headers=headers, timeout=PATIENCE)
     assert answer.status_code == status
     assert not any(name.lower().startswith("access-control") for name in answer.headers)
@@ -332,21 +358,17 @@ def test_a_claimed_user_goes_to_the_policy(
         ({"X-Http-Authed-User": "ada"}, 401),
     ],
 )
-def test_credentials(
-    environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], status: int
-) -> None:
-    monkeypatch.setenv("INGEST_SERVER_TOKEN", "t0ken")
-    monkeypatch.setenv("INGEST_SERVER_USERNAME", "ada")
-    monkeypatch.setenv("INGEST_SERVER_PASSWORD", "löve")
-    with Server(environment) as server:
-        answer = requests.post(f"{server.url}/upload", data=b"x", headers={**OCTETS, **given}, timeout=PATIENCE)
-        assert answer.status_code == status
-        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok
-        if status == 401:
-            assert_error(answer, 401)
-            assert answer.headers["WWW-Authenticate"].startswith("Basic")
-        else:
-            assert site.job(1).user == ("ada" if "Basic" in given["Authorization"] else site.settings.user)
+def test_credentials(guarded: tuple[Server, Site], given: dict[str, str], status: int) -> None:
+    server, site = guarded
+    answer = requests.post(f"{server.url}/upload", data=b"x", headers={**OCTETS, **given}, timeout=PATIENCE)
+    assert answer.status_code == status
+    assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok
+    if status == 401:
+        assert_error(answer, 401)
+        assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    else:
+        job = site.job(answer.json()["job_id"])
+        assert job.user == ("ada" if "Basic" in given["Authorization"] else site.settings.user)
 
 
 def test_others_may_reach_it_only_when_it_is_said_who_may(command: Command) -> None:
@@ -410,12 +432,12 @@ def test_it_stops_gracefully(environment: Path, site: Site, tmp_path: Path) -> N
     with Server(environment) as server, server.connected() as connection:
         head = f"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
         connection.sendall(head.encode() + content[:1000])
-        time.sleep(0.3)
+        until(lambda: spooled(site))
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         connection.sendall(content[1000:])
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
     assert len(site.jobs()) == 1
 
 

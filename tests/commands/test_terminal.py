@@ -33,7 +33,7 @@ class Held:
         if handler.command == "PUT" and handler.path != "/ingest":
             self._count += 1
             if self._count >= self._first:
-                self._go.wait(PATIENCE)
+                self._go.wait(10 * PATIENCE)
         return False
 
 
@@ -139,14 +139,14 @@ def test_ctrl_c_leaves_the_terminal_clean(tmp_path: Path, held: Held) -> None:
 
 
 def test_ctrl_c_twice_leaves_it_clean_at_once(tmp_path: Path, held: Held) -> None:
-    terminal = started(tmp_path, write_bundle(tmp_path / "b.tar", FILES).name)
+    bundle = write_bundle(tmp_path / "b.tar", FILES)
+    # The first one's grace is as good as endless here, and the file at hand is never stored.
+    terminal = Terminal(tmp_path, Command.line(bundle.name, timings={"grace": 3600.0}))
     terminal.until(is_storing)
-    begun = time.monotonic()
     terminal.press("c")
     time.sleep(0.3)
     terminal.press("c")
     assert terminal.end() == ExitCode.INTERRUPTED
-    assert time.monotonic() - begun < 2.5, "it did not wait for the file at hand"
     assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
     assert not any("ingest files" in line for line in terminal.lines)
 

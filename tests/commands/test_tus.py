@@ -1,10 +1,12 @@
 """Uploads that can be resumed, by the protocol tus 1.0.0."""
 
+import fcntl
 import os
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,11 +17,24 @@ from ingest_cli.jobs.spool import SpoolKind, orphans
 from ingest_cli.jobs.store import open_store
 
 from ..support.bundles import FILES, write_bundle
+from ..support.environment import scrub
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
+from ..support.waiting import until
 
 V = {"Tus-Resumable": "1.0.0"}
 PIECE = {**V, "Content-Type": "application/offset+octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all that is answered without a bundle."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        server = stack.enter_context(Server(folder))
+        patch.undo()
+        yield server
 
 
 @pytest.fixture
@@ -73,22 +88,29 @@ def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
     assert len(site.jobs()) == 1
 
 
-def begin(connection: socket.socket, url: str, length: int, content: bytes = b"") -> None:
-    """Announce ``length`` bytes for an upload, and send the first of them."""
+def begin(site: Site, connection: socket.socket, url: str, length: int, content: bytes = b"") -> None:
+    """Announce ``length`` bytes for an upload, send the first, and wait until the server has the upload open."""
     headers = {**PIECE, "Host": "localhost", "Content-Length": str(length), "Upload-Offset": "0"}
     lines = [f"PATCH {urlsplit(url).path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
-    time.sleep(0.2)
+    until(lambda: is_locked(site.settings.spool / f"resumable-{url.rpartition('/')[2]}.tar"))
 
 
-def test_a_connection_that_breaks_keeps_what_came(server: Server, content: bytes) -> None:
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_a_connection_that_breaks_keeps_what_came(server: Server, site: Site, content: bytes) -> None:
     url = create(server, len(content))
     with server.connected() as connection:
-        begin(connection, url, len(content), content[:1234])
-    deadline = time.monotonic() + PATIENCE
-    while (at := offset(url)) != 1234:
-        assert time.monotonic() < deadline
-    assert append(url, at, content[at:]).status_code == 204
+        begin(site, connection, url, len(content), content[:1234])
+    until(lambda: offset(url) == 1234)
+    assert append(url, 1234, content[1234:]).status_code == 204
 
 
 def test_a_server_that_is_killed_keeps_what_came(environment: Path, site: Site, content: bytes) -> None:
@@ -129,16 +151,16 @@ def test_an_upload_that_became_whole_but_no_job_is_made_one(environment: Path, s
         ("GET", V, 405),
     ],
 )
-def test_what_is_wrong(server: Server, method: str, headers: dict[str, str], status: int) -> None:
-    url = create(server, 10)
+def test_what_is_wrong(shared: Server, method: str, headers: dict[str, str], status: int) -> None:
+    url = create(shared, 10)
     answer = requests.request(method, url, headers=headers, data=b"x" if method == "PATCH" else None, timeout=PATIENCE)
     assert answer.status_code == status
     assert offset(url) == 0
 
 
 @pytest.mark.parametrize("name", ["0" * 32, "..%2f..%2fetc%2fpasswd", "x", "%00"])
-def test_an_upload_that_there_is_not(server: Server, name: str) -> None:
-    assert requests.head(f"{server.url}/files/{name}", headers=V, timeout=PATIENCE).status_code == 404
+def test_an_upload_that_there_is_not(shared: Server, name: str) -> None:
+    assert requests.head(f"{shared.url}/files/{name}", headers=V, timeout=PATIENCE).status_code == 404
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1" * 30, "٣"])
@@ -158,10 +180,10 @@ def test_more_than_was_announced(server: Server, site: Site) -> None:
     assert path.stat().st_size <= 10
 
 
-def test_two_that_write_at_once(server: Server, content: bytes) -> None:
+def test_two_that_write_at_once(server: Server, site: Site, content: bytes) -> None:
     url = create(server, len(content))
     with server.connected() as connection:
-        begin(connection, url, len(content))
+        begin(site, connection, url, len(content))
         with ThreadPoolExecutor() as pool:
             others = [
                 pool.submit(append, url, 0, b"x"),
@@ -172,11 +194,11 @@ def test_two_that_write_at_once(server: Server, content: bytes) -> None:
         assert connection.recv(12) == b"HTTP/1.1 204"
 
 
-def test_going_on_before_the_server_knows_that_the_connection_broke(server: Server, content: bytes) -> None:
+def test_going_on_before_the_server_knows_that_the_connection_broke(server: Server, site: Site, content: bytes) -> None:
     url = create(server, len(content))
     with ThreadPoolExecutor() as pool:
         with server.connected() as connection:
-            begin(connection, url, len(content), content[:1234])
+            begin(site, connection, url, len(content), content[:1234])
             answer = pool.submit(append, url, 1234, content[1234:])
             time.sleep(0.5)
             assert not answer.done()

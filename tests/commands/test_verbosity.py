@@ -9,8 +9,8 @@ from ingest_cli.errors import ExitCode
 
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
+from ..support.http_faults import answering
 from ..support.pacifica_double import PacificaSite
-from .test_http_services import answering
 
 PREFIX = r"ingest\[\d+\] \d\d:\d\d:\d\d: "
 

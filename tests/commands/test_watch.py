@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.watch.rules import IN_FLIGHT
 
-from ..faults.test_kills import assert_sound
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
-from ..support.site import Site
-from .test_worker import until
+from ..support.site import Site, assert_sound
+from ..support.waiting import PATIENCE, until
 
 SETTLE = 0.6
 
@@ -34,22 +35,35 @@ def drop(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watching(command: Command, drop: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a watcher, whose words go to ``log``; it is killed at the end of the test."""
-    started: list[subprocess.Popen[bytes]] = []
+def watching(command: Command, drop: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts a watcher, whose words go to ``log`` and who looks on; it is told to leave at the end of the test."""
+    started: list[Running] = []
 
-    def start(*words: object) -> subprocess.Popen[bytes]:
+    def start(*words: object) -> Running:
+        line = ("watch", drop, "--settle", SETTLE, "--patience", PATIENCE, *words)
         with (tmp_path / "log").open("ab") as log:
-            line = command.line("watch", drop, "--settle", SETTLE, "--patience", 3 * SETTLE, *words)
-            started.append(subprocess.Popen(line, stdout=log, stderr=log, cwd=tmp_path))
+            started.append(command.start(*line, output=log))
         until(lambda: (drop / ".ingest-watch.lock").exists())
+        if "--poll" not in words:
+            until(lambda: looks_on(started[-1].pid))
         return started[-1]
 
     yield start
-    for process in started:
-        process.terminate()
-    for process in started:
-        assert process.wait(20) in (0, -signal.SIGKILL, ExitCode.INTERRUPTED), (tmp_path / "log").read_text()
+    try:
+        for process in started:
+            process.terminate()
+        for process in started:
+            assert process.wait(PATIENCE) in (0, -signal.SIGKILL, ExitCode.INTERRUPTED), (tmp_path / "log").read_text()
+    finally:
+        for process in started:
+            process.kill()
+
+
+def looks_on(pid: int) -> bool:
+    """Whether the kernel tells it of changes by now."""
+    with suppress(FileNotFoundError):
+        return any("inotify wd:" in path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
+    return False
 
 
 def settled(site: Site, count: int = 1) -> bool:
@@ -66,22 +80,28 @@ def once(command: Command, drop: Path, *words: object) -> subprocess.CompletedPr
 # What is whole, and what is not yet.
 
 
-@pytest.mark.parametrize("poll", [(), ("--poll",)])
 def test_a_rename_into_place_counts_at_once(
-    watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path, poll: tuple[str, ...]
+    watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path
 ) -> None:
-    watching("--settle", 3, *poll)
-    time.sleep(1)
+    watching("--settle", 10 * PATIENCE)
     write_bundle(tmp_path / "b.tar").rename(drop / "b.tar")
-    begun = time.monotonic()
     until(lambda: settled(site))
-    assert (time.monotonic() - begun < 3) is not bool(poll), "only the kernel tells a rename from a write"
+    assert site.contents() == FILES
+
+
+def test_only_the_kernel_tells_a_rename_from_a_write(
+    watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path
+) -> None:
+    watching("--poll", "--settle", 1)
+    begun = time.monotonic()
+    write_bundle(tmp_path / "b.tar").rename(drop / "b.tar")
+    until(lambda: settled(site))
+    assert time.monotonic() - begun >= 1
     assert site.contents() == FILES
 
 
 def test_a_rename_within_the_folder_counts_too(watching: Callable[..., object], drop: Path, site: Site) -> None:
-    watching("--settle", 30)
-    time.sleep(1)
+    watching("--settle", 10 * PATIENCE)
     write_bundle(drop / "b.tar.part").rename(drop / "b.tar")
     until(lambda: settled(site))
     assert site.contents() == FILES
@@ -113,7 +133,7 @@ def test_a_slow_writer_is_waited_for(
 def test_a_writer_that_is_killed_fails_in_the_end(
     watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path
 ) -> None:
-    watching()
+    watching("--patience", SETTLE)
     (drop / "b.tar").write_bytes(write_bundle(tmp_path / "b.tar").read_bytes()[:3000])
     until(lambda: settled(site))
     (job,) = site.jobs()
@@ -290,13 +310,13 @@ def test_a_folder_that_was_changed_is_packed_again(command: Command, drop: Path,
 
 
 def test_a_folder_that_fills_slowly(watching: Callable[..., object], drop: Path, site: Site, template: Path) -> None:
-    watching("--pack", template)
-    for number in range(6):
+    watching("--pack", template, "--settle", 5 * SETTLE)
+    for number in range(12):
         (drop / "run").mkdir(exist_ok=True)
         (drop / "run" / f"{number}").write_text(str(number))
         time.sleep(SETTLE / 2)
     until(lambda: settled(site))
-    assert site.contents() == {f"data/{number}": str(number).encode() for number in range(6)}
+    assert site.contents() == {f"data/{number}": str(number).encode() for number in range(12)}
 
 
 @pytest.mark.parametrize("text", ["x", "{}", "[]", '[{"destinationTable": "Transactions.project", "value": 3}]'])
@@ -353,7 +373,7 @@ def test_a_file_that_may_not_be_read(command: Command, drop: Path, site: Site) -
 
 
 def test_a_second_watcher_says_who_has_the_folder(
-    watching: Callable[..., subprocess.Popen[bytes]], command: Command, drop: Path
+    watching: Callable[..., Running], command: Command, drop: Path
 ) -> None:
     first = watching()
     until(lambda: (drop / ".ingest-watch.lock").stat().st_size > 0)
@@ -387,7 +407,7 @@ def test_a_lost_event_loses_no_bundle(watching: Callable[..., object], drop: Pat
 
 @pytest.mark.sweep
 def test_many_bundles_and_a_watcher_that_is_killed_five_times(
-    watching: Callable[..., subprocess.Popen[bytes]], drop: Path, site: Site, tmp_path: Path
+    watching: Callable[..., Running], drop: Path, site: Site, tmp_path: Path
 ) -> None:
     count = 1000
     files = {f"data/{number:04}": f"{number}".encode() for number in range(count)}
@@ -398,7 +418,7 @@ def test_many_bundles_and_a_watcher_that_is_killed_five_times(
         for name in files:
             (tmp_path / f"{name[5:]}.tar").rename(drop / f"{name[5:]}.tar")
 
-    dropping = threading.Thread(target=drop_all)
+    dropping = threading.Thread(target=drop_all, daemon=True)
     dropping.start()
     for share in range(1, 6):
         process = watching("--quiet", "--workers", 2)

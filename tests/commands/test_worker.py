@@ -3,10 +3,11 @@
 import json
 import os
 import signal
-import subprocess
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,29 +25,18 @@ from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import Timings, load_settings
 
-from ..support.bundles import FILES, write_bundle
+from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.holders import DEAD
-from ..support.pacifica_double import PacificaSite
+from ..support.http_faults import dropped
+from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site, Witness
-from .test_http_services import dropped
-
-PATIENCE = 60.0
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def bundles(folder: Path, count: int) -> list[Path]:
-    return [write_bundle(folder / f"{number}.tar", {f"data/{number}": bytes([number])}) for number in range(count)]
+from ..support.waiting import PATIENCE, until
 
 
 def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path: Path) -> None:
-    paths = bundles(tmp_path, 3)
+    paths = write_bundles(tmp_path, 3)
     done = command("--queue", *paths)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [f"job {number}: {path} waits" for number, path in enumerate(paths, 1)]
@@ -76,7 +66,7 @@ def test_what_cannot_wait(command: Command, site: Site, tmp_path: Path, words: t
 
 
 def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path) -> None:
-    good = bundles(tmp_path, 2)
+    good = write_bundles(tmp_path, 2)
     (tmp_path / "bad.tar").write_text("no tar")
     assert command("--queue", good[0], tmp_path / "bad.tar", good[1]).returncode == 0
     done = command("worker", "--until-empty", "--json")
@@ -87,7 +77,7 @@ def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path)
 
 
 def test_several_processes_share_the_queue(command: Command, site: Site, tmp_path: Path) -> None:
-    paths = bundles(tmp_path, 40)
+    paths = write_bundles(tmp_path, 40)
     assert command("--queue", "--quiet", *paths).returncode == 0
     done = command("worker", "--workers", 3, "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
@@ -96,7 +86,22 @@ def test_several_processes_share_the_queue(command: Command, site: Site, tmp_pat
     assert len(site.rows("Transactions")) == len(paths)
 
 
-LARGE = {f"data/{number:04}": bytes(2000) for number in range(1500)}
+class Hold:
+    """Keeps an archive from storing a file, the ``number``-th, until it is let go."""
+
+    def __init__(self, number: int) -> None:
+        self._left, self._go, self.holds = number, threading.Event(), threading.Event()
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    def __call__(self, handler: Handler) -> bool:
+        if handler.command == "PUT":
+            self._left -= 1
+            if self._left == 0:
+                self.holds.set()
+                self._go.wait(PATIENCE)
+        return False
 
 
 def children(pid: int) -> list[int]:
@@ -111,27 +116,30 @@ def worker_pid(site: Site) -> int | None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_a_killed_worker_is_replaced_and_its_job_finished(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:
-    command("--queue", write_bundle(tmp_path / "b.tar", LARGE))
+    files = {f"data/{number}": bytes([number]) for number in range(10)}
+    pacific.guard = hold = Hold(5)
+    command("--queue", write_bundle(tmp_path / "b.tar", files))
     pool = starting("worker", "--workers", 2, "--quiet")
-    until(lambda: site.job(1).task == INGEST_FILES)
+    assert hold.holds.wait(PATIENCE)
     first = worker_pid(site)
     assert first in children(pool.pid)
     os.kill(first, signal.SIGKILL)
+    hold.let_go()
     until(lambda: site.job(1).is_done)
     assert site.job(1).attempts == 2
-    assert site.contents() == LARGE
+    assert sorted(pacific.files.values()) == sorted(files.values())
     until(lambda: len(set(children(pool.pid)) - {first}) >= 2)
     pool.terminate()
-    assert pool.wait(10) == 0
+    assert pool.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_workers_do_not_outlive_their_parent(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]]
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:
-    command("--queue", *bundles(tmp_path, 1))
+    command("--queue", *write_bundles(tmp_path, 1))
     pool = starting("worker", "--workers", 2, "--quiet")
     until(lambda: site.job(1).is_done)
     left = children(pool.pid)
@@ -145,36 +153,39 @@ def test_workers_do_not_outlive_their_parent(
 def test_a_worker_that_is_told_to_leave_keeps_its_job_in_the_queue(
     command: Command,
     site: Site,
+    pacific: PacificaSite,
     tmp_path: Path,
-    starting: Callable[..., subprocess.Popen[bytes]],
+    starting: Callable[..., Running],
     workers: int,
 ) -> None:
-    many = {f"data/{number:05}": bytes(1000) for number in range(10_000)}  # that take longer than a signal
+    many = {f"data/{number:03}": bytes([number]) for number in range(250)}
+    pacific.seconds_a_file = 0.1  # with which the job takes longer than a signal
     command("--queue", write_bundle(tmp_path / "b.tar", many))
     process = starting("worker", "--workers", workers)
-    until(lambda: site.job(1).task == INGEST_FILES)
+    until(lambda: pacific.files)
     process.terminate()
-    assert process.wait(10) == ExitCode.INTERRUPTED
+    assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
     job = site.job(1)
     assert (job.state, job.holder, job.is_interrupted) == (JobState.QUEUED, None, True)
+    pacific.seconds_a_file = 0.0
     assert command("worker", "--until-empty").returncode == 0
     assert (site.job(1).is_done, site.job(1).attempts) == (True, 2)
-    assert site.contents() == many
+    assert pacific.files == dict(enumerate(many.values(), 1))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_idle_worker_leaves_at_once(
-    command: Command, site: Site, tmp_path: Path, starting: Callable[..., subprocess.Popen[bytes]], number: int
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], number: int
 ) -> None:
-    command("--queue", *bundles(tmp_path, 1))
+    command("--queue", *write_bundles(tmp_path, 1))
     process = starting("worker")
     until(lambda: site.job(1).is_done)
     process.send_signal(number)
-    assert process.wait(5) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_a_bundle_that_is_queued_and_given_is_done_once(command: Command, site: Site, tmp_path: Path) -> None:
-    (path,) = bundles(tmp_path, 1)
+    (path,) = write_bundles(tmp_path, 1)
     command("--queue", path)
     assert command(path).stdout == f"job 1: {path} is complete, 1 file\n"
     assert command("--queue", path).stdout == f"job 1: {path} was ingested before\n"
@@ -224,7 +235,7 @@ def test_a_service_that_is_down_defers_a_job(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     site.settings = load_settings()
-    with_timings(site, Timings(first_backoff=1.0))
+    with_timings(site, Timings(first_backoff=3600.0))
     queue.submit(write_bundle(tmp_path / "b.tar"))
     pacific.guard = lambda handler: handler.command == "POST" and dropped(handler)
     job = queue.run_next()
@@ -235,7 +246,8 @@ def test_a_service_that_is_down_defers_a_job(
     assert job.retry_at > time.time()
     assert queue.run_next() is None, "it rests"
     pacific.guard = None
-    time.sleep(1)
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET retry_at = retry_at - 3600")
     job = queue.run_next()
     assert job is not None
     assert (job.is_done, job.attempts, job.exception) == (True, 2, "")
@@ -292,7 +304,7 @@ def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: 
 
 
 def test_the_oldest_job_comes_first_but_one_that_was_run_comes_last(queue: Queue, site: Site, tmp_path: Path) -> None:
-    for path in bundles(tmp_path, 3):
+    for path in write_bundles(tmp_path, 3):
         queue.submit(path)
     queue.cut_off(1, 1)
     ran = [queue.run_next() for _ in range(3)]

@@ -25,9 +25,9 @@ from ingest_cli.services.pacifica.archive import PacificaArchive
 from ingest_cli.services.pacifica.catalog import PacificaCatalog
 from ingest_cli.settings import Confirm, Endpoint
 
-from ..commands.test_http_services import PROXY_PAGE, answering, dropped, served_then_answering, served_then_dropped
 from ..support.bundles import FILES, document_for
 from ..support.contents import Contents
+from ..support.http_faults import PROXY_PAGE, answering, dropped, served_then_answering, served_then_dropped
 from ..support.pacifica_double import Handler, PacificaSite
 
 

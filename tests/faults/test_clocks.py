@@ -15,16 +15,17 @@ from typing import Any
 
 import pytest
 
-from ..commands.test_worker import bundles, until
 from ..support.actors import NO_CATALOGUE, PATIENCE, assert_told
-from ..support.bundles import FILES, write_bundle
+from ..support.bundles import FILES, write_bundle, write_bundles
 from ..support.clocks import Clock
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.hosts import host, new_boot, skip_unless_possible
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
 from ..support.stepping import MAIN, Order, Outcome, Stepper
 from ..support.trials import Trial, Trials
+from ..support.waiting import until
 
 pytestmark = pytest.mark.sweep
 
@@ -89,12 +90,12 @@ def test_no_job_is_taken_from_a_living_worker(
     command: Command,
     site: Site,
     tmp_path: Path,
-    starting: Callable[..., subprocess.Popen[bytes]],
+    starting: Callable[..., Running],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {**clock.environment, **gate.environment}.items():
         monkeypatch.setenv(name, value)
-    assert command("--queue", "--quiet", *bundles(tmp_path, BUNDLES)).returncode == 0
+    assert command("--queue", "--quiet", *write_bundles(tmp_path, BUNDLES)).returncode == 0
     crew = starting("worker", "--workers", BUNDLES, "--until-empty", "--quiet")
     until(lambda: gate.held == BUNDLES)
     idle = starting("worker", "--quiet")

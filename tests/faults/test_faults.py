@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..support.stepping import MAIN, OTHERS, Outcome, Stepper
-from ..support.trials import SEED, Tally, Trial, Trials, may_go_on, sample, skip_unless_possible
+from ..support.trials import SEED, Tally, Trial, Trials, finish, sample, skip_unless_possible
 
 pytestmark = pytest.mark.sweep
 
@@ -44,17 +44,6 @@ def steps_of(stepper: Stepper, trials: Trials, kind: str, fault: str, thread: st
         assert outcome.status == 0, outcome.stderr
         trial.assert_sound(1, jobs=1)
         return outcome.steps[thread]
-
-
-def finish(trial: Trial, stepper: Stepper) -> None:
-    """The next run completes what the faults before it left, as the same job where that can be gone on with."""
-    trial.assert_nothing_lost()
-    going_on = [job.job_id for job in trial.jobs() if may_go_on(job)]
-    assert len(going_on) <= 1
-    settled = len(trial.jobs()) - len(going_on)
-    done = trial.run(stepper)
-    assert done.status == 0, done.stderr
-    trial.assert_sound(going_on[0] if going_on else None, jobs=settled + 1)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """A site that fails at any request, in any way: the next healthy run ends with one sound job."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,58 +11,14 @@ from ingest_cli.jobs.job import JobState
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import load_settings
 
-from ..commands.test_http_services import answering, dropped, served_then_answering, served_then_dropped
 from ..support.bundles import FILES, write_bundle
+from ..support.http_faults import FAULTS
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
 
 pytestmark = pytest.mark.sweep
 
 REQUESTS = 3 + len(FILES) + 3  # ids, policy, the archive's welcome; files; one look, ids of files, the document
-Fault = Callable[[Handler], bool]
-
-
-def hanging(handler: Handler) -> bool:
-    handler.body()
-    time.sleep(0.6)
-    handler.drop()
-    return True
-
-
-def truncated(handler: Handler) -> bool:
-    handler.body()
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"sta')
-    handler.drop()
-    return True
-
-
-def no_http(handler: Handler) -> bool:
-    handler.body()
-    handler.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
-    handler.close_connection = True
-    return True
-
-
-FAULTS: dict[str, Fault] = {
-    "dropped": dropped,
-    "done, then dropped": served_then_dropped,
-    "500": answering(500, {"message": "no"}),
-    "502": answering(502, b"<html>"),
-    "503": answering(503, {}),
-    "404": answering(404, {}),
-    "done, then 500": served_then_answering(500),
-    "done, then 503": served_then_answering(503),
-    "hanging": hanging,
-    "truncated": truncated,
-    "garbage": answering(200, b"<html>hello</html>"),
-    "an empty answer": answering(200, b""),
-    "an empty object": answering(200, {}),
-    "an empty list": answering(200, []),
-    "no HTTP": no_http,
-}
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from ingest_cli.errors import IngestError
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.services.pacifica import http
 
+from ..support.http_faults import FAULTS
 from ..support.pacifica_double import Handler
 from ..support.trials import Tally, Trial, Trials, may_go_on, sample
-from .test_http_faults import FAULTS
 
 pytestmark = pytest.mark.sweep
 

@@ -7,17 +7,17 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
-from ..support.site import Site
+from ..support.forks import Running
+from ..support.site import Site, assert_sound
 
 pytestmark = pytest.mark.sweep
 
@@ -27,9 +27,9 @@ COUNT = 600
 PROCESSES, BUNDLES = 8, 50
 
 
-def kill_once(command: Command, words: tuple[object, ...], after: float) -> bool:
+def kill_once(starting: Callable[..., Running], words: tuple[object, ...], after: float) -> bool:
     """Whether the process was still at work when it was killed."""
-    running = command.start(*words, "-q")
+    running = starting(*words, "-q")
     try:
         running.wait(after)
     except subprocess.TimeoutExpired:
@@ -44,20 +44,10 @@ def finished_length(command: Command, words: tuple[object, ...]) -> float:
     return time.monotonic() - begun
 
 
-def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:
-    assert all(job.is_done for job in site.jobs())
-    assert len(site.jobs()) == jobs
-    assert len(site.rows("Transactions")) == (transactions or jobs)
-    archived = site.archived()
-    assert {row["id"] for row in site.rows("Files")} == set(archived), "no orphans, nothing missing"
-    assert site.contents() == files
-    for database in (site.settings.database, site.catalog):
-        with closing(sqlite3.connect(database)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
 @pytest.mark.parametrize("kind", ["ingest", "move"])
-def test_a_job_killed_again_and_again_is_finished(command: Command, site: Site, tmp_path: Path, kind: str) -> None:
+def test_a_job_killed_again_and_again_is_finished(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], kind: str
+) -> None:
     moments = random.Random(SEED)
     files: dict[str, bytes] = {}
     length = finished_length(command, make(tmp_path, "warm", kind, files))
@@ -65,7 +55,7 @@ def test_a_job_killed_again_and_again_is_finished(command: Command, site: Site, 
     while kills < KILLS // 2 and jobs < KILLS:
         words = make(tmp_path, f"job{jobs}", kind, files)
         for _ in range(moments.randint(1, 6)):
-            if not kill_once(command, words, moments.uniform(0.3, 1.0) * length):
+            if not kill_once(starting, words, moments.uniform(0.3, 1.0) * length):
                 break
             kills += 1
         done = command(*words, "-q")
@@ -90,11 +80,13 @@ def make(folder: Path, name: str, kind: str, files: dict[str, bytes]) -> tuple[o
     return ("move", document)
 
 
-def test_eight_processes_share_a_store_and_two_are_killed(command: Command, site: Site, tmp_path: Path) -> None:
+def test_eight_processes_share_a_store_and_two_are_killed(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
     files = {f"data/{number:03}": os.urandom(300) for number in range(PROCESSES * BUNDLES)}
     bundles = [write_bundle(tmp_path / f"{path[5:]}.tar", {path: content}) for path, content in files.items()]
     shares = [bundles[number::PROCESSES] for number in range(PROCESSES)]
-    running = [command.start("-q", *share) for share in shares]
+    running = [starting("-q", *share) for share in shares]
     for process in running[:2]:
         deadline = time.monotonic() + 60
         while not (site.settings.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:

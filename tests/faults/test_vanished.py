@@ -14,8 +14,7 @@ from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
 from ..support.site import Site
 from ..support.stepping import Order, Stepper
-from ..support.trials import Trial, Trials, sample
-from .test_faults import finish
+from ..support.trials import Trial, Trials, finish, sample
 
 pytestmark = pytest.mark.sweep
 

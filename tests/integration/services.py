@@ -4,6 +4,7 @@ INGEST_TEST_PACIFICA names a folder made by ``.ci/pacifica``: a virtual environm
 services and ``fixtures``, the records that the metadata service's own tests load. PostgreSQL comes from the system.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..support.loopback import LoopbackServer, QuietHandler
 
@@ -229,3 +231,20 @@ def answers(url: str) -> bool:
             return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False
+
+
+def ask(services: PacificaServices, path: str) -> Any:
+    with urllib.request.urlopen(services.url("metadata") + path, timeout=60) as response:
+        return json.load(response)
+
+
+def assert_stored(services: PacificaServices, job_id: int, files: dict[str, bytes]) -> None:
+    records = ask(services, f"/files?transaction_id={job_id}")
+    stored = {
+        "/".join(filter(None, ["data", record["subdir"], record["name"]])): (
+            services.archive / str(record["_id"])
+        ).read_bytes()
+        for record in records
+    }
+    assert stored == files
+    assert len(records) == len(files)

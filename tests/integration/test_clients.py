@@ -10,8 +10,7 @@ import pytest
 from ..support.command import Command
 from ..support.serving import Server
 from ..support.site import Site
-from .services import PacificaServices
-from .test_pacifica import assert_stored
+from .services import PacificaServices, assert_stored
 
 pytestmark = pytest.mark.pacifica
 

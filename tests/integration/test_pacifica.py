@@ -4,7 +4,7 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import pytest
 
 from ingest_cli.settings import load_settings
 
-from ..commands.test_restore import cleaned, members
-from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
+from ..support.bundles import FILES, cleaned, document_for, file_record, members, transaction, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
-from .services import LosingAnswers, PacificaServices
+from .services import LosingAnswers, PacificaServices, ask, assert_stored
 
 pytestmark = pytest.mark.pacifica
 
@@ -30,26 +30,9 @@ def archived(services: PacificaServices) -> set[str]:
     return {str(path.relative_to(services.archive)) for path in services.archive.rglob("*") if path.is_file()}
 
 
-def ask(services: PacificaServices, path: str) -> Any:
-    with urllib.request.urlopen(services.url("metadata") + path, timeout=60) as response:
-        return json.load(response)
-
-
 def state(command: Command, job_id: int | None = None) -> dict[str, Any]:
     newest: list[dict[str, Any]] = json.loads(command("state", "--json").stdout)
     return next(job for job in newest if job_id in (None, job["job_id"]))
-
-
-def assert_stored(services: PacificaServices, job_id: int, files: dict[str, bytes]) -> None:
-    records = ask(services, f"/files?transaction_id={job_id}")
-    stored = {
-        "/".join(filter(None, ["data", record["subdir"], record["name"]])): (
-            services.archive / str(record["_id"])
-        ).read_bytes()
-        for record in records
-    }
-    assert stored == files
-    assert len(records) == len(files)
 
 
 @pytest.mark.parametrize("count", [3, 1000])
@@ -128,11 +111,11 @@ def test_a_stopped_service_is_waited_for_by_a_later_run(
 
 
 def test_an_archive_killed_in_the_middle(
-    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str]
+    pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], starting: Callable[..., Running]
 ) -> None:
     files = {f"data/{number}": os.urandom(2000) for number in range(1500)}
     bundle = write_bundle(tmp_path / "b.tar", files)
-    running = command.start(bundle)
+    running = starting(bundle)
     while len(archived(pacifica)) < len(before) + 50 and running.poll() is None:
         time.sleep(0.02)
     pacifica.stop("archiveinterface", kill=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -360,5 +361,14 @@ class StoreMachine(RuleBasedStateMachine):
                 passed.add(job.job_id)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
-TestStore = StoreMachine.TestCase
+FEW = settings(max_examples=10, stateful_step_count=50)
+MANY = settings(max_examples=100, stateful_step_count=50)
+
+
+class TestStore(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
+    settings = FEW
+
+
+@pytest.mark.sweep
+class TestStoreForLonger(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
+    settings = MANY

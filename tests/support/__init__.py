@@ -1,0 +1,1 @@
+"""What tests share, by subject. No test is here, and no test is imported by another."""

@@ -73,3 +73,23 @@ def write_bundle(
     members = [member(name, content) for name, content in files.items()]
     members.insert(0 if metadata_first else len(members), member("metadata.txt", metadata))
     return write_tar(path, members, mode, tar_format)
+
+
+def write_bundles(folder: Path, count: int) -> list[Path]:
+    """So many bundles, each of one file."""
+    return [write_bundle(folder / f"{number}.tar", {f"data/{number}": bytes([number])}) for number in range(count)]
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: getattr(tar.extractfile(member), "read", bytes)() for member in tar}
+
+
+def cleaned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records without the ids that each ingest gives anew, in an order of their own."""
+    numbers = {record.get("_id"): record["name"] for record in records if record["destinationTable"] == "Files"}
+    own = [
+        {key: numbers.get(value, value) if key == "file_id" else value for key, value in record.items() if key != "_id"}
+        for record in records
+    ]
+    return sorted(own, key=lambda record: json.dumps(record, sort_keys=True))

@@ -30,5 +30,5 @@ class QuietHandler(BaseHTTPRequestHandler):
     # Headers and body are written apart: without this, each answer waits 40 ms for the client's kernel.
     disable_nagle_algorithm = True
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         pass

@@ -9,12 +9,16 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .loopback import LoopbackServer, QuietHandler
+
+# Seconds that a file waits for others that are to come at the same time.
+PATIENCE = 30.0
 
 Fault = Callable[["Handler"], bool]
 Row = dict[str, Any]
@@ -53,6 +57,7 @@ class PacificaSite(LoopbackServer):
         self.lock = threading.Lock()
         self.at_work = self.most_at_work = 0
         self.seconds_a_file = 0.0
+        self._gathered, self._gathering, self._patience = threading.Condition(self.lock), 0, PATIENCE
         self.context: ssl.SSLContext | None = None
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
@@ -90,6 +95,28 @@ class PacificaSite(LoopbackServer):
                 if word not in self.words:
                     self.words.append(word)
         return {"key": self.words.index(record["key"]), "value": self.words.index(record["value"])}
+
+    def gather(self, count: int, patience: float = PATIENCE) -> None:
+        """Keep every file waiting until ``count`` of them have been at work at once: what is slow comes too.
+
+        Where no other comes, a file is stored all the same when its ``patience`` is at an end.
+        """
+        with self.lock:
+            self.most_at_work, self._gathering, self._patience = self.at_work, count, patience
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """A file is being stored."""
+        with self.lock:
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
+            self._gathered.notify_all()
+            self._gathered.wait_for(lambda: self.most_at_work >= self._gathering, self._patience)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.at_work -= 1
 
     def fail(self, method: str, number: int, fault: Fault) -> None:
         """The ``number``-th request (from 1) of ``method`` goes to ``fault``, which says whether that was all."""
@@ -175,18 +202,14 @@ class Handler(QuietHandler):
         if self.path == "/ingest":
             self.record(json.loads(body))
             return
-        with self.server.lock:
-            self.server.at_work += 1
-            self.server.most_at_work = max(self.server.most_at_work, self.server.at_work)
-        time.sleep(self.server.seconds_a_file)
         # The released archive reports the length that was announced, whatever came; a body that is cut short it keeps.
         file_id, total_bytes = self.file_id(), int(self.headers.get("Content-Length", 0))
-        if file_id in self.server.stores_nothing:
-            total_bytes -= 1
-        else:
-            self.server.files[file_id] = body[:-1] if file_id in self.server.stores_less else body
-        with self.server.lock:
-            self.server.at_work -= 1
+        with self.server.working():
+            time.sleep(self.server.seconds_a_file)
+            if file_id in self.server.stores_nothing:
+                total_bytes -= 1
+            else:
+                self.server.files[file_id] = body[:-1] if file_id in self.server.stores_less else body
         self.answer(201, {"message": "File added to archive", "total_bytes": total_bytes})
 
     def record(self, records: list[dict[str, Any]]) -> None:

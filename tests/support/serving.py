@@ -1,6 +1,7 @@
 """A server in a process of its own, and a way to speak to it byte by byte."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -9,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import requests
 
 from .command import Command
+from .forks import FORKS, Running
 
 PATIENCE = 60.0
 
@@ -28,9 +30,9 @@ class Server:
 
     def __enter__(self) -> Self:
         with self.log.open("ab") as log:
-            line = Command.line("serve", "--port", self._port, "--reserve", 0, *self._words)
+            words = ["serve", "--port", self._port, "--reserve", 0, "--workers", 1, *self._words]
             begun = self.log.stat().st_size
-            self.process = subprocess.Popen(line, stdout=log, stderr=log)
+            self.process = _start(words, log)
         deadline = time.monotonic() + PATIENCE
         while (found := re.search(r"listening at (\S+)", self.log.read_text()[begun:])) is None:
             assert self.process.poll() is None, self.log.read_text()
@@ -89,6 +91,13 @@ class Server:
         with self.connected() as connection:
             connection.sendall(request)
             return read_answer(connection)
+
+
+def _start(words: list[object], log: IO[bytes]) -> Running:
+    if not FORKS.can_have(os.environ):
+        return subprocess.Popen(Command.line(*words), stdout=log, stderr=log)
+    with Path(os.devnull).open("rb") as nothing:
+        return FORKS.start(list(map(str, words)), Path.cwd(), (nothing.fileno(), log.fileno(), log.fileno()))
 
 
 OCTETS = {"Content-Type": "application/octet-stream"}

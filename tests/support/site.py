@@ -92,3 +92,16 @@ class Site:
     def holds_nothing(self) -> bool:
         tables = ("Transactions", "Files", "TransactionKeyValue", "FileKeyValue")
         return not self.archived() and not any(self.rows(table) for table in tables)
+
+
+def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:
+    """Every job is complete and every file stored once, and the databases are whole."""
+    assert all(job.is_done for job in site.jobs())
+    assert len(site.jobs()) == jobs
+    assert len(site.rows("Transactions")) == (transactions or jobs)
+    archived = site.archived()
+    assert {row["id"] for row in site.rows("Files")} == set(archived), "no orphans, nothing missing"
+    assert site.contents() == files
+    for database in (site.settings.database, site.catalog):
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

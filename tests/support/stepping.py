@@ -283,7 +283,7 @@ def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
         main()
     except SystemExit as ending:
         status = ending.code if isinstance(ending.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001, it is shown
         steps.remove()
         sys.excepthook(*sys.exc_info())
         status = 1

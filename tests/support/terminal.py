@@ -1,8 +1,10 @@
 """A pseudo-terminal with a program in it, and its screen as a terminal would draw it."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +33,8 @@ class Terminal:
             dimensions=(24, columns),
             env={**kept, "TERM": "xterm-256color", **(environment or {})},
             encoding="utf-8",
+            # Though the tests may run in the background, where the shell has it ignored.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def __enter__(self) -> Self:

@@ -56,7 +56,7 @@ class Tally:
         self.injected += 1
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001, it is told at the end
             self.lost.append(f"{name}: {type(error).__name__}: {error}")
         else:
             self.survived += 1
@@ -268,3 +268,14 @@ def skip_unless_possible(kind: str, folder: Path) -> None:
         not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == folder.stat().st_dev
     ):
         pytest.skip("no second file system at /dev/shm")
+
+
+def finish(trial: Trial, stepper: Stepper) -> None:
+    """The next run completes what the faults before it left, as the same job where that can be gone on with."""
+    trial.assert_nothing_lost()
+    going_on = [job.job_id for job in trial.jobs() if may_go_on(job)]
+    assert len(going_on) <= 1
+    settled = len(trial.jobs()) - len(going_on)
+    done = trial.run(stepper)
+    assert done.status == 0, done.stderr
+    trial.assert_sound(going_on[0] if going_on else None, jobs=settled + 1)

@@ -16,6 +16,7 @@ from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.settings import Timings
 
 from ..support.holders import DEAD, HERE
+from ..support.waiting import until
 
 FAST = Timings(heartbeat=0.005, stale=0.05, runs=3, first_backoff=10.0, longest_backoff=30.0)
 SLOW = Timings(heartbeat=60.0)
@@ -41,7 +42,7 @@ def lease_of(store: SqliteJobStore, job: Job, timings: Timings = FAST) -> Lease:
 def test_a_heartbeat_that_comes_after_the_end_is_passed_over(store: SqliteJobStore, end: str) -> None:
     lease = lease_of(store, running(store))
     with lease.kept():
-        time.sleep(0.05)
+        until(lambda: store.get(1).heartbeat > 0)
         if end == "record":
             lease.record()
         elif end == "requeue":
@@ -60,9 +61,8 @@ def test_a_run_is_told_of_a_wish(store: SqliteJobStore) -> None:
     with lease.kept():
         lease.require()
         store.say(1, Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
-        time.sleep(0.05)
         with pytest.raises(StopRequested, match="by hand"):
-            lease.require()
+            until(lambda: lease.require())
 
 
 def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: SqliteJobStore) -> None:
@@ -74,7 +74,8 @@ def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: Sqli
         with pytest.raises(StopRequested):
             lease.confirm()
         lease.undo(JobState.FAILED, INGEST_FILES, "by hand")
-        time.sleep(0.05)
+        beats = store.get(1).heartbeat
+        until(lambda: store.get(1).heartbeat > beats + 1)
         lease.require()
         lease.confirm()
         assert lease.rolled_back().state is JobState.FAILED
@@ -83,10 +84,8 @@ def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: Sqli
 def test_a_run_is_told_that_it_lost_its_job(store: SqliteJobStore) -> None:
     lease = lease_of(store, running(store, DEAD))
     store.lease(1)
-    with lease.kept():
-        time.sleep(0.05)
-        with pytest.raises(LeaseLost):
-            lease.require()
+    with lease.kept(), pytest.raises(LeaseLost):
+        until(lambda: lease.require())
 
 
 def test_a_run_that_finds_its_clock_far_ahead_asks_before_it_goes_on(store: SqliteJobStore) -> None:

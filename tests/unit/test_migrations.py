@@ -1,29 +1,21 @@
 """A store of each older version is brought up to date, and an older program leaves one of today alone."""
 
-import multiprocessing
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingest_cli.errors import Interrupted, StoreError
+from ingest_cli.errors import StoreError
 from ingest_cli.jobs.database import open_database
-from ingest_cli.jobs.job import Job, JobKind, JobState, Reservation
+from ingest_cli.jobs.job import JobKind, JobState, Reservation
 from ingest_cli.jobs.migrations import MIGRATIONS
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
-from ingest_cli.jobs.store import open_store
-from ingest_cli.pipeline.runner import Runner
-from ingest_cli.pipeline.submission import submit
-from ingest_cli.services.factory import connect
 from ingest_cli.settings import Timings
 
-from ..support.bundles import FILES, write_bundle
-from ..support.command import Command
-from ..support.site import Site, Witness
+from ..support.old_stores import old_store
 
 VERSIONS = range(1, len(MIGRATIONS))
 IN_A_CENTURY = 4_000_000_000.0
@@ -186,30 +178,6 @@ ROWS = {
 }
 
 
-def old_store(path: Path, version: int, rows: list[dict[str, Any]]) -> Path:
-    """A store as that version of the program left it."""
-    with closing(open_database(path, MIGRATIONS[:version], "job store").conn) as connection, connection:
-        columns = {str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)")}
-        for job_id, changes in enumerate(rows, 1):
-            row = {
-                "job_id": job_id,
-                "kind": "bundle",
-                "source": f"/data/{job_id}.tar",
-                "stamp": "2049:1234:5678:90",
-                "user": "u",
-                "created": "2026-01-02 03:04:05.678901",
-                "updated": "2026-01-02 03:04:06.678901",
-                **changes,
-            }
-            row = {column: value for column, value in row.items() if column in columns}
-            connection.execute(
-                f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
-            )
-        if version >= 3:
-            connection.execute("INSERT INTO stages VALUES (1, 'ingest files', 1.5)")
-    return path
-
-
 @pytest.fixture
 def opened(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SqliteJobStore]:
     version, name = request.param
@@ -280,83 +248,3 @@ def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:
     for version in VERSIONS:
         with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer ingest; please upgrade"):
             open_database(tmp_path / "jobs.sqlite3", MIGRATIONS[:version], "job store")
-
-
-def _count(path: Path) -> int:
-    with SqliteJobStore(path, Timings()) as store:
-        return store.count()
-
-
-def test_many_processes_open_an_old_store_at_once(tmp_path: Path) -> None:
-    path = old_store(tmp_path / "jobs.sqlite3", 3, [old.row for old in ROWS.values()] * 50)
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(_count, [path] * 3, chunksize=1) == [50 * len(ROWS)] * 3
-
-
-def downgrade(path: Path, version: int) -> None:
-    """Make of a store of today, in which one run was interrupted, one that an old program left."""
-    with SqliteJobStore(path, Timings()) as store:
-        jobs: list[Job] = store.newest(9)[::-1]
-    path.rename(path.with_suffix(".new"))
-    for left in path.parent.glob(f"{path.name}-*"):
-        left.unlink()
-    rows = []
-    for job in jobs:
-        assert job.reservation is not None
-        rows.append(
-            {
-                "kind": job.kind,
-                "source": job.source,
-                "stamp": f"2049:{job.fingerprint}",
-                "task": job.task,
-                "digest": job.digest,
-                "first_file_id": job.reservation.first_file_id,
-                "stored": job.reservation.stored,
-                "files": job.files,
-                "bytes": job.bytes,
-                "attempts": job.attempts,
-            }
-        )
-    old_store(path, version, rows)
-
-
-class Leaver(Witness):
-    """Interrupts the run as soon as the first file is stored."""
-
-    runner: Runner
-
-    def stored(self, length: int, files: int = 0) -> None:
-        super().stored(length, files)
-        if files:
-            self.runner.interrupt()
-
-
-def interrupt(site: Site, bundle: Path) -> None:
-    """Leave a job with one of its files stored."""
-    with connect(site.settings) as services, open_store(site.settings) as store, suppress(Interrupted):
-        leaver = Leaver()
-        leaver.runner = Runner(site.settings, services, store)
-        job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
-        leaver.runner.run(job, leaver)
-    assert site.job(1).stored == 1
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("by", ["the job itself", "another job of the document"])
-def test_what_an_old_program_left_half_stored_is_finished(
-    command: Command, site: Site, tmp_path: Path, version: int, by: str
-) -> None:
-    """Old stores did not always note how many ids were reserved."""
-    bundle = write_bundle(tmp_path / "b.tar")
-    interrupt(site, bundle)
-    downgrade(site.settings.database, version)
-    if by == "the job itself":
-        given = bundle
-    else:
-        given = tmp_path / "copy.tar"
-        given.write_bytes(bundle.read_bytes())
-    done = command("-q", given)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert site.contents() == FILES
-    assert len(site.archived()) == len(FILES)
-    assert len(site.rows("Transactions")) == 1

@@ -7,10 +7,12 @@ import re
 import signal
 import sqlite3
 import stat
-import subprocess
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,9 +30,11 @@ from ingest_cli.settings import Timings
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.holders import DEAD, ELSEWHERE
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site
+from ..support.waiting import PATIENCE, until
 
 ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Failed by administrator"]
 
@@ -162,20 +166,32 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+_together: threading.Barrier
+
+
+def _share(barrier: threading.Barrier) -> None:
+    global _together
+    _together = barrier
+
+
 def _claim(path: Path) -> bool:
     with opened(path) as store:
+        _together.wait(PATIENCE)
         try:
             store.lease(1)
         except JobBusy:
             return False
-        time.sleep(1)  # alive while the others try
-        return True
+        else:
+            return True
+        finally:
+            _together.wait(PATIENCE)  # alive while the others try
 
 
 def test_one_process_wins_a_job(tmp_path: Path) -> None:
     with opened(tmp_path / "jobs") as store:
         submit(store, 1)
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    spawning = multiprocessing.get_context("spawn")
+    with spawning.Pool(4, _share, [spawning.Barrier(4)]) as pool:
         claims = pool.map(_claim, [tmp_path / "jobs"] * 4, chunksize=1)
     assert claims.count(True) == 1
 
@@ -206,26 +222,28 @@ def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
         assert store.heartbeat(job.fence, 1.0) == word
 
 
+# So many that a slow archive has most of them to come when the first is stored.
+MANY = {f"data/{number:03}": b"x" * number for number in range(300)}
+
+
 def big_bundle(path: Path) -> tuple[Path, dict[str, bytes]]:
     files = {f"data/{number:04}": os.urandom(2000) for number in range(4000)}
     return write_bundle(path, files), files
 
 
-def wait_for(site: Site, seconds: float = 30) -> None:
+def wait_for(site: Site) -> None:
     """Until the running job has begun to store files."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if site.archive.is_dir() and any(site.archive.rglob("*")):
-            return
-        time.sleep(0.01)
-    raise TimeoutError("no file was stored")
+    until(lambda: site.archive.is_dir() and any(site.archive.rglob("*")), every=0.005)
 
 
 def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
-    command: Command, site: Site, tmp_path: Path
+    command: Command,
+    site: Site,
+    tmp_path: Path,
+    starting: Callable[..., Running],
 ) -> None:
     bundle, files = big_bundle(tmp_path / "b.tar")
-    running = command.start("-q", bundle)
+    running = starting("-q", bundle)
     wait_for(site)
     running.kill()
     running.wait()
@@ -240,11 +258,14 @@ def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
 
 
 def test_a_file_cut_off_in_the_middle_is_stored_whole_by_the_next_run(
-    command: Command, site: Site, tmp_path: Path
+    command: Command,
+    site: Site,
+    tmp_path: Path,
+    starting: Callable[..., Running],
 ) -> None:
     files = {"data/first": b"1", "data/large": os.urandom(1 << 20) * 150}
     bundle = write_bundle(tmp_path / "b.tar", files)
-    running = command.start("-q", bundle)
+    running = starting("-q", bundle)
     wait_for(site)
     running.kill()
     running.wait()
@@ -279,10 +300,9 @@ def test_a_second_connection_of_a_process_leaves_the_locks_of_the_first(tmp_path
 
 def test_many_commands_at_once_share_one_store(command: Command, site: Site, tmp_path: Path) -> None:
     bundles = [write_bundle(tmp_path / f"{n}.tar", {f"data/{n}": b"%d" % n}) for n in range(6)]
-    running = [subprocess.Popen(command.line("-q", bundle), stderr=subprocess.PIPE) for bundle in bundles]
-    said = [process.communicate()[1] for process in running]
-    assert said == [b""] * 6
-    assert [process.returncode for process in running] == [0] * 6
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(partial(command, "-q"), bundles))
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 6
     assert site.contents() == {f"data/{n}": b"%d" % n for n in range(6)}
     assert {job.job_id for job in site.jobs()} == {row["id"] for row in site.rows("Transactions")} == set(range(1, 7))
 
@@ -292,11 +312,11 @@ def test_the_same_bundle_by_several_commands_at_once_is_stored_once(
 ) -> None:
     files = {f"data/{n}": os.urandom(1000) for n in range(500)}
     bundles = [write_bundle(tmp_path / f"{n}.tar", files) for n in range(2)] * 2
-    running = [subprocess.Popen(command.line("-q", bundle), stderr=subprocess.PIPE) for bundle in bundles]
-    said = [process.communicate()[1] for process in running]
-    codes = [process.returncode for process in running]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(partial(command, "-q"), bundles))
+    codes = [one.returncode for one in done]
     assert 0 in codes
-    assert set(codes) <= {0, 4}, said
+    assert set(codes) <= {0, 4}, done
     assert len(site.rows("Transactions")) == 1
     assert site.contents() == files
     assert len(site.archived()) == len(files)
@@ -304,7 +324,8 @@ def test_the_same_bundle_by_several_commands_at_once_is_stored_once(
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_worker_on_another_machine_lives_as_long_as_it_beats(tmp_path: Path, silent: bool) -> None:
-    timings = Timings(heartbeat=0.02, stale=0.5)
+    # Who beats is seen as soon as it does, and who does not only after the time that makes it stale.
+    timings = Timings(heartbeat=0.02, stale=0.5 if silent else PATIENCE)
     with opened(tmp_path / "jobs", timings) as store, opened(tmp_path / "jobs", timings) as elsewhere:
         job = submit(store, 1, ELSEWHERE)
         ended = threading.Event()
@@ -335,14 +356,17 @@ def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) 
     assert len(site.rows("Transactions")) == 1
 
 
-def test_an_administrator_stops_a_running_job(command: Command, site: Site, tmp_path: Path) -> None:
-    bundle = write_bundle(tmp_path / "b.tar", {f"data/{n:05}": b"x" * n for n in range(20_000)})
-    running = command.start("-q", bundle)
-    wait_for(site)
+def test_an_administrator_stops_a_running_job(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
+    pacific.seconds_a_file = 0.05
+    running = starting("-q", write_bundle(tmp_path / "b.tar", MANY))
+    until(lambda: pacific.files)
     command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)
-    assert running.wait(20) == 1
+    assert running.wait(PATIENCE) == 1
     assert site.job(1).exception == "Failed by administrator"
-    assert site.holds_nothing()
+    assert not pacific.files
+    assert not pacific.transactions
 
 
 @pytest.fixture
@@ -397,59 +421,69 @@ def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_stream_is_resumed(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
-    bundle, files = big_bundle(tmp_path / "b.tar")
-    with bundle.open("rb") as stream:
-        running = subprocess.Popen(command.line("-q", "-"), stdin=stream, stderr=subprocess.PIPE)
-        wait_for(site)
+def test_an_interrupted_stream_is_resumed(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running], stop: int
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", MANY)
+    pacific.seconds_a_file = 0.05
+    with (tmp_path / "said").open("wb") as said, bundle.open("rb") as stream:
+        running = starting("-q", "-", stdin=stream, output=said)
+        until(lambda: pacific.files)
         running.send_signal(stop)
-        said = running.communicate()[1]
+        assert running.wait(PATIENCE) == 130
+    pacific.seconds_a_file = 0.0
     (kept,) = site.settings.spool.iterdir()
-    assert running.returncode == 130
-    lines = ["ingest: interrupted; the same command resumes from here", f"ingest: the bundle is kept in {kept}"]
-    assert said.decode().splitlines() == lines
+    assert (tmp_path / "said").read_text().splitlines() == [
+        "ingest: interrupted; the same command resumes from here",
+        f"ingest: the bundle is kept in {kept}",
+    ]
     assert command("-q", "-", stdin=bundle.read_bytes()).returncode == 0
-    assert site.contents() == files
-    assert len(site.archived()) == len(files)
-    assert len(site.rows("Transactions")) == 1
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
+    assert len(pacific.transactions) == 1
     assert command("-q", kept).returncode == 0
-    assert len(site.rows("Transactions")) == 1
+    assert len(pacific.transactions) == 1
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_first_signal_lets_the_file_at_hand_end(command: Command, site: Site, tmp_path: Path, stop: int) -> None:
-    files = {f"data/{number:04}": b"x" * number for number in range(5000)}
-    bundle = write_bundle(tmp_path / "b.tar", files)
-    running = command.start("-q", bundle)
-    wait_for(site)
+def test_a_first_signal_lets_the_file_at_hand_end(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running], stop: int
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", MANY)
+    pacific.seconds_a_file = 0.05
+    running = starting("-q", bundle)
+    until(lambda: pacific.files)
     running.send_signal(stop)
-    assert running.wait(5) == 130
+    assert running.wait(PATIENCE) == 130
     (job,) = site.jobs()
-    assert 0 < job.stored < len(files)
-    assert job.stored == len(site.archived()), "what is stored is known to be stored"
+    assert 0 < job.stored < len(MANY)
+    assert job.stored == len(pacific.files), "what is stored is known to be stored"
     assert (job.state, job.holder) == (JobState.QUEUED, None)
+    pacific.seconds_a_file = 0.0
     assert command("-q", bundle).returncode == 0
-    assert site.contents() == files
+    assert pacific.files == dict(enumerate(MANY.values(), 1))
     assert [job.job_id for job in site.jobs()] == [1]
 
 
 def test_a_file_that_takes_long_is_not_waited_for(
-    site: Site, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    starting: Callable[..., Running],
 ) -> None:
     with PacificaSite() as archive:
-        archive.seconds_a_file = 30
+        archive.seconds_a_file = 10 * PATIENCE
         monkeypatch.setenv("ARCHIVEINTERFACE_URL", archive.url)
         bundle = write_bundle(tmp_path / "b.tar")
-        for signals, most in [(1, 5.0), (2, 2.0)]:
-            running = command.start("-q", bundle)
-            while not archive.at_work:
-                time.sleep(0.01)
-            begun = time.monotonic()
+        # The file would never be stored: a process that ends has not waited for it, and after the second signal it
+        # has not waited for the first one's grace either.
+        for signals, grace in [(1, 0.5), (2, 3600.0)]:
+            running = starting("-q", bundle, timings={"grace": grace})
+            until(lambda: archive.at_work)
             for _ in range(signals):
                 running.send_signal(signal.SIGTERM)
                 time.sleep(0.3)
-            assert running.wait(10) == 130
-            assert time.monotonic() - begun < most
+            assert running.wait(PATIENCE) == 130
             archive.at_work = 0
             assert site.job(1).is_interrupted
         archive.seconds_a_file = 0.0

@@ -1,0 +1,16 @@
+"""The variables that a test's programs have."""
+
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.settings import OPTIONS
+
+
+def scrub(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """No setting of the account that runs the tests leaks in; everything goes below ``folder``."""
+    for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
+        patch.delenv(variable, raising=False)
+    patch.setenv("HOME", str(folder / "home"))
+    patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    patch.setenv("XDG_DATA_HOME", str(folder / "data"))
