@@ -148,7 +148,7 @@ def verify_jobs(
     *,
     share: float = 1.0,
     tally: verify.Tally | None = None,
-    note: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda _: None,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Hash what the archive holds of jobs again, or a random ``share`` of it; yield what is wrong as it is found.
@@ -166,7 +166,7 @@ def verify_all(
     since: int = 0,
     share: float = 1.0,
     tally: verify.Tally | None = None,
-    note: Callable[[str], None] = lambda text: None,
+    note: Callable[[str], None] = lambda _: None,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """`verify_jobs` of all jobs from the id ``since`` on, and then the archive's orphans, where it can list them."""

@@ -72,7 +72,7 @@ def _quick_check_of(table: str) -> Callable[[Any], bool]:
 def _rule(schema: Schema) -> Callable[[Any], bool]:
     wanted = PYTHON_TYPES.get(schema.get("type", ""))
     if wanted is None or not set(schema) <= UNDERSTOOD:
-        return lambda value: False
+        return lambda _: False
     min_length, minimum = schema.get("minLength"), schema.get("minimum")
     if wanted is str and min_length is not None:
         return lambda value: type(value) is str and len(value) >= min_length

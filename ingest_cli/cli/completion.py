@@ -17,7 +17,7 @@ LONGEST_NAME = 24
 
 def job_ids(ctx: typer.Context) -> list[tuple[str, str]]:
     """The newest jobs."""
-    return _jobs(ctx, lambda job: True)
+    return _jobs(ctx, lambda _: True)
 
 
 def unfinished_job_ids(ctx: typer.Context) -> list[tuple[str, str]]:

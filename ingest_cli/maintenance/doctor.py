@@ -35,8 +35,8 @@ class Finding:
     """What was found of one thing: ``detail`` in a line, and ``advice`` where it is not ``ok``."""
 
     name: str
-    ok: bool
     detail: str
+    ok: bool = True
     advice: str = ""
     exit_code: ExitCode = ExitCode.SUCCESS
 
@@ -67,13 +67,13 @@ def probe(settings: Settings) -> Iterator[Finding]:
         if not finding.ok:
             # What is mixed up with so many is mixed up with fewer too, only more rarely.
             if settings.transfers == 1 < transfers:
-                finding = Finding(finding.name, True, f"failed, so send one file at a time: {finding.detail}")
+                finding = Finding(finding.name, f"failed, so send one file at a time: {finding.detail}")
             yield finding
             return
         yield finding
     most = levels[-1]
     if settings.transfers < most:
-        yield Finding("advice", True, f"set transfers = {most} in [archiveinterface] to send {most} files at once")
+        yield Finding("advice", f"set transfers = {most} in [archiveinterface] to send {most} files at once")
 
 
 def _setting(option: Option) -> str:
@@ -82,9 +82,9 @@ def _setting(option: Option) -> str:
 
 def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
     try:
-        return Finding(name, True, look())
+        return Finding(name, look())
     except IngestError as error:
-        return Finding(name, False, str(error), advice, error.exit_code)
+        return Finding(name, str(error), ok=False, advice=advice, exit_code=error.exit_code)
 
 
 def _look_at(service: Service) -> str:

@@ -60,5 +60,5 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
         with findings.noted():
             members.append(find_member(bundle, entry))
             entry.require_usable_hash()
-            content_of(bundle, members[-1], entry, lambda length: None).verify()
+            content_of(bundle, members[-1], entry, lambda _: None).verify()
     findings.warnings += unlisted(bundle, members)

@@ -22,10 +22,10 @@ def gentle_shutdown(runner: Runner, grace: float) -> Iterator[None]:
         return
     ending = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
-    def at_once(number: int, frame: FrameType | None) -> None:
+    def at_once(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    def in_a_moment(number: int, frame: FrameType | None) -> None:
+    def in_a_moment(_number: int, _frame: FrameType | None) -> None:
         runner.interrupt()
         for again in (*ending, signal.SIGALRM):
             signal.signal(again, at_once)

@@ -66,7 +66,7 @@ class WorkerPool:
     def __init__(self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False) -> None:
         self.interrupted = False
         self._timings = settings.timings
-        self._work = partial(_work, settings, observe, until_empty)
+        self._work = partial(_work, settings, observe, until_empty=until_empty)
         self._count = count
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
@@ -116,7 +116,7 @@ class WorkerPool:
                     self._add()
 
 
-def _work(settings: Settings, observe: Observe, until_empty: bool) -> None:
+def _work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

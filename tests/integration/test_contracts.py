@@ -13,7 +13,7 @@ from ingest_cli.services.pacifica.uniqueid import PacificaUniqueId
 from ingest_cli.settings import Endpoint
 
 from ..contract.test_archive import ArchiveContract
-from ..contract.test_catalog import CatalogContract, NewIds
+from ..contract.test_catalog import CatalogContract
 from ..contract.test_policy import PolicyContract
 from ..contract.test_unique_id import UniqueIdContract
 from .services import PacificaServices
@@ -52,6 +52,6 @@ class TestReleasedCatalog(CatalogContract):
             yield catalog
 
     @pytest.fixture
-    def new_ids(self, pacifica: PacificaServices) -> Iterator[NewIds]:
+    def new_ids(self, pacifica: PacificaServices) -> Iterator[Callable[[str, int], int]]:
         with closing(PacificaUniqueId(Endpoint(url=pacifica.url("uniqueid")))) as ids:
             yield lambda mode, count: ids.reserve("file" if mode == "file" else "upload_job", count)

@@ -22,8 +22,8 @@ from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
 from ingest_cli.settings import Timings
 
-from ..contract.test_job_store import BY_FENCE, RERUN, WISH, sources_of, targets_of
 from ..support.holders import ELSEWHERE, HERE, Workers
+from ..support.store_changes import BY_FENCE, RERUN, WISH, sources_of, targets_of
 
 TIMINGS = Timings(stale=0.05, runs=4, longest_backoff=60.0)
 JOBS, FILES = 5, 3

@@ -98,12 +98,16 @@ class PacificaCatalog(Adapter):
             {"destinationTable": f"Transactions.{name}", "value": found[name]}
             for name in ("submitter", "project", "instrument")
         ]
-        for row in self._list(f"/trans_key_value?transaction={transaction_id}"):
-            records.append({"destinationTable": "TransactionKeyValue", **self._pair(row)})
+        records += [
+            {"destinationTable": "TransactionKeyValue", **self._pair(row)}
+            for row in self._list(f"/trans_key_value?transaction={transaction_id}")
+        ]
         for file in self._list(f"/files?transaction_id={transaction_id}"):
             if file["metadata"]:
-                for row in self._list(f"/file_key_value?file={file['_id']}"):
-                    records.append({"destinationTable": "FileKeyValue", "file_id": file["_id"], **self._pair(row)})
+                records += [
+                    {"destinationTable": "FileKeyValue", "file_id": file["_id"], **self._pair(row)}
+                    for row in self._list(f"/file_key_value?file={file['_id']}")
+                ]
         return records
 
     def _pair(self, row: dict[str, Any]) -> dict[str, str]:
