@@ -80,7 +80,7 @@ class Forks:
     """The program, which starts when it is first needed."""
 
     def __init__(self) -> None:
-        self._environment = dict(os.environ)
+        self._environment, self._place = dict(os.environ), _mounts()
         self._requests: socket.socket | None = None
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,7 +95,9 @@ class Forks:
             self._process.wait()
 
     def can_have(self, environment: Mapping[str, str]) -> bool:
-        """Whether a fork is no other than a process of its own with these variables would be."""
+        """Whether a fork is no other than a process of its own with these variables would be, here."""
+        if _mounts() != self._place:
+            return False
         differing = {name for name, _ in self._environment.items() ^ environment.items()}
         return all(name.startswith(MAY_DIFFER) for name in differing)
 
@@ -132,6 +134,12 @@ class Forks:
                 [sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=self._environment
             )
         return ours
+
+
+def _mounts() -> str:
+    """Which of the system's mounts a process sees."""
+    place = Path("/proc/self/ns/mnt")
+    return str(place.readlink()) if place.is_symlink() else ""
 
 
 # Of this process, whose first variables those of the tests that follow are not.
