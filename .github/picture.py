@@ -81,7 +81,8 @@ def transcript() -> list[Text]:
                 folder, Command.line("monday.tar", "tuesday.tar"), columns=COLUMNS, environment=environment
             )
             caught = f"{CAUGHT_AFTER} of {TUESDAY} files stored"
-            working.until(lambda lines: any(caught in line for line in lines))
+            # The rate and the time left come with the second look at how much is done.
+            working.until(lambda lines: any(caught in line and "left" in line for line in lines))
             upper = [typed("ingest monday.tar tuesday.tar"), *drawn(working)]
             time.sleep(2.0)  # a heartbeat says once a second how far the job is
             lower = seen("state") + seen("check draft.tar")
