@@ -35,7 +35,8 @@ def worker(
     if workers == 1:
         work(settings, observe, until_empty=until_empty)
         return
-    with suppress(KeyboardInterrupt), WorkerPool(settings, workers, observe, until_empty=until_empty) as pool:
+    pool = WorkerPool(settings, workers, observe, until_empty=until_empty)
+    with suppress(KeyboardInterrupt), pool:
         pool.wait()
     if pool.interrupted:
         raise Interrupted

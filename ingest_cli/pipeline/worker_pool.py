@@ -70,19 +70,31 @@ class WorkerPool:
         self._count = count
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
-        self._tending = threading.Thread(target=self._tend, name="worker pool", daemon=True)
+        # Waited for in place of the thread: a join that a signal interrupts takes the thread for ended (bpo-45274).
+        self._tended = threading.Event()
 
     def __enter__(self) -> Self:
-        for _ in range(self._count):
-            self._add()
-        self._tending.start()
+        try:
+            for _ in range(self._count):
+                self._add()
+            threading.Thread(target=self._tend, name="worker pool", daemon=True).start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._tending.join()
+        self._tended.wait()
+        self._end()
+
+    def wait(self) -> None:
+        """Wait until all have found the queue empty."""
+        self._tended.wait()
+
+    def _end(self) -> None:
         for process in self._processes:
             process.terminate()
         deadline = time.monotonic() + self._timings.grace + self._timings.pause
@@ -97,10 +109,6 @@ class WorkerPool:
                 process.kill()
                 process.join()
 
-    def wait(self) -> None:
-        """Wait until all have found the queue empty."""
-        self._tending.join()
-
     def _add(self) -> None:
         # Daemonic: a signal that comes before all is set up must not leave this process waiting for its children.
         process = multiprocessing.get_context("spawn").Process(target=self._work, daemon=True)
@@ -108,12 +116,15 @@ class WorkerPool:
         self._processes.append(process)
 
     def _tend(self) -> None:
-        while self._processes and not self._closing.is_set():
-            wait([process.sentinel for process in self._processes], timeout=self._timings.look)
-            for process in [process for process in self._processes if not process.is_alive()]:
-                self._processes.remove(process)
-                if process.exitcode != 0 and not self._closing.wait(self._timings.pause):
-                    self._add()
+        try:
+            while self._processes and not self._closing.is_set():
+                wait([process.sentinel for process in self._processes], timeout=self._timings.look)
+                for process in [process for process in self._processes if not process.is_alive()]:
+                    self._processes.remove(process)
+                    if process.exitcode != 0 and not self._closing.wait(self._timings.pause):
+                        self._add()
+        finally:
+            self._tended.set()
 
 
 def _work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
