@@ -8,7 +8,6 @@ from pathlib import Path
 from ..bundle.catalog_rules import check_document
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
-from ..bundle.tar import Member
 from ..errors import IngestError
 from ..services.base import Policy
 from .bundle_files import content_of, find_member, unlisted
@@ -55,10 +54,9 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
     if is_whole:
         with findings.noted():
             policy.check(document, user)
-    members: list[Member] = []
     for entry in document.files:
         with findings.noted():
-            members.append(find_member(bundle, entry))
+            member = find_member(bundle, entry)
             entry.require_usable_hash()
-            content_of(bundle, members[-1], entry, lambda _: None).verify()
-    findings.warnings += unlisted(bundle, members)
+            content_of(bundle, member, entry, lambda _: None).verify()
+    findings.warnings += unlisted(bundle, document.files)

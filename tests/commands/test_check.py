@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ..support.bundles import FILES, document_for, member, write_bundle, write_tar
+from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
 from ..support.site import Site
 
@@ -65,6 +65,14 @@ def test_a_record_that_is_wrong_is_not_missing_too(command: Command, tmp_path: P
     assert done.stdout.splitlines() == [
         f"{tmp_path / 'b.tar'}: metadata record 0: ['value']: 'nobody' is not of type 'integer'"
     ]
+
+
+def test_a_listed_file_of_another_size_is_not_also_called_unlisted(command: Command, tmp_path: Path) -> None:
+    document = [*transaction(), file_record("data/a", b"longer than it is")]
+    done = command("check", write_bundle(tmp_path / "b.tar", {"data/a": b"a"}, document))
+    assert done.returncode == 1
+    assert "'data/a' is 1 byte long, but the metadata says 17" in done.stdout
+    assert "not in the metadata" not in done.stderr
 
 
 def test_members_that_no_bundle_may_hold_are_all_named(command: Command, tmp_path: Path) -> None:
