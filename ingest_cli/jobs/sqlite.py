@@ -144,7 +144,8 @@ class SqliteJobStore(SqliteQueries):
         with writing(self._database, durable=False) as connection:
             number = self.held(fence).heartbeat + 1
             self._change(connection, Event.PROGRESS, fence, {"heartbeat": number, "task_percent": task_percent})
-        return self.get(fence.job_id).said
+        # Asked by the fence once more: the process may have been frozen since, and another run have the job.
+        return self.held(fence).said
 
     def enter(self, fence: Fence, task: str) -> None:
         """Note the stage that the run enters."""

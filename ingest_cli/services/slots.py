@@ -6,13 +6,16 @@ sends one at a time is not enough: workers, commands and servers run side by sid
 
 import fcntl
 import os
-import random
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import StoreError
+
+# A small file takes a millisecond or two; who waits for a large one need not look that often.
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
 
 
 class Slots:
@@ -39,25 +42,38 @@ class Slots:
             os.close(descriptor)
 
     def _lock_one(self) -> int:
+        descriptors: list[int] = []
         try:
-            for number in range(self._count):
-                descriptor = self._open(number)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    os.close(descriptor)
-                else:
-                    return descriptor
-            descriptor = self._open(random.randrange(self._count))
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            descriptors.extend(self._open(number) for number in range(self._count))
+            locked = _lock_any(descriptors)
+            descriptors.remove(locked)
         except OSError as error:
             raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
-        return descriptor
+        finally:
+            for descriptor in descriptors:
+                with suppress(OSError):  # nothing was written to it
+                    os.close(descriptor)
+        return locked
 
     def _open(self, number: int) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         return os.open(f"{self._path}-{number}", flags, 0o600)
+
+
+def _lock_any(descriptors: Sequence[int]) -> int:
+    """Lock whichever of the open files is free first.
+
+    The kernel can wait for one lock, not for any of several. Whoever waits for one waits for its holder, which may be
+    stopped or send a large file, while others come free.
+    """
+    if len(descriptors) == 1:
+        fcntl.flock(descriptors[0], fcntl.LOCK_EX)
+        return descriptors[0]
+    pause = SHORTEST_PAUSE_SECONDS
+    while True:
+        for descriptor in descriptors:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+        time.sleep(pause)
+        pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)

@@ -863,3 +863,19 @@ class TestSqlite(JobStoreContract):
     def opened(self, tmp_path: Path) -> Iterator[Opened]:
         with ExitStack() as stack:
             yield lambda timings: stack.enter_context(SqliteJobStore(tmp_path / "jobs.sqlite3", timings))
+
+    def test_a_run_frozen_behind_its_heartbeat_hears_that_it_lost_the_lease(self, opened: Opened) -> None:
+        """It was written, then another process took the job: what is asked for is how things stand on return."""
+        store, another = opened(QUICK), opened(QUICK)
+        assert isinstance(store, SqliteJobStore)
+        job = Jobs(another).running(DEAD)
+        heirs: list[Job] = []
+
+        def frozen(statement: str) -> None:
+            if not heirs and another.get(job.job_id).heartbeat == job.heartbeat + 1:
+                heirs.append(another.lease(job.job_id))
+
+        store._database.conn.set_trace_callback(frozen)
+        with pytest.raises(LeaseLost):
+            store.heartbeat(job.fence, 1.0)
+        assert heirs
