@@ -18,7 +18,7 @@ def backup(
 ) -> None:
     """Back up the job store, the catalogue and the ids.
 
-    They may be in use meanwhile. The archive is not copied.
+    The databases may be in use meanwhile. The archive is not copied.
     """
     from rich.filesize import decimal
 

@@ -20,7 +20,7 @@ def check(
     user: User = None,
     talk: Talk,
 ) -> None:
-    """Report every problem of bundles, without storing anything."""
+    """Report every problem in bundles without storing anything."""
     from .. import api
     from ..errors import ExitCode
 

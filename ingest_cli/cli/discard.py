@@ -18,9 +18,9 @@ def discard(
     site: Site,
     talk: Talk,
 ) -> None:
-    """Give up jobs that are not complete.
+    """Abandon jobs that are not complete.
 
-    What they have stored is rolled back: the archive holds none of it, and moved files are back in their places.
+    What they have stored is rolled back: the archive keeps none of it, and moved files return to their places.
     """
     from .. import api
     from ..pipeline.batch import exit_code

@@ -29,7 +29,7 @@ def job(
 ) -> None:
     """Set the state of a job by hand.
 
-    FAILED rolls back what a job that is not complete has stored; OK has a failed job run again. A process that works on
+    FAILED rolls back what an incomplete job has stored; OK runs a failed job again. A process working on
     the job stops.
     """
     from .. import api

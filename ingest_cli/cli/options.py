@@ -15,18 +15,22 @@ Config = Annotated[
 Db = Annotated[Path | None, typer.Option("--db", help="The job store [env: INGEST_DB].", metavar="FILE")]
 User = Annotated[
     str | None,
-    typer.Option("--user", help="Ask the policy about this user [env: INGEST_DEFAULT_USER].", metavar="NAME"),
+    typer.Option("--user", help="The user the policy applies to [env: INGEST_DEFAULT_USER].", metavar="NAME"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Verbose = Annotated[
     int,
     typer.Option(
-        "--verbose", "-v", count=True, show_default=False, help="Say more; twice, log every request to a service too."
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Print more; given twice, also log each request to a service.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Again = Annotated[bool, typer.Option("--again", help="Ingest again what was ingested before.")]
+Again = Annotated[bool, typer.Option("--again", help="Ingest again even if already ingested.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")

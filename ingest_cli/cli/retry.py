@@ -26,7 +26,7 @@ def retry(
 ) -> None:
     """Run failed or interrupted jobs again.
 
-    They keep their ids. Each resumes where it stopped, or starts afresh if nothing of it is stored.
+    Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
     """
     from functools import partial
 

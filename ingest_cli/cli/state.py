@@ -21,7 +21,7 @@ COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
 def state(
     job_id: Annotated[
         int | None,
-        typer.Argument(metavar="JOB_ID", help="The job to show; left out, the newest jobs.", autocompletion=job_ids),
+        typer.Argument(metavar="JOB_ID", help="The job to show; the newest jobs if omitted.", autocompletion=job_ids),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="NUMBER")] = 20,
     *,

@@ -11,7 +11,7 @@ REASONS = 20
 def stats(site: Site, output: Output) -> None:
     """Count jobs, files and bytes, and the reasons for failures.
 
-    Also the seconds that all jobs together spent in each stage.
+    Also show how many seconds the jobs spent in each stage.
     """
     from ..jobs.store import open_store
 

@@ -23,7 +23,7 @@ def verify(
     since: Annotated[int, typer.Option("--from", min=0, help="With --all: start at this job.", metavar="JOB_ID")] = 0,
     sample: Annotated[
         float,
-        typer.Option("--sample", min=0, max=100, help="Verify a random part of the files only.", metavar="PERCENT"),
+        typer.Option("--sample", min=0, max=100, help="Verify only a random sample of the files.", metavar="PERCENT"),
     ] = 100.0,
     receipt: Annotated[
         Path | None,

@@ -37,10 +37,12 @@ def watch(
             metavar="SECONDS",
         ),
     ] = 60.0,
-    marker: Annotated[bool, typer.Option("--marker", help="Ingest NAME only once there is a NAME.done.")] = False,
+    marker: Annotated[bool, typer.Option("--marker", help="Ingest NAME only once NAME.done exists.")] = False,
     pattern: Annotated[
         list[str] | None,
-        typer.Option("--pattern", help="Ingest only files of such names, as '*.tar'; can be repeated.", metavar="GLOB"),
+        typer.Option(
+            "--pattern", help="Ingest only files whose names match, such as '*.tar'; can be repeated.", metavar="GLOB"
+        ),
     ] = None,
     done: Annotated[
         Path | None, typer.Option("--done", help="Move ingested files to this folder.", metavar="FOLDER")
