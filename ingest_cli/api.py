@@ -253,5 +253,5 @@ def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services
 def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
     recorded = recorded_as(store, job_id)
     if recorded != job_id:
-        note(f"the content of job {job_id} is job {recorded}'s, which is verified")
+        note(f"job {recorded} has the content of job {job_id}, and is verified instead")
     return recorded

@@ -169,7 +169,7 @@ def _require_ingestible(found: list[_Found], records: list[Record]) -> None:
     nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
     raw = _document([*records, *(_record(file, nothing) for file in found)])
     if len(raw) > MAX_METADATA_BYTES:
-        raise PackError(f"the metadata would be {decimal(len(raw))} long; {decimal(MAX_METADATA_BYTES)} are allowed")
+        raise PackError(f"the metadata would be {decimal(len(raw))} long; the limit is {decimal(MAX_METADATA_BYTES)}")
     try:
         check_document(Document.parse(raw))
     except IngestError as error:

@@ -27,19 +27,19 @@ def standing(job: "Job", store: "JobStore") -> str:
     """The state in a sentence: where, since when, until when, or why."""
     word = describe(job, store)
     if job.holder is not None and word in ("running", "undoing"):
-        return f"{word}: {job.holder}, since {job.began[:19]} UTC, last sign of life {job.updated[:19]} UTC"
+        return f"{word}: {job.holder}, since {job.began[:19]} UTC, last heartbeat {job.updated[:19]} UTC"
     if word == "stopped":
-        return f"stopped: {job.holder} is suspended, and resumes the job when it is continued"
+        return f"stopped: {job.holder} is suspended, and resumes the job when continued"
     if word == "interrupted":
         died = f"{job.holder} died; " if job.holder is not None else ""
         return f"interrupted: {died}'ingest retry {job.job_id}' or a worker resumes it"
     if job.is_deferred:
         until = datetime.fromtimestamp(job.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return f"{word}: it is tried again at {until} UTC"
+        return f"{word}: it is retried at {until} UTC"
     if word == "duplicate":
         return f"duplicate of job {job.successor}"
     if word == "superseded":
         return f"superseded by job {job.successor}, which took over what it had stored"
     if word == "held":
-        return f"held: 'ingest retry {job.job_id}' resumes it, 'ingest discard {job.job_id}' gives it up"
+        return f"held: 'ingest retry {job.job_id}' resumes it, 'ingest discard {job.job_id}' abandons it"
     return word

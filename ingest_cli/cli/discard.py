@@ -36,7 +36,7 @@ def discard(
         elif talk.json and outcome.job is not None:
             write_json(outcome.job.as_state())
         elif not talk.quiet:
-            print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)
+            print(f"job {job_id}: discarded; nothing of it is left in the archive", flush=True)
     code = exit_code(outcomes)
     if code:
         raise typer.Exit(code)

@@ -53,5 +53,5 @@ def job(
     if changed.state is JobState.HELD:
         say(f"job {job_id} is held: {changed.exception.splitlines()[-1]}")
     elif changed.holder is not None:
-        does = "rolls back what it stored" if word.state is PacificaState.FAILED else "is run again later"
-        say(f"{changed.holder} works on it: it stops now, and {does}")
+        does = "what is stored is rolled back" if word.state is PacificaState.FAILED else "the job is run again later"
+        say(f"{changed.holder} stops working on it now, and {does}")

@@ -33,6 +33,8 @@ def move(
     from .running import enter_files
 
     if submission.queue and remote_sources:
-        raise SettingsError("--remote-sources and --queue do not go together: say it in the workers' configuration")
+        raise SettingsError(
+            "--remote-sources and --queue cannot be used together: set remote_sources in the workers' configuration"
+        )
     settings = settings_under(config=site.config, db=site.db, user=site.user, remote_sources=remote_sources)
     enter_files(JobKind.MOVE, documents, settings, submission, talk)

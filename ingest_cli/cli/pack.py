@@ -46,11 +46,11 @@ def pack(
         if len(pair) != 2:
             raise SettingsError(f"--key {pair[0]!r} is not of the form KEY=VALUE")
     if output is None and len(paths) > 1:
-        raise SettingsError("give the bundle of several paths a name, with -o")
+        raise SettingsError("with several paths, name the bundle with -o")
     records = transaction_records(submitter, project, instrument, [(pair[0], pair[1]) for pair in pairs])
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if talk.json and target == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - do not go together: both write to standard output")
+        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     with interruptible():
         if target == STANDARD_OUTPUT:
             packed = pack_to(paths, records, sys.stdout.buffer)

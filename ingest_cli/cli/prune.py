@@ -55,7 +55,7 @@ def prune(
         print(f"job {job.job_id}: {job.source}")
     for path in found.files:
         print(path)
-    verb = "removed" if yes else "can be removed, with --yes"
+    verb = "removed" if yes else "can be removed; --yes removes them"
     say(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
 
 

@@ -39,7 +39,7 @@ def restore(
     if (output is None) == (to is None):
         raise SettingsError("give either -o or --to")
     if talk.json and output == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - do not go together: both write to standard output")
+        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     if to is not None:
         count = api.restore_folder(job_id, to, settings=site.settings)
     else:

@@ -40,7 +40,7 @@ def finish(outcomes: list[Outcome], talk: RunTalk) -> None:
 
 def _ingest_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
     if submission.receipt is not None and len(paths) > 1:
-        raise SettingsError("--receipt is for one bundle: run the command once for each")
+        raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths]
     with interruptible():
         outcomes = api.ingest_files(kind, sources, partial(screen_for, talk), settings=settings, again=submission.again)
@@ -53,10 +53,10 @@ def _ingest_files(kind: JobKind, paths: list[Path], settings: Settings, submissi
 
 def _queue_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
     if submission.receipt is not None:
-        raise SettingsError("--receipt and --queue do not go together: there is nothing to write yet")
+        raise SettingsError("--receipt and --queue cannot be used together: there is nothing to write yet")
     if submission.again:
-        raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
+        raise SettingsError("--again and --queue cannot be used together: workers do not ingest again")
     if STANDARD_INPUT in paths:
-        raise SettingsError("a bundle on standard input cannot wait: give it as a file")
+        raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
     for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
         screen_for(talk, str(path)).queued(job)

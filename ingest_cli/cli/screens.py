@@ -108,7 +108,7 @@ class PlainScreen(Screen):
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'waits'}", flush=True)
+        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}", flush=True)
 
     def stage(self, task: str) -> None:
         """Name the stage."""

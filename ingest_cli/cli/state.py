@@ -56,7 +56,7 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     for name, value in rows.items():
         print(f"{name:<10}{value}")
     if job.said is not None:
-        print(f"{'said':<10}{job.said.state} at {job.said.task!r}, by an administrator: {job.said.exception}")
+        print(f"{'set':<10}{job.said.state} at {job.said.task!r}, by an administrator: {job.said.exception}")
     if job.exception:
         print(f"\n{job.exception}")
 

@@ -10,7 +10,7 @@ from ..errors import SettingsError
 def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
     """Say more: with 1 of tries, checkpoints and seconds, with 2 of every request too. Once a process is enough."""
     if verbose and quiet:
-        raise SettingsError("--quiet and --verbose do not go together")
+        raise SettingsError("--quiet and --verbose cannot be used together")
     log = logging.getLogger("ingest_cli")
     if verbose and not log.handlers:
         handler = _Talk()

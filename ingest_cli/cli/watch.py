@@ -79,9 +79,9 @@ def watch(
     from .signals import interruptible
 
     if delete and done is not None:
-        raise SettingsError("--done and --delete do not go together")
+        raise SettingsError("--done and --delete cannot be used together")
     if move and pack is not None:
-        raise SettingsError("--move and --pack do not go together")
+        raise SettingsError("--move and --pack cannot be used together")
     rules = WatchRules(
         kind=JobKind.MOVE if move else JobKind.BUNDLE,
         settle=settle,

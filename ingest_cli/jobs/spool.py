@@ -103,7 +103,7 @@ class SpoolFile:
         with _translate_os_errors(self._spool):
             free = shutil.disk_usage(self._spool).free
         if free - length < self._reserve:
-            reserved = f", of which {decimal(self._reserve)} are to stay free" if self._reserve else ""
+            reserved = f", of which {decimal(self._reserve)} must stay free" if self._reserve else ""
             raise NoRoom(f"no room for {decimal(length)} more: {self._spool} has {decimal(free)} free{reserved}")
 
     def write(self, data: bytes) -> None:

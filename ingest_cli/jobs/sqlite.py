@@ -63,7 +63,9 @@ class SqliteJobStore(SqliteQueries):
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
         except sqlite3.IntegrityError as error:
-            raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
+            raise StoreError(
+                f"{self.path} already holds a job {job_id}; do its ids come from another id store?"
+            ) from error
         return self.get(job_id)
 
     def lease(self, job_id: int) -> Job:
@@ -83,7 +85,7 @@ class SqliteJobStore(SqliteQueries):
                 if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
                     return self._become_holder(connection, job)
                 runs = counted(job.attempts, "time")
-                why = f"run {runs} without coming to an end; 'ingest retry {job.job_id}' runs it again"
+                why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
         return None
 
@@ -218,7 +220,7 @@ class SqliteJobStore(SqliteQueries):
                     "fence": number,
                     "holder": None,
                     "successor": fence.job_id,
-                    "exception": f"superseded by job {fence.job_id}, of the same document",
+                    "exception": f"superseded by job {fence.job_id}, which has the same document",
                     "undo_to": None,
                     "said": None,
                 },

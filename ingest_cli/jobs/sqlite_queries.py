@@ -164,7 +164,9 @@ class SqliteQueries:
         job = self.get(fence.job_id)
         if job.fence != fence:
             by = f" to {job.holder}" if job.holder is not None else ""
-            raise LeaseLost(f"the lease of job {job.job_id} was lost{by} while this process was silent: it stops")
+            raise LeaseLost(
+                f"the lease of job {job.job_id} was lost{by} while this process was silent: this process stops"
+            )
         return job
 
     def _one(self, sql: str, *values: Any) -> Job | None:

@@ -192,7 +192,7 @@ def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, co
             digest = hashlib.sha1(b"".join(archive.read(first + number)), usedforsecurity=False).hexdigest()
         except IngestError as error:
             return str(error)
-        return None if digest == contents[number].hashsum else f"file {first + number} is not what was sent"
+        return None if digest == contents[number].hashsum else f"file {first + number} differs from what was sent"
 
     def delete(number: int) -> str | None:
         try:

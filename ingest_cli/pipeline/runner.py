@@ -137,7 +137,7 @@ class Runner:
             ending = walk.run()
         except OSError as error:
             # The services translate their own: this is of the bundle, or of a file that is to be moved.
-            raise IngestError(f"cannot read what {lease.job.source} holds or names: {error.strerror}") from error
+            raise IngestError(f"cannot read {lease.job.source} or a file it lists: {error.strerror}") from error
         if isinstance(ending, DuplicateOf):
             job = lease.undo(JobState.DUPLICATE, lease.task, "", successor=ending.job_id)
             return self._roll_back(lease, walk.reached) if job.state is JobState.UNDOING else job
@@ -192,7 +192,9 @@ class Runner:
                     with lease.kept():
                         roll_back(lease, self._services)
             except IngestError as error:
-                log.info("job %d, of an earlier file at %s, is left: %s", earlier.job_id, earlier.source, error)
+                log.info(
+                    "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
+                )
 
 
 def _stage_of(error: Exception, lease: Lease) -> str:

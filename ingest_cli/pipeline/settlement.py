@@ -30,7 +30,7 @@ def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, c
     wants_completion = word.task == INGEST_METADATA and word.task_percent == 100
     if word.state is PacificaState.OK:
         if wants_completion and not job.is_done:
-            raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalogue does not hold it")
+            raise JobNotRecorded(f"job {job_id} cannot be set to complete: the catalogue has no record of it")
         if job.state in (JobState.FAILED, JobState.HELD):
             store.retry(job_id)
         return store.say(job_id, word)
@@ -46,7 +46,7 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) ->
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
     held), and ServiceUnavailable where that must wait for a service (the job is then deferred).
     """
-    recorded = IngestError(f"job {job_id} cannot be discarded: the catalogue holds it")
+    recorded = IngestError(f"job {job_id} cannot be discarded: it is recorded in the catalogue")
     job = store.get(job_id)
     if job.is_done:
         raise recorded

@@ -217,4 +217,4 @@ class Walk:
 
 def replaced(job: Job) -> str:
     """What is said of a job whose file is not the one any more that it was submitted with."""
-    return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a job of its own"
+    return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a new job"

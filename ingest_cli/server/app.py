@@ -103,13 +103,13 @@ async def _failed(request: Request, error: Exception) -> Response:
     import sys
 
     print(f"ingest: {request.method} {request.url.path}: {error}", file=sys.stderr, flush=True)
-    return _error(503, "the server cannot do this now; its log says why", {"Retry-After": str(RETRY_SECONDS)})
+    return _error(503, "the server cannot do this now: see its log", {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return _error(400, "the connection was closed before the whole body had arrived")
+    return _error(400, "the connection was closed before the whole body arrived")
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """A fault of ours. Its traceback goes to standard error, by Starlette's own doing."""
-    return _error(500, "the server has failed; its log says how")
+    return _error(500, "the server failed: see its log")

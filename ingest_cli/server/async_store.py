@@ -49,7 +49,7 @@ class AsyncStore:
     async def require_place(self) -> None:
         """Raise QueueFull where no more jobs are accepted."""
         if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
-            raise QueueFull(f"the queue is full: {counted(self._max_waiting, 'job')} may wait")
+            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
 
     async def reserve_id(self) -> int:
         """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""

@@ -35,7 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"the request's head is longer than {decimal(MAX_HEAD_BYTES)}")
+                self._refuse(431, f"the request header is longer than {decimal(MAX_HEAD_BYTES)}")
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(400, msg)
 
     def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no whole request arrived in time")
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

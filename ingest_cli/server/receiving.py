@@ -98,5 +98,5 @@ def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":
             try:
                 return hashlib.new(DIGESTS[name]), b64decode(value, validate=True)
             except BinasciiError:
-                raise Refusal(400, "the Content-Digest is not base64") from None
+                raise Refusal(400, "the Content-Digest is not valid base64") from None
     return None, b""

@@ -67,7 +67,7 @@ class Routes:
         """Take a bundle, and queue its job."""
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
-            raise HTTPException(415, f"a bundle is sent as {BUNDLE_TYPES[0]}, not as {kind}")
+            raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {kind}")
         await self._store.require_place()
         # Before the body: where the id service is down, no one has to send it in vain.
         job_id = await self._store.reserve_id()
@@ -80,9 +80,9 @@ class Routes:
     async def move(self, request: Request) -> Response:
         """Take a document whose files are to be moved, and queue its job."""
         if _media_type(request) != "application/json":
-            raise HTTPException(415, "a document is sent as application/json")
+            raise HTTPException(415, "a document must be sent as application/json")
         if "content-length" not in request.headers:
-            raise HTTPException(411, "a document is sent with a Content-Length")
+            raise HTTPException(411, "a document must be sent with a Content-Length")
         await self._store.require_place()
         job_id = await self._store.reserve_id()
         limits = Limits(MAX_METADATA_BYTES, self._rules.limits.reserve)
@@ -97,7 +97,7 @@ class Routes:
         """The state of a job, as Pacifica's clients ask for it."""
         given = request.query_params.get("job_id")
         if given is None:
-            raise HTTPException(400, "the query must have a job_id")
+            raise HTTPException(400, "the query needs a job_id")
         return JSONResponse((await self._job(given)).as_state())
 
     async def list_jobs(self, request: Request) -> Response:
@@ -144,7 +144,7 @@ class Routes:
         for record in records:
             source = record.get("source") if isinstance(record, dict) else None
             if isinstance(source, str) and not self._may_move(source):
-                raise HTTPException(403, "this server moves files from certain folders only, and not from this one")
+                raise HTTPException(403, "this server does not move files from this folder")
 
     def _may_move(self, source: str) -> bool:
         # The folders on the way may be links.

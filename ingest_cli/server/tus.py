@@ -114,7 +114,7 @@ class Tus:
         _require_version(request)
         upload = self._find(request)
         if await self._job_of(upload) is not None:
-            raise Refusal(403, "the upload has become a job, and cannot be removed", COMMON)
+            raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
         with await self._file(upload):
             _remove(upload.path)
         return Response(status_code=204, headers=COMMON)
@@ -134,7 +134,9 @@ class Tus:
         begun = file.length
         if begun + (announced_length(request) or 0) > upload.length:
             raise Refusal(
-                413, f"the body is too long: the upload lacks only {counted(upload.length - begun, 'byte')}", COMMON
+                413,
+                f"the body is too long: the upload needs only {counted(upload.length - begun, 'byte')} more",
+                COMMON,
             )
         try:
             async for piece in pieces(request):

@@ -218,4 +218,4 @@ def require_within(ids: range, file_id: int) -> None:
     """Raise ArchiveError unless ``file_id`` is one of the reserved ``ids``: a file under any other is another job's."""
     if file_id not in ids:
         reserved = f"files {ids.start} to {ids.stop - 1}" if ids else "no files"
-        raise ArchiveError(f"file {file_id} of the archive is not this job's, which has reserved {reserved}")
+        raise ArchiveError(f"file {file_id} in the archive does not belong to this job, which has reserved {reserved}")

@@ -77,7 +77,7 @@ def _set_aside(path: Path, job: Job) -> Iterator[Path]:
     path.rename(aside)
     try:
         if not aside.is_dir() and fingerprint_of(aside.lstat()) != job.fingerprint:
-            raise FileNotFoundError(errno.ENOENT, "another file has its name by now")
+            raise FileNotFoundError(errno.ENOENT, "another file has its name now")
         yield aside
     finally:
         if os.path.lexists(aside) and not os.path.lexists(path):
@@ -112,7 +112,7 @@ def _write(path: Path, why: dict[str, Any]) -> None:
     story = {
         "file": os.fsencode(path.name).decode(errors="replace"),
         **why,
-        "what_next": "put the corrected file into the drop folder under the same name: it becomes a new job",
+        "what_next": "put the corrected file into the drop folder under the same name: it will become a new job",
     }
     text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
     with durable_write(explanation, mode=0o644, replace=True) as file:

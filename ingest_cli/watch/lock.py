@@ -26,7 +26,7 @@ class FolderLock:
         except OSError as error:
             holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") or "another process"
             os.close(self._descriptor)
-            raise JobBusy(f"{folder} is watched by {holder} already") from error
+            raise JobBusy(f"{folder} is already watched by {holder}") from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(this_process()).encode(), 0)
 

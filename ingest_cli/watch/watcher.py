@@ -66,7 +66,7 @@ class Watcher:
             for job in ended:
                 if not job.is_done and job.job_id not in ran:
                     # Another process has it, or has settled it.
-                    say(f"{job.source}: job {job.job_id} is {job.state} at {job.task!r}: {job.exception}")
+                    say(f"{job.source}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}")
         return _exit_code(ended, len(refusals))
 
     def forever(

@@ -398,8 +398,7 @@ class JobStoreContract:
         settled = store.get(job.job_id)
         assert settled.state is (JobState.HELD if stored else JobState.FAILED)
         assert (
-            settled.exception
-            == f"run {QUICK.runs} times without coming to an end; 'ingest retry {job.job_id}' runs it again"
+            settled.exception == f"run {QUICK.runs} times without finishing; 'ingest retry {job.job_id}' runs it again"
         )
         assert (settled.holder, settled.fence_number) == (None, job.fence_number + 1)
         assert settled.stored == int(stored)

@@ -246,5 +246,5 @@ def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:
     with SqliteJobStore(tmp_path / "jobs.sqlite3", Timings()):
         pass
     for version in VERSIONS:
-        with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer ingest; please upgrade"):
+        with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer version of ingest; please upgrade"):
             open_database(tmp_path / "jobs.sqlite3", MIGRATIONS[:version], "job store")
