@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from .errors import IngestError
-from .jobs.job import Job, JobKind, Word
+from .jobs.job import Job, JobKind, Override
 from .jobs.process import this_process
 from .jobs.spool import spooled_input
 from .jobs.store import JobStore, open_store
@@ -111,11 +111,11 @@ def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) ->
                 yield Outcome(name, None, error)
 
 
-def settle_job(job_id: int, word: Word, *, settings: Settings | None = None) -> Job:
+def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
     """Have a job be what an administrator says, and return it as it stands then."""
     settings = settings or load_settings()
     with open_store(settings) as store:
-        return settlement.settle_by_hand(store, job_id, word, settings.timings, partial(connect, settings))
+        return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings))
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:

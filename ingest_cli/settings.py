@@ -190,7 +190,7 @@ class Timings:
     A run says every ``heartbeat`` that it lives, and one out of sight is taken for dead when it was ``stale`` for so
     long. What fails for now is retried after ``first_backoff``, then after twice as long each time, up to
     ``longest_backoff``. ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is what the file
-    at hand gets after a first signal. ``busy`` is how long a database is waited for, ``look`` how long a worker without
+    at hand gets after a first signal. ``busy`` is how long a database is waited for, ``poll`` how long a worker without
     a job waits, ``pause`` how long one leaves a store alone that cannot be used.
     """
 
@@ -202,7 +202,7 @@ class Timings:
     checkpoint: float = 10.0
     grace: float = 3.0
     busy: float = 60.0
-    look: float = 0.2
+    poll: float = 0.2
     pause: float = 1.0
 
 

@@ -11,14 +11,14 @@ def keep_lines_whole() -> None:
     And that nobody takes what is said on standard error, as a log on a full disk, fails no job from here on.
     """
     if sys.stderr is not None:
-        talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
+        standard_error = _StandardError(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(standard_error, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
         # So it is under PYTHONUNBUFFERED, where a line and its end are two writes.
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
 
 
-class _Talk(io.FileIO):
+class _StandardError(io.FileIO):
     """Standard error, which may fail unheard."""
 
     def write(self, data: Any) -> int:

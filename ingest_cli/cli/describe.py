@@ -23,7 +23,7 @@ def describe(job: "Job", store: "JobStore | None" = None) -> str:
     return str(job.state)
 
 
-def standing(job: "Job", store: "JobStore") -> str:
+def describe_fully(job: "Job", store: "JobStore") -> str:
     """The state in a sentence: where, since when, until when, or why."""
     word = describe(job, store)
     if job.holder is not None and word in ("running", "undoing"):

@@ -31,12 +31,13 @@ def doctor(
     Each check that fails comes with advice on what to do.
     """
     from ..errors import ExitCode
-    from ..maintenance import doctor as looking
+    from ..maintenance.doctor import diagnose
+    from ..maintenance.doctor import probe as probe_archive
 
     settings = site.settings
     findings = []
-    for look in [looking.examine, *([looking.probe] if probe else [])]:
-        for finding in look(settings):
+    for check in [diagnose, *([probe_archive] if probe else [])]:
+        for finding in check(settings):
             findings.append(finding)
             if not output.json:
                 _show(finding)

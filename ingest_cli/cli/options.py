@@ -80,7 +80,7 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
+class QuietOutput:
     """What a command writes and says."""
 
     json: Json = False
@@ -89,7 +89,7 @@ class Talk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunTalk:
+class RunOutput:
     """What a command that runs jobs writes and says."""
 
     json: Json = False

@@ -36,7 +36,7 @@ def prune(
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable
     from ..streams import counted
-    from .output import say, write_json
+    from .output import notify, write_json
 
     settings = site.settings
     with open_store(settings) as store:
@@ -56,7 +56,7 @@ def prune(
     for path in found.files:
         print(path)
     verb = "removed" if yes else "can be removed; --yes removes them"
-    say(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
+    notify(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
 
 
 def _age(text: str) -> "timedelta":

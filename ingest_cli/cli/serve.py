@@ -63,7 +63,7 @@ def serve(
     from ..server.routes import ServerRules
     from ..server.serve import serve as run
     from .display import screens_of_queue
-    from .output import say
+    from .output import notify
     from .signals import interruptible
 
     if log_format not in ("text", "json"):
@@ -85,5 +85,5 @@ def serve(
             port=port,
             workers=workers,
             observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
-            ready=lambda url: say(f"listening at {url}"),
+            ready=lambda url: notify(f"listening at {url}"),
         )

@@ -13,7 +13,7 @@ def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
         raise SettingsError("--quiet and --verbose cannot be used together")
     log = logging.getLogger("ingest_cli")
     if verbose and not log.handlers:
-        handler = _Talk()
+        handler = _StandardErrorHandler()
         # The process, since several may write to the same place; the times are UTC, as everywhere.
         handler.setFormatter(logging.Formatter("ingest[%(process)d] %(asctime)s: %(message)s", "%H:%M:%S"))
         handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
@@ -21,7 +21,7 @@ def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
         log.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
 
-class _Talk(logging.Handler):
+class _StandardErrorHandler(logging.Handler):
     """Writes to what standard error is at the moment: a live display puts itself in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:

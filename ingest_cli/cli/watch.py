@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import RunTalk, UserSite
+from .options import RunOutput, UserSite
 
 
 @command
@@ -63,7 +63,7 @@ def watch(
     ] = 1,
     *,
     site: UserSite,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Ingest whatever is put into drop folders."""
     from contextlib import suppress
@@ -75,7 +75,7 @@ def watch(
     from ..watch.rules import WatchRules
     from ..watch.watcher import Watcher
     from .display import screens_of_queue
-    from .output import say
+    from .output import notify
     from .signals import interruptible
 
     if delete and done is not None:
@@ -92,14 +92,14 @@ def watch(
     )
     disposition = Disposition(done=done, failed=failed, delete=delete)
     watching = Watcher(site.settings, folders, rules, disposition)
-    screen = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
+    screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
 
     def queued(job: Job) -> None:
-        if talk.json:
+        if options.json:
             screen(job).queued(job)
 
     if once:
         with interruptible():
-            raise typer.Exit(watching.once(screen, say, queued))
+            raise typer.Exit(watching.once(screen, notify, queued))
     with suppress(Interrupted), interruptible():
-        watching.forever(screen, say, queued, workers=workers, scan_seconds=scan, poll=poll)
+        watching.forever(screen, notify, queued, workers=workers, scan_seconds=scan, poll=poll)

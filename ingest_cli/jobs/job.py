@@ -41,7 +41,7 @@ FINISHED_WELL = frozenset({JobState.COMPLETE, JobState.DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Override:
     """What an administrator said of a job by ``ingest job``: shown to Pacifica's clients in place of its own state.
 
     Said of a job at work it is a wish, which its holder carries out: FAILED rolls the job back, OK requeues it.
@@ -112,7 +112,7 @@ class Job:
     heartbeat: int
     undo_to: JobState | None
     successor: int | None
-    said: Word | None
+    override: Override | None
     reservation: Reservation | None
 
     @property
@@ -139,7 +139,7 @@ class Job:
     def is_interrupted(self) -> bool:
         """Whether a run was broken off in good order, for another to resume the job; not where a person requeued it."""
         was_run = self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
-        return was_run and self.said is None and not self.exception
+        return was_run and self.override is None and not self.exception
 
     @property
     def duplicate_of(self) -> int | None:
@@ -154,23 +154,23 @@ class Job:
     def as_state(self) -> dict[str, Any]:
         """The object that Pacifica's ``get_state`` answers with: eight keys, the percent a string, times UTC.
 
-        An administrator's word stands above the job's own state. FAILED says that nobody works on the job, or that
+        An administrator's override hides the job's own state. FAILED says that nobody works on the job, or that
         it is being rolled back: clients wait until they are told so, or until ``ingest metadata`` is at 100.
         """
-        word = self.said or self._own_word()
+        shown = self.override or self._own_state()
         return {
             "job_id": self.job_id,
-            "state": str(word.state),
-            "task": word.task,
-            "task_percent": f"{word.task_percent:.5f}",
-            "complete": word.state is PacificaState.OK and word.task == INGEST_METADATA and word.task_percent == 100,
+            "state": str(shown.state),
+            "task": shown.task,
+            "task_percent": f"{shown.task_percent:.5f}",
+            "complete": shown.state is PacificaState.OK and shown.task == INGEST_METADATA and shown.task_percent == 100,
             "updated": self.updated,
             "created": self.created,
-            "exception": word.exception,
+            "exception": shown.exception,
         }
 
-    def _own_word(self) -> Word:
+    def _own_state(self) -> Override:
         undone = self.state is JobState.UNDOING and self.undo_to is not JobState.DUPLICATE
         failed = undone or self.has_failed or self.is_deferred
         state = PacificaState.FAILED if failed else PacificaState.OK
-        return Word(state, self.task, self.task_percent, self.exception)
+        return Override(state, self.task, self.task_percent, self.exception)

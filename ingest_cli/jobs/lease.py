@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..settings import Timings
 from ..streams import counted
-from .job import Fence, Job, JobState, Reservation, Word
+from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Lease:
         self._fencing, self._thread = threading.Lock(), threading.get_ident()
         self._percent = 0.0
         self._entered: float | None = None
-        self._note_wish(job.said)
+        self._note_wish(job.override)
 
     @property
     def job(self) -> Job:
@@ -163,7 +163,7 @@ class Lease:
         self._store.defer(self.fence, task, reason, min(self._timings.longest_backoff, backoff))
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept_alive(self) -> Iterator[None]:
         """Say from a thread that the run lives, and notice there when it is to stop."""
         ended = threading.Event()
 
@@ -198,7 +198,7 @@ class Lease:
             self._confirmed = began
             self._note_wish(wish)
 
-    def _note_wish(self, wish: Word | None) -> None:
+    def _note_wish(self, wish: Override | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
             self._ending = StopRequested(wish.exception or "stopped by an administrator")
 
@@ -214,7 +214,7 @@ class Lease:
             seconds = time.monotonic() - self._entered
             self._entered = None
             log.info("job %d: %s took %.2f s", self.job_id, self.task, seconds)
-            self._store.spend(self.fence, self.task, seconds)
+            self._store.record_stage_time(self.fence, self.task, seconds)
 
     def _refresh(self) -> None:
         self._job = self._store.held(self.fence)

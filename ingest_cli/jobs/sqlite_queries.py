@@ -153,7 +153,7 @@ class SqliteQueries:
             time_text(moment),
         )
 
-    def examine(self) -> str:
+    def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
         with writing(self._database) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..settings import Settings
-from .job import Fence, Job, JobKind, JobState, Word
+from .job import Fence, Job, JobKind, JobState, Override
 from .process import Process
 
 
@@ -85,7 +85,7 @@ class JobStore(Protocol):
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that came to their end before ``moment``, a time of UTC, and that no other job refers to."""
 
-    def examine(self) -> str:
+    def check_integrity(self) -> str:
         """What is found wrong with the store, having seen that it can be written; empty where nothing is."""
 
     # What anyone may do
@@ -117,17 +117,17 @@ class JobStore(Protocol):
         """Have a job that failed or is held run again; one that is unfinished, or done, is left as it is."""
 
     def end(
-        self, job_id: int, to: JobState, *, holder: Process | None, word: Word | None = None, reason: str = ""
+        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
         """Have a job that nobody works on end in the state ``to``: at once where nothing is reserved, else undoing.
 
         What is undoing is held by ``holder``, who is to roll it back, or waits for whoever comes first. The job keeps
-        the reason that it failed for before; else it gets that of the ``word``, or this one.
+        the reason that it failed for before; else it gets that of the ``override``, or this one.
         Raises JobBusy while its holder lives.
         """
 
-    def say(self, job_id: int, word: Word) -> Job:
-        """Note an administrator's word."""
+    def override(self, job_id: int, override: Override) -> Job:
+        """Note an administrator's override."""
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end; which they were."""
@@ -137,13 +137,13 @@ class JobStore(Protocol):
     def held(self, fence: Fence) -> Job:
         """The job, while this run holds it."""
 
-    def heartbeat(self, fence: Fence, task_percent: float) -> Word | None:
+    def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
         """Say that the run lives and how far it is; an administrator's wish, if there is one."""
 
     def enter(self, fence: Fence, task: str) -> None:
         """Note the stage that the run enters."""
 
-    def spend(self, fence: Fence, task: str, seconds: float) -> None:
+    def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:

@@ -27,7 +27,7 @@ class Event(StrEnum):
     DISCARD = "discard"
     RETRY = "retry"
     SUPERSEDE = "supersede"
-    SAY = "say"
+    OVERRIDE = "override"
 
 
 class Actor(Enum):
@@ -124,11 +124,11 @@ TRANSITIONS = dict(
             "another job with the same document takes over what it stored",
         ),
         _way(
-            Event.SAY,
+            Event.OVERRIDE,
             set(JobState),
             set(),
             Actor.ANYONE,
-            "settled by hand",
+            "set by hand",
             "an administrator sets its state; a holder carries it out",
         ),
     ]

@@ -50,7 +50,7 @@ def _work_until(runner: Runner, settings: Settings, observe: Observe, *, until_e
             elif until_empty:
                 return
             else:
-                runner.wait(timings.look)
+                runner.wait(timings.poll)
         except ServiceUnavailable as error:
             print(f"ingest: {error}", file=sys.stderr, flush=True)
             runner.wait(timings.pause)
@@ -109,7 +109,7 @@ class WorkerPool:
 
     def _tend(self) -> None:
         while self._processes and not self._closing.is_set():
-            wait([process.sentinel for process in self._processes], timeout=self._timings.look)
+            wait([process.sentinel for process in self._processes], timeout=self._timings.poll)
             for process in [process for process in self._processes if not process.is_alive()]:
                 self._processes.remove(process)
                 if process.exitcode != 0 and not self._closing.wait(self._timings.pause):

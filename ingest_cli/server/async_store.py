@@ -46,7 +46,7 @@ class AsyncStore:
         """What ``question`` returns, which is given the store."""
         return await self._do(lambda: question(self._store))
 
-    async def require_place(self) -> None:
+    async def require_capacity(self) -> None:
         """Raise QueueFull where no more jobs are accepted."""
         if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
             raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")

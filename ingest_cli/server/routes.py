@@ -68,7 +68,7 @@ class Routes:
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
             raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {kind}")
-        await self._store.require_place()
+        await self._store.require_capacity()
         # Before the body: where the id service is down, no one has to send it in vain.
         job_id = await self._store.reserve_id()
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".tar", self._rules.limits.reserve) as file:
@@ -83,7 +83,7 @@ class Routes:
             raise HTTPException(415, "a document must be sent as application/json")
         if "content-length" not in request.headers:
             raise HTTPException(411, "a document must be sent with a Content-Length")
-        await self._store.require_place()
+        await self._store.require_capacity()
         job_id = await self._store.reserve_id()
         limits = Limits(MAX_METADATA_BYTES, self._rules.limits.reserve)
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".json", self._rules.limits.reserve) as file:

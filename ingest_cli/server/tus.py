@@ -76,7 +76,7 @@ class Tus:
         _require_version(request)
         length = _number(request, "upload-length")
         require_allowed(length, self._limits)
-        await self._store.require_place()
+        await self._store.require_capacity()
         name = secrets.token_hex(16)
         path = self._path(name)
         with SpoolFile(path, self._limits.reserve, new=True) as file:

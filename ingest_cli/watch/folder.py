@@ -33,7 +33,7 @@ class DropFolder:
         self.waiting: list[Path] = []
         self._submitted: list[Job] = []
 
-    def look(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
+    def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
         """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
 
         Returns why files were refused that no job could be made of, each once. ``waiting`` are afterwards the files

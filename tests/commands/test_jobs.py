@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError
-from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -198,7 +198,7 @@ def test_one_process_wins_a_job(tmp_path: Path) -> None:
 
 def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
     """It was settled when its worker was dead, as far as anyone could know."""
-    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+    word = Override(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
 
     def settle(store: JobStore, job_id: int) -> Job:
         return settle_by_hand(store, job_id, word, Timings(), lambda: connect(site.settings))
@@ -214,7 +214,7 @@ def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
 
 
 def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
-    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+    word = Override(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
     with opened(site.settings.database) as store:
         job = submit(store, 1, this_process())
         told = settle_by_hand(store, 1, word, Timings(), lambda: connect(site.settings))

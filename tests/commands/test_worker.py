@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode, Interrupted, StopRequested
-from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES, UPLOADING
 from ingest_cli.jobs.store import JobStore, open_store
@@ -321,7 +321,7 @@ class Administrator(Witness):
     def stage(self, task: str) -> None:
         super().stage(task)
         if task == self.at:
-            word = Word(PacificaState.FAILED, task, 0.0, "by hand")
+            word = Override(PacificaState.FAILED, task, 0.0, "by hand")
             with open_store(self.site.settings) as store:
                 settle_by_hand(store, 1, word, self.site.settings.timings, lambda: connect(self.site.settings))
 

@@ -47,7 +47,7 @@ class DuplicateOf:
     job_id: int
 
 
-class Walk:
+class Run:
     """One run of the job that has ``lease``. ``again`` ingests a document even where another job recorded it."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Walk:
         self._lock = threading.Lock()
 
     def run(self) -> Recorded | DuplicateOf:
-        """Walk through all stages, to the catalogue's word."""
+        """Go through all stages, to the catalogue's word."""
         if self._lease.job.kind is JobKind.MOVE:
             return self._move()
         self._progress.stage(OPEN_TAR)
