@@ -1,4 +1,4 @@
-"""What can be done, as functions: for scripts, and for the command line, which has no logic of its own.
+"""The functions behind the command line, which has no logic of its own; scripts can call them too.
 
 Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
 where none are given: the environment, the configuration file and the defaults, as on the command line. All raise

@@ -1,4 +1,4 @@
-"""Files and folders of this machine's disks: written so that they appear whole, and synced."""
+"""Files and folders on this machine's disks, written so that they appear whole and synced."""
 
 import ctypes
 import errno

@@ -1,4 +1,4 @@
-"""What the program is told: flags over environment over ``config.ini`` over defaults, built once, then frozen.
+"""The settings: flags over environment over ``config.ini`` over defaults, built once, then frozen.
 
 The file's sections and the variables' names are those of Pacifica Ingest, so that a site can point at the file it
 has. What only Pacifica's own processes need (celery, peewee) is let stand and not used.
@@ -84,7 +84,7 @@ SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The settings by which one service over HTTP knows us, and we know it."""
+    """The settings for credentials and certificates of one service over HTTP."""
 
     username: Option
     password: Option
@@ -176,7 +176,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAccess:
-    """Whom the HTTP server lets in: who has ``token`` or ``basic`` credentials, or comes by way of a trusted proxy."""
+    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy."""
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)

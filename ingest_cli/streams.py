@@ -1,4 +1,4 @@
-"""Standard output and standard error, as several processes can share them."""
+"""Standard output and standard error, shared by several processes."""
 
 import io
 import sys
@@ -19,10 +19,10 @@ def keep_lines_whole() -> None:
 
 
 class _StandardError(io.FileIO):
-    """Standard error, which may fail unheard."""
+    """Standard error, whose failures are ignored."""
 
     def write(self, data: Any) -> int:
-        """Write, or let it be."""
+        """Write, or ignore that it cannot be written."""
         try:
             return super().write(data)
         except OSError:

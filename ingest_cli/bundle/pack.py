@@ -1,4 +1,4 @@
-"""Makes a bundle of files and folders, one that can be ingested: what could not be is refused beforehand.
+"""Packs files and folders into a bundle that can be ingested; what could not be ingested is refused beforehand.
 
 The tar is streamed: each file is hashed as it is read, so that ``metadata.txt`` comes last.
 """

@@ -1,4 +1,4 @@
-"""A job's state in words that a person can trust."""
+"""A job's state in words, having checked whether its process is alive."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def describe(job: "Job", store: "JobStore | None" = None) -> str:
-    """The state in a word. With the ``store``, also whether who holds the job lives or is stopped."""
+    """The state in a word. With the ``store``, also whether the job's holder is alive or stopped."""
     from ..jobs.job import JobState
     from ..jobs.process import Life
 

@@ -1,4 +1,4 @@
-"""Which screen shows a job: what fits the flags and the terminal."""
+"""Which screen shows a job, by the flags and the terminal."""
 
 import os
 import sys

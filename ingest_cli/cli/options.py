@@ -39,7 +39,7 @@ Receipt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Which site a command works at."""
+    """The site that a command works on."""
 
     config: Config = None
     db: Db = None
@@ -52,7 +52,7 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class UserSite(Site):
-    """Which site a command works at, and for whom."""
+    """The site that a command works on, and the user it works for."""
 
     user: User = None
 
@@ -64,7 +64,7 @@ class UserSite(Site):
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """How a job begins."""
+    """How a job is submitted."""
 
     again: Again = False
     receipt: Receipt = None
@@ -73,7 +73,7 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a command writes that says nothing unless it is asked."""
+    """The output of a command that only answers what it is asked."""
 
     json: Json = False
     debug: Debug = False
@@ -81,7 +81,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class QuietOutput:
-    """What a command writes and says."""
+    """The output of a command that also prints messages."""
 
     json: Json = False
     quiet: Quiet = False
@@ -90,7 +90,7 @@ class QuietOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutput:
-    """What a command that runs jobs writes and says."""
+    """The output of a command that runs jobs."""
 
     json: Json = False
     quiet: Quiet = False

@@ -15,10 +15,10 @@ def write_event(event: str, /, **fields: object) -> None:
 
 
 def notify(text: object) -> None:
-    """Say something to who runs the command."""
+    """Print a message for the person who runs the command."""
     print(f"ingest: {text}", file=sys.stderr, flush=True)
 
 
 def warn(text: object) -> None:
-    """Say what a person should look into."""
+    """Print a warning."""
     notify(f"warning: {text}")

@@ -1,4 +1,4 @@
-"""What the commands that enter and run jobs have in common."""
+"""What the commands that submit and run jobs have in common."""
 
 import sys
 import traceback

@@ -1,4 +1,4 @@
-"""What ``--verbose`` adds: the program's own log, on standard error. Without it nothing listens to the log."""
+"""What ``--verbose`` adds: the program's own log, on standard error. Without it, nothing is logged."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from ..errors import SettingsError
 
 
 def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
-    """Say more: with 1 of tries, checkpoints and seconds, with 2 of every request too. Once a process is enough."""
+    """Log attempts, checkpoints and seconds with 1, each request too with 2. Once per process is enough."""
     if verbose and quiet:
         raise SettingsError("--quiet and --verbose cannot be used together")
     log = logging.getLogger("ingest_cli")
@@ -22,7 +22,7 @@ def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
 
 
 class _StandardErrorHandler(logging.Handler):
-    """Writes to what standard error is at the moment: a live display puts itself in its place."""
+    """Writes to whatever standard error is at the moment: a live display replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

@@ -1,4 +1,4 @@
-"""A job as it stands in the store, and how Pacifica's clients see it."""
+"""A job as the store holds it, and as Pacifica's clients see it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands. `transitions` lists the ways from one state to another."""
+    """The state of a job. `transitions` lists the ways from one state to another."""
 
     QUEUED = "queued"  # waits for a run; with a time to retry it is deferred
     RUNNING = "running"  # a run walks it through the stages, or did so when it died
@@ -132,7 +132,7 @@ class Job:
 
     @property
     def is_deferred(self) -> bool:
-        """Whether a failure that may pass is waited for."""
+        """Whether the job waits to be retried after a transient failure."""
         return self.state in (JobState.QUEUED, JobState.UNDOING) and self.holder is None and self.retry_at > 0
 
     @property

@@ -1,4 +1,4 @@
-"""The lease that a run has of its job: what of a run must outlive its process, and whether it is to stop."""
+"""The lease that a run has on its job: what must outlive the run's process, and whether the run must stop."""
 
 import logging
 import threading
@@ -66,7 +66,7 @@ class Lease:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run is to be left as soon as a later one can resume it."""
+        """Whether the run must end as soon as a later one can resume it."""
         return self._interruption.is_set()
 
     def require(self) -> None:
@@ -86,7 +86,7 @@ class Lease:
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
-        """So much of the stage is done. 100 is for what is complete; a stage at work stays below it."""
+        """Note how much of the stage is done, in percent. A stage that is not complete stays below 100."""
         self._percent = min(99.0, percent)
 
     def enter(self, task: str) -> None:

@@ -1,4 +1,4 @@
-"""The store of jobs in one SQLite database: how jobs come in, change hands and states, and go."""
+"""The job store in one SQLite database: how jobs are submitted, leased, changed and removed."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""What is asked of the store of jobs in SQLite."""
+"""The queries of the job store in SQLite."""
 
 import json
 import sqlite3

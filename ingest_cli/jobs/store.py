@@ -1,4 +1,4 @@
-"""The port to the store of jobs, which any number of processes share."""
+"""The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -130,7 +130,7 @@ class JobStore(Protocol):
         """Note an administrator's override."""
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
-        """Remove those of the jobs that are still at their end; which they were."""
+        """Remove those of the jobs that are still settled, and return their ids."""
 
     # What a holder may do
 

@@ -1,4 +1,4 @@
-"""The ways a job can go, in one table: it drives the store's statements, the tests' machine and the manual's table."""
+"""The transitions of a job, in one table: it drives the store's statements, the tests and the manual's table."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -11,7 +11,7 @@ DUPLICATE, SUPERSEDED = JobState.DUPLICATE, JobState.SUPERSEDED
 
 
 class Event(StrEnum):
-    """What can happen to a job."""
+    """What causes a transition."""
 
     LEASE = "lease"
     LEASE_AGAIN = "lease again"
@@ -31,7 +31,7 @@ class Event(StrEnum):
 
 
 class Actor(Enum):
-    """Who may bring an event about."""
+    """Who may cause an event."""
 
     HOLDER = "the holder, by its fence"
     NEW_HOLDER = "a worker or a command, which becomes the holder"

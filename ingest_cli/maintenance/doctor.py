@@ -1,4 +1,4 @@
-"""Checks everything that a job will need, one thing after the other, and says what to do where one fails."""
+"""Checks everything that a job needs, and says what to do where a check fails."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ PROBE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing: ``detail`` in a line, and ``advice`` where it is not ``ok``."""
+    """The result of one check: ``detail`` in a line, and ``advice`` unless it is ``ok``."""
 
     name: str
     detail: str
@@ -42,7 +42,7 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Look at the job store, the clock, the spool folder and the four services. Nothing is stored."""
+    """Check the job store, the clock, the spool folder and the four services. Nothing is stored."""
     store = _finding("job store", lambda: _check_store(settings), _setting(DATABASE))
     yield store
     if store.ok:

@@ -1,4 +1,4 @@
-"""The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
+"""Verifies the archive against the catalogue: reads and hashes every byte again, and changes nothing."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """What was looked at so far; ``job_id`` is the job at hand."""
+    """What was verified so far; ``job_id`` is the current job."""
 
     jobs: int = 0
     files: int = 0

@@ -1,4 +1,4 @@
-"""Several jobs, one run after the other: what ends one does not end the others."""
+"""Runs several jobs, one after the other; the failure of one does not stop the others."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -43,7 +43,7 @@ def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, 
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
-    """How a command ends whose jobs ended so."""
+    """The exit code of a command, from the outcomes of its jobs."""
     errors = [outcome.error for outcome in outcomes]
     return ExitCode.of_several([ExitCode.SUCCESS if error is None else error.exit_code for error in errors])
 

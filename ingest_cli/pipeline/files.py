@@ -1,4 +1,4 @@
-"""What a run asks of the files of its job, be they in a bundle or on a disk."""
+"""The interface to the files of a job, whether they are in a bundle or on a disk."""
 
 from typing import Protocol
 

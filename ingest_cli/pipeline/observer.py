@@ -1,4 +1,4 @@
-"""Who looks on while jobs are worked at, such as a progress display."""
+"""Observers of running jobs, such as a progress display."""
 
 from types import TracebackType
 from typing import Self
@@ -41,7 +41,7 @@ class Observer:
         """So many more bytes, and whole files, were stored, or were stored before."""
 
     def warn(self, message: str) -> None:
-        """A person should see this."""
+        """A warning for a person."""
 
     def settled(self, job: Job) -> None:
         """A run of the job has come to its end; the job is as it stands now."""

@@ -1,4 +1,4 @@
-"""Rolling back: the archive is to hold nothing of a job that failed, was discarded, or is a duplicate.
+"""Rolling back: removes from the archive what a job that failed, was discarded or is a duplicate has stored.
 
 A job is in the state ``undoing`` before the first file is touched, so that no later run counts on its files, and it
 leaves that state only when what was undone is durable. The catalogue is asked each time: what it has is complete.

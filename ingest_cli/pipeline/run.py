@@ -1,4 +1,4 @@
-"""The road of one job through Pacifica's stages, with one rule: look at everything before anything is stored.
+"""One run of a job through Pacifica's stages, with one rule: check everything before anything is stored.
 
 Every check that can be made beforehand is made first and reported under the stage that owns it; then files go in,
 then metadata. What fails after that is either transient (what is stored is kept, and a later run resumes) or permanent
@@ -216,5 +216,5 @@ class Run:
 
 
 def replaced(job: Job) -> str:
-    """What is said of a job whose file is not the one any more that it was submitted with."""
+    """The error for a job whose file was replaced after the job was submitted."""
     return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a new job"

@@ -1,4 +1,4 @@
-"""A runner: leads jobs that it holds through their stages, and settles how they end."""
+"""A runner: takes the jobs that it holds through their stages, and settles them."""
 
 import logging
 import threading
@@ -32,7 +32,7 @@ class Runner:
         self._unsettled: list[Lease] = []
 
     def interrupt(self) -> None:
-        """Leave the job at hand after the file at hand, for a later run to resume; from any thread or signal."""
+        """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
         self._interruption.set()
 
     @property

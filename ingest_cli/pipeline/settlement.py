@@ -1,4 +1,4 @@
-"""How an administrator settles a job by hand.
+"""How an administrator sets the state of a job by hand, or discards a job.
 
 Of a job at work he says what he wants, and its holder does it; of one that nobody works on, who asks does it himself.
 """

@@ -1,4 +1,4 @@
-"""How a process ends when it is told to: after the file at hand, or at once."""
+"""How a process shuts down on a signal: after the current file, or at once."""
 
 import signal
 import threading

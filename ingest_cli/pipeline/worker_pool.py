@@ -1,4 +1,4 @@
-"""Workers that take jobs from the queue: one in this process, or a pool of processes that is watched over."""
+"""Workers that run jobs from the queue: one in this process, or a supervised pool of processes."""
 
 import multiprocessing
 import signal

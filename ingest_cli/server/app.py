@@ -1,4 +1,4 @@
-"""The application: its routes, who may use them, its log, and how errors are answered."""
+"""The application: its routes, authentication, log, and error responses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The job store and the id service for requests, many of which are answered at once: one thread talks to both."""
+"""Asynchronous access to the job store and the id service: one thread talks to both for all requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class QueueFull(IngestError):
-    """So many jobs wait that the server accepts no more for now."""
+    """Too many jobs are waiting: the server accepts no more for now."""
 
     transient = True
 
@@ -43,11 +43,11 @@ class AsyncStore:
         self._thread.shutdown()
 
     async def call(self, question: Callable[[JobStore], T]) -> T:
-        """What ``question`` returns, which is given the store."""
+        """Call ``question`` with the store, and return what it returns."""
         return await self._do(lambda: question(self._store))
 
     async def require_capacity(self) -> None:
-        """Raise QueueFull where no more jobs are accepted."""
+        """Raise QueueFull where too many jobs are waiting."""
         if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
             raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
 

@@ -1,4 +1,4 @@
-"""Who may ask, and in whose name."""
+"""Authentication: who may use the server, and as which user."""
 
 import binascii
 import hmac
@@ -43,7 +43,7 @@ class Authenticator:
 
     @classmethod
     def for_host(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Authenticator":
-        """The one of a server that listens at ``host`` and is known under ``more_hosts`` too.
+        """The authenticator of a server that listens at ``host`` and is known under ``more_hosts`` too.
 
         Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
         """

@@ -1,4 +1,4 @@
-"""The job store in the text format that Prometheus reads."""
+"""Metrics of the job store, in the text format of Prometheus."""
 
 from collections.abc import Iterator
 

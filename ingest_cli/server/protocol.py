@@ -1,4 +1,4 @@
-"""Limits on what comes before a request's body: its size, and the time it may take."""
+"""Limits on a request's header: its size, and how long it may take to arrive."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def error_object(status: int, message: str) -> dict[str, Any]:
-    """What Pacifica's clients find in every error. The traceback is not for them: it stays empty."""
+    """The JSON object that Pacifica's clients expect of every error; its traceback is always empty."""
     from http import HTTPStatus
 
     return {

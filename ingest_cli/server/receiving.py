@@ -1,4 +1,4 @@
-"""A request's body, as it comes, on its way to the spool."""
+"""Receives a request's body into the spool."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Pacifica Ingest's requests, and a few of our own: what each takes, and what it answers."""
+"""The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ BUNDLE_TYPES = ("application/octet-stream", "application/x-tar", "application/gz
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerRules:
-    """What the server takes: how much, from where files may be moved (None: from anywhere), and how it logs."""
+    """What the server accepts, from where files may be moved (None: from anywhere), and how it logs."""
 
     limits: Limits
     max_waiting: int
@@ -43,7 +43,7 @@ class Routes:
 
     @property
     def routes(self) -> list[Route]:
-        """Which request goes where."""
+        """The routes."""
         return [
             Route("/", self.welcome),
             Route("/upload", self.upload, methods=["POST"]),
@@ -64,7 +64,7 @@ class Routes:
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
 
     async def upload(self, request: Request) -> Response:
-        """Take a bundle, and queue its job."""
+        """Receive a bundle, and queue its job."""
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
             raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {kind}")
@@ -78,7 +78,7 @@ class Routes:
         return JSONResponse(job.as_state())
 
     async def move(self, request: Request) -> Response:
-        """Take a document whose files are to be moved, and queue its job."""
+        """Receive a document of files to move, and queue its job."""
         if _media_type(request) != "application/json":
             raise HTTPException(415, "a document must be sent as application/json")
         if "content-length" not in request.headers:

@@ -1,4 +1,4 @@
-"""Uploads that can be resumed: the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
+"""Resumable uploads by the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
 
 An upload is a file in the spool and a record of its length and user beside it. The last byte makes
 it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
@@ -53,7 +53,7 @@ class Tus:
 
     @property
     def routes(self) -> list[Route]:
-        """Which request goes where."""
+        """The routes."""
         return [
             Route("/files", self.options, methods=["OPTIONS"]),
             Route("/files", self.create, methods=["POST"]),

@@ -1,4 +1,4 @@
-"""The ports: what the pipeline asks of the four services outside. Every implementation keeps these promises."""
+"""The interfaces of the four services that the pipeline uses. Every implementation keeps these promises."""
 
 import os
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ class Service(Protocol):
         """Say in a line what is there, having seen that it works. Raises an IngestError where it cannot be used now."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class UniqueId(Service, Protocol):
-    """Gives out numbers, none of them twice."""
+    """Gives out unique numbers."""
 
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
@@ -135,7 +135,7 @@ class ArchiveWriter(Protocol):
         """Return once all that was stored, moved back, released or deleted would survive a loss of power."""
 
     def close(self) -> None:
-        """Let go of what belongs to this run alone."""
+        """Release what belongs to this run alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +174,7 @@ class StoredFile:
 
 
 class Catalog(Service, Protocol):
-    """Keeps the metadata of what was stored."""
+    """Stores the metadata of transactions and their files."""
 
     def check(self, document: Document) -> None:
         """Raise CatalogRefused where ``record`` would surely refuse the document."""

@@ -1,4 +1,4 @@
-"""A drop folder, looked at once: which of its files are new, stable, or have an ended job."""
+"""One scan of a drop folder: which of its files are new, stable, or have a job that ended."""
 
 from dataclasses import replace
 from pathlib import Path

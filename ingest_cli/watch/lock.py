@@ -1,4 +1,4 @@
-"""One watcher a folder: a lock that dies with its process."""
+"""One watcher per folder: a lock that ends with its process."""
 
 import errno
 import fcntl

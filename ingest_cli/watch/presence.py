@@ -1,4 +1,4 @@
-"""Which of the folders that are watched are there now."""
+"""Which of the watched folders are there now."""
 
 import threading
 from collections.abc import Callable

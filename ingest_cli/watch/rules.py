@@ -1,4 +1,4 @@
-"""What is looked for in drop folders, and when it counts as whole."""
+"""Which files in drop folders to ingest, and when they count as complete."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Watches folders: for ever, or once."""
+"""Watches folders, for ever or once."""
 
 import time
 from collections.abc import Callable

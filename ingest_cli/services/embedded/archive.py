@@ -61,7 +61,7 @@ class EmbeddedArchive:
                 )
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> EmbeddedWriter:
-        """The one through which this run changes the archive; earlier runs change nothing from now on."""
+        """The writer of this run; earlier runs change nothing from now on."""
         with translate_os_errors(self._root, "prepare"):
             return EmbeddedWriter(self._root, ids, fence)
 

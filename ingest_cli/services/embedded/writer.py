@@ -1,4 +1,4 @@
-"""How one run of a job changes what the archive's folder holds.
+"""How one run of a job changes the archive's folder.
 
 A file is stored or removed only by renaming it out of or into the folder of the run that does it; see `RunFolder`.
 

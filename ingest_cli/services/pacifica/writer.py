@@ -1,4 +1,4 @@
-"""How one run of a job changes what a Pacifica site's archive holds."""
+"""How one run of a job changes a Pacifica site's archive."""
 
 import errno
 import hashlib
