@@ -1,7 +1,7 @@
 """The settings: flags over environment over ``config.ini`` over defaults, built once, then frozen.
 
 The file's sections and the variables' names are those of Pacifica Ingest, so that a site can point at the file it
-has. What only Pacifica's own processes need (celery, peewee) is let stand and not used.
+has. What only Pacifica's own processes need (celery, peewee) is accepted and ignored.
 """
 
 import getpass
@@ -35,7 +35,7 @@ class Option:
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
-VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "a folder for bundles on their way in")
+VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
@@ -185,13 +185,13 @@ class ServerAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """How long things take at the most, in seconds; ``runs`` is how often a job is run before it counts as failed.
+    """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
 
-    A run says every ``heartbeat`` that it lives, and one out of sight is taken for dead when it was ``stale`` for so
-    long. What fails for now is retried after ``first_backoff``, then after twice as long each time, up to
-    ``longest_backoff``. ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is what the file
-    at hand gets after a first signal. ``busy`` is how long a database is waited for, ``poll`` how long a worker without
-    a job waits, ``pause`` how long one leaves a store alone that cannot be used.
+    A run sends a ``heartbeat`` this often, and counts as dead when none is seen for ``stale`` seconds. A transient
+    failure is retried after ``first_backoff``, then after twice as long each time, up to ``longest_backoff``.
+    ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
+    after a first signal. ``busy`` is how long to wait for a locked database, ``poll`` how often an idle worker looks
+    for a job, and ``pause`` how long it waits after the store could not be used.
     """
 
     heartbeat: float = 1.0

@@ -6,9 +6,9 @@ from typing import Any
 
 
 def keep_lines_whole() -> None:
-    """Have each line go out in one write, so that those of other processes come before or after it, not within.
+    """Write each line in one piece, so that lines of other processes come before or after it, not within.
 
-    And that nobody takes what is said on standard error, as a log on a full disk, fails no job from here on.
+    From then on, a standard error that cannot be written, such as a log on a full disk, does not fail a job either.
     """
     if sys.stderr is not None:
         standard_error = _StandardError(sys.stderr.fileno(), "w", closefd=False)
@@ -35,7 +35,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a person says it: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """A length of time for people to read: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -20,6 +20,6 @@ def ingest(
 ) -> None:
     """Check bundles and store them."""
     from ..jobs.job import JobKind
-    from .running import enter_files
+    from .running import submit_files
 
-    enter_files(JobKind.BUNDLE, bundles, site.settings, submission, options)
+    submit_files(JobKind.BUNDLE, bundles, site.settings, submission, options)

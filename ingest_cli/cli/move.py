@@ -30,11 +30,11 @@ def move(
 ) -> None:
     """Check files on a disk and move them into the archive."""
     from ..jobs.job import JobKind
-    from .running import enter_files
+    from .running import submit_files
 
     if submission.queue and remote_sources:
         raise SettingsError(
             "--remote-sources and --queue cannot be used together: set remote_sources in the workers' configuration"
         )
     settings = settings_under(config=site.config, db=site.db, user=site.user, remote_sources=remote_sources)
-    enter_files(JobKind.MOVE, documents, settings, submission, options)
+    submit_files(JobKind.MOVE, documents, settings, submission, options)

@@ -19,7 +19,7 @@ from .signals import interruptible
 STANDARD_INPUT = Path("-")
 
 
-def enter_files(
+def submit_files(
     kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""

@@ -61,7 +61,7 @@ class Lease:
 
     @property
     def task(self) -> str:
-        """The stage at hand."""
+        """The current stage."""
         return self._job.task
 
     @property

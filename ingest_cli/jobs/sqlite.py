@@ -40,7 +40,7 @@ class SqliteJobStore(SqliteQueries):
         holder: Process | None,
         spooled: bool = False,
     ) -> Job:
-        """Enter a new job."""
+        """Add a new job."""
         now, run = now_text(), holder is not None
         row = {
             "job_id": job_id,
@@ -76,7 +76,7 @@ class SqliteJobStore(SqliteQueries):
             return self._become_holder(connection, job)
 
     def lease_next(self) -> Job | None:
-        """Become the holder of the job whose turn it is."""
+        """Become the holder of the next job in the queue."""
         while next(self._due(), None) is not None:
             with writing(self._database, durable=False) as connection:
                 job = next(self._due(), None)
@@ -90,7 +90,7 @@ class SqliteJobStore(SqliteQueries):
         return None
 
     def retry(self, job_id: int) -> Job:
-        """Have a job that failed or is held run again."""
+        """Queue a job that failed or is held again."""
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
@@ -104,7 +104,7 @@ class SqliteJobStore(SqliteQueries):
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
-        """End a job that nobody works on."""
+        """Settle a job that nobody works on."""
         self._require_dead(self.get(job_id))
         with writing(self._database) as connection:
             job = self._free(job_id)
@@ -125,7 +125,7 @@ class SqliteJobStore(SqliteQueries):
             return self.get(job_id)
 
     def override(self, job_id: int, override: Override) -> Job:
-        """Note an administrator's override."""
+        """Override the job's state by hand; a holder carries it out."""
         with writing(self._database) as connection:
             self._change(connection, Event.OVERRIDE, self.get(job_id), {"said": override_text(override)})
         return self.get(job_id)
@@ -142,7 +142,7 @@ class SqliteJobStore(SqliteQueries):
         return gone
 
     def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
-        """Say that the run lives and how far it is."""
+        """Record that the run is alive and its progress."""
         with writing(self._database, durable=False) as connection:
             number = self.held(fence).heartbeat + 1
             self._change(connection, Event.PROGRESS, fence, {"heartbeat": number, "task_percent": task_percent})
@@ -231,11 +231,11 @@ class SqliteJobStore(SqliteQueries):
             return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
-        """Let go of the job, for another run to resume it."""
+        """Release the job, for another run to resume it."""
         self._let_go(fence, Event.REQUEUE, {})
 
     def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
-        """Let go of the job, to be retried in so many seconds."""
+        """Release the job, to be retried in so many seconds."""
         changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
         self._let_go(fence, Event.DEFER, changes)
 

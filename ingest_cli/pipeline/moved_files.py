@@ -148,7 +148,7 @@ class RemoteFiles(MovedFiles):
     """Files that only the archive sees."""
 
     def check(self) -> None:
-        """Nothing can be looked at: say so, and count the files as looked at."""
+        """Warn that nothing can be checked, and count the files as checked."""
         self._progress.warn("the files are not visible from here: their hashes are not checked")
         for entry in self._document.files:
             self._progress.checked(entry.size)

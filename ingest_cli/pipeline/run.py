@@ -7,9 +7,9 @@ then metadata. What fails after that is either transient (what is stored is kept
 A process may die, or be frozen and find another one in its place, between any two steps. They are ordered so that each
 side of each is safe:
 
-- ids are taken, but not noted: they are never used, and others are taken.
+- ids are reserved, but not noted: they are never used, and others are reserved.
 - a file is stored, but not noted: it is stored once more, under the same id, over itself.
-- a file is moved, but not noted: its source stands, or the archive is asked whether it holds it, and it is hashed.
+- a file is moved, but not noted: its source exists, or the archive is asked whether it holds it, and it is hashed.
 - the document is recorded, but the job not complete: the catalogue is asked before anything else.
 - a run that lost its lease wakes up: the store refuses its fence, the archive its folder, the catalogue its record.
 """

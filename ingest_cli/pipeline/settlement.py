@@ -1,6 +1,6 @@
 """How an administrator sets the state of a job by hand, or discards a job.
 
-Of a job at work he says what he wants, and its holder does it; of one that nobody works on, who asks does it himself.
+A job that is running has a holder, which carries out what is asked; otherwise it is done here and at once.
 """
 
 import threading
@@ -21,10 +21,10 @@ Connect = Callable[[], AbstractContextManager[Services]]
 
 
 def settle_by_hand(store: JobStore, job_id: int, override: Override, timings: Timings, connect: Connect) -> Job:
-    """Have the job be what ``override`` says, and return it as it stands then.
+    """Override the job's state, and return the job as it is then.
 
-    FAILED rolls back what is stored of it; OK has it run again where it failed. The services are only asked for
-    where something is to be rolled back. Raises JobNotRecorded rather than call complete what the catalogue has not.
+    FAILED rolls back what it stored; OK runs it again if it failed. ``connect`` is only called where something must be
+    rolled back. Raises JobNotRecorded rather than set a job to complete that the catalogue has no record of.
     """
     job = store.get(job_id)
     wants_completion = override.task == INGEST_METADATA and override.task_percent == 100

@@ -20,20 +20,20 @@ from ..settings import Settings
 from ..streams import keep_lines_whole
 from .observer import Observer
 from .runner import Runner
-from .shutdown import gentle_shutdown
+from .shutdown import graceful_shutdown
 
 Observe = Callable[[Job], Observer]
 
 
 def work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
-    """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gently.
+    """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gracefully.
 
-    ``observe`` makes the one who looks on at a job. Raises Interrupted where a job was left unfinished.
+    ``observe`` makes the observer of a job. Raises Interrupted where a job was left unfinished.
     """
     timings = settings.timings
     with connect(settings) as services, open_store(settings) as store:
         runner = Runner(settings, services, store)
-        with gentle_shutdown(runner, timings.grace):
+        with graceful_shutdown(runner, timings.grace):
             _work_until(runner, settings, observe, until_empty=until_empty)
 
 
@@ -60,7 +60,7 @@ class WorkerPool:
     """``count`` processes that `work`, for as long as a ``with`` block lasts; one that dies is replaced.
 
     ``observe`` is called in the processes, so it must be importable (a function or a partial of one). A process that is
-    left without its parent ends after the job at hand. ``interrupted`` says at the end whether one left its job.
+    left without its parent ends after the current job. ``interrupted`` says at the end whether one left its job.
     """
 
     def __init__(self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False) -> None:
@@ -70,19 +70,19 @@ class WorkerPool:
         self._count = count
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
-        self._tending = threading.Thread(target=self._tend, name="worker pool", daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, name="worker pool", daemon=True)
 
     def __enter__(self) -> Self:
         for _ in range(self._count):
             self._add()
-        self._tending.start()
+        self._supervisor.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._tending.join()
+        self._supervisor.join()
         for process in self._processes:
             process.terminate()
         deadline = time.monotonic() + self._timings.grace + self._timings.pause
@@ -99,7 +99,7 @@ class WorkerPool:
 
     def wait(self) -> None:
         """Wait until all have found the queue empty."""
-        self._tending.join()
+        self._supervisor.join()
 
     def _add(self) -> None:
         # Daemonic: a signal that comes before all is set up must not leave this process waiting for its children.
@@ -107,7 +107,7 @@ class WorkerPool:
         process.start()
         self._processes.append(process)
 
-    def _tend(self) -> None:
+    def _supervise(self) -> None:
         while self._processes and not self._closing.is_set():
             wait([process.sentinel for process in self._processes], timeout=self._timings.poll)
             for process in [process for process in self._processes if not process.is_alive()]:

@@ -99,7 +99,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """Something that the server needs does not work now: the id service, the job store, the spool's disk."""
+    """Something that the server needs is unavailable: the id service, the job store, or the spool's disk."""
     import sys
 
     print(f"ingest: {request.method} {request.url.path}: {error}", file=sys.stderr, flush=True)
@@ -111,5 +111,5 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    """A fault of ours. Its traceback goes to standard error, by Starlette's own doing."""
+    """A bug. Starlette itself writes the traceback to standard error."""
     return _error(500, "the server failed: see its log")

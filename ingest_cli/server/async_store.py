@@ -52,7 +52,7 @@ class AsyncStore:
             raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
 
     async def reserve_id(self) -> int:
-        """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
+        """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
         return await self._do(lambda: self._ids.reserve("upload_job", 1))
 
     async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:

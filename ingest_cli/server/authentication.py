@@ -18,7 +18,7 @@ OPEN_PATHS = ("/healthz",)
 
 
 class Refusal(Exception):
-    """The request is answered with ``status`` and ``headers``, and not looked at further."""
+    """A refused request: it is answered with ``status`` and ``headers``."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)

@@ -58,7 +58,7 @@ class Routes:
         ]
 
     async def welcome(self, request: Request) -> Response:
-        """Say that the server runs; to a browser, by its page."""
+        """Answer that the server is running; to a browser, with its page."""
         if "text/html" in request.headers.get("accept", ""):
             return Response(PAGE, media_type="text/html", headers=PAGE_HEADERS)
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
@@ -113,19 +113,19 @@ class Routes:
         return JSONResponse({**_listed(job), "stages": stages})
 
     async def health(self, request: Request) -> Response:
-        """Say that the job store answers and that the spool can be written."""
+        """Check that the job store answers and that the spool can be written."""
         await self._store.call(lambda store: store.count_unfinished())
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".health", self._rules.limits.reserve) as file:
             file.write(b"ingest")
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
-        """The job store, for Prometheus."""
+        """Metrics of the job store, for Prometheus."""
         text = await self._store.call(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:
-        """The description of all this, for programs."""
+        """The description of these requests in OpenAPI, for programs."""
         return JSONResponse(DESCRIPTION)
 
     async def _job(self, given: str) -> Job:

@@ -64,7 +64,7 @@ class Tus:
         ]
 
     async def options(self, request: Request) -> Response:
-        """Say which version and extensions of the protocol are understood."""
+        """Answer with the supported version and extensions of the protocol."""
         limit = {} if self._limits.max_bytes is None else {"Tus-Max-Size": str(self._limits.max_bytes)}
         return Response(
             status_code=204,
@@ -72,7 +72,7 @@ class Tus:
         )
 
     async def create(self, request: Request) -> Response:
-        """Begin an upload of ``Upload-Length`` bytes."""
+        """Create an upload of ``Upload-Length`` bytes."""
         _require_version(request)
         length = _number(request, "upload-length")
         require_allowed(length, self._limits)
@@ -90,7 +90,7 @@ class Tus:
         return Response(status_code=201, headers={**COMMON, "Location": f"{request.url.path.rstrip('/')}/{name}"})
 
     async def offset(self, request: Request) -> Response:
-        """Say how much of an upload has arrived."""
+        """Answer with how much of an upload has arrived."""
         _require_version(request)
         upload = self._find(request)
         return Response(headers={**COMMON, "Upload-Length": str(upload.length), **await self._progress(upload)})
@@ -110,7 +110,7 @@ class Tus:
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
 
     async def terminate(self, request: Request) -> Response:
-        """Remove an upload that is no job yet."""
+        """Remove an upload that is not a job yet."""
         _require_version(request)
         upload = self._find(request)
         if await self._job_of(upload) is not None:

@@ -14,10 +14,10 @@ IdMode = Literal["upload_job", "file"]
 
 
 class Service(Protocol):
-    """What all four have in common."""
+    """What all four services have in common."""
 
     def ping(self) -> str:
-        """Say in a line what is there, having seen that it works. Raises an IngestError where it cannot be used now."""
+        """Check that the service works, and describe it in a line. Raises an IngestError where it cannot be used."""
 
     def close(self) -> None:
         """Close files and connections."""
@@ -31,7 +31,7 @@ class UniqueId(Service, Protocol):
 
 
 class Policy(Service, Protocol):
-    """Says who may ingest what."""
+    """Decides who may ingest what."""
 
     def check(self, document: Document, user: str) -> None:
         """Raise PolicyRefused where ``user`` may not ingest ``document``."""
@@ -50,7 +50,7 @@ class ArchivedFile:
 
 
 class Archive(Service, Protocol):
-    """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
+    """Stores files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
     As many threads as ``transfers`` says may use a writer at once, each for its own files.
     """
@@ -67,7 +67,7 @@ class Archive(Service, Protocol):
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
-        """What one run of a job changes the archive by; see `ArchiveWriter`.
+        """The writer with which one run of a job changes the archive; see `ArchiveWriter`.
 
         ``resumed`` says that an earlier run, with a smaller ``fence``, may have stored some of the files.
         """
@@ -110,7 +110,7 @@ class ArchiveWriter(Protocol):
         """
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
-        """Whether the file is the very one that was hashed, under a second name, and was not written to since."""
+        """Whether the stored file is a second name of the very file that was hashed, not written to since."""
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the moved file is the very one that was hashed, but was written to since."""

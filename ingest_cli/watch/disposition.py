@@ -31,7 +31,7 @@ class Disposition:
     delete: bool = False
 
     def carry_out(self, path: Path, job: Job) -> bool:
-        """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
+        """Dispose of the file of an ended job; return whether there was anything to do. Raises SourceError."""
         try:
             return self._complete(path, job) if job.is_done else self._fail(path, job)
         except FileNotFoundError:
@@ -40,7 +40,7 @@ class Disposition:
             raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
 
     def explain_refusal(self, path: Path, error: IngestError) -> None:
-        """Say beside the file why there can be no job of it, where that can be written."""
+        """Write beside the file why it cannot become a job, where that is possible."""
         with suppress(OSError):
             _write(path, {"exception": str(error)})
 

@@ -11,7 +11,7 @@ from ..jobs.job import Job
 from ..jobs.store import JobStore, open_store
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
-from ..pipeline.shutdown import gentle_shutdown
+from ..pipeline.shutdown import graceful_shutdown
 from ..pipeline.worker_pool import Observe, WorkerPool, work
 from ..services.base import UniqueId
 from ..services.factory import connect
@@ -91,7 +91,7 @@ class Watcher:
             services = stack.enter_context(connect(settings))
             store = stack.enter_context(open_store(settings))
             runner = Runner(settings, services, store)
-            stack.enter_context(gentle_shutdown(runner, settings.timings.grace))
+            stack.enter_context(graceful_shutdown(runner, settings.timings.grace))
             trouble: dict[DropFolder, str] = {}
             while not runner.interrupted:
                 renamed = present.renamed()
