@@ -68,6 +68,7 @@ def transcript() -> list[Text]:
         folder = Path(name).resolve()
         make_bundles(folder)
         environment = {**services.environment(), **own_folders(folder)}
+        services.seconds_a_file = 0.03
         let_go = hold_after(services, MONDAY + CAUGHT_AFTER)
 
         def seen(words: str) -> list[Text]:
@@ -81,7 +82,7 @@ def transcript() -> list[Text]:
                 folder, Command.line("monday.tar", "tuesday.tar"), columns=COLUMNS, environment=environment
             )
             caught = f"{CAUGHT_AFTER} of {TUESDAY} files stored"
-            # The rate and the time left come with the second look at how much is done.
+            # Rate and time left are told once the display has seen the number grow.
             working.until(lambda lines: any(caught in line and "left" in line for line in lines))
             upper = [typed("ingest monday.tar tuesday.tar"), *drawn(working)]
             time.sleep(2.0)  # a heartbeat says once a second how far the job is

@@ -1,4 +1,4 @@
-"""What can be done, as functions: for scripts, and for the command line, which has no logic of its own.
+"""The functions behind the command line, which has no logic of its own; scripts can call them too.
 
 Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
 where none are given: the environment, the configuration file and the defaults, as on the command line. All raise
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from .errors import IngestError
-from .jobs.job import Job, JobKind, Word
+from .jobs.job import Job, JobKind, Override
 from .jobs.process import this_process
 from .jobs.spool import spooled_input
 from .jobs.store import JobStore, open_store
@@ -35,9 +35,9 @@ Source = Path | BinaryIO
 def ingest_bundle(
     path: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
-    """Ingest the bundle at ``path`` and return its job, which is complete; or the one that ingested it before.
+    """Ingest the bundle at ``path`` and return its job, which is complete; or the job that ingested it before.
 
-    ``again`` ingests it all the same. After an error that is ``transient``, the next call resumes the job.
+    With ``again`` it is ingested even then. After an error that is ``transient``, the next call resumes the job.
     """
     return _run(JobKind.BUNDLE, path, settings, again=again, observer=observer)
 
@@ -45,7 +45,7 @@ def ingest_bundle(
 def move_files(
     document: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
-    """Move the files that a metadata document lists into the archive; what is returned is as of `ingest_bundle`."""
+    """Move the files that a metadata document lists into the archive; return the job as `ingest_bundle` does."""
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
 
 
@@ -57,11 +57,11 @@ def ingest_files(
     settings: Settings | None = None,
     again: bool = False,
 ) -> list[Outcome]:
-    """Ingest one bundle, or move by one document, after the other; how each of them ended, in their order.
+    """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
-    A source that is an open file is read to its end into the spool folder first. ``observe`` makes the observer of
-    each, of its name, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the job at hand
-    to be resumed, and raise Interrupted or KeyboardInterrupt.
+    A source that is an open file is first read to its end into the spool folder. ``observe`` makes an observer from the
+    name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
+    job to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
@@ -72,7 +72,7 @@ def ingest_files(
 
 
 def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
-    """Enter a job for every path, for workers to run, and yield each. Ends at the first that cannot be entered."""
+    """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
         for path in paths:
@@ -87,7 +87,7 @@ def retry_jobs(
     interrupted: bool = False,
     settings: Settings | None = None,
 ) -> list[Outcome]:
-    """Run these jobs again, and all that ``failed`` or were ``interrupted`` if so asked; else as `ingest_files`."""
+    """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
         jobs = [store.get(job_id) for job_id in job_ids]
@@ -99,7 +99,7 @@ def retry_jobs(
 
 
 def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
-    """Give up jobs that are not complete, one after the other: what is stored of them is rolled back."""
+    """Abandon jobs that are not complete, one after the other: what they have stored is rolled back."""
     settings = settings or load_settings()
     with open_store(settings) as store:
         for job_id in job_ids:
@@ -111,27 +111,27 @@ def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) ->
                 yield Outcome(name, None, error)
 
 
-def settle_job(job_id: int, word: Word, *, settings: Settings | None = None) -> Job:
-    """Have a job be what an administrator says, and return it as it stands then."""
+def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
+    """Override a job's state by hand, and return the job as it is then."""
     settings = settings or load_settings()
     with open_store(settings) as store:
-        return settlement.settle_by_hand(store, job_id, word, settings.timings, partial(connect, settings))
+        return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings))
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
-    """The job as it stands. Raises JobNotFound."""
+    """Return the job. Raises JobNotFound."""
     with open_store(settings or load_settings()) as store:
         return store.get(job_id)
 
 
 def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
-    """All that is wrong with the bundle at ``path``; nothing is stored."""
+    """Find everything that is wrong with the bundle at ``path``; nothing is stored."""
     (findings,) = check_bundles([path], settings=settings)
     return findings
 
 
 def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[check.Findings]:
-    """All that is wrong with each of the bundles, one after the other; nothing is stored."""
+    """Find everything that is wrong with each of the bundles, one after the other; nothing is stored."""
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
         for path in paths:
@@ -139,7 +139,7 @@ def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) ->
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
-    """Hash what the archive holds of a job again, and return what is wrong."""
+    """Hash a job's files in the archive again, and return what is wrong."""
     return list(verify_jobs([job_id], settings=settings))
 
 
@@ -151,9 +151,9 @@ def verify_jobs(
     note: Callable[[str], None] = lambda _: None,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
-    """Hash what the archive holds of jobs again, or a random ``share`` of it; yield what is wrong as it is found.
+    """Hash jobs' files in the archive again, or a random ``share`` of them; yield what is wrong as it is found.
 
-    ``tally`` counts along. Of a duplicate the job that has its content is verified, as ``note`` is told.
+    ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
     """
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
@@ -169,7 +169,7 @@ def verify_all(
     note: Callable[[str], None] = lambda _: None,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
-    """`verify_jobs` of all jobs from the id ``since`` on, and then the archive's orphans, where it can list them."""
+    """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
         yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
@@ -182,7 +182,7 @@ def verify_all(
 def verify_receipt(
     path: Path, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
 ) -> Iterator[verify.Damage]:
-    """`verify_jobs` of the job that a receipt is of, by the receipt alone: neither job store nor catalogue is asked."""
+    """Verify a job by its receipt alone, without the job store or the catalogue; see `verify_jobs`."""
     receipt, tally = read_receipt(path), tally or verify.Tally()
     tally.jobs = 1
     with closing(archive(settings or load_settings())) as site_archive:
@@ -190,14 +190,14 @@ def verify_receipt(
 
 
 def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
-    """Write the receipt of a job that is complete to ``path``; of a duplicate, that of the job that has its content."""
+    """Write a complete job's receipt to ``path``; for a duplicate, that of the job that has its content."""
     settings = settings or load_settings()
     with closing(catalog(settings)) as site_catalog, open_store(settings) as store:
         write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
 
 
 def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
-    """Write a stored job as a bundle to the new file ``target``, or to an open one; return how many files it holds."""
+    """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
     with _recorded(job_id, settings) as (services, recorded):
         if isinstance(target, Path):
             return restore.write_bundle_file(services, recorded, target)
@@ -205,7 +205,7 @@ def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings 
 
 
 def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
-    """Write a stored job's files to the new folder ``target``, and return how many they are."""
+    """Write a stored job's files to the new folder ``target``, and return the number of files."""
     with _recorded(job_id, settings) as (services, recorded):
         return restore.write_folder(services, recorded, target)
 
@@ -253,5 +253,5 @@ def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services
 def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
     recorded = recorded_as(store, job_id)
     if recorded != job_id:
-        note(f"the content of job {job_id} is job {recorded}'s, which is verified")
+        note(f"job {recorded} has the content of job {job_id}, and is verified instead")
     return recorded

@@ -1,4 +1,4 @@
-"""Files and folders of this machine's disks: written so that they appear whole, and synced."""
+"""Files and folders on this machine's disks, written so that they appear whole and synced."""
 
 import ctypes
 import errno
@@ -41,9 +41,9 @@ def opened(folder: Path) -> Iterator[int]:
 
 
 def restore_to(place: Path, kept: Path) -> None:
-    """Have the file at ``kept`` stand at ``place`` too, where it appears whole and nothing stands. Raises OSError.
+    """Link or copy the file at ``kept`` to ``place``, where it appears whole and nothing may exist. Raises OSError.
 
-    One that has other names is copied: what is written to it at ``place`` is not to reach those.
+    A file that has other names is copied, so that writing to it at ``place`` does not change those.
     """
     try:
         if kept.stat().st_nlink > 1:
@@ -56,16 +56,16 @@ def restore_to(place: Path, kept: Path) -> None:
 
 
 def move_to(kept: Path, place: Path) -> None:
-    """Have the file at ``kept`` stand at ``place`` instead: it never stands half, and one of both stands always.
+    """Move the file at ``kept`` to ``place``: it appears whole, and is always at one of both.
 
-    Raises OSError, as FileExistsError where another file stands at ``place``; the file is then still at ``kept``.
+    Raises OSError: FileExistsError where there is another file at ``place``. The file is then still at ``kept``.
     """
     restore_to(place, kept)
     kept.unlink()
 
 
 def copy_to(place: Path, kept: Path) -> None:
-    """Copy a file, its mode and its times to ``place``, where it appears whole, durable, and nothing stands."""
+    """Copy a file, its mode and its times to ``place``, where it appears whole and durable and nothing may exist."""
     found = kept.stat()
     with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file, kept.open("rb") as stored:
         shutil.copyfileobj(stored, file, 1 << 20)
@@ -75,7 +75,7 @@ def copy_to(place: Path, kept: Path) -> None:
 
 @contextmanager
 def new_at(target: Path) -> Iterator[Path]:
-    """A path beside ``target``, for a file or folder to be made there and put at ``target``; what stays there goes.
+    """A path beside ``target`` for a file or folder that is renamed to ``target`` later; leftovers are removed.
 
     Raises SourceError where ``target`` already exists or cannot be written.
     """
@@ -97,9 +97,9 @@ def new_at(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> Iterator[BinaryIO]:
-    """A new file that stands at ``target`` at the end of the block, whole and durable; else nothing is left of it.
+    """Write a new file that appears at ``target`` at the end of the block, whole and durable, or not at all.
 
-    It may take the place of another file only with ``replace``. Raises OSError, as FileExistsError.
+    It replaces another file only with ``replace``. Raises OSError: FileExistsError where there is another file.
     """
     folder = target.absolute().parent
     # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.

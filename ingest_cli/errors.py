@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one family.
+"""The exceptions of this program: one base class, and one for each kind of failure.
 
 An error knows the pipeline stage it belongs to, whether trying again can help, and the exit code of a
 command that ends with it. Its message says what was wrong, where, and what to do.
@@ -20,13 +20,13 @@ class ExitCode(IntEnum):
 
     @classmethod
     def of_failures(cls, codes: Iterable["ExitCode"]) -> "ExitCode":
-        """How a command ends of which several things failed: with the code of them all, else FAILED."""
+        """The exit code where several things failed: the one that they share, else FAILED."""
         distinct = set(codes)
         return distinct.pop() if len(distinct) == 1 else cls.FAILED
 
     @classmethod
     def of_several(cls, codes: Collection["ExitCode"]) -> "ExitCode":
-        """How a command ends that did several things, each of which ended so."""
+        """The exit code of a command that did several things, from the code of each."""
         failures = [code for code in codes if code is not cls.SUCCESS]
         if not failures:
             return cls.SUCCESS
@@ -50,7 +50,7 @@ OnProblem = Callable[[IngestError], None]
 
 
 def raise_problem(problem: IngestError) -> None:
-    """An OnProblem for where the first problem ends everything."""
+    """The OnProblem that stops at the first problem."""
     raise problem
 
 
@@ -71,7 +71,7 @@ class PackError(IngestError):
 
 
 class BundleError(IngestError):
-    """The file is not a tar, or has a member that no bundle may have."""
+    """The file is not a tar, or has a member that a bundle may not have."""
 
     stage = "open tar"
 
@@ -95,13 +95,13 @@ class PolicyRefused(IngestError):
 
 
 class FileRefused(IngestError):
-    """A file is missing, or its bytes are not those that the metadata records."""
+    """A file is missing, or its bytes do not match the metadata."""
 
     stage = "ingest files"
 
 
 class SourceMissing(IngestError):
-    """A file that is to be moved into the archive is not where the document says."""
+    """A file to be moved into the archive is not where the document says."""
 
     stage = "move files"
 
@@ -117,7 +117,7 @@ class RollbackFailed(ArchiveError):
 
 
 class SourceChanged(IngestError):
-    """A file was modified or replaced after it had been checked."""
+    """A file was modified or replaced after it was checked."""
 
     stage = "ingest files"
 
@@ -151,15 +151,15 @@ class JobBusy(IngestError):
 
 
 class WrongState(IngestError):
-    """The job is in a state that does not allow the transition."""
+    """The job's state does not allow the transition."""
 
 
 class StopRequested(IngestError):
-    """An administrator has stopped the job by ``ingest job`` while it ran."""
+    """An administrator stopped the job with ``ingest job`` while it was running."""
 
 
 class LeaseLost(IngestError):
-    """Another process has the lease of this job now; this one touches nothing more of it."""
+    """Another process now has the lease of this job; this one must not touch it any more."""
 
     transient = True
     exit_code = ExitCode.UNREACHABLE
@@ -176,4 +176,4 @@ class Interrupted(IngestError):
 
 
 class StoreError(IngestError):
-    """A database of this program cannot be used."""
+    """One of this program's databases cannot be used."""

@@ -1,7 +1,7 @@
-"""What the program is told: flags over environment over ``config.ini`` over defaults, built once, then frozen.
+"""The settings: flags over environment over ``config.ini`` over defaults, built once, then frozen.
 
 The file's sections and the variables' names are those of Pacifica Ingest, so that a site can point at the file it
-has. What only Pacifica's own processes need (celery, peewee) is let stand and not used.
+has. What only Pacifica's own processes need (celery, peewee) is accepted and ignored.
 """
 
 import getpass
@@ -35,12 +35,12 @@ class Option:
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
-VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "a folder for bundles on their way in")
-DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user that the policy is asked about")
+VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
+DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
 )
-UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "who gives out ids: an SQLite file, or a service")
+UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
     "ingest_url",
@@ -58,31 +58,33 @@ REMOTE_SOURCES = Option(
     "archiveinterface",
     "remote_sources",
     "ARCHIVEINTERFACE_REMOTE_SOURCES",
-    "yes where only the archive service sees the files that are to be moved",
+    "yes if only the archive service can see the files to move",
 )
 CONFIRM = Option(
     "archiveinterface",
     "confirm",
     "ARCHIVEINTERFACE_CONFIRM",
-    "of which files an archive service is asked for the stored size: sample or all",
+    "which files' stored sizes to confirm with an archive service: sample or all",
 )
-SERVER_TOKEN = Option("server", "token", "INGEST_SERVER_TOKEN", "a bearer token that the server asks for", secret=True)
-SERVER_USERNAME = Option("server", "username", "INGEST_SERVER_USERNAME", "the user's name that the server asks for")
+SERVER_TOKEN = Option(
+    "server", "token", "INGEST_SERVER_TOKEN", "the bearer token that the server requires", secret=True
+)
+SERVER_USERNAME = Option("server", "username", "INGEST_SERVER_USERNAME", "the user name that the server requires")
 SERVER_PASSWORD = Option(
-    "server", "password", "INGEST_SERVER_PASSWORD", "the password that the server asks for", secret=True
+    "server", "password", "INGEST_SERVER_PASSWORD", "the password that the server requires", secret=True
 )
 TRUSTED_PROXIES = Option(
     "server",
     "trusted_proxies",
     "INGEST_TRUSTED_PROXIES",
-    "the addresses, with blanks between them, whose auth_header the server believes",
+    "the addresses, separated by spaces, whose auth_header the server trusts",
 )
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The settings by which one service over HTTP knows us, and we know it."""
+    """The settings for credentials and certificates of one service over HTTP."""
 
     username: Option
     password: Option
@@ -99,12 +101,12 @@ class Access:
             return Option(section, key, f"{prefix}_{key.upper()}", meaning, secret)
 
         return cls(
-            username=option("username", "the user's name for basic authentication"),
+            username=option("username", "the user name for basic authentication"),
             password=option("password", "the password for basic authentication", secret=True),
             token=option("token", "a bearer token", secret=True),
-            ca_file=option("ca_file", "certificates to trust instead of the system's, in PEM"),
-            client_cert=option("client_cert", "a client certificate, in PEM"),
-            client_key=option("client_key", "its key, where that is in a file of its own"),
+            ca_file=option("ca_file", "CA certificates to trust instead of the system's (PEM)"),
+            client_cert=option("client_cert", "a client certificate (PEM)"),
+            client_key=option("client_key", "the client certificate's key, if it is in a separate file (PEM)"),
         )
 
     @property
@@ -174,7 +176,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAccess:
-    """Whom the HTTP server lets in: who has ``token`` or ``basic`` credentials, or comes by way of a trusted proxy."""
+    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy."""
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
@@ -183,13 +185,13 @@ class ServerAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """How long things take at the most, in seconds; ``runs`` is how often a job is run before it counts as failed.
+    """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
 
-    A run says every ``heartbeat`` that it lives, and one out of sight is taken for dead when it was ``stale`` for so
-    long. What fails for now is retried after ``first_backoff``, then after twice as long each time, up to
-    ``longest_backoff``. ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is what the file
-    at hand gets after a first signal. ``busy`` is how long a database is waited for, ``look`` how long a worker without
-    a job waits, ``pause`` how long one leaves a store alone that cannot be used.
+    A run sends a ``heartbeat`` this often, and counts as dead when none is seen for ``stale`` seconds. A transient
+    failure is retried after ``first_backoff``, then after twice as long each time, up to ``longest_backoff``.
+    ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
+    after a first signal. ``busy`` is how long to wait for a locked database, ``poll`` how often an idle worker looks
+    for a job, and ``pause`` how long it waits after the store could not be used.
     """
 
     heartbeat: float = 1.0
@@ -200,7 +202,7 @@ class Timings:
     checkpoint: float = 10.0
     grace: float = 3.0
     busy: float = 60.0
-    look: float = 0.2
+    poll: float = 0.2
     pause: float = 1.0
 
 
@@ -320,7 +322,7 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
     except ParsingError as error:
         # The error's own text quotes the lines, which may hold secrets.
         first = error.lineno if isinstance(error, MissingSectionHeaderError) else error.errors[0][0]
-        raise SettingsError(f"{path} is malformed in line {first}") from None
+        raise SettingsError(f"{path} is malformed at line {first}") from None
     except ConfigError as error:
         raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
     _refuse_unknown(path, parser)
@@ -343,7 +345,7 @@ def _refuse_unknown(path: Path, parser: ConfigParser) -> None:
 
 def _known_names(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(known))}"
 
 
 def _effective(
@@ -372,7 +374,7 @@ def _effective(
 
 def _path(value: Value) -> Path:
     if "\0" in value.text:
-        raise SettingsError(f"{_where(value)} holds a NUL character")
+        raise SettingsError(f"{_where(value)} contains a NUL character")
     return Path(value.text).expanduser().absolute()
 
 
@@ -409,7 +411,7 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         username, password = unquote(parts.username), unquote(parts.password or "")
     if ":" in (username or ""):
         named = values[access.username] if text(access.username) else url
-        raise SettingsError(f"{_where(named)}: no user's name can hold a ':' (RFC 7617)")
+        raise SettingsError(f"{_where(named)}: a user name cannot contain ':' (RFC 7617)")
     if password is not None and username is None:
         raise SettingsError(f"{_where(values[access.password])} needs a {access.username.key}")
     if username is not None and token is not None:
@@ -419,7 +421,9 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
     for option in (access.username, access.password, access.token):
         _printable(values[option])
     if not (token or "").isascii():
-        raise SettingsError(f"{_where(values[access.token])} holds a character that no token can hold (RFC 6750)")
+        raise SettingsError(
+            f"{_where(values[access.token])} contains a character that is not allowed in a token (RFC 6750)"
+        )
     return Endpoint(
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         basic=(username, password or "") if username is not None else None,
@@ -436,7 +440,7 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         given = SERVER_USERNAME if username else SERVER_PASSWORD
         raise SettingsError(f"{_where(values[given])}: username and password go together")
     if ":" in username:
-        raise SettingsError(f"{_where(values[SERVER_USERNAME])}: no user's name can hold a ':' (RFC 7617)")
+        raise SettingsError(f"{_where(values[SERVER_USERNAME])}: a user name cannot contain ':' (RFC 7617)")
     try:
         proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
     except ValueError as error:
@@ -463,13 +467,13 @@ def _confirm(value: Value) -> Confirm:
 
 def _printable(value: Value) -> str:
     if not value.text.isprintable():
-        raise SettingsError(f"{_where(value)} holds a character that cannot be printed")
+        raise SettingsError(f"{_where(value)} contains an unprintable character")
     return value.text
 
 
 def _header_name(value: Value) -> str:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", value.text):
-        raise SettingsError(f"{_where(value)}: {value.text!r} is no name of a header (RFC 9110, 5.1)")
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a valid header name (RFC 9110, 5.1)")
     return value.text
 
 

@@ -1,4 +1,4 @@
-"""Standard output and standard error, as several processes can share them."""
+"""Standard output and standard error, shared by several processes."""
 
 import io
 import sys
@@ -6,23 +6,23 @@ from typing import Any
 
 
 def keep_lines_whole() -> None:
-    """Have each line go out in one write, so that those of other processes come before or after it, not within.
+    """Write each line in one piece, so that lines of other processes come before or after it, not within.
 
-    And that nobody takes what is said on standard error, as a log on a full disk, fails no job from here on.
+    From then on, a standard error that cannot be written, such as a log on a full disk, does not fail a job either.
     """
     if sys.stderr is not None:
-        talk = _Talk(sys.stderr.fileno(), "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(talk, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
+        standard_error = _StandardError(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(standard_error, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
         # So it is under PYTHONUNBUFFERED, where a line and its end are two writes.
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
 
 
-class _Talk(io.FileIO):
-    """Standard error, which may fail unheard."""
+class _StandardError(io.FileIO):
+    """Standard error, whose failures are ignored."""
 
     def write(self, data: Any) -> int:
-        """Write, or let it be."""
+        """Write, or ignore that it cannot be written."""
         try:
             return super().write(data)
         except OSError:
@@ -35,7 +35,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a person says it: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """A length of time for people to read: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""What a bundle is: its tar, its metadata document and what may stand in it, and how one is made.
+"""What a bundle is: its tar, its metadata document and what they may contain, and how one is made.
 
 It knows nothing of jobs, services or the terminal.
 """

@@ -1,4 +1,4 @@
-"""The bytes of one file on their way into the archive: read, hashed, and told from what was recorded."""
+"""The bytes of one file on their way into the archive: read, hashed, and compared with what was recorded."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""What tells a file from another one, or from itself after a change: by what the kernel says, without reading it."""
+"""Fingerprints of files: whether a file is another one, or was changed, as the kernel says, without reading it."""
 
 import errno
 import os

@@ -53,7 +53,9 @@ class FileEntry:
         """Raise FileRefused where the hash's type is not one that can be computed here."""
         if self.hashtype not in HASH_TYPES:
             known = ", ".join(sorted(HASH_TYPES))
-            raise FileRefused(f"{self.path!r}: cannot check a hash of type {self.hashtype!r}; known are {known}")
+            raise FileRefused(
+                f"{self.path!r}: cannot check a hash of type {self.hashtype!r}; the known types are {known}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
     if ESCAPED_NUL.search(raw):
-        raise MetadataError("the metadata holds a NUL character")
+        raise MetadataError("the metadata contains a NUL character")
     try:
         json.dumps(records, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise MetadataError("the metadata holds half of a surrogate pair, which is not text") from None
+        raise MetadataError("the metadata contains half of a surrogate pair, which is not valid text") from None
     except RecursionError:
         raise MetadataError("the metadata is nested too deeply") from None
 
@@ -182,7 +184,7 @@ def _check_whole(given: list[Any], files: list[FileEntry], on_problem: OnProblem
     for table in SINGLE_TABLES:
         if tables[table] != 1:
             on_problem(
-                MetadataError(f"the metadata has {counted(tables[table], 'record')} {table!r}, but needs exactly one")
+                MetadataError(f"the metadata has {counted(tables[table], f'{table!r} record')}, but needs exactly one")
             )
     seen = set()
     for entry in files:
@@ -217,7 +219,7 @@ def _hash(record: Record, number: int) -> tuple[str, str]:
     hashtype = str(record.get("hashtype") or prefix or DEFAULT_HASHTYPE).lower()
     if colon and prefix.lower() != hashtype:
         raise MetadataError(
-            f"metadata record {number}: the hashsum is {prefix + ':…'!r}, but the hashtype {hashtype!r}"
+            f"metadata record {number}: the hashsum is {prefix + ':…'!r}, but the hashtype is {hashtype!r}"
         )
     return hashtype, digits.lower()
 

@@ -1,4 +1,4 @@
-"""Makes a bundle of files and folders, one that can be ingested: what could not be is refused beforehand.
+"""Packs files and folders into a bundle that can be ingested; what could not be ingested is refused beforehand.
 
 The tar is streamed: each file is hashed as it is read, so that ``metadata.txt`` comes last.
 """
@@ -169,7 +169,7 @@ def _require_ingestible(found: list[_Found], records: list[Record]) -> None:
     nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
     raw = _document([*records, *(_record(file, nothing) for file in found)])
     if len(raw) > MAX_METADATA_BYTES:
-        raise PackError(f"the metadata would be {decimal(len(raw))} long; {decimal(MAX_METADATA_BYTES)} are allowed")
+        raise PackError(f"the metadata would be {decimal(len(raw))} long; the limit is {decimal(MAX_METADATA_BYTES)}")
     try:
         check_document(Document.parse(raw))
     except IngestError as error:

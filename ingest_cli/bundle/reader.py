@@ -35,7 +35,7 @@ def read_document(path: Path) -> tuple[bytes, str]:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_METADATA_BYTES:
                 raise MetadataError(
-                    f"{path} is {decimal(before.st_size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+                    f"{path} is {decimal(before.st_size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
                 )
             raw = file.read()
             if fingerprint_of(os.fstat(file.fileno())) != fingerprint_of(before):
@@ -70,7 +70,7 @@ class Bundle:
         self.descriptor = self._file.fileno()
         try:
             if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
-                raise BundleError(f"{path} is not a tar, or an empty one")
+                raise BundleError(f"{path} is not a tar, or is empty")
             self.members = self._index(on_problem)
         except BaseException:
             self.close()
@@ -96,10 +96,10 @@ class Bundle:
         """The bytes of ``metadata.txt``. Raises MetadataError where it is missing or too large."""
         member = self.members.get(METADATA_NAME)
         if member is None:
-            raise MetadataError(f"{self.path} holds no {METADATA_NAME}")
+            raise MetadataError(f"{self.path} contains no {METADATA_NAME}")
         if member.size > MAX_METADATA_BYTES:
             raise MetadataError(
-                f"{METADATA_NAME} is {decimal(member.size)} long; {decimal(MAX_METADATA_BYTES)} are allowed"
+                f"{METADATA_NAME} is {decimal(member.size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
             )
         return os.pread(self.descriptor, member.size, member.offset)
 
@@ -117,7 +117,7 @@ class Bundle:
         index: dict[str, Member] = {}
         for member in tar.members(self.descriptor, on_problem):
             if member.name in index:
-                on_problem(BundleError(f"{member.name!r} is in the tar twice"))
+                on_problem(BundleError(f"{member.name!r} occurs twice in the tar"))
             index[member.name] = member
         return index
 

@@ -118,7 +118,7 @@ def safe_name(name: str, *, folder: bool = False) -> str:
     """A member's name without empty and ``.`` parts; refused where it would lead out of the bundle."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts or "\0" in name:
-        raise BundleError(f"{name!r} points outside the bundle; members are named relative to it, without '..'")
+        raise BundleError(f"{name!r} points outside the bundle; member names must be relative and without '..'")
     if not parts and not folder:
         raise BundleError("a member of the tar has no name")
     return "/".join(parts)
@@ -133,13 +133,13 @@ def _read(descriptor: int, position: int, length: int) -> bytes:
 
 def _expect_end(descriptor: int, position: int) -> None:
     if _read(descriptor, position, BLOCK) != bytes(BLOCK):
-        raise BundleError(f"damaged tar: one empty block at byte {position - BLOCK}, where two end a tar")
+        raise BundleError(f"damaged tar: a single empty block at byte {position - BLOCK}, where a tar ends with two")
 
 
 def _extension(descriptor: int, position: int, length: int) -> bytes:
     if length > MAX_EXTENSION_BYTES:
         allowed = decimal(MAX_EXTENSION_BYTES)
-        raise BundleError(f"the header at byte {position - BLOCK} is {decimal(length)} long; {allowed} are allowed")
+        raise BundleError(f"the header at byte {position - BLOCK} is {decimal(length)} long; the limit is {allowed}")
     return _read(descriptor, position, length)
 
 
@@ -207,7 +207,7 @@ def _header_name(block: bytes) -> str:
 
 def _text(raw: bytes) -> str:
     if len(raw) > MAX_NAME_BYTES:
-        raise BundleError(f"a member's name is {len(raw)} bytes long; {MAX_NAME_BYTES} are allowed")
+        raise BundleError(f"a member's name is {len(raw)} bytes long; the limit is {MAX_NAME_BYTES}")
     try:
         return raw.decode()
     except UnicodeDecodeError:

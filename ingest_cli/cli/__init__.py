@@ -1,4 +1,4 @@
-"""The command line: a file a command, and no logic; all that happens here can be called from Python.
+"""The command line: one file per command, and no logic; everything it does can be called from Python.
 
 Commands import what they use when they run, so that ``ingest --help`` does not wait for all of it.
 """

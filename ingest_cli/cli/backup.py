@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import Site, Talk
+from .options import QuietOutput, Site
 
 
 @command
@@ -14,21 +14,21 @@ def backup(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the backup.")],
     *,
     site: Site,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
     """Back up the job store, the catalogue and the ids.
 
-    They may be in use meanwhile. The archive is not copied.
+    The databases may be in use meanwhile. The archive is not copied.
     """
     from rich.filesize import decimal
 
     from ..maintenance.backup import back_up
-    from .output import say, write_json
+    from .output import notify, write_json
 
     sizes = {path: path.stat().st_size for path in back_up(site.settings, folder)}
-    if talk.json:
+    if options.json:
         answer = {"target": str(folder), "files": len(sizes), "bytes": sum(sizes.values())}
         write_json(answer)
-    elif not talk.quiet:
+    elif not options.quiet:
         for path, size in sizes.items():
-            say(f"{path}: {decimal(size)}")
+            notify(f"{path}: {decimal(size)}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import command
-from .options import Config, Talk, User, settings_under
+from .options import Config, QuietOutput, User, settings_under
 
 if TYPE_CHECKING:
     from ..pipeline.check import Findings
@@ -18,9 +18,9 @@ def check(
     *,
     config: Config = None,
     user: User = None,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
-    """Report every problem of bundles, without storing anything."""
+    """Report every problem in bundles without storing anything."""
     from .. import api
     from ..errors import ExitCode
 
@@ -28,10 +28,10 @@ def check(
     checked = api.check_bundles(bundles, settings=settings_under(config=config, user=user))
     for path, findings in zip(bundles, checked, strict=True):
         codes.append(ExitCode.FAILED if findings.problems else ExitCode.SUCCESS)
-        if talk.json:
+        if options.json:
             _write(path, findings)
         else:
-            _show(path, findings, quiet=talk.quiet)
+            _show(path, findings, quiet=options.quiet)
     code = ExitCode.of_several(codes)
     if code:
         raise typer.Exit(code)
@@ -56,7 +56,7 @@ def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
     from rich.filesize import decimal
 
     from ..streams import counted
-    from .output import say, warn
+    from .output import notify, warn
 
     for problem in findings.problems:
         print(f"{path}: {problem}")
@@ -67,4 +67,4 @@ def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
     count = len(findings.problems)
     verdict = counted(count, "problem") if count else "no problems"
     within = f" in {counted(findings.files, 'file')}, {decimal(findings.bytes)}" if findings.files else ""
-    say(f"{path}: {verdict}{within}")
+    notify(f"{path}: {verdict}{within}")

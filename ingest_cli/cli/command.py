@@ -1,4 +1,4 @@
-"""What makes a function a command: groups of options are spread, and the options that all share take effect."""
+"""Turns a function into a command: spreads groups of options, and applies the options that all commands share."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""What a shell offers where an argument is a job or one of a few words. It only looks: no store is made here."""
+"""Shell completion of arguments that are jobs or one of a few words. It only reads: it never creates a store."""
 
 import re
 from collections.abc import Callable

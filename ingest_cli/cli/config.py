@@ -1,4 +1,4 @@
-"""``ingest config``: what is in effect, and why."""
+"""``ingest config``: the settings in effect, and where they come from."""
 
 from .command import command
 from .options import Output, UserSite

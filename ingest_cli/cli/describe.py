@@ -1,4 +1,4 @@
-"""A job's state in words that a person can trust."""
+"""A job's state in words, having checked whether its process is alive."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def describe(job: "Job", store: "JobStore | None" = None) -> str:
-    """The state in a word. With the ``store``, also whether who holds the job lives or is stopped."""
+    """The state in a word. With the ``store``, also whether the job's holder is alive or stopped."""
     from ..jobs.job import JobState
     from ..jobs.process import Life
 
@@ -23,23 +23,23 @@ def describe(job: "Job", store: "JobStore | None" = None) -> str:
     return str(job.state)
 
 
-def standing(job: "Job", store: "JobStore") -> str:
+def describe_fully(job: "Job", store: "JobStore") -> str:
     """The state in a sentence: where, since when, until when, or why."""
     word = describe(job, store)
     if job.holder is not None and word in ("running", "undoing"):
-        return f"{word}: {job.holder}, since {job.began[:19]} UTC, last sign of life {job.updated[:19]} UTC"
+        return f"{word}: {job.holder}, since {job.began[:19]} UTC, last heartbeat {job.updated[:19]} UTC"
     if word == "stopped":
-        return f"stopped: {job.holder} is suspended, and resumes the job when it is continued"
+        return f"stopped: {job.holder} is suspended, and resumes the job when continued"
     if word == "interrupted":
         died = f"{job.holder} died; " if job.holder is not None else ""
         return f"interrupted: {died}'ingest retry {job.job_id}' or a worker resumes it"
     if job.is_deferred:
         until = datetime.fromtimestamp(job.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return f"{word}: it is tried again at {until} UTC"
+        return f"{word}: it is retried at {until} UTC"
     if word == "duplicate":
         return f"duplicate of job {job.successor}"
     if word == "superseded":
         return f"superseded by job {job.successor}, which took over what it had stored"
     if word == "held":
-        return f"held: 'ingest retry {job.job_id}' resumes it, 'ingest discard {job.job_id}' gives it up"
+        return f"held: 'ingest retry {job.job_id}' resumes it, 'ingest discard {job.job_id}' abandons it"
     return word

@@ -6,7 +6,7 @@ import typer
 
 from .command import command
 from .completion import unfinished_job_ids
-from .options import Site, Talk
+from .options import QuietOutput, Site
 
 
 @command
@@ -16,15 +16,15 @@ def discard(
         typer.Argument(metavar="JOB_ID", help="The jobs to discard.", autocompletion=unfinished_job_ids),
     ],
     site: Site,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
-    """Give up jobs that are not complete.
+    """Abandon jobs that are not complete.
 
-    What they have stored is rolled back: the archive holds none of it, and moved files are back in their places.
+    What they have stored is rolled back: the archive keeps none of it, and moved files return to their places.
     """
     from .. import api
     from ..pipeline.batch import exit_code
-    from .output import say, write_json
+    from .output import notify, write_json
 
     outcomes = []
     for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
@@ -32,11 +32,11 @@ def discard(
         if outcome.error is not None:
             if len(job_ids) == 1:
                 raise outcome.error
-            say(outcome.error)
-        elif talk.json and outcome.job is not None:
+            notify(outcome.error)
+        elif options.json and outcome.job is not None:
             write_json(outcome.job.as_state())
-        elif not talk.quiet:
-            print(f"job {job_id}: discarded, the archive holds nothing of it", flush=True)
+        elif not options.quiet:
+            print(f"job {job_id}: discarded; nothing of it is left in the archive", flush=True)
     code = exit_code(outcomes)
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""Which screen shows a job: what fits the flags and the terminal."""
+"""Which screen shows a job, by the flags and the terminal."""
 
 import os
 import sys
@@ -8,16 +8,16 @@ from typing import TextIO
 
 from ..jobs.job import Job
 from ..pipeline.observer import Observer
-from .options import RunTalk
+from .options import RunOutput
 from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
 from .verbosity import set_verbosity
 
 
-def screen_for(talk: RunTalk, name: str, number: int = 1, count: int = 1) -> Screen:
+def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -> Screen:
     """The screen of the ``number``th of ``count`` bundles, which has this name."""
-    if talk.json:
+    if options.json:
         return JsonScreen(name)
-    if talk.quiet:
+    if options.quiet:
         return Screen(name)
     if not _can_be_drawn_on(sys.stderr):
         return PlainScreen(name)

@@ -18,7 +18,7 @@ def doctor(
         bool,
         typer.Option(
             "--probe",
-            help="Also write, read and delete test files in the archive, to find out how many it takes at once."
+            help="Also write, read and delete test files in the archive, to find out how many it can take at once."
             " Nothing else should write to it meanwhile.",
         ),
     ] = False,
@@ -28,15 +28,16 @@ def doctor(
 ) -> None:
     """Check that everything a job needs works.
 
-    Where something fails, it says what to do about it.
+    Each check that fails comes with advice on what to do.
     """
     from ..errors import ExitCode
-    from ..maintenance import doctor as looking
+    from ..maintenance.doctor import diagnose
+    from ..maintenance.doctor import probe as probe_archive
 
     settings = site.settings
     findings = []
-    for look in [looking.examine, *([looking.probe] if probe else [])]:
-        for finding in look(settings):
+    for check in [diagnose, *([probe_archive] if probe else [])]:
+        for finding in check(settings):
             findings.append(finding)
             if not output.json:
                 _show(finding)

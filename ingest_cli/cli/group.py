@@ -1,4 +1,4 @@
-"""``ingest bundle.tar``: a first word that is no command is a bundle."""
+"""``ingest bundle.tar``: a first word that is not a command is a bundle."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``ingest help [TOPIC]``: the manual, also where it is not on the path of ``man``, and where there is no ``man``."""
+"""``ingest help [TOPIC]``: the manual, even where it is not on the path of ``man``, or where there is no ``man``."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ def topics() -> dict[str, Path]:
 
 
 def topic_names() -> list[str]:
-    """What a shell offers."""
+    """The topics that a shell completes."""
     return list(topics())
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import RunTalk, Submission, UserSite
+from .options import RunOutput, Submission, UserSite
 
 
 @command
@@ -16,10 +16,10 @@ def ingest(
     ],
     site: UserSite,
     submission: Submission,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Check bundles and store them."""
     from ..jobs.job import JobKind
-    from .running import enter_files
+    from .running import submit_files
 
-    enter_files(JobKind.BUNDLE, bundles, site.settings, submission, talk)
+    submit_files(JobKind.BUNDLE, bundles, site.settings, submission, options)

@@ -29,13 +29,13 @@ def job(
 ) -> None:
     """Set the state of a job by hand.
 
-    FAILED rolls back what a job that is not complete has stored; OK has a failed job run again. A process that works on
+    FAILED rolls back what an incomplete job has stored; OK runs a failed job again. A process working on
     the job stops.
     """
     from .. import api
-    from ..jobs.job import JobState, PacificaState, Word
+    from ..jobs.job import JobState, Override, PacificaState
     from ..jobs.stages import STAGES
-    from .output import say, write_json
+    from .output import notify, write_json
 
     if state not in PacificaState.__members__:
         raise SettingsError(f"--state {state!r} is not a state; it is one of {', '.join(PacificaState)}")
@@ -43,15 +43,17 @@ def job(
         raise SettingsError(f"--task {task!r} is not a stage; it is one of {', '.join(map(repr, STAGES))}")
     if not 0 <= task_percent <= 100:
         raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
-    word = Word(PacificaState(state), task, task_percent, exception)
-    changed = api.settle_job(job_id, word, settings=site.settings)
+    override = Override(PacificaState(state), task, task_percent, exception)
+    changed = api.set_job_state(job_id, override, settings=site.settings)
     shown = changed.as_state()
     if output.json:
         write_json(shown)
     else:
         print(f"job {job_id}: {shown['state']} at {shown['task']!r}")
     if changed.state is JobState.HELD:
-        say(f"job {job_id} is held: {changed.exception.splitlines()[-1]}")
+        notify(f"job {job_id} is held: {changed.exception.splitlines()[-1]}")
     elif changed.holder is not None:
-        does = "rolls back what it stored" if word.state is PacificaState.FAILED else "is run again later"
-        say(f"{changed.holder} works on it: it stops now, and {does}")
+        does = (
+            "what is stored is rolled back" if override.state is PacificaState.FAILED else "the job is run again later"
+        )
+        notify(f"{changed.holder} stops working on it now, and {does}")

@@ -1,4 +1,4 @@
-"""A job on a terminal: two lines that are drawn again and again while it works, and are gone when it is settled."""
+"""A job on a terminal: two lines that are redrawn while it runs, and erased when it is settled."""
 
 import io
 import math

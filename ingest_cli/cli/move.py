@@ -7,7 +7,7 @@ import typer
 
 from ..errors import SettingsError
 from .command import command
-from .options import RunTalk, Submission, UserSite, settings_under
+from .options import RunOutput, Submission, UserSite, settings_under
 
 
 @command
@@ -26,13 +26,15 @@ def move(
     *,
     site: UserSite,
     submission: Submission,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Check files on a disk and move them into the archive."""
     from ..jobs.job import JobKind
-    from .running import enter_files
+    from .running import submit_files
 
     if submission.queue and remote_sources:
-        raise SettingsError("--remote-sources and --queue do not go together: say it in the workers' configuration")
+        raise SettingsError(
+            "--remote-sources and --queue cannot be used together: set remote_sources in the workers' configuration"
+        )
     settings = settings_under(config=site.config, db=site.db, user=site.user, remote_sources=remote_sources)
-    enter_files(JobKind.MOVE, documents, settings, submission, talk)
+    submit_files(JobKind.MOVE, documents, settings, submission, options)

@@ -15,18 +15,22 @@ Config = Annotated[
 Db = Annotated[Path | None, typer.Option("--db", help="The job store [env: INGEST_DB].", metavar="FILE")]
 User = Annotated[
     str | None,
-    typer.Option("--user", help="Ask the policy about this user [env: INGEST_DEFAULT_USER].", metavar="NAME"),
+    typer.Option("--user", help="The user the policy applies to [env: INGEST_DEFAULT_USER].", metavar="NAME"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 Verbose = Annotated[
     int,
     typer.Option(
-        "--verbose", "-v", count=True, show_default=False, help="Say more; twice, log every request to a service too."
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Print more; given twice, also log each request to a service.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Again = Annotated[bool, typer.Option("--again", help="Ingest again what was ingested before.")]
+Again = Annotated[bool, typer.Option("--again", help="Ingest again even if already ingested.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
@@ -35,7 +39,7 @@ Receipt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Which site a command works at."""
+    """The site that a command works on."""
 
     config: Config = None
     db: Db = None
@@ -48,7 +52,7 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class UserSite(Site):
-    """Which site a command works at, and for whom."""
+    """The site that a command works on, and the user it works for."""
 
     user: User = None
 
@@ -60,7 +64,7 @@ class UserSite(Site):
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """How a job begins."""
+    """How a job is submitted."""
 
     again: Again = False
     receipt: Receipt = None
@@ -69,15 +73,15 @@ class Submission:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What a command writes that says nothing unless it is asked."""
+    """The output of a command that only answers what it is asked."""
 
     json: Json = False
     debug: Debug = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Talk:
-    """What a command writes and says."""
+class QuietOutput:
+    """The output of a command that also prints messages."""
 
     json: Json = False
     quiet: Quiet = False
@@ -85,8 +89,8 @@ class Talk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunTalk:
-    """What a command that runs jobs writes and says."""
+class RunOutput:
+    """The output of a command that runs jobs."""
 
     json: Json = False
     quiet: Quiet = False

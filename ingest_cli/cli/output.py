@@ -1,4 +1,4 @@
-"""How commands write: data goes to standard output, talk to standard error."""
+"""How commands write: data goes to standard output, messages to standard error."""
 
 import json
 import sys
@@ -14,11 +14,11 @@ def write_event(event: str, /, **fields: object) -> None:
     write_json({"event": event, **fields})
 
 
-def say(text: object) -> None:
-    """Say something to who runs the command."""
+def notify(text: object) -> None:
+    """Print a message for the person who runs the command."""
     print(f"ingest: {text}", file=sys.stderr, flush=True)
 
 
 def warn(text: object) -> None:
-    """Say what a person should look into."""
-    say(f"warning: {text}")
+    """Print a warning."""
+    notify(f"warning: {text}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import Talk
+from .options import QuietOutput
 
 STANDARD_OUTPUT = Path("-")
 
@@ -27,7 +27,7 @@ def pack(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing bundle.")] = False,
     *,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
     """Pack files and folders into a bundle."""
     import sys
@@ -38,7 +38,7 @@ def pack(
     from ..bundle.pack import transaction_records, write_bundle
     from ..errors import SettingsError
     from ..streams import counted
-    from .output import say, write_json
+    from .output import notify, write_json
     from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
@@ -46,17 +46,17 @@ def pack(
         if len(pair) != 2:
             raise SettingsError(f"--key {pair[0]!r} is not of the form KEY=VALUE")
     if output is None and len(paths) > 1:
-        raise SettingsError("give the bundle of several paths a name, with -o")
+        raise SettingsError("with several paths, name the bundle with -o")
     records = transaction_records(submitter, project, instrument, [(pair[0], pair[1]) for pair in pairs])
     target = output or Path(f"{paths[0].resolve().name}.tar")
-    if talk.json and target == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - do not go together: both write to standard output")
+    if options.json and target == STANDARD_OUTPUT:
+        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     with interruptible():
         if target == STANDARD_OUTPUT:
             packed = pack_to(paths, records, sys.stdout.buffer)
         else:
             packed = write_bundle(paths, records, target, replace=force)
-    if talk.json:
+    if options.json:
         write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes})
-    elif not talk.quiet:
-        say(f"{target}: {counted(packed.files, 'file')}, {decimal(packed.bytes)}")
+    elif not options.quiet:
+        notify(f"{target}: {counted(packed.files, 'file')}, {decimal(packed.bytes)}")

@@ -19,22 +19,24 @@ def prune(
     older_than: Annotated[
         str,
         typer.Option(
-            "--older-than", help="Remove only jobs that ended this long ago, as 90d, 12h or 8w.", metavar="AGE"
+            "--older-than",
+            help="Remove only jobs that ended at least this long ago, such as 90d, 12h or 8w.",
+            metavar="AGE",
         ),
     ] = "90d",
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove them; otherwise they are only listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them instead of only listing them.")] = False,
     *,
     site: Site,
     output: Output,
 ) -> None:
     """Remove old jobs and orphaned spool files.
 
-    A job is removed only if its bundle is gone: that is how a bundle is known and not ingested again.
+    A job is kept while its bundle is still there, so that the bundle is not ingested again.
     """
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable
     from ..streams import counted
-    from .output import say, write_json
+    from .output import notify, write_json
 
     settings = site.settings
     with open_store(settings) as store:
@@ -53,8 +55,8 @@ def prune(
         print(f"job {job.job_id}: {job.source}")
     for path in found.files:
         print(path)
-    verb = "removed" if yes else "can be removed, with --yes"
-    say(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
+    verb = "removed" if yes else "can be removed; --yes removes them"
+    notify(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
 
 
 def _age(text: str) -> "timedelta":

@@ -7,7 +7,7 @@ import typer
 
 from .command import command
 from .completion import recorded_job_ids
-from .options import Site, Talk
+from .options import QuietOutput, Site
 
 STANDARD_OUTPUT = Path("-")
 
@@ -26,7 +26,7 @@ def restore(
     ] = None,
     *,
     site: Site,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
     """Restore a stored job as a bundle or as files."""
     import sys
@@ -34,19 +34,19 @@ def restore(
     from .. import api
     from ..errors import SettingsError
     from ..streams import counted
-    from .output import say, write_json
+    from .output import notify, write_json
 
     if (output is None) == (to is None):
         raise SettingsError("give either -o or --to")
-    if talk.json and output == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - do not go together: both write to standard output")
+    if options.json and output == STANDARD_OUTPUT:
+        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     if to is not None:
         count = api.restore_folder(job_id, to, settings=site.settings)
     else:
         assert output is not None
         target = sys.stdout.buffer if output == STANDARD_OUTPUT else output
         count = api.restore_bundle(job_id, target, settings=site.settings)
-    if talk.json:
+    if options.json:
         write_json({"job_id": job_id, "target": str(to or output), "files": count})
-    elif not talk.quiet:
-        say(f"job {job_id}: {counted(count, 'file')} restored to {to or output}")
+    elif not options.quiet:
+        notify(f"job {job_id}: {counted(count, 'file')} restored to {to or output}")

@@ -7,7 +7,7 @@ import typer
 from ..errors import SettingsError
 from .command import command
 from .completion import unfinished_job_ids
-from .options import RunTalk, Site
+from .options import RunOutput, Site
 
 
 @command
@@ -22,11 +22,11 @@ def retry(
     ] = False,
     *,
     site: Site,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Run failed or interrupted jobs again.
 
-    They keep their ids. Each resumes where it stopped, or starts afresh if nothing of it is stored.
+    Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
     """
     from functools import partial
 
@@ -39,6 +39,6 @@ def retry(
         raise SettingsError("give job ids, or --failed, or --interrupted")
     with interruptible():
         outcomes = api.retry_jobs(
-            job_ids or [], partial(screen_for, talk), failed=failed, interrupted=interrupted, settings=site.settings
+            job_ids or [], partial(screen_for, options), failed=failed, interrupted=interrupted, settings=site.settings
         )
-    finish(outcomes, talk)
+    finish(outcomes, options)

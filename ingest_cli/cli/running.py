@@ -1,4 +1,4 @@
-"""What the commands that enter and run jobs have in common."""
+"""What the commands that submit and run jobs have in common."""
 
 import sys
 import traceback
@@ -13,23 +13,25 @@ from ..jobs.job import JobKind
 from ..pipeline.batch import Outcome, exit_code
 from ..settings import Settings
 from .display import screen_for
-from .options import RunTalk, Submission
+from .options import RunOutput, Submission
 from .signals import interruptible
 
 STANDARD_INPUT = Path("-")
 
 
-def enter_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+def submit_files(
+    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+) -> None:
     """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""
     if submission.queue:
-        _queue_files(kind, paths, settings, submission, talk)
+        _queue_files(kind, paths, settings, submission, options)
     else:
-        _ingest_files(kind, paths, settings, submission, talk)
+        _ingest_files(kind, paths, settings, submission, options)
 
 
-def finish(outcomes: list[Outcome], talk: RunTalk) -> None:
+def finish(outcomes: list[Outcome], options: RunOutput) -> None:
     """Exit as the table of exit codes says, where any of them failed."""
-    if talk.debug:
+    if options.debug:
         for outcome in outcomes:
             if outcome.error is not None:
                 traceback.print_exception(outcome.error)
@@ -38,25 +40,31 @@ def finish(outcomes: list[Outcome], talk: RunTalk) -> None:
         raise typer.Exit(code)
 
 
-def _ingest_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+def _ingest_files(
+    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+) -> None:
     if submission.receipt is not None and len(paths) > 1:
-        raise SettingsError("--receipt is for one bundle: run the command once for each")
+        raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths]
     with interruptible():
-        outcomes = api.ingest_files(kind, sources, partial(screen_for, talk), settings=settings, again=submission.again)
-    finish(outcomes, talk)
+        outcomes = api.ingest_files(
+            kind, sources, partial(screen_for, options), settings=settings, again=submission.again
+        )
+    finish(outcomes, options)
     if submission.receipt is not None:
         for outcome in outcomes:
             assert outcome.job is not None
             api.save_receipt(outcome.job.job_id, submission.receipt, settings=settings)
 
 
-def _queue_files(kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, talk: RunTalk) -> None:
+def _queue_files(
+    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+) -> None:
     if submission.receipt is not None:
-        raise SettingsError("--receipt and --queue do not go together: there is nothing to write yet")
+        raise SettingsError("--receipt and --queue cannot be used together: there is nothing to write yet")
     if submission.again:
-        raise SettingsError("--again and --queue do not go together: a worker ingests what was not ingested before")
+        raise SettingsError("--again and --queue cannot be used together: workers do not ingest again")
     if STANDARD_INPUT in paths:
-        raise SettingsError("a bundle on standard input cannot wait: give it as a file")
+        raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
     for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
-        screen_for(talk, str(path)).queued(job)
+        screen_for(options, str(path)).queued(job)

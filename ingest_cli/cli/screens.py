@@ -1,4 +1,4 @@
-"""What a person or a program sees of a job while it runs: one screen for each way of writing."""
+"""What a person or a program sees of a job while it runs: one screen for each kind of output."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ PROGRESS_SECONDS = 30.0
 
 
 class Screen(Observer):
-    """Shows one job: only errors here, what else in the subclasses."""
+    """Shows one job: this one shows only errors, subclasses show more."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -43,7 +43,7 @@ class Screen(Observer):
 
 
 class JsonScreen(Screen):
-    """One JSON object a job on standard output, as ``ingest state --json`` writes it."""
+    """One JSON object per job on standard output, as ``ingest state --json`` writes it."""
 
     def settled(self, job: Job) -> None:
         """Write the job's state."""
@@ -108,7 +108,7 @@ class PlainScreen(Screen):
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'waits'}", flush=True)
+        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}", flush=True)
 
     def stage(self, task: str) -> None:
         """Name the stage."""

@@ -26,10 +26,10 @@ def serve(
     ] = None,
     max_waiting: Annotated[
         int,
-        typer.Option("--max-waiting", min=1, help="Refuse bundles while so many jobs are waiting.", metavar="NUMBER"),
+        typer.Option("--max-waiting", min=1, help="Refuse bundles while this many jobs are waiting.", metavar="NUMBER"),
     ] = 10_000,
     reserve: Annotated[
-        int, typer.Option("--reserve", min=0, help="Keep so much of the spool's disk free.", metavar="BYTES")
+        int, typer.Option("--reserve", min=0, help="Keep this much of the spool's disk free.", metavar="BYTES")
     ] = 1_000_000_000,
     move_from: Annotated[
         list[Path] | None,
@@ -40,7 +40,10 @@ def serve(
         typer.Option("--allow-host", help="Answer to this host name too; can be repeated.", metavar="NAME"),
     ] = None,
     log_format: Annotated[
-        str, typer.Option("--log-format", help="text or json.", autocompletion=log_formats, metavar="FORMAT")
+        str,
+        typer.Option(
+            "--log-format", help="The format of the log: text or json.", autocompletion=log_formats, metavar="FORMAT"
+        ),
     ] = "text",
     *,
     site: Site,
@@ -60,7 +63,7 @@ def serve(
     from ..server.routes import ServerRules
     from ..server.serve import serve as run
     from .display import screens_of_queue
-    from .output import say
+    from .output import notify
     from .signals import interruptible
 
     if log_format not in ("text", "json"):
@@ -82,5 +85,5 @@ def serve(
             port=port,
             workers=workers,
             observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
-            ready=lambda url: say(f"listening at {url}"),
+            ready=lambda url: notify(f"listening at {url}"),
         )

@@ -1,4 +1,4 @@
-"""How commands end that are told to."""
+"""How commands end on a signal."""
 
 import signal
 from collections.abc import Iterator

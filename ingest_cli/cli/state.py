@@ -6,7 +6,7 @@ import typer
 
 from .command import command
 from .completion import job_ids
-from .describe import describe, standing
+from .describe import describe, describe_fully
 from .options import Output, Site
 from .output import write_json
 
@@ -21,7 +21,7 @@ COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
 def state(
     job_id: Annotated[
         int | None,
-        typer.Argument(metavar="JOB_ID", help="The job to show; left out, the newest jobs.", autocompletion=job_ids),
+        typer.Argument(metavar="JOB_ID", help="The job to show; the newest jobs if omitted.", autocompletion=job_ids),
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="NUMBER")] = 20,
     *,
@@ -44,7 +44,7 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
         return
     rows = {
         "job": job.job_id,
-        "state": standing(job, store),
+        "state": describe_fully(job, store),
         "task": job.task,
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
@@ -55,8 +55,10 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     }
     for name, value in rows.items():
         print(f"{name:<10}{value}")
-    if job.said is not None:
-        print(f"{'said':<10}{job.said.state} at {job.said.task!r}, by an administrator: {job.said.exception}")
+    if job.override is not None:
+        print(
+            f"{'set':<10}{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}"
+        )
     if job.exception:
         print(f"\n{job.exception}")
 

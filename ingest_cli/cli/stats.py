@@ -11,8 +11,10 @@ REASONS = 20
 def stats(site: Site, output: Output) -> None:
     """Count jobs, files and bytes, and the reasons for failures.
 
-    Also the seconds that all jobs together spent in each stage.
+    Also show how many seconds the jobs spent in each stage.
     """
+    from rich.filesize import decimal
+
     from ..jobs.store import open_store
 
     with open_store(site.settings) as store:
@@ -27,9 +29,9 @@ def stats(site: Site, output: Output) -> None:
         }
         write_json(answer)
         return
-    print(f"{'':<18}{'jobs':>10}{'files':>14}{'bytes':>20}")
+    print(f"{'':<18}{'jobs':>10}{'files':>14}{'size':>12}")
     for state, row in tallies.items():
-        print(f"{state:<18}{row[0]:>10}{row[1]:>14}{row[2]:>20}")
+        print(f"{state:<18}{row[0]:>10,}{row[1]:>14,}{decimal(row[2]):>12}")
     if seconds:
         print(f"\n{'stage':<18}{'seconds':>10}")
         for stage, spent in sorted(seconds.items(), key=lambda item: -item[1]):

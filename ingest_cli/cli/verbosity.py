@@ -1,4 +1,4 @@
-"""What ``--verbose`` adds: the program's own log, on standard error. Without it nothing listens to the log."""
+"""What ``--verbose`` adds: the program's own log, on standard error. Without it, nothing is logged."""
 
 import logging
 import sys
@@ -8,12 +8,12 @@ from ..errors import SettingsError
 
 
 def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
-    """Say more: with 1 of tries, checkpoints and seconds, with 2 of every request too. Once a process is enough."""
+    """Log attempts, checkpoints and seconds with 1, each request too with 2. Once per process is enough."""
     if verbose and quiet:
-        raise SettingsError("--quiet and --verbose do not go together")
+        raise SettingsError("--quiet and --verbose cannot be used together")
     log = logging.getLogger("ingest_cli")
     if verbose and not log.handlers:
-        handler = _Talk()
+        handler = _StandardErrorHandler()
         # The process, since several may write to the same place; the times are UTC, as everywhere.
         handler.setFormatter(logging.Formatter("ingest[%(process)d] %(asctime)s: %(message)s", "%H:%M:%S"))
         handler.formatter.converter = time.gmtime  # type: ignore[union-attr]
@@ -21,8 +21,8 @@ def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
         log.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
 
-class _Talk(logging.Handler):
-    """Writes to what standard error is at the moment: a live display puts itself in its place."""
+class _StandardErrorHandler(logging.Handler):
+    """Writes to whatever standard error is at the moment: a live display replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

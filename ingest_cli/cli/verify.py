@@ -7,7 +7,7 @@ import typer
 
 from .command import command
 from .completion import recorded_job_ids
-from .options import Site, Talk
+from .options import QuietOutput, Site
 
 if TYPE_CHECKING:
     from ..maintenance.verify import Damage, Tally
@@ -23,7 +23,7 @@ def verify(
     since: Annotated[int, typer.Option("--from", min=0, help="With --all: start at this job.", metavar="JOB_ID")] = 0,
     sample: Annotated[
         float,
-        typer.Option("--sample", min=0, max=100, help="Verify a random part of the files only.", metavar="PERCENT"),
+        typer.Option("--sample", min=0, max=100, help="Verify only a random sample of the files.", metavar="PERCENT"),
     ] = 100.0,
     receipt: Annotated[
         Path | None,
@@ -31,7 +31,7 @@ def verify(
     ] = None,
     *,
     site: Site,
-    talk: Talk,
+    options: QuietOutput,
 ) -> None:
     """Verify that the archive still holds what was stored.
 
@@ -40,7 +40,7 @@ def verify(
     from .. import api
     from ..errors import ExitCode, IngestError, Interrupted, SettingsError
     from ..maintenance.verify import Tally
-    from .output import say
+    from .output import notify
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
@@ -48,21 +48,21 @@ def verify(
     if receipt is not None:
         damages = api.verify_receipt(receipt, share=share, tally=tally, settings=settings)
     elif all_jobs:
-        damages = api.verify_all(since=since, share=share, tally=tally, note=say, settings=settings)
+        damages = api.verify_all(since=since, share=share, tally=tally, note=notify, settings=settings)
     else:
-        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=say, settings=settings)
+        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=notify, settings=settings)
     damaged = 0
     try:
         for damage in damages:
             damaged += 1
-            _show(damage, json=talk.json)
+            _show(damage, json=options.json)
     except (KeyboardInterrupt, IngestError) as error:
         if all_jobs and tally.job_id is not None:
-            say(f"'--all --from {tally.job_id}' resumes from here")
+            notify(f"'--all --from {tally.job_id}' resumes from here")
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted from None
         raise
-    _conclude(tally, damaged, talk)
+    _conclude(tally, damaged, options)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -79,16 +79,16 @@ def _show(damage: "Damage", *, json: bool) -> None:
         print(f"{of}{damage.name}: {damage.problem}", flush=True)
 
 
-def _conclude(tally: "Tally", damaged: int, talk: Talk) -> None:
+def _conclude(tally: "Tally", damaged: int, options: QuietOutput) -> None:
     from rich.filesize import decimal
 
     from ..streams import counted
-    from .output import say, write_event
+    from .output import notify, write_event
 
-    if talk.json:
+    if options.json:
         write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
-    if not talk.quiet:
+    if not options.quiet:
         problems = counted(damaged, "problem") if damaged else "no problems"
-        say(
+        notify(
             f"{counted(tally.jobs, 'job')}, {counted(tally.files, 'file')}, {decimal(tally.bytes)} verified: {problems}"
         )

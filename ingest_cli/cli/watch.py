@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import RunTalk, UserSite
+from .options import RunOutput, UserSite
 
 
 @command
@@ -37,10 +37,12 @@ def watch(
             metavar="SECONDS",
         ),
     ] = 60.0,
-    marker: Annotated[bool, typer.Option("--marker", help="Ingest NAME only once there is a NAME.done.")] = False,
+    marker: Annotated[bool, typer.Option("--marker", help="Ingest NAME only once NAME.done exists.")] = False,
     pattern: Annotated[
         list[str] | None,
-        typer.Option("--pattern", help="Ingest only files of such names, as '*.tar'; can be repeated.", metavar="GLOB"),
+        typer.Option(
+            "--pattern", help="Ingest only files whose names match, such as '*.tar'; can be repeated.", metavar="GLOB"
+        ),
     ] = None,
     done: Annotated[
         Path | None, typer.Option("--done", help="Move ingested files to this folder.", metavar="FOLDER")
@@ -61,7 +63,7 @@ def watch(
     ] = 1,
     *,
     site: UserSite,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Ingest whatever is put into drop folders."""
     from contextlib import suppress
@@ -73,13 +75,13 @@ def watch(
     from ..watch.rules import WatchRules
     from ..watch.watcher import Watcher
     from .display import screens_of_queue
-    from .output import say
+    from .output import notify
     from .signals import interruptible
 
     if delete and done is not None:
-        raise SettingsError("--done and --delete do not go together")
+        raise SettingsError("--done and --delete cannot be used together")
     if move and pack is not None:
-        raise SettingsError("--move and --pack do not go together")
+        raise SettingsError("--move and --pack cannot be used together")
     rules = WatchRules(
         kind=JobKind.MOVE if move else JobKind.BUNDLE,
         settle=settle,
@@ -90,14 +92,14 @@ def watch(
     )
     disposition = Disposition(done=done, failed=failed, delete=delete)
     watching = Watcher(site.settings, folders, rules, disposition)
-    screen = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
+    screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
 
     def queued(job: Job) -> None:
-        if talk.json:
+        if options.json:
             screen(job).queued(job)
 
     if once:
         with interruptible():
-            raise typer.Exit(watching.once(screen, say, queued))
+            raise typer.Exit(watching.once(screen, notify, queued))
     with suppress(Interrupted), interruptible():
-        watching.forever(screen, say, queued, workers=workers, scan_seconds=scan, poll=poll)
+        watching.forever(screen, notify, queued, workers=workers, scan_seconds=scan, poll=poll)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import RunTalk, Site
+from .options import RunOutput, Site
 
 MAX_WORKERS = 64
 
@@ -19,7 +19,7 @@ def worker(
     until_empty: Annotated[bool, typer.Option("--until-empty", help="Exit when no job is waiting.")] = False,
     *,
     site: Site,
-    talk: RunTalk,
+    options: RunOutput,
 ) -> None:
     """Run queued jobs, and those whose process died."""
     from contextlib import suppress
@@ -30,7 +30,7 @@ def worker(
     from .signals import end_on_sigterm
 
     settings = site.settings
-    observe = screens_of_queue(json=talk.json, quiet=talk.quiet, verbose=talk.verbose)
+    observe = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
     end_on_sigterm()
     if workers == 1:
         work(settings, observe, until_empty=until_empty)

@@ -186,9 +186,9 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
     with writing(database) as connection:
         applied = pragma("user_version")
         if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
-            raise StoreError(f"the {name} is a database of something else; give each a file of its own")
+            raise StoreError(f"the {name} is a database for something else; give each its own file")
         if applied > len(migrations):
-            raise StoreError(f"the {name} was written by a newer ingest; please upgrade")
+            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
         for script in migrations[applied:]:
             for statement in script.split(";"):
                 connection.execute(statement)

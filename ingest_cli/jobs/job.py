@@ -1,4 +1,4 @@
-"""A job as it stands in the store, and how Pacifica's clients see it."""
+"""A job as the store holds it, and as Pacifica's clients see it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,12 +16,12 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job stands. `transitions` lists the ways from one state to another."""
+    """The state of a job. `transitions` lists the ways from one state to another."""
 
-    QUEUED = "queued"  # waits for a run; with a time to retry it is deferred
-    RUNNING = "running"  # a run walks it through the stages, or did so when it died
+    QUEUED = "queued"  # waits for a run; deferred if it has a time to retry
+    RUNNING = "running"  # a run takes it through the stages, or did so when it died
     UNDOING = "undoing"  # what is stored of it is being rolled back
-    HELD = "held"  # something of it is stored that could not be rolled back
+    HELD = "held"  # some of what it stored could not be rolled back
     FAILED = "failed"  # nothing of it is stored
     DISCARDED = "discarded"  # ended by an administrator; nothing of it is stored
     COMPLETE = "complete"  # the catalogue has it
@@ -37,14 +37,14 @@ class PacificaState(StrEnum):
 
 
 UNFINISHED = frozenset({JobState.QUEUED, JobState.RUNNING, JobState.UNDOING})
-FINISHED_WELL = frozenset({JobState.COMPLETE, JobState.DUPLICATE})
+DONE = frozenset({JobState.COMPLETE, JobState.DUPLICATE})
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """What an administrator said of a job by ``ingest job``: shown to Pacifica's clients in place of its own state.
+class Override:
+    """The state that an administrator set with ``ingest job``: Pacifica's clients see it in place of the job's own.
 
-    Said of a job at work it is a wish, which its holder carries out: FAILED rolls the job back, OK requeues it.
+    For a running job it is a request that its holder carries out: FAILED rolls the job back, OK requeues it.
     """
 
     state: PacificaState
@@ -78,13 +78,13 @@ class Reservation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A job as it stands in the store.
+    """A job as the store holds it.
 
-    ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; ``spooled`` says that the
-    file is ours, to be removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
-    it was read. ``task``, ``task_percent`` and ``exception`` are where the job is or failed, and why. ``attempts``
-    counts its runs, anew once they were used up. ``retry_at`` is the time in seconds since 1970 before which the
-    queue does not give it out, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
+    ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
+    file is removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
+    it was read. ``task``, ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
+    counts its runs, from 0 again after they were used up. ``retry_at`` is the time in seconds since 1970 before which
+    the job is not run, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
     as text. ``holder`` is the process that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that
     rolling back leads to, and ``successor`` the job that has the content of a duplicate or superseded one.
     """
@@ -112,34 +112,34 @@ class Job:
     heartbeat: int
     undo_to: JobState | None
     successor: int | None
-    said: Word | None
+    override: Override | None
     reservation: Reservation | None
 
     @property
     def fence(self) -> Fence:
-        """What a run that holds the job now names in its writes."""
+        """The fence that the run which holds the job names in its writes."""
         return Fence(self.job_id, self.fence_number)
 
     @property
     def is_done(self) -> bool:
         """Whether the catalogue has the content: under this job's id, or its successor's."""
-        return self.state in FINISHED_WELL
+        return self.state in DONE
 
     @property
     def has_failed(self) -> bool:
-        """Whether the job came to an end, for now or for good, that is not `is_done`."""
+        """Whether the job failed, is held, or was discarded or superseded."""
         return self.state not in UNFINISHED and not self.is_done
 
     @property
     def is_deferred(self) -> bool:
-        """Whether a failure that may pass is waited for."""
+        """Whether the job waits to be retried after a transient failure."""
         return self.state in (JobState.QUEUED, JobState.UNDOING) and self.holder is None and self.retry_at > 0
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a run was broken off in good order, for another to resume the job; not where a person requeued it."""
+        """Whether a run was interrupted and left the job for another to resume; not where a person requeued it."""
         was_run = self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
-        return was_run and self.said is None and not self.exception
+        return was_run and self.override is None and not self.exception
 
     @property
     def duplicate_of(self) -> int | None:
@@ -154,23 +154,23 @@ class Job:
     def as_state(self) -> dict[str, Any]:
         """The object that Pacifica's ``get_state`` answers with: eight keys, the percent a string, times UTC.
 
-        An administrator's word stands above the job's own state. FAILED says that nobody works on the job, or that
+        An administrator's override hides the job's own state. FAILED says that nobody works on the job, or that
         it is being rolled back: clients wait until they are told so, or until ``ingest metadata`` is at 100.
         """
-        word = self.said or self._own_word()
+        shown = self.override or self._own_state()
         return {
             "job_id": self.job_id,
-            "state": str(word.state),
-            "task": word.task,
-            "task_percent": f"{word.task_percent:.5f}",
-            "complete": word.state is PacificaState.OK and word.task == INGEST_METADATA and word.task_percent == 100,
+            "state": str(shown.state),
+            "task": shown.task,
+            "task_percent": f"{shown.task_percent:.5f}",
+            "complete": shown.state is PacificaState.OK and shown.task == INGEST_METADATA and shown.task_percent == 100,
             "updated": self.updated,
             "created": self.created,
-            "exception": word.exception,
+            "exception": shown.exception,
         }
 
-    def _own_word(self) -> Word:
+    def _own_state(self) -> Override:
         undone = self.state is JobState.UNDOING and self.undo_to is not JobState.DUPLICATE
         failed = undone or self.has_failed or self.is_deferred
         state = PacificaState.FAILED if failed else PacificaState.OK
-        return Word(state, self.task, self.task_percent, self.exception)
+        return Override(state, self.task, self.task_percent, self.exception)

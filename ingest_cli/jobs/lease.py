@@ -1,4 +1,4 @@
-"""The lease that a run has of its job: what of a run must outlive its process, and whether it is to stop."""
+"""The lease that a run has on its job: what must outlive the run's process, and whether the run must stop."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ from ..errors import (
 )
 from ..settings import Timings
 from ..streams import counted
-from .job import Fence, Job, JobState, Reservation, Word
+from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Lease:
         self._fencing, self._thread = threading.Lock(), threading.get_ident()
         self._percent = 0.0
         self._entered: float | None = None
-        self._note_wish(job.said)
+        self._note_wish(job.override)
 
     @property
     def job(self) -> Job:
@@ -61,12 +61,12 @@ class Lease:
 
     @property
     def task(self) -> str:
-        """The stage at hand."""
+        """The current stage."""
         return self._job.task
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run is to be left as soon as a later one can resume it."""
+        """Whether the run must end as soon as a later one can resume it."""
         return self._interruption.is_set()
 
     def require(self) -> None:
@@ -86,7 +86,7 @@ class Lease:
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
-        """So much of the stage is done. 100 is for what is complete; a stage at work stays below it."""
+        """Note how much of the stage is done, in percent. A stage that is not complete stays below 100."""
         self._percent = min(99.0, percent)
 
     def enter(self, task: str) -> None:
@@ -163,7 +163,7 @@ class Lease:
         self._store.defer(self.fence, task, reason, min(self._timings.longest_backoff, backoff))
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept_alive(self) -> Iterator[None]:
         """Say from a thread that the run lives, and notice there when it is to stop."""
         ended = threading.Event()
 
@@ -198,7 +198,7 @@ class Lease:
             self._confirmed = began
             self._note_wish(wish)
 
-    def _note_wish(self, wish: Word | None) -> None:
+    def _note_wish(self, wish: Override | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
             self._ending = StopRequested(wish.exception or "stopped by an administrator")
 
@@ -214,7 +214,7 @@ class Lease:
             seconds = time.monotonic() - self._entered
             self._entered = None
             log.info("job %d: %s took %.2f s", self.job_id, self.task, seconds)
-            self._store.spend(self.fence, self.task, seconds)
+            self._store.record_stage_time(self.fence, self.task, seconds)
 
     def _refresh(self) -> None:
         self._job = self._store.held(self.fence)

@@ -21,7 +21,7 @@ class Liveness:
         self._seen: dict[int, tuple[Fence, int, float]] = {}
 
     def is_dead(self, job: Job) -> bool:
-        """Whether nobody holds the job any more, as far as is known by now."""
+        """Whether the job's holder is dead, as far as is known now."""
         if job.holder is None:
             return True
         life = job.holder.life()

@@ -1,4 +1,4 @@
-"""Which process holds a job, and whether it still lives: known by what the kernel says, never by a clock or a name.
+"""Which process holds a job, and whether it is alive: as the kernel says, never by a clock or a name.
 
 A process is known by its id and the moment it began, within one boot and one namespace of process ids. Elsewhere it
 cannot be seen: there its heartbeat tells (see `liveness`).
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class Life(Enum):
-    """What can be seen of a process from here."""
+    """Whether a process is alive, as far as can be seen from here."""
 
     RUNNING = "running"
     STOPPED = "stopped"  # by SIGSTOP, Ctrl-Z, a debugger or a paused container: it may be continued at any time
@@ -73,7 +73,7 @@ class Process:
 
 
 def this_process() -> Process:
-    """The process that asks."""
+    """The current process."""
     pid = os.getpid()
     status = _status(pid)
     return Process(socket.gethostname(), pid, status[1] if status is not None else "", _boot(), _namespace())

@@ -1,4 +1,4 @@
-"""The spool folder: bundles and documents that came as a stream, and those that were packed here.
+"""The spool folder: bundles and documents that arrived as a stream or were packed here.
 
 This is where its files get their names, are locked while they are written, and are found once they are orphaned. A
 file belongs to the process that has it locked, then to a job. One that belongs to neither, and was not written to for
@@ -48,7 +48,7 @@ class SpoolKind(Enum):
 
 
 class NoRoom(IngestError):
-    """What comes would leave less than the reserve free on the spool's disk."""
+    """The spool's disk would have less than its reserve free."""
 
 
 class Locked(IngestError):
@@ -103,7 +103,7 @@ class SpoolFile:
         with _translate_os_errors(self._spool):
             free = shutil.disk_usage(self._spool).free
         if free - length < self._reserve:
-            reserved = f", of which {decimal(self._reserve)} are to stay free" if self._reserve else ""
+            reserved = f", of which {decimal(self._reserve)} must stay free" if self._reserve else ""
             raise NoRoom(f"no room for {decimal(length)} more: {self._spool} has {decimal(free)} free{reserved}")
 
     def write(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The store of jobs in one SQLite database: how jobs come in, change hands and states, and go."""
+"""The job store in one SQLite database: how jobs are submitted, leased, changed and removed."""
 
 import json
 import sqlite3
@@ -10,10 +10,10 @@ from typing import Any
 from ..errors import JobBusy, StoreError, WrongState
 from ..streams import counted
 from .database import writing
-from .job import UNFINISHED, Fence, Job, JobKind, JobState, PacificaState, Word
+from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .process import Life, Process, this_process
 from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
-from .sqlite_rows import SELECT, job_of, listed, now_text, word_text
+from .sqlite_rows import SELECT, job_of, listed, now_text, override_text
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 
@@ -40,7 +40,7 @@ class SqliteJobStore(SqliteQueries):
         holder: Process | None,
         spooled: bool = False,
     ) -> Job:
-        """Enter a new job."""
+        """Add a new job."""
         now, run = now_text(), holder is not None
         row = {
             "job_id": job_id,
@@ -63,7 +63,9 @@ class SqliteJobStore(SqliteQueries):
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
         except sqlite3.IntegrityError as error:
-            raise StoreError(f"{self.path} holds a job {job_id} already; are its ids from another id store?") from error
+            raise StoreError(
+                f"{self.path} already holds a job {job_id}; do its ids come from another id store?"
+            ) from error
         return self.get(job_id)
 
     def lease(self, job_id: int) -> Job:
@@ -74,7 +76,7 @@ class SqliteJobStore(SqliteQueries):
             return self._become_holder(connection, job)
 
     def lease_next(self) -> Job | None:
-        """Become the holder of the job whose turn it is."""
+        """Become the holder of the next job in the queue."""
         while next(self._due(), None) is not None:
             with writing(self._database, durable=False) as connection:
                 job = next(self._due(), None)
@@ -83,12 +85,12 @@ class SqliteJobStore(SqliteQueries):
                 if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
                     return self._become_holder(connection, job)
                 runs = counted(job.attempts, "time")
-                why = f"run {runs} without coming to an end; 'ingest retry {job.job_id}' runs it again"
+                why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
                 self._exhaust(connection, job, job.task, job.exception or why)
         return None
 
     def retry(self, job_id: int) -> Job:
-        """Have a job that failed or is held run again."""
+        """Queue a job that failed or is held again."""
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
@@ -100,15 +102,15 @@ class SqliteJobStore(SqliteQueries):
         return self.get(job_id)
 
     def end(
-        self, job_id: int, to: JobState, *, holder: Process | None, word: Word | None = None, reason: str = ""
+        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
-        """End a job that nobody works on."""
+        """Settle a job that nobody works on."""
         self._require_dead(self.get(job_id))
         with writing(self._database) as connection:
             job = self._free(job_id)
             changes = {
-                "said": word_text(word),
-                "exception": job.exception or (reason if word is None else word.exception or BY_HAND),
+                "said": override_text(override),
+                "exception": job.exception or (reason if override is None else override.exception or BY_HAND),
                 "holder": None,
                 "retry_at": 0,
                 "fence": job.fence_number + 1,
@@ -122,10 +124,10 @@ class SqliteJobStore(SqliteQueries):
                 self._end_by_undoing(connection, job, to, changes)
             return self.get(job_id)
 
-    def say(self, job_id: int, word: Word) -> Job:
-        """Note an administrator's word."""
+    def override(self, job_id: int, override: Override) -> Job:
+        """Override the job's state by hand; a holder carries it out."""
         with writing(self._database) as connection:
-            self._change(connection, Event.SAY, self.get(job_id), {"said": word_text(word)})
+            self._change(connection, Event.OVERRIDE, self.get(job_id), {"said": override_text(override)})
         return self.get(job_id)
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
@@ -139,20 +141,20 @@ class SqliteJobStore(SqliteQueries):
                     gone.append(job_id)
         return gone
 
-    def heartbeat(self, fence: Fence, task_percent: float) -> Word | None:
-        """Say that the run lives and how far it is."""
+    def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
+        """Record that the run is alive and its progress."""
         with writing(self._database, durable=False) as connection:
             number = self.held(fence).heartbeat + 1
             self._change(connection, Event.PROGRESS, fence, {"heartbeat": number, "task_percent": task_percent})
         # Asked by the fence once more: the process may have been frozen since, and another run have the job.
-        return self.held(fence).said
+        return self.held(fence).override
 
     def enter(self, fence: Fence, task: str) -> None:
         """Note the stage that the run enters."""
         with writing(self._database, durable=False) as connection:
             self._change(connection, Event.PROGRESS, fence, {"task": task, "task_percent": 0})
 
-    def spend(self, fence: Fence, task: str, seconds: float) -> None:
+    def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
         with writing(self._database, durable=False) as connection:
             self.held(fence)
@@ -219,7 +221,7 @@ class SqliteJobStore(SqliteQueries):
                     "fence": number,
                     "holder": None,
                     "successor": fence.job_id,
-                    "exception": f"superseded by job {fence.job_id}, of the same document",
+                    "exception": f"superseded by job {fence.job_id}, which has the same document",
                     "undo_to": None,
                     "said": None,
                 },
@@ -230,11 +232,11 @@ class SqliteJobStore(SqliteQueries):
             return self.held(Fence(fence.job_id, number))
 
     def requeue(self, fence: Fence) -> None:
-        """Let go of the job, for another run to resume it."""
+        """Release the job, for another run to resume it."""
         self._let_go(fence, Event.REQUEUE, {})
 
     def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
-        """Let go of the job, to be retried in so many seconds."""
+        """Release the job, to be retried in so many seconds."""
         changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
         self._let_go(fence, Event.DEFER, changes)
 
@@ -253,7 +255,7 @@ class SqliteJobStore(SqliteQueries):
                 "task_percent": 100 if done else 0,
                 "exception": reason,
                 "successor": successor,
-                "said": _lasting(job.said),
+                "said": _lasting(job.override),
             }
             if job.reservation is None:
                 self._change(connection, Event.ABANDON, fence, {**changes, "holder": None}, to=to)
@@ -279,7 +281,7 @@ class SqliteJobStore(SqliteQueries):
             job = self.held(fence)
             reason = "\n".join(filter(None, [job.exception, note]))
             changes = {
-                "said": _lasting(job.said),
+                "said": _lasting(job.override),
                 "holder": None,
                 "undo_to": None,
                 "exception": reason,
@@ -351,7 +353,7 @@ class SqliteJobStore(SqliteQueries):
     def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED
         changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
-        changes["said"] = _lasting(job.said)
+        changes["said"] = _lasting(job.override)
         self._change(connection, Event.EXHAUST, job, {**changes, "fence": job.fence_number + 1}, to=to)
 
     def _end_by_undoing(
@@ -371,7 +373,7 @@ class SqliteJobStore(SqliteQueries):
             job = self.held(fence)
             to = JobState.UNDOING if job.state is JobState.UNDOING else JobState.QUEUED
             # A wish that came too late for this run is the next one's.
-            said = word_text(job.said) if _is_to_fail(job) else None
+            said = override_text(job.override) if _is_to_fail(job) else None
             self._change(connection, event, fence, {**changes, "holder": None, "said": said}, to=to)
 
     def _change(
@@ -398,12 +400,12 @@ class SqliteJobStore(SqliteQueries):
 
 
 def _is_to_fail(job: Job) -> bool:
-    return job.said is not None and job.said.state is PacificaState.FAILED
+    return job.override is not None and job.override.state is PacificaState.FAILED
 
 
-def _lasting(word: Word | None) -> str | None:
-    """What is kept of an administrator's word where a job fails: not that it is OK."""
-    return word_text(word) if word is not None and word.state is PacificaState.FAILED else None
+def _lasting(override: Override | None) -> str | None:
+    """What is kept of an administrator's override where a job fails: not that it is OK."""
+    return override_text(override) if override is not None and override.state is PacificaState.FAILED else None
 
 
 def _busy(job: Job) -> JobBusy:

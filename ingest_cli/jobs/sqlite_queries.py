@@ -1,4 +1,4 @@
-"""What is asked of the store of jobs in SQLite."""
+"""The queries of the job store in SQLite."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ from typing import Any, Self
 from ..errors import JobNotFound, LeaseLost
 from ..settings import Timings
 from .database import on_network, open_database, reading, writing
-from .job import FINISHED_WELL, UNFINISHED, Fence, Job, JobKind, JobState
+from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
 from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .sqlite_rows import SELECT, job_of, listed, time_text
@@ -56,7 +56,7 @@ class SqliteQueries:
 
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
-        wanted = listed({*FINISHED_WELL, *FINISHABLE} - {JobState.UNDOING})
+        wanted = listed({*DONE, *FINISHABLE} - {JobState.UNDOING})
         return self._one(
             f"{SELECT} WHERE source = ? AND fingerprint = ? AND kind = ? AND state IN ({wanted})"
             " ORDER BY jobs.job_id DESC LIMIT 1",
@@ -80,7 +80,7 @@ class SqliteQueries:
         return self._all(f"{SELECT} WHERE state IN ({listed(states)}) ORDER BY created, jobs.job_id")
 
     def is_dead(self, job: Job) -> bool:
-        """Whether nobody holds the job, as far as is known by now."""
+        """Whether the job's holder is dead, as far as is known now."""
         return self._liveness.is_dead(job)
 
     def sources(self, job_id: int) -> list[str] | None:
@@ -146,25 +146,27 @@ class SqliteQueries:
             return int(connection.execute(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}").fetchone()[0])
 
     def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that came to their end before ``moment``."""
+        """The jobs that were settled before ``moment``."""
         return self._all(
             f"{SELECT} WHERE updated < ? AND state IN ({listed(SETTLED)})"
             " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
             time_text(moment),
         )
 
-    def examine(self) -> str:
+    def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
         with writing(self._database) as connection:
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
     def held(self, fence: Fence) -> Job:
-        """The job, while this run holds it."""
+        """The job, or LeaseLost where this run no longer holds it."""
         job = self.get(fence.job_id)
         if job.fence != fence:
             by = f" to {job.holder}" if job.holder is not None else ""
-            raise LeaseLost(f"the lease of job {job.job_id} was lost{by} while this process was silent: it stops")
+            raise LeaseLost(
+                f"the lease of job {job.job_id} was lost{by} while this process was silent: this process stops"
+            )
         return job
 
     def _one(self, sql: str, *values: Any) -> Job | None:

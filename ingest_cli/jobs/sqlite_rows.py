@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from .job import Job, JobKind, JobState, PacificaState, Reservation, Word
+from .job import Job, JobKind, JobState, Override, PacificaState, Reservation
 from .process import Process
 
 SELECT = (
@@ -30,21 +30,21 @@ def job_of(row: sqlite3.Row) -> Job:
         fence_number=fence,
         holder=Process.from_text(holder) if holder is not None else None,
         undo_to=JobState(undo_to) if undo_to is not None else None,
-        said=_word_of(said),
+        override=_override_of(said),
         reservation=Reservation(first, count, stored) if first is not None else None,
     )
 
 
-def _word_of(text: str | None) -> Word | None:
+def _override_of(text: str | None) -> Override | None:
     if text is None:
         return None
     columns = json.loads(text)
-    return Word(**{**columns, "state": PacificaState(columns["state"])})
+    return Override(**{**columns, "state": PacificaState(columns["state"])})
 
 
-def word_text(word: Word | None) -> str | None:
-    """An administrator's word as a column holds it."""
-    return None if word is None else json.dumps(asdict(word))
+def override_text(override: Override | None) -> str | None:
+    """An administrator's override as a column holds it."""
+    return None if override is None else json.dumps(asdict(override))
 
 
 def listed(states: Iterable[JobState]) -> str:

@@ -1,4 +1,4 @@
-"""The port to the store of jobs, which any number of processes share."""
+"""The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..settings import Settings
-from .job import Fence, Job, JobKind, JobState, Word
+from .job import Fence, Job, JobKind, JobState, Override
 from .process import Process
 
 
@@ -21,7 +21,7 @@ class JobStore(Protocol):
     """
 
     def __enter__(self) -> Self:
-        """The store is closed at the end of the block."""
+        """Return the store, which is closed at the end of the block."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,7 +53,7 @@ class JobStore(Protocol):
         """The jobs in these states, oldest first."""
 
     def is_dead(self, job: Job) -> bool:
-        """Whether nobody holds the job, as far as this process has come to know."""
+        """Whether the job's holder is dead, as far as this process knows."""
 
     def sources(self, job_id: int) -> list[str] | None:
         """Where the files of a move lay, in document order, while its ids are reserved; None for a bundle."""
@@ -83,10 +83,10 @@ class JobStore(Protocol):
         """How many jobs wait or run."""
 
     def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that came to their end before ``moment``, a time of UTC, and that no other job refers to."""
+        """The jobs that were settled before ``moment``, in UTC, and that no other job refers to."""
 
-    def examine(self) -> str:
-        """What is found wrong with the store, having seen that it can be written; empty where nothing is."""
+    def check_integrity(self) -> str:
+        """Check that the store can be written, and return what is wrong with it; empty where nothing is."""
 
     # What anyone may do
 
@@ -101,49 +101,49 @@ class JobStore(Protocol):
         holder: Process | None,
         spooled: bool = False,
     ) -> Job:
-        """Enter a new job: for whoever comes first, or held by ``holder`` from the start."""
+        """Add a new job, which is queued, or held by ``holder`` from the start."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""
 
     def lease_next(self) -> Job | None:
-        """Become the holder of the job whose turn it is; None where none waits.
+        """Become the holder of the next job in the queue; None where none is waiting.
 
-        Those that were run least come first, then the oldest: a job that ends its workers holds up no other. One whose
-        attempts are used up is settled.
+        Jobs with the fewest attempts come first, then the oldest, so that a job that kills its workers does not block
+        the others. A job whose attempts are used up is settled.
         """
 
     def retry(self, job_id: int) -> Job:
-        """Have a job that failed or is held run again; one that is unfinished, or done, is left as it is."""
+        """Queue a job that failed or is held again; one that is unfinished, or done, is left as it is."""
 
     def end(
-        self, job_id: int, to: JobState, *, holder: Process | None, word: Word | None = None, reason: str = ""
+        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
-        """Have a job that nobody works on end in the state ``to``: at once where nothing is reserved, else undoing.
+        """Settle a job that nobody works on in the state ``to``: at once where nothing is reserved, else by undoing it.
 
-        What is undoing is held by ``holder``, who is to roll it back, or waits for whoever comes first. The job keeps
-        the reason that it failed for before; else it gets that of the ``word``, or this one.
+        A job that is undoing is held by ``holder``, which must roll it back, or waits in the queue. The job keeps the
+        reason for an earlier failure; else it gets that of the ``override``, or this one.
         Raises JobBusy while its holder lives.
         """
 
-    def say(self, job_id: int, word: Word) -> Job:
-        """Note an administrator's word."""
+    def override(self, job_id: int, override: Override) -> Job:
+        """Override the job's state by hand; a holder carries it out."""
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
-        """Remove those of the jobs that are still at their end; which they were."""
+        """Remove those of the jobs that are still settled, and return their ids."""
 
     # What a holder may do
 
     def held(self, fence: Fence) -> Job:
-        """The job, while this run holds it."""
+        """The job, or LeaseLost where this run no longer holds it."""
 
-    def heartbeat(self, fence: Fence, task_percent: float) -> Word | None:
-        """Say that the run lives and how far it is; an administrator's wish, if there is one."""
+    def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
+        """Record that the run is alive and its progress; return an administrator's override, if there is one."""
 
     def enter(self, fence: Fence, task: str) -> None:
         """Note the stage that the run enters."""
 
-    def spend(self, fence: Fence, task: str, seconds: float) -> None:
+    def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
@@ -165,32 +165,32 @@ class JobStore(Protocol):
         """
 
     def requeue(self, fence: Fence) -> None:
-        """Let go of the job, for another run to resume it."""
+        """Release the job, for another run to resume it."""
 
     def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
-        """Let go of the job, to be retried in so many seconds."""
+        """Release the job, to be retried in so many seconds."""
 
     def exhaust(self, fence: Fence, task: str, reason: str) -> None:
         """Settle a job whose attempts are used up: held where ids are reserved, else failed."""
 
     def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
-        """The job is to end in the state ``to``: at once where nothing is reserved, else once it is rolled back.
+        """Settle the job in the state ``to``: at once where nothing is reserved, else once it is rolled back.
 
         Durable on return, and from then on no run counts on what is stored.
         """
 
     def rolled_back(self, fence: Fence) -> Job:
-        """The archive holds nothing of the job, durably: it comes to the end that `undo` named."""
+        """Note that the job is rolled back, durably: it is settled in the state that `undo` named."""
 
     def hold(self, fence: Fence, note: str) -> Job:
-        """Something could not be rolled back: ``note`` says what, below the reason for rolling back."""
+        """Note what could not be rolled back: ``note`` is added below the reason for rolling back."""
 
     def record(self, fence: Fence) -> Job:
-        """The catalogue has the job: it is complete."""
+        """Note that the catalogue has recorded the job: it is complete."""
 
 
 def open_store(settings: Settings) -> JobStore:
-    """The site's store of jobs, made where it is missing. Raises StoreError."""
+    """The site's job store, created if missing. Raises StoreError."""
     from .sqlite import SqliteJobStore
 
     return SqliteJobStore(settings.database, settings.timings)

@@ -1,4 +1,4 @@
-"""The ways a job can go, in one table: it drives the store's statements, the tests' machine and the manual's table."""
+"""The transitions of a job, in one table: it drives the store's statements, the tests and the manual's table."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -11,7 +11,7 @@ DUPLICATE, SUPERSEDED = JobState.DUPLICATE, JobState.SUPERSEDED
 
 
 class Event(StrEnum):
-    """What can happen to a job."""
+    """What causes a transition."""
 
     LEASE = "lease"
     LEASE_AGAIN = "lease again"
@@ -27,15 +27,15 @@ class Event(StrEnum):
     DISCARD = "discard"
     RETRY = "retry"
     SUPERSEDE = "supersede"
-    SAY = "say"
+    OVERRIDE = "override"
 
 
 class Actor(Enum):
-    """Who may bring an event about."""
+    """Who may cause an event."""
 
     HOLDER = "the holder, by its fence"
     NEW_HOLDER = "a worker or a command, which becomes the holder"
-    NEXT_HOLDER = "who saw the holder die, and becomes the holder"
+    NEXT_HOLDER = "whoever saw the holder die, and becomes the holder"
     ANYONE = "anyone"
 
 
@@ -75,10 +75,10 @@ TRANSITIONS = dict(
             "run",
             "a run begins, or resumes what an earlier one stored",
         ),
-        _way(Event.LEASE_AGAIN, AT_WORK, set(), Actor.NEXT_HOLDER, "run", "a run resumes what a dead one was at"),
+        _way(Event.LEASE_AGAIN, AT_WORK, set(), Actor.NEXT_HOLDER, "run", "a run resumes the work of one that died"),
         _way(Event.PROGRESS, AT_WORK, set(), Actor.HOLDER, "run", "stage, heartbeat, reservation, files stored"),
-        _way(Event.REQUEUE, AT_WORK, WAITING, Actor.HOLDER, "requeued", "interrupted; what is stored stays"),
-        _way(Event.DEFER, AT_WORK, WAITING, Actor.HOLDER, "deferred", "failed for now; what is stored stays"),
+        _way(Event.REQUEUE, AT_WORK, WAITING, Actor.HOLDER, "requeued", "interrupted; what is stored is kept"),
+        _way(Event.DEFER, AT_WORK, WAITING, Actor.HOLDER, "deferred", "failed for now; what is stored is kept"),
         _way(Event.EXHAUST, {QUEUED, RUNNING}, {HELD, FAILED}, Actor.ANYONE, "failed", "too many attempts"),
         _way(
             Event.UNDO,
@@ -102,34 +102,34 @@ TRANSITIONS = dict(
             ENDINGS,
             Actor.HOLDER,
             "noted as rolled back",
-            "the archive holds nothing of it, durably",
+            "nothing of it is left in the archive, durably",
         ),
         _way(Event.HOLD, {UNDOING}, {HELD}, Actor.HOLDER, "held", "something could not be rolled back"),
-        _way(Event.RECORDED, AT_WORK, {COMPLETE}, Actor.HOLDER, "completed", "the catalogue has it"),
+        _way(Event.RECORDED, AT_WORK, {COMPLETE}, Actor.HOLDER, "completed", "the catalogue has recorded it"),
         _way(
             Event.DISCARD,
             {QUEUED, HELD, FAILED},
             {UNDOING, DISCARDED, FAILED},
             Actor.NEW_HOLDER,
             "discarded",
-            "an administrator gives it up, or fails it",
+            "an administrator abandons it, or sets it to FAILED",
         ),
-        _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "retried", "an administrator has it run again"),
+        _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "retried", "an administrator runs it again"),
         _way(
             Event.SUPERSEDE,
             {QUEUED, RUNNING, HELD, FAILED},
             {SUPERSEDED},
             Actor.NEXT_HOLDER,
             "superseded",
-            "another job of the same document takes over what it stored",
+            "another job with the same document takes over what it stored",
         ),
         _way(
-            Event.SAY,
+            Event.OVERRIDE,
             set(JobState),
             set(),
             Actor.ANYONE,
-            "settled by hand",
-            "an administrator's word; a holder carries it out",
+            "set by hand",
+            "an administrator sets its state; a holder carries it out",
         ),
     ]
 )

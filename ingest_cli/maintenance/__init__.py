@@ -1,4 +1,4 @@
-"""Looks after what is there: verifies, backs up and prunes it, and finds out what is wrong with a site.
+"""Maintenance of a site: verifies, backs up and prunes it, and diagnoses what is wrong with it.
 
 Nothing that runs a job imports it.
 """

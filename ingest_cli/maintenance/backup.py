@@ -1,4 +1,4 @@
-"""The databases of this machine, copied while others use them."""
+"""Backs up the databases on this machine while they are in use."""
 
 import os
 from collections.abc import Iterator

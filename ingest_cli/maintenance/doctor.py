@@ -1,4 +1,4 @@
-"""Checks everything that a job will need, one thing after the other, and says what to do where one fails."""
+"""Checks everything that a job needs, and says what to do where a check fails."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ PROBE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing: ``detail`` in a line, and ``advice`` where it is not ``ok``."""
+    """The result of one check: ``detail`` in a line, and ``advice`` unless it is ``ok``."""
 
     name: str
     detail: str
@@ -41,17 +41,17 @@ class Finding:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at the job store, the clock, the spool folder and the four services. Nothing is stored."""
-    store = _finding("job store", lambda: _look_at_store(settings), _setting(DATABASE))
+def diagnose(settings: Settings) -> Iterator[Finding]:
+    """Check the job store, the clock, the spool folder and the four services. Nothing is stored."""
+    store = _finding("job store", lambda: _check_store(settings), _setting(DATABASE))
     yield store
     if store.ok:
-        yield _finding("clock", lambda: _look_at_clock(settings), "set this machine's clock")
-    yield _finding("spool folder", lambda: _look_at_spool(settings.spool), _setting(VOLUME_PATH))
-    yield _finding("ids", lambda: _look_at(factory.unique_id(settings)), _setting(UNIQUEID_URL))
-    yield _finding("policy", lambda: _look_at(factory.policy(settings)), _setting(POLICY_URL))
-    yield _finding("archive", lambda: _look_at_archive(settings), _setting(ARCHIVE_URL))
-    yield _finding("catalogue", lambda: _look_at(factory.catalog(settings)), _setting(CATALOG_URL))
+        yield _finding("clock", lambda: _check_clock(settings), "set this machine's clock")
+    yield _finding("spool folder", lambda: _check_spool(settings.spool), _setting(VOLUME_PATH))
+    yield _finding("ids", lambda: _ping(factory.unique_id(settings)), _setting(UNIQUEID_URL))
+    yield _finding("policy", lambda: _ping(factory.policy(settings)), _setting(POLICY_URL))
+    yield _finding("archive", lambda: _check_archive(settings), _setting(ARCHIVE_URL))
+    yield _finding("catalogue", lambda: _ping(factory.catalog(settings)), _setting(CATALOG_URL))
 
 
 def probe(settings: Settings) -> Iterator[Finding]:
@@ -87,26 +87,26 @@ def _finding(name: str, look: Callable[[], str], advice: str) -> Finding:
         return Finding(name, str(error), ok=False, advice=advice, exit_code=error.exit_code)
 
 
-def _look_at(service: Service) -> str:
+def _ping(service: Service) -> str:
     with closing(service):
         return service.ping()
 
 
-def _look_at_archive(settings: Settings) -> str:
+def _check_archive(settings: Settings) -> str:
     with closing(factory.archive(settings)) as archive:
         detail, free = archive.ping(), archive.free_bytes()
     return detail if free is None else f"{detail}: {decimal(free)} free"
 
 
-def _look_at_store(settings: Settings) -> str:
+def _check_store(settings: Settings) -> str:
     with open_store(settings) as store:
-        problems = store.examine()
+        problems = store.check_integrity()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
         return f"{settings.database}: {counted(store.count(), 'job')}"
 
 
-def _look_at_clock(settings: Settings) -> str:
+def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
     with open_store(settings) as store:
         for job in store.newest(1):
@@ -116,7 +116,7 @@ def _look_at_clock(settings: Settings) -> str:
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _look_at_spool(spool: Path) -> str:
+def _check_spool(spool: Path) -> str:
     with _spooled(spool, b"ingest"):
         return f"{spool}: {decimal(shutil.disk_usage(spool).free)} free"
 
@@ -192,7 +192,7 @@ def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, co
             digest = hashlib.sha1(b"".join(archive.read(first + number)), usedforsecurity=False).hexdigest()
         except IngestError as error:
             return str(error)
-        return None if digest == contents[number].hashsum else f"file {first + number} is not what was sent"
+        return None if digest == contents[number].hashsum else f"file {first + number} differs from what was sent"
 
     def delete(number: int) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""What can be cleared away: jobs that ended long ago, and files of the spool that are orphaned."""
+"""What can be pruned: jobs that ended long ago, and orphaned files in the spool."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,13 +12,13 @@ from ..settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """What can go."""
+    """What can be pruned."""
 
     jobs: list[Job]
     files: list[Path]
 
     def remove(self, store: JobStore) -> None:
-        """Remove it, but for what came to be needed meanwhile."""
+        """Remove it, except what is needed again by now."""
         forgotten = set(store.forget([job.job_id for job in self.jobs]))
         needed = {job.source for job in self.jobs if job.job_id not in forgotten}
         for path in self.files:

@@ -1,4 +1,4 @@
-"""A receipt: what the archive took of a bundle, in a file by which it can be checked years later, by itself.
+"""A receipt: what the archive stored of a bundle, in a file that can be checked by itself years later.
 
 Its format is the JSON Schema ``schemas/receipt.schema.json`` in this package.
 """

@@ -1,4 +1,4 @@
-"""The archive against the catalogue: every byte is read and hashed again, and nothing is changed."""
+"""Verifies the archive against the catalogue: reads and hashes every byte again, and changes nothing."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """What was looked at so far; ``job_id`` is the job at hand."""
+    """What was verified so far; ``job_id`` is the current job."""
 
     jobs: int = 0
     files: int = 0
@@ -41,7 +41,7 @@ def verify_jobs(
     tally = tally if tally is not None else Tally()
     for job_id in job_ids:
         if not services.catalog.contains(job_id):
-            raise JobNotRecorded(f"the catalogue holds no job {job_id}")
+            raise JobNotRecorded(f"the catalogue has no record of job {job_id}")
         tally.jobs, tally.job_id = tally.jobs + 1, job_id
         yield from verify_files(services.archive, job_id, services.catalog.files(job_id), share=share, tally=tally)
 
@@ -83,7 +83,7 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
     """
     listed = services.archive.list_files()
     if listed is None:
-        raise IngestError("the archive cannot list what it holds: orphans are not looked for")
+        raise IngestError("the archive cannot list its files: orphans are not looked for")
     for file in listed:
         reserved = file.file_id if file.run_of is None else file.run_of
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.

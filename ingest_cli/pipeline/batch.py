@@ -1,4 +1,4 @@
-"""Several jobs, one run after the other: what ends one does not end the others."""
+"""Runs several jobs, one after the other; the failure of one does not stop the others."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ from ..jobs.job import Job
 from ..jobs.store import JobStore
 from .observer import Observer
 from .runner import Runner
-from .shutdown import gentle_shutdown
+from .shutdown import graceful_shutdown
 
 Observe = Callable[[str, int, int], Observer]
 
@@ -24,7 +24,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one of several ended: its job, where there came to be one, and the error that ended it, if any."""
+    """The result of one task: its job, if it got that far, and the error that ended it, if any."""
 
     name: str
     job: Job | None
@@ -32,9 +32,9 @@ class Outcome:
 
 
 def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, observe: Observe) -> list[Outcome]:
-    """Run one after the other. ``observe`` makes a task's observer, of its name, its number, and how many there are.
+    """Run the tasks in order. ``observe`` makes an observer from a task's name, its number, and how many there are.
 
-    In the main thread SIGINT and SIGTERM interrupt the job at hand after the file at hand, at the latest after
+    In the main thread SIGINT and SIGTERM interrupt the current job after the current file, at the latest after
     ``grace`` seconds, and raise Interrupted or KeyboardInterrupt.
     """
     return [
@@ -43,7 +43,7 @@ def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, 
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
-    """How a command ends whose jobs ended so."""
+    """The exit code of a command, from the outcomes of its jobs."""
     errors = [outcome.error for outcome in outcomes]
     return ExitCode.of_several([ExitCode.SUCCESS if error is None else error.exit_code for error in errors])
 
@@ -54,7 +54,7 @@ def _run(task: Task, runner: Runner, store: JobStore, grace: float, observer: Ob
         with observer, task.job as job:
             observer.started(job)
             try:
-                with gentle_shutdown(runner, grace):
+                with graceful_shutdown(runner, grace):
                     job = runner.run(job, observer)
             except Exception:
                 job = store.get(job.job_id)

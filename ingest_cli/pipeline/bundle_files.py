@@ -17,7 +17,7 @@ def find_member(bundle: Bundle, entry: FileEntry) -> Member:
     """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
     member = bundle.find(entry.path)
     if member is None:
-        raise FileRefused(f"the metadata lists {entry.path!r}, but the bundle does not hold it")
+        raise FileRefused(f"the metadata lists {entry.path!r}, but it is not in the bundle")
     if member.size != entry.size:
         raise FileRefused(
             f"{entry.path!r} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"

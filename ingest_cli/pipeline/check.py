@@ -1,4 +1,4 @@
-"""All that is wrong with a bundle, as far as it can be known without storing anything."""
+"""Finds everything that is wrong with a bundle without storing anything."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

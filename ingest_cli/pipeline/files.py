@@ -1,4 +1,4 @@
-"""What a run asks of the files of its job, be they in a bundle or on a disk."""
+"""The interface to the files of a job, whether they are in a bundle or on a disk."""
 
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class JobFiles(Protocol):
         """Have the archive take one."""
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
-        """Raise SourceChanged where a file was written to after it had been checked, though it is stored by now."""
+        """Raise SourceChanged where a file that is stored was written to after it was checked."""
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """The catalogue has the files: let go of where they came from."""

@@ -1,4 +1,4 @@
-"""Work that is done by several threads at once, and counted in its order."""
+"""Work that several threads do at once, yielded in its order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

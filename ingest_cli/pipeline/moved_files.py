@@ -89,7 +89,7 @@ class MovedFiles:
         """Raise ArchiveError where what a run before this one moved is not what it hashed any more."""
         entry, path = self._document.files[position], self._paths[position]
         if digest_of(self._archive.read(file_id), entry.hashtype) != entry.hashsum:
-            raise ArchiveError(f"{path} was modified after it had been moved, so it is kept; see 'ingest verify'")
+            raise ArchiveError(f"{path} was modified after it was moved, so it is kept; see 'ingest verify'")
 
     def _is_moved(self, position: int) -> bool:
         """Whether an earlier run moved it: its size may have survived a loss of power that its bytes did not, and
@@ -113,7 +113,7 @@ class MovedFiles:
         return is_whole and digest_of(self._archive.read(file_id), entry.hashtype) == entry.hashsum
 
     def _changed(self, position: int) -> SourceChanged:
-        return SourceChanged(f"the source {self._paths[position]} was changed after it had been hashed")
+        return SourceChanged(f"the source {self._paths[position]} was changed after it was hashed")
 
     @contextmanager
     def _content(self, position: int, observe: Callable[[int], None]) -> Iterator[Content]:
@@ -148,7 +148,7 @@ class RemoteFiles(MovedFiles):
     """Files that only the archive sees."""
 
     def check(self) -> None:
-        """Nothing can be looked at: say so, and count the files as looked at."""
+        """Warn that nothing can be checked, and count the files as checked."""
         self._progress.warn("the files are not visible from here: their hashes are not checked")
         for entry in self._document.files:
             self._progress.checked(entry.size)
@@ -163,7 +163,7 @@ class RemoteFiles(MovedFiles):
 
 def _source(entry: FileEntry) -> Path:
     if entry.source is None:
-        raise MetadataError(f"{entry.path!r} has no 'source', the path of the file that is to be moved")
+        raise MetadataError(f"{entry.path!r} has no 'source', the path of the file to move")
     source = Path(entry.source)
     if not source.is_absolute() or ".." in source.parts:
         raise MetadataError(f"the source {entry.source!r} of {entry.path!r} is not an absolute path without '..'")

@@ -1,4 +1,4 @@
-"""Who looks on while jobs are worked at, such as a progress display."""
+"""Observers of running jobs, such as a progress display."""
 
 from types import TracebackType
 from typing import Self
@@ -8,9 +8,9 @@ from ..jobs.job import Job
 
 
 class Observer:
-    """Is told what happens to a job, and does nothing of itself: subclasses pick what they show.
+    """Is told what happens to a job. This one does nothing; subclasses override what they show.
 
-    It looks on for as long as a ``with`` block lasts. ``checked`` and ``stored`` come from several threads where the
+    It observes for as long as a ``with`` block lasts. ``checked`` and ``stored`` come from several threads where the
     archive takes several files at once.
     """
 
@@ -41,10 +41,10 @@ class Observer:
         """So many more bytes, and whole files, were stored, or were stored before."""
 
     def warn(self, message: str) -> None:
-        """A person should see this."""
+        """A warning for a person."""
 
     def settled(self, job: Job) -> None:
-        """A run of the job has come to its end; the job is as it stands now."""
+        """A run of the job has ended; this is the job as it is now."""
 
     def failed(self, error: IngestError) -> None:
         """The run ended with this error, which was noted with the job, if there is one."""

@@ -1,4 +1,4 @@
-"""How far a run is: told to who looks on, and to the job's lease."""
+"""The progress of a run, reported to its observer and to the job's lease."""
 
 import threading
 from collections.abc import Callable

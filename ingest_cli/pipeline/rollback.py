@@ -1,4 +1,4 @@
-"""Rolling back: the archive is to hold nothing of a job that failed, was discarded, or is a duplicate.
+"""Rolling back: removes from the archive what a job that failed, was discarded or is a duplicate has stored.
 
 A job is in the state ``undoing`` before the first file is touched, so that no later run counts on its files, and it
 leaves that state only when what was undone is durable. The catalogue is asked each time: what it has is complete.
@@ -79,9 +79,9 @@ def _sources(lease: Lease) -> list[Path] | None:
     # Entered by a version that noted no sources: only the document knows them.
     document = Document.parse(read_document(Path(job.source))[0])
     if document.digest != job.digest:
-        raise SourceError(f"{job.source} was changed: it does not say any more where the files of the job were")
+        raise SourceError(f"{job.source} was changed, and no longer says where the job's files came from")
     if any(entry.source is None for entry in document.files):
-        raise RollbackFailed(f"{job.source} does not say where the files of the job were")
+        raise RollbackFailed(f"{job.source} does not say where the job's files came from")
     return [Path(str(entry.source)) for entry in document.files]
 
 

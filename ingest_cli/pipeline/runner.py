@@ -1,4 +1,4 @@
-"""A runner: leads jobs that it holds through their stages, and settles how they end."""
+"""A runner: takes the jobs that it holds through their stages, and settles them."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ from ..settings import Settings
 from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
-from .walk import DuplicateOf, Walk, replaced
+from .run import DuplicateOf, Run, replaced
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Runner:
         self._unsettled: list[Lease] = []
 
     def interrupt(self) -> None:
-        """Leave the job at hand after the file at hand, for a later run to resume; from any thread or signal."""
+        """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
         self._interruption.set()
 
     @property
@@ -93,18 +93,18 @@ class Runner:
     def _run(self, job: Job, observer: Observer) -> Job:
         lease = Lease(self._store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
-        with lease.kept():
-            walk = Walk(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
+        with lease.kept_alive():
+            run = Run(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
             self._unsettled.append(lease)
             try:
-                settled = self._attempt(lease, walk)
+                settled = self._attempt(lease, run)
             except LeaseLost:
                 raise
             except Interrupted:
                 lease.requeue()
                 raise
             except Exception as error:
-                self._settle_failure(lease, walk, error)
+                self._settle_failure(lease, run, error)
                 settled = self._store.get(job.job_id)
                 if settled.state is not JobState.COMPLETE:
                     raise
@@ -128,29 +128,29 @@ class Runner:
                 self._unsettled[-1].requeue()
             self._unsettled.pop()
 
-    def _attempt(self, lease: Lease, walk: Walk) -> Job:
+    def _attempt(self, lease: Lease, run: Run) -> Job:
         if lease.job.state is JobState.UNDOING:
             return self._roll_back(lease, None)
         lease.require()
         self._settle_replaced(lease.job)
         try:
-            ending = walk.run()
+            ending = run.run()
         except OSError as error:
             # The services translate their own: this is of the bundle, or of a file that is to be moved.
-            raise IngestError(f"cannot read what {lease.job.source} holds or names: {error.strerror}") from error
+            raise IngestError(f"cannot read {lease.job.source} or a file it lists: {error.strerror}") from error
         if isinstance(ending, DuplicateOf):
             job = lease.undo(JobState.DUPLICATE, lease.task, "", successor=ending.job_id)
-            return self._roll_back(lease, walk.reached) if job.state is JobState.UNDOING else job
+            return self._roll_back(lease, run.reached) if job.state is JobState.UNDOING else job
         return lease.record()
 
-    def _settle_failure(self, lease: Lease, walk: Walk, error: Exception) -> None:
+    def _settle_failure(self, lease: Lease, run: Run, error: Exception) -> None:
         """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
         if lease.job.state is JobState.UNDOING:
             # What is left to be undone is undone later, whatever the fault was: not at once, and over and over.
             lease.defer(lease.task, self._store.held(lease.fence).exception)
             return
         if isinstance(error, StopRequested):
-            wish = self._store.held(lease.fence).said
+            wish = self._store.held(lease.fence).override
             if wish is not None and wish.state is PacificaState.OK:
                 lease.requeue()
                 return
@@ -163,7 +163,7 @@ class Runner:
         job = lease.undo(JobState.FAILED, task, story)
         if job.state is JobState.UNDOING:
             try:
-                settled = self._roll_back(lease, walk.reached)
+                settled = self._roll_back(lease, run.reached)
             except LeaseLost:
                 raise
             except IngestError as trouble:
@@ -181,7 +181,7 @@ class Runner:
             if fingerprint(Path(job.source)) != job.fingerprint:
                 return
         except SourceError:
-            return  # the walk says so
+            return  # the run says so
         for earlier in self._store.replaced(job):
             try:
                 undone = self._store.end(
@@ -189,10 +189,12 @@ class Runner:
                 )
                 if undone.state is JobState.UNDOING:
                     lease = Lease(self._store, undone, self._settings.timings, self._interruption)
-                    with lease.kept():
+                    with lease.kept_alive():
                         roll_back(lease, self._services)
             except IngestError as error:
-                log.info("job %d, of an earlier file at %s, is left: %s", earlier.job_id, earlier.source, error)
+                log.info(
+                    "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
+                )
 
 
 def _stage_of(error: Exception, lease: Lease) -> str:

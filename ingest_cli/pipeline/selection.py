@@ -1,4 +1,4 @@
-"""Which jobs are meant by a word such as "failed" or "interrupted"."""
+"""Selects jobs: the failed ones, the interrupted ones, the one that was recorded."""
 
 from ..errors import JobNotFound
 from ..jobs.job import UNFINISHED, Job, JobState

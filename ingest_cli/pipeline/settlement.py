@@ -1,6 +1,6 @@
-"""How an administrator settles a job by hand.
+"""How an administrator sets the state of a job by hand, or discards a job.
 
-Of a job at work he says what he wants, and its holder does it; of one that nobody works on, who asks does it himself.
+A job that is running has a holder, which carries out what is asked; otherwise it is done here and at once.
 """
 
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import IngestError, JobNotRecorded, RollbackFailed
-from ..jobs.job import UNFINISHED, Job, JobState, PacificaState, Word
+from ..jobs.job import UNFINISHED, Job, JobState, Override, PacificaState
 from ..jobs.lease import Lease
 from ..jobs.process import this_process
 from ..jobs.stages import INGEST_METADATA
@@ -20,24 +20,24 @@ from .rollback import roll_back
 Connect = Callable[[], AbstractContextManager[Services]]
 
 
-def settle_by_hand(store: JobStore, job_id: int, word: Word, timings: Timings, connect: Connect) -> Job:
-    """Have the job be what ``word`` says, and return it as it stands then.
+def settle_by_hand(store: JobStore, job_id: int, override: Override, timings: Timings, connect: Connect) -> Job:
+    """Override the job's state, and return the job as it is then.
 
-    FAILED rolls back what is stored of it; OK has it run again where it failed. The services are only asked for
-    where something is to be rolled back. Raises JobNotRecorded rather than call complete what the catalogue has not.
+    FAILED rolls back what it stored; OK runs it again if it failed. ``connect`` is only called where something must be
+    rolled back. Raises JobNotRecorded rather than set a job to complete that the catalogue has no record of.
     """
     job = store.get(job_id)
-    wants_completion = word.task == INGEST_METADATA and word.task_percent == 100
-    if word.state is PacificaState.OK:
+    wants_completion = override.task == INGEST_METADATA and override.task_percent == 100
+    if override.state is PacificaState.OK:
         if wants_completion and not job.is_done:
-            raise JobNotRecorded(f"job {job_id} cannot be called complete: the catalogue does not hold it")
+            raise JobNotRecorded(f"job {job_id} cannot be set to complete: the catalogue has no record of it")
         if job.state in (JobState.FAILED, JobState.HELD):
             store.retry(job_id)
-        return store.say(job_id, word)
+        return store.override(job_id, override)
     works = job.state in UNFINISHED and not store.is_dead(job)
     if works or job.state not in (*UNFINISHED, JobState.HELD):
-        return store.say(job_id, word)
-    return _undo(store, store.end(job_id, JobState.FAILED, holder=this_process(), word=word), timings, connect)
+        return store.override(job_id, override)
+    return _undo(store, store.end(job_id, JobState.FAILED, holder=this_process(), override=override), timings, connect)
 
 
 def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) -> Job:
@@ -46,7 +46,7 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) ->
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
     held), and ServiceUnavailable where that must wait for a service (the job is then deferred).
     """
-    recorded = IngestError(f"job {job_id} cannot be discarded: the catalogue holds it")
+    recorded = IngestError(f"job {job_id} cannot be discarded: it is recorded in the catalogue")
     job = store.get(job_id)
     if job.is_done:
         raise recorded
@@ -65,7 +65,7 @@ def _undo(store: JobStore, job: Job, timings: Timings, connect: Connect) -> Job:
         return job
     lease = Lease(store, job, timings, threading.Event())
     try:
-        with connect() as services, lease.kept():
+        with connect() as services, lease.kept_alive():
             return roll_back(lease, services)
     except BaseException:
         if store.get(job.job_id).fence == job.fence and store.get(job.job_id).holder is not None:

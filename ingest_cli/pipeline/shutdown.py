@@ -1,4 +1,4 @@
-"""How a process ends when it is told to: after the file at hand, or at once."""
+"""How a process shuts down on a signal: after the current file, or at once."""
 
 import signal
 import threading
@@ -10,12 +10,12 @@ from .runner import Runner
 
 
 @contextmanager
-def gentle_shutdown(runner: Runner, grace: float) -> Iterator[None]:
+def graceful_shutdown(runner: Runner, grace: float) -> Iterator[None]:
     """A first SIGINT or SIGTERM interrupts the runner; a second one, or ``grace`` seconds, raise KeyboardInterrupt.
 
     A SIGINT that was ignored when the process began, as a shell's script has it for what it starts in the background,
-    stays ignored: Ctrl-C is for who is in the foreground, and SIGTERM ends the others. In any thread but the main one
-    nothing is changed: signals do not come to it.
+    stays ignored: Ctrl-C is for processes in the foreground, and SIGTERM ends the others. In any thread but the main
+    one nothing is changed: it gets no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -21,11 +21,11 @@ def submit(
     spooled: bool = False,
     again: bool = False,
 ) -> Job:
-    """The job of a file: the one that ingested it or that a run may yet finish, else a new one.
+    """Return the job of a file: the one that ingested it or that can still be resumed, else a new one.
 
-    A new one is held by ``holder``, or waits for whoever comes first. A ``spooled`` file is ours: it is removed when
-    the job is complete. With ``again`` a file that was ingested gets a new job all the same.
-    Raises SourceError where the file cannot be read, ServiceUnavailable where no id is to be had.
+    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete. With
+    ``again``, a file that was ingested gets a new job even so. Raises SourceError where the file cannot be read,
+    ServiceUnavailable where no id can be reserved.
     """
     path = source.absolute()
     if not is_text(path):

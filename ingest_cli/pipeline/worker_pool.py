@@ -1,4 +1,4 @@
-"""Workers that take jobs from the queue: one in this process, or a pool of processes that is watched over."""
+"""Workers that run jobs from the queue: one in this process, or a supervised pool of processes."""
 
 import multiprocessing
 import signal
@@ -20,20 +20,20 @@ from ..settings import Settings
 from ..streams import keep_lines_whole
 from .observer import Observer
 from .runner import Runner
-from .shutdown import gentle_shutdown
+from .shutdown import graceful_shutdown
 
 Observe = Callable[[Job], Observer]
 
 
 def work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
-    """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gently.
+    """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gracefully.
 
-    ``observe`` makes the one who looks on at a job. Raises Interrupted where a job was left unfinished.
+    ``observe`` makes the observer of a job. Raises Interrupted where a job was left unfinished.
     """
     timings = settings.timings
     with connect(settings) as services, open_store(settings) as store:
         runner = Runner(settings, services, store)
-        with gentle_shutdown(runner, timings.grace):
+        with graceful_shutdown(runner, timings.grace):
             _work_until(runner, settings, observe, until_empty=until_empty)
 
 
@@ -50,7 +50,7 @@ def _work_until(runner: Runner, settings: Settings, observe: Observe, *, until_e
             elif until_empty:
                 return
             else:
-                runner.wait(timings.look)
+                runner.wait(timings.poll)
         except ServiceUnavailable as error:
             print(f"ingest: {error}", file=sys.stderr, flush=True)
             runner.wait(timings.pause)
@@ -60,7 +60,7 @@ class WorkerPool:
     """``count`` processes that `work`, for as long as a ``with`` block lasts; one that dies is replaced.
 
     ``observe`` is called in the processes, so it must be importable (a function or a partial of one). A process that is
-    left without its parent ends after the job at hand. ``interrupted`` says at the end whether one left its job.
+    left without its parent ends after the current job. ``interrupted`` says at the end whether one left its job.
     """
 
     def __init__(self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False) -> None:
@@ -71,13 +71,13 @@ class WorkerPool:
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
         # Waited for in place of the thread: a join that a signal interrupts takes the thread for ended (bpo-45274).
-        self._tended = threading.Event()
+        self._supervision_ended = threading.Event()
 
     def __enter__(self) -> Self:
         try:
             for _ in range(self._count):
                 self._add()
-            threading.Thread(target=self._tend, name="worker pool", daemon=True).start()
+            threading.Thread(target=self._supervise, name="worker pool", daemon=True).start()
         except BaseException:
             self._end()
             raise
@@ -87,12 +87,12 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._tended.wait()
+        self._supervision_ended.wait()
         self._end()
 
     def wait(self) -> None:
         """Wait until all have found the queue empty."""
-        self._tended.wait()
+        self._supervision_ended.wait()
 
     def _end(self) -> None:
         for process in self._processes:
@@ -115,16 +115,16 @@ class WorkerPool:
         process.start()
         self._processes.append(process)
 
-    def _tend(self) -> None:
+    def _supervise(self) -> None:
         try:
             while self._processes and not self._closing.is_set():
-                wait([process.sentinel for process in self._processes], timeout=self._timings.look)
+                wait([process.sentinel for process in self._processes], timeout=self._timings.poll)
                 for process in [process for process in self._processes if not process.is_alive()]:
                     self._processes.remove(process)
                     if process.exitcode != 0 and not self._closing.wait(self._timings.pause):
                         self._add()
         finally:
-            self._tended.set()
+            self._supervision_ended.set()
 
 
 def _work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:

@@ -1,1 +1,1 @@
-"""Gets back what was ingested, by the services alone. Nothing that runs a job imports it."""
+"""Restores what was ingested, from the services alone. Nothing that runs a job imports it."""

@@ -25,7 +25,7 @@ class _Stored:
 
     def __init__(self, services: Services, job_id: int) -> None:
         if not services.catalog.contains(job_id):
-            raise JobNotRecorded(f"the catalogue holds no job {job_id}")
+            raise JobNotRecorded(f"the catalogue has no record of job {job_id}")
         self.files = list(services.catalog.files(job_id))
         records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()

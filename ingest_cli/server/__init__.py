@@ -1,4 +1,4 @@
-"""The HTTP shim: takes bundles from Pacifica's uploaders into the spool, and queues their jobs.
+"""The HTTP server: receives bundles from Pacifica's uploaders into the spool, and queues their jobs.
 
 Nothing here runs a job, or knows an archive, a catalogue or a policy: of the services it asks for ids only.
 """

@@ -1,4 +1,4 @@
-"""The application: its routes, who may use them, its log, and how errors are answered."""
+"""The application: its routes, authentication, log, and error responses."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -99,17 +99,17 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """Something that the server needs does not work now: the id service, the job store, the spool's disk."""
+    """Something that the server needs is unavailable: the id service, the job store, or the spool's disk."""
     import sys
 
     print(f"ingest: {request.method} {request.url.path}: {error}", file=sys.stderr, flush=True)
-    return _error(503, "the server cannot do this now; its log says why", {"Retry-After": str(RETRY_SECONDS)})
+    return _error(503, "the server cannot do this now: see its log", {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return _error(400, "the connection was closed before the whole body had arrived")
+    return _error(400, "the connection was closed before the whole body arrived")
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    """A fault of ours. Its traceback goes to standard error, by Starlette's own doing."""
-    return _error(500, "the server has failed; its log says how")
+    """A bug. Starlette itself writes the traceback to standard error."""
+    return _error(500, "the server failed: see its log")

@@ -1,4 +1,4 @@
-"""The job store and the id service for requests, many of which are answered at once: one thread talks to both."""
+"""Asynchronous access to the job store and the id service: one thread talks to both for all requests."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class QueueFull(IngestError):
-    """So many jobs wait that the server accepts no more for now."""
+    """Too many jobs are waiting: the server accepts no more for now."""
 
     transient = True
 
@@ -43,16 +43,16 @@ class AsyncStore:
         self._thread.shutdown()
 
     async def call(self, question: Callable[[JobStore], T]) -> T:
-        """What ``question`` returns, which is given the store."""
+        """Call ``question`` with the store, and return what it returns."""
         return await self._do(lambda: question(self._store))
 
-    async def require_place(self) -> None:
-        """Raise QueueFull where no more jobs are accepted."""
+    async def require_capacity(self) -> None:
+        """Raise QueueFull where too many jobs are waiting."""
         if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
-            raise QueueFull(f"the queue is full: {counted(self._max_waiting, 'job')} may wait")
+            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
 
     async def reserve_id(self) -> int:
-        """The id of a job that may come to be. Raises ServiceUnavailable where none is to be had."""
+        """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
         return await self._do(lambda: self._ids.reserve("upload_job", 1))
 
     async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:

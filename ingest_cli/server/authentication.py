@@ -1,4 +1,4 @@
-"""Who may ask, and in whose name."""
+"""Authentication: who may use the server, and as which user."""
 
 import binascii
 import hmac
@@ -18,7 +18,7 @@ OPEN_PATHS = ("/healthz",)
 
 
 class Refusal(Exception):
-    """The request is answered with ``status`` and ``headers``, and not looked at further."""
+    """A refused request: it is answered with ``status`` and ``headers``."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -43,15 +43,15 @@ class Authenticator:
 
     @classmethod
     def for_host(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Authenticator":
-        """The one of a server that listens at ``host`` and is known under ``more_hosts`` too.
+        """The authenticator of a server that listens at ``host`` and is known under ``more_hosts`` too.
 
         Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
         """
         server = settings.server
         if not _is_loopback(host) and not (server.token or server.basic or server.trusted_proxies):
             raise SettingsError(
-                f"whoever reaches {host} could store bundles: set token, or username and password, or trusted_proxies"
-                " in [server]"
+                f"anyone who can reach {host} could store bundles: set token, or username and password,"
+                " or trusted_proxies in [server]"
             )
         names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {socket.gethostname(), socket.getfqdn()}
         return cls(
@@ -67,7 +67,7 @@ class Authenticator:
         """The user in whose name the request is made. Raises Refusal."""
         host = _host_name(request.headers.get("host", ""))
         if host not in self.hosts:
-            raise Refusal(400, f"this server is not known as {host!r}")
+            raise Refusal(400, f"this server does not answer to the host name {host!r}")
         self._refuse_other_sites(request.headers)
         if request.scope["path"] in OPEN_PATHS:
             return self.user
@@ -75,14 +75,14 @@ class Authenticator:
             return request.headers.get(self.auth_header) or self.user
         if self.token is None and self.basic is None:
             if self.trusted and not (request.client and _is_loopback(request.client.host)):
-                raise Refusal(403, "this server answers only its proxies")
+                raise Refusal(403, "this server answers only its trusted proxies")
             return self.user
         return self._user_of(request.headers.get("authorization", ""))
 
     def _refuse_other_sites(self, headers: Headers) -> None:
         origin = headers.get("origin")
         if origin is not None and _host_name(urlsplit(origin).netloc) not in self.hosts:
-            raise Refusal(403, "pages of other sites may not use this server")
+            raise Refusal(403, "this server refuses requests from the pages of other sites")
 
     def _is_trusted(self, request: HTTPConnection) -> bool:
         if request.client is None:
@@ -100,7 +100,7 @@ class Authenticator:
         if self.basic is not None and scheme.lower() == "basic" and _same(_decoded(given), ":".join(self.basic)):
             return self.basic[0]
         wanted = 'Bearer realm="ingest"' if self.basic is None else 'Basic realm="ingest", charset="UTF-8"'
-        raise Refusal(401, "credentials are needed", {"WWW-Authenticate": wanted})
+        raise Refusal(401, "credentials are required", {"WWW-Authenticate": wanted})
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""A line a request on standard error: who asked what, and what came of it. Never a body, a query or a secret."""
+"""The access log, a line per request on standard error. It never shows a body, a query or a secret."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The job store in the text format that Prometheus reads."""
+"""Metrics of the job store, in the text format of Prometheus."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ def _lines(store: JobStore) -> Iterator[str]:
     tallies = store.tallies()
     yield from _family("ingest_jobs", "gauge", "Jobs by state.")
     yield from (f'ingest_jobs{{state="{state}"}} {count}' for state, (count, _, _) in tallies.items())
-    yield from _family("ingest_files", "gauge", "Files that the documents of jobs list, by the jobs' state.")
+    yield from _family("ingest_files", "gauge", "Files listed by jobs, by the job's state.")
     yield from (f'ingest_files{{state="{state}"}} {files}' for state, (_, files, _) in tallies.items())
-    yield from _family("ingest_bytes", "gauge", "Bytes of these files.")
+    yield from _family("ingest_bytes", "gauge", "Bytes of the files listed by jobs, by the job's state.")
     yield from (f'ingest_bytes{{state="{state}"}} {size}' for state, (_, _, size) in tallies.items())
     yield from _family("ingest_stage_seconds_total", "counter", "Seconds that jobs spent in each stage.")
     for task, seconds in sorted(store.stage_seconds().items()):

@@ -1,4 +1,4 @@
-"""What the server understands, in the terms of OpenAPI 3.1."""
+"""The description of the server's requests, in OpenAPI 3.1."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ _STATE = _object(
         "task": {"enum": list(STAGES)},
         "task_percent": {"type": "string", "pattern": r"^\d+\.\d{5}$"},
         "complete": {"type": "boolean"},
-        "updated": {"type": "string", "description": "UTC, with a blank between date and time"},
-        "created": {"type": "string", "description": "UTC, with a blank between date and time"},
+        "updated": {"type": "string", "description": "UTC, with a space between date and time"},
+        "created": {"type": "string", "description": "UTC, with a space between date and time"},
         "exception": {"type": "string"},
     }
 )
@@ -46,7 +46,7 @@ _JOB = {
     ]
 }
 _ERROR = _object({name: {"type": "string"} for name in ("status", "message", "traceback", "version")})
-_JOB_ID = {"type": "integer", "description": "a job's id; without a job of it the answer is 404"}
+_JOB_ID = {"type": "integer", "description": "the id of a job; the answer is 404 if there is no such job"}
 
 
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -59,19 +59,19 @@ def _ref(name: str) -> dict[str, Any]:
 
 def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict[str, Any]:
     meanings = {
-        400: "the request cannot be understood",
-        401: "credentials are needed",
-        403: "this may not be done",
-        404: "there is none",
-        408: "nothing came for too long",
-        409: "another offset is the next",
-        411: "the length must be said",
-        412: "another version of the protocol",
-        413: "too long",
-        415: "another content type is needed",
-        423: "another request writes it",
-        503: "not now; see Retry-After",
-        507: "no room",
+        400: "the request is malformed",
+        401: "credentials are required",
+        403: "the request is not allowed",
+        404: "not found",
+        408: "the request timed out",
+        409: "the Upload-Offset is not the current one",
+        411: "a Content-Length is required",
+        412: "the version of tus is not supported",
+        413: "the body is too long",
+        415: "the content type is not supported",
+        423: "another request is writing the upload",
+        503: "temporarily unavailable; see Retry-After",
+        507: "not enough disk space",
     }
     everywhere = (400, 401, 403)
     known = {str(code): _json(meanings[code], _ref("Error")) for code in sorted({*everywhere, *errors})}
@@ -83,7 +83,7 @@ def _parameter(name: str, place: str, schema: dict[str, Any], *, required: bool 
 
 
 _UPLOAD = {
-    "summary": "Give a bundle; its job is queued",
+    "summary": "Upload a bundle and queue its job",
     "requestBody": {"required": True, "content": {"application/octet-stream": {}, "application/x-tar": {}}},
     "responses": _answers(_json("the job's state", _ref("State")), 408, 413, 415, 503, 507),
 }
@@ -97,79 +97,79 @@ DESCRIPTION: dict[str, Any] = {
     "paths": {
         "/": {
             "get": {
-                "summary": "Say that the server runs",
-                "responses": _answers(_json("it runs", _object({"message": {"type": "string"}}))),
+                "summary": "Check that the server is running",
+                "responses": _answers(_json("the server is running", _object({"message": {"type": "string"}}))),
             }
         },
         "/upload": {"post": _UPLOAD},
         "/ingest": {"post": _UPLOAD},
         "/move": {
             "post": {
-                "summary": "Give a document whose files lie on the archive's disk; its job is queued",
+                "summary": "Upload a document of files to move into the archive and queue its job",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "array"}}}},
                 "responses": _answers(_json("the job's state", _ref("State")), 408, 411, 413, 415, 503, 507),
             }
         },
         "/get_state": {
             "get": {
-                "summary": "What became of a job",
+                "summary": "Show the state of a job",
                 "parameters": [_parameter("job_id", "query", _JOB_ID)],
                 "responses": _answers(_json("the job's state", _ref("State")), 404),
             }
         },
         "/jobs": {
             "get": {
-                "summary": "The newest jobs",
+                "summary": "List the newest jobs",
                 "parameters": [_parameter("count", "query", {"type": "integer", "default": 50}, required=False)],
-                "responses": _answers(_json("newest first", {"type": "array", "items": _ref("Listed")})),
+                "responses": _answers(_json("the jobs, newest first", {"type": "array", "items": _ref("Listed")})),
             }
         },
         "/jobs/{job_id}": {
             "get": {
-                "summary": "A job, with its seconds in each stage",
+                "summary": "Show a job and how many seconds it spent in each stage",
                 "parameters": [_parameter("job_id", "path", _JOB_ID)],
                 "responses": _answers(_json("the job", _ref("Job")), 404),
             }
         },
         "/healthz": {
             "get": {
-                "summary": "Whether jobs can be taken",
-                "responses": _answers(_json("they can", _object({"status": {"const": "ok"}})), 503),
+                "summary": "Check that the server can accept jobs",
+                "responses": _answers(_json("it can", _object({"status": {"const": "ok"}})), 503),
             }
         },
         "/metrics": {
             "get": {
-                "summary": "The job store, for Prometheus",
+                "summary": "Show metrics of the job store, for Prometheus",
                 "responses": _answers({"description": "metrics", "content": {"text/plain": {}}}),
             }
         },
         "/openapi.json": {
-            "get": {"summary": "This description", "responses": _answers(_json("OpenAPI 3.1", {"type": "object"}))}
+            "get": {"summary": "Show this description", "responses": _answers(_json("OpenAPI 3.1", {"type": "object"}))}
         },
         "/files": {
             "options": {
-                "summary": "What of tus is spoken",
-                "responses": _answers({"description": "see headers"}, status="204"),
+                "summary": "Show the supported version and extensions of tus",
+                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
             },
             "post": {
-                "summary": "Begin an upload that can be resumed (tus 1.0.0)",
+                "summary": "Create a resumable upload (tus 1.0.0)",
                 "parameters": [_TUS, _parameter("Upload-Length", "header", _BYTES)],
                 "responses": _answers({"description": "see Location"}, 412, 413, 503, 507, status="201"),
             },
         },
         "/files/{name}": {
             "options": {
-                "summary": "What of tus is spoken",
+                "summary": "Show the supported version and extensions of tus",
                 "parameters": [_NAME],
-                "responses": _answers({"description": "see headers"}, status="204"),
+                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
             },
             "head": {
-                "summary": "How much of an upload has come",
+                "summary": "Show how much of an upload has arrived",
                 "parameters": [_NAME, _TUS],
                 "responses": _answers({"description": "see Upload-Offset and Ingest-Job-Id"}, 404, 412, 503),
             },
             "patch": {
-                "summary": "Add to an upload; the last byte makes it a job",
+                "summary": "Append to an upload; the last byte queues its job",
                 "parameters": [_NAME, _TUS, _parameter("Upload-Offset", "header", _BYTES)],
                 "requestBody": {"required": True, "content": {"application/offset+octet-stream": {}}},
                 "responses": _answers(
@@ -179,9 +179,9 @@ DESCRIPTION: dict[str, Any] = {
                 ),
             },
             "delete": {
-                "summary": "Give an upload up",
+                "summary": "Delete an upload",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "it is gone"}, 404, 412, 423, status="204"),
+                "responses": _answers({"description": "the upload was deleted"}, 404, 412, 423, status="204"),
             },
         },
     },

@@ -1,4 +1,4 @@
-"""The page for browsers: one file, which loads nothing else and runs no script but its own."""
+"""The page for browsers: a single file that loads nothing else and runs only its own script."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Limits on what comes before a request's body: its size, and the time it may take."""
+"""Limits on a request's header: its size, and how long it may take to arrive."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes is not None and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"the request's head is longer than {decimal(MAX_HEAD_BYTES)}")
+                self._refuse(431, f"the request header is longer than {decimal(MAX_HEAD_BYTES)}")
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(400, msg)
 
     def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no whole request arrived in time")
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def error_object(status: int, message: str) -> dict[str, Any]:
-    """What Pacifica's clients find in every error. The traceback is not for them: it stays empty."""
+    """The JSON object that Pacifica's clients expect of every error; its traceback is always empty."""
     from http import HTTPStatus
 
     return {

@@ -1,4 +1,4 @@
-"""A request's body, as it comes, on its way to the spool."""
+"""Receives a request's body into the spool."""
 
 import asyncio
 import hashlib
@@ -98,5 +98,5 @@ def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":
             try:
                 return hashlib.new(DIGESTS[name]), b64decode(value, validate=True)
             except BinasciiError:
-                raise Refusal(400, "the Content-Digest is not base64") from None
+                raise Refusal(400, "the Content-Digest is not valid base64") from None
     return None, b""

@@ -1,4 +1,4 @@
-"""Pacifica Ingest's requests, and a few of our own: what each takes, and what it answers."""
+"""The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ BUNDLE_TYPES = ("application/octet-stream", "application/x-tar", "application/gz
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerRules:
-    """What the server takes: how much, from where files may be moved (None: from anywhere), and how it logs."""
+    """What the server accepts, from where files may be moved (None: from anywhere), and how it logs."""
 
     limits: Limits
     max_waiting: int
@@ -43,7 +43,7 @@ class Routes:
 
     @property
     def routes(self) -> list[Route]:
-        """Which request goes where."""
+        """The routes."""
         return [
             Route("/", self.welcome),
             Route("/upload", self.upload, methods=["POST"]),
@@ -58,17 +58,17 @@ class Routes:
         ]
 
     async def welcome(self, request: Request) -> Response:
-        """Say that the server runs; to a browser, by its page."""
+        """Answer that the server is running; to a browser, with its page."""
         if "text/html" in request.headers.get("accept", ""):
             return Response(PAGE, media_type="text/html", headers=PAGE_HEADERS)
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
 
     async def upload(self, request: Request) -> Response:
-        """Take a bundle, and queue its job."""
+        """Receive a bundle, and queue its job."""
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
-            raise HTTPException(415, f"a bundle is sent as {BUNDLE_TYPES[0]}, not as {kind}")
-        await self._store.require_place()
+            raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {kind}")
+        await self._store.require_capacity()
         # Before the body: where the id service is down, no one has to send it in vain.
         job_id = await self._store.reserve_id()
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".tar", self._rules.limits.reserve) as file:
@@ -78,12 +78,12 @@ class Routes:
         return JSONResponse(job.as_state())
 
     async def move(self, request: Request) -> Response:
-        """Take a document whose files are to be moved, and queue its job."""
+        """Receive a document of files to move, and queue its job."""
         if _media_type(request) != "application/json":
-            raise HTTPException(415, "a document is sent as application/json")
+            raise HTTPException(415, "a document must be sent as application/json")
         if "content-length" not in request.headers:
-            raise HTTPException(411, "a document is sent with a Content-Length")
-        await self._store.require_place()
+            raise HTTPException(411, "a document must be sent with a Content-Length")
+        await self._store.require_capacity()
         job_id = await self._store.reserve_id()
         limits = Limits(MAX_METADATA_BYTES, self._rules.limits.reserve)
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".json", self._rules.limits.reserve) as file:
@@ -97,7 +97,7 @@ class Routes:
         """The state of a job, as Pacifica's clients ask for it."""
         given = request.query_params.get("job_id")
         if given is None:
-            raise HTTPException(400, "the query must have a job_id")
+            raise HTTPException(400, "the query needs a job_id")
         return JSONResponse((await self._job(given)).as_state())
 
     async def list_jobs(self, request: Request) -> Response:
@@ -113,19 +113,19 @@ class Routes:
         return JSONResponse({**_listed(job), "stages": stages})
 
     async def health(self, request: Request) -> Response:
-        """Say that the job store answers and that the spool can be written."""
+        """Check that the job store answers and that the spool can be written."""
         await self._store.call(lambda store: store.count_unfinished())
         with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".health", self._rules.limits.reserve) as file:
             file.write(b"ingest")
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
-        """The job store, for Prometheus."""
+        """Metrics of the job store, for Prometheus."""
         text = await self._store.call(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:
-        """The description of all this, for programs."""
+        """The description of these requests in OpenAPI, for programs."""
         return JSONResponse(DESCRIPTION)
 
     async def _job(self, given: str) -> Job:
@@ -144,7 +144,7 @@ class Routes:
         for record in records:
             source = record.get("source") if isinstance(record, dict) else None
             if isinstance(source, str) and not self._may_move(source):
-                raise HTTPException(403, "this server moves files from certain folders only, and not from this one")
+                raise HTTPException(403, "this server does not move files from this folder")
 
     def _may_move(self, source: str) -> bool:
         # The folders on the way may be links.

@@ -73,7 +73,7 @@ def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator
 
 
 class _Server(uvicorn.Server):
-    """Lets a SIGINT that was ignored when the process began stay ignored, as `gentle_shutdown` does."""
+    """Lets a SIGINT that was ignored when the process began stay ignored, as `graceful_shutdown` does."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

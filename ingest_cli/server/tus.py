@@ -1,4 +1,4 @@
-"""Uploads that can be resumed: the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
+"""Resumable uploads by the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
 
 An upload is a file in the spool and a record of its length and user beside it. The last byte makes
 it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
@@ -53,7 +53,7 @@ class Tus:
 
     @property
     def routes(self) -> list[Route]:
-        """Which request goes where."""
+        """The routes."""
         return [
             Route("/files", self.options, methods=["OPTIONS"]),
             Route("/files", self.create, methods=["POST"]),
@@ -64,7 +64,7 @@ class Tus:
         ]
 
     async def options(self, request: Request) -> Response:
-        """Say which version and extensions of the protocol are understood."""
+        """Answer with the supported version and extensions of the protocol."""
         limit = {} if self._limits.max_bytes is None else {"Tus-Max-Size": str(self._limits.max_bytes)}
         return Response(
             status_code=204,
@@ -72,11 +72,11 @@ class Tus:
         )
 
     async def create(self, request: Request) -> Response:
-        """Begin an upload of ``Upload-Length`` bytes."""
+        """Create an upload of ``Upload-Length`` bytes."""
         _require_version(request)
         length = _number(request, "upload-length")
         require_allowed(length, self._limits)
-        await self._store.require_place()
+        await self._store.require_capacity()
         name = secrets.token_hex(16)
         path = self._path(name)
         with SpoolFile(path, self._limits.reserve, new=True) as file:
@@ -90,7 +90,7 @@ class Tus:
         return Response(status_code=201, headers={**COMMON, "Location": f"{request.url.path.rstrip('/')}/{name}"})
 
     async def offset(self, request: Request) -> Response:
-        """Say how much of an upload has arrived."""
+        """Answer with how much of an upload has arrived."""
         _require_version(request)
         upload = self._find(request)
         return Response(headers={**COMMON, "Upload-Length": str(upload.length), **await self._progress(upload)})
@@ -110,11 +110,11 @@ class Tus:
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
 
     async def terminate(self, request: Request) -> Response:
-        """Remove an upload that is no job yet."""
+        """Remove an upload that is not a job yet."""
         _require_version(request)
         upload = self._find(request)
         if await self._job_of(upload) is not None:
-            raise Refusal(403, "the upload has become a job, and cannot be removed", COMMON)
+            raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
         with await self._file(upload):
             _remove(upload.path)
         return Response(status_code=204, headers=COMMON)
@@ -134,7 +134,9 @@ class Tus:
         begun = file.length
         if begun + (announced_length(request) or 0) > upload.length:
             raise Refusal(
-                413, f"the body is too long: the upload lacks only {counted(upload.length - begun, 'byte')}", COMMON
+                413,
+                f"the body is too long: the upload needs only {counted(upload.length - begun, 'byte')} more",
+                COMMON,
             )
         try:
             async for piece in pieces(request):

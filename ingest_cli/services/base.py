@@ -1,4 +1,4 @@
-"""The ports: what the pipeline asks of the four services outside. Every implementation keeps these promises."""
+"""The interfaces of the four services that the pipeline uses. Every implementation keeps these promises."""
 
 import os
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ IdMode = Literal["upload_job", "file"]
 
 
 class Service(Protocol):
-    """What all four have in common."""
+    """What all four services have in common."""
 
     def ping(self) -> str:
-        """Say in a line what is there, having seen that it works. Raises an IngestError where it cannot be used now."""
+        """Check that the service works, and describe it in a line. Raises an IngestError where it cannot be used."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 class UniqueId(Service, Protocol):
-    """Gives out numbers, none of them twice."""
+    """Gives out unique numbers."""
 
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
 
 
 class Policy(Service, Protocol):
-    """Says who may ingest what."""
+    """Decides who may ingest what."""
 
     def check(self, document: Document, user: str) -> None:
         """Raise PolicyRefused where ``user`` may not ingest ``document``."""
@@ -50,7 +50,7 @@ class ArchivedFile:
 
 
 class Archive(Service, Protocol):
-    """Keeps files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
+    """Stores files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
 
     As many threads as ``transfers`` says may use a writer at once, each for its own files.
     """
@@ -67,7 +67,7 @@ class Archive(Service, Protocol):
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
-        """What one run of a job changes the archive by; see `ArchiveWriter`.
+        """The writer with which one run of a job changes the archive; see `ArchiveWriter`.
 
         ``resumed`` says that an earlier run, with a smaller ``fence``, may have stored some of the files.
         """
@@ -110,7 +110,7 @@ class ArchiveWriter(Protocol):
         """
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
-        """Whether the file is the very one that was hashed, under a second name, and was not written to since."""
+        """Whether the stored file is a second name of the very file that was hashed, not written to since."""
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the moved file is the very one that was hashed, but was written to since."""
@@ -135,7 +135,7 @@ class ArchiveWriter(Protocol):
         """Return once all that was stored, moved back, released or deleted would survive a loss of power."""
 
     def close(self) -> None:
-        """Let go of what belongs to this run alone."""
+        """Release what belongs to this run alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +174,7 @@ class StoredFile:
 
 
 class Catalog(Service, Protocol):
-    """Keeps the metadata of what was stored."""
+    """Stores the metadata of transactions and their files."""
 
     def check(self, document: Document) -> None:
         """Raise CatalogRefused where ``record`` would surely refuse the document."""
@@ -218,4 +218,4 @@ def require_within(ids: range, file_id: int) -> None:
     """Raise ArchiveError unless ``file_id`` is one of the reserved ``ids``: a file under any other is another job's."""
     if file_id not in ids:
         reserved = f"files {ids.start} to {ids.stop - 1}" if ids else "no files"
-        raise ArchiveError(f"file {file_id} of the archive is not this job's, which has reserved {reserved}")
+        raise ArchiveError(f"file {file_id} in the archive does not belong to this job, which has reserved {reserved}")

@@ -1,4 +1,4 @@
-"""How many requests an archive gets at once from all processes that share a job store.
+"""Limits how many requests an archive gets at once from all processes that share a job store.
 
 The released archive interface, under its own server, mixes up files that come at the same time. That each process
 sends one at a time is not enough: workers, commands and servers run side by side.
@@ -27,7 +27,7 @@ class Slots:
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Have a slot, once one is free; a thread that has one needs no other. Raises StoreError."""
+        """Hold a slot, once one is free; a thread that has one needs no other. Raises StoreError."""
         if getattr(self._local, "has_slot", False):
             yield
             return

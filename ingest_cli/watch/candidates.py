@@ -1,4 +1,4 @@
-"""What lies in a drop folder and could become a job."""
+"""The files and folders in a drop folder that could become jobs."""
 
 import hashlib
 import os

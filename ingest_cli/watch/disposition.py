@@ -31,7 +31,7 @@ class Disposition:
     delete: bool = False
 
     def carry_out(self, path: Path, job: Job) -> bool:
-        """Do what is to be done for an ended job; whether there was anything. Raises SourceError."""
+        """Dispose of the file of an ended job; return whether there was anything to do. Raises SourceError."""
         try:
             return self._complete(path, job) if job.is_done else self._fail(path, job)
         except FileNotFoundError:
@@ -40,7 +40,7 @@ class Disposition:
             raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
 
     def explain_refusal(self, path: Path, error: IngestError) -> None:
-        """Say beside the file why there can be no job of it, where that can be written."""
+        """Write beside the file why it cannot become a job, where that is possible."""
         with suppress(OSError):
             _write(path, {"exception": str(error)})
 
@@ -77,7 +77,7 @@ def _set_aside(path: Path, job: Job) -> Iterator[Path]:
     path.rename(aside)
     try:
         if not aside.is_dir() and fingerprint_of(aside.lstat()) != job.fingerprint:
-            raise FileNotFoundError(errno.ENOENT, "another file has its name by now")
+            raise FileNotFoundError(errno.ENOENT, "another file has its name now")
         yield aside
     finally:
         if os.path.lexists(aside) and not os.path.lexists(path):
@@ -112,7 +112,7 @@ def _write(path: Path, why: dict[str, Any]) -> None:
     story = {
         "file": os.fsencode(path.name).decode(errors="replace"),
         **why,
-        "what_next": "put the corrected file into the drop folder under the same name: it becomes a new job",
+        "what_next": "put the corrected file into the drop folder under the same name: it will become a new job",
     }
     text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
     with durable_write(explanation, mode=0o644, replace=True) as file:

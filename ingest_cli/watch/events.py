@@ -1,4 +1,4 @@
-"""What the kernel says of folders: a reason to look, and which files were renamed into place."""
+"""File system events of drop folders: a reason to scan, and which files were renamed into place."""
 
 import sys
 import threading
@@ -23,7 +23,7 @@ class Events:
         return self._handler.take_renamed()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         self._observer.stop()
         self._observer.join()
 

@@ -1,4 +1,4 @@
-"""A drop folder, looked at once: which of its files are new, stable, or have an ended job."""
+"""One scan of a drop folder: which of its files are new, stable, or have a job that ended."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from .rules import WatchRules
 from .stability import Stability
 
 MARKER = ".done"
-# So many jobs of a folder wait at most: a folder of a million files shall not fill the queue for all others.
+# At most this many jobs of a folder wait: a folder of a million files must not fill the queue for all others.
 MAX_WAITING = 100
 
 
@@ -33,12 +33,12 @@ class DropFolder:
         self.waiting: list[Path] = []
         self._submitted: list[Job] = []
 
-    def look(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
+    def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
         """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
 
-        Returns why files were refused that no job could be made of, each once. ``waiting`` are afterwards the files
-        that a later look may find stable, or their jobs ended. Raises SourceError where the folder cannot be read,
-        and ServiceUnavailable where no ids are to be had.
+        Returns why files were refused that cannot become jobs, each once. Afterwards ``waiting`` are the files that a
+        later scan may find stable, or their jobs ended. Raises SourceError where the folder cannot be read, and
+        ServiceUnavailable where no ids can be reserved.
         """
         refusals = []
         self._stability.begin_round()

@@ -1,4 +1,4 @@
-"""One watcher a folder: a lock that dies with its process."""
+"""One watcher per folder: a lock that ends with its process."""
 
 import errno
 import fcntl
@@ -26,7 +26,7 @@ class FolderLock:
         except OSError as error:
             holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") or "another process"
             os.close(self._descriptor)
-            raise JobBusy(f"{folder} is watched by {holder} already") from error
+            raise JobBusy(f"{folder} is already watched by {holder}") from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(this_process()).encode(), 0)
 

@@ -1,4 +1,4 @@
-"""Which of the folders that are watched are there now."""
+"""Which of the watched folders are there now."""
 
 import threading
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from .lock import FolderLock
 class Presence:
     """Which of the folders are there now, each locked, and what the kernel says of them.
 
-    ``say`` is told of folders that come and go. A ``with`` block raises JobBusy or SourceError where one of them cannot
-    be locked at its beginning.
+    ``notify`` is told of folders that come and go. A ``with`` block raises JobBusy or SourceError where one of them
+    cannot be locked at its beginning.
     """
 
-    def __init__(self, folders: list[DropFolder], spool: Path, say: Callable[[str], None], *, poll: bool) -> None:
-        self._folders, self._spool, self._say, self._poll = folders, spool, say, poll
+    def __init__(self, folders: list[DropFolder], spool: Path, notify: Callable[[str], None], *, poll: bool) -> None:
+        self._folders, self._spool, self._notify, self._poll = folders, spool, notify, poll
         self._wake = threading.Event()
         self._locks: dict[Path, tuple[FolderLock, int]] = {}
         self._events: Events | None = None
@@ -57,14 +57,14 @@ class Presence:
                 del self._locks[folder.path]
                 held, changed = None, True
                 if inode is None:
-                    self._say(f"{folder.path} is gone: waiting until it is back")
+                    self._notify(f"{folder.path} is gone: waiting until it is back")
             if held is None and inode is not None:
                 try:
                     self._lock(folder.path)
                 except (JobBusy, SourceError) as error:
-                    self._say(str(error))
+                    self._notify(str(error))
                     continue
-                self._say(f"{folder.path} is back")
+                self._notify(f"{folder.path} is back")
                 changed = True
         if changed:
             self._listen()
@@ -81,7 +81,7 @@ class Presence:
                 self._events = Events(list(self._locks), self._wake)
             except OSError as error:
                 self._poll = True
-                self._say(f"no file system events ({error.strerror}): polling the folders instead")
+                self._notify(f"no file system events ({error.strerror}): polling the folders instead")
 
     def _stop_listening(self) -> None:
         if self._events is not None:

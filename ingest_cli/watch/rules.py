@@ -1,4 +1,4 @@
-"""What is looked for in drop folders, and when it counts as whole."""
+"""Which files in drop folders to ingest, and when they count as complete."""
 
 import re
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ PATTERNS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchRules:
-    """What is looked for, and when it counts as whole.
+    """Which files to ingest, and when they count as complete.
 
-    A file is stable once it held still for ``settle`` seconds; one that is no whole tar then has ``patience`` seconds
-    more. With ``marker`` a file NAME is whole when there is a file NAME.done, and not before. ``patterns`` are the
-    names looked for, those of ``kind`` unless given. With a ``template``, the records of a document that are not of
-    files, sub-folders are looked for instead, and packed.
+    A file is stable once it is unchanged for ``settle`` seconds; one that is not a complete tar then has ``patience``
+    seconds more. With ``marker``, a file NAME is complete once NAME.done exists, and not before. ``patterns`` are the
+    names to ingest, those of ``kind`` unless given. With a ``template``, the records of a document that are not of
+    files, sub-folders are packed and ingested instead.
     """
 
     kind: JobKind = JobKind.BUNDLE
@@ -34,7 +34,7 @@ class WatchRules:
     template: list[dict[str, Any]] | None = None
 
     def is_wanted(self, name: str) -> bool:
-        """Whether a file of this name is looked at."""
+        """Whether a file of this name is ingested."""
         if IN_FLIGHT.search(name) or name.endswith(ERROR_SUFFIX):
             return False
         known = ("*",) if self.template is not None else PATTERNS[self.kind]

@@ -1,4 +1,4 @@
-"""When a file is stable: not before its writer is surely done with it.
+"""When a file is stable: not before its writer has surely finished.
 
 No clock is trusted but this process's own: a share's server may be hours off. A file is stable when its size, times
 and inode were seen to hold still for long enough, or at once when it was seen to be renamed into place.

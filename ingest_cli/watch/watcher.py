@@ -1,4 +1,4 @@
-"""Watches folders: for ever, or once."""
+"""Watches folders, for ever or once."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ..jobs.job import Job
 from ..jobs.store import JobStore, open_store
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
-from ..pipeline.shutdown import gentle_shutdown
+from ..pipeline.shutdown import graceful_shutdown
 from ..pipeline.worker_pool import Observe, WorkerPool, work
 from ..services.base import UniqueId
 from ..services.factory import connect
@@ -34,7 +34,7 @@ class Watcher:
         self._settings, self._rules = settings, rules
         self._folders = [DropFolder(path, rules, disposition, settings.spool, settings.user) for path in folders]
 
-    def once(self, observe: Observe, say: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
+    def once(self, observe: Observe, notify: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
         """Ingest what is stable; how that went. ``queued`` is told of the jobs that this makes.
 
         Waits for as long as a file must hold still where there are files that it does not know.
@@ -45,10 +45,10 @@ class Watcher:
                 stack.callback(FolderLock(folder.path, settings.spool).release)
             ids = stack.enter_context(connect(settings)).unique_id
             store = stack.enter_context(open_store(settings))
-            refusals = self._look(ids, store)
+            refusals = self._scan(ids, store)
             if any(folder.waiting for folder in self._folders):
                 time.sleep(self._rules.settle + 0.01)
-                refusals += self._look(ids, store)
+                refusals += self._scan(ids, store)
             submitted = self._take_submitted(queued)
             ran: set[int] = set()
 
@@ -57,22 +57,22 @@ class Watcher:
                 return observe(job)
 
             work(settings, observed, until_empty=True)
-            refusals += self._look(ids, store)
+            refusals += self._scan(ids, store)
             # What came meanwhile waits for the next run.
             submitted += self._take_submitted(queued)
             for refusal in refusals:
-                say(refusal)
+                notify(refusal)
             ended = [store.get(job.job_id) for job in submitted]
             for job in ended:
                 if not job.is_done and job.job_id not in ran:
                     # Another process has it, or has settled it.
-                    say(f"{job.source}: job {job.job_id} is {job.state} at {job.task!r}: {job.exception}")
+                    notify(f"{job.source}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}")
         return _exit_code(ended, len(refusals))
 
     def forever(
         self,
         observe: Observe,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
         queued: Callable[[Job], None],
         *,
         workers: int,
@@ -86,26 +86,26 @@ class Watcher:
         settings = self._settings
         poll = poll or any(on_network(folder.path) for folder in self._folders)
         with ExitStack() as stack:
-            present = stack.enter_context(Presence(self._folders, settings.spool, say, poll=poll))
+            present = stack.enter_context(Presence(self._folders, settings.spool, notify, poll=poll))
             stack.enter_context(WorkerPool(settings, workers, observe))
             services = stack.enter_context(connect(settings))
             store = stack.enter_context(open_store(settings))
             runner = Runner(settings, services, store)
-            stack.enter_context(gentle_shutdown(runner, settings.timings.grace))
+            stack.enter_context(graceful_shutdown(runner, settings.timings.grace))
             trouble: dict[DropFolder, str] = {}
             while not runner.interrupted:
                 renamed = present.renamed()
                 busy = False
                 for folder in present.folders():
                     try:
-                        for refusal in folder.look(services.unique_id, store, renamed):
-                            say(refusal)
+                        for refusal in folder.scan(services.unique_id, store, renamed):
+                            notify(refusal)
                         busy = busy or bool(folder.waiting)
                         trouble.pop(folder, None)
                     except IngestError as error:
                         # Nothing is lost by looking again; what fails for good fails as a job.
                         if trouble.get(folder) != str(error):
-                            say(str(error))
+                            notify(str(error))
                         trouble[folder] = str(error)
                 self._take_submitted(queued)
                 present.wait(runner, ACTIVE_POLL_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
@@ -116,8 +116,8 @@ class Watcher:
             queued(job)
         return submitted
 
-    def _look(self, unique_id: UniqueId, store: JobStore) -> list[str]:
-        return [refusal for folder in self._folders for refusal in folder.look(unique_id, store, set())]
+    def _scan(self, unique_id: UniqueId, store: JobStore) -> list[str]:
+        return [refusal for folder in self._folders for refusal in folder.scan(unique_id, store, set())]
 
 
 def _exit_code(jobs: list[Job], refused: int) -> ExitCode:

@@ -1,4 +1,4 @@
-"""``ingest discard``: an unfinished job is given up, and the archive holds nothing of it."""
+"""``ingest discard``: an unfinished job is abandoned, and the archive holds nothing of it."""
 
 import json
 import sqlite3
@@ -56,7 +56,7 @@ def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_pat
     assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
     done = command("discard", 1)
     assert done.returncode == 1
-    assert "job 1 cannot be discarded: the catalogue holds it" in done.stderr
+    assert "job 1 cannot be discarded: it is recorded in the catalogue" in done.stderr
     assert site.contents() == FILES
 
 

@@ -58,7 +58,7 @@ def archived(pacific: PacificaSite) -> list[bytes]:
     return [path.read_bytes() for path in sorted(pacific.folder.iterdir())]
 
 
-def standing(sources: dict[str, Path]) -> dict[str, bytes]:
+def describe_fully(sources: dict[str, Path]) -> dict[str, bytes]:
     return {name: source.read_bytes() for name, source in sources.items() if source.exists()}
 
 
@@ -75,7 +75,7 @@ def test_files_are_moved(site: Site, pacific: PacificaSite, document: Path, sour
     job = site.move(document)
     assert (job.is_done, job.stored) == (True, len(CONTENTS))
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
     asked = [method for method, path in pacific.requests if method in ("PATCH", "PUT") and path != "/ingest"]
     assert asked == ["PATCH"] * len(CONTENTS)
     assert len(pacific.transactions) == 1
@@ -87,7 +87,7 @@ def test_files_are_moved_several_at_once(
     configure(site, pacific, ARCHIVEINTERFACE_TRANSFERS="4")
     assert site.move(document).is_done
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
 
 
 def test_a_wrong_hash_is_refused_before_anything_is_moved(
@@ -97,7 +97,7 @@ def test_a_wrong_hash_is_refused_before_anything_is_moved(
     with pytest.raises(IngestError, match="hashes to"):
         site.move(document)
     assert "PATCH" not in {method for method, _ in pacific.requests}
-    assert standing(sources) == {**CONTENTS, "three": b"444"}
+    assert describe_fully(sources) == {**CONTENTS, "three": b"444"}
 
 
 @pytest.mark.parametrize("status", [500, 413])
@@ -109,7 +109,7 @@ def test_files_are_given_back_when_one_fails(
     pacific.fail("PATCH", number, answering(status, {"message": "no"}))
     with pytest.raises(ArchiveError, match=f"does not move .*: {status}: no"):
         site.move(document)
-    assert standing(sources) == CONTENTS
+    assert describe_fully(sources) == CONTENTS
     assert {name: source.stat().st_ino for name, source in sources.items()} == inodes
     assert archived(pacific) == []
     assert site.jobs()[0].state == "failed"
@@ -123,7 +123,7 @@ def test_files_are_given_back_when_the_metadata_is_refused(
         pacific.fail("PUT", number, answering(500, {"message": "Unknown project"}))
     with pytest.raises(IngestError, match="Unknown project"):
         site.move(document)
-    assert standing(sources) == CONTENTS
+    assert describe_fully(sources) == CONTENTS
     assert archived(pacific) == []
 
 
@@ -139,7 +139,7 @@ def test_what_is_not_of_the_file_keeps_what_is_moved(
     pacific.faults.clear()
     assert site.move(document).job_id == site.jobs()[0].job_id
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
 
 
 def test_a_moved_file_of_the_wrong_size_is_given_back(
@@ -152,7 +152,7 @@ def test_a_moved_file_of_the_wrong_size_is_given_back(
     pacific.fail("PATCH", 2, growing)
     with pytest.raises(SourceChanged, match=f"{sources['two']} was modified"):
         site.move(document)
-    assert standing(sources) == {**CONTENTS, "two": b"longer"}
+    assert describe_fully(sources) == {**CONTENTS, "two": b"longer"}
     assert archived(pacific) == []
 
 
@@ -169,13 +169,13 @@ def test_what_cannot_be_given_back_is_named_and_gone_on_with(
     assert "could not be rolled back: file 1" in job.exception
     assert f"moved from {sources['one']}" in job.exception
     assert "/nowhere/here" in job.exception
-    assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert describe_fully(sources) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
     pacific.faults.clear()
     again = site.move(document)
     assert (again.job_id, again.is_done) == (job.job_id, True)
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
 
 
 def test_an_archive_that_does_not_say_where_a_file_lies_keeps_it(
@@ -214,7 +214,7 @@ def test_a_file_of_this_machine_is_not_taken_for_the_archives(
         site.move(document)
     assert "is on another machine" in "".join(caught.value.__notes__)
     assert bystander.read_bytes() == b"x"
-    assert standing(sources) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert describe_fully(sources) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
     pacific.faults.clear()
     assert site.move(document).is_done
@@ -248,7 +248,7 @@ def test_an_answer_lost_after_the_move(
     job = site.move(document)
     assert (job.job_id, job.is_done) == (1, True)
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
 
 
@@ -261,7 +261,7 @@ def test_a_proxys_answer_to_a_move_that_was_done(
         site.move(document)
     assert site.move(document).is_done
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(sources) == {}
+    assert describe_fully(sources) == {}
     assert [path for method, path in pacific.requests if method == "PATCH"] == ["/1", "/2", "/3"]
 
 
@@ -278,7 +278,7 @@ def test_a_copy_that_a_failed_move_left_is_deleted(
     pacific.fail("PATCH", 3, copying)
     with pytest.raises(ArchiveError, match="disk full"):
         site.move(document)
-    assert standing(sources) == CONTENTS
+    assert describe_fully(sources) == CONTENTS
     assert archived(pacific) == []
     assert site.jobs()[0].state == "failed"
 
@@ -304,7 +304,7 @@ def test_a_file_moved_with_its_answer_lost_behind_a_failure_is_given_back(
     pacific.guard = fault
     with pytest.raises(ArchiveError, match="no"):
         site.move(document)
-    assert standing(sources) == CONTENTS
+    assert describe_fully(sources) == CONTENTS
     assert archived(pacific) == []
 
 
@@ -377,7 +377,7 @@ def test_files_that_only_the_archive_sees_are_moved(
     assert done.returncode == 0, done.stderr
     assert "warning: the files are not visible from here: their hashes are not checked" in done.stderr
     assert archived(pacific) == list(CONTENTS.values())
-    assert standing(remote) == {}
+    assert describe_fully(remote) == {}
 
 
 def test_sources_that_are_not_visible_are_asked_for(
@@ -386,7 +386,7 @@ def test_sources_that_are_not_visible_are_asked_for(
     configure(site, pacific)
     with pytest.raises(SourceMissing, match="cannot read the source"):
         site.move(document)
-    assert standing(remote) == CONTENTS
+    assert describe_fully(remote) == CONTENTS
 
 
 def test_a_remote_file_of_the_wrong_size_is_named(
@@ -398,7 +398,7 @@ def test_a_remote_file_of_the_wrong_size_is_named(
     assert str(sources["two"]) in str(caught.value)
     assert f"moved from {sources['one']}" in "".join(caught.value.__notes__)
     assert not pacific.transactions
-    assert standing(remote) == {"three": CONTENTS["three"]}
+    assert describe_fully(remote) == {"three": CONTENTS["three"]}
     assert archived(pacific) == [CONTENTS["one"], b"longer"]
     assert site.jobs()[0].state == "held"
 
@@ -413,8 +413,8 @@ def test_what_stands_here_under_a_remote_path_says_nothing_of_it(
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
     assert "file 1 (the archive still holds file 1, moved from" in "".join(caught.value.__notes__)
-    assert standing(sources) == CONTENTS
-    assert standing(remote) == {name: CONTENTS[name] for name in ("two", "three")}
+    assert describe_fully(sources) == CONTENTS
+    assert describe_fully(remote) == {name: CONTENTS[name] for name in ("two", "three")}
     assert archived(pacific) == [CONTENTS["one"]]
     assert site.jobs()[0].state == "held"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError
-from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -114,14 +114,14 @@ def test_databases_that_are_not_ours(tmp_path: Path, site: Site) -> None:
     with closing(sqlite3.connect(tmp_path / "other")) as connection:
         connection.execute("CREATE TABLE other (x)")
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="for something else"):
         opened(tmp_path / "other")
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="for something else"):
         opened(site.catalog)
     with closing(sqlite3.connect(site.settings.database)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="newer ingest"):
+    with pytest.raises(StoreError, match="newer version of ingest"):
         opened(site.settings.database)
 
 
@@ -198,7 +198,7 @@ def test_one_process_wins_a_job(tmp_path: Path) -> None:
 
 def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
     """It was settled when its worker was dead, as far as anyone could know."""
-    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+    word = Override(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
 
     def settle(store: JobStore, job_id: int) -> Job:
         return settle_by_hand(store, job_id, word, Timings(), lambda: connect(site.settings))
@@ -214,7 +214,7 @@ def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
 
 
 def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
-    word = Word(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
+    word = Override(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
     with opened(site.settings.database) as store:
         job = submit(store, 1, this_process())
         told = settle_by_hand(store, 1, word, Timings(), lambda: connect(site.settings))
@@ -351,7 +351,7 @@ def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) 
     site.ingest(write_bundle(tmp_path / "b.tar"))
     for path in site.settings.database.parent.glob("ids.sqlite3*"):
         path.unlink()
-    with pytest.raises(StoreError, match="holds a job 1 already"):
+    with pytest.raises(StoreError, match="already holds a job 1"):
         site.ingest(write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
     assert len(site.rows("Transactions")) == 1
 
@@ -412,7 +412,7 @@ def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path:
     command(bad)
     done = command("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", "100")
     assert done.returncode == 1
-    assert "cannot be called complete" in done.stderr
+    assert "cannot be set to complete" in done.stderr
     assert json.loads(command("state", "1", "--json").stdout)["state"] == "FAILED"
     command(write_bundle(tmp_path / "good.tar"))
     command("job", "--job-id", 2, "--state", "FAILED", *ADMIN)

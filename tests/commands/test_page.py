@@ -46,14 +46,14 @@ def test_jobs_in_a_browser(environment: Path, tmp_path: Path) -> None:
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(server.url)
-        page.get_by_text("The 2 newest, 0 running").wait_for()
+        page.get_by_text("2 jobs, newest first, 0 running").wait_for()
         assert page.locator("li").count() == 2
         page.get_by_text("failed").click()
         page.locator("pre").get_by_text("onerror").wait_for()
         page.get_by_text("complete").click()
         page.get_by_text(f"{len(FILES)} of {len(FILES)} stored").wait_for()
         server.upload(write_bundle(tmp_path / "c.tar", {"data/new": b"new"}))
-        page.get_by_text("The 3 newest").wait_for()
+        page.get_by_text("3 jobs, newest first").wait_for()
         assert page.title() == "ingest: jobs"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             "a phone needs no sideways scrolling"

@@ -94,7 +94,7 @@ def test_a_catalogue_that_leads_astray(command: Command, site: Site, stored: Pat
 def test_a_job_that_is_not_recorded(command: Command, site: Site, stored: Path, words: list[object]) -> None:
     done = command(*words)
     assert done.returncode == 1
-    assert "the catalogue holds no job 99" in done.stderr
+    assert "the catalogue has no record of job 99" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["restore", 1], ["restore", 1, "-o", "a", "--to", "b"], ["verify"]])

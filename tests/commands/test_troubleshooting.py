@@ -139,7 +139,7 @@ def a_path_for_a_url(scene: Scene) -> str:
     return scene.says("config", code=2)
 
 
-@provokes("*STORE* *FILE* was written by a newer ingest; please upgrade")
+@provokes("*STORE* *FILE* was written by a newer version of ingest; please upgrade")
 def a_newer_store(scene: Scene) -> str:
     scene.ingest(code=0)
     with closing(sqlite3.connect(scene.site.settings.database)) as connection:
@@ -158,7 +158,7 @@ def no_bundle(scene: Scene) -> str:
     return scene.says("sate")
 
 
-@provokes("*FILE* is not a tar, or an empty one")
+@provokes("*FILE* is not a tar, or is empty")
 def no_tar(scene: Scene) -> str:
     (scene.folder / "b.zip").write_bytes(b"PK\3\4" + bytes(2000))
     return scene.says(scene.folder / "b.zip")
@@ -177,7 +177,7 @@ def a_link(scene: Scene) -> str:
     return scene.says(write_tar(scene.folder / "b.tar", [link]))
 
 
-@provokes("*FILE* holds no metadata.txt")
+@provokes("*FILE* contains no metadata.txt")
 def no_document(scene: Scene) -> str:
     return scene.says(write_tar(scene.folder / "b.tar", [member("run/metadata.txt", b"[]"), member("data/a", b"a")]))
 
@@ -198,14 +198,14 @@ def a_record_without_a_size(scene: Scene) -> str:
     return said
 
 
-@provokes("the metadata has *NUMBER* records *TABLE*, but needs exactly one")
+@provokes("the metadata has *NUMBER* *TABLE* records, but needs exactly one")
 def no_project(scene: Scene) -> str:
     return scene.ingest(
         document=[record for record in document_for(FILES) if record["destinationTable"] != "Transactions.project"]
     )
 
 
-@provokes("the metadata lists *FILE*, but the bundle does not hold it")
+@provokes("the metadata lists *FILE*, but it is not in the bundle")
 def a_missing_file(scene: Scene) -> str:
     return scene.ingest({}, document_for(FILES))
 
@@ -235,7 +235,7 @@ def no_source(scene: Scene) -> str:
     return scene.move(scene.folder / "none")
 
 
-@provokes("the source *FILE* was changed after it had been hashed")
+@provokes("the source *FILE* was changed after it was hashed")
 def a_source_that_is_written_to(scene: Scene) -> str:
     source = scene.folder / "a"
     source.write_bytes(b"a")
@@ -314,7 +314,8 @@ def another_file_in_the_place_of_a_moved_one(scene: Scene) -> str:
 
 
 @provokes(
-    "the archive already holds file *ID* (*FILE*), which is another job's: does the id store belong to this archive?"
+    "the archive already holds file *ID* (*FILE*), which belongs to another job:"
+    " does the id store belong to this archive?"
 )
 def ids_behind_the_archive(scene: Scene) -> str:
     scene.site.archive.mkdir(parents=True)
@@ -329,7 +330,7 @@ def no_job(scene: Scene) -> str:
     return scene.says("state", 7)
 
 
-@provokes("*FILE* holds a job *ID* already; are its ids from another id store?")
+@provokes("*FILE* already holds a job *ID*; do its ids come from another id store?")
 def ids_behind_the_job_store(scene: Scene) -> str:
     scene.ingest(code=0)
     scene.environment.setenv("UNIQUEID_URL", (scene.folder / "new-ids").as_uri())
@@ -347,7 +348,7 @@ def a_job_of_a_stopped_process(scene: Scene) -> str:
         return of_a_job_held_by(scene, process)
 
 
-@provokes("the lease of job *ID* was lost to *PROCESS* while this process was silent: it stops")
+@provokes("the lease of job *ID* was lost to *PROCESS* while this process was silent: this process stops")
 def a_job_that_another_process_took_over(scene: Scene) -> str:
     def take_over(handler: Handler) -> bool:
         # As a host does that has not seen the other's heartbeat for long.
@@ -364,7 +365,7 @@ def a_job_that_another_process_took_over(scene: Scene) -> str:
     return said
 
 
-@provokes("*FILE* was replaced after job *ID* was submitted: ingest it as a job of its own")
+@provokes("*FILE* was replaced after job *ID* was submitted: ingest it as a new job")
 def a_changed_bundle(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     write_bundle(scene.folder / "b.tar")
@@ -378,26 +379,27 @@ def a_discarded_job(scene: Scene) -> str:
     return scene.says("retry", 1)
 
 
-@provokes("job *ID* cannot be discarded: the catalogue holds it")
+@provokes("job *ID* cannot be discarded: it is recorded in the catalogue")
 def a_complete_job(scene: Scene) -> str:
     scene.ingest(code=0)
     return scene.says("discard", 1)
 
 
-@provokes("job *ID* cannot be called complete: the catalogue does not hold it")
+@provokes("job *ID* cannot be set to complete: the catalogue has no record of it")
 def a_job_that_is_called_complete(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     return scene.says("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", 100)
 
 
-@provokes("the catalogue holds no job *ID*")
+@provokes("the catalogue has no record of job *ID*")
 def nothing_to_verify(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     return scene.says("verify", 1)
 
 
 @provokes(
-    "whoever reaches *ADDRESS* could store bundles: set token, or username and password, or trusted_proxies in [server]"
+    "anyone who can reach *ADDRESS* could store bundles: set token, or username and password,"
+    " or trusted_proxies in [server]"
 )
 def no_one_is_said_to_be_allowed(scene: Scene) -> str:
     return scene.says("serve", "--host", "0.0.0.0", code=2)
@@ -409,7 +411,7 @@ def a_port_that_is_taken(scene: Scene) -> str:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
 
 
-@provokes("this server is not known as *NAME*")
+@provokes("this server does not answer to the host name *NAME*")
 def a_name_that_is_not_the_servers(scene: Scene) -> str:
     with Server(scene.folder) as server:
         answer = requests.get(server.url, headers={"Host": "ingest.example.org"}, timeout=60)
@@ -417,7 +419,7 @@ def a_name_that_is_not_the_servers(scene: Scene) -> str:
     return str(answer.json()["message"])
 
 
-@provokes("*FOLDER* is watched by *PROCESS* already")
+@provokes("*FOLDER* is already watched by *PROCESS*")
 def a_folder_of_another_watcher(scene: Scene) -> str:
     (scene.folder / "drop").mkdir()
     lock = FolderLock(scene.folder / "drop", scene.site.settings.spool)

@@ -53,7 +53,7 @@ def test_workers_of_a_crew_say_more_too(command: Command, tmp_path: Path) -> Non
 
 def test_quiet_and_verbose_is_wrong_usage(command: Command, tmp_path: Path) -> None:
     done = command("-q", "-v", write_bundle(tmp_path / "b.tar"))
-    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: --quiet and --verbose do not go together\n")
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: --quiet and --verbose cannot be used together\n")
 
 
 def test_lines_of_several_processes_are_whole(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode, Interrupted, StopRequested
-from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES, UPLOADING
 from ingest_cli.jobs.store import JobStore, open_store
@@ -39,7 +39,7 @@ def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path
     paths = write_bundles(tmp_path, 3)
     done = command("--queue", *paths)
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [f"job {number}: {path} waits" for number, path in enumerate(paths, 1)]
+    assert done.stdout.splitlines() == [f"job {number}: {path} is queued" for number, path in enumerate(paths, 1)]
     assert {(job.state, job.task, job.attempts) for job in site.jobs()} == {(JobState.QUEUED, UPLOADING, 0)}
     done = command("worker", "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
@@ -299,7 +299,7 @@ def test_a_job_whose_runs_are_cut_off_again_and_again_fails(queue: Queue, site: 
     queue.cut_off(1, 3)
     assert queue.run_next() is None
     assert site.job(1).state is JobState.FAILED
-    assert "run 3 times without coming to an end; 'ingest retry 1'" in site.job(1).exception
+    assert "run 3 times without finishing; 'ingest retry 1'" in site.job(1).exception
     assert site.ingest(tmp_path / "b.tar").is_done
 
 
@@ -321,7 +321,7 @@ class Administrator(Witness):
     def stage(self, task: str) -> None:
         super().stage(task)
         if task == self.at:
-            word = Word(PacificaState.FAILED, task, 0.0, "by hand")
+            word = Override(PacificaState.FAILED, task, 0.0, "by hand")
             with open_store(self.site.settings) as store:
                 settle_by_hand(store, 1, word, self.site.settings.timings, lambda: connect(self.site.settings))
 
@@ -373,7 +373,7 @@ def test_what_another_worker_resumes_is_not_rolled_back(queue: Queue, site: Site
     with queue.runner() as (runner, _):
         heir = runner.run_leased(lost, site.witness)
     assert site.witness.warnings == [
-        f"the lease of job 1 was lost to {this_process()} while this process was silent: it stops"
+        f"the lease of job 1 was lost to {this_process()} while this process was silent: this process stops"
     ]
     assert (heir.state, heir.holder, heir.fence_number) == (JobState.RUNNING, this_process(), 2)
     assert len(site.archived()) == (0 if stage == INGEST_FILES else len(FILES))

@@ -209,7 +209,8 @@ def test_nothing_is_asked_of_the_archive_outside_of_the_ids(
         "delete": (),
     }
     with pytest.raises(
-        ArchiveError, match=f"file {file_id} of the archive is not this job's, which has reserved files 5 to 7"
+        ArchiveError,
+        match=f"file {file_id} in the archive does not belong to this job, which has reserved files 5 to 7",
     ):
         getattr(writer, method)(file_id, *arguments[method])
     assert pacific.requests == []
@@ -301,7 +302,7 @@ def test_a_copy_by_the_archive_that_is_wrong_is_found(
     pacific: PacificaSite, archive: PacificaArchive, contents: Contents, folder: Path, source: Path
 ) -> None:
     pacific.fail("PATCH", 1, copying(b"meaSured"))
-    with pytest.raises(SourceChanged, match=f"moved another file from {source} than the one that was hashed"):
+    with pytest.raises(SourceChanged, match=f"moved from {source} is not the one that was hashed"):
         archive.writer(range(1, 2), 1, resumed=False).move(1, source, 8, contents.of(source))
     assert source.read_bytes() == b"meaSured"
 

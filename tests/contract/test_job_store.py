@@ -190,7 +190,7 @@ class JobStoreContract:
             change(store, job.job_id)
             after = store.get(job.job_id)
             assert after.state in targets_of(events, state)
-            assert after.fence_number == job.fence_number + (events != {Event.SAY})
+            assert after.fence_number == job.fence_number + (events != {Event.OVERRIDE})
         else:
             with pytest.raises(WrongState, match=refusal_of(job)):
                 change(store, job.job_id)
@@ -225,7 +225,7 @@ class JobStoreContract:
             7, JobKind.MOVE, "/m.json", "1:2:3", "u",
         )  # fmt: skip
         assert (job.state, job.task, job.task_percent, job.exception) == (JobState.QUEUED, UPLOADING, 0, "")
-        assert (job.attempts, job.fence_number, job.holder, job.reservation, job.said) == (0, 0, None, None, None)
+        assert (job.attempts, job.fence_number, job.holder, job.reservation, job.override) == (0, 0, None, None, None)
         assert (job.spooled, job.digest, job.files, job.bytes, job.successor) == (True, None, 0, 0, None)
         assert before <= job.created == job.updated
 
@@ -237,7 +237,7 @@ class JobStoreContract:
 
     def test_an_id_is_a_jobs_once(self, store: JobStore, jobs: Jobs) -> None:
         job = jobs.queued()
-        with pytest.raises(StoreError, match=f"holds a job {job.job_id} already"):
+        with pytest.raises(StoreError, match=f"already holds a job {job.job_id}"):
             Jobs(store).queued()
         assert store.newest(9) == [job]
 
@@ -275,11 +275,11 @@ class JobStoreContract:
         self, store: JobStore, jobs: Jobs
     ) -> None:
         job = jobs.running(DEAD)
-        store.say(job.job_id, WISH)
-        assert store.lease(job.job_id).said == WISH
+        store.override(job.job_id, WISH)
+        assert store.lease(job.job_id).override == WISH
         job = jobs.running(DEAD)
-        store.say(job.job_id, RERUN)
-        assert store.lease(job.job_id).said is None, "it is run again already"
+        store.override(job.job_id, RERUN)
+        assert store.lease(job.job_id).override is None, "it is run again already"
 
     def test_a_holder_out_of_sight_is_dead_when_it_was_silent_for_long(self, store: JobStore, jobs: Jobs) -> None:
         job = jobs.running(ELSEWHERE)
@@ -346,10 +346,10 @@ class JobStoreContract:
         self, store: JobStore, another: JobStore, jobs: Jobs, state: JobState, let_go: str
     ) -> None:
         job = jobs.in_state(state)
-        another.say(job.job_id, WISH)
+        another.override(job.job_id, WISH)
         BY_FENCE[let_go][1](store, job.fence)
-        assert store.get(job.job_id).said == WISH
-        assert store.lease(job.job_id).said == WISH
+        assert store.get(job.job_id).override == WISH
+        assert store.lease(job.job_id).override == WISH
 
     # The queue
 
@@ -398,8 +398,7 @@ class JobStoreContract:
         settled = store.get(job.job_id)
         assert settled.state is (JobState.HELD if stored else JobState.FAILED)
         assert (
-            settled.exception
-            == f"run {QUICK.runs} times without coming to an end; 'ingest retry {job.job_id}' runs it again"
+            settled.exception == f"run {QUICK.runs} times without finishing; 'ingest retry {job.job_id}' runs it again"
         )
         assert (settled.holder, settled.fence_number) == (None, job.fence_number + 1)
         assert settled.stored == int(stored)
@@ -440,8 +439,8 @@ class JobStoreContract:
         self, store: JobStore, another: JobStore, jobs: Jobs
     ) -> None:
         job = jobs.running()
-        said = another.say(job.job_id, WISH)
-        assert (said.state, said.holder, said.fence, said.said) == (job.state, job.holder, job.fence, WISH)
+        said = another.override(job.job_id, WISH)
+        assert (said.state, said.holder, said.fence, said.override) == (job.state, job.holder, job.fence, WISH)
         assert store.heartbeat(job.fence, 1.0) == WISH
 
     def test_stages_and_how_long_they_took(self, store: JobStore, jobs: Jobs) -> None:
@@ -449,10 +448,10 @@ class JobStoreContract:
         store.heartbeat(job.fence, 50.0)
         store.enter(job.fence, LOAD_METADATA)
         assert (store.get(job.job_id).task, store.get(job.job_id).task_percent) == (LOAD_METADATA, 0)
-        store.spend(job.fence, LOAD_METADATA, 1.5)
-        store.spend(job.fence, LOAD_METADATA, 1.0)
-        store.spend(other.fence, LOAD_METADATA, 4.0)
-        store.spend(other.fence, INGEST_FILES, 8.0)
+        store.record_stage_time(job.fence, LOAD_METADATA, 1.5)
+        store.record_stage_time(job.fence, LOAD_METADATA, 1.0)
+        store.record_stage_time(other.fence, LOAD_METADATA, 4.0)
+        store.record_stage_time(other.fence, INGEST_FILES, 8.0)
         assert store.stages(job.job_id) == {LOAD_METADATA: 2.5}
         assert store.stage_seconds() == {LOAD_METADATA: 6.5, INGEST_FILES: 8.0}
 
@@ -460,7 +459,7 @@ class JobStoreContract:
         lost = jobs.running(DEAD)
         store.lease(lost.job_id)
         with pytest.raises(LeaseLost):
-            store.spend(lost.fence, LOAD_METADATA, 1.0)
+            store.record_stage_time(lost.fence, LOAD_METADATA, 1.0)
         assert store.stages(lost.job_id) == {}
 
     def test_reserved_ids_are_the_jobs(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
@@ -499,10 +498,10 @@ class JobStoreContract:
 
     def test_a_requeued_job_keeps_what_is_stored(self, store: JobStore, jobs: Jobs) -> None:
         before = jobs.stored(2)
-        store.say(before.job_id, RERUN)
+        store.override(before.job_id, RERUN)
         store.requeue(before.fence)
         job = store.get(before.job_id)
-        assert (job.state, job.holder, job.said) == (JobState.QUEUED, None, None)
+        assert (job.state, job.holder, job.override) == (JobState.QUEUED, None, None)
         assert (job.is_interrupted, job.is_deferred) == (True, False)
         assert (job.attempts, job.fence, job.reservation) == (before.attempts, before.fence, before.reservation)
         assert store.lease(job.job_id).fence_number == before.fence_number + 1
@@ -703,27 +702,27 @@ class JobStoreContract:
         assert (job.state, job.successor) == (JobState.DISCARDED, None)
 
     def test_an_administrators_word_comes_with_giving_up(self, store: JobStore, jobs: Jobs) -> None:
-        job = store.end(jobs.queued().job_id, JobState.FAILED, holder=this_process(), word=WISH)
-        assert (job.state, job.said, job.exception) == (JobState.FAILED, WISH, "by hand")
+        job = store.end(jobs.queued().job_id, JobState.FAILED, holder=this_process(), override=WISH)
+        assert (job.state, job.override, job.exception) == (JobState.FAILED, WISH, "by hand")
         assert job.as_state()["exception"] == "by hand"
 
     @pytest.mark.parametrize("state", JobState)
     def test_an_administrators_word_changes_nothing_else(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)
-        said = store.say(job.job_id, WISH)
+        said = store.override(job.job_id, WISH)
         assert (said.state, said.fence, said.holder, said.reservation) == (
             job.state, job.fence, job.holder, job.reservation,
         )  # fmt: skip
-        assert (said.said, said.exception) == (WISH, job.exception)
+        assert (said.override, said.exception) == (WISH, job.exception)
         assert said.as_state()["state"] == "FAILED"
 
     @pytest.mark.parametrize("state", sorted(TRANSITIONS[Event.RETRY].sources))
     def test_a_job_is_retried(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         before = jobs.in_state(state)
-        store.say(before.job_id, WISH)
+        store.override(before.job_id, WISH)
         job = store.retry(before.job_id)
         assert (job.state, job.retry_at, job.holder) == (JobState.QUEUED, 0, None)
-        assert (job.said, job.undo_to, job.successor) == (None, None, None)
+        assert (job.override, job.undo_to, job.successor) == (None, None, None)
         assert (job.reservation, job.attempts) == (before.reservation, before.attempts)
         claimed = store.lease_next()
         assert claimed is not None
@@ -845,7 +844,7 @@ class JobStoreContract:
 
     def test_forgotten_jobs_are_gone(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         kept, complete, held = jobs.reserved(), jobs.running(), jobs.held()
-        store.spend(complete.fence, LOAD_METADATA, 1.0)
+        store.record_stage_time(complete.fence, LOAD_METADATA, 1.0)
         store.record(complete.fence)
         assert store.forget([complete.job_id, held.job_id, kept.job_id, 99]) == [complete.job_id]
         assert {job.job_id for job in another.newest(9)} == {kept.job_id, held.job_id}, "they have come to no end"
@@ -855,7 +854,7 @@ class JobStoreContract:
 
     def test_it_says_that_it_is_well(self, store: JobStore, jobs: Jobs) -> None:
         jobs.queued()
-        assert store.examine() == ""
+        assert store.check_integrity() == ""
 
 
 class TestSqlite(JobStoreContract):

@@ -161,7 +161,7 @@ def test_a_source_that_is_written_to_is_not_archived(
     written = sources["data/a.txt"]
     document = move_document(tmp_path, sources)
     site.witness = Writer(written, **moment)
-    with pytest.raises(SourceChanged, match=r"a\.txt was changed after it had been hashed"):
+    with pytest.raises(SourceChanged, match=r"a\.txt was changed after it was hashed"):
         site.move(document)
     assert site.job(1).state is JobState.FAILED
     assert site.archived() == {}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Word
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Override
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -298,10 +298,10 @@ class StoreMachine(RuleBasedStateMachine):
             given_up = before.state in (JobState.DISCARDED, JobState.SUPERSEDED)
             assert (error, after) == ("WrongState" if given_up else "", before)
 
-    @rule(which=WHICH, word=st.sampled_from([WISH, RERUN]))
-    def say(self, which: int, word: Word) -> None:
+    @rule(which=WHICH, override=st.sampled_from([WISH, RERUN]))
+    def override(self, which: int, override: Override) -> None:
         before = self.any_job(which)
-        after = self.store.say(before.job_id, word)
+        after = self.store.override(before.job_id, override)
         assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
 
     def any_job(self, which: int) -> Job:

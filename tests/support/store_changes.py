@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from ingest_cli.jobs.job import Fence, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Fence, JobState, Override, PacificaState
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import JobStore
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
 
-WISH = Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand")
-RERUN = Word(PacificaState.OK, INGEST_FILES, 0.0, "")
+WISH = Override(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand")
+RERUN = Override(PacificaState.OK, INGEST_FILES, 0.0, "")
 REASON = "the disk is broken\nand this is the second line"
 Change = Callable[[JobStore, Fence], object]
 
@@ -37,7 +37,7 @@ BY_ANYONE: dict[str, tuple[set[Event], Callable[[JobStore, int], object]]] = {
         {Event.DISCARD, Event.UNDO, Event.ABANDON, Event.LEASE_AGAIN},
         lambda store, job_id: store.end(job_id, JobState.DISCARDED, holder=this_process()),
     ),
-    "say": ({Event.SAY}, lambda store, job_id: store.say(job_id, WISH)),
+    "override": ({Event.OVERRIDE}, lambda store, job_id: store.override(job_id, WISH)),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import Interrupted, LeaseLost, StopRequested
-from ingest_cli.jobs.job import Job, JobKind, JobState, PacificaState, Word
+from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.lease import Lease
 from ingest_cli.jobs.process import Process
 from ingest_cli.jobs.sqlite import SqliteJobStore
@@ -41,7 +41,7 @@ def lease_of(store: SqliteJobStore, job: Job, timings: Timings = FAST) -> Lease:
 @pytest.mark.parametrize("end", ["record", "requeue", "defer", "undo"])
 def test_a_heartbeat_that_comes_after_the_end_is_passed_over(store: SqliteJobStore, end: str) -> None:
     lease = lease_of(store, running(store))
-    with lease.kept():
+    with lease.kept_alive():
         until(lambda: store.get(1).heartbeat > 0)
         if end == "record":
             lease.record()
@@ -58,9 +58,9 @@ def test_a_heartbeat_that_comes_after_the_end_is_passed_over(store: SqliteJobSto
 
 def test_a_run_is_told_of_a_wish(store: SqliteJobStore) -> None:
     lease = lease_of(store, running(store))
-    with lease.kept():
+    with lease.kept_alive():
         lease.require()
-        store.say(1, Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
+        store.override(1, Override(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
         with pytest.raises(StopRequested, match="by hand"):
             until(lambda: lease.require())
 
@@ -69,8 +69,8 @@ def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: Sqli
     lease = lease_of(store, running(store))
     lease.identify("d", 2, 20)
     lease.reserve(range(1, 3), None)
-    with lease.kept():
-        store.say(1, Word(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
+    with lease.kept_alive():
+        store.override(1, Override(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"))
         with pytest.raises(StopRequested):
             lease.confirm()
         lease.undo(JobState.FAILED, INGEST_FILES, "by hand")
@@ -84,7 +84,7 @@ def test_rolling_back_is_not_stopped_by_the_wish_that_it_carries_out(store: Sqli
 def test_a_run_is_told_that_it_lost_its_job(store: SqliteJobStore) -> None:
     lease = lease_of(store, running(store, DEAD))
     store.lease(1)
-    with lease.kept(), pytest.raises(LeaseLost):
+    with lease.kept_alive(), pytest.raises(LeaseLost):
         until(lambda: lease.require())
 
 

@@ -42,7 +42,7 @@ ROWS = {
         JobState.COMPLETE,
         "OK",
         complete=True,
-        job={"files": 3, "stored": 3, "digest": "d", "said": None},
+        job={"files": 3, "stored": 3, "digest": "d", "override": None},
     ),
     "complete, failed by an administrator": OldRow(
         {
@@ -235,7 +235,7 @@ def test_jobs_of_an_old_store_go_on_as_they_would_have(tmp_path: Path, version: 
         resumed = {"waiting", "interrupted", "running", "called OK by hand, to be resumed"}
         undone = {"duplicate that kept its files"}
         assert set(ran) == resumed | undone | ({"put off"} if version >= 3 else set())
-        assert store.examine() == ""
+        assert store.check_integrity() == ""
         held = {names[job.job_id - 1] for job in store.in_states([JobState.HELD])}
         assert held == {"failed, with files stored", "not discarded yet, with files stored"}
         for job in store.in_states([JobState.HELD, JobState.FAILED]):
@@ -246,5 +246,5 @@ def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:
     with SqliteJobStore(tmp_path / "jobs.sqlite3", Timings()):
         pass
     for version in VERSIONS:
-        with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer ingest; please upgrade"):
+        with pytest.raises(StoreError, match=r"jobs\.sqlite3 was written by a newer version of ingest; please upgrade"):
             open_database(tmp_path / "jobs.sqlite3", MIGRATIONS[:version], "job store")

@@ -56,18 +56,18 @@ class EmbeddedArchive:
             target = f"{self._root}/{id_to_path(file_id)}"
             if os.path.lexists(target):
                 raise ArchiveError(
-                    f"the archive already holds file {file_id} ({target}), which is another job's:"
+                    f"the archive already holds file {file_id} ({target}), which belongs to another job:"
                     " does the id store belong to this archive?"
                 )
 
     def writer(self, ids: range, fence: int, *, resumed: bool) -> EmbeddedWriter:
-        """The one through which this run changes the archive; earlier runs change nothing from now on."""
+        """The writer of this run; earlier runs change nothing from now on."""
         with translate_os_errors(self._root, "prepare"):
             return EmbeddedWriter(self._root, ids, fence)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
-        with translate_os_errors(self._root, f"look at file {file_id} in"):
+        with translate_os_errors(self._root, f"check file {file_id} in"):
             try:
                 found = self._path(file_id).lstat()
             except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where the archive's folder keeps what, laid out as Pacifica's archive interface does with ids turned to names."""
+"""The layout of the archive's folder: that of Pacifica's archive interface with ids turned into names."""
 
 import re
 from collections.abc import Iterator

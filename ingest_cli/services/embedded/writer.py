@@ -1,4 +1,4 @@
-"""How one run of a job changes what the archive's folder holds.
+"""How one run of a job changes the archive's folder.
 
 A file is stored or removed only by renaming it out of or into the folder of the run that does it; see `RunFolder`.
 
@@ -73,7 +73,7 @@ class EmbeddedWriter:
                 return
             if identity_of(os.lstat(aside)) != before:
                 os.unlink(aside)
-                raise SourceChanged(f"the source {source} was changed after it had been hashed")
+                raise SourceChanged(f"the source {source} was changed after it was hashed")
             self._run.place(aside, file_id)
 
     def move_back(self, file_id: int, source: Path) -> None:
@@ -108,7 +108,7 @@ class EmbeddedWriter:
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether a linked file was modified, under whatever name it has elsewhere."""
-        with translate_os_errors(self._root, f"look at file {file_id} in"):
+        with translate_os_errors(self._root, f"check file {file_id} in"):
             found = os.lstat(self._run.target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
         return is_linked and identity_of(found) != identity_of(hashed)
@@ -164,7 +164,7 @@ class EmbeddedWriter:
             found = os.lstat(caught)
             if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
-                raise ArchiveError(f"{source} was modified after it had been moved, so it is kept; see 'ingest verify'")
+                raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
             if self._is_archived(file_id, caught):
                 self._released_in[os.lstat(caught).st_dev] = source.parent
                 os.unlink(caught)

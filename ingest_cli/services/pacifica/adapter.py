@@ -1,4 +1,4 @@
-"""What the adapters of a Pacifica site have in common."""
+"""The base class of the adapters to a Pacifica site's services."""
 
 from .http import BUSY_STATUSES, HttpService
 

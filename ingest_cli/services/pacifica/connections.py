@@ -1,4 +1,4 @@
-"""Connections to an endpoint: who asks, by which certificates, and through which proxy."""
+"""Connections to an endpoint: credentials, certificates and proxy."""
 
 import ssl
 from base64 import b64encode
@@ -14,7 +14,7 @@ from ...settings import Endpoint, split_http_url
 
 
 def credentials(endpoint: Endpoint) -> dict[str, str]:
-    """The headers that say who asks."""
+    """The headers with the endpoint's credentials."""
     if endpoint.basic is not None:
         return {"Authorization": _basic(*endpoint.basic)}
     return {"Authorization": f"Bearer {endpoint.token}"} if endpoint.token is not None else {}

@@ -1,4 +1,4 @@
-"""What the archive interface says of the files that it holds."""
+"""What the archive interface reports about the files that it holds."""
 
 from collections.abc import Iterator
 from pathlib import Path

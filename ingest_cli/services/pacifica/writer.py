@@ -1,4 +1,4 @@
-"""How one run of a job changes what a Pacifica site's archive holds."""
+"""How one run of a job changes a Pacifica site's archive."""
 
 import errno
 import hashlib
@@ -241,7 +241,7 @@ class PacificaWriter:
         if size != content.size or (before is not None and after is not None and before != after):
             raise SourceChanged(f"{source} was modified while the archive moved it")
         if self._holds_another(file_id, size, place, content):
-            raise SourceChanged(f"the archive moved another file from {source} than the one that was hashed")
+            raise SourceChanged(f"the file that the archive moved from {source} is not the one that was hashed")
 
     def _holds_another(self, file_id: int, size: int, place: Path, content: Content) -> bool:
         """Whether this machine sees that the archive's file is neither the open source nor a copy with its hash."""

@@ -1,4 +1,4 @@
-"""The road of one job through Pacifica's stages, with one rule: look at everything before anything is stored.
+"""One run of a job through Pacifica's stages, with one rule: check everything before anything is stored.
 
 Every check that can be made beforehand is made first and reported under the stage that owns it; then files go in,
 then metadata. What fails after that is either transient (what is stored is kept, and a later run resumes) or permanent
@@ -7,9 +7,9 @@ then metadata. What fails after that is either transient (what is stored is kept
 A process may die, or be frozen and find another one in its place, between any two steps. They are ordered so that each
 side of each is safe:
 
-- ids are taken, but not noted: they are never used, and others are taken.
+- ids are reserved, but not noted: they are never used, and others are reserved.
 - a file is stored, but not noted: it is stored once more, under the same id, over itself.
-- a file is moved, but not noted: its source stands, or the archive is asked whether it holds it, and it is hashed.
+- a file is moved, but not noted: its source exists, or the archive is asked whether it holds it, and it is hashed.
 - the document is recorded, but the job not complete: the catalogue is asked before anything else.
 - a run that lost its lease wakes up: the store refuses its fence, the archive its folder, the catalogue its record.
 """
@@ -47,7 +47,7 @@ class DuplicateOf:
     job_id: int
 
 
-class Walk:
+class Run:
     """One run of the job that has ``lease``. ``again`` ingests a document even where another job recorded it."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Walk:
         self._lock = threading.Lock()
 
     def run(self) -> Recorded | DuplicateOf:
-        """Walk through all stages, to the catalogue's word."""
+        """Go through all stages, to the catalogue's word."""
         if self._lease.job.kind is JobKind.MOVE:
             return self._move()
         self._progress.stage(OPEN_TAR)
@@ -216,5 +216,5 @@ class Walk:
 
 
 def replaced(job: Job) -> str:
-    """What is said of a job whose file is not the one any more that it was submitted with."""
-    return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a job of its own"
+    """The error for a job whose file was replaced after the job was submitted."""
+    return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a new job"
