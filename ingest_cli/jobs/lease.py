@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..settings import Timings
 from ..streams import counted
+from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
 
@@ -30,7 +31,7 @@ class Lease:
     Any call raises LeaseLost where another process holds the job by now.
     """
 
-    def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: threading.Event) -> None:
+    def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: Interruption) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
         self._ending: IngestError | None = None
         self._confirmed = _clock()

@@ -57,9 +57,9 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
         file_id = reservation.ids[position]
         try:
             if sources is None:
-                writer.delete(file_id)
+                writer.delete(file_id, lease.require)
             else:
-                writer.move_back(file_id, sources[position])
+                writer.move_back(file_id, sources[position], lease.require)
         except IngestError as error:
             if error.transient:
                 raise

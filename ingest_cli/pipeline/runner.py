@@ -1,13 +1,13 @@
 """A runner: takes the jobs that it holds through their stages, and settles them."""
 
 import logging
-import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
 from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested, WrongState
+from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
 from ..jobs.process import this_process
@@ -28,7 +28,7 @@ class Runner:
 
     def __init__(self, settings: Settings, services: Services, store: JobStore, *, again: bool = False) -> None:
         self._settings, self._services, self._store, self._again = settings, services, store, again
-        self._interruption = threading.Event()
+        self._interruption = Interruption()
         self._unsettled: list[Lease] = []
 
     def interrupt(self) -> None:

@@ -3,11 +3,11 @@
 A job that is running has a holder, which carries out what is asked; otherwise it is done here and at once.
 """
 
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import IngestError, JobNotRecorded, RollbackFailed
+from ..jobs.interruption import Interruption
 from ..jobs.job import UNFINISHED, Job, JobState, Override, PacificaState
 from ..jobs.lease import Lease
 from ..jobs.process import this_process
@@ -63,7 +63,7 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) ->
 def _undo(store: JobStore, job: Job, timings: Timings, connect: Connect) -> Job:
     if job.state is not JobState.UNDOING:
         return job
-    lease = Lease(store, job, timings, threading.Event())
+    lease = Lease(store, job, timings, Interruption())
     try:
         with connect() as services, lease.kept_alive():
             return roll_back(lease, services)

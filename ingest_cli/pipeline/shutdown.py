@@ -26,10 +26,10 @@ def graceful_shutdown(runner: Runner, grace: float) -> Iterator[None]:
         raise KeyboardInterrupt
 
     def in_a_moment(_number: int, _frame: FrameType | None) -> None:
-        runner.interrupt()
         for again in (*ending, signal.SIGALRM):
             signal.signal(again, at_once)
         signal.setitimer(signal.ITIMER_REAL, grace)
+        runner.interrupt()
 
     for number in ending:
         signal.signal(number, in_a_moment)

@@ -1,7 +1,7 @@
 """The interfaces of the four services that the pipeline uses. Every implementation keeps these promises."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -115,10 +115,10 @@ class ArchiveWriter(Protocol):
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the moved file is the very one that was hashed, but was written to since."""
 
-    def move_back(self, file_id: int, source: Path) -> None:
+    def move_back(self, file_id: int, source: Path, require: Callable[[], None] | None = None) -> None:
         """Undo `move`: the file is at ``source``, and the archive does not hold it any more.
 
-        Raises RollbackFailed where that cannot be done: the archive then still holds the file.
+        ``require`` is as for `delete`. Raises RollbackFailed where it cannot be done: the archive still holds the file.
         """
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
@@ -128,8 +128,12 @@ class ArchiveWriter(Protocol):
         be removed, or was modified.
         """
 
-    def delete(self, file_id: int) -> None:
-        """Delete the file; no error where there is none. Raises RollbackFailed where it remains."""
+    def delete(self, file_id: int, require: Callable[[], None] | None = None) -> None:
+        """Delete the file; no error where there is none. Raises RollbackFailed where it remains.
+
+        ``require`` may raise to prevent it: it is called when nothing needs to be waited for any more. An archive that
+        refuses the runs of older fences itself has no need of it.
+        """
 
     def flush(self) -> None:
         """Return once all that was stored, moved back, released or deleted would survive a loss of power."""

@@ -123,6 +123,23 @@ def test_what_the_archive_refuses_for_good_stays_for_the_rollback(
     assert pacific.files == {}
 
 
+def test_a_rollback_that_lost_its_job_while_it_waited_deletes_nothing(
+    pacific: PacificaSite, archive: PacificaArchive, contents: Contents, tmp_path: Path
+) -> None:
+    def lost() -> None:
+        raise LeaseLost("the job is another's")
+
+    writer = archive.writer(range(1, 2), 1, resumed=False)
+    writer.put(1, contents(b"small"))
+    with pytest.raises(LeaseLost):
+        writer.delete(1, lost)
+    (tmp_path / "source").write_bytes(b"small")
+    with pytest.raises(LeaseLost):
+        writer.move_back(1, tmp_path / "source", lost)
+    assert pacific.files == {1: b"small"}
+    assert asked(pacific, "DELETE") == []
+
+
 def test_a_resumed_run_deletes_before_it_sends(
     pacific: PacificaSite, archive: PacificaArchive, contents: Contents
 ) -> None:

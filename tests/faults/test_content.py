@@ -112,7 +112,7 @@ def test_a_duplicate_keeps_nothing_and_is_known_again(command: Command, site: Si
     assert site.contents() == FILES
     assert len(site.archived()) == len(FILES)
     done = command("verify", 1)
-    assert (done.returncode, "the content of job 1 is job 2's" in done.stderr) == (0, True)
+    assert (done.returncode, "job 2 has the content of job 1" in done.stderr) == (0, True)
 
 
 class Writer(Witness):

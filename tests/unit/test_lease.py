@@ -1,6 +1,5 @@
 """A run's hold on its job: its heartbeat goes on until the job is settled, and it is told when it is to stop."""
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import Interrupted, LeaseLost, StopRequested
+from ingest_cli.jobs.interruption import Interruption
 from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.lease import Lease
 from ingest_cli.jobs.process import Process
@@ -35,7 +35,7 @@ def running(store: SqliteJobStore, holder: Process = HERE) -> Job:
 
 
 def lease_of(store: SqliteJobStore, job: Job, timings: Timings = FAST) -> Lease:
-    return Lease(store, job, timings, threading.Event())
+    return Lease(store, job, timings, Interruption())
 
 
 @pytest.mark.parametrize("end", ["record", "requeue", "defer", "undo"])
@@ -102,7 +102,7 @@ def test_a_run_that_finds_its_clock_far_ahead_asks_before_it_goes_on(store: Sqli
 
 
 def test_no_stage_is_entered_by_a_run_that_is_to_be_left(store: SqliteJobStore) -> None:
-    interruption = threading.Event()
+    interruption = Interruption()
     lease = Lease(store, running(store), SLOW, interruption)
     lease.enter(INGEST_FILES)
     interruption.set()

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -126,10 +126,10 @@ class PacificaWriter:
         except (ArchiveError, SourceChanged):
             # A move across file systems that failed halfway leaves a copy. What is there may be another run's.
             require_lease()
-            self.move_back(file_id, source)
+            self.move_back(file_id, source, require_lease)
             raise
 
-    def move_back(self, file_id: int, source: Path) -> None:
+    def move_back(self, file_id: int, source: Path, require: Callable[[], None] | None = None) -> None:
         """Rename the archive's file back to ``source``, which works where this machine sees the archive's own path.
 
         The archive interface cannot be asked to move a file back. It says by HEAD where a file lies. When that file has
@@ -139,12 +139,14 @@ class PacificaWriter:
         size, place = self._holdings.locate(file_id)
         if size is None:
             return
+        if require is not None:
+            require()
         kept = f"the archive still holds file {file_id}, moved from {source}"
         if self._remote_sources:
             raise RollbackFailed(f"{kept}, a path on its own machine")
         try:
             if os.path.lexists(source):
-                self._delete_copy(file_id, source)
+                self._delete_copy(file_id, source, require)
                 return
             if not place.is_absolute() or place.lstat().st_size != size:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -168,12 +170,12 @@ class PacificaWriter:
         """There is nothing to remove: the archive itself moved the file."""
         require_within(self._ids, file_id)
 
-    def delete(self, file_id: int) -> None:
+    def delete(self, file_id: int, require: Callable[[], None] | None = None) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
         require_within(self._ids, file_id)
         if self._unconfirmed is not None and self._unconfirmed[0] == file_id:
             self._unconfirmed = None
-        answer = self._service.request("DELETE", f"/{file_id}")
+        answer = self._service.request("DELETE", f"/{file_id}", require=require)
         if answer.status != 200 and self._holdings.stat(file_id) is not None:
             trouble = f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}"
             raise RollbackFailed(trouble)
@@ -221,7 +223,7 @@ class PacificaWriter:
                 move_to(source, place)
         return is_missed
 
-    def _delete_copy(self, file_id: int, source: Path) -> None:
+    def _delete_copy(self, file_id: int, source: Path, require: Callable[[], None] | None) -> None:
         """Delete what the archive holds, unless ``source`` is another file now.
 
         A move across file systems that was cut off leaves the source, and a part of it in the archive.
@@ -229,7 +231,7 @@ class PacificaWriter:
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self._holdings.read(file_id)):
                 raise RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
-        self.delete(file_id)
+        self.delete(file_id, require)
 
     def _require_moved(self, file_id: int, source: Path, content: Content, before: tuple[int, int] | None) -> None:
         size, place = self._holdings.locate(file_id)
