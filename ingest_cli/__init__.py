@@ -6,7 +6,25 @@ The names of ``__all__`` are for scripts; see `ingest_cli.api`. They are importe
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check_bundle, find_job, ingest_bundle, move_files, restore_bundle, verify_job
+    from .api import (
+        check_bundle,
+        check_bundles,
+        discard_jobs,
+        find_job,
+        ingest_bundle,
+        ingest_files,
+        move_files,
+        queue_files,
+        restore_bundle,
+        restore_folder,
+        retry_jobs,
+        save_receipt,
+        set_job_state,
+        verify_all,
+        verify_job,
+        verify_jobs,
+        verify_receipt,
+    )
     from .errors import IngestError
     from .settings import load_settings
 
@@ -14,12 +32,23 @@ __version__ = "0.1.0"
 __all__ = [
     "IngestError",
     "check_bundle",
+    "check_bundles",
+    "discard_jobs",
     "find_job",
     "ingest_bundle",
+    "ingest_files",
     "load_settings",
     "move_files",
+    "queue_files",
     "restore_bundle",
+    "restore_folder",
+    "retry_jobs",
+    "save_receipt",
+    "set_job_state",
+    "verify_all",
     "verify_job",
+    "verify_jobs",
+    "verify_receipt",
 ]
 _ELSEWHERE = {"IngestError": "errors", "load_settings": "settings"}
 

@@ -19,7 +19,7 @@ from .jobs.store import JobStore, open_store
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
-from .pipeline.batch import Observe, Outcome, Task, run_tasks
+from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
 from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
@@ -52,7 +52,7 @@ def move_files(
 def ingest_files(
     kind: JobKind,
     sources: Iterable[Source],
-    observe: Observe,
+    observe: ObserveTask,
     *,
     settings: Settings | None = None,
     again: bool = False,
@@ -63,8 +63,7 @@ def ingest_files(
     name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
     job to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with _opened(settings) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         submitted = partial(_submitted, settings, store, services, kind, again=again)
         tasks = [Task(_name_of(source), submitted(source)) for source in sources]
@@ -73,23 +72,21 @@ def ingest_files(
 
 def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with _opened(settings) as (settings, services, store):
         for path in paths:
             yield submit(store, services.unique_id, kind, path, user=settings.user)
 
 
 def retry_jobs(
     job_ids: Iterable[int],
-    observe: Observe,
+    observe: ObserveTask,
     *,
     failed: bool = False,
     interrupted: bool = False,
     settings: Settings | None = None,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with _opened(settings) as (settings, services, store):
         jobs = [store.get(job_id) for job_id in job_ids]
         jobs += failed_jobs(store) if failed else []
         jobs += interrupted_jobs(store) if interrupted else []
@@ -155,8 +152,7 @@ def verify_jobs(
 
     ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
     """
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with _opened(settings) as (settings, services, store):
         recorded = [_recorded_as(store, job_id, note) for job_id in job_ids]
         yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
 
@@ -170,8 +166,7 @@ def verify_all(
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
-    settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with _opened(settings) as (settings, services, store):
         yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
         try:
             yield from verify.find_orphans(services, store)
@@ -210,9 +205,15 @@ def restore_folder(job_id: int, target: Path, *, settings: Settings | None = Non
         return restore.write_folder(services, recorded, target)
 
 
-def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+@contextmanager
+def _opened(settings: Settings | None) -> Iterator[tuple[Settings, Services, JobStore]]:
     settings = settings or load_settings()
     with connect(settings) as services, open_store(settings) as store:
+        yield settings, services, store
+
+
+def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+    with _opened(settings) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, store, services, kind, path, again=again) as job:
             job = runner.run(job, observer or Observer())

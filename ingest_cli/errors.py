@@ -13,9 +13,9 @@ class ExitCode(IntEnum):
 
     SUCCESS = 0
     FAILED = 1
-    USAGE = 2
-    SOME_FAILED = 3
-    UNREACHABLE = 4
+    USAGE = 2  # or a wrong configuration
+    SOME_FAILED = 3  # of several bundles
+    UNREACHABLE = 4  # a service is, or a job is busy: the same command may succeed later
     INTERRUPTED = 130
 
     @classmethod

@@ -23,16 +23,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         from .verbosity import set_verbosity
 
-        set_verbosity(values.get("verbose", 0), quiet=values.get("quiet", False))
+        verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
         given = {
             name: group(**{field.name: values.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
         }
-        show_traceback = values.pop("debug", False) or any(getattr(group, "debug", False) for group in given.values())
         try:
+            set_verbosity(verbose, quiet=quiet)
             function(**values, **given)
         except (IngestError, OSError):
-            if show_traceback:
+            if debug:
                 traceback.print_exc()
             raise
 

@@ -32,7 +32,7 @@ def doctor(
     """
     from ..errors import ExitCode
     from ..maintenance.doctor import diagnose
-    from ..maintenance.doctor import probe as probe_archive
+    from ..maintenance.probe import probe as probe_archive
 
     settings = site.settings
     findings = []

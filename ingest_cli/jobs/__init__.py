@@ -1,4 +1,4 @@
 """Jobs: what they are, which changes they can go through, who may make them, and where they and their files are kept.
 
-Nothing here knows what a bundle, an archive or a service is.
+Nothing here looks into a bundle, or knows an archive or a service: a job has a file, and ids that are reserved for it.
 """

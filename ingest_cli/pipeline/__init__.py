@@ -1,5 +1,5 @@
 """From a submitted job to its end: the stages of a run, rolling back, and the workers that run jobs.
 
-Nothing here knows SQL, HTTP or a terminal: the store and the services are known by their ports, and an observer is told
-what happens.
+Nothing here knows SQL, HTTP or a terminal: a run knows the store and the services by their ports, which a worker opens
+by the settings, and tells an observer what happens.
 """

@@ -11,7 +11,7 @@ from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
 
-Observe = Callable[[str, int, int], Observer]
+ObserveTask = Callable[[str, int, int], Observer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Outcome:
     error: IngestError | None = None
 
 
-def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, observe: Observe) -> list[Outcome]:
+def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, observe: ObserveTask) -> list[Outcome]:
     """Run the tasks in order. ``observe`` makes an observer from a task's name, its number, and how many there are.
 
     In the main thread SIGINT and SIGTERM interrupt the current job after the current file, at the latest after

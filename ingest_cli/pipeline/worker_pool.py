@@ -22,10 +22,10 @@ from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
 
-Observe = Callable[[Job], Observer]
+ObserveJob = Callable[[Job], Observer]
 
 
-def work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
+def work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gracefully.
 
     ``observe`` makes the observer of a job. Raises Interrupted where a job was left unfinished.
@@ -37,7 +37,7 @@ def work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
             _work_until(runner, settings, observe, until_empty=until_empty)
 
 
-def _work_until(runner: Runner, settings: Settings, observe: Observe, *, until_empty: bool) -> None:
+def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     timings, parent = settings.timings, multiprocessing.parent_process()
     while not runner.interrupted:
         if parent is not None and not parent.is_alive():
@@ -63,7 +63,7 @@ class WorkerPool:
     left without its parent ends after the current job. ``interrupted`` says at the end whether one left its job.
     """
 
-    def __init__(self, settings: Settings, count: int, observe: Observe, *, until_empty: bool = False) -> None:
+    def __init__(self, settings: Settings, count: int, observe: ObserveJob, *, until_empty: bool = False) -> None:
         self.interrupted = False
         self._timings = settings.timings
         self._work = partial(_work, settings, observe, until_empty=until_empty)
@@ -127,7 +127,7 @@ class WorkerPool:
             self._supervision_ended.set()
 
 
-def _work(settings: Settings, observe: Observe, *, until_empty: bool) -> None:
+def _work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

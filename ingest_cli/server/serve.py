@@ -12,7 +12,7 @@ import uvicorn
 
 from ..errors import SettingsError
 from ..jobs.store import open_store
-from ..pipeline.worker_pool import Observe, WorkerPool
+from ..pipeline.worker_pool import ObserveJob, WorkerPool
 from ..settings import Settings
 from .app import application
 from .authentication import Authenticator
@@ -34,7 +34,7 @@ def serve(
     host: str,
     port: int,
     workers: int,
-    observe: Observe,
+    observe: ObserveJob,
     ready: Callable[[str], None],
 ) -> None:
     """Serve at ``host`` and ``port`` (0 for a free one), with ``workers`` processes that run the jobs.

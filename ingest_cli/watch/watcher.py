@@ -12,7 +12,7 @@ from ..jobs.store import JobStore, open_store
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import graceful_shutdown
-from ..pipeline.worker_pool import Observe, WorkerPool, work
+from ..pipeline.worker_pool import ObserveJob, WorkerPool, work
 from ..services.base import UniqueId
 from ..services.factory import connect
 from ..settings import Settings
@@ -34,7 +34,7 @@ class Watcher:
         self._settings, self._rules = settings, rules
         self._folders = [DropFolder(path, rules, disposition, settings.spool, settings.user) for path in folders]
 
-    def once(self, observe: Observe, notify: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
+    def once(self, observe: ObserveJob, notify: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
         """Ingest what is stable; how that went. ``queued`` is told of the jobs that this makes.
 
         Waits for as long as a file must hold still where there are files that it does not know.
@@ -71,7 +71,7 @@ class Watcher:
 
     def forever(
         self,
-        observe: Observe,
+        observe: ObserveJob,
         notify: Callable[[str], None],
         queued: Callable[[Job], None],
         *,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import ExitCode
-from ingest_cli.maintenance import doctor
+from ingest_cli.maintenance import probe
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import load_settings
 
@@ -171,14 +171,14 @@ def test_the_probe_of_an_archive_that_takes_many(command: Command, pacific: Paci
 
         return gather
 
-    for level, count in enumerate(doctor.PROBE_TRANSFERS):
-        pacific.fail("PUT", level * doctor.PROBE_FILES + 1, begin_level(count))
+    for level, count in enumerate(probe.PROBE_TRANSFERS):
+        pacific.fail("PUT", level * probe.PROBE_FILES + 1, begin_level(count))
     found = rows(command, "--probe", code=0)
-    levels = [f"{count} at once" for count in doctor.PROBE_TRANSFERS]
+    levels = [f"{count} at once" for count in probe.PROBE_TRANSFERS]
     assert list(found) == [*NAMES, *levels, "advice"]
     assert all("wrote, read back and deleted" in found[level]["detail"] for level in levels)
     assert "transfers = 8" in found["advice"]["detail"]
-    assert [*most[1:], pacific.most_at_work] == list(doctor.PROBE_TRANSFERS)
+    assert [*most[1:], pacific.most_at_work] == list(probe.PROBE_TRANSFERS)
     assert not pacific.files
 
 
@@ -203,12 +203,12 @@ def test_the_probe_finds_an_archive_that_mixes_up_files(
         handler.answer(201, {"message": "File added to archive", "total_bytes": len(body)})
         return True
 
-    for number in range(doctor.PROBE_FILES + 1, 2 * doctor.PROBE_FILES + 1):
+    for number in range(probe.PROBE_FILES + 1, 2 * probe.PROBE_FILES + 1):
         pacific.fail("PUT", number, mixing)
     monkeypatch.setenv("ARCHIVEINTERFACE_TRANSFERS", str(transfers))
     found = rows(command, "--probe", code=code)
     assert list(found) == [*NAMES, "1 at once", "2 at once"]
-    assert f"{doctor.PROBE_FILES} of {doctor.PROBE_FILES} files came back damaged" in found["2 at once"]["detail"]
+    assert f"{probe.PROBE_FILES} of {probe.PROBE_FILES} files came back damaged" in found["2 at once"]["detail"]
     assert found["2 at once"]["ok"] is (code == 0)
     said = found["2 at once"]["detail" if code == 0 else "advice"]
     assert ("so send one file at a time" if code == 0 else "transfers = 1") in said
@@ -220,10 +220,10 @@ def test_the_probe_counts_a_file_that_was_taken_at_a_later_try_as_wrong(
     pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, transfers: int, ok: bool
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    pacific.fail("PUT", doctor.PROBE_FILES + 3, answering(500, {"message": "no"}))
+    pacific.fail("PUT", probe.PROBE_FILES + 3, answering(500, {"message": "no"}))
     settings = load_settings(environment={**os.environ, "ARCHIVEINTERFACE_TRANSFERS": str(transfers)})
     settings.spool.mkdir(parents=True)
-    found = list(doctor.probe(settings))
+    found = list(probe.probe(settings))
     assert [(finding.name, finding.ok) for finding in found] == [("1 at once", True), ("2 at once", ok)]
     assert "only after 1 failed attempt" in found[1].detail
     assert not pacific.files
@@ -240,9 +240,9 @@ def test_the_probe_of_an_archive_that_loses_a_file(pacific: PacificaSite, monkey
     pacific.guard = losing
     settings = load_settings()
     settings.spool.mkdir(parents=True)
-    (found,) = doctor.probe(settings)
+    (found,) = probe.probe(settings)
     assert (found.name, found.ok) == ("1 at once", False)
-    assert f"1 of {doctor.PROBE_FILES} files came back damaged" in found.detail
+    assert f"1 of {probe.PROBE_FILES} files came back damaged" in found.detail
     assert not pacific.files
 
 
@@ -261,7 +261,7 @@ def test_the_probe_deletes_what_it_can_and_names_the_rest(
 ) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
     pacific.fail("DELETE", 3, answering(403, {"message": "not you"}))
-    (found,) = doctor.probe(load_settings())
+    (found,) = probe.probe(load_settings())
     assert not found.ok
     assert "cannot delete from the archive: file 3 (" in found.detail
     assert list(pacific.files) == [3]

@@ -16,9 +16,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> NoReturn:
         pytest.fail("a unit test uses no socket and starts no process")
 
-    for name in ("bind", "connect", "connect_ex", "sendto"):
+    for name in ("bind", "connect", "connect_ex", "sendto", "sendmsg"):
         monkeypatch.setattr(socket.socket, name, refuse)
-    for name in ("fork", "posix_spawn", "posix_spawnp"):
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system"):
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
     monkeypatch.setattr(BaseProcess, "start", refuse)
