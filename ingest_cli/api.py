@@ -193,7 +193,8 @@ def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -
 
 def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
-    with _recorded(job_id, settings) as (services, recorded):
+    with _opened(settings) as (_, services, store):
+        recorded = recorded_as(store, job_id)
         if isinstance(target, Path):
             return restore.write_bundle_file(services, recorded, target)
         return restore.write_tar(services, recorded, target)
@@ -201,8 +202,8 @@ def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings 
 
 def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
     """Write a stored job's files to the new folder ``target``, and return the number of files."""
-    with _recorded(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, target)
+    with _opened(settings) as (_, services, store):
+        return restore.write_folder(services, recorded_as(store, job_id), target)
 
 
 @contextmanager
@@ -240,15 +241,6 @@ def _as_it_stands(store: JobStore, job_id: int) -> Iterator[Job]:
 def _name_of(source: Source) -> str:
     name = str(source) if isinstance(source, Path) else str(source.name)
     return "standard input" if name == "<stdin>" else name
-
-
-@contextmanager
-def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services, int]]:
-    settings = settings or load_settings()
-    with open_store(settings) as store:
-        recorded = recorded_as(store, job_id)
-    with connect(settings) as services:
-        yield services, recorded
 
 
 def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:

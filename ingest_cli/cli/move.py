@@ -36,5 +36,5 @@ def move(
         raise SettingsError(
             "--remote-sources and --queue cannot be used together: set remote_sources in the workers' configuration"
         )
-    settings = settings_under(config=site.config, db=site.db, user=site.user, remote_sources=remote_sources)
+    settings = settings_under(**vars(site), remote_sources=remote_sources)
     submit_files(JobKind.MOVE, documents, settings, submission, options)

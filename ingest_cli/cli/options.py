@@ -47,7 +47,7 @@ class Site:
     @property
     def settings(self) -> "Settings":
         """The settings under these options. Raises SettingsError."""
-        return settings_under(config=self.config, db=self.db)
+        return settings_under(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,6 @@ class UserSite(Site):
     """The site that a command works on, and the user it works for."""
 
     user: User = None
-
-    @property
-    def settings(self) -> "Settings":
-        """The settings under these options. Raises SettingsError."""
-        return settings_under(config=self.config, db=self.db, user=self.user)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A receipt: what the archive stored of a bundle, in a file that can be checked by itself years later.
 
-Its format is the JSON Schema ``schemas/receipt.schema.json`` in this package.
+Its format is the JSON Schema ``receipt.schema.json`` beside this module.
 """
 
 import json

@@ -39,10 +39,9 @@ def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callab
     )
 
 
-def unlisted(bundle: Bundle, entries: Iterable[FileEntry]) -> Iterator[str]:
-    """A warning for each file of the bundle that is not one of the listed ``entries``."""
-    found = map(bundle.find, (entry.path for entry in entries))
-    listed = {member.name for member in found if member is not None}
+def unlisted(bundle: Bundle, members: Iterable[Member]) -> Iterator[str]:
+    """A warning for each file of the bundle that is not one of the listed ``members``."""
+    listed = {member.name for member in members}
     for name in bundle.members:
         if name not in listed and name != METADATA_NAME:
             hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
@@ -63,7 +62,7 @@ class BundleFiles:
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
         self._members = [find_member(self._bundle, entry) for entry in self._document.files]
-        for warning in unlisted(self._bundle, self._document.files):
+        for warning in unlisted(self._bundle, self._members):
             self._progress.warn(warning)
         for position, entry in enumerate(self._document.files):
             self._content(position, self._progress.checking).verify()

@@ -85,7 +85,7 @@ class Runner:
             return self._run(job, observer)
         except Interrupted:
             raise
-        except Exception as error:  # noqa: BLE001 - it stands with the job; a worker goes on with the next
+        except Exception as error:  # noqa: BLE001 - it is noted with the job, and a worker runs the next one
             if isinstance(error, LeaseLost):
                 observer.warn(str(error))
             return self._store.get(job.job_id)

@@ -31,7 +31,7 @@ from ..support.forks import Running
 from ..support.holders import DEAD
 from ..support.http_faults import dropped
 from ..support.pacifica_double import Handler, PacificaSite
-from ..support.site import Site, Witness
+from ..support.site import Leaver, Site, Witness
 from ..support.waiting import PATIENCE, until
 
 
@@ -385,24 +385,11 @@ def test_what_another_worker_resumes_is_not_rolled_back(queue: Queue, site: Site
     assert len(site.rows("Transactions")) == 1
 
 
-class Leaver(Witness):
-    """Has the runner leave as soon as the first file is stored."""
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__()
-        self._runner = runner
-
-    def stored(self, length: int, files: int = 0) -> None:
-        super().stored(length, files)
-        if files:
-            self._runner.interrupt()
-
-
 def test_what_is_not_stored_again_is_counted_as_done(queue: Queue, site: Site, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     job = queue.submit(bundle, this_process())
     with queue.runner() as (runner, _), pytest.raises(Interrupted):
-        runner.run(job, Leaver(runner))
+        runner.run(job, Leaver(runner, after=1))
     assert site.job(1).stored == 1
     assert site.ingest(bundle).is_done
     witness = site.witness

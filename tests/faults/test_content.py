@@ -20,22 +20,9 @@ from ingest_cli.watch.disposition import Disposition
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
-from ..support.site import Site, Witness
+from ..support.site import Leaver, Site, Witness
 
 NEW = {"data/new": b"new", "data/more": b"more", "data/still more": b"1", "data/one more than before": b"2"}
-
-
-class Leaver(Witness):
-    """Has the runner leave when every file is stored."""
-
-    def __init__(self, runner: Runner) -> None:
-        super().__init__()
-        self._runner = runner
-
-    def stored(self, length: int, files: int = 0) -> None:
-        super().stored(length, files)
-        if self.files_stored == len(FILES):
-            self._runner.interrupt()
 
 
 @pytest.fixture
@@ -46,7 +33,7 @@ def stored(site: Site, tmp_path: Path) -> Path:
         runner = Runner(site.settings, services, store)
         job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
         with pytest.raises(Interrupted):
-            runner.run(job, Leaver(runner))
+            runner.run(job, Leaver(runner, after=len(FILES)))
     assert len(site.archived()) == len(FILES)
     return bundle
 

@@ -43,6 +43,19 @@ class Witness(Observer):
         self.warnings.append(message)
 
 
+class Leaver(Witness):
+    """Has the runner leave when so many files are stored."""
+
+    def __init__(self, runner: Runner, *, after: int) -> None:
+        super().__init__()
+        self._runner, self._after = runner, after
+
+    def stored(self, length: int, files: int = 0) -> None:
+        super().stored(length, files)
+        if self.files_stored == self._after:
+            self._runner.interrupt()
+
+
 class Site:
     def __init__(self, folder: Path) -> None:
         self.archive = folder / "archive"
