@@ -50,16 +50,16 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
     if reservation is None:
         return
     sources = _sources(lease)
-    writer = services.archive.writer(reservation.ids, lease.fence.number, resumed=True)
+    writer = services.archive.writer(reservation.ids, lease.fence.number, resumed=True, require=lease.require)
     lease.confirm()
     for position in reversed(range(reservation.count if reached is None else reached)):
         lease.require()
         file_id = reservation.ids[position]
         try:
             if sources is None:
-                writer.delete(file_id, lease.require)
+                writer.delete(file_id)
             else:
-                writer.move_back(file_id, sources[position], lease.require)
+                writer.move_back(file_id, sources[position])
         except IngestError as error:
             if error.transient:
                 raise

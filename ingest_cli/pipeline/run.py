@@ -168,9 +168,10 @@ class Run:
         return ids
 
     def _writer(self, ids: range, *, resumed: bool) -> ArchiveWriter:
-        writer = self._services.archive.writer(ids, self._lease.fence.number, resumed=resumed)
+        lease = self._lease
+        writer = self._services.archive.writer(ids, lease.fence.number, resumed=resumed, require=lease.require)
         # Behind its making: the next holder finds it, and puts an end to it.
-        self._lease.confirm()
+        lease.confirm()
         return writer
 
     def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:

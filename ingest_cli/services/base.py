@@ -66,10 +66,14 @@ class Archive(Service, Protocol):
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 
-    def writer(self, ids: range, fence: int, *, resumed: bool) -> "ArchiveWriter":
+    def writer(
+        self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
+    ) -> "ArchiveWriter":
         """The writer with which one run of a job changes the archive; see `ArchiveWriter`.
 
-        ``resumed`` says that an earlier run, with a smaller ``fence``, may have stored some of the files.
+        ``resumed`` says that an earlier run, with a smaller ``fence``, may have stored some of the files. ``require``
+        raises where the run has lost its job; an archive that cannot refuse older fences itself calls it before it
+        moves or deletes a file, when nothing needs to be waited for any more.
         """
 
     def stat(self, file_id: int) -> int | None:
@@ -115,10 +119,10 @@ class ArchiveWriter(Protocol):
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether the moved file is the very one that was hashed, but was written to since."""
 
-    def move_back(self, file_id: int, source: Path, require: Callable[[], None] | None = None) -> None:
+    def move_back(self, file_id: int, source: Path) -> None:
         """Undo `move`: the file is at ``source``, and the archive does not hold it any more.
 
-        ``require`` is as for `delete`. Raises RollbackFailed where it cannot be done: the archive still holds the file.
+        Raises RollbackFailed where that cannot be done: the archive then still holds the file.
         """
 
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
@@ -128,12 +132,8 @@ class ArchiveWriter(Protocol):
         be removed, or was modified.
         """
 
-    def delete(self, file_id: int, require: Callable[[], None] | None = None) -> None:
-        """Delete the file; no error where there is none. Raises RollbackFailed where it remains.
-
-        ``require`` may raise to prevent it: it is called when nothing needs to be waited for any more. An archive that
-        refuses the runs of older fences itself has no need of it.
-        """
+    def delete(self, file_id: int) -> None:
+        """Delete the file; no error where there is none. Raises RollbackFailed where it remains."""
 
     def flush(self) -> None:
         """Return once all that was stored, moved back, released or deleted would survive a loss of power."""

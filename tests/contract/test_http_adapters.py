@@ -129,13 +129,16 @@ def test_a_rollback_that_lost_its_job_while_it_waited_deletes_nothing(
     def lost() -> None:
         raise LeaseLost("the job is another's")
 
-    writer = archive.writer(range(1, 2), 1, resumed=False)
-    writer.put(1, contents(b"small"))
+    archive.writer(range(1, 2), 1, resumed=False).put(1, contents(b"small"))
+    writer = archive.writer(range(1, 2), 1, resumed=True, require=lost)
     with pytest.raises(LeaseLost):
-        writer.delete(1, lost)
+        writer.delete(1)
     (tmp_path / "source").write_bytes(b"small")
     with pytest.raises(LeaseLost):
-        writer.move_back(1, tmp_path / "source", lost)
+        writer.move_back(1, tmp_path / "source")
+    with pytest.raises(LeaseLost):
+        writer.move(1, tmp_path / "source", 5, None)
+    assert asked(pacific, "PATCH") == []
     assert pacific.files == {1: b"small"}
     assert asked(pacific, "DELETE") == []
 

@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -60,7 +60,9 @@ class EmbeddedArchive:
                     " does the id store belong to this archive?"
                 )
 
-    def writer(self, ids: range, fence: int, *, resumed: bool) -> EmbeddedWriter:
+    def writer(
+        self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
+    ) -> EmbeddedWriter:
         """The writer of this run; earlier runs change nothing from now on."""
         with translate_os_errors(self._root, "prepare"):
             return EmbeddedWriter(self._root, ids, fence)

@@ -12,7 +12,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class EmbeddedWriter:
                 raise SourceChanged(f"the source {source} was changed after it was hashed")
             self._run.place(aside, file_id)
 
-    def move_back(self, file_id: int, source: Path, require: Callable[[], None] | None = None) -> None:
+    def move_back(self, file_id: int, source: Path) -> None:
         """Remove the archive's name of a file that is still at ``source``; else bring it back there.
 
         Raises RollbackFailed where another file is there now, or where the moved one is missing.
@@ -136,7 +136,7 @@ class EmbeddedWriter:
                 raise ArchiveError(trouble) from error
             raise ServiceUnavailable(trouble) from error
 
-    def delete(self, file_id: int, require: Callable[[], None] | None = None) -> None:
+    def delete(self, file_id: int) -> None:
         """Remove the file."""
         with self._changing(file_id, f"delete file {file_id} from"):
             aside = self._run.aside(file_id, "gone")

@@ -1,6 +1,6 @@
 """The archive of a Pacifica site: its archive interface."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ...settings import Confirm, Endpoint
 from ..base import ArchivedFile
@@ -47,13 +47,16 @@ class PacificaArchive(Adapter):
     def require_free(self, ids: range) -> None:
         """Nothing is asked: it would take two requests for each id, as long as storing a file takes."""
 
-    def writer(self, ids: range, fence: int, *, resumed: bool) -> PacificaWriter:
+    def writer(
+        self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
+    ) -> PacificaWriter:
         """What a run changes the archive by. The archive interface knows no fences; see `PacificaWriter`."""
         return PacificaWriter(
             self._service,
             self._holdings,
             ids,
             resumed=resumed,
+            require=require or (lambda: None),
             remote_sources=self._remote_sources,
             confirm_every=1 if self._confirm == "all" else CONFIRM_EVERY,
         )

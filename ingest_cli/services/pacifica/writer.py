@@ -29,8 +29,8 @@ class PacificaWriter:
     """What one run changes the archive interface by.
 
     The archive interface knows no fences: a request that is on its way when a run is frozen is carried out when it
-    thaws. What can be done here is to ask, by ``content.observe``, whether the job is still this run's before
-    anything is deleted or moved back, and to send nothing that was not asked for within the ids.
+    thaws. What can be done here is to ask, by ``content.observe`` and ``require``, whether the job is still this run's
+    before anything is sent, deleted or moved back, and to send nothing that was not asked for within the ids.
 
     Of ``confirm_every`` small files the stored size of one is asked for.
     """
@@ -42,12 +42,14 @@ class PacificaWriter:
         ids: range,
         *,
         resumed: bool,
+        require: Callable[[], None],
         remote_sources: bool,
         confirm_every: int,
     ) -> None:
         self.resent = 0
         self._service, self._holdings, self._ids = service, holdings, ids
         self._resumed, self._remote_sources, self._confirm_every = resumed, remote_sources, confirm_every
+        self._require = require
         self._small = itertools.count(1)
         self._unconfirmed: tuple[int, int] | None = None
         self._renamed_in: set[Path] = set()
@@ -100,6 +102,7 @@ class PacificaWriter:
         before = _written_to(content) if content is not None else None
 
         def require_lease() -> None:
+            self._require()
             if content is not None:
                 content.observe(0)
 
@@ -126,10 +129,10 @@ class PacificaWriter:
         except (ArchiveError, SourceChanged):
             # A move across file systems that failed halfway leaves a copy. What is there may be another run's.
             require_lease()
-            self.move_back(file_id, source, require_lease)
+            self.move_back(file_id, source)
             raise
 
-    def move_back(self, file_id: int, source: Path, require: Callable[[], None] | None = None) -> None:
+    def move_back(self, file_id: int, source: Path) -> None:
         """Rename the archive's file back to ``source``, which works where this machine sees the archive's own path.
 
         The archive interface cannot be asked to move a file back. It says by HEAD where a file lies. When that file has
@@ -139,14 +142,13 @@ class PacificaWriter:
         size, place = self._holdings.locate(file_id)
         if size is None:
             return
-        if require is not None:
-            require()
+        self._require()
         kept = f"the archive still holds file {file_id}, moved from {source}"
         if self._remote_sources:
             raise RollbackFailed(f"{kept}, a path on its own machine")
         try:
             if os.path.lexists(source):
-                self._delete_copy(file_id, source, require)
+                self._delete_copy(file_id, source)
                 return
             if not place.is_absolute() or place.lstat().st_size != size:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -170,12 +172,12 @@ class PacificaWriter:
         """There is nothing to remove: the archive itself moved the file."""
         require_within(self._ids, file_id)
 
-    def delete(self, file_id: int, require: Callable[[], None] | None = None) -> None:
+    def delete(self, file_id: int) -> None:
         """Delete the file; the archive answers 500 where there is none, so that its absence is what is checked."""
         require_within(self._ids, file_id)
         if self._unconfirmed is not None and self._unconfirmed[0] == file_id:
             self._unconfirmed = None
-        answer = self._service.request("DELETE", f"/{file_id}", require=require)
+        answer = self._service.request("DELETE", f"/{file_id}", require=self._require)
         if answer.status != 200 and self._holdings.stat(file_id) is not None:
             trouble = f"the archive at {self._service.url} does not delete file {file_id}: {answer.message}"
             raise RollbackFailed(trouble)
@@ -223,7 +225,7 @@ class PacificaWriter:
                 move_to(source, place)
         return is_missed
 
-    def _delete_copy(self, file_id: int, source: Path, require: Callable[[], None] | None) -> None:
+    def _delete_copy(self, file_id: int, source: Path) -> None:
         """Delete what the archive holds, unless ``source`` is another file now.
 
         A move across file systems that was cut off leaves the source, and a part of it in the archive.
@@ -231,7 +233,7 @@ class PacificaWriter:
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self._holdings.read(file_id)):
                 raise RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
-        self.delete(file_id, require)
+        self.delete(file_id)
 
     def _require_moved(self, file_id: int, source: Path, content: Content, before: tuple[int, int] | None) -> None:
         size, place = self._holdings.locate(file_id)
