@@ -13,11 +13,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import SourceError
+from .errors import IngestError, ResourceUnavailable, SourceError
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+# What passes: no room, no locks or descriptors or memory, or a share whose server is away.
+PASSING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
+    *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+}
 HAS_SYNCFS = sys.platform.startswith("linux")
+
+
+def explained(error: OSError, message: str, otherwise: type[IngestError]) -> IngestError:
+    """The error to raise for one of the system: ResourceUnavailable where it passes, else an ``otherwise``.
+
+    ``message`` says what cannot be done; the system's own words follow it.
+    """
+    kind = ResourceUnavailable if error.errno in PASSING else otherwise
+    return kind(f"{message}: {error.strerror or error}")
 
 
 def sync_file_system(folder: Path) -> None:

@@ -128,11 +128,19 @@ class CatalogRefused(IngestError):
     stage = "ingest metadata"
 
 
-class ServiceUnavailable(IngestError):
-    """A service is unavailable now; the same command may succeed later."""
+class Unavailable(IngestError):
+    """Something that is needed is unavailable now; the same command may succeed later."""
 
     transient = True
     exit_code = ExitCode.UNREACHABLE
+
+
+class ServiceUnavailable(Unavailable):
+    """A service is unavailable."""
+
+
+class ResourceUnavailable(Unavailable):
+    """This machine has no room, lock or memory left for it, or a disk or share is away."""
 
 
 class JobNotFound(IngestError):

@@ -27,19 +27,3 @@ class _StandardError(io.FileIO):
             return super().write(data)
         except OSError:
             return len(data)
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """``1 file``, ``20,000 files``; ``plural`` is the noun's, where it takes more than an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people to read: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes_left} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
 from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
-from ..streams import counted
+from ..text import counted
 from .schema import record_problem
 
 Record = dict[str, Any]

@@ -55,7 +55,7 @@ def _write(path: Path, findings: "Findings") -> None:
 def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
     from rich.filesize import decimal
 
-    from ..streams import counted
+    from ..text import counted
     from .output import notify, warn
 
     for problem in findings.problems:

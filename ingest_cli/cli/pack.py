@@ -37,7 +37,7 @@ def pack(
     from ..bundle.pack import pack as pack_to
     from ..bundle.pack import transaction_records, write_bundle
     from ..errors import SettingsError
-    from ..streams import counted
+    from ..text import counted
     from .output import notify, write_json
     from .signals import interruptible
 

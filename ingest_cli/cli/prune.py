@@ -35,7 +35,7 @@ def prune(
     """
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable
-    from ..streams import counted
+    from ..text import counted
     from .output import notify, write_json
 
     settings = site.settings

@@ -33,7 +33,7 @@ def restore(
 
     from .. import api
     from ..errors import SettingsError
-    from ..streams import counted
+    from ..text import counted
     from .output import notify, write_json
 
     if (output is None) == (to is None):

@@ -7,7 +7,7 @@ from ..errors import IngestError
 from ..jobs.job import Job
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
-from ..streams import counted
+from ..text import counted
 from .output import warn, write_event, write_json
 
 # Where there is no terminal, how often a long stage says how far it is.

@@ -82,7 +82,7 @@ def _show(damage: "Damage", *, json: bool) -> None:
 def _conclude(tally: "Tally", damaged: int, options: QuietOutput) -> None:
     from rich.filesize import decimal
 
-    from ..streams import counted
+    from ..text import counted
     from .output import notify, write_event
 
     if options.json:

@@ -11,13 +11,13 @@ from ..errors import (
     Interrupted,
     JobNotFound,
     LeaseLost,
-    ServiceUnavailable,
     StopRequested,
     StoreError,
+    Unavailable,
     WrongState,
 )
 from ..settings import Timings
-from ..streams import counted
+from ..text import counted
 from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
@@ -173,7 +173,7 @@ class Lease:
                 try:
                     with self._store.another() as store:
                         self._renew(store)
-                except (ServiceUnavailable, StoreError):
+                except (Unavailable, StoreError):
                     continue  # a heartbeat may be missed; what the run itself cannot write, it reports
                 except (WrongState, JobNotFound):
                     return  # the job was just settled, let go of, or even forgotten

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import JobBusy, StoreError, WrongState
-from ..streams import counted
+from ..text import counted
 from .database import writing
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .process import Life, Process, this_process

@@ -16,7 +16,7 @@ from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
 from ..settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
-from ..streams import counted
+from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
 CLOCK_SLACK = timedelta(minutes=1)

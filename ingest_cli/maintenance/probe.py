@@ -15,7 +15,7 @@ from ..errors import ArchiveError, IngestError, RollbackFailed
 from ..services import factory
 from ..services.base import Archive, ArchiveWriter
 from ..settings import Settings
-from ..streams import counted
+from ..text import counted
 from .doctor import Finding, finding, spooled
 
 PROBE_TRANSFERS = (1, 2, 4, 8)

@@ -8,7 +8,7 @@ from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded
 from ..jobs.store import JobStore
 from ..services.base import Archive, Services, StoredFile
-from ..streams import counted
+from ..text import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ..bundle.tar import Member
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..services.base import ArchiveWriter
-from ..streams import counted
+from ..text import counted
 from .progress import Progress
 
 

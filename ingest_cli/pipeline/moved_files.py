@@ -14,7 +14,7 @@ from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, So
 from ..jobs.job import Reservation
 from ..jobs.stages import MOVE_FILES
 from ..services.base import Archive, ArchiveWriter
-from ..streams import counted
+from ..text import counted
 from .progress import Progress
 
 

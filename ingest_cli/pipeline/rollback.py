@@ -13,8 +13,8 @@ from ..errors import IngestError, LeaseLost, RollbackFailed, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
 from ..services.base import Services
+from ..text import listed
 
-MOST_TOLD = 10
 LATER = "rolled back later, since"
 
 
@@ -40,7 +40,7 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
             raise
         left = [str(error)]
     if left:
-        return lease.hold(f"could not be rolled back: {_told(left)}")
+        return lease.hold(f"could not be rolled back: {listed(left)}")
     return lease.rolled_back()
 
 
@@ -83,8 +83,3 @@ def _sources(lease: Lease) -> list[Path] | None:
     if any(entry.source is None for entry in document.files):
         raise RollbackFailed(f"{job.source} does not say where the job's files came from")
     return [Path(str(entry.source)) for entry in document.files]
-
-
-def _told(left: list[str]) -> str:
-    more = f", and {len(left) - MOST_TOLD} more" if len(left) > MOST_TOLD else ""
-    return ", ".join(left[:MOST_TOLD]) + more

@@ -27,7 +27,7 @@ from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
 from ..services.base import ArchiveWriter, Services
 from ..settings import Settings
-from ..streams import counted
+from ..text import counted
 from .bundle_files import BundleFiles
 from .files import JobFiles
 from .in_order import done_in_order

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Self
 
-from ..errors import ExitCode, Interrupted, ServiceUnavailable
+from ..errors import ExitCode, Interrupted, Unavailable
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
@@ -51,7 +51,7 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, unti
                 return
             else:
                 runner.wait(timings.poll)
-        except ServiceUnavailable as error:
+        except Unavailable as error:
             print(f"ingest: {error}", file=sys.stderr, flush=True)
             runner.wait(timings.pause)
 

@@ -17,7 +17,7 @@ from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, new_at
 from ..errors import ArchiveError, JobNotRecorded, SourceError
 from ..services.base import Archive, Services, StoredFile
-from ..streams import counted
+from ..text import counted
 
 
 class _Stored:

@@ -12,7 +12,7 @@ from ..jobs.job import Job, JobKind
 from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import Settings
-from ..streams import counted
+from ..text import counted
 
 T = TypeVar("T")
 

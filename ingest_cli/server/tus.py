@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import Locked, NoRoom, SpoolFile, SpoolKind, record_of
-from ..streams import counted
+from ..text import counted
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .receiving import Limits, announced_length, pieces, require_allowed

@@ -8,7 +8,7 @@ import ingest_cli
 
 TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
-GROUND = {"", "settings", "disk", "errors", "streams"}
+GROUND = {"", "settings", "disk", "errors", "streams", "text"}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"pipeline", "maintenance", "retrieval"}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "disk": GROUND,
     "errors": GROUND,
     "streams": GROUND,
+    "text": GROUND,
     "jobs": GROUND,
     "bundle": GROUND,
     "services": GROUND | {"bundle", "jobs"},

@@ -10,7 +10,7 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
-from ...streams import counted
+from ...text import counted
 from ..base import StoredFile
 
 MIGRATIONS = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...errors import IngestError
 from ...jobs.database import BUSY_SECONDS, open_database, writing
-from ...streams import counted
+from ...text import counted
 from ..base import IdMode
 
 MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTEGER NOT NULL) WITHOUT ROWID",)

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSL
 
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
-from ...streams import duration
+from ...text import duration
 from ..slots import Slots
 from .connections import credentials, pools
 

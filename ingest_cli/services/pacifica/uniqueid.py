@@ -2,7 +2,7 @@
 
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
-from ...streams import counted
+from ...text import counted
 from ..base import IdMode
 from .adapter import RESENT_STATUSES, Adapter
 from .http import HttpService

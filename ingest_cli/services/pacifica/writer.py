@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from ...bundle.content import CHUNK_BYTES, Content
 from ...disk import move_to, opened
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged
-from ...streams import counted
+from ...text import counted
 from ..base import require_within
 from .holdings import Holdings
 from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
