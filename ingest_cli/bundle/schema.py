@@ -5,14 +5,17 @@ says True only where the schema surely holds; whatever it does not understand go
 """
 
 import json
+import math
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from ..text import MOST_QUOTED, quoted
+
 Schema = dict[str, Any]
 PYTHON_TYPES: dict[str, type] = {"string": str, "integer": int, "object": dict, "array": list}
-UNDERSTOOD = {"type", "minLength", "minimum"}
+UNDERSTOOD = {"type", "minLength", "minimum", "maximum"}
 
 
 @cache
@@ -23,12 +26,25 @@ def metadata_schema() -> Schema:
     return schema
 
 
-def record_problem(record: Any, table: str) -> str | None:
-    """What the schema of ``table`` finds wrong with a record, in a sentence; None where it holds."""
-    definition = metadata_schema()["$defs"].get(table)
-    if definition is None or _quick_check_of(table)(record):
+def surely_holds(record: Any) -> bool:
+    """Whether the schema, that of every record and that of its table, surely holds for ``record``."""
+    checks = _quick_checks()
+    if not checks["record"](record):
+        return False
+    check = checks.get(record["destinationTable"])
+    return check is None or check(record)
+
+
+def record_problem(record: Any) -> str | None:
+    """What the schema finds wrong with a record, in a sentence; None where it holds."""
+    if surely_holds(record):
         return None
-    return explain(record, definition)
+    definitions = metadata_schema()["$defs"]
+    problem = explain(record, definitions["record"])
+    if problem is not None:
+        return problem
+    definition = definitions.get(record["destinationTable"])
+    return explain(record, definition) if definition is not None else None
 
 
 def explain(instance: Any, schema: Schema) -> str | None:
@@ -39,8 +55,10 @@ def explain(instance: Any, schema: Schema) -> str | None:
     error = best_match(Draft202012Validator(schema).iter_errors(instance))
     if error is None:
         return None
-    place = "".join(f"[{part!r}]" for part in error.absolute_path)
-    message = error.message if len(error.message) <= 300 else error.message[:300] + "…"
+    place = "".join(f"[{quoted(part)}]" for part in error.absolute_path)
+    message = error.message
+    if len(message) > MOST_QUOTED:
+        message = message.replace(repr(error.instance), quoted(error.instance))[: 2 * MOST_QUOTED]
     return f"{place}: {message}" if place else message
 
 
@@ -65,17 +83,18 @@ def quick_check(schema: Schema) -> Callable[[Any], bool]:
 
 
 @cache
-def _quick_check_of(table: str) -> Callable[[Any], bool]:
-    return quick_check(metadata_schema()["$defs"][table])
+def _quick_checks() -> dict[str, Callable[[Any], bool]]:
+    return {table: quick_check(definition) for table, definition in metadata_schema()["$defs"].items()}
 
 
 def _rule(schema: Schema) -> Callable[[Any], bool]:
     wanted = PYTHON_TYPES.get(schema.get("type", ""))
     if wanted is None or not set(schema) <= UNDERSTOOD:
         return lambda _: False
-    min_length, minimum = schema.get("minLength"), schema.get("minimum")
+    min_length = schema.get("minLength")
     if wanted is str and min_length is not None:
         return lambda value: type(value) is str and len(value) >= min_length
-    if wanted is int and minimum is not None:
-        return lambda value: type(value) is int and value >= minimum
+    minimum, maximum = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    if wanted is int and (minimum, maximum) != (-math.inf, math.inf):
+        return lambda value: type(value) is int and minimum <= value <= maximum
     return lambda value: type(value) is wanted

@@ -30,7 +30,7 @@ class _Stored:
         records = [*services.catalog.metadata(job_id), *(file.as_record() for file in self.files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()
         # Names that point outside the bundle, which another program's catalogue may hold, are refused here.
-        entries = Document.parse(self.document).files
+        entries = Document.of(records).files
         self.named = list(zip((entry.path for entry in entries), self.files, strict=True))
 
 

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from ingest_cli.api import check_bundle
-from ingest_cli.bundle.catalog_rules import MAX_ID, MIMETYPE
-from ingest_cli.bundle.metadata import HASH_TYPES, Document
+from ingest_cli.bundle.catalog_rules import MIMETYPE
+from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
 from ingest_cli.bundle.tar import MAX_EXTENSION_BYTES, MAX_NAME_BYTES

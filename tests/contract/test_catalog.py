@@ -15,7 +15,7 @@ from ingest_cli.services.embedded.catalog import EmbeddedCatalog
 from ingest_cli.services.pacifica.catalog import PacificaCatalog
 from ingest_cli.settings import Endpoint
 
-from ..support.bundles import FILES, Record, file_record, transaction
+from ..support.bundles import FILES, Record, document_for, file_record, transaction
 from ..support.pacifica_double import PacificaSite
 
 NewIds = Callable[[str, int], int]
@@ -29,7 +29,7 @@ def document(*extra: Record, files: dict[str, bytes] = FILES, **changes: Any) ->
     return Document.parse(json.dumps([*transaction(), *records, *extra]).encode())
 
 
-def pair(key: str, value: str) -> Record:
+def pair(key: Any, value: Any) -> Record:
     return {"destinationTable": "TransactionKeyValue", "key": key, "value": value}
 
 
@@ -119,6 +119,65 @@ class CatalogContract:
         ]
         assert _sorted(catalog.metadata(transaction_id)) == _sorted(expected)
 
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            (10, "10"),
+            (-5, "-5"),
+            (10**30, f"{10**30}"),
+            (1.5, "1.5"),
+            (12.0, "12.0"),
+            (1e22, "1e+22"),
+            (True, "True"),
+            (False, "False"),
+            ({"a": [1.0, None]}, "{'a': [1.0, None]}"),
+            ("", ""),
+            (" 10 ", " 10 "),
+        ],
+    )
+    def test_keys_and_values_are_kept_as_text(
+        self, catalog: Catalog, transaction_id: int, ids: range, given: Any, kept: str
+    ) -> None:
+        of_file = {"destinationTable": "FileKeyValue", "file_id": 101, "key": "k", "value": given}
+        written = document(pair("k", given), pair(given, "v"), of_file, {**of_file, "key": given})
+        catalog.check(written)
+        catalog.record(written, transaction_id, ids.start, fence=1)
+        found = catalog.metadata(transaction_id)
+        assert pair("k", kept) in found
+        assert pair(kept, "v") in found
+        assert sorted((record["key"], record["value"]) for record in found if "file_id" in record) == sorted(
+            [("k", kept), (kept, kept)]
+        )
+
+    def test_a_project_is_kept_as_text(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        records = transaction()
+        records[1]["value"] = 1235
+        catalog.record(Document.of(records), transaction_id, ids.start, fence=1)
+        assert {"destinationTable": "Transactions.project", "value": "1235"} in catalog.metadata(transaction_id)
+
+    @pytest.mark.parametrize(
+        ("given", "kept"),
+        [
+            ({"size": "12"}, {"size": 12}),
+            ({"size": 12.0}, {"size": 12}),
+            ({"size": 2**63 - 1}, {"size": 2**63 - 1}),
+            ({"ctime": 0, "mtime": 1480428545}, {"ctime": "1970-01-01T00:00:00", "mtime": "2016-11-29T14:09:05"}),
+            ({"mtime": -1}, {"mtime": "1969-12-31T23:59:59"}),
+            ({"mtime": 253402300799}, {"mtime": "9999-12-31T23:59:59"}),
+            ({"mtime": "0001-01-01T00:00:00"}, {"mtime": "0001-01-01T00:00:00"}),
+            ({"mimetype": "text/"}, {"mimetype": "text/"}),
+            ({"name": "x" * 255, "subdir": "y" * 255}, {"name": "x" * 255, "subdir": "y" * 255}),
+        ],
+    )
+    def test_a_file_is_kept_as_it_is_read(
+        self, catalog: Catalog, transaction_id: int, ids: range, given: Record, kept: Record
+    ) -> None:
+        written = document(files={"data/x": b""}, **given)
+        catalog.check(written)
+        catalog.record(written, transaction_id, ids.start, fence=1)
+        (file,) = catalog.files(transaction_id)
+        assert {key: getattr(file, key) for key in kept} == kept
+
     def test_transactions_do_not_get_in_each_others_way(
         self, catalog: Catalog, new_ids: NewIds, transaction_id: int, ids: range
     ) -> None:
@@ -137,11 +196,12 @@ class CatalogContract:
         "wrong",
         [
             document(mimetype="nonsense"),
-            document(hashsum="deadbeef"),
             document(pair("twice", "the same"), pair("twice", "the same")),
+            document(pair("twice", 10), pair("twice", "10")),
+            document(pair("twice", True), pair("twice", "True")),
             document({"destinationTable": "FileKeyValue", "file_id": 9, "key": "phase", "value": "solid"}),
         ],
-        ids=["mimetype", "hashsum", "repeated", "file"],
+        ids=["mimetype", "repeated", "repeated as a number", "repeated as a truth", "file"],
     )
     def test_what_would_be_refused_is_known_beforehand(self, catalog: Catalog, wrong: Document) -> None:
         with pytest.raises(CatalogRefused):
@@ -218,3 +278,32 @@ class TestPacifica(CatalogContract):
     @pytest.fixture
     def new_ids(self) -> NewIds:
         return counting()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            document(name="x" * 256, files={"data/x": b""}),
+            document(subdir="x" * 256, files={"data/x": b""}),
+            document(mimetype="text/" + "x" * 251),
+            document(pair("x" * 256, "v")),
+            document(pair("k", "é" * 256)),
+            document({"destinationTable": "FileKeyValue", "file_id": 101, "key": "k", "value": 10**255}),
+        ],
+        ids=["name", "folder", "mimetype", "key", "value", "value of a file"],
+    )
+    def test_what_its_columns_cannot_hold_is_refused_beforehand(self, catalog: Catalog, wrong: Document) -> None:
+        with pytest.raises(CatalogRefused, match="takes 255 characters"):
+            catalog.check(wrong)
+
+    @pytest.mark.parametrize("needed", ["ctime", "mtime"])
+    def test_a_file_without_a_time_is_refused_beforehand(self, catalog: Catalog, needed: str) -> None:
+        records = document_for(FILES)
+        del records[-1][needed]
+        with pytest.raises(CatalogRefused, match=f"has no {needed}"):
+            catalog.check(Document.of(records))
+
+    def test_it_gets_keys_and_values_as_they_were_given(self, catalog: Catalog, pacific: PacificaSite) -> None:
+        of_file = {"destinationTable": "FileKeyValue", "file_id": 101, "key": 1.5, "value": {"a": None}}
+        catalog.record(document(pair("User of Record", 10), of_file), 1, 1, fence=1)
+        assert pair("User of Record", 10) in pacific.rows("TransactionKeyValue")
+        assert pacific.rows("FileKeyValue") == [{**of_file, "file_id": 2}]

@@ -3,14 +3,16 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..support.command import Command
 from ..support.serving import Server
 from ..support.site import Site
-from .services import PacificaServices, assert_stored
+from .services import PacificaServices, ask, assert_stored
 
 pytestmark = pytest.mark.pacifica
 
@@ -85,6 +87,32 @@ INSTRUMENT = {
     "valueField": "_id",
     "value": "",
 }
+# As the client's documentation has it: the value is a user's id, a number.
+USER_OF_RECORD = {
+    "metaID": "user-of-record",
+    "displayType": "select",
+    "displayTitle": "User of Record",
+    "sourceTable": "users",
+    "destinationTable": "TransactionKeyValue",
+    "key": "User of Record",
+    "queryDependency": {"project_id": "project"},
+    "queryFields": ["first_name", "last_name", "_id"],
+    "displayFormat": "{_id} - {first_name} {last_name}",
+    "valueField": "_id",
+    "value": "",
+}
+DIRECTORY = {
+    "metaID": "directory-project",
+    "displayType": "directoryTree",
+    "directoryOrder": 0,
+    "sourceTable": "projects",
+    "destinationTable": "NothingReally",
+    "queryDependency": {"_id": "project"},
+    "queryFields": ["_id"],
+    "displayFormat": "Project ID {_id}",
+    "valueField": "_id",
+    "value": "",
+}
 FILES = {"one": b"1", "two.bin": bytes(2_000_000)}
 
 
@@ -121,10 +149,13 @@ def test_the_uploader_over_the_real_services(pacifica: PacificaServices, environ
     assert_stored(pacifica, job_id, {f"data/{name}": content for name, content in FILES.items()})
 
 
-def test_the_command_line_client(pacifica: PacificaServices, environment: Path, command: Command, folder: Path) -> None:
-    config = environment / "uploader.json"
-    config.write_text(json.dumps([LOGON, PROJECT, INSTRUMENT]))
-    with Server(environment) as server:
+@pytest.fixture
+def uploaded(pacifica: PacificaServices, environment: Path, command: Command) -> Callable[..., int]:
+    """Uploads a file by pacifica-cli, with a configuration of these records; the job's id."""
+
+    def upload(server: Server, path: Path, *records: dict[str, Any]) -> int:
+        config = environment / "uploader.json"
+        config.write_text(json.dumps([LOGON, PROJECT, INSTRUMENT, *records]))
         endpoints = {
             "UPLOAD_URL": f"{server.url}/upload",
             "UPLOAD_STATUS_URL": f"{server.url}/get_state",
@@ -132,7 +163,29 @@ def test_the_command_line_client(pacifica: PacificaServices, environment: Path, 
             "UPLOAD_VALIDATION_URL": f"{pacifica.url('policy')}/ingest",
         }
         chosen = ["--logon", "dmlb2001", "--project", "1234a", "--instrument", "54"]
-        said = run(pacifica, "pacifica-cli", "upload", f"--config={config}", *chosen, str(folder / "one"), **endpoints)
-    state = json.loads(command("state", "--json", "-n", 1).stdout)[0]
-    assert state["complete"], said
-    assert_stored(pacifica, state["job_id"], {f"data{folder}/one": FILES["one"]})
+        said = run(pacifica, "pacifica-cli", "upload", f"--config={config}", *chosen, str(path), **endpoints)
+        state = json.loads(command("state", "--json", "-n", 1).stdout)[0]
+        assert state["complete"], said
+        job_id: int = state["job_id"]
+        return job_id
+
+    return upload
+
+
+def test_the_command_line_client(
+    pacifica: PacificaServices, environment: Path, uploaded: Callable[..., int], folder: Path
+) -> None:
+    with Server(environment) as server:
+        job_id = uploaded(server, folder / "one")
+    assert_stored(pacifica, job_id, {f"data{folder}/one": FILES["one"]})
+
+
+def test_the_command_line_client_as_its_documentation_configures_it(
+    pacifica: PacificaServices, environment: Path, uploaded: Callable[..., int], folder: Path
+) -> None:
+    with Server(environment) as server:
+        job_id = uploaded(server, folder / "one", USER_OF_RECORD, DIRECTORY)
+    assert_stored(pacifica, job_id, {f"data/Project ID 1234a{folder}/one": FILES["one"]})
+    (pair,) = ask(pacifica, f"/trans_key_value?transaction={job_id}")
+    assert ask(pacifica, f"/keys?_id={pair['key']}")[0]["key"] == "User of Record"
+    assert ask(pacifica, f"/values?_id={pair['value']}")[0]["value"] == "10"

@@ -90,11 +90,12 @@ class PacificaSite(LoopbackServer):
 
     def pair(self, record: Row) -> Row:
         """A key and its value, by the numbers that those have."""
+        words = {name: str(record[name]) for name in ("key", "value")}
         with self.lock:
-            for word in (record["key"], record["value"]):
+            for word in words.values():
                 if word not in self.words:
                     self.words.append(word)
-        return {"key": self.words.index(record["key"]), "value": self.words.index(record["value"])}
+        return {name: self.words.index(word) for name, word in words.items()}
 
     def gather(self, count: int, patience: float = PATIENCE) -> None:
         """Keep every file waiting until ``count`` of them have been at work at once: what is slow comes too.
@@ -190,8 +191,8 @@ class Handler(QuietHandler):
     def serve_post(self) -> None:
         records = json.loads(self.body())
         self.server.users.append(self.headers.get("X-Http-Authed-User"))
-        given = {record["destinationTable"]: record.get("value") for record in records}
-        wrong = [name for name, value in KNOWN.items() if given.get(f"Transactions.{name}") != value]
+        given = {record["destinationTable"]: str(record.get("value")) for record in records}
+        wrong = [name for name, value in KNOWN.items() if given.get(f"Transactions.{name}") != str(value)]
         if wrong:
             self.answer(412, {"message": f"Precondition Failed: Invalid values for {', '.join(wrong)}"})
         else:
@@ -220,7 +221,7 @@ class Handler(QuietHandler):
             twice = number if number in self.server.transactions else held[0]
             self.answer(400, {"message": f"Could not insert records [ID: {twice}] due to duplicated ID values"})
             return
-        if any(record.get("value") in self.server.unknown_projects for record in records):
+        if any(str(record.get("value")) in self.server.unknown_projects for record in records):
             self.answer(500, {"message": "Internal Server Error"})
             return
         self.server.transactions[number] = records
@@ -283,7 +284,13 @@ def _transsip(site: PacificaSite, query: dict[str, str]) -> list[Row]:
     if number not in site.transactions:
         return []
     values = {record["destinationTable"]: record.get("value") for record in site.transactions[number]}
-    return [{"_id": number, **{name: values[f"Transactions.{name}"] for name in KNOWN}}]
+    return [
+        {
+            "_id": number,
+            **{name: values[f"Transactions.{name}"] for name in KNOWN},
+            "project": str(values["Transactions.project"]),
+        }
+    ]
 
 
 def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
@@ -292,7 +299,19 @@ def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
     else:
         files = site.rows("Files", int(query["transaction_id"]))
     described = {record["file_id"] for record in site.rows("FileKeyValue")}
-    return [{**record, "metadata": [{}] if record["_id"] in described else []} for record in files]
+    return [
+        {
+            **record,
+            "ctime": _time(record["ctime"]),
+            "mtime": _time(record["mtime"]),
+            "metadata": [{}] if record["_id"] in described else [],
+        }
+        for record in files
+    ]
+
+
+def _time(value: str | int) -> str:
+    return value if isinstance(value, str) else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(value))
 
 
 def _key_values(site: PacificaSite, query: dict[str, str]) -> list[Row]:

@@ -26,9 +26,21 @@ class EmbeddedPolicy:
         """Raise PolicyRefused where the schema does not hold. The schema does not see ``user``."""
         if self._schema is None:
             return
-        problem = explain(document.records, self._schema)
+        problem = self._problem_of(document, self._schema)
         if problem is not None:
             raise PolicyRefused(f"the site's policy refuses this bundle: {problem}")
+
+    def _problem_of(self, document: Document, schema: Schema) -> str | None:
+        from referencing.exceptions import Unresolvable
+
+        try:
+            return explain(document.records, schema)
+        except OverflowError:  # where numbers are divided
+            return "it holds a number that is too large"
+        except (RecursionError, Unresolvable) as error:
+            raise SettingsError(
+                f"the policy {self._path} refers to what is not there, or to itself: {error}"
+            ) from error
 
 
 def _load(path: Path) -> Schema:

@@ -9,12 +9,15 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...settings import Endpoint
+from ...text import quoted
 from ..base import StoredFile
 from .adapter import RESENT_STATUSES, Adapter
 from .http import JSON, TRIES, HttpService
 
 # So often a metadata service that answers a GET has to answer 500 to a document which then counts as refused.
 REFUSALS = 2
+# So long a text its database takes.
+MOST_CHARACTERS = 255
 
 
 class PacificaCatalog(Adapter):
@@ -30,6 +33,15 @@ class PacificaCatalog(Adapter):
     def check(self, document: Document) -> None:
         """Check the service's rules here: it keeps them only after the files are stored."""
         check_document(document)
+        for entry in document.files:
+            for needed in ("ctime", "mtime"):
+                if needed not in entry.record:
+                    raise CatalogRefused(f"{quoted(entry.path)} has no {needed}, which the metadata service needs")
+            _check_length(entry.name, entry.subdir, entry.mimetype)
+        for key, value in document.key_values():
+            _check_length(key, value)
+        for _, key, value in document.file_key_values(0):
+            _check_length(key, value)
 
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Send the document; whatever the answer is but success, look whether it went in before it is sent again.
@@ -136,6 +148,12 @@ class PacificaCatalog(Adapter):
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
         return content
+
+
+def _check_length(*texts: str) -> None:
+    for text in texts:
+        if len(text) > MOST_CHARACTERS:
+            raise CatalogRefused(f"{quoted(text)} is too long: the metadata service takes {MOST_CHARACTERS} characters")
 
 
 def _without_ingest(endpoint: Endpoint) -> Endpoint:

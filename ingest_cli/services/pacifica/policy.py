@@ -22,7 +22,7 @@ class PacificaPolicy(Adapter):
 
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
-        body = json.dumps(document.records).encode()
+        body = json.dumps(document.given).encode()
         # Header values travel as Latin-1: this sends what is not ASCII as UTF-8.
         headers = {**JSON, self._auth_header: user.encode().decode("latin-1")}
         answer = self._service.request("POST", body=body, headers=headers)
