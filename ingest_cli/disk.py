@@ -94,6 +94,39 @@ def copy_to(place: Path, kept: str | Path, folder: int | None = None) -> None:
             os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
+def copy_tree(place: Path, kept: str, folder: int) -> None:
+    """Copy the folder ``kept``, in the folder open as ``folder``, as `copy_to` does a file; links stay links.
+
+    Raises OSError where there is anything in it but files, folders and links.
+    """
+    require_free(place)
+    aside = place.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    folders = []
+    try:
+        for path, _, _, descriptor in os.fwalk(kept, onerror=_raise, dir_fd=folder):
+            copy = aside / Path(path).relative_to(kept)
+            copy.mkdir(mode=0o700)
+            folders.append((copy, os.fstat(descriptor)))
+            for name in os.listdir(descriptor):
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    copy_to(copy / name, name, descriptor)
+                elif stat.S_ISLNK(found.st_mode):
+                    (copy / name).symlink_to(os.readlink(name, dir_fd=descriptor))
+                elif not stat.S_ISDIR(found.st_mode):
+                    raise OSError(errno.EINVAL, f"{path}/{name} is not a file, folder or link", f"{path}/{name}")
+        for copy, found in reversed(folders):
+            copy.chmod(stat.S_IMODE(found.st_mode))
+            os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+        rename_new(aside, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def rename_new(kept: str | Path, place: Path, folder: int | None = None) -> None:
     """Rename a file or folder to ``place``, where nothing may exist. Raises OSError: FileExistsError where it does.
 

@@ -16,7 +16,8 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
-from ingest_cli.watch.disposition import Disposition
+from ingest_cli.watch.candidates import Candidate
+from ingest_cli.watch.disposition import Destination, Disposition
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
@@ -218,11 +219,13 @@ def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_
         site.ingest(bundle)
     replace(bundle)
     new = bundle.read_bytes()
-    place = tmp_path / how
+    (tmp_path / "place").mkdir()
+    place = Destination(tmp_path / "place", f"--{how}")
     ways = {"done": Disposition(done=place), "failed": Disposition(failed=place), "delete": Disposition(delete=True)}
-    assert not ways[how].carry_out(bundle, site.job(1))
+    candidate = Candidate(bundle, site.job(1).fingerprint, bundle)
+    assert not ways[how].carry_out(candidate, site.job(1), site.settings.spool)
     assert bundle.read_bytes() == new
-    assert not list(place.glob("*"))
+    assert not list(place.path.iterdir())
 
 
 def test_a_bundle_that_is_written_to_in_place_while_it_waits(site: Site, tmp_path: Path) -> None:
