@@ -59,8 +59,9 @@ def fingerprint_at(path: Path, known_as: Path) -> str:
 
 def _fingerprint_of_tree(folder: Path, known_as: Path) -> str:
     found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in [*names, *links]:
             path = Path(place, name)
             with suppress(OSError):  # gone since: the next look sees another fingerprint
                 found.append(f"{known_as / path.relative_to(folder)} {fingerprint_of(path.lstat())}")

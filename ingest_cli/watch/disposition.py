@@ -76,7 +76,7 @@ class Disposition:
             if job.is_done:
                 self._complete(candidate, job, spool)
             else:
-                self._fail(candidate, story_of_failed(candidate.path, job))
+                _fail(candidate, story_of_failed(candidate.path, job), self.failed)
         except Replaced:
             return False  # the next look sees to that
         except OSError as error:
@@ -86,8 +86,10 @@ class Disposition:
 
     def refuse(self, candidate: Candidate, error: IngestError) -> None:
         """Dispose of a file that cannot become a job, which ``error`` says why. Raises as `carry_out` does."""
+        # One that is made for files to come is not taken away from whoever copies them.
+        failed = None if _is_bare(candidate.path) else self.failed
         try:
-            self._fail(candidate, story_of(candidate.path, error))
+            _fail(candidate, story_of(candidate.path, error), failed)
         except Replaced:
             pass
         except OSError as trouble:
@@ -106,29 +108,31 @@ class Disposition:
             remove_explanation(candidate.path)
 
     def _delete(self, candidate: Candidate, job: Job, spool: Path) -> None:
-        with set_aside(candidate) as aside:
-            missing = unarchived(aside.path, job, spool)
-            if not missing:
-                aside.require_unchanged()
+        missing = unarchived(candidate.path, job, spool)
+        if not missing:
+            with set_aside(candidate) as aside:
                 aside.delete()
-                return
+            return
         reason = f"it is ingested, but kept: {missing}"
-        self._fail(candidate, story_of_kept(candidate.path, job, reason))
+        _fail(candidate, story_of_kept(candidate.path, job, reason), self.failed)
         raise SourceError(f"{candidate.path}: job {job.job_id}: {reason}")
 
-    def _fail(self, candidate: Candidate, story: Story) -> None:
-        if self.failed is not None:
-            self.failed.require()
-            with set_aside(candidate) as aside:
-                _move_explained(aside, self.failed.path, candidate.path.name, story)
-            with suppress(OSError):
-                remove_explanation(candidate.path)
-        elif not is_explained(candidate.path, story):
-            try:
-                explain(candidate.path, story)
-            except OSError as error:
-                if error.errno not in NOT_OURS:
-                    raise explained(error, f"cannot say beside {candidate.path} why it failed", SourceError) from error
+
+def _fail(candidate: Candidate, story: Story, failed: Destination | None) -> None:
+    """Move it to ``failed`` with its story, or write that beside it where there is no such folder."""
+    path = candidate.path
+    if failed is not None:
+        failed.require()
+        with set_aside(candidate) as aside:
+            _move_explained(aside, failed.path, path.name, story)
+        with suppress(OSError):
+            remove_explanation(path)
+    elif not is_explained(path, story):
+        try:
+            explain(path, story)
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise explained(error, f"cannot say beside {path} why it failed", SourceError) from error
 
 
 def _move(aside: SetAside, folder: Path, name: str) -> None:
@@ -147,9 +151,14 @@ def _move_explained(aside: SetAside, folder: Path, name: str, story: Story) -> N
         try:
             aside.move_to(place)
         except FileExistsError:
-            explanation.unlink()
+            explanation.unlink(missing_ok=True)
         except BaseException:
-            explanation.unlink()
+            explanation.unlink(missing_ok=True)
             raise
         else:
             return
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether it is a folder without any files, in whatever folders."""
+    return path.is_dir() and not any(names for _, _, names in os.walk(path))

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from ..errors import JobBusy, SourceError
@@ -21,6 +22,11 @@ class FolderLock:
 
     def __init__(self, folder: Path, elsewhere: Path) -> None:
         self._descriptor = _open(folder, elsewhere)
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(self._descriptor)
+            # It would be written to, though it may be anyone's file under another name.
+            raise SourceError(f"cannot watch {folder}: {LOCK_NAME} in it is not a lock of ingest: remove it")
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

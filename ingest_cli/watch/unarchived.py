@@ -8,10 +8,11 @@ from pathlib import Path
 from ..bundle.metadata import Document
 from ..bundle.reader import METADATA_NAME, Bundle
 from ..bundle.tar import BLOCK
-from ..errors import FileRefused, SourceChanged
+from ..errors import FileRefused
 from ..jobs.job import Job, JobKind
 from ..pipeline.bundle_files import content_of, find_member
 from ..text import counted, listed, quoted
+from .set_aside import Replaced
 
 CHUNK_BYTES = 1 << 20
 
@@ -56,7 +57,7 @@ def _raise(error: OSError) -> None:
 
 def _of_bundle(bundle: Bundle, job: Job) -> str:
     if bundle.fingerprint != job.fingerprint:
-        raise SourceChanged(f"{job.source} was replaced while it was looked at")
+        raise Replaced(f"{bundle.path} was changed or replaced")
     entries = Document.parse(bundle.read_metadata()).files
     try:
         members = [find_member(bundle, entry) for entry in entries]
