@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..disk import explained
-from ..errors import IngestError, ResourceUnavailable, SettingsError, SourceError
+from ..errors import ResourceUnavailable, SettingsError, SourceError
 from ..jobs.job import Job
 from .candidates import Candidate
 from .explanation import (
@@ -16,9 +16,9 @@ from .explanation import (
     is_explained,
     is_kept,
     remove_explanation,
-    story_of,
     story_of_failed,
     story_of_kept,
+    story_of_refused,
 )
 from .set_aside import Replaced, SetAside, free_places, set_aside
 from .unarchived import unarchived
@@ -84,12 +84,12 @@ class Disposition:
             raise explained(error, message, SourceError) from error
         return True
 
-    def refuse(self, candidate: Candidate, error: IngestError) -> None:
-        """Dispose of a file that cannot become a job, which ``error`` says why. Raises as `carry_out` does."""
+    def refuse(self, candidate: Candidate, reason: str) -> None:
+        """Dispose of a file that cannot become a job as of one that failed. Raises as `carry_out` does."""
         # One that is made for files to come is not taken away from whoever copies them.
         failed = None if _is_bare(candidate.path) else self.failed
         try:
-            _fail(candidate, story_of(candidate.path, error), failed)
+            _fail(candidate, story_of_refused(candidate.path, reason), failed)
         except Replaced:
             pass
         except OSError as trouble:

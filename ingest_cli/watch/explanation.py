@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ..disk import durable_write, fitting
-from ..errors import IngestError
 from ..jobs.job import Job
 
 Story = dict[str, Any]
@@ -24,9 +23,9 @@ CORRECT = "put the corrected file into the drop folder under the same name: it w
 REMOVE = "ingest what is archived nowhere in another bundle, then delete this file by hand"
 
 
-def story_of(path: Path, error: IngestError) -> Story:
+def story_of_refused(path: Path, reason: str) -> Story:
     """What to write of a file that cannot become a job."""
-    return {"file": _text(path.name), "exception": str(error)[:MAX_REASON], "what_next": CORRECT}
+    return {"file": _text(path.name), "exception": reason[:MAX_REASON], "what_next": CORRECT}
 
 
 def story_of_failed(path: Path, job: Job) -> Story:

@@ -97,7 +97,7 @@ class DropFolder:
             return
         self._problems.append(error)
         try:
-            self._disposition.refuse(candidate, error)
+            self._disposition.refuse(candidate, str(error))
             self._refused[candidate.path] = candidate.fingerprint
         except IngestError as trouble:
             self._problems.append(trouble)
