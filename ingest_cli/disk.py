@@ -9,7 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,7 @@ PASSING = {
     *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
     *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
 }
+MAX_NAME_BYTES = 255
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
@@ -79,35 +80,122 @@ def move_to(kept: Path, place: Path) -> None:
     kept.unlink()
 
 
-def copy_to(place: Path, kept: Path) -> None:
-    """Copy a file, its mode and its times to ``place``, where it appears whole and durable and nothing may exist."""
-    found = kept.stat()
-    with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file, kept.open("rb") as stored:
-        shutil.copyfileobj(stored, file, 1 << 20)
-        file.flush()
-        os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+def copy_to(place: Path, kept: str | Path, folder: int | None = None) -> None:
+    """Copy a file, its mode and its times to ``place``, where it appears whole and durable and nothing may exist.
+
+    A relative ``kept`` is in the folder open as ``folder``. A link is not followed. Raises OSError.
+    """
+    descriptor = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with os.fdopen(descriptor, "rb") as stored:
+        found = os.fstat(descriptor)
+        with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file:
+            shutil.copyfileobj(stored, file, 1 << 20)
+            file.flush()
+            os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def copy_tree(place: Path, kept: str, folder: int) -> None:
+    """Copy the folder ``kept``, in the folder open as ``folder``, as `copy_to` does a file; links stay links.
+
+    Raises OSError where there is anything in it but files, folders and links.
+    """
+    require_free(place)
+    aside = place.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    folders = []
+    try:
+        for path, _, _, descriptor in os.fwalk(kept, onerror=_raise, dir_fd=folder):
+            copy = aside / Path(path).relative_to(kept)
+            copy.mkdir(mode=0o700)
+            folders.append((copy, os.fstat(descriptor)))
+            for name in os.listdir(descriptor):
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    copy_to(copy / name, name, descriptor)
+                elif stat.S_ISLNK(found.st_mode):
+                    (copy / name).symlink_to(os.readlink(name, dir_fd=descriptor))
+                elif not stat.S_ISDIR(found.st_mode):
+                    raise OSError(errno.EINVAL, f"{path}/{name} is not a file, folder or link", f"{path}/{name}")
+        for copy, found in reversed(folders):
+            copy.chmod(stat.S_IMODE(found.st_mode))
+            os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+        rename_new(aside, place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def rename_new(kept: str | Path, place: Path, folder: int | None = None) -> None:
+    """Rename a file or folder to ``place``, where nothing may exist. Raises OSError: FileExistsError where it does.
+
+    A relative ``kept`` is in the folder open as ``folder``.
+    """
+    # Renaming takes the place of any file and of an empty folder: of what is made here, the name is ours.
+    if stat.S_ISDIR(os.stat(kept, dir_fd=folder, follow_symlinks=False).st_mode):
+        place.mkdir()
+        give_up = place.rmdir
+    else:
+        try:
+            os.link(kept, place, src_dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in CANNOT_LINK or error.errno == errno.EXDEV:
+                raise
+        else:
+            os.unlink(kept, dir_fd=folder)
+            return
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        give_up = place.unlink
+    try:
+        os.rename(kept, place, src_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            give_up()
+        raise
+
+
+def fitting(name: str, suffix: str, folder: Path) -> str:
+    """``name`` and ``suffix``; the name is cut where there could be no file of both together in ``folder``."""
+    try:
+        # Some file systems count in letters, and then say a number of bytes that no letters take.
+        most = min(os.pathconf(folder, "PC_NAME_MAX"), MAX_NAME_BYTES)
+    except OSError:
+        most = MAX_NAME_BYTES
+    room, raw = most - len(os.fsencode(suffix)), os.fsencode(name)
+    if len(raw) <= room:
+        return name + suffix
+    # A letter of UTF-8 has up to four bytes, of which all but the first begin with the bits 10.
+    ends = [end for end in range(room, room - 4, -1) if raw[end] & 0xC0 != 0x80]
+    return os.fsdecode(raw[: ends[0] if ends else room]) + suffix
 
 
 @contextmanager
 def new_at(target: Path) -> Iterator[Path]:
     """A path beside ``target`` for a file or folder that is renamed to ``target`` later; leftovers are removed.
 
-    Raises SourceError where ``target`` already exists or cannot be written.
+    Raises SourceError where ``target`` already exists or cannot be written, ResourceUnavailable where that may pass.
     """
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+    aside = target.with_name(f".ingest-{secrets.token_hex(8)}.part")
     try:
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, "it already exists")
+        require_free(target)
         yield aside
         with opened(target.absolute().parent) as folder:
             os.fsync(folder)
     except OSError as error:
-        raise SourceError(f"cannot write {target}: {error.strerror}") from error
+        raise explained(error, f"cannot write {target}", SourceError) from error
     finally:
         if aside.is_dir():
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+
+
+def require_free(target: Path) -> None:
+    """Raise OSError where something stands at ``target``, or where nothing could."""
+    with suppress(FileNotFoundError):
+        target.lstat()
+        raise FileExistsError(errno.EEXIST, "it already exists")
 
 
 @contextmanager
@@ -133,23 +221,11 @@ def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> 
             elif replace:
                 os.rename(aside, target)
             else:
-                _name(Path(aside), target)
+                rename_new(aside, target)
             os.fsync(place)
     finally:
         if aside is not None:
             Path(aside).unlink(missing_ok=True)
-
-
-def _name(aside: Path, target: Path) -> None:
-    """Have the file at ``aside`` stand at ``target``, where nothing stands."""
-    try:
-        os.link(aside, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in CANNOT_LINK:
-            raise
-        # Renaming would take the place of any file: of one that is made here, the name is ours.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        os.rename(aside, target)
 
 
 def _nameless(folder: Path) -> int | None:

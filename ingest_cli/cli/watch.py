@@ -71,7 +71,7 @@ def watch(
     from ..bundle.pack import read_template
     from ..errors import Interrupted, SettingsError
     from ..jobs.job import Job, JobKind
-    from ..watch.disposition import Disposition
+    from ..watch.disposition import Destination, Disposition
     from ..watch.rules import WatchRules
     from ..watch.watcher import Watcher
     from .display import screens_of_queue
@@ -90,7 +90,11 @@ def watch(
         patterns=tuple(pattern or ()),
         template=None if pack is None else read_template(pack),
     )
-    disposition = Disposition(done=done, failed=failed, delete=delete)
+    disposition = Disposition(
+        done=None if done is None else Destination(done, "--done"),
+        failed=None if failed is None else Destination(failed, "--failed"),
+        delete=delete,
+    )
     watching = Watcher(site.settings, folders, rules, disposition)
     screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
 

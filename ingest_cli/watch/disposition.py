@@ -1,165 +1,164 @@
-"""What becomes of a file in a drop folder once its job has ended."""
+"""What becomes of a file in a drop folder once its job has ended, or once it is clear that it can have none."""
 
 import errno
-import json
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..bundle.fingerprint import fingerprint_of
-from ..disk import CANNOT_LINK, copy_to, durable_write, opened
-from ..errors import IngestError, SourceError
+from ..disk import explained
+from ..errors import ResourceUnavailable, SettingsError, SourceError
 from ..jobs.job import Job
+from .candidates import Candidate
+from .explanation import (
+    Story,
+    explain,
+    is_explained,
+    is_kept,
+    remove_explanation,
+    story_of_failed,
+    story_of_kept,
+    story_of_refused,
+)
+from .set_aside import Replaced, SetAside, free_places, set_aside
+from .unarchived import unarchived
 
-ERROR_SUFFIX = ".error.json"
+# Who runs the watcher may not write there: the log alone says why a file failed.
+NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Destination:
+    """The folder that an ``option`` names, which files are moved to.
+
+    It is not made, neither here nor later: where it is not there, its disk may not be. Raises SettingsError then.
+    """
+
+    def __init__(self, path: Path, option: str) -> None:
+        self.path, self.option = path.absolute(), option
+        if not self.path.is_dir():
+            raise SettingsError(f"there is no folder {path} for {option}: make it, or mount its disk")
+        self._found = self.path.stat()
+
+    def require(self) -> None:
+        """Raise ResourceUnavailable where the folder is away, or a mount point without its disk stands in its place."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise ResourceUnavailable(f"the folder {self.path} of {self.option} is away: {error.strerror}") from error
+        # A share may get another device's number when it is mounted anew; a folder that is made anew has its disk's.
+        if found.st_dev != self._found.st_dev and found.st_ino != self._found.st_ino:
+            raise ResourceUnavailable(f"the folder {self.path} of {self.option} is on another disk than it was")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disposition:
     """Ingested files go to the folder ``done``, failed ones to ``failed``; None leaves them where they are.
 
-    ``delete`` deletes ingested files instead. Files of other bundles are never overwritten.
+    ``delete`` deletes ingested files instead, if all that is in them is archived. Nothing is ever overwritten.
     """
 
-    done: Path | None = None
-    failed: Path | None = None
+    done: Destination | None = None
+    failed: Destination | None = None
     delete: bool = False
 
-    def carry_out(self, path: Path, job: Job) -> bool:
-        """Dispose of the file of an ended job; return whether there was anything to do. Raises SourceError."""
-        try:
-            return self._complete(path, job) if job.is_done else self._fail(path, job)
-        except FileNotFoundError:
-            return False  # it is gone, or another file has its name: the next look sees to that
-        except OSError as error:
-            raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """The folders that files are moved to, by the options that name them."""
+        return {to.option: to.path for to in (self.done, self.failed) if to is not None}
 
-    def explain_refusal(self, path: Path, error: IngestError) -> None:
-        """Write beside the file why it cannot become a job, where that is possible."""
+    def carry_out(self, candidate: Candidate, job: Job, spool: Path) -> bool:
+        """Dispose of the file of an ended job; return whether it is still that file.
+
+        A bundle is unpacked in ``spool`` where it must be looked into. Raises SourceError where it cannot be disposed
+        of, and where it is ingested but may not be deleted; ResourceUnavailable where it may be done later.
+        """
+        try:
+            if job.is_done:
+                self._complete(candidate, job, spool)
+            else:
+                _fail(candidate, story_of_failed(candidate.path, job), self.failed)
+        except Replaced:
+            return False  # the next look sees to that
+        except OSError as error:
+            message = f"cannot move or delete {candidate.path} after job {job.job_id}"
+            raise explained(error, message, SourceError) from error
+        return True
+
+    def refuse(self, candidate: Candidate, reason: str) -> None:
+        """Dispose of a file that cannot become a job as of one that failed. Raises as `carry_out` does."""
+        # One that is made for files to come is not taken away from whoever copies them.
+        failed = None if _is_bare(candidate.path) else self.failed
+        try:
+            _fail(candidate, story_of_refused(candidate.path, reason), failed)
+        except Replaced:
+            pass
+        except OSError as trouble:
+            raise explained(trouble, f"cannot move {candidate.path}", SourceError) from trouble
+
+    def _complete(self, candidate: Candidate, job: Job, spool: Path) -> None:
+        if self.delete:
+            if is_kept(candidate.path, job):
+                return
+            self._delete(candidate, job, spool)
+        elif self.done is not None:
+            self.done.require()
+            with set_aside(candidate) as aside:
+                _move(aside, self.done.path, candidate.path.name)
         with suppress(OSError):
-            _write(path, {"exception": str(error)})
+            remove_explanation(candidate.path)
 
-    def _complete(self, path: Path, job: Job) -> bool:
-        explanation = _explanation_of(path)
-        stale = explanation.exists()
-        explanation.unlink(missing_ok=True)
-        if not self.delete and self.done is None:
-            return stale
-        with _set_aside(path, job) as aside:
-            if self.delete:
-                shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
-            elif self.done is not None:
-                _move(aside, self.done, path.name)
-        return True
-
-    def _fail(self, path: Path, job: Job) -> bool:
-        if self.failed is not None:
-            with _set_aside(path, job) as aside:
-                path = _move(aside, self.failed, path.name)
-        elif _is_explained(path, job):
-            return False
-        _explain(path, job)
-        return True
+    def _delete(self, candidate: Candidate, job: Job, spool: Path) -> None:
+        missing = unarchived(candidate.path, job, spool)
+        if not missing:
+            with set_aside(candidate) as aside:
+                aside.delete()
+            return
+        reason = f"it is ingested, but kept: {missing}"
+        _fail(candidate, story_of_kept(candidate.path, job, reason), self.failed)
+        raise SourceError(f"{candidate.path}: job {job.job_id}: {reason}")
 
 
-@contextmanager
-def _set_aside(path: Path, job: Job) -> Iterator[Path]:
-    """The file or folder under a name of our own, so that none which gets its name meanwhile is mistaken for it.
-
-    Raises FileNotFoundError where another file stands there by now, which is left.
-    """
-    aside = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
-    path.rename(aside)
-    try:
-        if not aside.is_dir() and fingerprint_of(aside.lstat()) != job.fingerprint:
-            raise FileNotFoundError(errno.ENOENT, "another file has its name now")
-        yield aside
-    finally:
-        if os.path.lexists(aside) and not os.path.lexists(path):
-            aside.rename(path)
-
-
-def _explanation_of(path: Path) -> Path:
-    return path.with_name(path.name + ERROR_SUFFIX)
-
-
-def _is_explained(path: Path, job: Job) -> bool:
-    try:
-        return bool(json.loads(_explanation_of(path).read_bytes())["job_id"] == job.job_id)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _explain(path: Path, job: Job) -> None:
-    _write(
-        path,
-        {
-            "job_id": job.job_id,
-            "task": job.task,
-            "exception": job.exception,
-            "failed": f"{job.updated} UTC",
-        },
-    )
-
-
-def _write(path: Path, why: dict[str, Any]) -> None:
-    explanation = _explanation_of(path)
-    story = {
-        "file": os.fsencode(path.name).decode(errors="replace"),
-        **why,
-        "what_next": "put the corrected file into the drop folder under the same name: it will become a new job",
-    }
-    text = json.dumps(story, indent=2, ensure_ascii=False) + "\n"
-    with durable_write(explanation, mode=0o644, replace=True) as file:
-        file.write(text.encode(errors="replace"))
-
-
-def _move(path: Path, folder: Path, name: str) -> Path:
-    """Move the file into the folder, under a name that is free there, and return where it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        return _move_folder(path, folder, name)
-    number = 0
-    while True:
-        target = folder / (name if number == 0 else f"{name}.{number}")
+def _fail(candidate: Candidate, story: Story, failed: Destination | None) -> None:
+    """Move it to ``failed`` with its story, or write that beside it where there is no such folder."""
+    path = candidate.path
+    if failed is not None:
+        failed.require()
+        with set_aside(candidate) as aside:
+            _move_explained(aside, failed.path, path.name, story)
+        with suppress(OSError):
+            remove_explanation(path)
+    elif not is_explained(path, story):
         try:
-            # Linking fails where a file of this name stands; renaming would overwrite it.
-            os.link(path, target)
-            break
-        except FileExistsError:
-            number += 1
+            explain(path, story)
         except OSError as error:
-            if error.errno not in CANNOT_LINK:
-                raise
-            if target.exists():
-                number += 1
-                continue
-            copy_to(target, path)
-            break
-    with opened(folder) as descriptor:
-        os.fsync(descriptor)
-    path.unlink()
-    return target
+            if error.errno not in NOT_OURS:
+                raise explained(error, f"cannot say beside {path} why it failed", SourceError) from error
 
 
-def _move_folder(path: Path, folder: Path, name: str) -> Path:
-    number = 0
-    while True:
-        target = folder / (name if number == 0 else f"{name}.{number}")
-        # Renaming overwrites no folder but an empty one, which is made here so that its name is ours.
+def _move(aside: SetAside, folder: Path, name: str) -> None:
+    for place in free_places(folder, name):
+        with suppress(FileExistsError):
+            aside.move_to(place)
+            return
+
+
+def _move_explained(aside: SetAside, folder: Path, name: str, story: Story) -> None:
+    """Move it with what explains it, which is there first: a failed file never lies there without a reason."""
+    for place in free_places(folder, name):
+        if os.path.lexists(place):
+            continue
+        explanation = explain(place, story)
         try:
-            target.mkdir()
-            break
+            aside.move_to(place)
         except FileExistsError:
-            number += 1
-    try:
-        path.rename(target)
-    except BaseException:
-        target.rmdir()
-        raise
-    return target
+            explanation.unlink(missing_ok=True)
+        except BaseException:
+            explanation.unlink(missing_ok=True)
+            raise
+        else:
+            return
+
+
+def _is_bare(path: Path) -> bool:
+    """Whether it is a folder without any files, in whatever folders."""
+    return path.is_dir() and not any(names for _, _, names in os.walk(path))

@@ -1,5 +1,7 @@
 """One scan of a drop folder: which of its files are new, stable, or have a job that ended."""
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from ..pipeline.submission import submit
 from ..services.base import UniqueId
 from .candidates import Candidate, candidates_in
 from .disposition import Disposition
+from .own import OwnPlaces
 from .rules import WatchRules
+from .set_aside import put_back_all
 from .stability import Stability
 
 MARKER = ".done"
@@ -25,26 +29,35 @@ MAX_WAITING = 100
 class DropFolder:
     """The folder ``path``, whose files become jobs of ``user`` in the queue."""
 
-    def __init__(self, path: Path, rules: WatchRules, disposition: Disposition, spool: Path, user: str) -> None:
+    def __init__(
+        self, path: Path, rules: WatchRules, disposition: Disposition, own: OwnPlaces, spool: Path, user: str
+    ) -> None:
         self.path, self._rules, self._disposition, self._spool = path.absolute(), rules, disposition, spool
-        self._user = user
+        self._own, self._user = own, user
         self._stability = Stability(rules.settle)
         self._refused: dict[Path, str] = {}
         self.waiting: list[Path] = []
         self._submitted: list[Job] = []
+        self._problems: list[IngestError] = []
+        self._told: set[str] = set()
+        self._may_be_untidy = True
+        self._put_back: set[Path] = set()
 
-    def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
+    def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[IngestError]:
         """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
 
-        Returns why files were refused that cannot become jobs, each once. Afterwards ``waiting`` are the files that a
-        later scan may find stable, or their jobs ended. Raises SourceError where the folder cannot be read, and
-        ServiceUnavailable where no ids can be reserved.
+        Returns what is wrong with single files, each time that it is new: why they cannot become jobs, or not be moved
+        or deleted. Afterwards ``waiting`` are the files that a later scan may find stable, or their jobs ended. Raises
+        SourceError where the folder cannot be read, and ServiceUnavailable where no ids can be reserved.
         """
-        refusals = []
+        self._problems = []
+        self._tidy()
         self._stability.begin_round()
         self.waiting = []
         in_queue = 0
-        for candidate in candidates_in(self.path, self._rules, self._spool):
+        # What we have put back ourselves is not complete for that.
+        renamed, self._put_back = renamed - self._put_back, set()
+        for candidate in candidates_in(self.path, self._rules, self._spool, self._own):
             path = candidate.path
             job = store.of_source(candidate.source) if is_text(path) else None
             if job is None or (job.fingerprint != candidate.fingerprint and self._rules.template is None):
@@ -54,9 +67,7 @@ class DropFolder:
                 try:
                     job = self._submit(unique_id, store, candidate)
                 except (SourceError, PackError) as error:
-                    if self._is_news(candidate):
-                        self._disposition.explain_refusal(path, error)
-                        refusals.append(str(error))
+                    self._refuse(candidate, error)
                     continue
                 self._submitted.append(job)
             job = _as_it_stands(job, store)
@@ -65,7 +76,9 @@ class DropFolder:
             else:
                 in_queue += 1
                 self.waiting.append(path)
-        return refusals
+        news = [problem for problem in self._problems if str(problem) not in self._told]
+        self._told = {str(problem) for problem in self._problems}
+        return news
 
     def take_submitted(self) -> list[Job]:
         """The jobs that were submitted since this was last asked."""
@@ -79,17 +92,38 @@ class DropFolder:
         write_bundle([candidate.path], self._rules.template, candidate.source, replace=True)
         return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
 
-    def _is_news(self, candidate: Candidate) -> bool:
-        news = candidate.path.exists() and self._refused.get(candidate.path) != candidate.fingerprint
-        self._refused[candidate.path] = candidate.fingerprint
-        return news
+    def _refuse(self, candidate: Candidate, error: IngestError) -> None:
+        if not os.path.lexists(candidate.path) or self._refused.get(candidate.path) == candidate.fingerprint:
+            return
+        self._problems.append(error)
+        try:
+            self._disposition.refuse(candidate, str(error))
+            self._refused[candidate.path] = candidate.fingerprint
+        except IngestError as trouble:
+            self._problems.append(trouble)
+            self._may_be_untidy = True
 
     def _end(self, candidate: Candidate, job: Job) -> None:
-        self._disposition.carry_out(candidate.path, job)
+        try:
+            if not self._disposition.carry_out(candidate, job, self._spool):
+                self._put_back.add(candidate.path)
+        except IngestError as error:
+            self._problems.append(error)
+            self._may_be_untidy = True
         if self._rules.template is not None and job.state is not JobState.HELD:
-            candidate.source.unlink(missing_ok=True)  # of a failed job; the folder itself can be packed again
-        if self._rules.marker and not candidate.path.exists():
-            self._marker_of(candidate).unlink(missing_ok=True)
+            with suppress(OSError):
+                candidate.source.unlink()  # of a failed job; the folder itself can be packed again
+        if self._rules.marker and not os.path.lexists(candidate.path):
+            with suppress(OSError):
+                self._marker_of(candidate).unlink()
+
+    def _tidy(self) -> None:
+        """Put back what was set aside to be moved or deleted, by a watcher that was killed then."""
+        if not self._may_be_untidy:
+            return
+        self._may_be_untidy = False
+        with suppress(OSError):  # the folder cannot be read: it is told of when it is looked into
+            self._problems += map(SourceError, put_back_all(self.path))
 
     def _is_whole(self, candidate: Candidate, *, renamed: bool) -> bool:
         if self._rules.marker:

@@ -4,8 +4,11 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
+from ..disk import explained
 from ..errors import JobBusy, SourceError
 from ..jobs.process import this_process
 
@@ -16,19 +19,28 @@ class FolderLock:
     """Held from when it is made until `release`, or until the process ends.
 
     The lock is a file in the folder, so that watchers on other machines see it; in ``elsewhere`` where the folder
-    cannot be written. Raises JobBusy where another watcher has the folder, SourceError where there is none.
+    cannot be written, or has no room. Raises JobBusy where another watcher has the folder, SourceError where there is
+    none.
     """
 
     def __init__(self, folder: Path, elsewhere: Path) -> None:
         self._descriptor = _open(folder, elsewhere)
+        found = os.fstat(self._descriptor)
+        # What someone else has put there may be anyone's file under another name: it is locked, but not written to.
+        is_ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") or "another process"
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") if is_ours else ""
             os.close(self._descriptor)
-            raise JobBusy(f"{folder} is already watched by {holder}") from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(this_process()).encode(), 0)
+            raise JobBusy(f"{folder} is already watched by {holder or 'another process'}") from error
+        except OSError as error:
+            os.close(self._descriptor)
+            raise explained(error, f"cannot lock {folder}", SourceError) from error
+        if is_ours:
+            with suppress(OSError):  # such as on a full disk: only a message of another watcher is without its name
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, str(this_process()).encode(), 0)
 
     def release(self) -> None:
         """Let another watcher have the folder."""
@@ -40,11 +52,11 @@ def _open(folder: Path, elsewhere: Path) -> int:
     try:
         return os.open(folder / LOCK_NAME, flags, 0o644)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise SourceError(f"cannot watch {folder}: {error.strerror}") from error
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise explained(error, f"cannot watch {folder}", SourceError) from error
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
     try:
         elsewhere.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(elsewhere / f"watch-{name}.lock", flags, 0o600)
     except OSError as error:
-        raise SourceError(f"cannot lock {folder}: {error.strerror}") from error
+        raise explained(error, f"cannot lock {folder}", SourceError) from error

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from ..jobs.job import JobKind
-from .disposition import ERROR_SUFFIX
+from .explanation import SUFFIX as ERROR_SUFFIX
 
 # Names under which programs write what is not whole yet: browsers, WinSCP, rsync, editors, Windows.
 IN_FLIGHT = re.compile(r"^[.~]|~$|\.(part|partial|tmp|temp|filepart|crdownload|download|swp|lock)$", re.IGNORECASE)

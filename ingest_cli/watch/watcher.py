@@ -19,6 +19,7 @@ from ..settings import Settings
 from .disposition import Disposition
 from .folder import DropFolder
 from .lock import FolderLock
+from .own import OwnPlaces
 from .presence import Presence
 from .rules import WatchRules
 
@@ -32,7 +33,8 @@ class Watcher:
 
     def __init__(self, settings: Settings, folders: list[Path], rules: WatchRules, disposition: Disposition) -> None:
         self._settings, self._rules = settings, rules
-        self._folders = [DropFolder(path, rules, disposition, settings.spool, settings.user) for path in folders]
+        own = OwnPlaces(settings, folders, disposition.outputs)
+        self._folders = [DropFolder(path, rules, disposition, own, settings.spool, settings.user) for path in folders]
 
     def once(self, observe: ObserveJob, notify: Callable[[str], None], queued: Callable[[Job], None]) -> ExitCode:
         """Ingest what is stable; how that went. ``queued`` is told of the jobs that this makes.
@@ -61,13 +63,13 @@ class Watcher:
             # What came meanwhile waits for the next run.
             submitted += self._take_submitted(queued)
             for refusal in refusals:
-                notify(refusal)
+                notify(str(refusal))
             ended = [store.get(job.job_id) for job in submitted]
             for job in ended:
                 if not job.is_done and job.job_id not in ran:
                     # Another process has it, or has settled it.
                     notify(f"{job.source}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}")
-        return _exit_code(ended, len(refusals))
+        return _exit_code(ended, refusals)
 
     def forever(
         self,
@@ -99,7 +101,7 @@ class Watcher:
                 for folder in present.folders():
                     try:
                         for refusal in folder.scan(services.unique_id, store, renamed):
-                            notify(refusal)
+                            notify(str(refusal))
                         busy = busy or bool(folder.waiting)
                         trouble.pop(folder, None)
                     except IngestError as error:
@@ -116,15 +118,16 @@ class Watcher:
             queued(job)
         return submitted
 
-    def _scan(self, unique_id: UniqueId, store: JobStore) -> list[str]:
+    def _scan(self, unique_id: UniqueId, store: JobStore) -> list[IngestError]:
         return [refusal for folder in self._folders for refusal in folder.scan(unique_id, store, set())]
 
 
-def _exit_code(jobs: list[Job], refused: int) -> ExitCode:
-    failed = refused + sum(job.has_failed for job in jobs)
-    unfinished = sum(not job.has_failed and not job.is_done for job in jobs)
+def _exit_code(jobs: list[Job], refusals: list[IngestError]) -> ExitCode:
+    later = sum(refusal.transient for refusal in refusals)
+    failed = len(refusals) - later + sum(job.has_failed for job in jobs)
+    unfinished = later + sum(not job.has_failed and not job.is_done for job in jobs)
     if not failed and not unfinished:
         return ExitCode.SUCCESS
-    if failed + unfinished < refused + len(jobs):
+    if failed + unfinished < len(refusals) + len(jobs):
         return ExitCode.SOME_FAILED
     return ExitCode.FAILED if failed else ExitCode.UNREACHABLE

@@ -218,6 +218,8 @@ def test_by_default_a_file_stays_and_is_not_looked_at_again(command: Command, dr
 
 
 def test_done_and_failed(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    (tmp_path / "failed").mkdir()
     for round_ in range(2):
         write_bundle(drop / "good.tar", {"data/a": bytes([round_])})
         (drop / "bad.tar").write_text(f"no tar {round_}")
@@ -292,6 +294,7 @@ def test_sub_folders_are_packed(command: Command, drop: Path, site: Site, templa
     assert "there are no files in" in done.stderr
     assert site.contents() == FILES
     assert list(site.settings.spool.glob("packed-*")) == []
+    (tmp_path / "done").mkdir()
     assert once(command, drop, "--pack", template, "--done", tmp_path / "done").returncode == 1
     assert len(site.jobs()) == 1, "a folder is packed once"
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["run 1"]

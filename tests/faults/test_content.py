@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
-from ingest_cli.watch.disposition import Disposition
+from ingest_cli.watch.candidates import Candidate
+from ingest_cli.watch.disposition import Destination, Disposition
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
@@ -211,6 +213,45 @@ def test_other_names_of_a_source_are_not_the_archives(site: Site, tmp_path: Path
     assert not any(source.exists() for source in sources.values())
 
 
+PLANTED: dict[str, Callable[[Path, Path], object]] = {
+    "a file": lambda path, outside: path.write_text("planted"),
+    "a file of another": lambda path, outside: path.hardlink_to(outside),
+    "a link": lambda path, outside: path.symlink_to(outside),
+    "a link to nothing": lambda path, outside: path.symlink_to("nowhere"),
+    "a folder": lambda path, outside: path.mkdir(),
+    "a FIFO": lambda path, outside: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_planted_where_a_source_is_renamed_to_is_left(
+    site: Site, tmp_path: Path, sources: dict[str, Path], planted: str
+) -> None:
+    (tmp_path / "outside").write_text("precious")
+    names = [f".ingest-1.{fence}-{file_id}" for fence in (1, 2) for file_id in (1, 2, 3)]
+    places = [folder / name for folder in {source.parent for source in sources.values()} for name in names]
+    for place in places:
+        PLANTED[planted](place, tmp_path / "outside")
+    before = [place.lstat() for place in places]
+    assert site.move(move_document(tmp_path, sources)).state is JobState.COMPLETE
+    assert (tmp_path / "outside").read_text() == "precious"
+    assert [place.lstat() for place in places] == before
+    assert site.contents() == FILES
+    kept = [source for source in sources.values() if source.exists()]
+    assert len([warning for warning in site.witness.warnings if "cannot remove" in warning]) == len(kept) > 0
+    for source in kept:
+        source.write_bytes(b"changed")
+    assert site.contents() == FILES
+
+
+def test_a_run_that_was_killed_before_it_renamed_a_source(site: Site, tmp_path: Path, sources: dict[str, Path]) -> None:
+    folder = next(iter(sources.values())).parent
+    (folder / ".ingest-1.1-1").touch()
+    assert site.move(move_document(tmp_path, sources)).state is JobState.COMPLETE
+    assert site.contents() == FILES
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("how", ["done", "failed", "delete"])
 def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_path: Path, how: str) -> None:
     bundle = write_bundle(tmp_path / "b.tar", metadata=b"{}" if how == "failed" else None)
@@ -218,11 +259,13 @@ def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_
         site.ingest(bundle)
     replace(bundle)
     new = bundle.read_bytes()
-    place = tmp_path / how
+    (tmp_path / "place").mkdir()
+    place = Destination(tmp_path / "place", f"--{how}")
     ways = {"done": Disposition(done=place), "failed": Disposition(failed=place), "delete": Disposition(delete=True)}
-    assert not ways[how].carry_out(bundle, site.job(1))
+    candidate = Candidate(bundle, site.job(1).fingerprint, bundle)
+    assert not ways[how].carry_out(candidate, site.job(1), site.settings.spool)
     assert bundle.read_bytes() == new
-    assert not list(place.glob("*"))
+    assert not list(place.path.iterdir())
 
 
 def test_a_bundle_that_is_written_to_in_place_while_it_waits(site: Site, tmp_path: Path) -> None:

@@ -123,15 +123,14 @@ class EmbeddedWriter:
                 # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
                 # killed then has left it there.
                 caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
-                if fence == self._fence:
-                    with suppress(FileNotFoundError):
-                        os.rename(source, caught)
                 if os.path.lexists(caught):
+                    self._remove_caught(file_id, source, caught, hashed)
+                if fence == self._fence and _catch(source, caught):
                     self._remove_caught(file_id, source, caught, hashed)
             os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST):
                 self._detach(file_id)
                 raise ArchiveError(trouble) from error
             raise ServiceUnavailable(trouble) from error
@@ -162,6 +161,9 @@ class EmbeddedWriter:
     def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
             found = os.lstat(caught)
+            if stat.S_ISREG(found.st_mode) and not found.st_size and os.stat(self._run.target(file_id)).st_size:
+                os.unlink(caught)  # of a run that was killed before it renamed the source to it
+                return
             if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
                 raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
@@ -214,6 +216,23 @@ def _link(source: Path, aside: str, found: os.stat_result) -> bool:
         if error.errno == errno.ENOENT and not os.path.lexists(source):
             raise SourceMissing(f"the source {source} no longer exists") from error
         if error.errno not in CANNOT_LINK:
+            raise
+        return False
+    return True
+
+
+def _catch(source: Path, caught: Path) -> bool:
+    """Rename the source, if there is one, to where nothing stands."""
+    try:
+        # Anyone may have put something there whose place a renaming would take.
+        os.close(os.open(caught, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileNotFoundError:
+        return False
+    try:
+        os.rename(source, caught)
+    except BaseException as error:
+        os.unlink(caught)
+        if not isinstance(error, FileNotFoundError):
             raise
         return False
     return True

@@ -1,0 +1,66 @@
+"""What lies in a drop folder but was not dropped: folders and files of this program itself, and other drop folders."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import SettingsError
+from ..settings import Settings
+
+Identity = tuple[int, int]
+# What SQLite keeps beside a database.
+BESIDE_DATABASES = ("", "-wal", "-shm", "-journal")
+
+
+class OwnPlaces:
+    """The places of the program, with the drop ``folders`` and with ``outputs``, which are named for messages.
+
+    They are known by what the kernel says of them, since a link or a mount may give a folder another path. Raises
+    SettingsError where a drop folder is one of the others.
+    """
+
+    def __init__(self, settings: Settings, folders: list[Path], outputs: dict[str, Path]) -> None:
+        services = {
+            "the id store": settings.unique_id,
+            "the archive": settings.archive,
+            "the catalogue": settings.catalog,
+        }
+        local = {what: place for what, place in services.items() if isinstance(place, Path)}
+        others = {"the job store": settings.database, "the spool": settings.spool, **local, **outputs}
+        databases = [f"{place}{end}" for place in others.values() for end in BESIDE_DATABASES]
+        self._places = [*folders, *map(Path, databases)]
+        for number, folder in enumerate(folders):
+            for what, place in [*others.items(), *(("another drop folder", other) for other in folders[:number])]:
+                if _identity(place) == _identity(folder) is not None:
+                    raise SettingsError(f"the drop folder {folder} is {what} as well: give it a folder of its own")
+
+    def identities(self) -> set[Identity]:
+        """Of every one of the places that exists now, and of all the folders that it is in."""
+        return set(_identities(self._places))
+
+
+def identity(found: os.stat_result) -> Identity:
+    """What tells a file or folder from all others on this machine."""
+    return found.st_dev, found.st_ino
+
+
+def _identities(places: Iterable[Path]) -> Iterator[Identity]:
+    seen: set[Path] = set()
+    for place in places:
+        with suppress(OSError):
+            place = place.resolve()
+        for path in (place, *place.parents):
+            if path in seen:
+                break
+            seen.add(path)
+            found = _identity(path)
+            if found is not None:
+                yield found
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None

@@ -1,0 +1,155 @@
+"""What is disposed of is set aside first: out of the reach of all who may write in the drop folder.
+
+It keeps its name, in a hidden folder that only this program may write in. So what is looked at is what is moved or
+deleted, whatever gets its old name meanwhile. What a watcher that was killed has left there, the next one puts back.
+"""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..disk import copy_to, copy_tree, fitting, opened, rename_new
+from ..errors import SourceError
+from .candidates import Candidate, fingerprint_at
+
+HIDDEN = re.compile(r"\.ingest-[0-9a-f]{16}\.part")
+
+
+class Replaced(SourceError):
+    """The candidate is gone, or something else has its name by now."""
+
+
+class SetAside:
+    """A candidate that is at ``path`` for as long as it is set aside, in the folder open as ``folder``."""
+
+    def __init__(self, candidate: Candidate, path: Path, folder: int) -> None:
+        self.path = path
+        self._candidate, self._folder = candidate, folder
+        self._is_folder = stat.S_ISDIR(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+    def require_unchanged(self) -> None:
+        """Raise Replaced where it is not what was seen in the drop folder any more."""
+        if fingerprint_at(self.path, self._candidate.path) != self._candidate.fingerprint:
+            raise Replaced(f"{self._candidate.path} was changed or replaced")
+
+    def delete(self) -> None:
+        """Delete it. Raises OSError."""
+        if self._is_folder:
+            shutil.rmtree(self.path.name, dir_fd=self._folder)
+        else:
+            os.unlink(self.path.name, dir_fd=self._folder)
+
+    def move_to(self, place: Path) -> None:
+        """Move it to ``place``, where it appears whole. Raises OSError: FileExistsError where something is there."""
+        try:
+            rename_new(self.path.name, place, self._folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copy_to(place)
+            self.delete()
+        with opened(place.parent) as folder:
+            os.fsync(folder)
+
+    def _copy_to(self, place: Path) -> None:
+        copy, remove = (copy_tree, shutil.rmtree) if self._is_folder else (copy_to, os.unlink)
+        copy(place, self.path.name, self._folder)
+        try:
+            self.require_unchanged()
+        except BaseException:
+            remove(place)
+            raise
+
+
+@contextmanager
+def set_aside(candidate: Candidate) -> Iterator[SetAside]:
+    """The candidate, set aside; at the end it is put back unless it was moved or deleted.
+
+    Raises Replaced where it is not there any more, and OSError where it cannot be set aside: it is where it was then.
+    """
+    with _hiding_place(candidate.path) as (path, folder):
+        try:
+            os.rename(candidate.path, path.name, dst_dir_fd=folder)
+        except FileNotFoundError as error:
+            raise Replaced(f"{candidate.path} is gone") from error
+        try:
+            aside = SetAside(candidate, path, folder)
+            aside.require_unchanged()
+            yield aside
+        finally:
+            _put_back(path.name, folder, candidate.path)
+
+
+def put_back_all(folder: Path) -> Iterator[str]:
+    """Put back whatever is set aside in a drop folder; say of what that cannot be done. Raises OSError.
+
+    Only for who has the folder's lock: nobody else may be disposing of something there.
+    """
+    with os.scandir(folder) as entries:
+        left = [
+            Path(entry) for entry in entries if HIDDEN.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+        ]
+    for hidden in left:
+        try:
+            with _opened(hidden) as descriptor:
+                for name in os.listdir(descriptor):
+                    _put_back(name, descriptor, folder / name)
+            hidden.rmdir()
+        except OSError as error:
+            yield f"cannot put back what is in {hidden}: {error.strerror}"
+
+
+def free_places(folder: Path, name: str) -> Iterator[Path]:
+    """Where something called ``name`` may be put: first under this name, then with a number at its end."""
+    yield folder / fitting(name, "", folder)
+    number = 0
+    while True:
+        number += 1
+        yield folder / fitting(name, f".{number}", folder)
+
+
+def _put_back(name: str, hidden: int, path: Path) -> None:
+    for place in free_places(path.parent, path.name):
+        try:
+            rename_new(name, place, hidden)
+            return
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            return  # it was moved or deleted
+
+
+@contextmanager
+def _hiding_place(path: Path) -> Iterator[tuple[Path, int]]:
+    """Where to set ``path`` aside, and the folder that it is in then, open."""
+    hidden = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    try:
+        hidden.mkdir(mode=0o700)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # A full disk must not keep what fills it from being deleted.
+        with opened(path.parent) as folder:
+            yield hidden, folder
+        return
+    try:
+        with _opened(hidden) as folder:
+            yield hidden / path.name, folder
+    finally:
+        with suppress(OSError):  # where something could not be put back, which is tried again later
+            hidden.rmdir()
+
+
+@contextmanager
+def _opened(hidden: Path) -> Iterator[int]:
+    descriptor = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
