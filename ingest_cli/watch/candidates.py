@@ -2,59 +2,151 @@
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint_of
+from ..disk import explained
 from ..errors import SourceError
 from ..jobs.spool import SpoolKind
 from .rules import WatchRules
+from .said import Said
+
+# While robocopy writes a file, it gives it a time of 1980.
+EARLIEST = 365.25 * 86400 * 11
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file or folder at ``path``; ``fingerprint`` changes with it, and ``source`` is the file that its job is of."""
+    """A file or folder at ``path``; ``fingerprint`` changes with it, and ``source`` is the file that its job is of.
+
+    ``written`` and ``changed`` are when something in it was last written, and when the file system last touched it, in
+    seconds since 1970 by its clock.
+    """
 
     path: Path
     fingerprint: str
     source: Path
+    written: float
+    changed: float
+
+    @property
+    def name(self) -> str:
+        """Its name in the drop folder."""
+        return self.path.name
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is to be packed."""
+        return self.source != self.path
+
+    def age(self, now: float) -> float:
+        """For how long it has not been written to, where its times can be believed."""
+        believed = self.written if EARLIEST < self.written <= now else self.changed
+        return max(0.0, now - believed)
 
 
-def candidates_in(folder: Path, rules: WatchRules, spool: Path) -> Iterator[Candidate]:
-    """The files that ``rules`` look for in ``folder``, or the sub-folders that are to be packed into ``spool``.
+class Candidates:
+    """The files of ``folder`` that ``rules`` take, or its sub-folders, which are to be packed into ``spool``.
 
-    Raises SourceError where the folder cannot be read.
+    ``said`` is told of what is passed over, and of what cannot be looked at.
     """
+
+    def __init__(self, folder: Path, rules: WatchRules, spool: Path, said: Said) -> None:
+        self._folder, self._rules, self._spool, self._said = folder, rules, spool, said
+
+    def look(self, names: Iterable[str] | None, known: Mapping[str, str]) -> Iterator[tuple[str, Candidate | None]]:
+        """The name of each file that is there, of these ``names`` or of all, and the candidate that it is.
+
+        One that has a ``known`` fingerprint is none. Raises SourceError where the folder cannot be read.
+        """
+        passed_over: dict[str, list[str]] = {}
+        for name, found in self._entries(names):
+            if isinstance(found, FileNotFoundError):
+                continue
+            candidate = None
+            if not self._rules.is_ours(name):
+                try:
+                    candidate = self._candidate(name, found, known, passed_over)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is of this file
+                    self._said.problem(name, "", error)
+            yield name, candidate
+        for reason, others in passed_over.items():
+            self._said.passed_over(reason, others)
+
+    def _entries(self, names: Iterable[str] | None) -> Iterator[tuple[str, os.stat_result | OSError]]:
+        if names is not None:
+            yield from ((name, _status(self._folder / name)) for name in names)
+            return
+        with _reading(self._folder), os.scandir(self._folder) as entries:
+            yield from ((entry.name, _status(entry)) for entry in entries)
+
+    def _candidate(
+        self,
+        name: str,
+        found: os.stat_result | OSError,
+        known: Mapping[str, str],
+        passed_over: dict[str, list[str]],
+    ) -> Candidate | None:
+        if isinstance(found, OSError):
+            raise found
+        reason = self._rules.why_not(name, found.st_mode)
+        if reason:
+            passed_over.setdefault(reason, []).append(name)
+        if reason is not None:
+            return None
+        if self._rules.packs:
+            candidate = _folder_at(self._folder / name, self._spool)
+            return None if candidate.fingerprint == known.get(name) else candidate
+        fingerprint = fingerprint_of(found)
+        if fingerprint == known.get(name):
+            return None
+        path = self._folder / name
+        return Candidate(path, fingerprint, path, found.st_mtime, found.st_ctime)
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of all that is in the folder. Raises SourceError where it cannot be read."""
+    with _reading(folder):
+        return set(os.listdir(folder))
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if rules.is_wanted(entry.name))
+        yield
     except OSError as error:
-        raise SourceError(f"cannot read the folder {folder}: {error.strerror}") from error
-    for name in names:
-        path = folder / name
-        try:
-            found = path.lstat()
-        except OSError:  # gone since
-            continue
-        # A link's target may change without a trace here; a FIFO would block whoever opens it.
-        if rules.template is None and stat.S_ISREG(found.st_mode):
-            yield Candidate(path, fingerprint_of(found), path)
-        elif rules.template is not None and stat.S_ISDIR(found.st_mode):
-            fingerprint = _fingerprint_of_tree(path)
-            yield Candidate(path, fingerprint, SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"))
+        raise explained(error, f"cannot read the folder {folder}", SourceError) from error
 
 
-def _fingerprint_of_tree(folder: Path) -> str:
-    found = []
+def _folder_at(path: Path, spool: Path) -> Candidate:
+    found = [(path, path.lstat()), *files_within(path)]
+    fingerprint = _digest("\n".join(sorted(f"{name} {fingerprint_of(status)}" for name, status in found[1:])))
+    return Candidate(
+        path,
+        fingerprint,
+        SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"),
+        max(status.st_mtime for _, status in found),
+        max(status.st_ctime for _, status in found),
+    )
+
+
+def files_within(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The path and the status of each file in ``folder`` and below."""
     for place, _, names in os.walk(folder):
         for name in names:
             path = Path(place, name)
             with suppress(OSError):  # gone since: the next look sees another fingerprint
-                found.append(f"{path} {fingerprint_of(path.lstat())}")
-    return _digest("\n".join(sorted(found)))
+                yield path, path.lstat()
+
+
+def _status(entry: "os.DirEntry[str] | Path") -> os.stat_result | OSError:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        return error
 
 
 def _digest(text: str) -> str:

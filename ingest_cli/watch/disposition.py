@@ -13,7 +13,7 @@ from typing import Any
 
 from ..bundle.fingerprint import fingerprint_of
 from ..disk import CANNOT_LINK, copy_to, durable_write, opened
-from ..errors import IngestError, SourceError
+from ..errors import SourceError
 from ..jobs.job import Job
 
 ERROR_SUFFIX = ".error.json"
@@ -39,10 +39,13 @@ class Disposition:
         except OSError as error:
             raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
 
-    def explain_refusal(self, path: Path, error: IngestError) -> None:
-        """Write beside the file why it cannot become a job, where that is possible."""
+    def refuse(self, path: Path, fingerprint: str, reason: str) -> None:
+        """Dispose of a file that cannot become a job as of one that failed, where that is possible."""
+        if self.failed is not None:
+            with suppress(OSError), _set_aside(path, fingerprint) as aside:
+                path = _move(aside, self.failed, path.name)
         with suppress(OSError):
-            _write(path, {"exception": str(error)})
+            _write(path, {"exception": reason})
 
     def _complete(self, path: Path, job: Job) -> bool:
         explanation = _explanation_of(path)
@@ -50,7 +53,7 @@ class Disposition:
         explanation.unlink(missing_ok=True)
         if not self.delete and self.done is None:
             return stale
-        with _set_aside(path, job) as aside:
+        with _set_aside(path, job.fingerprint) as aside:
             if self.delete:
                 shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
             elif self.done is not None:
@@ -59,7 +62,7 @@ class Disposition:
 
     def _fail(self, path: Path, job: Job) -> bool:
         if self.failed is not None:
-            with _set_aside(path, job) as aside:
+            with _set_aside(path, job.fingerprint) as aside:
                 path = _move(aside, self.failed, path.name)
         elif _is_explained(path, job):
             return False
@@ -68,7 +71,7 @@ class Disposition:
 
 
 @contextmanager
-def _set_aside(path: Path, job: Job) -> Iterator[Path]:
+def _set_aside(path: Path, fingerprint: str) -> Iterator[Path]:
     """The file or folder under a name of our own, so that none which gets its name meanwhile is mistaken for it.
 
     Raises FileNotFoundError where another file stands there by now, which is left.
@@ -76,7 +79,7 @@ def _set_aside(path: Path, job: Job) -> Iterator[Path]:
     aside = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
     path.rename(aside)
     try:
-        if not aside.is_dir() and fingerprint_of(aside.lstat()) != job.fingerprint:
+        if not aside.is_dir() and fingerprint_of(aside.lstat()) != fingerprint:
             raise FileNotFoundError(errno.ENOENT, "another file has its name now")
         yield aside
     finally:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from ..disk import explained
 from ..errors import JobBusy, SourceError
 from ..jobs.process import this_process
 
@@ -15,36 +16,46 @@ LOCK_NAME = ".ingest-watch.lock"
 class FolderLock:
     """Held from when it is made until `release`, or until the process ends.
 
-    The lock is a file in the folder, so that watchers on other machines see it; in ``elsewhere`` where the folder
-    cannot be written. Raises JobBusy where another watcher has the folder, SourceError where there is none.
+    The lock is a file in the folder, so that watchers on other machines see it; in the ``spool`` where the folder
+    cannot be written. ``now`` is the time at which it was locked, by the clock of the file system that it is on.
+    Raises JobBusy where another watcher has the folder, SourceError where there is none, and ResourceUnavailable where
+    it cannot be locked now, as where a file system gives no locks.
     """
 
-    def __init__(self, folder: Path, elsewhere: Path) -> None:
-        self._descriptor = _open(folder, elsewhere)
+    def __init__(self, folder: Path, spool: Path) -> None:
+        self._descriptor = _open(folder, spool)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(this_process()).encode(), 0)
+            self.now = os.fstat(self._descriptor).st_mtime
+        except BlockingIOError as error:
             holder = os.pread(self._descriptor, 200, 0).decode(errors="replace") or "another process"
             os.close(self._descriptor)
             raise JobBusy(f"{folder} is already watched by {holder}") from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, str(this_process()).encode(), 0)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise explained(error, f"cannot lock {folder}", SourceError) from error
 
     def release(self) -> None:
         """Let another watcher have the folder."""
         os.close(self._descriptor)
 
 
-def _open(folder: Path, elsewhere: Path) -> int:
+def in_spool(folder: Path, spool: Path, suffix: str) -> Path:
+    """Where in the ``spool`` to keep what is of the drop folder."""
+    return spool / f"watch-{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()}.{suffix}"
+
+
+def _open(folder: Path, spool: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(folder / LOCK_NAME, flags, 0o644)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise SourceError(f"cannot watch {folder}: {error.strerror}") from error
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+            raise explained(error, f"cannot watch {folder}", SourceError) from error
     try:
-        elsewhere.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return os.open(elsewhere / f"watch-{name}.lock", flags, 0o600)
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(in_spool(folder, spool, "lock"), flags, 0o600)
     except OSError as error:
-        raise SourceError(f"cannot lock {folder}: {error.strerror}") from error
+        raise explained(error, f"cannot lock {folder}", SourceError) from error
