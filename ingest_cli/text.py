@@ -1,6 +1,7 @@
 """Numbers, times, and what comes from outside, put into words for people."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 # No name on a disk is longer than a file system's 255 bytes; those in a tar or a document can be.
 MOST_QUOTED = 300
@@ -21,6 +22,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes_left} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def timed(line: object) -> str:
+    """The line as a process that runs for long writes it: after this moment, in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}"
 
 
 def quoted(value: object, most: int = MOST_QUOTED) -> str:

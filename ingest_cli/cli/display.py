@@ -4,13 +4,17 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..jobs.job import Job
 from ..pipeline.observer import Observer
+from ..text import timed
 from .options import RunOutput
 from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
 from .verbosity import set_verbosity
+
+if TYPE_CHECKING:
+    from ..watch.said import Audience
 
 
 def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -> Screen:
@@ -29,6 +33,20 @@ def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -
 def screens_of_queue(*, json: bool, quiet: bool, verbose: int) -> Callable[[Job], Observer]:
     """What makes the screen of a job from the queue; it can be handed to another process."""
     return partial(_screen_of_queue, json=json, quiet=quiet, verbose=verbose)
+
+
+def audience_of_watcher(*, json: bool, quiet: bool) -> "Audience":
+    """Who is told what happens in drop folders besides the jobs."""
+    from ..watch.said import Audience
+
+    def tell(text: str) -> None:
+        print(timed(f"ingest: {text}"), file=sys.stderr, flush=True)
+
+    def queued(job: Job) -> None:
+        if json:
+            EventScreen(job).queued(job)
+
+    return Audience(problem=tell, notice=None if quiet else tell, queued=queued)
 
 
 def _screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Screen:

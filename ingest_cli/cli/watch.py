@@ -70,40 +70,40 @@ def watch(
 
     from ..bundle.pack import read_template
     from ..errors import Interrupted, SettingsError
-    from ..jobs.job import Job, JobKind
+    from ..jobs.job import JobKind
     from ..watch.disposition import Destination, Disposition
+    from ..watch.forever import watch_forever
+    from ..watch.once import ingest_once
     from ..watch.rules import WatchRules
     from ..watch.watcher import Watcher
-    from .display import screens_of_queue
-    from .output import notify
+    from .display import audience_of_watcher, screens_of_queue
     from .signals import interruptible
 
     if delete and done is not None:
         raise SettingsError("--done and --delete cannot be used together")
     if move and pack is not None:
         raise SettingsError("--move and --pack cannot be used together")
-    rules = WatchRules(
-        kind=JobKind.MOVE if move else JobKind.BUNDLE,
-        settle=settle,
-        patience=patience,
-        marker=marker,
-        patterns=tuple(pattern or ()),
-        template=None if pack is None else read_template(pack),
+    watcher = Watcher(
+        settings=site.settings,
+        folders=folders,
+        rules=WatchRules(
+            kind=JobKind.MOVE if move else JobKind.BUNDLE,
+            settle=settle,
+            patience=patience,
+            marker=marker,
+            patterns=tuple(pattern or ()),
+            template=None if pack is None else read_template(pack),
+        ),
+        disposition=Disposition(
+            done=None if done is None else Destination(done, "--done"),
+            failed=None if failed is None else Destination(failed, "--failed"),
+            delete=delete,
+        ),
+        observe=screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose),
+        audience=audience_of_watcher(json=options.json, quiet=options.quiet),
     )
-    disposition = Disposition(
-        done=None if done is None else Destination(done, "--done"),
-        failed=None if failed is None else Destination(failed, "--failed"),
-        delete=delete,
-    )
-    watching = Watcher(site.settings, folders, rules, disposition)
-    screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
-
-    def queued(job: Job) -> None:
-        if options.json:
-            screen(job).queued(job)
-
     if once:
         with interruptible():
-            raise typer.Exit(watching.once(screen, notify, queued))
+            raise typer.Exit(ingest_once(watcher, may_overlap=options.quiet))
     with suppress(Interrupted), interruptible():
-        watching.forever(screen, notify, queued, workers=workers, scan_seconds=scan, poll=poll)
+        watch_forever(watcher, workers=workers, seconds=scan, poll=poll)

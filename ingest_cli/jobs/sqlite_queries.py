@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,8 @@ from .sqlite_rows import SELECT, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
+# SQLite takes at least 999 values in a statement.
+MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
 
 
@@ -53,6 +55,16 @@ class SqliteQueries:
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
         return self._one(f"{SELECT} WHERE source = ? ORDER BY jobs.job_id DESC LIMIT 1", str(source))
+
+    def of_sources(self, sources: Sequence[str]) -> dict[str, Job]:
+        """The newest job of the file at each of these paths."""
+        found: dict[str, Job] = {}
+        for first in range(0, len(sources), MOST_ASKED):
+            asked = sources[first : first + MOST_ASKED]
+            marks = ", ".join("?" * len(asked))
+            jobs = self._all(f"{SELECT} WHERE source IN ({marks}) ORDER BY jobs.job_id", *asked)
+            found |= {job.source: job for job in jobs}
+        return found
 
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""

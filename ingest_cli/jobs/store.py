@@ -42,6 +42,9 @@ class JobStore(Protocol):
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
 
+    def of_sources(self, sources: Sequence[str]) -> dict[str, Job]:
+        """The newest job of the file at each of these paths that has one."""
+
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
 

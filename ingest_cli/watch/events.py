@@ -1,7 +1,9 @@
-"""File system events of drop folders: a reason to scan, and which files were renamed into place."""
+"""File system events of drop folders: which names there is something new of, and which were renamed into place."""
 
+import os
 import sys
 import threading
+from collections import defaultdict
 from pathlib import Path
 
 from watchdog.events import DirMovedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
@@ -18,9 +20,9 @@ class Events:
             self._observer.schedule(self._handler, str(folder))
         self._observer.start()
 
-    def renamed(self) -> set[Path]:
-        """The files renamed into place since the last call."""
-        return self._handler.take_renamed()
+    def take(self) -> "Told":
+        """What was told since the last call."""
+        return self._handler.take()
 
     def close(self) -> None:
         """Stop listening."""
@@ -28,24 +30,35 @@ class Events:
         self._observer.join()
 
 
+class Told:
+    """What the kernel tells: by folder, the names that there is something new of, and those renamed into place."""
+
+    def __init__(self) -> None:
+        self.news: dict[str, set[str]] = defaultdict(set)
+        self.renamed: dict[str, set[str]] = defaultdict(set)
+
+
 class _Handler(FileSystemEventHandler):
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
         self._lock = threading.Lock()
-        self._renamed: set[Path] = set()
+        self._told = Told()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in ("opened", "closed_no_write"):
             return  # our own looking
-        if isinstance(event, FileMovedEvent | DirMovedEvent):
-            with self._lock:
-                self._renamed.add(Path(_text(event.dest_path)))
+        came, went = os.path.split(_text(event.dest_path)), os.path.split(_text(event.src_path))
+        with self._lock:
+            for folder, name in (came, went):
+                self._told.news[folder].add(name)
+            if isinstance(event, FileMovedEvent | DirMovedEvent):
+                self._told.renamed[came[0]].add(came[1])
         self._wake.set()
 
-    def take_renamed(self) -> set[Path]:
+    def take(self) -> Told:
         with self._lock:
-            renamed, self._renamed = self._renamed, set()
-        return renamed
+            told, self._told = self._told, Told()
+        return told
 
 
 def _observer() -> BaseObserver:

@@ -1,121 +1,223 @@
-"""One scan of a drop folder: which of its files are new, stable, or have a job that ended."""
+"""A drop folder: which of its files are new, stable, or have a job that ended."""
 
 import os
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
-from ..bundle.pack import write_bundle
-from ..bundle.reader import Bundle
-from ..errors import BundleError, IngestError, PackError, SourceError
-from ..jobs.job import Job, JobKind, JobState
+from ..errors import ExitCode, IngestError, ServiceUnavailable, SourceError, StoreError
+from ..jobs.job import Job, JobState
 from ..jobs.store import JobStore
 from ..pipeline.selection import recorded_as
-from ..pipeline.submission import submit
 from ..services.base import UniqueId
-from .candidates import Candidate, candidates_in
+from .candidates import Candidate, Candidates
 from .disposition import Disposition
+from .intake import Intake
+from .markers import Markers
 from .own import OwnPlaces
 from .rules import WatchRules
+from .said import Said
 from .set_aside import put_back_all
-from .stability import Stability
+from .stability import PAUSE_SECONDS, Stability
+from .wholeness import why_not_yet
 
-MARKER = ".done"
 # At most this many jobs of a folder wait: a folder of a million files must not fill the queue for all others.
 MAX_WAITING = 100
+# What keeps every file from becoming a job, not only the one at hand.
+OF_ALL = (ServiceUnavailable, StoreError)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen in a folder: of these ``names``, or of all, those that are ``present``, and what is new or was not
+    done with."""
+
+    names: set[str] | None
+    present: set[str]
+    unknown: list[Candidate]
 
 
 class DropFolder:
-    """The folder ``path``, whose files become jobs of ``user`` in the queue."""
+    """The folder ``path``, whose files become jobs of ``user`` in the queue. ``said`` is told of what goes wrong.
+
+    A file is in one place at a time: in ``_stability`` until it can be taken, in ``_queued`` while its job is at work,
+    in ``_done`` if it stays after that, and in ``_failed`` if its job failed, or if it cannot become one. What goes
+    wrong with one file stops no other. A file's own age counts where ``now`` is given: the time by the folder's clock.
+    """
 
     def __init__(
-        self, path: Path, rules: WatchRules, disposition: Disposition, own: OwnPlaces, spool: Path, user: str
+        self,
+        path: Path,
+        rules: WatchRules,
+        disposition: Disposition,
+        own: OwnPlaces,
+        spool: Path,
+        user: str,
+        said: Said,
+        now: float | None = None,
     ) -> None:
-        self.path, self._rules, self._disposition, self._spool = path.absolute(), rules, disposition, spool
-        self._own, self._user = own, user
-        self._stability = Stability(rules.settle)
-        self._refused: dict[Path, str] = {}
-        self.waiting: list[Path] = []
+        self.path, self._rules, self._spool, self._said, self._now = path, rules, spool, said, now
+        self._markers = Markers(path, wanted=rules.marker)
+        self._own = own
+        self._candidates = Candidates(path, rules, own, spool, said)
+        self._intake = Intake(rules, disposition, self._markers, spool, user, said)
+        self._stability = Stability(0 if rules.marker else rules.settle)
+        self._queued: dict[str, Candidate] = {}
+        self._done: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
         self._submitted: list[Job] = []
-        self._problems: list[IngestError] = []
-        self._told: set[str] = set()
         self._may_be_untidy = True
-        self._put_back: set[Path] = set()
+        self._put_back: set[str] = set()
 
-    def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[IngestError]:
+    def look(self, names: Iterable[str] | None = None) -> Look:
+        """See which of these ``names`` are there, or all that are, and what is new of them.
+
+        Raises SourceError where the folder cannot be read.
+        """
+        if names is None:
+            self._own.look_again()
+            self._tidy()
+        subjects = None if names is None else {self._markers.subject_of(name) for name in names}
+        present, unknown = set(), []
+        for name, candidate in self._candidates.look(subjects, self._done):
+            present.add(name)
+            if candidate is not None:
+                unknown.append(candidate)
+            elif name in self._done:
+                self._markers.spend(name)
+        return Look(subjects, present, unknown)
+
+    def scan(self, unique_id: UniqueId, store: JobStore, look: Look, renamed: Collection[str] = frozenset()) -> None:
         """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
 
-        Returns what is wrong with single files, each time that it is new: why they cannot become jobs, or not be moved
-        or deleted. Afterwards ``waiting`` are the files that a later scan may find stable, or their jobs ended. Raises
-        SourceError where the folder cannot be read, and ServiceUnavailable where no ids can be reserved.
+        Raises ServiceUnavailable or StoreError where no file can be submitted now.
         """
-        self._problems = []
-        self._tidy()
-        self._stability.begin_round()
-        self.waiting = []
-        in_queue = 0
         # What we have put back ourselves is not complete for that.
-        renamed, self._put_back = renamed - self._put_back, set()
-        for candidate in candidates_in(self.path, self._rules, self._spool, self._own):
-            path = candidate.path
-            job = store.of_source(candidate.source) if is_text(path) else None
-            if job is None or (job.fingerprint != candidate.fingerprint and self._rules.template is None):
-                if in_queue >= MAX_WAITING or not self._is_whole(candidate, renamed=path in renamed):
-                    self.waiting.append(path)
-                    continue
-                try:
-                    job = self._submit(unique_id, store, candidate)
-                except (SourceError, PackError) as error:
-                    self._refuse(candidate, error)
-                    continue
-                self._submitted.append(job)
-            job = _as_it_stands(job, store)
-            if job.is_done or job.has_failed:
-                self._end(candidate, job)
-            else:
-                in_queue += 1
-                self.waiting.append(path)
-        news = [problem for problem in self._problems if str(problem) not in self._told]
-        self._told = {str(problem) for problem in self._problems}
-        return news
+        renamed, self._put_back = set(renamed) - self._put_back, set()
+        self._place(store, look, renamed)
+        self._follow_up(store)
+        self._take(unique_id, store)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """In how many seconds there is something to do that nobody tells of; None where there is nothing."""
+        left = self._stability.seconds_left if len(self._queued) < MAX_WAITING else None
+        return min(PAUSE_SECONDS, PAUSE_SECONDS if left is None else left) if self._queued else left
+
+    @property
+    def problems(self) -> list[ExitCode]:
+        """What was wrong with files so far, as exit codes."""
+        return self._said.problems
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are files that may be stable later."""
+        return bool(self._stability)
+
+    def changed_failures(self) -> list[str]:
+        """The failed files that were changed since."""
+        failed = self._failed
+        return [name for name, candidate in self._candidates.look(list(failed), failed) if candidate is not None]
 
     def take_submitted(self) -> list[Job]:
         """The jobs that were submitted since this was last asked."""
         submitted, self._submitted = self._submitted, []
         return submitted
 
-    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Job:
-        if self._rules.template is None:
-            return submit(store, unique_id, self._rules.kind, candidate.source, user=self._user)
-        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bundle([candidate.path], self._rules.template, candidate.source, replace=True)
-        return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
+    def say_what_is_left(self) -> None:
+        """Say which files are not ready yet, and why."""
+        reasons: dict[str, list[tuple[str, str]]] = {}
+        for name in self._stability:
+            sight = self._stability[name]
+            reasons.setdefault(sight.why_not or "it has just changed", []).append((name, sight.fingerprint))
+        for reason, files in reasons.items():
+            self._said.left(reason, files)
 
-    def _refuse(self, candidate: Candidate, error: IngestError) -> None:
-        if not os.path.lexists(candidate.path) or self._refused.get(candidate.path) == candidate.fingerprint:
-            return
-        self._problems.append(error)
+    def _place(self, store: JobStore, look: Look, renamed: Collection[str]) -> None:
+        """Put each file in its place."""
+        is_whole = look.names is None
+        for gone in (self._names() if look.names is None else look.names) - look.present:
+            self._forget(gone)
+        if is_whole:
+            self._said.keep(look.present)
+        news = [found for found in look.unknown if found.name in renamed or not self._is_known(found)]
+        for candidate, job in _with_jobs(news, store):
+            with self._spared(candidate):
+                # What is done to a file that failed is told as well: it is not to be done over and over.
+                is_told = not is_whole and self._failed.get(candidate.name) == candidate.fingerprint
+                if job is None or is_told:
+                    self._wait_for(candidate, renamed=candidate.name in renamed)
+                else:
+                    self._follow(candidate, job, store)
+
+    def _follow_up(self, store: JobStore) -> None:
+        """See which jobs have ended."""
+        for candidate, job in _with_jobs(self._queued.values(), store):
+            with self._spared(candidate):
+                if job is None:
+                    self._wait_for(candidate)
+                else:
+                    self._follow(candidate, job, store)
+
+    def _take(self, unique_id: UniqueId, store: JobStore) -> None:
+        """Submit what is ready, of what is due."""
+        names = self._stability.due(MAX_WAITING - len(self._queued))
+        for name in names:
+            self._stability.put_off(name)
+        unchanged = []
+        for _, candidate in self._candidates.look(names, {}):
+            if candidate is not None and self._stability.is_known(candidate.name, candidate.fingerprint):
+                unchanged.append(candidate)
+            elif candidate is not None:
+                self._wait_for(candidate)
+        for candidate, job in _with_jobs(unchanged, store):
+            with self._spared(candidate):
+                if job is not None:
+                    self._follow(candidate, job, store)
+                elif self._is_ready(candidate):
+                    self._submit(unique_id, store, candidate)
+
+    def _is_ready(self, candidate: Candidate) -> bool:
+        sight = self._stability[candidate.name]
+        sight.why_not = why_not_yet(candidate, sight, self._rules, self._spool)
+        if sight.why_not and sight.waited >= self._rules.settle + self._rules.patience:
+            trouble = SourceError(f"{candidate.path} is not packed: {sight.why_not}")
+            self._said.problem(candidate.name, candidate.fingerprint, trouble)
+        return not sight.why_not
+
+    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> None:
         try:
-            self._disposition.refuse(candidate, str(error))
-            self._refused[candidate.path] = candidate.fingerprint
-        except IngestError as trouble:
-            self._problems.append(trouble)
-            self._may_be_untidy = True
+            job = self._intake.submit(unique_id, store, candidate)
+        except OF_ALL:
+            raise
+        except Exception as error:
+            if not os.path.lexists(candidate.path) or (isinstance(error, IngestError) and error.transient):
+                raise
+            self._intake.refuse(candidate, error)
+            self._keep(self._failed, candidate)
+            return
+        self._submitted.append(job)
+        self._follow(candidate, job, store)
+
+    def _follow(self, candidate: Candidate, job: Job, store: JobStore) -> None:
+        self._markers.spend(candidate.name)
+        job = _as_it_stands(job, store)
+        self._forget(candidate.name)
+        if job.is_done or job.has_failed:
+            self._end(candidate, job)
+            self._keep(self._done if job.is_done else self._failed, candidate)
+        else:
+            self._queued[candidate.name] = candidate
 
     def _end(self, candidate: Candidate, job: Job) -> None:
         try:
-            if not self._disposition.carry_out(candidate, job, self._spool):
-                self._put_back.add(candidate.path)
-        except IngestError as error:
-            self._problems.append(error)
+            if not self._intake.end(candidate, job):
+                self._put_back.add(candidate.name)
+        except IngestError:
             self._may_be_untidy = True
-        if self._rules.template is not None and job.state is not JobState.HELD:
-            with suppress(OSError):
-                candidate.source.unlink()  # of a failed job; the folder itself can be packed again
-        if self._rules.marker and not os.path.lexists(candidate.path):
-            with suppress(OSError):
-                self._marker_of(candidate).unlink()
+            raise
 
     def _tidy(self) -> None:
         """Put back what was set aside to be moved or deleted, by a watcher that was killed then."""
@@ -123,31 +225,59 @@ class DropFolder:
             return
         self._may_be_untidy = False
         with suppress(OSError):  # the folder cannot be read: it is told of when it is looked into
-            self._problems += map(SourceError, put_back_all(self.path))
+            for trouble in put_back_all(self.path):
+                self._said.problem(self.path.name, "", SourceError(trouble))
 
-    def _is_whole(self, candidate: Candidate, *, renamed: bool) -> bool:
-        if self._rules.marker:
-            return self._marker_of(candidate).exists()
-        held = self._stability.see(candidate.path, candidate.fingerprint, renamed=renamed)
-        if held < self._rules.settle:
-            return False
-        is_tar = self._rules.template is None and self._rules.kind is JobKind.BUNDLE
-        if not is_tar or held >= self._rules.settle + self._rules.patience:
-            return True
-        return self._stability.may_check(candidate.path) and self._is_whole_tar(candidate.path)
+    def _wait_for(self, candidate: Candidate, *, renamed: bool = False) -> None:
+        name, fingerprint = candidate.name, candidate.fingerprint
+        if not self._stability.is_known(name, fingerprint):
+            self._forget(name)
+        # What tells of a marker tells of its file.
+        if self._markers.is_set(name):
+            age = 0.0 if self._now is None else candidate.age(self._now)
+            self._stability.see(name, fingerprint, renamed=renamed, age=age)
 
-    @staticmethod
-    def _marker_of(candidate: Candidate) -> Path:
-        return candidate.path.with_name(candidate.path.name + MARKER)
+    def _names(self) -> set[str]:
+        return {*self._stability, *self._queued, *self._done, *self._failed}
 
-    def _is_whole_tar(self, path: Path) -> bool:
+    def _is_known(self, candidate: Candidate) -> bool:
+        name, fingerprint = candidate.name, candidate.fingerprint
+        queued = self._queued.get(name)
+        return (queued is not None and queued.fingerprint == fingerprint) or self._stability.is_known(name, fingerprint)
+
+    def _keep(self, place: dict[str, str], candidate: Candidate) -> None:
+        self._forget(candidate.name)
+        if os.path.lexists(candidate.path):
+            place[candidate.name] = candidate.fingerprint
+
+    def _forget(self, name: str) -> None:
+        self._stability.forget(name)
+        for place in (self._queued, self._done, self._failed):
+            place.pop(name, None)
+
+    @contextmanager
+    def _spared(self, candidate: Candidate) -> Iterator[None]:
+        """Whatever goes wrong with the file, the others are looked at; it is said, unless the file is gone by now."""
         try:
-            with Bundle(path, self._spool):
-                return True
-        except BundleError:
-            return False
-        except IngestError:
-            return True  # such as a file that may not be read: its job says so
+            yield
+        except OF_ALL:
+            raise
+        except Exception as error:  # noqa: BLE001 - one file is not to stop the others, whatever it is
+            if os.path.lexists(candidate.path):
+                self._said.problem(candidate.name, candidate.fingerprint, error)
+            if not (isinstance(error, IngestError) and error.transient):
+                self._keep(self._failed, candidate)
+
+
+def _with_jobs(candidates: Collection[Candidate], store: JobStore) -> Iterator[tuple[Candidate, Job | None]]:
+    """Each of the candidates, by the order of their names, and the newest job of it: of this very file."""
+    asked = sorted(candidates, key=lambda candidate: candidate.name)
+    jobs = store.of_sources([str(candidate.source) for candidate in asked if is_text(candidate.path)])
+    for candidate in asked:
+        job = jobs.get(str(candidate.source))
+        # What was packed has a name that tells of what it is.
+        is_same = job is not None and (candidate.is_folder or job.fingerprint == candidate.fingerprint)
+        yield candidate, job if is_same else None
 
 
 def _as_it_stands(job: Job, store: JobStore) -> Job:

@@ -30,14 +30,19 @@ class OwnPlaces:
         others = {"the job store": settings.database, "the spool": settings.spool, **local, **outputs}
         databases = [f"{place}{end}" for place in others.values() for end in BESIDE_DATABASES]
         self._places = [*folders, *map(Path, databases)]
-        for number, folder in enumerate(folders):
-            for what, place in [*others.items(), *(("another drop folder", other) for other in folders[:number])]:
+        self.look_again()
+        for folder in folders:
+            for what, place in others.items():
                 if _identity(place) == _identity(folder) is not None:
                     raise SettingsError(f"the drop folder {folder} is {what} as well: give it a folder of its own")
 
-    def identities(self) -> set[Identity]:
-        """Of every one of the places that exists now, and of all the folders that it is in."""
-        return set(_identities(self._places))
+    def holds(self, found: Identity) -> bool:
+        """Whether this is one of the places, or a folder that one of them is in."""
+        return found in self._identities
+
+    def look_again(self) -> None:
+        """See which of the places exist now."""
+        self._identities = set(_identities(self._places))
 
 
 def identity(found: os.stat_result) -> Identity:

@@ -1,32 +1,45 @@
 """Which of the watched folders are there now."""
 
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
 
-from ..errors import JobBusy, SourceError
+from ..errors import IngestError, JobBusy, ResourceUnavailable, SourceError
+from ..jobs.database import on_network
 from ..pipeline.runner import Runner
-from .events import Events
+from .events import Events, Told
 from .folder import DropFolder
 from .lock import FolderLock
+from .rounds import POLL_SECONDS, Rounds
+from .said import Audience
+
+# How long what the kernel tells is gathered before it is looked at.
+GATHER_SECONDS = 0.1
 
 
 class Presence:
-    """Which of the folders are there now, each locked, and what the kernel says of them.
+    """Which of the folders are there now, each locked, and what there is to look at in them.
 
-    ``notify`` is told of folders that come and go. A ``with`` block raises JobBusy or SourceError where one of them
-    cannot be locked at its beginning.
+    Each is looked at every ``seconds``, and more often where the kernel tells of nothing, or is not to be asked
+    (``poll``). The ``audience`` is told of folders that come and go. At its beginning, a ``with`` block raises why the
+    first cannot be locked, where none can.
     """
 
-    def __init__(self, folders: list[DropFolder], spool: Path, notify: Callable[[str], None], *, poll: bool) -> None:
-        self._folders, self._spool, self._notify, self._poll = folders, spool, notify, poll
+    def __init__(
+        self, folders: list[DropFolder], spool: Path, audience: Audience, *, seconds: float, poll: bool
+    ) -> None:
+        self._folders, self._spool, self._notify = folders, spool, audience.problem
+        self._seconds, self._poll = seconds, poll
         self._wake = threading.Event()
         self._locks: dict[Path, tuple[FolderLock, int]] = {}
+        self._troubles: dict[Path, str] = {}
         self._events: Events | None = None
+        self._rounds: list[Rounds] = []
 
     def __enter__(self) -> "Presence":
-        for folder in self._folders:
-            self._lock(folder.path)
+        troubles = [self._lock(folder.path) for folder in self._folders]
+        if not self._locks and troubles[0] is not None:
+            raise troubles[0]
         self._listen()
         return self
 
@@ -35,53 +48,74 @@ class Presence:
         for lock, _inode in self._locks.values():
             lock.release()
 
-    def renamed(self) -> set[Path]:
-        """The files that were renamed into place since the last call."""
+    @property
+    def paths(self) -> list[Path]:
+        """The folders that are there."""
+        return list(self._locks)
+
+    @property
+    def polls(self) -> bool:
+        """Whether the folders are read over and over, since nobody tells of what is new in them."""
+        return self._events is None
+
+    def told(self) -> Told:
+        """What the kernel has told since the last call."""
         self._wake.clear()
-        return self._events.renamed() if self._events is not None else set()
+        return self._events.take() if self._events is not None else Told()
 
-    def wait(self, runner: Runner, seconds: float) -> None:
-        """Wait until the kernel says something, or ``seconds``; not beyond a signal."""
-        remaining = seconds
-        while remaining > 0 and not runner.interrupted and not self._wake.wait(min(remaining, 0.2)):
-            remaining -= 0.2
+    def wait(self, runner: Runner) -> None:
+        """Wait until there may be something to look at; not beyond a signal."""
+        left = min([POLL_SECONDS, *(rounds.seconds_left for rounds in self._rounds)])
+        until = time.monotonic() + left
+        runner.wait(GATHER_SECONDS)
+        while time.monotonic() < until and not runner.interrupted and not self._wake.is_set():
+            self._wake.wait(min(until - time.monotonic(), 0.2))
 
-    def folders(self) -> list[DropFolder]:
-        """The folders that are there, having seen which came and went."""
-        changed = False
-        for folder in self._folders:
-            inode = _inode(folder.path)
-            held = self._locks.get(folder.path)
-            if held is not None and held[1] != inode:
-                held[0].release()
-                del self._locks[folder.path]
-                held, changed = None, True
-                if inode is None:
-                    self._notify(f"{folder.path} is gone: waiting until it is back")
-            if held is None and inode is not None:
-                try:
-                    self._lock(folder.path)
-                except (JobBusy, SourceError) as error:
-                    self._notify(str(error))
-                    continue
-                self._notify(f"{folder.path} is back")
-                changed = True
-        if changed:
+    def rounds(self) -> list[Rounds]:
+        """What to look at in the folders that are there, having seen which came and went."""
+        if any([self._has_changed(folder.path) for folder in self._folders]):  # noqa: C419 - each is looked at
             self._listen()
-        return [folder for folder in self._folders if folder.path in self._locks]
+        return self._rounds
 
-    def _lock(self, path: Path) -> None:
-        lock = FolderLock(path, self._spool)
+    def _has_changed(self, path: Path) -> bool:
+        inode = _inode(path)
+        held = self._locks.get(path)
+        if held is not None and held[1] == inode:
+            return False
+        if held is not None:
+            held[0].release()
+            del self._locks[path]
+            if inode is None:
+                self._notify(f"{path} is gone: waiting until it is back")
+        elif inode is None:
+            return False
+        if inode is not None and self._lock(path) is None:
+            self._notify(f"{path} is back")
+            return True
+        return held is not None
+
+    def _lock(self, path: Path) -> IngestError | None:
+        """Lock the folder; return why that is not possible, which is said once."""
+        try:
+            lock = FolderLock(path, self._spool)
+        except (JobBusy, SourceError, ResourceUnavailable) as error:
+            if self._troubles.get(path) != str(error):
+                self._notify(str(error))
+            self._troubles[path] = str(error)
+            return error
         self._locks[path] = (lock, _inode(path) or 0)
+        self._troubles.pop(path, None)
+        return None
 
     def _listen(self) -> None:
         self._stop_listening()
-        if not self._poll:
+        if not self._poll and not any(on_network(path) for path in self._locks):
             try:
                 self._events = Events(list(self._locks), self._wake)
             except OSError as error:
-                self._poll = True
-                self._notify(f"no file system events ({error.strerror}): polling the folders instead")
+                self._notify(f"no file system events ({error.strerror}): reading the folders every {POLL_SECONDS:g} s")
+        present = [folder for folder in self._folders if folder.path in self._locks]
+        self._rounds = [Rounds(folder, self._seconds, polls=self.polls) for folder in present]
 
     def _stop_listening(self) -> None:
         if self._events is not None:

@@ -4,17 +4,36 @@ No clock is trusted but this process's own: a share's server may be hours off. A
 and inode were seen to hold still for long enough, or at once when it was seen to be renamed into place.
 """
 
+import heapq
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+
+# A file that is not ready is not looked at more often than this, however soon it would count as stable.
+PAUSE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class _Sight:
+class Sight:
+    """A file that is not stable yet, or not whole: unchanged ``since`` a moment of our clock, to be looked at when it
+    is ``due``. It was ``age`` seconds old when it was first seen so.
+
+    ``flaw`` is why its content is not whole, empty where it is, and None where that was not looked at yet; ``why_not``
+    is why it was not taken when it was last due.
+    """
+
     fingerprint: str
     since: float
-    round: int
-    checked: float = 0.0
+    due: float
+    age: float
+    is_renamed: bool = False
+    flaw: str | None = None
+    why_not: str = ""
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds it has held still, seen by us or not."""
+        return time.monotonic() - self.since + self.age
 
 
 class Stability:
@@ -22,34 +41,57 @@ class Stability:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._sights: dict[Path, _Sight] = {}
-        self._round = 0
+        self._sights: dict[str, Sight] = {}
+        # Of what is due, the first in front; what was forgotten or is due later by now is left in it.
+        self._dues: list[tuple[float, str]] = []
 
-    def begin_round(self) -> None:
-        """All files are about to be looked at; those that were not in the last round are forgotten."""
-        self._sights = {path: sight for path, sight in self._sights.items() if sight.round == self._round}
-        self._round += 1
+    def __getitem__(self, name: str) -> Sight:
+        return self._sights[name]
 
-    def see(self, path: Path, fingerprint: str, *, renamed: bool) -> float:
-        """Note that the file has this fingerprint now; for how many seconds it has held still."""
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sights)
+
+    def __len__(self) -> int:
+        return len(self._sights)
+
+    def is_known(self, name: str, fingerprint: str) -> bool:
+        """Whether the file was seen with this fingerprint, and is remembered."""
+        return name in self._sights and self._sights[name].fingerprint == fingerprint
+
+    def see(self, name: str, fingerprint: str, *, renamed: bool, age: float = 0.0) -> None:
+        """Note that the file has this fingerprint now."""
         now = time.monotonic()
-        sight = self._sights.get(path)
-        if sight is None or sight.fingerprint != fingerprint:
-            sight = self._sights[path] = _Sight(fingerprint, now, self._round)
+        if not self.is_known(name, fingerprint):
+            self._sights[name] = Sight(fingerprint, now, now + self._seconds, age)
+            heapq.heappush(self._dues, (now + self._seconds, name))
         if renamed:
-            sight.since = min(sight.since, now - self._seconds)
-        sight.round = self._round
-        return now - sight.since
+            sight = self._sights[name]
+            sight.since, sight.is_renamed = min(sight.since, now - self._seconds), True
+            self._look_at(name, now)
 
-    def may_check(self, path: Path) -> bool:
-        """Whether it is time to look into the file, which is done now and then only."""
-        now, sight = time.monotonic(), self._sights[path]
-        if now - sight.checked < self._seconds and sight.checked:
-            return False
-        sight.checked = now
-        return True
+    def due(self, most: int) -> list[str]:
+        """At most so many of the files that it is time to look at, those first that are due for longest."""
+        now = time.monotonic()
+        names: list[str] = []
+        while self._dues and self._dues[0][0] <= now and len(names) < most:
+            due, name = heapq.heappop(self._dues)
+            if name in self._sights and self._sights[name].due == due:
+                names.append(name)
+        return names
+
+    def put_off(self, name: str) -> None:
+        """Have the file be due again in a while."""
+        self._look_at(name, time.monotonic() + max(self._seconds, PAUSE_SECONDS))
+
+    def forget(self, name: str) -> None:
+        """Forget the file: it is gone, or has a job."""
+        self._sights.pop(name, None)
 
     @property
-    def count(self) -> int:
-        """How many files were seen in this round."""
-        return sum(sight.round == self._round for sight in self._sights.values())
+    def seconds_left(self) -> float | None:
+        """In how many seconds the next file is due; None where none is."""
+        return max(0.0, self._dues[0][0] - time.monotonic()) if self._dues else None
+
+    def _look_at(self, name: str, due: float) -> None:
+        self._sights[name].due = due
+        heapq.heappush(self._dues, (due, name))

@@ -1,23 +1,31 @@
-"""How soon a bundle that is renamed into a drop folder is complete, and how many a second:
+"""How soon a bundle that is renamed into a drop folder is complete, how many a second, and what a full folder costs:
 python -m tests.benchmarks.watch
 
-The first by native events and by polling, the median of ten; the second for 1,000 bundles with one worker and two.
+The first by native events and by polling, the median of ten; the second for 1,000 bundles with one worker and two. The
+last with 100,000 ingested files that stay, and one that is not whole: how much of a core all processes of the watcher
+take together, over two minutes, and after how long the latest of ten new files is a job, less the time to settle.
 """
 
 import os
+import sqlite3
 import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from ingest_cli.bundle.fingerprint import fingerprint
 from ingest_cli.jobs.store import open_store
+from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
 
-ROUNDS, MANY = 10, 1000
+ROUNDS, MANY, STAYING = 10, 1000, 100_000
+SETTLE, WINDOW = 0.5, 120.0
 
 
 def complete() -> int:
@@ -30,53 +38,125 @@ def until(database: Path, count: int) -> None:
         time.sleep(0.005)
 
 
-def watch(folder: Path, *words: object) -> "subprocess.Popen[bytes]":
-    (folder / "drop").mkdir()
-    os.environ["XDG_DATA_HOME"] = str(folder / "data")
+@contextmanager
+def watching(folder: Path, *words: object) -> Iterator[int]:
+    """A watcher of ``drop`` in the folder; yields its process's id."""
+    (folder / "drop").mkdir(exist_ok=True)
     process = subprocess.Popen(Command.line("watch", folder / "drop", "--quiet", *words))
-    while not (folder / "drop" / ".ingest-watch.lock").exists():
-        time.sleep(0.01)
-    time.sleep(1)
-    return process
+    try:
+        while not (folder / "drop" / ".ingest-watch.lock").exists():
+            time.sleep(0.01)
+        time.sleep(1)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["XDG_DATA_HOME"] = str(Path(name, "data"))
+        yield Path(name)
 
 
 def seconds_for_one(folder: Path, *words: object) -> float:
-    process = watch(folder, *words)
-    database, took = load_settings().database, []
-    for number in range(ROUNDS):
-        bundle = write_bundle(folder / f"{number}.tar", {f"data/{number}": b"x" * 1000})
-        begun = time.monotonic()
-        bundle.rename(folder / "drop" / bundle.name)
-        until(database, number + 1)
-        took.append(time.monotonic() - begun)
-    process.terminate()
-    process.wait()
+    with watching(folder, *words):
+        database, took = load_settings().database, []
+        for number in range(ROUNDS):
+            bundle = write_bundle(folder / f"{number}.tar", {f"data/{number}": b"x" * 1000})
+            begun = time.monotonic()
+            bundle.rename(folder / "drop" / bundle.name)
+            until(database, number + 1)
+            took.append(time.monotonic() - begun)
     return statistics.median(took)
 
 
 def bundles_a_second(folder: Path, workers: int) -> float:
     for number in range(MANY):
         write_bundle(folder / f"{number}.tar", {f"data/{number}": b"x" * 1000})
-    process = watch(folder, "--workers", workers)
-    database = load_settings().database
-    begun = time.monotonic()
-    for number in range(MANY):
-        (folder / f"{number}.tar").rename(folder / "drop" / f"{number}.tar")
-    while not database.exists() or complete() < MANY:
-        time.sleep(0.1)
-    took = time.monotonic() - begun
-    process.terminate()
-    process.wait()
-    return MANY / took
+    with watching(folder, "--workers", workers):
+        database = load_settings().database
+        begun = time.monotonic()
+        for number in range(MANY):
+            (folder / f"{number}.tar").rename(folder / "drop" / f"{number}.tar")
+        while not database.exists() or complete() < MANY:
+            time.sleep(0.1)
+        return MANY / (time.monotonic() - begun)
+
+
+def fill(drop: Path) -> None:
+    """So many files that were ingested, as the job store has it."""
+    drop.mkdir()
+    settings = load_settings()
+    with connect(settings) as services, open_store(settings):  # which makes it
+        first = services.unique_id.reserve("upload_job", STAYING)
+    rows = []
+    for job_id in range(first, first + STAYING):
+        path = drop / f"{job_id}.tar"
+        path.touch()
+        rows.append((job_id, "bundle", str(path), fingerprint(path), "u", "complete", "", ""))
+    with closing(sqlite3.connect(settings.database)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO jobs (job_id, kind, source, fingerprint, user, state, created, updated)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+
+
+def seconds_of(pid: int) -> float:
+    """The processor time of a process, and of those that it started."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        fields = stat.read_bytes().rpartition(b")")[2].split()
+        if pid in (int(stat.parent.name), int(fields[1])):
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_a_core(pid: int) -> float:
+    begun = seconds_of(pid)
+    time.sleep(WINDOW)
+    return (seconds_of(pid) - begun) / WINDOW
+
+
+def seconds_until_seen(drop: Path) -> float:
+    took = []
+    for number in range(ROUNDS):
+        bundle = write_bundle(drop.parent / f"new {number}.tar", {f"data/{number}": b"x"})
+        time.sleep(0.37 * number)  # at any moment of what it does over and over
+        copied = drop / bundle.name
+        begun = time.monotonic()
+        copied.write_bytes(bundle.read_bytes())
+        with open_store(load_settings()) as store:
+            while store.of_source(copied) is None:
+                time.sleep(0.02)
+        took.append(time.monotonic() - begun - SETTLE)
+    return max(took)
+
+
+def with_many_staying(folder: Path, *words: object) -> tuple[float, float]:
+    fill(folder / "drop")
+    (folder / "drop" / "part.tar").write_bytes(bytes(1000))
+    with watching(folder, "--settle", SETTLE, "--patience", 10 * WINDOW, *words) as pid:
+        time.sleep(30)  # it gets to know them
+        share = share_of_a_core(pid)
+        return share, seconds_until_seen(folder / "drop")
 
 
 def main() -> None:
-    for name, words in {"native": [], "polling, settle 1 s": ["--poll", "--settle", 1]}.items():
-        with tempfile.TemporaryDirectory() as folder:
-            print(f"{name}: {seconds_for_one(Path(folder), *words):.2f} s", flush=True)
+    kinds = {"native": [], "polling": ["--poll"]}
+    for name, words in kinds.items():
+        with place() as folder:
+            seconds = seconds_for_one(folder, "--settle", 1, *words)
+            print(f"{name}, settle 1 s: {seconds:.2f} s", flush=True)
     for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            print(f"{workers} workers: {bundles_a_second(Path(folder), workers):.0f} bundles a second", flush=True)
+        with place() as folder:
+            print(f"{workers} workers: {bundles_a_second(folder, workers):.0f} bundles a second", flush=True)
+    for name, words in kinds.items():
+        with place() as folder:
+            share, latest = with_many_staying(folder, *words)
+            print(f"{name}, {STAYING:,} stay: {100 * share:.1f} % of a core, seen in {latest:.2f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -773,6 +773,12 @@ class JobStoreContract:
         assert store.of_source(Path("/a.tar")) == newest
         assert store.of_source(Path("/b.tar")) is None
 
+    def test_the_newest_jobs_of_many_files(self, store: JobStore, jobs: Jobs) -> None:
+        jobs.submitted(holder=None, source="/7.tar")
+        newest = {f"/{number}.tar": jobs.submitted(holder=None, source=f"/{number}.tar") for number in range(0, 70, 7)}
+        assert store.of_sources([f"/{number}.tar" for number in range(2000)]) == newest
+        assert store.of_sources([]) == {}
+
     @pytest.mark.parametrize("state", JobState)
     def test_the_job_of_a_file_is_found_while_it_matters(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
         job = jobs.in_state(state)

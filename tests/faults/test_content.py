@@ -262,7 +262,7 @@ def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_
     (tmp_path / "place").mkdir()
     place = Destination(tmp_path / "place", f"--{how}")
     ways = {"done": Disposition(done=place), "failed": Disposition(failed=place), "delete": Disposition(delete=True)}
-    candidate = Candidate(bundle, site.job(1).fingerprint, bundle)
+    candidate = Candidate(bundle, site.job(1).fingerprint, bundle, 0.0, 0.0)
     assert not ways[how].carry_out(candidate, site.job(1), site.settings.spool)
     assert bundle.read_bytes() == new
     assert not list(place.path.iterdir())

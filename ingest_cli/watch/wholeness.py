@@ -1,0 +1,158 @@
+"""Signs that a file is not whole yet, though it holds still: that it has more time then, and is not refused.
+
+None of them is sure. A copier may set a file's size before it writes, and write what is not at its end last; what a
+file system, an owner or another machine does not tell is no sign either way.
+"""
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..bundle.fingerprint import fingerprint_of
+from ..bundle.metadata import Document
+from ..bundle.reader import Bundle, read_document
+from ..bundle.tar import BLOCK, Member
+from ..errors import BundleError, FileRefused, IngestError, MetadataError
+from ..jobs.job import JobKind
+from ..pipeline.bundle_files import content_of, find_member
+from ..text import quoted
+from .candidates import Candidate, files_within
+from .rules import IN_FLIGHT_WITHIN, WatchRules
+from .stability import Sight
+
+# A tar ends with the rest of a block and two empty ones, and most tools fill its last record, of 20 blocks.
+LONGEST_TAIL = (1 + 2 + 20) * BLOCK
+# More than this is not hashed to find out whether a file has come to its end: it would hold up all others.
+MOST_HASHED = 1 << 28
+# What a file that is packed may end in: a page of zeros.
+PAGE = 4096
+
+ENDS_IN_ZEROS = "it ends in zeros, as what is being written may"
+HAS_HOLES = "parts of it were not written, or are sparse"
+IS_OPEN = "a program has it open for writing"
+
+
+def why_not_yet(candidate: Candidate, sight: Sight, rules: WatchRules, spool: Path) -> str:
+    """Why the file, which holds still, is not to be taken yet; empty where it is.
+
+    Signs of a writer count for as long as the rules have patience. A temporary name in a folder counts for ever: the
+    folder would be archived without what was to get another name.
+    """
+    if rules.marker:
+        return ""
+    if rules.packs and (name := _in_flight_within(candidate.path)):
+        return f"it holds {quoted(name)}, which is being written or was left behind (then remove it)"
+    if sight.waited >= rules.settle + rules.patience:
+        return ""
+    if sight.flaw is None:
+        sight.flaw = _flaw_of(candidate, rules, spool)
+    return sight.flaw or ("" if sight.is_renamed else _sign_of_writer(candidate, rules))
+
+
+def _flaw_of(candidate: Candidate, rules: WatchRules, spool: Path) -> str:
+    """Why the content of the file is not whole; empty where it is, or where its job will say what is wrong."""
+    try:
+        if rules.packs:
+            return _flaw_of_folder(candidate.path)
+        if rules.kind is JobKind.MOVE:
+            Document.parse(read_document(candidate.path)[0], _ignore)
+            return ""
+        return _flaw_of_bundle(candidate.path, spool)
+    except (BundleError, MetadataError, FileRefused) as error:
+        return str(error)
+    except Exception:  # noqa: BLE001 - such as a file that may not be read
+        return ""
+
+
+def _sign_of_writer(candidate: Candidate, rules: WatchRules) -> str:
+    """Why the disk and the kernel let one think that somebody is writing to the file; empty where nothing does."""
+    paths = [path for path, _ in files_within(candidate.path)] if rules.packs else [candidate.path]
+    return next(filter(None, map(_sign_at, paths)), "")
+
+
+def _in_flight_within(folder: Path) -> str:
+    """The path in the folder of a file whose name is a temporary one; empty where there is none."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            if IN_FLIGHT_WITHIN.search(name):
+                return str(Path(place, name).relative_to(folder))
+    return ""
+
+
+def _flaw_of_bundle(path: Path, spool: Path) -> str:
+    with Bundle(path, spool) as bundle:
+        document = Document.parse(bundle.read_metadata(), _ignore)
+        listed = {find_member(bundle, entry).name: entry for entry in document.files}
+        is_packed = fingerprint_of(os.fstat(bundle.descriptor)) != bundle.fingerprint
+        if is_packed or not bundle.members:
+            return ""  # what was unpacked came to its end
+        last = max(bundle.members.values(), key=lambda member: member.offset)
+        if last.name in listed and _ends_in_zero(bundle, last):
+            if last.size > MOST_HASHED:
+                return ENDS_IN_ZEROS
+            listed[last.name].require_usable_hash()
+            content_of(bundle, last, listed[last.name], lambda _: None).verify()
+        return ENDS_IN_ZEROS if _has_long_tail(bundle, last) else ""
+
+
+def _ends_in_zero(bundle: Bundle, member: Member) -> bool:
+    return member.size > 0 and os.pread(bundle.descriptor, 1, member.offset + member.size - 1) == b"\0"
+
+
+def _has_long_tail(bundle: Bundle, last: Member) -> bool:
+    tail = os.fstat(bundle.descriptor).st_size - last.offset - last.size
+    return tail > LONGEST_TAIL and _is_zero_at_end(bundle.descriptor, LONGEST_TAIL)
+
+
+def _flaw_of_folder(folder: Path) -> str:
+    for path, status in files_within(folder):
+        with suppress(OSError), _opened(path) as descriptor:
+            if status.st_size and _is_zero_at_end(descriptor, PAGE):
+                return f"{str(path.relative_to(folder))!r} in it: {ENDS_IN_ZEROS}"
+    return ""
+
+
+def _is_zero_at_end(descriptor: int, length: int) -> bool:
+    """Whether the last bytes of the file are all zeros: so many, or all that there are."""
+    return not any(os.pread(descriptor, length, max(0, os.fstat(descriptor).st_size - length)))
+
+
+def _sign_at(path: Path) -> str:
+    with suppress(OSError), _opened(path) as descriptor:
+        if _is_open_for_writing(descriptor):
+            return IS_OPEN
+        if os.lseek(descriptor, 0, os.SEEK_HOLE) < os.fstat(descriptor).st_size:
+            return HAS_HOLES
+    return ""
+
+
+def _is_open_for_writing(descriptor: int) -> bool:
+    """Whether somebody has the file open for writing, as far as the kernel tells: of our own files on local disks."""
+    try:
+        # Who opens the file for writing in just this moment makes the kernel send a signal. That of its own choice
+        # would end us; this one is ignored.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except (AttributeError, OSError):
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    # A file may have become a FIFO or a link since it was looked at.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _ignore(_problem: IngestError) -> None:
+    """A record that is wrong is no sign of a writer: the job will say so."""
