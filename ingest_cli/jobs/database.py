@@ -7,7 +7,6 @@ SQLite wait instead.
 
 import os
 import sqlite3
-import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,26 +16,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from ..errors import ServiceUnavailable, StoreError
+from ..mounts import on_network
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
-NETWORK_FILE_SYSTEMS = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "9p",
-    "ceph",
-    "glusterfs",
-    "lustre",
-    "afs",
-    "virtiofs",
-    "gpfs",
-    "beegfs",
-    "vboxsf",
-    "gfs2",
-    "ocfs2",
-}
 
 
 def open_database(path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS) -> Database:
@@ -194,16 +176,3 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
-
-
-def on_network(path: Path) -> bool:
-    """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    resolved, best, kind = path.resolve(), Path("/"), ""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, tail = line.partition(" - ")
-        mount = Path(fields.split(" ")[4].encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
-            best, kind = mount, tail.split(" ")[0]
-    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")

@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import JobNotFound, LeaseLost
+from ..mounts import on_network
 from ..settings import Timings
-from .database import on_network, open_database, reading, writing
+from .database import open_database, reading, writing
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
 from .liveness import Liveness
 from .migrations import MIGRATIONS

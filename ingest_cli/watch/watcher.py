@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import ExitCode, IngestError
-from ..jobs.database import on_network
 from ..jobs.job import Job
 from ..jobs.store import JobStore, open_store
+from ..mounts import on_network
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import graceful_shutdown
