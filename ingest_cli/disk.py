@@ -18,8 +18,10 @@ from .mounts import on_network
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# What passes: no room, no locks or descriptors or memory, or a share whose server is away.
+# What passes: no room, no locks or descriptors or memory, a disk that the system has made read-only, or a share whose
+# server is away.
 PASSING = {
+    errno.EROFS,
     *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
     *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
     *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
@@ -43,6 +45,21 @@ def explained(error: OSError, message: str, otherwise: type[IngestError], place:
 def free_bytes(folder: Path) -> int:
     """How much more an account like ours can write on the disk of ``folder``. Raises OSError."""
     return shutil.disk_usage(folder).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there: in which it would be made."""
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError where no file can be made in the folder."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def sync_file_system(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 NETWORK_FILE_SYSTEMS = {
@@ -24,12 +24,13 @@ NETWORK_FILE_SYSTEMS = {
     "gfs2",
     "ocfs2",
 }
+ROOT = Path("/")
 MOUNTS = Path("/proc/self/mountinfo")
 
 
 def on_network(path: Path) -> bool:
     """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
-    resolved, best, kind = path.resolve(), Path("/"), ""
+    resolved, best, kind = Path(os.path.realpath(path)), ROOT, ""
     for mount, type_of_mount in _mounted():
         # Of several at one place, the last is the one that is seen.
         if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
@@ -37,9 +38,21 @@ def on_network(path: Path) -> bool:
     return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
 
 
-def mount_of(path: Path) -> Path:
-    """The folder at which the file system of ``path`` is mounted, links followed."""
-    folder = path.resolve()
+def mounts_of(paths: Iterable[Path]) -> set[Path]:
+    """The folders at which the file systems of these paths are mounted, links followed.
+
+    The system's own is left out: where it is away, so is whoever asks.
+    """
+    return {mount for path in paths if (mount := _mount_of(path)) != ROOT}
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether a file system is mounted at ``folder`` now."""
+    return os.path.ismount(folder)
+
+
+def _mount_of(path: Path) -> Path:
+    folder = Path(os.path.realpath(path))
     while not os.path.ismount(folder):
         folder = folder.parent
     return folder

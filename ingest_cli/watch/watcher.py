@@ -43,8 +43,8 @@ class Watcher:
         with ExitStack() as stack:
             for folder in self._folders:
                 stack.callback(FolderLock(folder.path, settings.spool).release)
-            ids = stack.enter_context(connect(settings)).unique_id
             store = stack.enter_context(open_store(settings))
+            ids = stack.enter_context(connect(settings, store)).unique_id
             refusals = self._scan(ids, store)
             if any(folder.waiting for folder in self._folders):
                 time.sleep(self._rules.settle + 0.01)
@@ -88,8 +88,8 @@ class Watcher:
         with ExitStack() as stack:
             present = stack.enter_context(Presence(self._folders, settings.spool, notify, poll=poll))
             stack.enter_context(WorkerPool(settings, workers, observe))
-            services = stack.enter_context(connect(settings))
             store = stack.enter_context(open_store(settings))
+            services = stack.enter_context(connect(settings, store))
             runner = Runner(settings, services, store)
             stack.enter_context(graceful_shutdown(runner, settings.timings.grace))
             trouble: dict[DropFolder, str] = {}
