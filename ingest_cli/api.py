@@ -63,7 +63,7 @@ def ingest_files(
     name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
     job to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
-    with _opened(settings) as (settings, services, store):
+    with _opened(settings, new=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         submitted = partial(_submitted, settings, store, services, kind, again=again)
         tasks = [Task(_name_of(source), submitted(source)) for source in sources]
@@ -72,7 +72,7 @@ def ingest_files(
 
 def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
-    with _opened(settings) as (settings, services, store):
+    with _opened(settings, new=True) as (settings, services, store):
         for path in paths:
             yield submit(store, services.unique_id, kind, path, user=settings.user)
 
@@ -98,11 +98,11 @@ def retry_jobs(
 def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
     """Abandon jobs that are not complete, one after the other: what they have stored is rolled back."""
     settings = settings or load_settings()
-    with open_store(settings) as store:
+    with open_store(settings, new=False) as store:
         for job_id in job_ids:
             name = f"job {job_id}"
             try:
-                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings))
+                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings, store, new=False))
                 yield Outcome(name, job)
             except IngestError as error:
                 yield Outcome(name, None, error)
@@ -111,13 +111,15 @@ def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) ->
 def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
     """Override a job's state by hand, and return the job as it is then."""
     settings = settings or load_settings()
-    with open_store(settings) as store:
-        return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings))
+    with open_store(settings, new=False) as store:
+        return settlement.settle_by_hand(
+            store, job_id, override, settings.timings, partial(connect, settings, store, new=False)
+        )
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
     """Return the job. Raises JobNotFound."""
-    with open_store(settings or load_settings()) as store:
+    with open_store(settings or load_settings(), new=False) as store:
         return store.get(job_id)
 
 
@@ -171,6 +173,8 @@ def verify_all(
         try:
             yield from verify.find_orphans(services, store)
         except IngestError as error:
+            if error.transient:
+                raise
             note(str(error))
 
 
@@ -187,7 +191,7 @@ def verify_receipt(
 def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
     """Write a complete job's receipt to ``path``; for a duplicate, that of the job that has its content."""
     settings = settings or load_settings()
-    with closing(catalog(settings)) as site_catalog, open_store(settings) as store:
+    with closing(catalog(settings, new=False)) as site_catalog, open_store(settings, new=False) as store:
         write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
 
 
@@ -207,14 +211,15 @@ def restore_folder(job_id: int, target: Path, *, settings: Settings | None = Non
 
 
 @contextmanager
-def _opened(settings: Settings | None) -> Iterator[tuple[Settings, Services, JobStore]]:
+def _opened(settings: Settings | None, *, new: bool = False) -> Iterator[tuple[Settings, Services, JobStore]]:
+    """The store and the services of a site; those of a ``new`` one are made where they are not there yet."""
     settings = settings or load_settings()
-    with connect(settings) as services, open_store(settings) as store:
+    with open_store(settings, new=new) as store, connect(settings, store, new=new) as services:
         yield settings, services, store
 
 
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
-    with _opened(settings) as (settings, services, store):
+    with _opened(settings, new=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, store, services, kind, path, again=again) as job:
             job = runner.run(job, observer or Observer())

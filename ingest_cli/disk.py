@@ -14,26 +14,53 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import IngestError, ResourceUnavailable, SourceError
+from .mounts import on_network
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# What passes: no room, no locks or descriptors or memory, or a share whose server is away.
+# What passes: no room, no locks or descriptors or memory, a disk that the system has made read-only, or a share whose
+# server is away.
 PASSING = {
+    errno.EROFS,
     *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
     *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
     *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
 }
 MAX_NAME_BYTES = 255
+# Left free on a disk when a job begins to fill it, for databases and everyone else.
+RESERVE_BYTES = 16 << 20
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
-def explained(error: OSError, message: str, otherwise: type[IngestError]) -> IngestError:
+def explained(error: OSError, message: str, otherwise: type[IngestError], place: Path | None = None) -> IngestError:
     """The error to raise for one of the system: ResourceUnavailable where it passes, else an ``otherwise``.
 
-    ``message`` says what cannot be done; the system's own words follow it.
+    ``message`` says what cannot be done; the system's own words follow it. ``place``, where it is known, is what was
+    read or written: a share that is away may say no more than that it failed.
     """
-    kind = ResourceUnavailable if error.errno in PASSING else otherwise
+    away = error.errno == errno.EIO and place is not None and on_network(place)
+    kind = ResourceUnavailable if away or error.errno in PASSING else otherwise
     return kind(f"{message}: {error.strerror or error}")
+
+
+def free_bytes(folder: Path) -> int:
+    """How much more an account like ours can write on the disk of ``folder``. Raises OSError."""
+    return shutil.disk_usage(folder).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there: in which it would be made."""
+    while not os.path.lexists(path):
+        path = path.parent
+    return path
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError where no file can be made in the folder."""
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def sync_file_system(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The exceptions of this program: one base class, and one for each kind of failure.
 
-An error knows the pipeline stage it belongs to, whether trying again can help, and the exit code of a
-command that ends with it. Its message says what was wrong, where, and what to do.
+An error knows the pipeline stage it belongs to, whether trying again can help, whether a run that ends with it was an
+attempt, and the exit code of a command that ends with it. Its message says what was wrong, where, and what to do.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -38,6 +38,7 @@ class IngestError(Exception):
 
     stage: str | None = None
     transient = False
+    is_attempt = True
     exit_code = ExitCode.FAILED
 
     @property
@@ -140,7 +141,12 @@ class ServiceUnavailable(Unavailable):
 
 
 class ResourceUnavailable(Unavailable):
-    """This machine has no room, lock or memory left for it, or a disk or share is away."""
+    """This machine has no room, lock or memory left for it, or a disk or share is away.
+
+    However long that lasts, a job waits.
+    """
+
+    is_attempt = False
 
 
 class JobNotFound(IngestError):
@@ -155,6 +161,7 @@ class JobBusy(IngestError):
     """Another process is working on this job."""
 
     transient = True
+    is_attempt = False
     exit_code = ExitCode.UNREACHABLE
 
 

@@ -231,6 +231,10 @@ class Settings:
     timings: Timings
     values: tuple[Value, ...]
 
+    def where(self, option: Option) -> str:
+        """Where an option was set, for messages."""
+        return next(_where(value) for value in self.values if value.option == option)
+
 
 def load_settings(
     *,

@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..disk import explained
 from ..errors import FileRefused
 
 CHUNK_BYTES = 1 << 20
@@ -52,12 +54,19 @@ class Content:
     def _read(self) -> Iterator[bytes]:
         position, end = self.offset, self.offset + self.size
         while position < end:
-            chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
+            chunk = self._read_at(position, min(CHUNK_BYTES, end - position))
             if not chunk:
                 raise FileRefused(f"{self.name!r} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk
+
+    def _read_at(self, position: int, length: int) -> bytes:
+        try:
+            return os.pread(self.descriptor, length, position)
+        except OSError as error:
+            place = Path(f"/proc/self/fd/{self.descriptor}")
+            raise explained(error, f"cannot read {self.name!r}", FileRefused, place) from error
 
     def verify(self) -> None:
         """Read the bytes and raise FileRefused unless they are those that were recorded."""

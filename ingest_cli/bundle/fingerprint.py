@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+from ..disk import explained
 from ..errors import SourceError
 
 
@@ -18,14 +19,14 @@ def identity_of(found: os.stat_result) -> tuple[int, ...]:
 
 
 def fingerprint(path: Path) -> str:
-    """The fingerprint of the readable file at ``path``. Raises SourceError."""
+    """The fingerprint of the readable file at ``path``. Raises SourceError, ResourceUnavailable where it may pass."""
     try:
         found = path.stat()
         is_file = path.is_file()
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
     if not is_file:
         raise SourceError(f"{path} is not a regular file")
     return fingerprint_of(found)

@@ -52,7 +52,7 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
         settings = settings_under(config=config, db=db)
         if not settings.database.is_file():
             return []
-        with open_store(settings) as store:
+        with open_store(settings, new=False) as store:
             jobs = store.newest(MOST_JOBS)
     except (IngestError, OSError):
         # A message would land in the line that is being typed; the command itself will say it.

@@ -39,7 +39,7 @@ def prune(
     from .output import notify, write_json
 
     settings = site.settings
-    with open_store(settings) as store:
+    with open_store(settings, new=False) as store:
         found = find_prunable(settings, store, _age(older_than))
         if yes:
             found.remove(store)

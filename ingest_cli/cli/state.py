@@ -31,7 +31,7 @@ def state(
     """Show the state of a job, or of the newest jobs."""
     from ..jobs.store import open_store
 
-    with open_store(site.settings) as store:
+    with open_store(site.settings, new=False) as store:
         if job_id is None:
             _show_table(store.newest(count), store, json=output.json)
         else:

@@ -17,7 +17,7 @@ def stats(site: Site, output: Output) -> None:
 
     from ..jobs.store import open_store
 
-    with open_store(site.settings) as store:
+    with open_store(site.settings, new=False) as store:
         tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
     if output.json:
         answer = {

@@ -5,9 +5,11 @@ Every write transaction begins with BEGIN IMMEDIATE. A plain BEGIN that reads be
 SQLite wait instead.
 """
 
+import errno
+import fcntl
 import os
 import sqlite3
-import sys
+import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,38 +18,31 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ..errors import ServiceUnavailable, StoreError
+from ..disk import explained
+from ..errors import IngestError, ResourceUnavailable, StoreError
+from ..mounts import on_network
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
-NETWORK_FILE_SYSTEMS = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "9p",
-    "ceph",
-    "glusterfs",
-    "lustre",
-    "afs",
-    "virtiofs",
-    "gpfs",
-    "beegfs",
-    "vboxsf",
-    "gfs2",
-    "ocfs2",
-}
+LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
+OF_LOCKS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
-def open_database(path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS) -> Database:
-    """Open (and create, privately, where it is missing) the database at ``path``, brought up to date.
+def open_database(
+    path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS, *, new: bool = True
+) -> Database:
+    """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
     database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is
-    not such a database or cannot be opened, ServiceUnavailable where it cannot be opened now.
+    not such a database or cannot be opened, ResourceUnavailable where it cannot be opened now.
     """
+    name = f"{application} {path}"
     try:
-        _create_privately(path)
+        if new:
+            _create_privately(path)
+        elif not path.is_file():
+            raise ResourceUnavailable(f"the {name} is not there: is its disk mounted?")
         connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
         try:
             _prepare(connection, path, busy)
@@ -57,11 +52,11 @@ def open_database(path: Path, migrations: Sequence[str], application: str, busy:
             connection.close()
             raise
     except sqlite3.OperationalError as error:
-        raise ServiceUnavailable(f"cannot open the {application} {path} now: {error}") from error
+        raise _explained(error, f"cannot open the {name}", path) from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"cannot use the {application} {path}: {error}") from error
+        raise StoreError(f"cannot use the {name}: {error}") from error
     except OSError as error:
-        raise StoreError(f"cannot open the {application} {path}: {error.strerror}") from error
+        raise explained(error, f"cannot open the {name}", StoreError, path) from error
     return database
 
 
@@ -71,7 +66,7 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
 
     What need not be ``durable`` survives a kill, but a loss of power only with the next commit that is: it costs no
     fsync, and no order of commits is ever changed.
-    Raises ServiceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
+    Raises ResourceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
     damaged.
     """
     connection = database.conn
@@ -92,8 +87,10 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
 def copy_database(source: Path, target: Path) -> None:
     """Copy the database at ``source``, as it stands at one moment, to the new file ``target``, durably.
 
-    Other processes may write to it meanwhile (sqlite.org/backup.html). Raises StoreError.
+    Other processes may write to it meanwhile (sqlite.org/backup.html). Raises StoreError, and ResourceUnavailable
+    where that may pass.
     """
+    message = f"cannot copy {source} to {target}"
     try:
         _create_privately(target)
         with (
@@ -102,8 +99,12 @@ def copy_database(source: Path, target: Path) -> None:
         ):
             ours.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"cannot copy {source} to {target}: {error}") from error
+    except sqlite3.OperationalError as error:
+        raise _explained(error, message, target) from error
+    except sqlite3.Error as error:
+        raise StoreError(f"{message}: {error}") from error
+    except OSError as error:
+        raise explained(error, message, StoreError, target) from error
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reading(database: Database) -> Iterator[sqlite3.Connection]:
-    """Queries outside a transaction. Raises ServiceUnavailable where the database cannot be read now, and StoreError
+    """Queries outside a transaction. Raises ResourceUnavailable where the database cannot be read now, and StoreError
     where it is damaged."""
     with _translate_sqlite_errors(database.conn, "read"):
         yield database.conn
@@ -135,11 +136,32 @@ def _translate_sqlite_errors(connection: sqlite3.Connection, action: str) -> Ite
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise ServiceUnavailable(f"cannot {action} {_path_of(connection)}: {error}") from error
+        path = _path_of(connection)
+        raise _explained(error, f"cannot {action} {path}", Path(path)) from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:
             raise
         raise StoreError(f"{_path_of(connection)} is damaged: {error}") from error
+
+
+def _explained(error: sqlite3.OperationalError, message: str, path: Path) -> IngestError:
+    """The error to raise for one of SQLite: what the system refuses may pass, what the database has not does not."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in LASTING:
+        return StoreError(f"{message}: {error}")
+    # SQLite takes a lock that the file system cannot give for one that another process has.
+    no_locks = code is not None and code & 0xFF in OF_LOCKS and not _gives_locks(path.parent)
+    return ResourceUnavailable(f"{message} now: {'its file system gives no locks' if no_locks else error}")
+
+
+def _gives_locks(folder: Path) -> bool:
+    """Whether files in ``folder`` can be locked, as far as that can be found out."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in NO_LOCKS
+    return True
 
 
 def _path_of(connection: sqlite3.Connection) -> str:
@@ -194,16 +216,3 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
-
-
-def on_network(path: Path) -> bool:
-    """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    resolved, best, kind = path.resolve(), Path("/"), ""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, tail = line.partition(" - ")
-        mount = Path(fields.split(" ")[4].encode().decode("unicode_escape"))
-        if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
-            best, kind = mount, tail.split(" ")[0]
-    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")

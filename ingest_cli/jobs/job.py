@@ -83,7 +83,8 @@ class Job:
     ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
     file is removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
     it was read. ``task``, ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
-    counts its runs, from 0 again after they were used up. ``retry_at`` is the time in seconds since 1970 before which
+    counts its runs, from 0 again after they were used up; those that only found that the job must wait are counted by
+    ``waits`` instead, since the last that was an attempt. ``retry_at`` is the time in seconds since 1970 before which
     the job is not run, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
     as text. ``holder`` is the process that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that
     rolling back leads to, and ``successor`` the job that has the content of a duplicate or superseded one.
@@ -106,6 +107,7 @@ class Job:
     files: int
     bytes: int
     attempts: int
+    waits: int
     retry_at: float
     fence_number: int
     holder: Process | None

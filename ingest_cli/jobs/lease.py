@@ -3,19 +3,22 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import (
     IngestError,
     Interrupted,
     JobNotFound,
     LeaseLost,
+    ResourceUnavailable,
     StopRequested,
     StoreError,
     Unavailable,
     WrongState,
 )
+from ..mounts import is_mounted
 from ..settings import Timings
 from ..text import counted
 from .interruption import Interruption
@@ -115,9 +118,9 @@ class Lease:
         with self._fencing:  # a heartbeat with the fence of before would find the lease lost
             self._job = self._store.supersede(self.fence, other)
 
-    def reserve(self, ids: range, sources: list[str] | None) -> None:
+    def reserve(self, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> None:
         """The files' ids are reserved. Durable on return: before the first file is stored."""
-        self._job = self._store.reserve(self.fence, ids, sources)
+        self._job = self._store.reserve(self.fence, ids, sources, mounts)
 
     def checkpoint(self, stored: int) -> None:
         """The first ``stored`` files are durable in the archive."""
@@ -128,6 +131,12 @@ class Lease:
     def sources(self) -> list[str] | None:
         """Where the files of a move lay, in document order."""
         return self._store.sources(self.job_id)
+
+    def require_mounted(self) -> None:
+        """Raise ResourceUnavailable where a disk that the job's files lay on is not mounted."""
+        away = next((mount for mount in self._store.mounts(self.job_id) if not is_mounted(mount)), None)
+        if away is not None:
+            raise ResourceUnavailable(f"nothing is mounted at {away}, where files of {self._job.source} lay")
 
     def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``, once what is stored is rolled back."""
@@ -154,14 +163,19 @@ class Lease:
         self._leave()
         self._store.requeue(self.fence)
 
-    def defer(self, task: str, reason: str) -> None:
-        """The job is retried after a backoff, which is twice as long each time; after so many runs it is settled."""
+    def defer(self, task: str, reason: str, *, is_attempt: bool = True) -> None:
+        """The job is retried after a backoff, which is twice as long each time.
+
+        After so many runs that were attempts it is settled instead.
+        """
         self._leave()
-        if self._job.attempts >= self._timings.runs and self._job.state is not JobState.UNDOING:
+        job, timings = self._job, self._timings
+        if is_attempt and job.attempts >= timings.runs and job.state is not JobState.UNDOING:
             self._store.exhaust(self.fence, task, reason)
             return
-        backoff = self._timings.first_backoff * 2.0 ** min(self._job.attempts - 1, 30)
-        self._store.defer(self.fence, task, reason, min(self._timings.longest_backoff, backoff))
+        earlier = max(0, job.attempts - 1) + (0 if is_attempt else job.waits)
+        backoff = min(timings.longest_backoff, timings.first_backoff * 2.0 ** min(earlier, 30))
+        self._store.defer(self.fence, task, reason, backoff, is_attempt=is_attempt)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:

@@ -124,4 +124,18 @@ _STATES = """
     CREATE INDEX reservations_ids ON reservations(first_file_id)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES)
+# Runs that found the job must wait are no attempts. The archive that has the site's files is known by its mark; before,
+# no archive had one: of such a one no identity is known. The mounts of a job's files tell one whose disk is away from
+# one that is gone.
+_PLACES = """
+    ALTER TABLE jobs ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE archive (identity TEXT NOT NULL);
+    INSERT INTO archive SELECT '' WHERE EXISTS (SELECT 1 FROM jobs WHERE state = 'complete' AND files > 0)
+        OR EXISTS (SELECT 1 FROM reservations);
+    CREATE TABLE mounts (
+        job_id INTEGER NOT NULL,
+        path BLOB NOT NULL,
+        PRIMARY KEY (job_id, path)) WITHOUT ROWID
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES)

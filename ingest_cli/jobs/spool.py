@@ -11,7 +11,6 @@ the locks of watched folders that cannot be written (`watch.lock`), since a lock
 import fcntl
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,8 +21,8 @@ from typing import BinaryIO
 
 from rich.filesize import decimal
 
-from ..disk import opened
-from ..errors import IngestError, SourceError
+from ..disk import RESERVE_BYTES, explained, free_bytes, opened
+from ..errors import IngestError, ResourceUnavailable, SourceError
 from .store import JobStore
 
 
@@ -47,7 +46,7 @@ class SpoolKind(Enum):
         return spool / f"{self.prefix}{name}"
 
 
-class NoRoom(IngestError):
+class NoRoom(ResourceUnavailable):
     """The spool's disk would have less than its reserve free."""
 
 
@@ -61,7 +60,8 @@ class SpoolFile:
     """The file at ``path``, ``new`` or to be appended to, and locked for as long as a ``with`` block lasts.
 
     Unless `keep` was called, a new one is gone then. Raises SourceError where the folder cannot be written, NoRoom
-    where less than ``reserve`` bytes would be left on its disk, Locked where another process has the lock.
+    where less than ``reserve`` bytes would be left on its disk, Locked where another process has the lock, and
+    ResourceUnavailable for what else may pass.
     """
 
     def __init__(self, path: Path, reserve: int, *, new: bool) -> None:
@@ -72,12 +72,12 @@ class SpoolFile:
             flags = os.O_CREAT | os.O_EXCL if new else os.O_APPEND
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(self._descriptor).st_nlink == 0:
-                raise FileNotFoundError(path)
-        except OSError as error:
+            self._lock()
+        except BaseException:
             os.close(self._descriptor)
-            raise Locked(f"another request is writing {path.name}, or has just removed it") from error
+            if new:
+                path.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> "SpoolFile":
@@ -93,6 +93,16 @@ class SpoolFile:
                 self.path.unlink()
         os.close(self._descriptor)
 
+    def _lock(self) -> None:
+        with _translate_os_errors(self._spool):
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_ours = os.fstat(self._descriptor).st_nlink > 0
+            except BlockingIOError:
+                is_ours = False
+        if not is_ours:
+            raise Locked(f"another request is writing {self.path.name}, or has just removed it")
+
     @property
     def length(self) -> int:
         """How many bytes it holds."""
@@ -101,7 +111,7 @@ class SpoolFile:
     def require_room(self, length: int) -> None:
         """Raise NoRoom where ``length`` more bytes are too many."""
         with _translate_os_errors(self._spool):
-            free = shutil.disk_usage(self._spool).free
+            free = free_bytes(self._spool)
         if free - length < self._reserve:
             reserved = f", of which {decimal(self._reserve)} must stay free" if self._reserve else ""
             raise NoRoom(f"no room for {decimal(length)} more: {self._spool} has {decimal(free)} free{reserved}")
@@ -137,7 +147,7 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
     It stays after an error that may pass and after an interruption, since a part of it may be stored by then.
     Raises SourceError where the stream cannot be read or the file not be written, NoRoom where the disk is too small.
     """
-    with SpoolFile.fresh(SpoolKind.STANDARD_INPUT, spool, ".tar") as file:
+    with SpoolFile.fresh(SpoolKind.STANDARD_INPUT, spool, ".tar", RESERVE_BYTES) as file:
         while data := _read(stream):
             file.write(data)
         file.sync()
@@ -214,4 +224,4 @@ def _translate_os_errors(spool: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
+        raise explained(error, f"cannot write into {spool}", SourceError, spool) from error

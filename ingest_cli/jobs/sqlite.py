@@ -1,10 +1,12 @@
 """The job store in one SQLite database: how jobs are submitted, leased, changed and removed."""
 
 import json
+import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import JobBusy, StoreError, WrongState
@@ -27,7 +29,7 @@ class SqliteJobStore(SqliteQueries):
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
-        return SqliteJobStore(self.path, self._timings)
+        return SqliteJobStore(self.path, self._timings, new=False)
 
     def submit(
         self,
@@ -39,6 +41,7 @@ class SqliteJobStore(SqliteQueries):
         user: str,
         holder: Process | None,
         spooled: bool = False,
+        mounts: Iterable[Path] = (),
     ) -> Job:
         """Add a new job."""
         now, run = now_text(), holder is not None
@@ -62,6 +65,7 @@ class SqliteJobStore(SqliteQueries):
                 connection.execute(
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
+                _note_mounts(connection, job_id, mounts)
         except sqlite3.IntegrityError as error:
             raise StoreError(
                 f"{self.path} already holds a job {job_id}; do its ids come from another id store?"
@@ -95,8 +99,9 @@ class SqliteJobStore(SqliteQueries):
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
                 attempts = 0 if job.attempts >= self._timings.runs else job.attempts
-                changes = {"attempts": attempts, "retry_at": 0, "holder": None, "said": None, "undo_to": None}
-                self._change(connection, Event.RETRY, job, {**changes, "successor": None}, to=JobState.QUEUED)
+                changes = {"attempts": attempts, "waits": 0, "retry_at": 0, "holder": None, "said": None}
+                settled = {"undo_to": None, "successor": None}
+                self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)
             elif job.state not in UNFINISHED and not job.is_done:
                 raise WrongState(f"{_cannot(job, Event.RETRY)}; ingest its bundle as a new job")
         return self.get(job_id)
@@ -137,9 +142,16 @@ class SqliteJobStore(SqliteQueries):
             for job_id in job_ids:
                 where = f"WHERE job_id = ? AND state IN ({listed(SETTLED)})"
                 if connection.execute(f"DELETE FROM jobs {where}", [job_id]).rowcount:
-                    connection.execute("DELETE FROM stages WHERE job_id = ?", [job_id])
+                    for table in ("stages", "mounts"):
+                        connection.execute(f"DELETE FROM {table} WHERE job_id = ?", [job_id])
                     gone.append(job_id)
         return gone
+
+    def note_archive(self, identity: str) -> None:
+        """Note the identity of the archive."""
+        with writing(self._database) as connection:
+            connection.execute("DELETE FROM archive")
+            connection.execute("INSERT INTO archive VALUES (?)", [identity])
 
     def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
         """Record that the run is alive and its progress."""
@@ -187,7 +199,7 @@ class SqliteJobStore(SqliteQueries):
         # Of those that are alike, the oldest.
         return max(others, key=matters, default=None)
 
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably."""
         packed = None if sources is None else zlib.compress(json.dumps(sources).encode(), 1)
         with writing(self._database) as connection:
@@ -195,6 +207,7 @@ class SqliteJobStore(SqliteQueries):
             connection.execute(
                 "INSERT INTO reservations VALUES (?, ?, ?, 0, ?)", (fence.job_id, ids.start, len(ids), packed)
             )
+            _note_mounts(connection, fence.job_id, mounts)
             return self.held(fence)
 
     def checkpoint(self, fence: Fence, stored: int) -> None:
@@ -228,6 +241,7 @@ class SqliteJobStore(SqliteQueries):
                 to=JobState.SUPERSEDED,
             )
             connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
+            _note_mounts(connection, fence.job_id, self.mounts(other.job_id))
             self._complete_reservation(connection, fence)
             return self.held(Fence(fence.job_id, number))
 
@@ -235,10 +249,12 @@ class SqliteJobStore(SqliteQueries):
         """Release the job, for another run to resume it."""
         self._let_go(fence, Event.REQUEUE, {})
 
-    def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
+    def defer(self, fence: Fence, task: str, reason: str, seconds: float, *, is_attempt: bool = True) -> None:
         """Release the job, to be retried in so many seconds."""
+        job = self.held(fence)
+        counts = {"waits": 0} if is_attempt else {"attempts": max(0, job.attempts - 1), "waits": job.waits + 1}
         changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
-        self._let_go(fence, Event.DEFER, changes)
+        self._let_go(fence, Event.DEFER, {**changes, **counts})
 
     def exhaust(self, fence: Fence, task: str, reason: str) -> None:
         """Settle a job whose attempts are used up."""
@@ -316,9 +332,10 @@ class SqliteJobStore(SqliteQueries):
     def _due(self) -> Iterator[Job]:
         """The jobs that wait for a run, in their order. A wait beyond the longest comes of a clock that was wrong."""
         now = time.time()
-        rows = self._database.conn.execute(
+        rows = self._rows(
             f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
-            (now, now + self._timings.longest_backoff),
+            now,
+            now + self._timings.longest_backoff,
         )
         return (job for job in map(job_of, rows) if self._liveness.is_dead(job))
 
@@ -397,6 +414,12 @@ class SqliteJobStore(SqliteQueries):
         )
         if changed.rowcount == 0:
             raise _wrong(self.held(fence), event)
+
+
+def _note_mounts(connection: sqlite3.Connection, job_id: int, mounts: Iterable[Path]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO mounts VALUES (?, ?)", [(job_id, os.fsencode(mount)) for mount in mounts]
+    )
 
 
 def _is_to_fail(job: Job) -> bool:

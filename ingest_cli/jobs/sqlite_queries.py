@@ -1,6 +1,7 @@
 """The queries of the job store in SQLite."""
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import JobNotFound, LeaseLost
+from ..mounts import on_network
 from ..settings import Timings
-from .database import on_network, open_database, reading, writing
+from .database import open_database, reading, writing
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
 from .liveness import Liveness
 from .migrations import MIGRATIONS
@@ -25,11 +27,14 @@ SETTLED = set(JobState) - FINISHABLE
 
 
 class SqliteQueries:
-    """The database at ``path``, and what `store.JobStore` says can be asked of it. Raises StoreError."""
+    """The database at ``path``, and what `store.JobStore` says can be asked of it.
 
-    def __init__(self, path: Path, timings: Timings) -> None:
+    A ``new`` one is made where it is missing. Raises StoreError and ResourceUnavailable.
+    """
+
+    def __init__(self, path: Path, timings: Timings, *, new: bool = True) -> None:
         self.path, self._timings = path, timings
-        self._database = open_database(path, MIGRATIONS, "job store", timings.busy)
+        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
         self._database.conn.row_factory = sqlite3.Row
         self._liveness = Liveness(timings.stale, is_local=not on_network(path))
 
@@ -97,41 +102,45 @@ class SqliteQueries:
 
     def sources(self, job_id: int) -> list[str] | None:
         """Where the files of a move lay."""
-        with reading(self._database) as connection:
-            row = connection.execute("SELECT sources FROM reservations WHERE job_id = ?", [job_id]).fetchone()
+        row = next(self._rows("SELECT sources FROM reservations WHERE job_id = ?", job_id), None)
         if row is None or row["sources"] is None:
             return None
         sources: list[str] = json.loads(zlib.decompress(row["sources"]))
         return sources
 
+    def mounts(self, job_id: int) -> list[Path]:
+        """Where the file systems of the job's files were mounted."""
+        rows = self._rows("SELECT path FROM mounts WHERE job_id = ?", job_id)
+        return [Path(os.fsdecode(row["path"])) for row in rows]
+
+    def archive(self) -> str | None:
+        """The identity of the archive."""
+        row = next(self._rows("SELECT identity FROM archive"), None)
+        return None if row is None else str(row["identity"])
+
     def has_reserved(self, file_id: int) -> bool:
         """Whether a job has reserved the file's id."""
-        with reading(self._database) as connection:
-            row = connection.execute(
-                "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count", (file_id, file_id)
-            ).fetchone()
-        return row is not None
+        query = "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count"
+        return next(self._rows(query, file_id, file_id), None) is not None
 
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete."""
-        rows = self._database.conn.execute(
-            "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", [since]
-        )
+        rows = self._rows("SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", since)
         return (int(row[0]) for row in rows)
 
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage."""
-        rows = self._database.conn.execute("SELECT task, seconds FROM stages WHERE job_id = ?", [job_id])
+        rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
         return dict(tuple(row) for row in rows)
 
     def stage_seconds(self) -> dict[str, float]:
         """How many seconds all jobs together spent in each stage."""
-        rows = self._database.conn.execute("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
+        rows = self._rows("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
         return dict(tuple(row) for row in rows)
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
         """How many jobs, files and bytes are waiting, running, complete and failed."""
-        rows = self._database.conn.execute(
+        rows = self._rows(
             "SELECT CASE WHEN state IN ('complete', 'duplicate') THEN 'complete'"
             " WHEN state = 'queued' THEN 'waiting' WHEN state IN ('running', 'undoing') THEN 'running'"
             " ELSE 'failed' END, COUNT(*), SUM(files), SUM(bytes) FROM jobs GROUP BY 1"
@@ -141,7 +150,7 @@ class SqliteQueries:
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons of failed jobs."""
-        rows = self._database.conn.execute(
+        rows = self._rows(
             "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
             " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
         )
@@ -154,8 +163,7 @@ class SqliteQueries:
 
     def count_unfinished(self) -> int:
         """How many jobs wait or run."""
-        with reading(self._database) as connection:
-            return int(connection.execute(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}").fetchone()[0])
+        return int(next(self._rows(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}"))[0])
 
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that were settled before ``moment``."""
@@ -182,10 +190,12 @@ class SqliteQueries:
         return job
 
     def _one(self, sql: str, *values: Any) -> Job | None:
-        with reading(self._database) as connection:
-            row = connection.execute(sql, values).fetchone()
+        row = next(self._rows(sql, *values), None)
         return job_of(row) if row is not None else None
 
     def _all(self, sql: str, *values: Any) -> list[Job]:
+        return list(map(job_of, self._rows(sql, *values)))
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
         with reading(self._database) as connection:
-            return [job_of(row) for row in connection.execute(sql, values)]
+            yield from connection.execute(sql, values)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..settings import Settings
+from ..settings import DATABASE, Settings
 from .job import Fence, Job, JobKind, JobState, Override
 from .process import Process
 
@@ -16,7 +16,7 @@ class JobStore(Protocol):
 
     A change by a run names its fence: it raises LeaseLost where the job has another holder by now, and nothing is
     changed. WrongState says that the job's state does not let it happen, JobNotFound that there is no such job,
-    ServiceUnavailable that the store cannot be used now, and StoreError that it is damaged. One instance belongs to
+    ResourceUnavailable that the store cannot be used now, and StoreError that it is damaged. One instance belongs to
     one thread at a time.
     """
 
@@ -61,6 +61,13 @@ class JobStore(Protocol):
     def sources(self, job_id: int) -> list[str] | None:
         """Where the files of a move lay, in document order, while its ids are reserved; None for a bundle."""
 
+    def mounts(self, job_id: int) -> list[Path]:
+        """Where the file systems were mounted that the job's bundle or document, and the sources of a move, lay on."""
+
+    def archive(self) -> str | None:
+        """The identity of the archive that holds the jobs' files; empty where it had none yet when they were stored,
+        None where none were."""
+
     def has_reserved(self, file_id: int) -> bool:
         """Whether a job has reserved the file's id."""
 
@@ -103,6 +110,7 @@ class JobStore(Protocol):
         user: str,
         holder: Process | None,
         spooled: bool = False,
+        mounts: Iterable[Path] = (),
     ) -> Job:
         """Add a new job, which is queued, or held by ``holder`` from the start."""
 
@@ -135,6 +143,9 @@ class JobStore(Protocol):
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still settled, and return their ids."""
 
+    def note_archive(self, identity: str) -> None:
+        """Note the identity of the archive that holds the jobs' files, durably; in place of an earlier one."""
+
     # What a holder may do
 
     def held(self, fence: Fence) -> Job:
@@ -155,8 +166,9 @@ class JobStore(Protocol):
         That is one that is complete, or running, or has reserved ids, in this order.
         """
 
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None) -> Job:
-        """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie."""
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
+        """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie, on the file
+        systems at ``mounts``."""
 
     def checkpoint(self, fence: Fence, stored: int) -> None:
         """Note that the first ``stored`` files are durable in the archive."""
@@ -170,8 +182,8 @@ class JobStore(Protocol):
     def requeue(self, fence: Fence) -> None:
         """Release the job, for another run to resume it."""
 
-    def defer(self, fence: Fence, task: str, reason: str, seconds: float) -> None:
-        """Release the job, to be retried in so many seconds."""
+    def defer(self, fence: Fence, task: str, reason: str, seconds: float, *, is_attempt: bool = True) -> None:
+        """Release the job, to be retried in so many seconds. Its ``waits`` count the runs that were no attempts."""
 
     def exhaust(self, fence: Fence, task: str, reason: str) -> None:
         """Settle a job whose attempts are used up: held where ids are reserved, else failed."""
@@ -192,8 +204,16 @@ class JobStore(Protocol):
         """Note that the catalogue has recorded the job: it is complete."""
 
 
-def open_store(settings: Settings) -> JobStore:
-    """The site's job store, created if missing. Raises StoreError."""
+def open_store(settings: Settings, *, new: bool = True) -> JobStore:
+    """The site's job store; a ``new`` one is made where there is none yet.
+
+    Raises SettingsError where there is none and none may be made, ResourceUnavailable where it cannot be used now, and
+    StoreError.
+    """
+    from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
-    return SqliteJobStore(settings.database, settings.timings)
+    new = is_to_be_made(settings, DATABASE, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, new=new)
+    introduce(settings, DATABASE)
+    return store

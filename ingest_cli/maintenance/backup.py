@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..disk import new_at, opened
 from ..jobs.database import copy_database
+from ..jobs.neighbours import databases, is_to_be_made
 from ..settings import Settings
 
 
@@ -13,8 +14,11 @@ def back_up(settings: Settings, target: Path) -> list[Path]:
     """Copy the job store, and catalogue and ids where they are embedded, into the new folder ``target``.
 
     Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or
-    already exists, StoreError where a database cannot be copied.
+    already exists, SettingsError where a database was never made, StoreError where one cannot be copied, and
+    ResourceUnavailable where that may pass.
     """
+    for option in databases(settings):
+        is_to_be_made(settings, option, new=False)
     with new_at(target) as aside:
         aside.mkdir(parents=True)
         for name, database in _databases(settings):
@@ -29,5 +33,5 @@ def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
     # Jobs first: one that completes meanwhile is found in the catalogue. Ids last: none in use is given out again.
     named = {"jobs": settings.database, "catalogue": settings.catalog, "ids": settings.unique_id}
     for name, database in named.items():
-        if isinstance(database, Path) and database.exists():
+        if isinstance(database, Path):
             yield f"{name}.sqlite3", database

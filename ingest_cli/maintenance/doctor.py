@@ -1,6 +1,6 @@
 """Checks everything that a job needs, and says what to do where a check fails."""
 
-import shutil
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -11,7 +11,10 @@ from typing import IO
 
 from rich.filesize import decimal
 
+from ..disk import existing, explained, free_bytes, require_writable
 from ..errors import ExitCode, IngestError, SourceError, StoreError
+from ..jobs.job import Job
+from ..jobs.neighbours import is_to_be_made
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
@@ -34,16 +37,17 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Check the job store, the clock, the spool folder and the four services. Nothing is stored."""
+    """Check the job store, the clock, the spool folder and the four services. Nothing is stored, and nothing is made:
+    what the first job will make is not there yet."""
     store = finding("job store", lambda: _check_store(settings), _setting(DATABASE))
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
     yield finding("spool folder", lambda: _check_spool(settings.spool), _setting(VOLUME_PATH))
-    yield finding("ids", lambda: _ping(factory.unique_id(settings)), _setting(UNIQUEID_URL))
+    yield finding("ids", lambda: _check_ids(settings), _setting(UNIQUEID_URL))
     yield finding("policy", lambda: _ping(factory.policy(settings)), _setting(POLICY_URL))
     yield finding("archive", lambda: _check_archive(settings), _setting(ARCHIVE_URL))
-    yield finding("catalogue", lambda: _ping(factory.catalog(settings)), _setting(CATALOG_URL))
+    yield finding("catalogue", lambda: _check_catalog(settings), _setting(CATALOG_URL))
 
 
 def _setting(option: Option) -> str:
@@ -64,13 +68,32 @@ def _ping(service: Service) -> str:
 
 
 def _check_archive(settings: Settings) -> str:
-    with closing(factory.archive(settings)) as archive:
+    with ExitStack() as stack:
+        try:
+            memory = stack.enter_context(open_store(settings, new=False))
+        except IngestError:  # its own check says why
+            memory = None
+        archive = stack.enter_context(closing(factory.archive(settings, memory)))
         detail, free = archive.ping(), archive.free_bytes()
     return detail if free is None else f"{detail}: {decimal(free)} free"
 
 
+def _check_ids(settings: Settings) -> str:
+    if isinstance(settings.unique_id, Path) and is_to_be_made(settings, UNIQUEID_URL, new=True):
+        return _not_there_yet(settings.unique_id)
+    return _ping(factory.unique_id(settings, new=False))
+
+
+def _check_catalog(settings: Settings) -> str:
+    if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
+        return _not_there_yet(settings.catalog)
+    return _ping(factory.catalog(settings, new=False))
+
+
 def _check_store(settings: Settings) -> str:
-    with open_store(settings) as store:
+    if is_to_be_made(settings, DATABASE, new=True):
+        return _not_there_yet(settings.database)
+    with open_store(settings, new=False) as store:
         problems = store.check_integrity()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
@@ -79,17 +102,32 @@ def _check_store(settings: Settings) -> str:
 
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
-    with open_store(settings) as store:
-        for job in store.newest(1):
-            if datetime.fromisoformat(job.updated) > now + CLOCK_SLACK:
-                changed = f"job {job.job_id} was last changed at {job.updated[:16]} UTC"
-                raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but {changed}")
+    if settings.database.exists():
+        with open_store(settings, new=False) as store:
+            _require_past(store.newest(1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _require_past(jobs: list[Job], now: datetime) -> None:
+    for job in jobs:
+        if datetime.fromisoformat(job.updated) > now + CLOCK_SLACK:
+            changed = f"job {job.job_id} was last changed at {job.updated[:16]} UTC"
+            raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but {changed}")
+
+
 def _check_spool(spool: Path) -> str:
+    if not os.path.lexists(spool):
+        return _not_there_yet(spool)
     with spooled(spool, b"ingest"):
-        return f"{spool}: {decimal(shutil.disk_usage(spool).free)} free"
+        return f"{spool}: {decimal(free_bytes(spool))} free"
+
+
+def _not_there_yet(path: Path) -> str:
+    try:
+        require_writable(existing(path))
+    except OSError as error:
+        raise explained(error, f"cannot make {path}", StoreError, path) from error
+    return f"{path}: not there yet"
 
 
 @contextmanager
@@ -102,5 +140,5 @@ def spooled(spool: Path, content: bytes) -> Iterator[IO[bytes]]:
             file.write(content)
             file.flush()
         except OSError as error:
-            raise SourceError(f"cannot write into {spool}: {error.strerror}") from error
+            raise explained(error, f"cannot write into {spool}", SourceError, spool) from error
         yield file

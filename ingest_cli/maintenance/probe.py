@@ -12,6 +12,7 @@ from rich.filesize import decimal
 
 from ..bundle.content import Content
 from ..errors import ArchiveError, IngestError, RollbackFailed
+from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Archive, ArchiveWriter
 from ..settings import Settings
@@ -56,7 +57,8 @@ def _levels(settings: Settings) -> list[int]:
 
 def _try_transfers(settings: Settings) -> str:
     with (
-        factory.connect(settings) as connected,
+        open_store(settings) as store,
+        factory.connect(settings, store) as connected,
         spooled(settings.spool, os.urandom(PROBE_FILES * PROBE_BYTES)) as file,
     ):
         contents = [_content(file.fileno(), number) for number in range(PROBE_FILES)]

@@ -1,5 +1,6 @@
 """What can be pruned: jobs that ended long ago, and orphaned files in the spool."""
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from ..jobs.job import Job
 from ..jobs.spool import orphans
 from ..jobs.store import JobStore
+from ..mounts import is_mounted
 from ..settings import Settings
 
 
@@ -29,12 +31,22 @@ class Prunable:
 def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
     """The jobs that ended more than ``age`` ago, and the spool's orphans.
 
-    A job whose file still lies where it was stays: that is how the file is known, and not ingested again. A file that
-    is ours, in the spool, goes with its job.
+    A job whose file still lies where it was, or whose disk is not mounted, stays: that is how the file is known, and
+    not ingested again. A file that is ours, in the spool, goes with its job.
     """
-    jobs = [
-        job for job in store.settled_before(datetime.now(UTC) - age) if job.spooled or not Path(job.source).exists()
-    ]
-    files = [Path(job.source) for job in jobs if job.spooled and Path(job.source).exists()]
+    settled = store.settled_before(datetime.now(UTC) - age)
+    jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
+    files = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
     files += orphans(settings.spool, store)
     return Prunable(jobs, list(dict.fromkeys(files)))
+
+
+def _is_gone(job: Job, store: JobStore) -> bool:
+    """Whether the job's file surely is not where it was."""
+    try:
+        Path(job.source).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return all(map(is_mounted, store.mounts(job.job_id)))
+    except OSError:  # such as a share that does not answer
+        return False
+    return False

@@ -1,6 +1,7 @@
 """The files of a bundle: how they are checked and stored."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from ..bundle.content import Content
 from ..bundle.metadata import Document, FileEntry
@@ -58,6 +59,10 @@ class BundleFiles:
         self._bundle, self._document, self._progress = bundle, document, progress
         self._members: list[Member] = []
         self.bytes_to_archive = document.total_bytes
+
+    def mounts(self) -> set[Path]:
+        """A bundle's own is known by its job."""
+        return set()
 
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""

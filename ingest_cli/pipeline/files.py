@@ -1,5 +1,6 @@
 """The interface to the files of a job, whether they are in a bundle or on a disk."""
 
+from pathlib import Path
 from typing import Protocol
 
 from ..services.base import ArchiveWriter
@@ -11,6 +12,9 @@ class JobFiles(Protocol):
     stage: str
     bytes_to_archive: int
     sources: list[str] | None
+
+    def mounts(self) -> set[Path]:
+        """Where the file systems are mounted that the sources lie on."""
 
     def check(self) -> None:
         """Raise where a file is missing, or its bytes are not those that the document records."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from ..bundle.content import Content, digest_of
 from ..bundle.fingerprint import identity_of
 from ..bundle.metadata import Document, FileEntry
-from ..disk import HAS_SYNCFS, sync_file_system
+from ..disk import HAS_SYNCFS, explained, sync_file_system
 from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, SourceMissing
 from ..jobs.job import Reservation
 from ..jobs.stages import MOVE_FILES
+from ..mounts import mounts_of
 from ..services.base import Archive, ArchiveWriter
 from ..text import counted
 from .progress import Progress
@@ -37,6 +38,11 @@ class MovedFiles:
             raise MetadataError("two files of the metadata have the same source")
         self._hashed: list[os.stat_result | None] = []
         self.sources: list[str] | None = [str(path) for path in self._paths]
+
+    def mounts(self) -> set[Path]:
+        """Where the file systems are mounted that the sources lie on."""
+        # Those of one folder lie on one of them.
+        return mounts_of({path.parent for path in self._paths})
 
     def check(self) -> None:
         """Hash every source, and have it on its disk: what a loss of power takes from it was never seen as right."""
@@ -121,7 +127,8 @@ class MovedFiles:
         try:
             descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise SourceMissing(f"cannot read the source {source} of {entry.path!r}: {error.strerror}") from error
+            message = f"cannot read the source {source} of {entry.path!r}"
+            raise explained(error, message, SourceMissing, source) from error
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -146,6 +153,10 @@ class MovedFiles:
 
 class RemoteFiles(MovedFiles):
     """Files that only the archive sees."""
+
+    def mounts(self) -> set[Path]:
+        """They are not of this machine."""
+        return set()
 
     def check(self) -> None:
         """Warn that nothing can be checked, and count the files as checked."""

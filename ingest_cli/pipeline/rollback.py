@@ -23,7 +23,7 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
 
     ``reached`` says that no run came to more than so many of the files; None that this is not known.
     It is complete where the catalogue has it, and held where something could not be undone. Raises what trying again
-    may mend, as ServiceUnavailable: the job is then deferred, and undone by a later run.
+    may mend, as Unavailable: the job is then deferred, and undone by a later run.
     """
     try:
         reservation = lease.reservation
@@ -36,7 +36,7 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
     except IngestError as error:
         if error.transient:
             reason = lease.job.exception.partition(f"\n{LATER}")[0]
-            lease.defer(lease.task, f"{reason}\n{LATER} {error}")
+            lease.defer(lease.task, f"{reason}\n{LATER} {error}", is_attempt=error.is_attempt)
             raise
         left = [str(error)]
     if left:
@@ -50,6 +50,8 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
     if reservation is None:
         return
     sources = _sources(lease)
+    if sources is not None:
+        lease.require_mounted()  # what is moved back must not come to lie below a disk that is away
     writer = services.archive.writer(reservation.ids, lease.fence.number, resumed=True, require=lease.require)
     lease.confirm()
     for position in reversed(range(reservation.count if reached is None else reached)):

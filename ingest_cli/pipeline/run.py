@@ -164,7 +164,7 @@ class Run:
         first = self._services.unique_id.reserve("file", count) if count else 0
         ids = range(first, first + count)
         self._services.archive.require_free(ids)
-        self._lease.reserve(ids, files.sources)
+        self._lease.reserve(ids, files.sources, files.mounts())
         return ids
 
     def _writer(self, ids: range, *, resumed: bool) -> ArchiveWriter:

@@ -1,12 +1,25 @@
 """A runner: takes the jobs that it holds through their stages, and settles them."""
 
 import logging
+import os
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
-from ..errors import IngestError, Interrupted, LeaseLost, SourceChanged, SourceError, StopRequested, WrongState
+from ..disk import explained
+from ..errors import (
+    BundleError,
+    IngestError,
+    Interrupted,
+    LeaseLost,
+    ResourceUnavailable,
+    SourceChanged,
+    SourceError,
+    SourceMissing,
+    StopRequested,
+    WrongState,
+)
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import Lease
@@ -18,7 +31,7 @@ from ..settings import Settings
 from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
-from .run import DuplicateOf, Run, replaced
+from .run import DuplicateOf, Recorded, Run, replaced
 
 log = logging.getLogger(__name__)
 
@@ -133,15 +146,33 @@ class Runner:
             return self._roll_back(lease, None)
         lease.require()
         self._settle_replaced(lease.job)
-        try:
-            ending = run.run()
-        except OSError as error:
-            # The services translate their own: this is of the bundle, or of a file that is to be moved.
-            raise IngestError(f"cannot read {lease.job.source} or a file it lists: {error.strerror}") from error
+        ending = self._run_stages(lease, run)
         if isinstance(ending, DuplicateOf):
             job = lease.undo(JobState.DUPLICATE, lease.task, "", successor=ending.job_id)
             return self._roll_back(lease, run.reached) if job.state is JobState.UNDOING else job
         return lease.record()
+
+    @staticmethod
+    def _run_stages(lease: Lease, run: Run) -> Recorded | DuplicateOf:
+        """Run it. Raises ResourceUnavailable where what it lacks may be there again later."""
+        source = lease.job.source
+        try:
+            return run.run()
+        except OSError as error:
+            # The services translate their own: this is of the bundle, or of a file that is to be moved.
+            message = f"cannot read {source} or a file it lists"
+            raise explained(error, message, IngestError, Path(source)) from error
+        except MemoryError as error:
+            raise ResourceUnavailable("there is not enough memory") from error
+        except (SourceError, SourceMissing, SourceChanged, BundleError):
+            # What is found below a disk that is away is not the job's.
+            lease.require_mounted()
+            if lease.job.spooled and not os.path.lexists(source):
+                raise ResourceUnavailable(
+                    f"{source} is not there: is the disk of the spool folder mounted?"
+                    f" 'ingest discard {lease.job_id}' abandons the job"
+                ) from None
+            raise
 
     def _settle_failure(self, lease: Lease, run: Run, error: Exception) -> None:
         """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
@@ -158,7 +189,9 @@ class Runner:
         else:
             task, story = _stage_of(error, lease), _story_of(error)
         if isinstance(error, IngestError) and error.transient:
-            lease.defer(task, story)
+            lease.defer(task, story, is_attempt=error.is_attempt)
+            if not error.is_attempt:
+                error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")
             return
         job = lease.undo(JobState.FAILED, task, story)
         if job.state is JobState.UNDOING:
@@ -180,7 +213,7 @@ class Runner:
         try:
             if fingerprint(Path(job.source)) != job.fingerprint:
                 return
-        except SourceError:
+        except IngestError:
             return  # the run says so
         for earlier in self._store.replaced(job):
             try:

@@ -7,6 +7,7 @@ from ..errors import SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.process import Process
 from ..jobs.store import JobStore
+from ..mounts import mounts_of
 from ..services.base import UniqueId
 
 
@@ -42,4 +43,5 @@ def submit(
         user=user,
         holder=holder,
         spooled=spooled,
+        mounts=mounts_of([path]),
     )

@@ -31,7 +31,7 @@ def work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     ``observe`` makes the observer of a job. Raises Interrupted where a job was left unfinished.
     """
     timings = settings.timings
-    with connect(settings) as services, open_store(settings) as store:
+    with open_store(settings) as store, connect(settings, store) as services:
         runner = Runner(settings, services, store)
         with graceful_shutdown(runner, timings.grace):
             _work_until(runner, settings, observe, until_empty=until_empty)

@@ -27,7 +27,7 @@ class UniqueId(Service, Protocol):
     """Gives out unique numbers."""
 
     def reserve(self, mode: IdMode, count: int) -> int:
-        """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises ServiceUnavailable."""
+        """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises Unavailable."""
 
 
 class Policy(Service, Protocol):
@@ -50,7 +50,7 @@ class ArchivedFile:
 
 
 class Archive(Service, Protocol):
-    """Stores files by number. Errors are ArchiveError, or ServiceUnavailable where trying again can help.
+    """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
     As many threads as ``transfers`` says may use a writer at once, each for its own files.
     """
@@ -87,6 +87,16 @@ class Archive(Service, Protocol):
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether a file that was listed is there now."""
+
+
+class Memory(Protocol):
+    """What a site remembers of the archive that holds its files."""
+
+    def archive(self) -> str | None:
+        """The identity of the archive; empty where it had none when files were stored in it, None where none were."""
+
+    def note_archive(self, identity: str) -> None:
+        """Remember the identity, durably: before the first file is stored."""
 
 
 class ArchiveWriter(Protocol):

@@ -1,31 +1,41 @@
-"""The four services that the pipeline talks to, chosen by the settings."""
+"""The four services that the pipeline talks to, chosen by the settings.
+
+An embedded one that is ``new`` is made where there is none yet; where none may be made, SettingsError is raised.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from ..settings import Settings
-from .base import Archive, Catalog, Policy, Services, UniqueId
+from ..jobs.neighbours import introduce, is_to_be_made
+from ..settings import CATALOG_URL, UNIQUEID_URL, Settings
+from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
 
 
 @contextmanager
-def connect(settings: Settings) -> Iterator[Services]:
-    """The services that ``settings`` name. Raises StoreError or SettingsError where one cannot be opened."""
+def connect(settings: Settings, memory: Memory | None = None, *, new: bool = True) -> Iterator[Services]:
+    """The services that ``settings`` name; ``memory`` is of the archive, which is any that is there without it.
+
+    Raises StoreError or SettingsError where one cannot be opened, ResourceUnavailable where that may pass.
+    """
     with ExitStack() as stack:
         yield Services(
-            unique_id=stack.enter_context(closing(unique_id(settings))),
+            unique_id=stack.enter_context(closing(unique_id(settings, new=new))),
             policy=stack.enter_context(closing(policy(settings))),
-            archive=stack.enter_context(closing(archive(settings))),
-            catalog=stack.enter_context(closing(catalog(settings))),
+            archive=stack.enter_context(closing(archive(settings, memory))),
+            catalog=stack.enter_context(closing(catalog(settings, new=new))),
         )
 
 
-def unique_id(settings: Settings) -> UniqueId:
+def unique_id(settings: Settings, *, new: bool = True) -> UniqueId:
     """The id service."""
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
-        return EmbeddedUniqueId(settings.unique_id, settings.timings.busy)
+        new = is_to_be_made(settings, UNIQUEID_URL, new=new)
+        ids = EmbeddedUniqueId(settings.unique_id, settings.timings.busy, new=new)
+        introduce(settings, UNIQUEID_URL)
+        return ids
     from .pacifica.uniqueid import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
@@ -42,12 +52,12 @@ def policy(settings: Settings) -> Policy:
     return PacificaPolicy(settings.policy, settings.auth_header)
 
 
-def archive(settings: Settings) -> Archive:
-    """The archive."""
+def archive(settings: Settings, memory: Memory | None = None) -> Archive:
+    """The archive that ``memory`` is of; without it, any that is there."""
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
-        return EmbeddedArchive(settings.archive)
+        return EmbeddedArchive(settings.archive, memory)
     from .pacifica.archive import PacificaArchive
     from .slots import Slots
 
@@ -60,12 +70,15 @@ def archive(settings: Settings) -> Archive:
     )
 
 
-def catalog(settings: Settings) -> Catalog:
+def catalog(settings: Settings, *, new: bool = True) -> Catalog:
     """The catalogue."""
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
-        return EmbeddedCatalog(settings.catalog, settings.timings.busy)
+        new = is_to_be_made(settings, CATALOG_URL, new=new)
+        catalogue = EmbeddedCatalog(settings.catalog, settings.timings.busy, new=new)
+        introduce(settings, CATALOG_URL)
+        return catalogue
     from .pacifica.catalog import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

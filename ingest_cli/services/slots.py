@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..disk import explained
 from ..errors import StoreError
 
 # A small file takes a millisecond or two; who waits for a large one need not look that often.
@@ -27,7 +28,10 @@ class Slots:
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Hold a slot, once one is free; a thread that has one needs no other. Raises StoreError."""
+        """Hold a slot, once one is free; a thread that has one needs no other.
+
+        Raises StoreError, and ResourceUnavailable where it cannot be locked now.
+        """
         if getattr(self._local, "has_slot", False):
             yield
             return
@@ -48,7 +52,7 @@ class Slots:
             locked = _lock_any(descriptors)
             descriptors.remove(locked)
         except OSError as error:
-            raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
+            raise explained(error, f"cannot lock {self._path}", StoreError, self._path) from error
         finally:
             for descriptor in descriptors:
                 with suppress(OSError):  # nothing was written to it

@@ -39,8 +39,8 @@ def ingest_once(watcher: Watcher, *, may_overlap: bool) -> ExitCode:
             stack.callback(said.save)
             run.folders.append(watcher.folder(path, own, said, lock.now))
         if run.folders:
-            ids = stack.enter_context(connect(settings)).unique_id
-            run.to_the_end(ids, stack.enter_context(open_store(settings)))
+            store = stack.enter_context(open_store(settings))
+            run.to_the_end(stack.enter_context(connect(settings, store)).unique_id, store)
         return ExitCode.of_several(run.codes)
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ..errors import IngestError, JobBusy, ResourceUnavailable, SourceError
-from ..jobs.database import on_network
+from ..mounts import on_network
 from ..pipeline.runner import Runner
 from .events import Events, Told
 from .folder import DropFolder

@@ -1,8 +1,6 @@
 """The archive as a folder of this machine."""
 
-import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,45 +8,50 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
-from ...errors import ArchiveError
-from ..base import ArchivedFile
-from .layout import RUNS_FOLDER, id_to_path, path_to_id, translate_os_errors
+from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable
+from ...errors import ArchiveError, ResourceUnavailable
+from ..base import ArchivedFile, Memory
+from .layout import RUNS_FOLDER, id_to_path, path_to_id
+from .mark import MARK_NAME, Mark
 from .writer import EmbeddedWriter
-
-# Left free on the archive's disk when a job begins, for the catalogue and everyone else.
-RESERVE_BYTES = 16 << 20
 
 
 class EmbeddedArchive:
-    """Files under ``root``, read-only, each with the modification time it had in the bundle."""
+    """Files under ``root``, read-only, each with the modification time it had in the bundle.
+
+    The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
+    """
 
     transfers = 1
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, memory: Memory | None = None) -> None:
+        self._root, self._mark = root, Mark(root, memory)
 
     def ping(self) -> str:
         """Say where the archive is, having seen that it can be written."""
-        self.require_room(0)
+        if self._mark.is_to_be_made:
+            self._require_writable()
+            return f"{self._root}: not there yet"
+        self._mark.require()
+        self._require_writable()
         return str(self._root)
 
     def close(self) -> None:
         """Nothing is open."""
 
     def free_bytes(self) -> int:
-        """The room on the disk, for an account like ours. Raises ArchiveError where the folder cannot be written."""
-        with translate_os_errors(self._root, "prepare"):
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not os.access(self._root, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            return shutil.disk_usage(self._root).free
+        """The room on the disk, for an account like ours."""
+        with self._mark.guarding("look at"):
+            return free_bytes(existing(self._root))
 
     def require_room(self, total_bytes: int) -> None:
-        """Raise ArchiveError where the folder cannot be written or its disk has no room."""
+        """Raise ResourceUnavailable where the disk has no room, ArchiveError where the folder cannot be written."""
+        self._mark.make()
+        self._require_writable()
         free = self.free_bytes()
         if free < total_bytes + RESERVE_BYTES:
             room = f"{decimal(free)} free, {decimal(total_bytes)} to store, {decimal(RESERVE_BYTES)} in reserve"
-            raise ArchiveError(f"not enough space in the archive {self._root}: {room}")
+            raise ResourceUnavailable(f"not enough space in the archive {self._root}: {room}")
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""
@@ -64,30 +67,40 @@ class EmbeddedArchive:
         self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
     ) -> EmbeddedWriter:
         """The writer of this run; earlier runs change nothing from now on."""
-        with translate_os_errors(self._root, "prepare"):
-            return EmbeddedWriter(self._root, ids, fence)
+        self._mark.make()
+        if ids:
+            self._mark.note()
+        with self._mark.guarding("prepare"):
+            return EmbeddedWriter(self._mark, ids, fence)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
-        with translate_os_errors(self._root, f"check file {file_id} in"):
+        with self._mark.guarding(f"check file {file_id} in"):
             try:
                 found = self._path(file_id).lstat()
             except FileNotFoundError:
+                self._mark.require()
                 return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read(self, file_id: int) -> Iterator[bytes]:
         """The stored bytes, in pieces."""
-        with translate_os_errors(self._root, f"read file {file_id} from"), self._path(file_id).open("rb") as file:
+        with self._mark.guarding(f"read file {file_id} from"), self._path(file_id).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
     def list_files(self) -> Iterator[ArchivedFile]:
         """Every file under the root, those of runs in progress too."""
-        for folder, _, names in os.walk(self._root):
-            for name in names:
-                path = Path(folder, name)
-                yield _archived_file(path, path.relative_to(self._root))
+        if self._mark.is_to_be_made:
+            return
+        self._mark.require()
+        with self._mark.guarding("list"):
+            for folder, _, names in os.walk(self._root, onerror=_raise):
+                for name in names:
+                    path = Path(folder, name)
+                    below = path.relative_to(self._root)
+                    if str(below) != MARK_NAME:
+                        yield _archived_file(path, below)
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether what was listed is there now."""
@@ -95,6 +108,16 @@ class EmbeddedArchive:
 
     def _path(self, file_id: int) -> Path:
         return self._root / id_to_path(file_id)
+
+    def _require_writable(self) -> None:
+        with self._mark.guarding("write to"):
+            require_writable(existing(self._root))
+
+
+def _raise(error: OSError) -> None:
+    # Of a folder that is gone since, nothing is left to list.
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _archived_file(path: Path, below_root: Path) -> ArchivedFile:

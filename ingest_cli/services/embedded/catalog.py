@@ -37,11 +37,11 @@ INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class EmbeddedCatalog:
-    """The catalogue in the database at ``path``."""
+    """The catalogue in the database at ``path``, which may be ``new``."""
 
-    def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
+    def __init__(self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "catalogue", busy)
+        self._database = open_database(path, MIGRATIONS, "catalogue", busy, new=new)
 
     def ping(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""
@@ -90,26 +90,22 @@ class EmbeddedCatalog:
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._database.conn.execute(
+        rows = self._rows(
             "SELECT id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files"
             ' WHERE "transaction" = ? ORDER BY id',
-            [transaction_id],
+            transaction_id,
         )
         keys = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
         return (StoredFile(**dict(zip(keys, row, strict=True))) for row in rows)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files."""
-        found = self._database.conn.execute(
-            "SELECT submitter, project, instrument FROM Transactions WHERE id = ?", [transaction_id]
-        ).fetchone()
-        pairs = self._database.conn.execute(
-            'SELECT key, value FROM TransactionKeyValue WHERE "transaction" = ?', [transaction_id]
-        )
-        of_files = self._database.conn.execute(
+        found = next(self._rows("SELECT submitter, project, instrument FROM Transactions WHERE id = ?", transaction_id))
+        pairs = self._rows('SELECT key, value FROM TransactionKeyValue WHERE "transaction" = ?', transaction_id)
+        of_files = self._rows(
             "SELECT file, FileKeyValue.key, value FROM FileKeyValue JOIN Files ON Files.id = file"
             ' WHERE "transaction" = ?',
-            [transaction_id],
+            transaction_id,
         )
         names = ("submitter", "project", "instrument")
         return [
@@ -123,7 +119,11 @@ class EmbeddedCatalog:
 
     def contains_file(self, file_id: int) -> bool:
         """Whether a file of this id is recorded, of whatever transaction."""
-        return self._database.conn.execute("SELECT 1 FROM Files WHERE id = ?", [file_id]).fetchone() is not None
+        return next(self._rows("SELECT 1 FROM Files WHERE id = ?", file_id), None) is not None
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        with reading(self._database) as connection:
+            yield from connection.execute(sql, values)
 
     def _insert(
         self,

@@ -1,11 +1,7 @@
 """The layout of the archive's folder: that of Pacifica's archive interface with ids turned into names."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from ...errors import ArchiveError
 
 READ_ONLY = 0o444
 # In it each run has a folder of its own, named by the first of its ids and by its fence.
@@ -26,12 +22,3 @@ def path_to_id(path: Path) -> int | None:
     digits = path.name.removeprefix("file.")
     file_id = int(digits, 16) if re.fullmatch("[0-9a-f]+", digits) else None
     return file_id if file_id is not None and str(path) == id_to_path(file_id) else None
-
-
-@contextmanager
-def translate_os_errors(root: Path, action: str) -> Iterator[None]:
-    """An error of the system is one of the archive at ``root``, which cannot do ``action``."""
-    try:
-        yield
-    except OSError as error:
-        raise ArchiveError(f"cannot {action} the archive {root}: {error.strerror}") from error

@@ -51,7 +51,9 @@ class RunFolder:
             self.path.rmdir()
 
     def _begin(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        # The root is there, or its disk is away.
+        self._runs.mkdir(exist_ok=True)
+        self.path.mkdir(exist_ok=True)
         # One of this very fence is of a run whose lease was lost with the power.
         self._clear(self.path)
         for name in os.listdir(self._runs):

@@ -11,11 +11,11 @@ MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTE
 
 
 class EmbeddedUniqueId:
-    """Ids kept in the database at ``path``; the first of each mode is 1."""
+    """Ids kept in the database at ``path``, which may be ``new``; the first of each mode is 1."""
 
-    def __init__(self, path: Path, busy: float = BUSY_SECONDS) -> None:
+    def __init__(self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "id store", busy)
+        self._database = open_database(path, MIGRATIONS, "id store", busy, new=new)
 
     def ping(self) -> str:
         """Say which ids were reserved last, having seen that more could be."""

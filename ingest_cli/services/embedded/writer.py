@@ -21,18 +21,19 @@ from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
-from .layout import READ_ONLY, translate_os_errors
+from .layout import READ_ONLY
+from .mark import Mark
 from .run_folder import RunFolder
 
 
 class EmbeddedWriter:
-    """One run's way to change the archive at ``root``. Raises OSError where its folder cannot be made."""
+    """One run's way to change the archive that has the ``mark``. Raises OSError where its folder cannot be made."""
 
     resent = 0
 
-    def __init__(self, root: Path, ids: range, fence: int) -> None:
-        self._root, self._ids, self._fence = root, ids, fence
-        self._run = RunFolder(root, ids, fence)
+    def __init__(self, mark: Mark, ids: range, fence: int) -> None:
+        self._root, self._mark, self._ids, self._fence = mark.root, mark, ids, fence
+        self._run = RunFolder(mark.root, ids, fence)
         self._copied: dict[int, tuple[int, ...]] = {}
         self._released_in: dict[int, Path] = {}
 
@@ -108,7 +109,7 @@ class EmbeddedWriter:
 
     def was_changed(self, file_id: int, hashed: os.stat_result) -> bool:
         """Whether a linked file was modified, under whatever name it has elsewhere."""
-        with translate_os_errors(self._root, f"check file {file_id} in"):
+        with self._mark.guarding(f"check file {file_id} in"):
             found = os.lstat(self._run.target(file_id))
         is_linked = (found.st_dev, found.st_ino) == (hashed.st_dev, hashed.st_ino)
         return is_linked and identity_of(found) != identity_of(hashed)
@@ -149,7 +150,7 @@ class EmbeddedWriter:
 
     def flush(self) -> None:
         """Sync the archive's file system, and those that sources were removed from."""
-        with translate_os_errors(self._root, "sync"):
+        with self._mark.guarding("sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
                 sync_file_system(folder)
             self._released_in.clear()
@@ -202,7 +203,7 @@ class EmbeddedWriter:
     @contextmanager
     def _changing(self, file_id: int, action: str) -> Iterator[None]:
         require_within(self._ids, file_id)
-        with translate_os_errors(self._root, action):
+        with self._mark.guarding(action):
             yield
 
 

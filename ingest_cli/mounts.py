@@ -1,0 +1,84 @@
+"""The file systems that are mounted on this machine: what a path lies on, and whether that is there now."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+NETWORK_FILE_SYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "afs",
+    "virtiofs",
+    "gpfs",
+    "beegfs",
+    "vboxsf",
+    "gfs2",
+    "ocfs2",
+}
+ROOT = Path("/")
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def on_network(path: Path) -> bool:
+    """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
+    resolved, best, kind = Path(os.path.realpath(path)), ROOT, ""
+    for mount, type_of_mount in _mounted():
+        # Of several at one place, the last is the one that is seen.
+        if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
+            best, kind = mount, type_of_mount
+    return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
+
+
+def mounts_of(paths: Iterable[Path]) -> set[Path]:
+    """The folders at which the file systems of these paths are mounted, links followed.
+
+    The system's own is left out: where it is away, so is whoever asks.
+    """
+    return {mount for path in paths if (mount := _mount_of(path)) != ROOT}
+
+
+def is_mounted(folder: Path) -> bool:
+    """Whether a file system is mounted at ``folder`` now."""
+    return os.path.ismount(folder)
+
+
+def _mount_of(path: Path) -> Path:
+    folder = Path(os.path.realpath(path))
+    while not os.path.ismount(folder):
+        folder = folder.parent
+    return folder
+
+
+def _mounted() -> Iterator[tuple[Path, str]]:
+    """The mounts that this process sees, each with the type of its file system; none where the system does not tell.
+
+    See proc_pid_mountinfo(5). Names are bytes there, and a line of an unknown form is passed over.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    for line in _read(MOUNTS).splitlines():
+        fields, separator, tail = line.partition(b" - ")
+        words = fields.split(b" ")
+        if separator and len(words) > 4:
+            yield Path(os.fsdecode(_unescaped(words[4]))), os.fsdecode(tail.split(b" ")[0])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _unescaped(name: bytes) -> bytes:
+    """A name as it is, of which blanks and backslashes are written as octal numbers."""
+    return re.sub(rb"\\([0-3][0-7]{2})", lambda found: bytes([int(found[1], 8)]), name)
