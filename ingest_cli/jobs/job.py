@@ -81,7 +81,7 @@ class Job:
     """A job as the store holds it.
 
     ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
-    file is removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
+    file is removed when the job is complete, and ``origin`` says what it was made of. ``digest``, ``files`` and ``bytes`` are the document's, once
     it was read. ``task``, ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
     counts its runs, from 0 again after they were used up. ``retry_at`` is the time in seconds since 1970 before which
     the job is not run, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
@@ -95,6 +95,7 @@ class Job:
     fingerprint: str
     user: str
     spooled: bool
+    origin: str
     state: JobState
     task: str
     task_percent: float
@@ -114,6 +115,11 @@ class Job:
     successor: int | None
     override: Override | None
     reservation: Reservation | None
+
+    @property
+    def name(self) -> str:
+        """What a person knows the job by: its origin, else its source."""
+        return self.origin or self.source
 
     @property
     def fence(self) -> Fence:

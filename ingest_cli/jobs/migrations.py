@@ -124,4 +124,7 @@ _STATES = """
     CREATE INDEX reservations_ids ON reservations(first_file_id)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES)
+# What a file of the spool was made of: of those that are there already nobody knows.
+_ORIGIN = "ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT ''"
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _ORIGIN)

@@ -39,6 +39,7 @@ class SqliteJobStore(SqliteQueries):
         user: str,
         holder: Process | None,
         spooled: bool = False,
+        origin: str = "",
     ) -> Job:
         """Add a new job."""
         now, run = now_text(), holder is not None
@@ -49,6 +50,7 @@ class SqliteJobStore(SqliteQueries):
             "fingerprint": fingerprint,
             "user": user,
             "spooled": spooled,
+            "origin": origin,
             "state": JobState.RUNNING if run else JobState.QUEUED,
             "created": now,
             "updated": now,

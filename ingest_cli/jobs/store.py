@@ -100,8 +100,10 @@ class JobStore(Protocol):
         user: str,
         holder: Process | None,
         spooled: bool = False,
+        origin: str = "",
     ) -> Job:
-        """Add a new job, which is queued, or held by ``holder`` from the start."""
+        """Add a new job, which is queued, or held by ``holder`` from the start. ``origin`` is what a spooled file was
+        made of, such as a folder."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""

@@ -19,12 +19,13 @@ def submit(
     user: str,
     holder: Process | None = None,
     spooled: bool = False,
+    origin: str = "",
     again: bool = False,
 ) -> Job:
     """Return the job of a file: the one that ingested it or that can still be resumed, else a new one.
 
-    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete. With
-    ``again``, a file that was ingested gets a new job even so. Raises SourceError where the file cannot be read,
+    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete, and
+    ``origin`` says what it was made of. With ``again``, a file that was ingested gets a new job even so. Raises SourceError where the file cannot be read,
     ServiceUnavailable where no id can be reserved.
     """
     path = source.absolute()
@@ -42,4 +43,5 @@ def submit(
         user=user,
         holder=holder,
         spooled=spooled,
+        origin=origin,
     )

@@ -4,11 +4,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint_of
+from ..bundle.gather import MAX_ENTRIES
+from ..bundle.pack_rules import PackRules
+from ..bundle.tree import walk
 from ..errors import SourceError
 from ..jobs.spool import SpoolKind
 from .rules import WatchRules
@@ -43,18 +46,17 @@ def candidates_in(folder: Path, rules: WatchRules, spool: Path) -> Iterator[Cand
         if rules.template is None and stat.S_ISREG(found.st_mode):
             yield Candidate(path, fingerprint_of(found), path)
         elif rules.template is not None and stat.S_ISDIR(found.st_mode):
-            fingerprint = _fingerprint_of_tree(path)
+            fingerprint = _fingerprint_of_tree(path, rules.packing)
             yield Candidate(path, fingerprint, SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"))
 
 
-def _fingerprint_of_tree(folder: Path) -> str:
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            with suppress(OSError):  # gone since: the next look sees another fingerprint
-                found.append(f"{path} {fingerprint_of(path.lstat())}")
-    return _digest("\n".join(sorted(found)))
+def _fingerprint_of_tree(folder: Path, packing: PackRules) -> str:
+    # What is left out counts too: other rules make no other folder.
+    every = replace(packing, exclude=(), default_excludes=False)
+    # What cannot be looked at is gone since, or is complained of when it is packed.
+    entries = islice(walk(folder, "", every, lambda *_: None), MAX_ENTRIES)
+    files = (entry for entry in entries if not stat.S_ISDIR(entry.found.st_mode))
+    return _digest("\n".join(sorted(f"{file.path} {fingerprint_of(file.found)}" for file in files)))
 
 
 def _digest(text: str) -> str:

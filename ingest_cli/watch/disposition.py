@@ -42,7 +42,7 @@ class Disposition:
     def explain_refusal(self, path: Path, error: IngestError) -> None:
         """Write beside the file why it cannot become a job, where that is possible."""
         with suppress(OSError):
-            _write(path, {"exception": str(error)})
+            _write(path, {"exception": "\n".join(error.lines)})
 
     def _complete(self, path: Path, job: Job) -> bool:
         explanation = _explanation_of(path)

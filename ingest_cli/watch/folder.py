@@ -6,12 +6,13 @@ from pathlib import Path
 from ..bundle.fingerprint import is_text
 from ..bundle.pack import write_bundle
 from ..bundle.reader import Bundle
-from ..errors import BundleError, IngestError, PackError, SourceError
+from ..errors import BundleError, FilesChanged, IngestError, PackError, SourceError
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pipeline.selection import recorded_as
 from ..pipeline.submission import submit
 from ..services.base import UniqueId
+from ..text import quoted
 from .candidates import Candidate, candidates_in
 from .disposition import Disposition
 from .rules import WatchRules
@@ -31,7 +32,7 @@ class DropFolder:
         self._stability = Stability(rules.settle)
         self._refused: dict[Path, str] = {}
         self.waiting: list[Path] = []
-        self._submitted: list[Job] = []
+        self._submitted: list[tuple[Job, list[str]]] = []
 
     def scan(self, unique_id: UniqueId, store: JobStore, renamed: set[Path]) -> list[str]:
         """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
@@ -52,13 +53,16 @@ class DropFolder:
                     self.waiting.append(path)
                     continue
                 try:
-                    job = self._submit(unique_id, store, candidate)
+                    job, warnings = self._submit(unique_id, store, candidate)
+                except FilesChanged:  # it is not whole after all
+                    self.waiting.append(path)
+                    continue
                 except (SourceError, PackError) as error:
                     if self._is_news(candidate):
                         self._disposition.explain_refusal(path, error)
-                        refusals.append(str(error))
+                        refusals.append("\n".join(error.lines))
                     continue
-                self._submitted.append(job)
+                self._submitted.append((job, warnings))
             job = _as_it_stands(job, store)
             if job.is_done or job.has_failed:
                 self._end(candidate, job)
@@ -67,17 +71,23 @@ class DropFolder:
                 self.waiting.append(path)
         return refusals
 
-    def take_submitted(self) -> list[Job]:
-        """The jobs that were submitted since this was last asked."""
+    def take_submitted(self) -> list[tuple[Job, list[str]]]:
+        """The jobs that were submitted since this was last asked, each with the warnings of what packed it."""
         submitted, self._submitted = self._submitted, []
         return submitted
 
-    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Job:
-        if self._rules.template is None:
-            return submit(store, unique_id, self._rules.kind, candidate.source, user=self._user)
+    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> tuple[Job, list[str]]:
+        rules, path = self._rules, candidate.path
+        if rules.template is None:
+            return submit(store, unique_id, rules.kind, candidate.source, user=self._user), []
+        if not is_text(path):
+            raise SourceError(f"the name {quoted(str(path))} is not valid UTF-8: rename the folder")
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bundle([candidate.path], self._rules.template, candidate.source, replace=True)
-        return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
+        packed = write_bundle([path], rules.template, candidate.source, rules.packing, replace=True)
+        job = submit(
+            store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True, origin=str(path)
+        )
+        return job, packed.warnings
 
     def _is_news(self, candidate: Candidate) -> bool:
         news = candidate.path.exists() and self._refused.get(candidate.path) != candidate.fingerprint

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
+from ..bundle.pack_rules import USUAL, PackRules
 from ..jobs.job import JobKind
 from .disposition import ERROR_SUFFIX
 
@@ -23,7 +24,7 @@ class WatchRules:
     A file is stable once it is unchanged for ``settle`` seconds; one that is not a complete tar then has ``patience``
     seconds more. With ``marker``, a file NAME is complete once NAME.done exists, and not before. ``patterns`` are the
     names to ingest, those of ``kind`` unless given. With a ``template``, the records of a document that are not of
-    files, sub-folders are packed and ingested instead.
+    files, sub-folders are packed and ingested instead, of which ``packing`` says what is packed.
     """
 
     kind: JobKind = JobKind.BUNDLE
@@ -32,6 +33,7 @@ class WatchRules:
     marker: bool = False
     patterns: tuple[str, ...] = ()
     template: list[dict[str, Any]] | None = None
+    packing: PackRules = USUAL
 
     def is_wanted(self, name: str) -> bool:
         """Whether a file of this name is ingested."""

@@ -49,7 +49,7 @@ class Watcher:
             if any(folder.waiting for folder in self._folders):
                 time.sleep(self._rules.settle + 0.01)
                 refusals += self._scan(ids, store)
-            submitted = self._take_submitted(queued)
+            submitted = self._take_submitted(observe, queued)
             ran: set[int] = set()
 
             def observed(job: Job) -> Observer:
@@ -59,14 +59,14 @@ class Watcher:
             work(settings, observed, until_empty=True)
             refusals += self._scan(ids, store)
             # What came meanwhile waits for the next run.
-            submitted += self._take_submitted(queued)
+            submitted += self._take_submitted(observe, queued)
             for refusal in refusals:
                 notify(refusal)
             ended = [store.get(job.job_id) for job in submitted]
             for job in ended:
                 if not job.is_done and job.job_id not in ran:
                     # Another process has it, or has settled it.
-                    notify(f"{job.source}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}")
+                    notify(f"{job.name}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}")
         return _exit_code(ended, len(refusals))
 
     def forever(
@@ -107,14 +107,16 @@ class Watcher:
                         if trouble.get(folder) != str(error):
                             notify(str(error))
                         trouble[folder] = str(error)
-                self._take_submitted(queued)
+                self._take_submitted(observe, queued)
                 present.wait(runner, ACTIVE_POLL_SECONDS if busy else POLL_SECONDS if poll else scan_seconds)
 
-    def _take_submitted(self, queued: Callable[[Job], None]) -> list[Job]:
-        submitted = [job for folder in self._folders for job in folder.take_submitted()]
-        for job in submitted:
+    def _take_submitted(self, observe: ObserveJob, queued: Callable[[Job], None]) -> list[Job]:
+        submitted = [taken for folder in self._folders for taken in folder.take_submitted()]
+        for job, warnings in submitted:
             queued(job)
-        return submitted
+            for warning in warnings:
+                observe(job).warn(f"{job.name}: {warning}")
+        return [job for job, _ in submitted]
 
     def _scan(self, unique_id: UniqueId, store: JobStore) -> list[str]:
         return [refusal for folder in self._folders for refusal in folder.scan(unique_id, store, set())]
