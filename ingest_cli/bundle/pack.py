@@ -147,7 +147,7 @@ def _add(tar: tarfile.TarFile, file: Entry, *, follow: bool) -> Record:
 def _record(file: Entry, hashsum: str) -> Record:
     folder, _, name = file.name.rpartition("/")
     guessed = mimetypes.guess_type(name)[0] or DEFAULT_MIMETYPE
-    when = (EPOCH + timedelta(seconds=_seconds(file))).strftime("%Y-%m-%dT%H:%M:%S")
+    when = (EPOCH + timedelta(seconds=_seconds(file))).isoformat().removesuffix("+00:00")
     return {
         "destinationTable": "Files",
         "name": name,

@@ -81,8 +81,9 @@ class Job:
     """A job as the store holds it.
 
     ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
-    file is removed when the job is complete, and ``origin`` says what it was made of. ``digest``, ``files`` and ``bytes`` are the document's, once
-    it was read. ``task``, ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
+    file is removed when the job is complete, and its ``origin`` is what it was made of, where that is known: the path
+    of a folder, or a few words. ``digest``, ``files`` and ``bytes`` are the document's, once it was read. ``task``,
+    ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
     counts its runs, from 0 again after they were used up. ``retry_at`` is the time in seconds since 1970 before which
     the job is not run, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
     as text. ``holder`` is the process that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that

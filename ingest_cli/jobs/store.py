@@ -102,8 +102,8 @@ class JobStore(Protocol):
         spooled: bool = False,
         origin: str = "",
     ) -> Job:
-        """Add a new job, which is queued, or held by ``holder`` from the start. ``origin`` is what a spooled file was
-        made of, such as a folder."""
+        """Add a new job, which is queued, or held by ``holder`` from the start. The ``origin`` of a
+        ``spooled`` file is what it was made of."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""

@@ -7,10 +7,16 @@ from typing import Any
 from ingest_cli.jobs.database import open_database
 from ingest_cli.jobs.migrations import MIGRATIONS
 
+# From the next version on a state is one column, and has other names.
+LAST_OF_OLD_ROWS = 3
+
 
 def old_store(path: Path, version: int, rows: list[dict[str, Any]]) -> Path:
-    """A store as that version of the program left it."""
-    with closing(open_database(path, MIGRATIONS[:version], "job store").conn) as connection, connection:
+    """A store as that version of the program left it; one of the later versions was brought up to date by it."""
+    with (
+        closing(open_database(path, MIGRATIONS[: min(version, LAST_OF_OLD_ROWS)], "job store").conn) as connection,
+        connection,
+    ):
         columns = {str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)")}
         for job_id, changes in enumerate(rows, 1):
             row = {
@@ -29,4 +35,5 @@ def old_store(path: Path, version: int, rows: list[dict[str, Any]]) -> Path:
             )
         if version >= 3:
             connection.execute("INSERT INTO stages VALUES (1, 'ingest files', 1.5)")
+    open_database(path, MIGRATIONS[:version], "job store").close()
     return path
