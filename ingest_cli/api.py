@@ -91,7 +91,7 @@ def retry_jobs(
         jobs += failed_jobs(store) if failed else []
         jobs += interrupted_jobs(store) if interrupted else []
         runner = Runner(settings, services, store)
-        tasks = [Task(job.source, _as_it_stands(store, job.job_id)) for job in jobs]
+        tasks = [Task(job.name, _as_it_stands(store, job.job_id)) for job in jobs]
         return run_tasks(tasks, runner, store, settings.timings.grace, observe)
 
 
@@ -235,7 +235,7 @@ def _submitted(
         yield enter(source)
         return
     with spooled_input(source, settings.spool) as spooled:
-        yield enter(spooled, spooled=True)
+        yield enter(spooled, spooled=True, origin=_name_of(source))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import secrets
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -172,7 +171,7 @@ def rename_new(kept: str | Path, place: Path, folder: int | None = None) -> None
         else:
             os.unlink(kept, dir_fd=folder)
             return
-        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(_new(place))
         give_up = place.unlink
     try:
         os.rename(kept, place, src_dir_fd=folder)
@@ -232,27 +231,30 @@ def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> 
     It replaces another file only with ``replace``. Raises OSError: FileExistsError where there is another file.
     """
     folder = target.absolute().parent
+    aside = folder / f".ingest-{secrets.token_hex(8)}"
     # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
-    descriptor, aside = None if replace else _nameless(folder), None
-    if descriptor is None:
-        descriptor, aside = tempfile.mkstemp(prefix=".ingest-", dir=folder)
+    nameless = _nameless(folder)
+    descriptor = _new(aside) if nameless is None else nameless
     try:
         with os.fdopen(descriptor, "wb") as file, opened(folder) as place:
             yield file
             file.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
-            if aside is None:
+            if nameless is not None:
                 # With a descriptor Python calls linkat, which follows the link in /proc as link does not.
-                os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=place)
-            elif replace:
+                os.link(f"/proc/self/fd/{descriptor}", aside if replace else target, src_dir_fd=place)
+            if replace:
                 os.rename(aside, target)
-            else:
+            elif nameless is None:
                 rename_new(aside, target)
             os.fsync(place)
     finally:
-        if aside is not None:
-            Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
+
+
+def _new(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
 def _nameless(folder: Path) -> int | None:

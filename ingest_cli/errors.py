@@ -71,6 +71,10 @@ class PackError(IngestError):
     """These files cannot be packed into a bundle."""
 
 
+class FilesChanged(PackError):
+    """A file was modified or removed while it was packed."""
+
+
 class BundleError(IngestError):
     """The file is not a tar, or has a member that a bundle may not have."""
 

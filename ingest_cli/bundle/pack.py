@@ -8,42 +8,49 @@ import io
 import json
 import mimetypes
 import os
-import stat
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rich.filesize import decimal
 
-from ..disk import durable_write
+from ..disk import durable_write, explained
 from ..errors import IngestError, PackError, SettingsError
+from ..text import counted, listed, quoted
 from .catalog_rules import MIMETYPE, check_document
+from .gather import Gathered, gather, warnings_of
 from .metadata import Document
+from .pack_rules import USUAL, PackRules
 from .reader import DATA_FOLDER, MAX_METADATA_BYTES, METADATA_NAME
+from .tree import Entry, Identity, identity_of
+from .unchanged import UnchangedFile
 
 Record = dict[str, Any]
 HASHTYPE = "sha1"
 DEFAULT_MIMETYPE = "application/octet-stream"
-MAX_PROBLEMS = 100
+SEPARATOR = b", "
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The first and the last second that a document can name: a clock that was wrong makes files of others.
+FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
+LAST = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What was packed: the number of files, and their bytes together."""
+    """What was packed: the number of files, and their bytes together; and what was left out.
+
+    ``warnings`` say what a person may not expect of it.
+    """
 
     files: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    path: Path
-    name: str  # in the bundle, below data/
-    size: int
-    mtime_ns: int
+    left_out: list[Entry]
+    warnings: list[str]
 
 
 def transaction_records(submitter: int, project: str, instrument: int, keys: Iterable[tuple[str, str]]) -> list[Record]:
@@ -62,7 +69,7 @@ def read_template(path: Path) -> list[Record]:
         records = json.loads(path.read_bytes())
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not JSON: {error}") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise SettingsError(f"{path} is not a list of records")
@@ -73,158 +80,79 @@ def read_template(path: Path) -> list[Record]:
     return records
 
 
-def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes]) -> Packed:
-    """Write the bundle of ``paths`` to ``out``. ``records`` are those of the document that are not of files.
+def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes], rules: PackRules = USUAL) -> Packed:
+    """Write the bundle of the files that `gather` finds to ``out``. ``records`` are the others of its document.
 
-    The contents of a single folder come directly below ``data/``, several files and folders under their own names.
-    Raises PackError, where possible before anything is written.
+    Raises PackError, where possible before anything is written, FilesChanged where a file changes meanwhile,
+    ResourceUnavailable, and OSError where ``out`` cannot be written.
     """
-    return _write(_plan(paths, records), records, out)
+    itself = None
+    with suppress(OSError):  # it may be no file
+        itself = identity_of(os.fstat(out.fileno()))
+    return _write(_plan(paths, records, rules, itself), records, out, rules)
 
 
-def write_bundle(paths: Sequence[Path], records: list[Record], target: Path, *, replace: bool = False) -> Packed:
-    """Pack into the file ``target``, which appears whole and durable or not at all. Raises PackError."""
-    if not replace and os.path.lexists(target):
-        raise PackError(f"{target} already exists")
+def write_bundle(
+    paths: Sequence[Path], records: list[Record], target: Path, rules: PackRules = USUAL, *, replace: bool = False
+) -> Packed:
+    """Pack into the file ``target``, which appears whole and durable or not at all. Raises as `pack` does."""
+    itself = None
+    with suppress(FileNotFoundError):
+        itself = identity_of(target.lstat())
+        if not replace:
+            raise PackError(f"{target} already exists")
     # Before a file is made, which may be in one of the folders.
-    plan = _plan(paths, records)
+    plan = _plan(paths, records, rules, itself)
     try:
         with durable_write(target, mode=0o644, replace=replace) as out:
-            packed = _write(plan, records, out)
+            return _write(plan, records, out, rules)
     except FileExistsError as error:
         raise PackError(f"{target} already exists") from error
     except OSError as error:
-        raise PackError(f"cannot write {target}: {error.strerror}") from error
-    return packed
+        raise explained(error, f"cannot write {target}", PackError) from error
 
 
-def _plan(paths: Sequence[Path], records: list[Record]) -> list[_Found]:
-    found = _find(paths)
-    _require_ingestible(found, records)
-    return found
-
-
-def _write(found: list[_Found], records: list[Record], out: IO[bytes]) -> Packed:
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        files = [_add(tar, file) for file in found]
-        _add_metadata(tar, [*records, *files])
-    return Packed(len(found), sum(file.size for file in found))
-
-
-def _find(paths: Sequence[Path]) -> list[_Found]:
-    found: dict[str, _Found] = {}
-    problems: list[str] = []
-    for path, name in _names(paths):
-        try:
-            status = path.lstat()
-            name.encode()
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
-            continue
-        except UnicodeEncodeError:
-            problems.append(f"{str(path)!r} is not valid UTF-8")
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            problems.append(f"{path} is not a regular file")
-        elif not os.access(path, os.R_OK):
-            problems.append(f"{path}: Permission denied")
-        elif name in found:
-            problems.append(f"{path} and {found[name].path} would both be {DATA_FOLDER}{name}")
-        else:
-            found[name] = _Found(path, name, status.st_size, status.st_mtime_ns)
-    if problems:
-        raise _refusal(problems)
-    if not found:
-        raise PackError(f"there are no files in {', '.join(map(str, paths))}")
-    return [found[name] for name in sorted(found)]
-
-
-def _names(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    for path in paths:
-        if not path.is_dir():
-            yield path, path.name
-            continue
-        top = "" if len(paths) == 1 else f"{path.resolve().name}/"
-        for folder, folders, names in os.walk(path, onerror=_raise):
-            below = "" if Path(folder) == path else f"{Path(folder).relative_to(path)}/"
-            links = [name for name in folders if Path(folder, name).is_symlink()]
-            for name in [*names, *links]:
-                yield Path(folder, name), f"{top}{below}{name}"
-
-
-def _raise(error: OSError) -> None:
-    raise PackError(f"{error.filename}: {error.strerror}") from error
-
-
-def _refusal(problems: list[str]) -> PackError:
-    error = PackError(f"cannot be packed: {problems[0]}")
-    for problem in problems[1:MAX_PROBLEMS]:
-        error.add_note(problem)
-    if len(problems) > MAX_PROBLEMS:
-        error.add_note(f"and {len(problems) - MAX_PROBLEMS} more")
-    return error
-
-
-def _require_ingestible(found: list[_Found], records: list[Record]) -> None:
+def _plan(paths: Sequence[Path], records: list[Record], rules: PackRules, itself: Identity | None) -> Gathered:
+    plan = gather(paths, rules, itself)
     nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
-    raw = _document([*records, *(_record(file, nothing) for file in found)])
-    if len(raw) > MAX_METADATA_BYTES:
-        raise PackError(f"the metadata would be {decimal(len(raw))} long; the limit is {decimal(MAX_METADATA_BYTES)}")
+    raw = _document(chain(records, (_record(file, nothing) for file in plan.files)))
     try:
         check_document(Document.parse(raw))
     except IngestError as error:
         raise PackError(f"the bundle could not be ingested: {error}") from error
+    return plan
 
 
-def _add(tar: tarfile.TarFile, file: _Found) -> Record:
-    digest = hashlib.new(HASHTYPE, usedforsecurity=False)
+def _write(plan: Gathered, records: list[Record], out: IO[bytes], rules: PackRules) -> Packed:
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        # The document is complete when all files have been added.
+        raw = _document(chain(records, (_add(tar, file, follow=rules.dereference) for file in plan.files)))
+        info = tarfile.TarInfo(METADATA_NAME)
+        info.size, info.mode = len(raw), 0o644
+        tar.addfile(info, io.BytesIO(raw))
+    warnings = [*warnings_of(plan.left_out), *_odd_times(plan.files)]
+    return Packed(len(plan.files), sum(file.found.st_size for file in plan.files), plan.left_out, warnings)
+
+
+def _add(tar: tarfile.TarFile, file: Entry, *, follow: bool) -> Record:
     info = tarfile.TarInfo(f"{DATA_FOLDER}{file.name}")
-    info.size, info.mtime, info.mode = file.size, file.mtime_ns // 1_000_000_000, 0o644
-    changed = PackError(f"{file.path} was modified while it was packed")
-    try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise PackError(f"{file.path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as source:
-        try:
-            tar.addfile(info, _Hashed(source, digest))
-        except OSError as error:
-            # tarfile says so where a file ends too early; the kernel's own errors have a number.
-            raise changed if error.errno is None else PackError(f"{file.path}: {error.strerror}") from error
-        status = os.fstat(source.fileno())
-    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise changed
-    return _record(file, digest.hexdigest())
+    info.size, info.mtime, info.mode = file.found.st_size, _seconds(file), 0o644
+    with UnchangedFile(file, HASHTYPE, follow=follow) as content:
+        content.require_unchanged()
+        tar.addfile(info, cast(IO[bytes], content))
+        content.require_end()
+        return _record(file, content.hashsum)
 
 
-class _Hashed(io.RawIOBase):
-    """Hashes what is read from ``source``."""
-
-    def __init__(self, source: io.FileIO, digest: "hashlib._Hash") -> None:
-        self._source, self._digest = source, digest
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        self._digest.update(data)
-        return data
-
-
-def _add_metadata(tar: tarfile.TarFile, records: list[Record]) -> None:
-    raw = _document(records)
-    info = tarfile.TarInfo(METADATA_NAME)
-    info.size, info.mode = len(raw), 0o644
-    tar.addfile(info, io.BytesIO(raw))
-
-
-def _record(file: _Found, hashsum: str) -> Record:
+def _record(file: Entry, hashsum: str) -> Record:
     folder, _, name = file.name.rpartition("/")
     guessed = mimetypes.guess_type(name)[0] or DEFAULT_MIMETYPE
-    when = datetime.fromtimestamp(file.mtime_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    when = (EPOCH + timedelta(seconds=_seconds(file))).isoformat().removesuffix("+00:00")
     return {
         "destinationTable": "Files",
         "name": name,
         "subdir": f"{DATA_FOLDER}{folder}".rstrip("/"),
-        "size": file.size,
+        "size": file.found.st_size,
         "hashtype": HASHTYPE,
         "hashsum": hashsum,
         "mimetype": guessed if MIMETYPE.fullmatch(guessed) else DEFAULT_MIMETYPE,
@@ -233,5 +161,26 @@ def _record(file: _Found, hashsum: str) -> Record:
     }
 
 
-def _document(records: list[Record]) -> bytes:
-    return json.dumps(records, ensure_ascii=False).encode()
+def _seconds(file: Entry) -> int:
+    """When the file was modified, in seconds since 1970, or the nearest that a document can name."""
+    return min(max(file.found.st_mtime_ns // 1_000_000_000, FIRST), LAST)
+
+
+def _odd_times(files: list[Entry]) -> list[str]:
+    odd = [file.name for file in files if file.found.st_mtime_ns // 1_000_000_000 != _seconds(file)]
+    return [f"{counted(len(odd), 'file')} of a time before year 1 or after year 9999: {listed(odd)}"] if odd else []
+
+
+def _document(records: Iterable[Record]) -> bytes:
+    """The document of these records, as JSON. Raises PackError where it is too long, or not text."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    pieces, length = [], 0
+    for record in records:
+        try:
+            pieces.append(encode(record).encode())
+        except UnicodeEncodeError:
+            raise PackError(f"not valid UTF-8: {quoted(record)}") from None
+        length += len(pieces[-1]) + len(SEPARATOR)
+        if length > MAX_METADATA_BYTES:
+            raise PackError(f"the metadata would be longer than {decimal(MAX_METADATA_BYTES)}: pack fewer files")
+    return b"[" + SEPARATOR.join(pieces) + b"]"

@@ -57,11 +57,11 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
     except (IngestError, OSError):
         # A message would land in the line that is being typed; the command itself will say it.
         return []
-    return [(str(job.job_id), f"{describe(job)} {_shown(job.source)}") for job in jobs if wanted(job)]
+    return [(str(job.job_id), f"{describe(job)} {_shown(job.name)}") for job in jobs if wanted(job)]
 
 
-def _shown(source: str) -> str:
+def _shown(path: str) -> str:
     # typer breaks what does not fit on a line, and shells take the second one for another candidate. Its script for
     # zsh evaluates what it is told, and it takes brackets for markup.
-    name = source.rpartition("/")[2]
+    name = path.rpartition("/")[2]
     return re.sub(r"[^\w.+=,@%-]", "?", name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}")

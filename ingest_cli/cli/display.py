@@ -54,7 +54,7 @@ def _screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Scre
     set_verbosity(verbose)
     if json:
         return EventScreen(job)
-    return QuietQueueScreen(job.source) if quiet else QueueScreen(job.source)
+    return QuietQueueScreen(job.name) if quiet else QueueScreen(job.name)
 
 
 def _can_be_drawn_on(stream: TextIO) -> bool:

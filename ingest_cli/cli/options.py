@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..bundle.pack_rules import PackRules
     from ..settings import Settings
 
 Config = Annotated[
@@ -31,6 +32,21 @@ Verbose = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Again = Annotated[bool, typer.Option("--again", help="Ingest again even if already ingested.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        help="Leave out files and folders that match, such as '*.tmp' or '/cache/'; can be repeated.",
+        metavar="GLOB",
+    ),
+]
+NoDefaultExcludes = Annotated[
+    bool, typer.Option("--no-default-excludes", help="Pack the files of operating systems too, such as '.DS_Store'.")
+]
+SkipSpecial = Annotated[
+    bool, typer.Option("--skip-special", help="Leave out links, FIFOs, sockets and devices instead of refusing them.")
+]
+Dereference = Annotated[bool, typer.Option("--dereference", help="Pack what links point to.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
@@ -64,6 +80,28 @@ class Submission:
     again: Again = False
     receipt: Receipt = None
     queue: Queue = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """Which files of a folder are packed."""
+
+    exclude: Exclude = None
+    no_default_excludes: NoDefaultExcludes = False
+    skip_special: SkipSpecial = False
+    dereference: Dereference = False
+
+    @property
+    def rules(self) -> "PackRules":
+        """The rules under these options. Raises SettingsError."""
+        from ..bundle.pack_rules import PackRules
+
+        return PackRules(
+            exclude=tuple(self.exclude or ()),
+            default_excludes=not self.no_default_excludes,
+            skip_special=self.skip_special,
+            dereference=self.dereference,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

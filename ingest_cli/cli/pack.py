@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import QuietOutput
+from .options import Packing, QuietOutput
 
 STANDARD_OUTPUT = Path("-")
 
@@ -27,6 +27,7 @@ def pack(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing bundle.")] = False,
     *,
+    packing: Packing,
     options: QuietOutput,
 ) -> None:
     """Pack files and folders into a bundle."""
@@ -38,7 +39,7 @@ def pack(
     from ..bundle.pack import transaction_records, write_bundle
     from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, write_json
+    from .output import notify, warn, write_json
     from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
@@ -51,12 +52,18 @@ def pack(
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
+    # A folder is packed, be it that a link leads to it.
+    tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
     with interruptible():
         if target == STANDARD_OUTPUT:
-            packed = pack_to(paths, records, sys.stdout.buffer)
+            packed = pack_to(tops, records, sys.stdout.buffer, packing.rules)
         else:
-            packed = write_bundle(paths, records, target, replace=force)
+            packed = write_bundle(tops, records, target, packing.rules, replace=force)
+    if not options.quiet:
+        for warning in packed.warnings:
+            warn(warning)
     if options.json:
-        write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes})
+        left_out = [{"path": entry.name, "reason": entry.reason} for entry in packed.left_out]
+        write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes, "left_out": left_out})
     elif not options.quiet:
         notify(f"{target}: {counted(packed.files, 'file')}, {decimal(packed.bytes)}")

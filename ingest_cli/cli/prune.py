@@ -52,7 +52,7 @@ def prune(
         write_json(answer)
         return
     for job in found.jobs:
-        print(f"job {job.job_id}: {job.source}")
+        print(f"job {job.job_id}: {job.name}")
     for path in found.files:
         print(path)
     verb = "removed" if yes else "can be removed; --yes removes them"

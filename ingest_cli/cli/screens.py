@@ -63,8 +63,8 @@ class EventScreen(Screen):
     """One JSON object on standard output for each thing that happens to a job of the queue."""
 
     def __init__(self, job: Job) -> None:
-        super().__init__(job.source)
-        self._of = {"job_id": job.job_id, "source": job.source}
+        super().__init__(job.name)
+        self._of = {"job_id": job.job_id, "source": job.source, "origin": job.name}
 
     def queued(self, job: Job) -> None:
         """Write that the job waits."""

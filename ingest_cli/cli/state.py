@@ -1,6 +1,6 @@
 """``ingest state [JOB_ID]``."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,7 +40,7 @@ def state(
 
 def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     if json:
-        write_json(job.as_state())
+        write_json(_as_json(job))
         return
     rows = {
         "job": job.job_id,
@@ -48,6 +48,7 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
         "task": job.task,
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
+        **({"origin": job.origin} if job.origin else {}),
         "user": job.user,
         "attempts": job.attempts,
         "created": f"{job.created} UTC",
@@ -65,7 +66,7 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
 
 def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
     if json:
-        write_json([job.as_state() for job in jobs])
+        write_json([_as_json(job) for job in jobs])
         return
     if not jobs:
         print("no jobs yet")
@@ -73,4 +74,8 @@ def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
     print(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
     for job in jobs:
         percent = f"{job.task_percent:.1f}"
-        print(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.source))
+        print(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.name))
+
+
+def _as_json(job: "Job") -> dict[str, Any]:
+    return {**job.as_state(), "source": job.source, "origin": job.name}

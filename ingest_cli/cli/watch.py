@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import RunOutput, UserSite
+from .options import Packing, RunOutput, UserSite
 
 
 @command
@@ -62,6 +62,7 @@ def watch(
         int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="NUMBER")
     ] = 1,
     *,
+    packing: Packing,
     site: UserSite,
     options: RunOutput,
 ) -> None:
@@ -69,6 +70,7 @@ def watch(
     from contextlib import suppress
 
     from ..bundle.pack import read_template
+    from ..bundle.pack_rules import USUAL
     from ..errors import Interrupted, SettingsError
     from ..jobs.job import JobKind
     from ..watch.disposition import Destination, Disposition
@@ -83,6 +85,8 @@ def watch(
         raise SettingsError("--done and --delete cannot be used together")
     if move and pack is not None:
         raise SettingsError("--move and --pack cannot be used together")
+    if pack is None and packing.rules != USUAL:
+        raise SettingsError("--exclude, --no-default-excludes, --skip-special and --dereference need --pack")
     watcher = Watcher(
         settings=site.settings,
         folders=folders,
@@ -93,6 +97,7 @@ def watch(
             marker=marker,
             patterns=tuple(pattern or ()),
             template=None if pack is None else read_template(pack),
+            packing=packing.rules,
         ),
         disposition=Disposition(
             done=None if done is None else Destination(done, "--done"),

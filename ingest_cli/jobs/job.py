@@ -81,10 +81,11 @@ class Job:
     """A job as the store holds it.
 
     ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
-    file is removed when the job is complete. ``digest``, ``files`` and ``bytes`` are the document's, once
-    it was read. ``task``, ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts``
-    counts its runs, from 0 again after they were used up; those that only found that the job must wait are counted by
-    ``waits`` instead, since the last that was an attempt. ``retry_at`` is the time in seconds since 1970 before which
+    file is removed when the job is complete, and its ``origin`` is what it was made of, where that is known: the path
+    of a folder, or a few words. ``digest``, ``files`` and ``bytes`` are the document's, once it was read. ``task``,
+    ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts`` counts its runs, from 0
+    again after they were used up; those that only found that the job must wait are counted by ``waits`` instead, since
+    the last that was an attempt. ``retry_at`` is the time in seconds since 1970 before which
     the job is not run, else 0; ``created``, ``updated`` and ``began``, that of its last run, are times of UTC
     as text. ``holder`` is the process that runs it, whose ``heartbeat`` it counts up. ``undo_to`` is the state that
     rolling back leads to, and ``successor`` the job that has the content of a duplicate or superseded one.
@@ -96,6 +97,7 @@ class Job:
     fingerprint: str
     user: str
     spooled: bool
+    origin: str
     state: JobState
     task: str
     task_percent: float
@@ -116,6 +118,11 @@ class Job:
     successor: int | None
     override: Override | None
     reservation: Reservation | None
+
+    @property
+    def name(self) -> str:
+        """What a person knows the job by: its origin, else its source."""
+        return self.origin or self.source
 
     @property
     def fence(self) -> Fence:

@@ -138,4 +138,7 @@ _PLACES = """
         PRIMARY KEY (job_id, path)) WITHOUT ROWID
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES)
+# What a file of the spool was made of: of those that are there already nobody knows.
+_ORIGIN = "ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT ''"
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN)

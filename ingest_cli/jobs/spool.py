@@ -37,6 +37,7 @@ class SpoolKind(Enum):
     RECEIVED = "received-", timedelta()  # an upload in one request
     RESUMABLE = "resumable-", timedelta(days=7)  # an upload in many requests, with a record beside it
     PACKED = "packed-", timedelta(days=1)  # a sub-folder of a drop folder, made a bundle
+    UNFINISHED = ".ingest-", timedelta(days=1)  # one that is being made, where a file cannot be without a name
 
     def __init__(self, prefix: str, untouched: timedelta) -> None:
         self.prefix, self.untouched = prefix, untouched

@@ -42,6 +42,7 @@ class SqliteJobStore(SqliteQueries):
         holder: Process | None,
         spooled: bool = False,
         mounts: Iterable[Path] = (),
+        origin: str = "",
     ) -> Job:
         """Add a new job."""
         now, run = now_text(), holder is not None
@@ -52,6 +53,7 @@ class SqliteJobStore(SqliteQueries):
             "fingerprint": fingerprint,
             "user": user,
             "spooled": spooled,
+            "origin": origin,
             "state": JobState.RUNNING if run else JobState.QUEUED,
             "created": now,
             "updated": now,

@@ -111,8 +111,10 @@ class JobStore(Protocol):
         holder: Process | None,
         spooled: bool = False,
         mounts: Iterable[Path] = (),
+        origin: str = "",
     ) -> Job:
-        """Add a new job, which is queued, or held by ``holder`` from the start."""
+        """Add a new job, which is queued, or held by ``holder`` from the start. The ``origin`` of a
+        ``spooled`` file is what it was made of."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""

@@ -69,6 +69,7 @@ def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:
         "program": f"pacifica-ingest-cli {__version__}",
         "job_id": job.job_id,
         "source": job.source,
+        "origin": job.name,
         "digest": job.digest,
         "user": job.user,
         **{name: about[f"Transactions.{name}"] for name in ("submitter", "project", "instrument")},

@@ -20,13 +20,14 @@ def submit(
     user: str,
     holder: Process | None = None,
     spooled: bool = False,
+    origin: str = "",
     again: bool = False,
 ) -> Job:
     """Return the job of a file: the one that ingested it or that can still be resumed, else a new one.
 
-    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete. With
-    ``again``, a file that was ingested gets a new job even so. Raises SourceError where the file cannot be read,
-    ServiceUnavailable where no id can be reserved.
+    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete, and
+    its ``origin`` is what it was made of. With ``again``, a file that was ingested gets a new job even so. Raises
+    SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved.
     """
     path = source.absolute()
     if not is_text(path):
@@ -44,4 +45,5 @@ def submit(
         holder=holder,
         spooled=spooled,
         mounts=mounts_of([path]),
+        origin=origin,
     )

@@ -67,6 +67,7 @@ class AsyncStore:
                 user=user,
                 holder=None,
                 spooled=True,
+                origin="HTTP upload",
             )
 
         return await self._do(enter)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
-from ..errors import ExitCode, IngestError, ServiceUnavailable, SourceError, StoreError
+from ..errors import ExitCode, FilesChanged, IngestError, ServiceUnavailable, SourceError, StoreError
 from ..jobs.job import Job, JobState
 from ..jobs.store import JobStore
 from ..pipeline.selection import recorded_as
 from ..services.base import UniqueId
 from .candidates import Candidate, Candidates
 from .disposition import Disposition
-from .intake import Intake
+from .intake import Intake, Submitted
 from .markers import Markers
 from .own import OwnPlaces
 from .rules import WatchRules
@@ -67,7 +67,7 @@ class DropFolder:
         self._queued: dict[str, Candidate] = {}
         self._done: dict[str, str] = {}
         self._failed: dict[str, str] = {}
-        self._submitted: list[Job] = []
+        self._submitted: list[Submitted] = []
         self._may_be_untidy = True
         self._put_back: set[str] = set()
 
@@ -121,7 +121,7 @@ class DropFolder:
         failed = self._failed
         return [name for name, candidate in self._candidates.look(list(failed), failed) if candidate is not None]
 
-    def take_submitted(self) -> list[Job]:
+    def take_submitted(self) -> list[Submitted]:
         """The jobs that were submitted since this was last asked."""
         submitted, self._submitted = self._submitted, []
         return submitted
@@ -189,17 +189,19 @@ class DropFolder:
 
     def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> None:
         try:
-            job = self._intake.submit(unique_id, store, candidate)
+            submitted = self._intake.submit(unique_id, store, candidate)
         except OF_ALL:
             raise
+        except FilesChanged:
+            return  # it is looked at again
         except Exception as error:
             if not os.path.lexists(candidate.path) or (isinstance(error, IngestError) and error.transient):
                 raise
             self._intake.refuse(candidate, error)
             self._keep(self._failed, candidate)
             return
-        self._submitted.append(job)
-        self._follow(candidate, job, store)
+        self._submitted.append(submitted)
+        self._follow(candidate, submitted.job, store)
 
     def _follow(self, candidate: Candidate, job: Job, store: JobStore) -> None:
         self._markers.spend(candidate.name)

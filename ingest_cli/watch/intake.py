@@ -2,19 +2,30 @@
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle.fingerprint import is_text
 from ..bundle.pack import write_bundle
-from ..errors import IngestError
+from ..errors import IngestError, SourceError
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pipeline.submission import submit
 from ..services.base import UniqueId
+from ..text import quoted
 from .candidates import Candidate
 from .disposition import Disposition
 from .markers import Markers
 from .rules import WatchRules
 from .said import Said
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A new job, and what a person may not expect of it."""
+
+    job: Job
+    warnings: tuple[str, ...] = ()
 
 
 class Intake:
@@ -27,13 +38,19 @@ class Intake:
         self._rules, self._disposition, self._markers = rules, disposition, markers
         self._spool, self._user, self._said = spool, user, said
 
-    def submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Job:
-        """The job of a file that is ready."""
-        if not self._rules.packs:
-            return submit(store, unique_id, self._rules.kind, candidate.source, user=self._user)
+    def submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Submitted:
+        """The job of a file that is ready. Raises FilesChanged where a folder was not ready after all."""
+        rules, path = self._rules, candidate.path
+        if not rules.packs:
+            return Submitted(submit(store, unique_id, rules.kind, path, user=self._user))
+        if not is_text(path):
+            raise SourceError(f"the name {quoted(str(path))} is not valid UTF-8: rename the folder")
         self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bundle([candidate.path], self._rules.template or [], candidate.source, replace=True)
-        return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
+        packed = write_bundle([path], rules.template or [], candidate.source, rules.packing, replace=True)
+        job = submit(
+            store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True, origin=str(path)
+        )
+        return Submitted(job, tuple(packed.warnings))
 
     def refuse(self, candidate: Candidate, error: Exception) -> None:
         """Say why the file cannot become a job, and dispose of it as of one that failed."""

@@ -96,7 +96,7 @@ class _Run:
         if not job.is_done and job.job_id not in self._ran:
             # Another process has it, or has settled it.
             self._watcher.audience.problem(
-                f"{job.source}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}"
+                f"{job.name}: job {job.job_id} ({job.state}) at {job.task!r}: {job.exception}"
             )
         self.codes.append(
             ExitCode.SUCCESS if job.is_done else ExitCode.FAILED if job.has_failed else ExitCode.UNREACHABLE

@@ -7,6 +7,7 @@ from fnmatch import translate
 from functools import cache
 from typing import Any
 
+from ..bundle.pack_rules import USUAL, PackRules
 from ..jobs.job import JobKind
 from .explanation import SUFFIX as ERROR_SUFFIX
 
@@ -34,7 +35,7 @@ class WatchRules:
     A file is stable once it is unchanged for ``settle`` seconds; one that is not whole then has ``patience`` seconds
     more. With ``marker``, a file NAME is complete once NAME.done exists, and not before. ``patterns`` are the names to
     ingest, those of ``kind`` unless given. With a ``template``, the records of a document that are not of files,
-    sub-folders are packed and ingested instead.
+    sub-folders are packed and ingested instead, of which ``packing`` says what is packed.
     """
 
     kind: JobKind = JobKind.BUNDLE
@@ -43,6 +44,7 @@ class WatchRules:
     marker: bool = False
     patterns: tuple[str, ...] = ()
     template: list[dict[str, Any]] | None = None
+    packing: PackRules = USUAL
 
     @property
     def packs(self) -> bool:

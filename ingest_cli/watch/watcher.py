@@ -46,10 +46,12 @@ class Watcher:
 
     def tell_of_submitted(self, folder: DropFolder) -> list[Job]:
         """The jobs that the folder has submitted since this was last asked, which the audience is told of."""
-        jobs = folder.take_submitted()
-        for job in jobs:
-            self.audience.queued(job)
-        return jobs
+        submitted = folder.take_submitted()
+        for new in submitted:
+            self.audience.queued(new.job)
+            for warning in new.warnings:
+                self.observe(new.job).warn(f"{new.job.name}: {warning}")
+        return [new.job for new in submitted]
 
 
 def _identity(folder: Path) -> object:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint_of
 from ..bundle.metadata import Document
+from ..bundle.pack_rules import PackRules
 from ..bundle.reader import Bundle, read_document
 from ..bundle.tar import BLOCK, Member
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
@@ -43,7 +44,7 @@ def why_not_yet(candidate: Candidate, sight: Sight, rules: WatchRules, spool: Pa
     """
     if rules.marker:
         return ""
-    if rules.packs and (name := _in_flight_within(candidate.path)):
+    if rules.packs and (name := _in_flight_within(candidate.path, rules.packing)):
         return f"it holds {quoted(name)}, which is being written or was left behind (then remove it)"
     if sight.waited >= rules.settle + rules.patience:
         return ""
@@ -73,12 +74,13 @@ def _sign_of_writer(candidate: Candidate, rules: WatchRules) -> str:
     return next(filter(None, map(_sign_at, paths)), "")
 
 
-def _in_flight_within(folder: Path) -> str:
-    """The path in the folder of a file whose name is a temporary one; empty where there is none."""
+def _in_flight_within(folder: Path, packing: PackRules) -> str:
+    """The path in the folder of a file that is packed, whose name is a temporary one; empty where there is none."""
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
-            if IN_FLIGHT_WITHIN.search(name):
-                return str(Path(place, name).relative_to(folder))
+            path = str(Path(place, name).relative_to(folder))
+            if IN_FLIGHT_WITHIN.search(name) and packing.exclusion(path) is None:
+                return path
     return ""
 
 

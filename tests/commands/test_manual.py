@@ -78,7 +78,9 @@ def test_the_page_has_every_stage_in_order(page: str) -> None:
 
 def a_job(state: JobState, **changes: Any) -> Job:
     blank: dict[str, Any] = {
-        **dict.fromkeys(("source", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""),
+        **dict.fromkeys(
+            ("source", "origin", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""
+        ),
         **dict.fromkeys(("holder", "digest", "undo_to", "successor", "override", "reservation")),
         **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "retry_at", "fence_number", "heartbeat"), 0),
     }

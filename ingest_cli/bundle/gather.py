@@ -1,0 +1,132 @@
+"""The files that are to be packed into a bundle; and what is left out of it."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from ..disk import explained
+from ..errors import PackError
+from ..text import counted, listed, quoted
+from .pack_rules import PackRules, Reason
+from .reader import DATA_FOLDER, MAX_METADATA_BYTES
+from .tar import MAX_NAME_BYTES
+from .tree import Entry, Identity, walk
+
+MAX_PROBLEMS = 100
+# No document lists as many files; and links that are followed can make any number of a few.
+MAX_ENTRIES = MAX_METADATA_BYTES // 200
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The files to be packed, in order of their names, and what is left out."""
+
+    files: list[Entry]
+    left_out: list[Entry]
+
+
+def gather(paths: Sequence[Path], rules: PackRules, itself: Identity | None = None) -> Gathered:
+    """Find the files to be packed. What has the identity ``itself`` is the bundle, and is left out.
+
+    The contents of a single folder come directly below ``data/``, several files and folders under their own names.
+    Raises PackError, which names all that cannot be packed, and ResourceUnavailable.
+    """
+    problems = _Problems()
+    files: dict[str, Entry] = {}
+    left_out: list[Entry] = []
+    alone = len(paths) == 1
+    found = chain.from_iterable(walk(path, _top_name(path, alone=alone), rules, problems.note) for path in paths)
+    for number, entry in enumerate(found):
+        if number == MAX_ENTRIES:
+            raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")
+        if entry.identity == itself:
+            left_out.append(replace(entry, reason=Reason.ITSELF))
+        elif entry.reason is None:
+            problem = _problem_of(entry, files)
+            if problem is None:
+                files[entry.name] = entry
+            else:
+                problems.add(problem)
+        elif rules.refuses(entry.reason):
+            problems.refuse(entry)
+        else:
+            left_out.append(entry)
+    problems.require_none()
+    if not files:
+        raise _nothing_in(paths, left_out)
+    return Gathered([files[name] for name in sorted(files)], left_out)
+
+
+def warnings_of(left_out: Iterable[Entry]) -> list[str]:
+    """What is left out: for each reason a sentence that names the first of it."""
+    names: dict[Reason | None, list[str]] = {}
+    for entry in left_out:
+        names.setdefault(entry.reason, []).append(entry.name)
+    reasons = [reason for reason in Reason if reason in names]
+    return [f"{counted(len(names[reason]), reason)} left out: {listed(names[reason])}" for reason in reasons]
+
+
+class _Problems:
+    """What cannot be packed."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+        self._refused = False
+
+    def add(self, problem: str) -> None:
+        """Note a problem."""
+        self._found.append(problem)
+
+    def note(self, path: str, error: OSError) -> None:
+        """Note what cannot be looked at. Raises ResourceUnavailable where that passes."""
+        problem = explained(error, path, PackError)
+        if problem.transient:
+            raise problem from error
+        self.add(str(problem))
+
+    def refuse(self, entry: Entry) -> None:
+        """Note what is neither a file nor a folder."""
+        self.add(f"{entry.path} is a {entry.reason}")
+        self._refused = True
+
+    def require_none(self) -> None:
+        """Raise PackError where there are any."""
+        if not self._found:
+            return
+        error = PackError(f"cannot be packed: {self._found[0]}")
+        for problem in self._found[1:MAX_PROBLEMS]:
+            error.add_note(problem)
+        if len(self._found) > MAX_PROBLEMS:
+            error.add_note(f"and {len(self._found) - MAX_PROBLEMS:,} more")
+        if self._refused:
+            error.add_note("--skip-special leaves out all but files and folders; --dereference follows links")
+        raise error
+
+
+def _top_name(path: Path, *, alone: bool) -> str:
+    if path.is_symlink() or not path.is_dir():
+        return path.name
+    return "" if alone else path.resolve().name
+
+
+def _problem_of(entry: Entry, files: dict[str, Entry]) -> str | None:
+    try:
+        length = len(f"{DATA_FOLDER}{entry.name}".encode())
+    except UnicodeEncodeError:
+        return f"{quoted(str(entry.path))} is not valid UTF-8"
+    if length > MAX_NAME_BYTES:
+        return f"{quoted(entry.name)} is too long for a bundle: its names have at most {MAX_NAME_BYTES:,} bytes"
+    if not os.access(entry.path, os.R_OK):
+        return f"{entry.path}: Permission denied"
+    if entry.name in files:
+        return f"{entry.path} and {files[entry.name].path} would both be {DATA_FOLDER}{entry.name}"
+    return None
+
+
+def _nothing_in(paths: Sequence[Path], left_out: list[Entry]) -> PackError:
+    error = PackError(f"there are no files in {', '.join(map(str, paths))}")
+    for warning in warnings_of(entry for entry in left_out if entry.name):
+        error.add_note(warning)
+    return error

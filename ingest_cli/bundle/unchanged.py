@@ -1,0 +1,86 @@
+"""A file that is read as it was found, or not at all."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from ..disk import explained
+from ..errors import FilesChanged, PackError
+from .tree import Entry
+
+REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+class UnchangedFile:
+    """The file that was found as ``entry``, open for a tar to read it, and hashed meanwhile. ``follow`` follows links.
+
+    Raises FilesChanged where it is not that file any more, else PackError or ResourceUnavailable.
+    """
+
+    def __init__(self, entry: Entry, hashtype: str, *, follow: bool) -> None:
+        self._entry = entry
+        self._digest = hashlib.new(hashtype, usedforsecurity=False)
+        # What has taken its place may be a FIFO or a device, whose opening would wait, or do something.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        with self._explained():
+            self._file = os.fdopen(os.open(entry.path, flags), "rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def hashsum(self) -> str:
+        """The hash of what was read."""
+        return self._digest.hexdigest()
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
+        with self._explained():
+            data = self._file.read(size)
+        if len(data) < size:
+            self.require_unchanged()
+            raise self._is_odd("less")
+        self._digest.update(data)
+        return data
+
+    def require_unchanged(self) -> None:
+        """Raise FilesChanged where it has been written to, or is another file."""
+        with self._explained():
+            found = os.fstat(self._file.fileno())
+        if _identity(found) != _identity(self._entry.found):
+            raise FilesChanged(f"{self._entry.path} was modified while it was packed")
+
+    def require_end(self) -> None:
+        """Raise PackError where there is more to read, as in a file of /proc, whose size is 0."""
+        with self._explained():
+            is_longer = bool(self._file.read(1))
+        self.require_unchanged()
+        if is_longer:
+            raise self._is_odd("more")
+
+    def _is_odd(self, amount: str) -> PackError:
+        return PackError(f"{self._entry.path} holds {amount} than its size says: it is not a file on a disk")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in REPLACED:
+                raise FilesChanged(f"{self._entry.path} was removed before it was packed") from error
+            raise explained(error, str(self._entry.path), PackError) from error
+
+
+def _identity(found: os.stat_result) -> tuple[Any, ...]:
+    # Not the inode, of which a file on FUSE may have several in its time. That whoever put the file there has it
+    # replaced by someone else's does not go unnoticed: no one can give theirs that owner.
+    return found.st_dev, found.st_uid, found.st_gid, found.st_mode, found.st_size, found.st_mtime_ns
