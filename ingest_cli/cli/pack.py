@@ -30,15 +30,13 @@ def pack(
     options: QuietOutput,
 ) -> None:
     """Pack files and folders into a bundle."""
-    import sys
-
     from rich.filesize import decimal
 
     from ..bundle.pack import pack as pack_to
     from ..bundle.pack import transaction_records, write_bundle
     from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, write_json
+    from .output import notify, standard_output, write_json
     from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
@@ -53,7 +51,7 @@ def pack(
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     with interruptible():
         if target == STANDARD_OUTPUT:
-            packed = pack_to(paths, records, sys.stdout.buffer)
+            packed = pack_to(paths, records, standard_output())
         else:
             packed = write_bundle(paths, records, target, replace=force)
     if options.json:

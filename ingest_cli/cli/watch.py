@@ -90,6 +90,8 @@ def watch(
         patterns=tuple(pattern or ()),
         template=None if pack is None else read_template(pack),
     )
+    # The working directory may go, or be left.
+    done, failed = (None if folder is None else folder.absolute() for folder in (done, failed))
     disposition = Disposition(done=done, failed=failed, delete=delete)
     watching = Watcher(site.settings, folders, rules, disposition)
     screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
