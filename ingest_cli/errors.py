@@ -7,6 +7,8 @@ attempt, and the exit code of a command that ends with it. Its message says what
 from collections.abc import Callable, Collection, Iterable
 from enum import IntEnum
 
+from .text import one_line
+
 
 class ExitCode(IntEnum):
     """How a command ends. The same table stands in the man page and ``ingest --help``."""
@@ -43,8 +45,8 @@ class IngestError(Exception):
 
     @property
     def lines(self) -> list[str]:
-        """The message, then the notes that were added on the way up."""
-        return [str(self), *getattr(self, "__notes__", ())]
+        """The message, then the notes that were added on the way up, each as a line to be shown."""
+        return [one_line(text) for text in (self, *getattr(self, "__notes__", ()))]
 
 
 OnProblem = Callable[[IngestError], None]

@@ -4,11 +4,12 @@ The file's sections and the variables' names are those of Pacifica Ingest, so th
 has. What only Pacifica's own processes need (celery, peewee) is accepted and ignored.
 """
 
+import codecs
 import getpass
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ TRUSTED_PROXIES = Option(
     "INGEST_TRUSTED_PROXIES",
     "the addresses, separated by spaces, whose auth_header the server trusts",
 )
+# What must be somewhere.
+PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
 
 
@@ -243,10 +246,38 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Build the settings. ``environment`` is the process's own unless given. Raises SettingsError."""
+    return settings_of(read_values(config=config, flags=flags, environment=environment))
+
+
+def read_values(
+    *,
+    config: Path | None = None,
+    flags: Mapping[Option, str | None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Value, ...]:
+    """The effective value of every option, whether it can be used or not. Raises SettingsError."""
     environment = os.environ if environment is None else environment
     file = _read_config(config, environment)
     defaults = _defaults(environment)
-    values = {option: _effective(option, flags or {}, environment, file, defaults) for option in OPTIONS}
+    return tuple(_effective(option, flags or {}, environment, file, defaults) for option in OPTIONS)
+
+
+def homeless(values: Iterable[Value]) -> str | None:
+    """What is to be set where there is no home folder for places that are not set; None where nothing is."""
+    missing = [value.option for value in values if value.option in PLACES and not value.text]
+    if not missing:
+        return None
+    named = ", ".join(f"[{option.section}] {option.key} ({option.variable})" for option in missing)
+    return f"there is no home folder: set HOME, or XDG_DATA_HOME, or each of {named}"
+
+
+def settings_of(effective: tuple[Value, ...]) -> Settings:
+    """Build the settings from the value of every option. Raises SettingsError."""
+    if wanted := homeless(effective):
+        raise SettingsError(wanted)
+    for value in effective:
+        _refuse_quotes(value)
+    values = {value.option: value for value in effective}
     archive = _service(values, ARCHIVE_URL)
     remote_sources = _switch(values[REMOTE_SOURCES])
     if remote_sources and isinstance(archive, Path):
@@ -265,41 +296,59 @@ def load_settings(
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
         timings=Timings(),
-        values=tuple(values.values()),
+        values=effective,
     )
 
 
-def config_path(environment: Mapping[str, str]) -> Path:
-    """The configuration file: INGEST_CONFIG, else ``config.ini`` in the platform's place for configuration."""
+def config_path(environment: Mapping[str, str]) -> Path | None:
+    """The configuration file: INGEST_CONFIG, else ``config.ini`` in the platform's place for configuration, if any."""
     if environment.get("INGEST_CONFIG"):
         return Path(environment["INGEST_CONFIG"])
-    return _platform_folder(environment, "XDG_CONFIG_HOME", ".config") / "config.ini"
+    folder = _platform_folder(environment, "XDG_CONFIG_HOME", ".config")
+    return None if folder is None else folder / "config.ini"
 
 
-def _platform_folder(environment: Mapping[str, str], xdg: str, below_home: str) -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Application Support" / APPLICATION
-    if sys.platform == "win32":
-        return Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / APPLICATION
+def _platform_folder(environment: Mapping[str, str], xdg: str, below_home: str) -> Path | None:
+    """This program's folder for one kind of files; None where it would be below a home folder that there is not."""
     # The XDG base directory specification: a relative path there is to be ignored.
-    base = environment.get(xdg, "")
-    return (Path(base) if base.startswith("/") else Path.home() / below_home) / APPLICATION
+    if sys.platform not in ("darwin", "win32") and environment.get(xdg, "").startswith("/"):
+        return Path(environment[xdg]) / APPLICATION
+    if sys.platform == "win32" and environment.get("LOCALAPPDATA"):
+        return Path(environment["LOCALAPPDATA"]) / APPLICATION
+    below = {"darwin": "Library/Application Support", "win32": "AppData/Local"}.get(sys.platform, below_home)
+    home = _home()
+    return None if home is None else home / below / APPLICATION
+
+
+def _home() -> Path | None:
+    """The user's home folder; None where neither HOME nor the system says which it is, as in some containers."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home if home.is_absolute() else None
 
 
 def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
     data = _platform_folder(environment, "XDG_DATA_HOME", ".local/share")
     return {
-        DATABASE: str(data / "jobs.sqlite3"),
-        VOLUME_PATH: str(data / "spool"),
+        **({} if data is None else _places_in(data)),
         DEFAULT_USER: _login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
-        UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
         POLICY_URL: "",
-        ARCHIVE_URL: (data / "archive").as_uri(),
-        CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
+    }
+
+
+def _places_in(data: Path) -> dict[Option, str]:
+    return {
+        DATABASE: str(data / "jobs.sqlite3"),
+        VOLUME_PATH: str(data / "spool"),
+        UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
+        ARCHIVE_URL: (data / "archive").as_uri(),
+        CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
     }
 
 
@@ -310,17 +359,16 @@ def _login_name() -> str:
         return str(os.getuid())
 
 
-def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Path, ConfigParser]:
-    path = given or config_path(environment)
+def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Path | None, ConfigParser]:
+    path, parser = given or config_path(environment), ConfigParser()
+    if path is None:
+        return path, parser
     required = given is not None or bool(environment.get("INGEST_CONFIG"))
-    parser = ConfigParser()
     try:
-        parser.read_string(path.read_text("utf-8"), str(path))
-    except FileNotFoundError as error:
+        parser.read_string(_text_of(path), str(path))
+    except (FileNotFoundError, NotADirectoryError) as error:  # such as a home folder /dev/null
         if required:
             raise SettingsError(f"there is no configuration file {path}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{path} is not UTF-8 (byte {error.start})") from error
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except ParsingError as error:
@@ -331,6 +379,15 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
         raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
     _refuse_unknown(path, parser)
     return path, parser
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")  # which some editors begin with a mark
+    except UnicodeDecodeError as error:
+        is_utf_16 = error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        what = "UTF-16: save it as UTF-8" if is_utf_16 else f"not UTF-8 (byte {error.start})"
+        raise SettingsError(f"{path} is {what}") from error
 
 
 def _refuse_unknown(path: Path, parser: ConfigParser) -> None:
@@ -356,7 +413,7 @@ def _effective(
     option: Option,
     flags: Mapping[Option, str | None],
     environment: Mapping[str, str],
-    file: tuple[Path, ConfigParser],
+    file: tuple[Path | None, ConfigParser],
     defaults: Mapping[Option, str],
 ) -> Value:
     flag = flags.get(option)
@@ -376,10 +433,27 @@ def _effective(
     return Value(option, defaults.get(option, ""), "default")
 
 
-def _path(value: Value) -> Path:
-    if "\0" in value.text:
+def _path(value: Value, text: str | None = None) -> Path:
+    """The path that the value is, or the ``text`` in it."""
+    text = value.text if text is None else text
+    if "\0" in text:
         raise SettingsError(f"{_where(value)} contains a NUL character")
-    return Path(value.text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+        str(path).encode()
+    except RuntimeError as error:
+        raise SettingsError(f"{_where(value)}: there is no home folder for the ~ of {text!r}") from error
+    except FileNotFoundError as error:
+        raise SettingsError(f"{_where(value)}: {text!r} is relative, and the working directory is gone") from error
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{_where(value)}: {str(path)!r} is not valid UTF-8") from error
+    return path
+
+
+def _refuse_quotes(value: Value) -> None:
+    quote = value.text[:1]
+    if quote in ('"', "'") and len(value.text) > 1 and value.text.endswith(quote) and not value.option.secret:
+        raise SettingsError(f"{_where(value)}: write {value.shown} without its quotes")
 
 
 def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
@@ -390,7 +464,7 @@ def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
     path = re.fullmatch(r"file:(?://(?:localhost)?)?(/[^?#]*)", value.text)
     if path is None:
         raise SettingsError(f"{_where(value)}: {value.shown!r} is neither file:///absolute/path nor an http(s) URL")
-    return Path(unquote(path[1]))
+    return _path(value, unquote(path[1], errors="surrogateescape"))
 
 
 def split_http_url(text: str) -> SplitResult | None:

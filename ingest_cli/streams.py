@@ -1,21 +1,85 @@
-"""Standard output and standard error, shared by several processes."""
+"""The standard streams: what is printed comes as whole lines, and commands nothing of what shows it."""
 
+import codecs
 import io
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO, cast
+
+from .text import printable
 
 
-def keep_lines_whole() -> None:
+def occupy_closed() -> None:
+    """Open /dev/null in place of each standard stream that is closed.
+
+    Otherwise the first file to be opened gets the stream's number, and with it what is printed. In Python such a stream
+    stays None: whoever is to read or write data there can tell.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
+
+
+def guard() -> None:
     """Write each line in one piece, so that lines of other processes come before or after it, not within.
 
-    From then on, a standard error that cannot be written, such as a log on a full disk, does not fail a job either.
+    What a terminal would obey rather than show is escaped, and so is what the stream's encoding does not have. From
+    then on, a standard error that cannot be written, such as a log on a full disk, does not fail a job either.
     """
-    if sys.stderr is not None:
-        standard_error = _StandardError(sys.stderr.fileno(), "w", closefd=False)
-        sys.stderr = io.TextIOWrapper(standard_error, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.write_through:
-        # So it is under PYTHONUNBUFFERED, where a line and its end are two writes.
-        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+    # Where it is closed, too: to print to None is to print to standard output.
+    binary = _StandardError(2, "w", closefd=False)
+    sys.stderr = Guarded(binary, getattr(sys.stderr, "encoding", "utf-8"), line_buffering=True)
+    if sys.stdout is not None:
+        # Under PYTHONUNBUFFERED a line and its end would be two writes.
+        at_once = sys.stdout.isatty() or getattr(sys.stdout, "write_through", False)
+        sys.stdout = Guarded(os.fdopen(1, "wb", closefd=False), sys.stdout.encoding, line_buffering=at_once)
+
+
+def unguarded(stream: TextIO) -> TextIO:
+    """The same stream for those who draw on a terminal, and print only what they have made printable."""
+    return cast(TextIO, _Unguarded(stream)) if isinstance(stream, Guarded) else stream
+
+
+class Guarded(io.TextIOWrapper):
+    """A stream of printable lines. ``speaks`` is the encoding whose characters are written as they are."""
+
+    def __init__(self, binary: Any, encoding: str, *, line_buffering: bool) -> None:
+        self.speaks = encoding
+        self._only_ascii = codecs.lookup(encoding).name == "ascii"
+        # typer takes ASCII for a mistake, and would write UTF-8 past this stream.
+        written = "utf-8" if self._only_ascii else encoding
+        super().__init__(binary, written, "backslashreplace", line_buffering=line_buffering)
+
+    def write(self, text: str) -> int:
+        """Write what is printable as it is, as tabs and the ends of lines are, and escape the rest."""
+        return self.draw(printable(text, besides="\n\t"))
+
+    def draw(self, text: str) -> int:
+        """Write what may command a terminal."""
+        return super().write(text.encode("ascii", "backslashreplace").decode() if self._only_ascii else text)
+
+
+class _Unguarded(io.TextIOBase):
+    def __init__(self, stream: Guarded) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.speaks
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        return self._stream.draw(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 class _StandardError(io.FileIO):

@@ -1,11 +1,15 @@
 """Numbers, times, and what comes from outside, put into words for people."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 # No name on a disk is longer than a file system's 255 bytes; those in a tar or a document can be.
 MOST_QUOTED = 300
 MOST_LISTED = 10
+# Longer than any path that a system takes.
+MOST_SHOWN = 5000
+MOST_KEPT = 64_000
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -39,14 +43,28 @@ def quoted(value: object, most: int = MOST_QUOTED) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def printable(text: str) -> str:
+def printable(text: str, besides: str = "") -> str:
     """The text as a terminal or a log may show it: what is not printable in it is escaped, as ``\\x1b`` is.
 
-    So are the marks that turn the direction of writing, and the bytes of a file name that is not UTF-8.
+    So are the marks that turn the direction of writing, and the bytes of a file name that is not UTF-8; not what is
+    one of ``besides``.
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    return "".join(char if char.isprintable() or char in besides else _escaped(char) for char in text)
+
+
+def one_line(text: object) -> str:
+    """The text as one line to be shown: printable throughout, and of a very long one the two ends."""
+    whole = str(text)
+    shown = printable(whole if len(whole) <= MOST_SHOWN else whole[:MOST_SHOWN] + whole[-MOST_SHOWN:])
+    return _shortened(shown, MOST_SHOWN, len(whole))
+
+
+def story(text: str) -> str:
+    """The lines of a text as they are kept: each as `one_line` has it, and of very many the first and the last."""
+    lines = "\n".join(map(one_line, text.split("\n")))
+    return _shortened(lines, MOST_KEPT, len(lines))
 
 
 def listed(items: Sequence[str], most: int = MOST_LISTED) -> str:
@@ -54,6 +72,19 @@ def listed(items: Sequence[str], most: int = MOST_LISTED) -> str:
     if len(items) <= most:
         return ", ".join(items)
     return f"{', '.join(items[:most])}, and {len(items) - most:,} more"
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """The value as JSON of nothing but printable ASCII, and line ends where there is an ``indent``."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")  # which json leaves as it is
+
+
+def _shortened(shown: str, most: int, length: int) -> str:
+    if len(shown) <= most:
+        return shown
+    note = f" ({counted(length, 'character')})"
+    half = (most - len(note) - len("...")) // 2
+    return f"{shown[:half]}...{shown[-half:]}{note}"
 
 
 def _escaped(char: str) -> str:

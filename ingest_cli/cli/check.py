@@ -56,14 +56,15 @@ def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
     from rich.filesize import decimal
 
     from ..text import counted
-    from .output import notify, warn
+    from .output import Warnings, notify, say
 
     for problem in findings.problems:
-        print(f"{path}: {problem}")
+        say(f"{path}: {problem}")
     if quiet:
         return
-    for warning in findings.warnings:
-        warn(f"{path}: {warning}")
+    with Warnings() as warnings:
+        for warning in findings.warnings:
+            warnings.warn(f"{path}: {warning}")
     count = len(findings.problems)
     verdict = counted(count, "problem") if count else "no problems"
     within = f" in {counted(findings.files, 'file')}, {decimal(findings.bytes)}" if findings.files else ""

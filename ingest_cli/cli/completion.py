@@ -47,14 +47,14 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
     from ..jobs.store import open_store
     from .describe import describe
 
-    config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
     try:
+        config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
         settings = settings_under(config=config, db=db)
         if not settings.database.is_file():
             return []
         with open_store(settings, new=False) as store:
             jobs = store.newest(MOST_JOBS)
-    except (IngestError, OSError):
+    except (IngestError, OSError, RuntimeError):  # which expanduser raises
         # A message would land in the line that is being typed; the command itself will say it.
         return []
     return [(str(job.job_id), f"{describe(job)} {_shown(job.name)}") for job in jobs if wanted(job)]

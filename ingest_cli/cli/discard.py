@@ -24,7 +24,7 @@ def discard(
     """
     from .. import api
     from ..pipeline.batch import exit_code
-    from .output import notify, write_json
+    from .output import notify, say, write_json
 
     outcomes = []
     for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
@@ -36,7 +36,7 @@ def discard(
         elif options.json and outcome.job is not None:
             write_json(outcome.job.as_state())
         elif not options.quiet:
-            print(f"job {job_id}: discarded; nothing of it is left in the archive", flush=True)
+            say(f"job {job_id}: discarded; nothing of it is left in the archive")
     code = exit_code(outcomes)
     if code:
         raise typer.Exit(code)

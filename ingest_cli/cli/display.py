@@ -10,6 +10,7 @@ from ..jobs.job import Job
 from ..pipeline.observer import Observer
 from ..text import timed
 from .options import RunOutput
+from .output import mention
 from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
 from .verbosity import set_verbosity
 
@@ -40,7 +41,7 @@ def audience_of_watcher(*, json: bool, quiet: bool) -> "Audience":
     from ..watch.said import Audience
 
     def tell(text: str) -> None:
-        print(timed(f"ingest: {text}"), file=sys.stderr, flush=True)
+        mention(timed(f"ingest: {text}"))
 
     def queued(job: Job) -> None:
         if json:

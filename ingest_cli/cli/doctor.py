@@ -1,5 +1,6 @@
 """``ingest doctor``."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,8 +54,11 @@ def _show(finding: "Finding") -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from ..streams import unguarded
+    from ..text import one_line
+
     mark = Text("OK  ", "green") if finding.ok else Text("FAIL", "bold red")
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(mark, f"{finding.name:<13}{finding.detail}", markup=False)
+    console = Console(file=unguarded(sys.stdout), soft_wrap=True, highlight=False)
+    console.print(mark, Text(one_line(f"{finding.name:<13}{finding.detail}")))
     if finding.advice and not finding.ok:
-        console.print(f"{'':<18}{finding.advice}", markup=False)
+        console.print(Text(one_line(f"{'':<18}{finding.advice}")))

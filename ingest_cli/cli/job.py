@@ -35,7 +35,7 @@ def job(
     from .. import api
     from ..jobs.job import JobState, Override, PacificaState
     from ..jobs.stages import STAGES
-    from .output import notify, write_json
+    from .output import notify, say, write_json
 
     if state not in PacificaState.__members__:
         raise SettingsError(f"--state {state!r} is not a state; it is one of {', '.join(PacificaState)}")
@@ -49,7 +49,7 @@ def job(
     if output.json:
         write_json(shown)
     else:
-        print(f"job {job_id}: {shown['state']} at {shown['task']!r}")
+        say(f"job {job_id}: {shown['state']} at {shown['task']!r}")
     if changed.state is JobState.HELD:
         notify(f"job {job_id} is held: {changed.exception.splitlines()[-1]}")
     elif changed.holder is not None:

@@ -16,6 +16,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ..jobs.job import Job
+from ..streams import unguarded
+from ..text import printable
 from .screens import PlainScreen
 
 FRAMES_A_SECOND = 5
@@ -31,11 +33,11 @@ class LiveScreen(PlainScreen):
     """The bundle ``number`` of ``count``: its stage, how much of it is done, how fast, and how long it will take."""
 
     def __init__(self, name: str, number: int = 1, count: int = 1) -> None:
-        super().__init__(_printable(name))
+        super().__init__(printable(name))
         self._place = f"bundle {number} of {count}" if count > 1 else ""
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_SECONDS * FRAMES_A_SECOND)
         self._stderr = sys.stderr
-        self._console = Console(file=self._stderr, highlight=False)
+        self._console = Console(file=unguarded(self._stderr), highlight=False)
         self._live = Live(
             console=self._console,
             get_renderable=self._frame,
@@ -147,9 +149,5 @@ class _Above(io.TextIOBase):
         """Write all lines that have come to their end."""
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            self._console.print(Text(line), soft_wrap=True)
+            self._console.print(Text(printable(line)), soft_wrap=True)
         return len(text)
-
-
-def _printable(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in name)

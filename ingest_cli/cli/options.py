@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..bundle.pack_rules import PackRules
-    from ..settings import Settings
+    from ..settings import Settings, Value
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file [env: INGEST_CONFIG].", metavar="FILE")
@@ -64,6 +64,11 @@ class Site:
     def settings(self) -> "Settings":
         """The settings under these options. Raises SettingsError."""
         return settings_under(**vars(self))
+
+    @property
+    def values(self) -> "tuple[Value, ...]":
+        """The effective values under these options, usable or not. Raises SettingsError."""
+        return values_under(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +140,20 @@ def settings_under(
     *, config: Path | None = None, db: Path | None = None, user: str | None = None, remote_sources: bool = False
 ) -> "Settings":
     """The settings under these flags, which go before the environment and the configuration file."""
-    from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, load_settings
+    from ..settings import settings_of
+
+    return settings_of(values_under(config=config, db=db, user=user, remote_sources=remote_sources))
+
+
+def values_under(
+    *, config: Path | None = None, db: Path | None = None, user: str | None = None, remote_sources: bool = False
+) -> "tuple[Value, ...]":
+    """The effective values under these flags, usable or not."""
+    from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, read_values
 
     flags = {
         DATABASE: str(db) if db else None,
         DEFAULT_USER: user,
         REMOTE_SOURCES: "yes" if remote_sources else None,
     }
-    return load_settings(config=config, flags=flags)
+    return read_values(config=config, flags=flags)

@@ -1,12 +1,27 @@
-"""How commands write: data goes to standard output, messages to standard error."""
+"""How commands write: data goes to standard output, messages to standard error.
 
-import json
+Names and texts of others are shown by what is here, so that none of them can command a terminal or pass for two lines.
+"""
+
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Self
+
+from ..errors import SettingsError
+from ..text import as_json, counted, one_line
+
+MOST_WARNINGS = 20
+
+
+def say(text: object) -> None:
+    """Print a line of a command's answer."""
+    print(one_line(text), flush=True)
 
 
 def write_json(answer: object, *, indent: int | None = None) -> None:
     """Write a command's whole answer, or that of one job, for programs."""
-    print(json.dumps(answer, indent=indent), flush=True)
+    print(as_json(answer, indent), flush=True)
 
 
 def write_event(event: str, /, **fields: object) -> None:
@@ -14,11 +29,65 @@ def write_event(event: str, /, **fields: object) -> None:
     write_json({"event": event, **fields})
 
 
+def mention(text: object) -> None:
+    """Print a line of what happens to standard error."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
 def notify(text: object) -> None:
     """Print a message for the person who runs the command."""
-    print(f"ingest: {text}", file=sys.stderr, flush=True)
+    mention(f"ingest: {text}")
 
 
 def warn(text: object) -> None:
     """Print a warning."""
     notify(f"warning: {text}")
+
+
+class Warnings:
+    """Prints the first of many warnings, and at the end how many more there were."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def warn(self, text: object) -> None:
+        """Print a warning, unless there were too many."""
+        self._count += 1
+        if self._count <= MOST_WARNINGS:
+            warn(text)
+
+    def end(self) -> None:
+        """Print how many there were that are not printed. What comes afterwards is counted anew."""
+        more, self._count = self._count - MOST_WARNINGS, 0
+        if more > 0:
+            warn(f"and {counted(more, 'more warning')}")
+
+
+@contextmanager
+def regardless() -> Iterator[None]:
+    """Go on where standard output cannot be written, which is no failure of a job.
+
+    It is one of the command: at its end the rest is tried once more.
+    """
+    with suppress(OSError):
+        yield
+
+
+def standard_input() -> BinaryIO:
+    """Standard input, for data. Raises SettingsError where it is closed."""
+    if sys.stdin is None:
+        raise SettingsError("standard input is closed: there is nothing to read from it")
+    return sys.stdin.buffer
+
+
+def standard_output() -> BinaryIO:
+    """Standard output, for data. Raises SettingsError where it is closed."""
+    if sys.stdout is None:
+        raise SettingsError("standard output is closed: there is nothing to write to")
+    return sys.stdout.buffer

@@ -31,15 +31,13 @@ def pack(
     options: QuietOutput,
 ) -> None:
     """Pack files and folders into a bundle."""
-    import sys
-
     from rich.filesize import decimal
 
     from ..bundle.pack import pack as pack_to
     from ..bundle.pack import transaction_records, write_bundle
     from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, warn, write_json
+    from .output import notify, standard_output, warn, write_json
     from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
@@ -56,7 +54,7 @@ def pack(
     tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
     with interruptible():
         if target == STANDARD_OUTPUT:
-            packed = pack_to(tops, records, sys.stdout.buffer, packing.rules)
+            packed = pack_to(tops, records, standard_output(), packing.rules)
         else:
             packed = write_bundle(tops, records, target, packing.rules, replace=force)
     if not options.quiet:

@@ -36,7 +36,7 @@ def prune(
     from ..jobs.store import open_store
     from ..maintenance.prune import find_prunable
     from ..text import counted
-    from .output import notify, write_json
+    from .output import notify, say, write_json
 
     settings = site.settings
     with open_store(settings, new=False) as store:
@@ -52,9 +52,9 @@ def prune(
         write_json(answer)
         return
     for job in found.jobs:
-        print(f"job {job.job_id}: {job.name}")
+        say(f"job {job.job_id}: {job.name}")
     for path in found.files:
-        print(path)
+        say(path)
     verb = "removed" if yes else "can be removed; --yes removes them"
     notify(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
 

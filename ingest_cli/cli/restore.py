@@ -29,12 +29,10 @@ def restore(
     options: QuietOutput,
 ) -> None:
     """Restore a stored job as a bundle or as files."""
-    import sys
-
     from .. import api
     from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, write_json
+    from .output import notify, standard_output, write_json
 
     if (output is None) == (to is None):
         raise SettingsError("give either -o or --to")
@@ -44,7 +42,7 @@ def restore(
         count = api.restore_folder(job_id, to, settings=site.settings)
     else:
         assert output is not None
-        target = sys.stdout.buffer if output == STANDARD_OUTPUT else output
+        target = standard_output() if output == STANDARD_OUTPUT else output
         count = api.restore_bundle(job_id, target, settings=site.settings)
     if options.json:
         write_json({"job_id": job_id, "target": str(to or output), "files": count})

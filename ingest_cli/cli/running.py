@@ -1,6 +1,5 @@
 """What the commands that submit and run jobs have in common."""
 
-import sys
 import traceback
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..pipeline.batch import Outcome, exit_code
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
+from .output import standard_input
 from .signals import interruptible
 
 STANDARD_INPUT = Path("-")
@@ -45,7 +45,7 @@ def _ingest_files(
 ) -> None:
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
-    sources = [sys.stdin.buffer if path == STANDARD_INPUT else path for path in paths]
+    sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
     with interruptible():
         outcomes = api.ingest_files(
             kind, sources, partial(screen_for, options), settings=settings, again=submission.again

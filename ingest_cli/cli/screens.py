@@ -1,6 +1,5 @@
 """What a person or a program sees of a job while it runs: one screen for each kind of output."""
 
-import sys
 import time
 
 from ..errors import IngestError
@@ -8,7 +7,7 @@ from ..jobs.job import Job
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
 from ..text import counted
-from .output import warn, write_event, write_json
+from .output import Warnings, mention, notify, regardless, say, write_event, write_json
 
 # Where there is no terminal, how often a long stage says how far it is.
 PROGRESS_SECONDS = 30.0
@@ -21,6 +20,7 @@ class Screen(Observer):
         self._name = name
         self._job: Job | None = None
         self._earlier: int | None = None
+        self._warnings = Warnings()
 
     def started(self, job: Job) -> None:
         """The bundle has a job, which may be one that ingested it before."""
@@ -29,6 +29,7 @@ class Screen(Observer):
     def settled(self, job: Job) -> None:
         """Note how the job ended."""
         self._job = job
+        self._warnings.end()
 
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
@@ -39,7 +40,7 @@ class Screen(Observer):
             failed = f"{_failed(job)}: " if what in job.exception else ""
             where = f"{self._name}: {failed}"
         for line in (where + what, *notes):
-            print(f"ingest: {line}", file=sys.stderr)
+            notify(line)
 
 
 class JsonScreen(Screen):
@@ -48,15 +49,20 @@ class JsonScreen(Screen):
     def settled(self, job: Job) -> None:
         """Write the job's state."""
         super().settled(job)
-        write_json(job.as_state())
+        self._write(job)
 
     def queued(self, job: Job) -> None:
         """Write the job's state."""
-        write_json(job.as_state())
+        self._write(job)
 
     def warn(self, message: str) -> None:
         """Write the warning."""
-        warn(message)
+        self._warnings.warn(message)
+
+    @staticmethod
+    def _write(job: Job) -> None:
+        with regardless():
+            write_json(job.as_state())
 
 
 class EventScreen(Screen):
@@ -68,19 +74,23 @@ class EventScreen(Screen):
 
     def queued(self, job: Job) -> None:
         """Write that the job waits."""
-        write_event("queued", **self._of)
+        self._write("queued")
 
     def stage(self, task: str) -> None:
         """Write the stage."""
-        write_event("stage", **self._of, task=task)
+        self._write("stage", task=task)
 
     def warn(self, message: str) -> None:
         """Write the warning."""
-        write_event("warning", **self._of, message=message)
+        self._write("warning", message=message)
 
     def settled(self, job: Job) -> None:
         """Write the job's state."""
-        write_event("settled", **{**self._of, **job.as_state()})
+        self._write("settled", **job.as_state())
+
+    def _write(self, event: str, **fields: object) -> None:
+        with regardless():
+            write_event(event, **{**self._of, **fields})
 
 
 class PlainScreen(Screen):
@@ -102,18 +112,23 @@ class PlainScreen(Screen):
         super().settled(job)
         earlier = self._earlier or job.duplicate_of
         if earlier is not None:
-            print(f"job {earlier}: {self._name} was ingested before", flush=True)
+            self._say(f"job {earlier}: {self._name} was ingested before")
         elif job.is_done:
-            print(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}", flush=True)
+            self._say(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}")
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}", flush=True)
+        self._say(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}")
+
+    @staticmethod
+    def _say(line: str) -> None:
+        with regardless():
+            say(line)
 
     def stage(self, task: str) -> None:
         """Name the stage."""
         self._enter(task)
-        print(f"{self._name}: {task}", file=sys.stderr, flush=True)
+        mention(f"{self._name}: {task}")
 
     def plan(self, files: int, total_bytes: int) -> None:
         """Note how much there is to do."""
@@ -135,11 +150,11 @@ class PlainScreen(Screen):
         if time.monotonic() >= self._due:
             self._due += self._every
             told = ", ".join([f"{self._percent()}%", *self._counts()])
-            print(f"{self._name}: {self._task}, {told}", file=sys.stderr, flush=True)
+            mention(f"{self._name}: {self._task}, {told}")
 
     def warn(self, message: str) -> None:
         """Write the warning."""
-        warn(message)
+        self._warnings.warn(message)
 
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
@@ -164,7 +179,9 @@ class QueueScreen(PlainScreen):
         """Write how the run ended."""
         super().settled(job)
         if job.exception:
-            print(f"ingest: {self._name}: {_failed(job)}: {job.exception}", file=sys.stderr)
+            why, *more = job.exception.split("\n")
+            for line in (f"{self._name}: {_failed(job)}: {why}", *more):
+                notify(line)
 
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""

@@ -8,7 +8,7 @@ from .command import command
 from .completion import job_ids
 from .describe import describe, describe_fully
 from .options import Output, Site
-from .output import write_json
+from .output import say, write_json
 
 if TYPE_CHECKING:
     from ..jobs.job import Job
@@ -55,13 +55,12 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
         "updated": f"{job.updated} UTC",
     }
     for name, value in rows.items():
-        print(f"{name:<10}{value}")
+        say(f"{name:<10}{value}")
     if job.override is not None:
-        print(
-            f"{'set':<10}{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}"
-        )
+        say(f"{'set':<10}{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}")
     if job.exception:
-        print(f"\n{job.exception}")
+        for line in ("", *job.exception.split("\n")):
+            say(line)
 
 
 def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
@@ -69,12 +68,12 @@ def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
         write_json([_as_json(job) for job in jobs])
         return
     if not jobs:
-        print("no jobs yet")
+        say("no jobs yet")
         return
-    print(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
+    say(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
     for job in jobs:
         percent = f"{job.task_percent:.1f}"
-        print(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.name))
+        say(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.name))
 
 
 def _as_json(job: "Job") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from .command import command
 from .options import Output, Site
-from .output import write_json
+from .output import say, write_json
 
 REASONS = 20
 
@@ -29,16 +29,18 @@ def stats(site: Site, output: Output) -> None:
         }
         write_json(answer)
         return
-    print(f"{'':<18}{'jobs':>10}{'files':>14}{'size':>12}")
+    say(f"{'':<18}{'jobs':>10}{'files':>14}{'size':>12}")
     for state, row in tallies.items():
-        print(f"{state:<18}{row[0]:>10,}{row[1]:>14,}{decimal(row[2]):>12}")
+        say(f"{state:<18}{row[0]:>10,}{row[1]:>14,}{decimal(row[2]):>12}")
     if seconds:
-        print(f"\n{'stage':<18}{'seconds':>10}")
+        say("")
+        say(f"{'stage':<18}{'seconds':>10}")
         for stage, spent in sorted(seconds.items(), key=lambda item: -item[1]):
-            print(f"{stage:<18}{spent:>10.1f}")
+            say(f"{stage:<18}{spent:>10.1f}")
     if failures:
-        print(f"\n{'failed at':<18}{'jobs':>10}  why")
+        say("")
+        say(f"{'failed at':<18}{'jobs':>10}  why")
         for stage, reason, count in failures[:REASONS]:
-            print(f"{stage:<18}{count:>10}  {reason}")
+            say(f"{stage:<18}{count:>10}  {reason}")
         if len(failures) > REASONS:
-            print(f"and {len(failures) - REASONS} more reasons: see --json")
+            say(f"and {len(failures) - REASONS:,} more reasons: see --json")

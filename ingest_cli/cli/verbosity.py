@@ -1,10 +1,10 @@
 """What ``--verbose`` adds: the program's own log, on standard error. Without it, nothing is logged."""
 
 import logging
-import sys
 import time
 
 from ..errors import SettingsError
+from .output import mention
 
 
 def set_verbosity(verbose: int, *, quiet: bool = False) -> None:
@@ -26,4 +26,4 @@ class _StandardErrorHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
-        print(self.format(record), file=sys.stderr, flush=True)
+        mention(self.format(record))

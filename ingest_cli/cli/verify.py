@@ -70,13 +70,13 @@ def verify(
 def _show(damage: "Damage", *, json: bool) -> None:
     from dataclasses import asdict
 
-    from .output import write_event
+    from .output import say, write_event
 
     if json:
         write_event("damage", **asdict(damage))
     else:
         of = f"job {damage.job_id}: " if damage.job_id is not None else ""
-        print(f"{of}{damage.name}: {damage.problem}", flush=True)
+        say(f"{of}{damage.name}: {damage.problem}")
 
 
 def _conclude(tally: "Tally", damaged: int, options: QuietOutput) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobBusy, StoreError, WrongState
-from ..text import counted
+from ..text import counted, one_line, story
 from .database import writing
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .process import Life, Process, this_process
@@ -297,7 +297,7 @@ class SqliteJobStore(SqliteQueries):
         """Something could not be rolled back."""
         with writing(self._database) as connection:
             job = self.held(fence)
-            reason = "\n".join(filter(None, [job.exception, note]))
+            reason = "\n".join(filter(None, [job.exception, one_line(note)]))
             changes = {
                 "said": _lasting(job.override),
                 "holder": None,
@@ -409,6 +409,8 @@ class SqliteJobStore(SqliteQueries):
         assert to in way.targets if way.targets else to is None, f"{event} does not lead to {to}"
         fence = of if isinstance(of, Fence) else of.fence
         assigned = {**changes, "updated": now_text(), **({"state": to} if to is not None else {})}
+        if "exception" in assigned:
+            assigned["exception"] = story(assigned["exception"])
         changed = connection.execute(
             f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in assigned)}"
             f" WHERE job_id = ? AND fence = ? AND state IN ({listed(way.sources)})",

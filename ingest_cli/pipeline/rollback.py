@@ -13,7 +13,7 @@ from ..errors import IngestError, LeaseLost, RollbackFailed, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
 from ..services.base import Services
-from ..text import listed
+from ..text import listed, one_line
 
 LATER = "rolled back later, since"
 
@@ -36,7 +36,7 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
     except IngestError as error:
         if error.transient:
             reason = lease.job.exception.partition(f"\n{LATER}")[0]
-            lease.defer(lease.task, f"{reason}\n{LATER} {error}", is_attempt=error.is_attempt)
+            lease.defer(lease.task, f"{reason}\n{LATER} {one_line(error)}", is_attempt=error.is_attempt)
             raise
         left = [str(error)]
     if left:

@@ -81,7 +81,7 @@ class Runner:
             raise
         settled = self._run(leased, observer)
         if settled.has_failed:
-            raise IngestError(settled.exception)  # which it was to be rolled back for
+            raise _failure_of(settled)
         return settled
 
     def lease_next(self) -> Job | None:
@@ -228,6 +228,15 @@ class Runner:
                 log.info(
                     "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
                 )
+
+
+def _failure_of(job: Job) -> IngestError:
+    """The error that the job was to be rolled back for."""
+    why, *notes = job.exception.split("\n")
+    error = IngestError(why)
+    for note in notes:
+        error.add_note(note)
+    return error
 
 
 def _stage_of(error: Exception, lease: Lease) -> str:

@@ -29,7 +29,10 @@ def submit(
     its ``origin`` is what it was made of. With ``again``, a file that was ingested gets a new job even so. Raises
     SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved.
     """
-    path = source.absolute()
+    try:
+        path = source.absolute()
+    except FileNotFoundError as error:
+        raise SourceError(f"cannot read {source}: the working directory is gone") from error
     if not is_text(path):
         raise SourceError(f"the name {str(path)!r} is not valid UTF-8: rename the file")
     found_fingerprint = fingerprint(path)

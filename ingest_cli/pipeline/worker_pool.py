@@ -1,6 +1,7 @@
 """Workers that run jobs from the queue: one in this process, or a supervised pool of processes."""
 
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +19,8 @@ from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
-from ..streams import keep_lines_whole
+from ..streams import guard
+from ..text import one_line
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -52,7 +55,7 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, unti
             else:
                 runner.wait(timings.poll)
         except Unavailable as error:
-            print(f"ingest: {error}", file=sys.stderr, flush=True)
+            print(f"ingest: {one_line(error)}", file=sys.stderr, flush=True)
             runner.wait(timings.pause)
 
 
@@ -110,6 +113,7 @@ class WorkerPool:
                 process.join()
 
     def _add(self) -> None:
+        _leave_unusable_folder()
         # Daemonic: a signal that comes before all is set up must not leave this process waiting for its children.
         process = multiprocessing.get_context("spawn").Process(target=self._work, daemon=True)
         process.start()
@@ -127,11 +131,19 @@ class WorkerPool:
             self._supervision_ended.set()
 
 
+def _leave_unusable_folder() -> None:
+    """Leave a working directory that is gone or cannot be entered any more: a new process is begun in the same one."""
+    try:
+        os.chdir(Path.cwd())
+    except OSError:
+        os.chdir("/")
+
+
 def _work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    keep_lines_whole()
+    guard()
     try:
         work(settings, observe, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):

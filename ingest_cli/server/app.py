@@ -15,6 +15,7 @@ from ..errors import IngestError, JobNotFound
 from ..jobs.spool import SpoolKind, orphans
 from ..jobs.store import JobStore
 from ..settings import Settings
+from ..text import one_line
 from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
 from .log import AccessLog
@@ -102,7 +103,8 @@ async def _failed(request: Request, error: Exception) -> Response:
     """Something that the server needs is unavailable: the id service, the job store, or the spool's disk."""
     import sys
 
-    print(f"ingest: {request.method} {request.url.path}: {error}", file=sys.stderr, flush=True)
+    line = one_line(f"ingest: {request.method} {request.url.path}: {error}")
+    print(line, file=sys.stderr, flush=True)
     return _error(503, "the server cannot do this now: see its log", {"Retry-After": str(RETRY_SECONDS)})
 
 

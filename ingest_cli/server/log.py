@@ -1,12 +1,13 @@
 """The access log, a line per request on standard error. It never shows a body, a query or a secret."""
 
-import json
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..text import as_json, one_line
 
 
 class AccessLog:
@@ -49,6 +50,9 @@ class AccessLog:
             "received": seen["received"],
             "seconds": round(seconds, 4),
         }
-        # A path may hold line ends, percent-encoded.
-        text = json.dumps(line) if self._as_json else " ".join(ascii(value).strip("'") for value in line.values())
-        print(text, file=sys.stderr, flush=True)
+        print(as_json(line) if self._as_json else _fields(line), file=sys.stderr, flush=True)
+
+
+def _fields(line: dict[str, Any]) -> str:
+    """The values with blanks between them and none in them; a path may hold anything, percent-encoded."""
+    return " ".join(one_line(value).replace(" ", "\\x20") for value in line.values())
