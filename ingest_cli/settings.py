@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
 from configparser import Error as ConfigError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -79,6 +79,12 @@ TRUSTED_PROXIES = Option(
     "INGEST_TRUSTED_PROXIES",
     "the addresses, separated by spaces, whose auth_header the server trusts",
 )
+MOVE_FROM = Option(
+    "server",
+    "move_from",
+    "INGEST_MOVE_FROM",
+    f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
+)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
 
 
@@ -129,6 +135,7 @@ OPTIONS = (
     SERVER_USERNAME,
     SERVER_PASSWORD,
     TRUSTED_PROXIES,
+    MOVE_FROM,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -176,11 +183,15 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAccess:
-    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy."""
+    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy.
+
+    They may have it move files that lie below the folders ``move_from``, and no others.
+    """
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    move_from: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +224,10 @@ class Settings:
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
     every document is allowed. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many
     files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked for
-    the size that it stored.
+    the size that it stored. ``config_file`` may be missing.
     """
 
+    config_file: Path
     database: Path
     spool: Path
     user: str
@@ -248,6 +260,7 @@ def load_settings(
     if remote_sources and isinstance(archive, Path):
         raise SettingsError(f"{_where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
     return Settings(
+        config_file=file[0].absolute(),
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
         user=_printable(values[DEFAULT_USER]),
@@ -378,6 +391,15 @@ def _path(value: Value) -> Path:
     return Path(value.text).expanduser().absolute()
 
 
+def _folders(value: Value) -> tuple[Path, ...]:
+    """Folders as they stand in PATH, or each on a line of its own."""
+    names = [name.strip() for name in re.split(rf"[\n{os.pathsep}]", value.text)]
+    for name in names:
+        if re.search(r"\s/", name):
+            raise SettingsError(f"{_where(value)}: {name!r}: separate folders by {os.pathsep!r}, not by blanks")
+    return tuple(_path(replace(value, text=name)) for name in names if name)
+
+
 def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
     value = values[option]
     parts = split_http_url(value.text)
@@ -449,6 +471,7 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,
         trusted_proxies=proxies,
+        move_from=_folders(values[MOVE_FROM]),
     )
 
 

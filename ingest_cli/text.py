@@ -33,6 +33,11 @@ def quoted(value: object, most: int = MOST_QUOTED) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, without its middle where it has more than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
 def printable(text: str) -> str:
     """The text as a terminal or a log may show it: what is not printable in it is escaped, as ``\\x1b`` is.
 

@@ -94,14 +94,20 @@ class RunOutput:
 
 
 def settings_under(
-    *, config: Path | None = None, db: Path | None = None, user: str | None = None, remote_sources: bool = False
+    *,
+    config: Path | None = None,
+    db: Path | None = None,
+    user: str | None = None,
+    remote_sources: bool = False,
+    move_from: list[Path] | None = None,
 ) -> "Settings":
     """The settings under these flags, which go before the environment and the configuration file."""
-    from ..settings import DATABASE, DEFAULT_USER, REMOTE_SOURCES, load_settings
+    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, load_settings
 
     flags = {
         DATABASE: str(db) if db else None,
         DEFAULT_USER: user,
         REMOTE_SOURCES: "yes" if remote_sources else None,
+        MOVE_FROM: "\n".join(map(str, move_from)) if move_from else None,
     }
     return load_settings(config=config, flags=flags)

@@ -158,6 +158,11 @@ def orphans(spool: Path, store: JobStore, kinds: Iterable[SpoolKind] = SpoolKind
     return [path for kind in kinds for path in sorted(spool.glob(f"{kind.prefix}*")) if _is_orphan(kind, path, store)]
 
 
+def is_received(path: Path) -> bool:
+    """Whether a spooled file is one that the server received in one request."""
+    return path.name.startswith(SpoolKind.RECEIVED.prefix)
+
+
 def record_of(upload: Path) -> Path:
     """Where the record of a resumable upload lies, which says what is to come and from whom."""
     return upload.with_suffix(".json")

@@ -90,6 +90,12 @@ class WorkerPool:
         self._supervision_ended.wait()
         self._end()
 
+    def stop(self) -> None:
+        """Tell all to end after the current file, and wait for none: the end of the block does. From a signal, too."""
+        self._closing.set()
+        for process in self._processes.copy():
+            process.terminate()
+
     def wait(self) -> None:
         """Wait until all have found the queue empty."""
         self._supervision_ended.wait()

@@ -8,6 +8,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..text import shortened
+
+LONGEST_PATH = 500
+
 
 class AccessLog:
     """Wraps an application; ``as_json`` writes objects in place of text."""
@@ -44,7 +48,7 @@ class AccessLog:
             "client": scope["client"][0] if scope["client"] else "",
             "user": scope.get("state", {}).get("user", ""),
             "method": scope["method"],
-            "path": scope["path"],
+            "path": shortened(scope["path"], LONGEST_PATH),
             "status": seen["status"],
             "received": seen["received"],
             "seconds": round(seconds, 4),

@@ -125,7 +125,8 @@ class EmbeddedWriter:
                 caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
                 if fence == self._fence:
                     with suppress(FileNotFoundError):
-                        os.rename(source, caught)
+                        if hashed is None or _is_same_file(os.lstat(source), hashed):
+                            os.rename(source, caught)
                 if os.path.lexists(caught):
                     self._remove_caught(file_id, source, caught, hashed)
             os.chmod(self._run.target(file_id), READ_ONLY)
@@ -162,10 +163,11 @@ class EmbeddedWriter:
     def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
         try:
             found = os.lstat(caught)
-            if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
+            is_other = hashed is not None and not _is_same_file(found, hashed)
+            if hashed is not None and not is_other and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
                 raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
-            if self._is_archived(file_id, caught):
+            if not is_other and self._is_archived(file_id, caught):
                 self._released_in[os.lstat(caught).st_dev] = source.parent
                 os.unlink(caught)
         finally:
@@ -217,6 +219,10 @@ def _link(source: Path, aside: str, found: os.stat_result) -> bool:
             raise
         return False
     return True
+
+
+def _is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
+    return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _put_back(caught: Path, source: Path) -> None:
