@@ -44,7 +44,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await store.list(lambda jobs: _remove_orphans(settings.spool, jobs))
+        await store.list(lambda jobs: _remove_orphans(settings.spool, jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
         sweeping = asyncio.create_task(_sweep(store, settings.spool))
         yield
         sweeping.cancel()
@@ -74,16 +74,16 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
 
 
 async def _sweep(store: AsyncStore, spool: Path) -> None:
-    """Remove now and then what was begun and is not gone on with."""
+    """Remove the resumable uploads that nobody resumes, now and then."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
-            await store.list(lambda jobs: _remove_orphans(spool, jobs))
+            await store.list(lambda jobs: _remove_orphans(spool, jobs, SpoolKind.RESUMABLE))
 
 
-def _remove_orphans(spool: Path, store: JobStore) -> None:
-    """Remove what a killed server has left; the rest of the spool is for ``ingest prune``."""
-    for path in orphans(spool, store, [SpoolKind.RECEIVED, SpoolKind.RESUMABLE]):
+def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:
+    """Remove what a killed server has left, or a client; the rest of the spool is for ``ingest prune``."""
+    for path in orphans(spool, store, kinds):
         path.unlink(missing_ok=True)
 
 

@@ -11,6 +11,11 @@ from .. import __version__
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
+# How many idle connections are closed for a newcomer.
+MADE_ROOM = 32
+MAX_READ_BYTES = 64 << 10
+# A client may send its next requests before it has an answer. None is known to send more at once.
+MAX_PIPELINED = 16
 # For a body that is not wanted any more: the client gets its answer if it reads while it sends.
 REST_SECONDS = 20.0
 # For an answer that the client does not read.
@@ -33,6 +38,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for the first request."""
         self._most, self.limit_concurrency = self.limit_concurrency, None
         super().connection_made(transport)
+        # With asyncio's own measure the others wait long for what one sends in the smallest chunks.
+        transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined]
         self._idle_since = self.loop.time()
         self._await_head()
         if self._most is not None and len(self.connections) > self._most:
@@ -68,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The body has its own limits."""
         self._stop_waiting()
         self._head_bytes = None
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -100,12 +109,12 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _make_room(self) -> None:
-        ours = [connection for connection in self.connections if isinstance(connection, BoundedProtocol)]
-        idle = [connection for connection in ours if connection._is_idle]
-        longest = min(idle, key=lambda connection: connection._idle_since)
-        if longest is self:
+        idle = [connection for connection in self.connections if isinstance(connection, BoundedProtocol)]
+        idle = sorted((other for other in idle if other._is_idle), key=lambda other: other._idle_since)
+        if idle == [self]:
             self._refuse(503, "too many connections are open: try again later")
-        else:
+        # Several at once, since this is a look at all.
+        for longest in idle[: min(MADE_ROOM, len(idle) - 1)]:
             longest.transport.abort()
 
     def _await_head(self) -> None:

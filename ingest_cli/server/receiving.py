@@ -18,7 +18,7 @@ from .threads import Threads
 
 # A client that is slow but lives sends something; the request of one that sends nothing for so long is ended.
 IDLE_SECONDS = 60.0
-PIECE_BYTES = 1 << 18
+PIECE_BYTES = 1 << 19
 DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
 LONGEST_DIGESTS = 4096
 
@@ -67,7 +67,7 @@ async def receive(request: Request, file: SpoolFile, limits: Limits, reception: 
     return length
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
+async def pieces(request: Request) -> AsyncIterator[bytearray]:
     """The body in pieces of some PIECE_BYTES. Raises Refusal where nothing comes for too long.
 
     Where the client goes away, what came is yielded before Starlette's ClientDisconnect is raised.
@@ -78,14 +78,14 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
         while True:
             held += await asyncio.wait_for(anext(stream), IDLE_SECONDS)
             if len(held) >= PIECE_BYTES:
-                yield bytes(held)
-                held.clear()
+                yield held
+                held = bytearray()
     except StopAsyncIteration:
-        yield bytes(held)
+        yield held
     except TimeoutError:
         raise Refusal(408, f"nothing arrived for {IDLE_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
-        yield bytes(held)
+        yield held
         raise
 
 
@@ -95,7 +95,7 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes) -> None:
+def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytearray) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)

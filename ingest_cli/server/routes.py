@@ -1,7 +1,8 @@
 """The routes: Pacifica Ingest's requests, and a few of our own."""
 
+import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class Routes:
 
     async def describe(self, request: Request) -> Response:
         """The description of these requests in OpenAPI, for programs."""
-        return JSONResponse(DESCRIPTION)
+        return Response(_description(), media_type="application/json")
 
     async def _job(self, given: str) -> Job:
         job_id = _whole_number(given, "job_id")
@@ -168,6 +169,11 @@ class Routes:
             raise HTTPException(400, str(error)) from error
         except SourceRefused as error:
             raise HTTPException(403, str(error)) from error
+
+
+@cache
+def _description() -> bytes:
+    return json.dumps(DESCRIPTION, separators=(",", ":")).encode()
 
 
 def _try_spool(spool: Path, reserve: int) -> None:

@@ -27,7 +27,7 @@ MAX_CONNECTIONS = 1024
 OTHER_DESCRIPTORS = 512
 KEEP_ALIVE_SECONDS = 30
 # How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
-STOP_SECONDS = 2
+STOP_SECONDS = 1
 
 
 def serve(

@@ -12,7 +12,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 # How long a request that is cancelled waits for what it has a thread do. Until then, what that uses is not closed.
-CANCELLED_SECONDS = 1.0
+CANCELLED_SECONDS = 0.5
 
 
 class Threads:

@@ -87,9 +87,10 @@ class Tus:
         if offset is not None and offset < upload.length:
             with self._receptions.admit(request):
                 async with self._locked(upload) as file:
-                    _require_offset(wanted, file.length)
-                    await self._disk.do(self._uploads.keep, upload)
-                    await self._add(request, upload, file)
+                    _require_offset(wanted, upload.length if file is None else file.length)
+                    if file is not None:
+                        await self._disk.do(self._uploads.keep, upload)
+                        await self._add(request, upload, file)
         else:
             _require_offset(wanted, upload.length)
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
@@ -98,15 +99,18 @@ class Tus:
         """Remove an upload that is not a job yet."""
         _require_version(request)
         upload = await self._find(request)
-        await self._require_no_job(upload)
         async with self._locked(upload):
-            await self._require_no_job(upload)
+            if await self._job_of(upload) is not None:
+                raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
             await self._disk.do(self._uploads.remove, upload)
         return Response(status_code=204, headers=COMMON)
 
     @asynccontextmanager
-    async def _locked(self, upload: Upload) -> AsyncIterator[SpoolFile]:
-        """The upload's file, while no other request, here or at another server, has it. Raises Refusal."""
+    async def _locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
+        """The upload's file, while no other request, here or at another server, has it; None where it is gone.
+
+        Raises Refusal where another request has it for too long.
+        """
         deadline = time.monotonic() + LOCKED_SECONDS
         while await self._disk.do(upload.path.exists):
             try:
@@ -117,7 +121,7 @@ class Tus:
                 if time.monotonic() > deadline:
                     raise Refusal(423, str(error), COMMON) from error
             await asyncio.sleep(0.05)
-        raise _no_such_upload()
+        yield None
 
     async def _add(self, request: Request, upload: Upload, file: SpoolFile) -> None:
         begun = file.length
@@ -143,26 +147,18 @@ class Tus:
 
     async def _complete(self, upload: Upload) -> Job:
         """Make a job of a whole upload: one, however many ask for it at once. Raises QueueFull, and Refusal."""
-        try:
-            async with self._locked(upload):
-                job = await self._job_of(upload) or await self._submit(upload)
-        except Refusal:
-            # Another request was quicker; and a worker, where the file is gone already.
-            found = await self._job_of(upload)
-            if found is None:
-                raise
-            job = found
+        async with self._locked(upload) as file:
+            # Another request may have been quicker, and a worker have removed the file already.
+            job = await self._job_of(upload) or await self._submit(upload, file)
         await self._disk.do(self._uploads.close, upload)
         return job
 
-    async def _submit(self, upload: Upload) -> Job:
+    async def _submit(self, upload: Upload, file: SpoolFile | None) -> Job:
+        if file is None:
+            raise _no_such_upload()
         async with self._store.place():
             job_id = await self._store.reserve_id()
             return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
-
-    async def _require_no_job(self, upload: Upload) -> None:
-        if await self._job_of(upload) is not None:
-            raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
 
     async def _job_of(self, upload: Upload) -> Job | None:
         def job_of(store: JobStore) -> Job | None:
@@ -177,9 +173,9 @@ class Tus:
         return upload
 
 
-def _append(file: SpoolFile, piece: bytes, length: int) -> None:
+def _append(file: SpoolFile, piece: bytearray, length: int) -> None:
     """Add what of ``piece`` belongs to an upload of ``length`` bytes."""
-    file.write(piece[: length - file.length])
+    file.write(memoryview(piece)[: length - file.length])
 
 
 def _no_such_upload() -> Refusal:
