@@ -216,6 +216,11 @@ class Timings:
     poll: float = 0.2
     pause: float = 1.0
 
+    @property
+    def ending(self) -> float:
+        """How long after a first signal a process that runs jobs has ended."""
+        return self.grace + 0.5
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
@@ -224,10 +229,9 @@ class Settings:
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
     every document is allowed. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many
     files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked for
-    the size that it stored. ``config_file`` may be missing.
+    the size that it stored.
     """
 
-    config_file: Path
     database: Path
     spool: Path
     user: str
@@ -260,7 +264,6 @@ def load_settings(
     if remote_sources and isinstance(archive, Path):
         raise SettingsError(f"{_where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
     return Settings(
-        config_file=file[0].absolute(),
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
         user=_printable(values[DEFAULT_USER]),

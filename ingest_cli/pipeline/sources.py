@@ -7,9 +7,10 @@ counts is the file that is open, and where the kernel says that it lies.
 import errno
 import os
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+from ..bundle.fingerprint import is_text
 from ..disk import opened
 from ..errors import SourceRefused
 from ..jobs.job import Job, JobKind
@@ -49,6 +50,8 @@ class SourceRules:
         if self._allowed is not None:
             if not self._allowed:
                 raise SourceRefused(NO_FOLDERS)
+            if not is_text(source) or "\0" in str(source):
+                raise SourceRefused(f"the source {quoted(str(source))} cannot be the path of a file")
             if ".." in source.parts or not any(source.is_relative_to(folder) for folder in self._allowed):
                 raise SourceRefused(f"the source {quoted(str(source))} is not in a folder that {NAMED_BY} names")
         if self._own.has_name(source):
@@ -79,8 +82,9 @@ class OwnFiles:
         services = [path for path in (settings.unique_id, settings.catalog) if isinstance(path, Path)]
         policy = [settings.policy] if isinstance(settings.policy, Path) else []
         archive = [settings.archive] if isinstance(settings.archive, Path) else []
+        self._spool = settings.spool
         self._databases = _with_real([settings.database, *services])
-        self._files = _with_real([settings.config_file, *policy])
+        self._files = _with_real([*_config_files(settings), *policy])
         self._folders = _with_real([settings.spool, *archive])
         self._places = {path.parent for path in (*self._databases, *self._files)}
         self._inodes = _inodes([*self._files, *self._present_databases()])
@@ -96,8 +100,13 @@ class OwnFiles:
 
     def has(self, place: Path, found: os.stat_result) -> bool:
         """Whether the file that was found at ``place`` is one of them: links and mounts give files further names."""
-        is_known = (found.st_dev, found.st_ino) in self._inodes
+        inode = (found.st_dev, found.st_ino)
+        is_known = inode in self._inodes or (found.st_nlink > 1 and inode in self._spooled)
         return is_known or self.has_name(place) or self._is_inside(place.parent)
+
+    @cached_property
+    def _spooled(self) -> set[tuple[int, int]]:
+        return _inodes(self._spool.iterdir()) if self._spool.is_dir() else set()
 
     def _has_folder(self, folder: Path) -> bool:
         return any(folder.is_relative_to(own) for own in self._folders)
@@ -115,6 +124,13 @@ class OwnFiles:
     def _present_databases(self) -> list[Path]:
         folders = {path.parent for path in self._databases if path.parent.is_dir()}
         return [path for folder in folders for path in folder.iterdir() if self._is_of_database(path)]
+
+
+def _config_files(settings: Settings) -> set[Path]:
+    """The files that values were read from."""
+    named = ("command line", "default")
+    origins = (value.origin for value in settings.values if value.origin not in (*named, value.option.variable))
+    return {Path(origin).absolute() for origin in origins}
 
 
 def came_over_http(job: Job) -> bool:

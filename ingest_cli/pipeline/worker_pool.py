@@ -22,9 +22,6 @@ from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
 
-# For a process to end once its time for the current file is over; then it is killed.
-KILL_SECONDS = 0.5
-
 ObserveJob = Callable[[Job], Observer]
 
 
@@ -99,7 +96,7 @@ class WorkerPool:
         """Tell all to end after the current file. The end of the block waits for them. A signal may call this."""
         self._closing.set()
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._timings.grace + KILL_SECONDS
+            self._deadline = time.monotonic() + self._timings.ending
         # Once each: a second signal would end it at once.
         for process in self._processes.copy():
             if process not in self._told:

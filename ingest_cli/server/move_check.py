@@ -19,7 +19,7 @@ from ..text import counted
 PIECE_BYTES = 1 << 20
 # A record is of one file, or of one value. While one is parsed, which is one call, no other thread does anything.
 LONGEST_RECORD = 1 << 20
-MOST_RECORDS = 1_000_000
+MOST_RECORDS = 2_000_000
 BLANKS = re.compile(r"[ \t\n\r]*")
 
 
@@ -56,11 +56,12 @@ def _records(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 class _Text:
-    """What is left of a text in UTF-8, of which no more is held than is looked at."""
+    """What is left of a text, of which no more is held than is looked at."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._decode = codecs.getincrementaldecoder(json.detect_encoding(file.read(4)))().decode
+        file.seek(0)
         self._parse = json.JSONDecoder().raw_decode
         self._text, self._at, self._is_all = "", 0, False
 
@@ -102,6 +103,6 @@ class _Text:
         self._is_all = not piece
         try:
             decoded = self._decode(piece, final=self._is_all)
-        except UnicodeDecodeError:
-            raise MetadataError("the document is not UTF-8") from None
+        except UnicodeError:
+            raise MetadataError("the document is not UTF-8, nor UTF-16 or UTF-32") from None
         self._text, self._at = self._text[self._at :] + decoded, 0
