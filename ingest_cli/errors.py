@@ -113,6 +113,12 @@ class SourceMissing(IngestError):
     stage = "move files"
 
 
+class SourceRefused(IngestError):
+    """A file may not be moved into the archive: it is the program's own, or not in a folder that the site names."""
+
+    stage = "move files"
+
+
 class ArchiveError(IngestError):
     """The archive cannot store, return, move back or delete a file."""
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
 from configparser import Error as ConfigError
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -80,6 +80,12 @@ TRUSTED_PROXIES = Option(
     "INGEST_TRUSTED_PROXIES",
     "the addresses, separated by spaces, whose auth_header the server trusts",
 )
+MOVE_FROM = Option(
+    "server",
+    "move_from",
+    "INGEST_MOVE_FROM",
+    f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -132,6 +138,7 @@ OPTIONS = (
     SERVER_USERNAME,
     SERVER_PASSWORD,
     TRUSTED_PROXIES,
+    MOVE_FROM,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -179,11 +186,15 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAccess:
-    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy."""
+    """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy.
+
+    They may have it move files that lie below the folders ``move_from``, and no others.
+    """
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    move_from: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +214,15 @@ class Timings:
     first_backoff: float = 10.0
     longest_backoff: float = 600.0
     checkpoint: float = 10.0
-    grace: float = 3.0
+    grace: float = 2.5
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
+
+    @property
+    def ending(self) -> float:
+        """How long after a first signal a process that runs jobs has ended."""
+        return self.grace + 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -456,6 +472,15 @@ def _refuse_quotes(value: Value) -> None:
         raise SettingsError(f"{_where(value)}: write {value.shown} without its quotes")
 
 
+def _folders(value: Value) -> tuple[Path, ...]:
+    """Folders as they stand in PATH, or each on a line of its own."""
+    names = [name.strip() for name in re.split(rf"[\n{os.pathsep}]", value.text)]
+    for name in names:
+        if re.search(r"\s/", name):
+            raise SettingsError(f"{_where(value)}: {name!r}: separate folders by {os.pathsep!r}, not by blanks")
+    return tuple(_path(replace(value, text=name)) for name in names if name)
+
+
 def _service(values: Mapping[Option, Value], option: Option) -> Path | Endpoint:
     value = values[option]
     parts = split_http_url(value.text)
@@ -527,6 +552,7 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,
         trusted_proxies=proxies,
+        move_from=_folders(values[MOVE_FROM]),
     )
 
 

@@ -43,6 +43,16 @@ def quoted(value: object, most: int = MOST_QUOTED) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def shortened(text: str, most: int, length: int | None = None) -> str:
+    """The text, without its middle where it has more than ``most`` characters; with its ``length``, which may be that
+    of what it stands for."""
+    if len(text) <= most:
+        return text
+    note = f" ({counted(len(text) if length is None else length, 'character')})"
+    half = (most - len(note) - len("...")) // 2
+    return f"{text[:half]}...{text[-half:]}{note}"
+
+
 def printable(text: str, besides: str = "") -> str:
     """The text as a terminal or a log may show it: what is not printable in it is escaped, as ``\\x1b`` is.
 
@@ -58,13 +68,13 @@ def one_line(text: object) -> str:
     """The text as one line to be shown: printable throughout, and of a very long one the two ends."""
     whole = str(text)
     shown = printable(whole if len(whole) <= MOST_SHOWN else whole[:MOST_SHOWN] + whole[-MOST_SHOWN:])
-    return _shortened(shown, MOST_SHOWN, len(whole))
+    return shortened(shown, MOST_SHOWN, len(whole))
 
 
 def story(text: str) -> str:
     """The lines of a text as they are kept: each as `one_line` has it, and of very many the first and the last."""
     lines = "\n".join(map(one_line, text.split("\n")))
-    return _shortened(lines, MOST_KEPT, len(lines))
+    return shortened(lines, MOST_KEPT)
 
 
 def listed(items: Sequence[str], most: int = MOST_LISTED) -> str:
@@ -77,14 +87,6 @@ def listed(items: Sequence[str], most: int = MOST_LISTED) -> str:
 def as_json(value: object, indent: int | None = None) -> str:
     """The value as JSON of nothing but printable ASCII, and line ends where there is an ``indent``."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")  # which json leaves as it is
-
-
-def _shortened(shown: str, most: int, length: int) -> str:
-    if len(shown) <= most:
-        return shown
-    note = f" ({counted(length, 'character')})"
-    half = (most - len(note) - len("...")) // 2
-    return f"{shown[:half]}...{shown[-half:]}{note}"
 
 
 def _escaped(char: str) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from .command import command
 from .completion import log_formats
-from .options import Debug, Quiet, Site, Verbose
+from .options import Debug, Quiet, Site, Verbose, settings_under
 
 DEFAULT_PORT = 8066  # Pacifica Ingest's
 
@@ -33,7 +33,11 @@ def serve(
     ] = 1_000_000_000,
     move_from: Annotated[
         list[Path] | None,
-        typer.Option("--move-from", help="Move files only from this folder; can be repeated.", metavar="FOLDER"),
+        typer.Option(
+            "--move-from",
+            help="Move files that lie in this folder; can be repeated [env: INGEST_MOVE_FROM].",
+            metavar="FOLDER",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
@@ -68,12 +72,11 @@ def serve(
 
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
-    settings = site.settings
+    settings = settings_under(**vars(site), move_from=move_from)
     authenticator = Authenticator.for_host(settings, host, allow_host or [])
     rules = ServerRules(
         limits=Limits(max_upload, reserve),
         max_waiting=max_waiting,
-        move_from=None if move_from is None else tuple(folder.resolve() for folder in move_from),
         log_json=log_format == "json",
     )
     with suppress(Interrupted), interruptible():

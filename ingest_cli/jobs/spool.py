@@ -47,6 +47,10 @@ class SpoolKind(Enum):
         return spool / f"{self.prefix}{name}"
 
 
+# A resumable upload of which nothing has come at all has nothing to lose.
+EMPTY_UNTOUCHED = timedelta(hours=1)
+
+
 class NoRoom(ResourceUnavailable):
     """The spool's disk would have less than its reserve free."""
 
@@ -117,7 +121,7 @@ class SpoolFile:
             reserved = f", of which {decimal(self._reserve)} must stay free" if self._reserve else ""
             raise NoRoom(f"no room for {decimal(length)} more: {self._spool} has {decimal(free)} free{reserved}")
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append ``data``."""
         self.require_room(len(data))
         with _translate_os_errors(self._spool):
@@ -169,6 +173,11 @@ def orphans(spool: Path, store: JobStore, kinds: Iterable[SpoolKind] = SpoolKind
     return [path for kind in kinds for path in sorted(spool.glob(f"{kind.prefix}*")) if _is_orphan(kind, path, store)]
 
 
+def is_received(path: Path) -> bool:
+    """Whether a spooled file is one that the server received in one request."""
+    return path.name.startswith(SpoolKind.RECEIVED.prefix)
+
+
 def record_of(upload: Path) -> Path:
     """Where the record of a resumable upload lies, which says what is to come and from whom."""
     return upload.with_suffix(".json")
@@ -179,8 +188,16 @@ def _is_orphan(kind: SpoolKind, path: Path, store: JobStore) -> bool:
         return _is_untouched([path], kind.untouched) and not _is_locked(path) and _is_needless(path, store)
     # A job may have used and removed the upload of a record.
     upload = path.with_suffix(".tar")
-    is_untouched = _is_untouched([upload, record_of(upload)], kind.untouched)
+    span = EMPTY_UNTOUCHED if _is_empty(upload) else kind.untouched
+    is_untouched = _is_untouched([upload, record_of(upload)], span)
     return is_untouched and not _is_locked(upload) and _is_needless(upload, store)
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return False
 
 
 def _is_untouched(files: list[Path], span: timedelta) -> bool:

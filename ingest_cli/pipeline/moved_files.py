@@ -17,10 +17,11 @@ from ..mounts import mounts_of
 from ..services.base import Archive, ArchiveWriter
 from ..text import counted
 from .progress import Progress
+from .sources import SourceRules, own_file
 
 
 class MovedFiles:
-    """Files that lie on a disk and are to be moved into the archive.
+    """Files that lie on a disk and are to be moved into the archive, as far as ``rules`` let them be.
 
     Those that an earlier run has moved already are looked for there, and hashed unless they were surely durable.
     """
@@ -29,11 +30,16 @@ class MovedFiles:
     bytes_to_archive = 0  # most sources come to the archive without being copied
 
     def __init__(
-        self, document: Document, progress: Progress, archive: Archive, reservation: Reservation | None
+        self,
+        document: Document,
+        progress: Progress,
+        archive: Archive,
+        reservation: Reservation | None,
+        rules: SourceRules,
     ) -> None:
         self._document, self._progress, self._archive = document, progress, archive
-        self._reservation = reservation
-        self._paths = [_source(entry) for entry in document.files]
+        self._reservation, self._rules = reservation, rules
+        self._paths = [self._place(_source(entry)) for entry in document.files]
         if len(set(self._paths)) < len(self._paths):
             raise MetadataError("two files of the metadata have the same source")
         self._hashed: list[os.stat_result | None] = []
@@ -56,6 +62,7 @@ class MovedFiles:
                     if not HAS_SYNCFS:
                         os.fsync(content.descriptor)
             self._progress.checked(entry.size)
+        self._refuse_archived()
         folders = {found.st_dev: path.parent for found, path in zip(self._hashed, self._paths, strict=True) if found}
         for folder in folders.values():
             sync_file_system(folder)
@@ -90,6 +97,20 @@ class MovedFiles:
                 self._progress.warn(str(error))
         # Who is told that the job is complete finds no source again after a loss of power.
         writer.flush()
+
+    def _place(self, source: Path) -> Path:
+        return self._rules.place_of(source)
+
+    def _refuse_archived(self) -> None:
+        """Raise SourceRefused where a source is another name of a file that the archive holds, which is read-only."""
+        linked = {
+            (found.st_dev, found.st_ino): path
+            for found, path in zip(self._hashed, self._paths, strict=True)
+            if found is not None and found.st_nlink > 1 and not found.st_mode & 0o222
+        }
+        ids = self._reservation.ids if self._reservation is not None else range(0)
+        for inode in self._archive.own_files(linked, ids) if linked else ():
+            raise own_file(linked[inode])
 
     def _require_whole(self, position: int, file_id: int) -> None:
         """Raise ArchiveError where what a run before this one moved is not what it hashed any more."""
@@ -133,6 +154,7 @@ class MovedFiles:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise SourceMissing(f"the source {source} of {entry.path!r} is not a regular file")
+            self._rules.require_open(source, descriptor, found)
             if found.st_size != entry.size:
                 raise SourceMissing(f"the source {source} is {counted(found.st_size, 'byte')} long, not {entry.size:,}")
             yield Content(
@@ -152,7 +174,11 @@ class MovedFiles:
 
 
 class RemoteFiles(MovedFiles):
-    """Files that only the archive sees."""
+    """Files that only the archive sees: of their sources nothing but the name is known."""
+
+    def _place(self, source: Path) -> Path:
+        self._rules.require_name(source)
+        return source
 
     def mounts(self) -> set[Path]:
         """They are not of this machine."""

@@ -14,6 +14,7 @@ from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
 from ..services.base import Services
 from ..text import listed, one_line
+from .sources import came_over_http, real
 
 LATER = "rolled back later, since"
 
@@ -61,6 +62,8 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
             if sources is None:
                 writer.delete(file_id)
             else:
+                if came_over_http(lease.job) and services.archive.stat(file_id) is not None:
+                    _require_place(sources[position])
                 writer.move_back(file_id, sources[position])
         except IngestError as error:
             if error.transient:
@@ -68,6 +71,12 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
             yield f"file {file_id} ({error})"
     writer.flush()
     writer.close()
+
+
+def _require_place(source: Path) -> None:
+    """Raise RollbackFailed where a file would come to lie elsewhere than where it was taken from, by a link."""
+    if real(source.parent) != source.parent:
+        raise RollbackFailed(f"{source.parent} is reached by a link now, and {source.name} is not moved back there")
 
 
 def _sources(lease: Lease) -> list[Path] | None:

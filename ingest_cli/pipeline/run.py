@@ -33,6 +33,7 @@ from .files import JobFiles
 from .in_order import done_in_order
 from .moved_files import MovedFiles, RemoteFiles
 from .progress import Progress
+from .sources import SourceRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Run:
         earlier = self._identify(document)
         files = RemoteFiles if self._settings.remote_sources else MovedFiles
         archive, reservation = self._services.archive, self._lease.reservation
-        return earlier or self._store(document, files(document, self._progress, archive, reservation))
+        rules = SourceRules.of(self._lease.job, self._settings)
+        return earlier or self._store(document, files(document, self._progress, archive, reservation, rules))
 
     def _require_same(self, found: str) -> None:
         if found != self._lease.job.fingerprint:

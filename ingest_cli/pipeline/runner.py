@@ -2,7 +2,6 @@
 
 import logging
 import os
-import traceback
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,10 +27,14 @@ from ..jobs.stages import INGEST_FILES, MOVE_FILES, UPLOADING
 from ..jobs.store import JobStore
 from ..services.base import Services
 from ..settings import Settings
+from ..text import shortened
 from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
+
+# The text of an error of Python's own may quote what it was given, whole.
+LONGEST_UNEXPECTED = 500
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +190,7 @@ class Runner:
                 return
             task, story = (wish.task, wish.exception) if wish is not None else (lease.task, str(error))
         else:
-            task, story = _stage_of(error, lease), _story_of(error)
+            task, story = _stage_of(error, lease), _story_of(error, lease)
         if isinstance(error, IngestError) and error.transient:
             lease.defer(task, story, is_attempt=error.is_attempt)
             if not error.is_attempt:
@@ -244,5 +247,9 @@ def _stage_of(error: Exception, lease: Lease) -> str:
     return MOVE_FILES if stage == INGEST_FILES and lease.job.kind is JobKind.MOVE else stage
 
 
-def _story_of(error: Exception) -> str:
-    return "\n".join(error.lines) if isinstance(error, IngestError) else "".join(traceback.format_exception(error))
+def _story_of(error: Exception, lease: Lease) -> str:
+    """What is noted with the job, for whoever asks for it."""
+    if isinstance(error, IngestError):
+        return "\n".join(error.lines)
+    log.error("job %d: an unexpected error, which is worth a report", lease.job_id, exc_info=error)
+    return f"unexpected error: {type(error).__name__}: {shortened(str(error), LONGEST_UNEXPECTED)}; see the log"

@@ -73,6 +73,8 @@ class WorkerPool:
         self._count = count
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
+        self._deadline: float | None = None
+        self._told: list[BaseProcess] = []
         # Waited for in place of the thread: a join that a signal interrupts takes the thread for ended (bpo-45274).
         self._supervision_ended = threading.Event()
 
@@ -93,17 +95,27 @@ class WorkerPool:
         self._supervision_ended.wait()
         self._end()
 
+    def stop(self) -> None:
+        """Tell all to end after the current file. The end of the block waits for them. A signal may call this."""
+        self._closing.set()
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timings.ending
+        # Once each: a second signal would end it at once.
+        for process in self._processes.copy():
+            if process not in self._told:
+                self._told.append(process)
+                process.terminate()
+
     def wait(self) -> None:
         """Wait until all have found the queue empty."""
         self._supervision_ended.wait()
 
     def _end(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        deadline = time.monotonic() + self._timings.grace + self._timings.pause
+        self.stop()
+        assert self._deadline is not None
         try:
             for process in self._processes:
-                process.join(max(0.0, deadline - time.monotonic()))
+                process.join(max(0.0, self._deadline - time.monotonic()))
                 # One that was told before it listened had no job yet.
                 self.interrupted |= process.exitcode not in (0, -signal.SIGTERM)
         finally:

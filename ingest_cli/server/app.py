@@ -1,7 +1,9 @@
 """The application: its routes, authentication, log, and error responses."""
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -9,43 +11,59 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import IngestError, JobNotFound
-from ..jobs.spool import SpoolKind, orphans
+from ..errors import IngestError
+from ..jobs.spool import NoRoom, SpoolKind, orphans
 from ..jobs.store import JobStore
 from ..settings import Settings
 from ..text import one_line
+from .admission import Receptions, Room
 from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
 from .log import AccessLog
 from .protocol import error_object
 from .routes import Routes, ServerRules
+from .threads import Threads
 from .tus import Tus
+from .uploads import Uploads
 
 RETRY_SECONDS = 60
+# How many pieces are written to the spool at once. Bodies come slower than a disk writes them.
+DISK_THREADS = 16
+SWEEP_SECONDS = 600.0
 
 
 def application(settings: Settings, authenticator: Authenticator, rules: ServerRules) -> Starlette:
     """The application for a site."""
+    limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
+    room = Room(settings.spool, limits.reserve)
+    receptions = Receptions(room)
+    uploads = Uploads(settings.spool, room, limits.reserve)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await store.call(lambda jobs: _remove_orphans(settings.spool, jobs))
+        await store.list(lambda jobs: _remove_orphans(settings.spool, jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
+        sweeping = asyncio.create_task(_sweep(store, settings.spool))
         yield
+        sweeping.cancel()
         await store.close()
 
     return Starlette(
-        routes=[*Routes(store, settings.spool, rules).routes, *Tus(store, settings.spool, rules.limits).routes],
+        routes=[
+            *Routes(store, settings, receptions, limits, disk).routes,
+            *Tus(store, uploads, receptions, limits, disk).routes,
+        ],
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),
+            Middleware(_Stopping),
             Middleware(_Authentication, authenticator=authenticator),
         ],
         exception_handlers={
             Refusal: _refused,
+            NoRoom: _no_room,
             QueueFull: _busy,
-            JobNotFound: _not_found,
             IngestError: _failed,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
@@ -55,10 +73,42 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
     )
 
 
-def _remove_orphans(spool: Path, store: JobStore) -> None:
-    """Remove what a killed server has left; the rest of the spool is for ``ingest prune``."""
-    for path in orphans(spool, store, [SpoolKind.RECEIVED, SpoolKind.RESUMABLE]):
+async def _sweep(store: AsyncStore, spool: Path) -> None:
+    """Remove the resumable uploads that nobody resumes, now and then."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        with suppress(IngestError, OSError):
+            await store.list(lambda jobs: _remove_orphans(spool, jobs, SpoolKind.RESUMABLE))
+
+
+def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:
+    """Remove what a killed server has left, or a client; the rest of the spool is for ``ingest prune``."""
+    for path in orphans(spool, store, kinds):
         path.unlink(missing_ok=True)
+
+
+class _Stopping:
+    """Answers what is still under way when the server stops: it is cancelled then."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_answered = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if not is_answered:
+                message = "the server is stopping: try again later"
+                await _error(503, message, {"Retry-After": str(RETRY_SECONDS), "Connection": "close"})(
+                    scope, receive, send
+                )
 
 
 class _Authentication:
@@ -95,15 +145,13 @@ async def _busy(request: Request, error: Exception) -> Response:
     return _error(503, str(error), {"Retry-After": str(RETRY_SECONDS)})
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    return _error(404, f"there is no job {request.query_params.get('job_id', request.path_params.get('job_id'))}")
+async def _no_room(request: Request, error: Exception) -> Response:
+    return _error(507, str(error), {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Something that the server needs is unavailable: the id service, the job store, or the spool's disk."""
-    import sys
-
-    line = one_line(f"ingest: {request.method} {request.url.path}: {error}")
+    line = one_line(f"ingest: {request.method} {request.scope['path']}: {error}")
     print(line, file=sys.stderr, flush=True)
     return _error(503, "the server cannot do this now: see its log", {"Retry-After": str(RETRY_SECONDS)})
 

@@ -1,8 +1,7 @@
-"""Asynchronous access to the job store and the id service: one thread talks to both for all requests."""
+"""Asynchronous access to the job store and the id service."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import Settings
 from ..text import counted
+from .threads import Threads
 
 T = TypeVar("T")
 
@@ -24,42 +24,52 @@ class QueueFull(IngestError):
 
 
 class AsyncStore:
-    """The jobs of a site, of which ``max_waiting`` may wait. Its methods can be awaited by many at once."""
+    """The jobs of a site, of which ``max_waiting`` may wait. Its methods can be awaited by many at once.
+
+    No kind of question holds up another: a job's state is answered while all jobs are counted, or while no job can be
+    entered because an id service is slow or another process has the store locked.
+    """
 
     def __init__(self, settings: Settings, *, max_waiting: int) -> None:
         self._settings, self._max_waiting = settings, max_waiting
-        self._thread = ThreadPoolExecutor(1, "job store")
-        self._store = open_store(settings)
-        self._ids = factory.unique_id(settings)
+        self._ids, self._reserving = factory.unique_id(settings), Threads(1, "ids")
+        self._entering = _Lane(open_store(settings), "job store: new jobs")
+        self._looking = _Lane(open_store(settings), "job store: single jobs")
+        self._listing = _Lane(open_store(settings), "job store: lists")
+        self._places = 0
 
     async def close(self) -> None:
         """Finish what was begun, then close the store."""
+        await self._reserving.do(self._ids.close)
+        for lane in (self._entering, self._looking, self._listing):
+            await lane.close()
 
-        def close() -> None:
-            self._ids.close()
-            self._store.__exit__(None, None, None)
+    async def look(self, question: Callable[[JobStore], T]) -> T:
+        """Ask the store what it finds at once."""
+        return await self._looking.do(question)
 
-        await self._do(close)
-        self._thread.shutdown()
+    async def list(self, question: Callable[[JobStore], T]) -> T:
+        """Ask the store what it has to look through many jobs for."""
+        return await self._listing.do(question)
 
-    async def call(self, question: Callable[[JobStore], T]) -> T:
-        """Call ``question`` with the store, and return what it returns."""
-        return await self._do(lambda: question(self._store))
-
-    async def require_capacity(self) -> None:
-        """Raise QueueFull where too many jobs are waiting."""
-        if await self.call(lambda store: store.count_unfinished()) >= self._max_waiting:
-            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place in the queue, for a job to be submitted. Raises QueueFull where too many wait or have places."""
+        await self._entering.do(self._take_place)
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     async def reserve_id(self) -> int:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
-        return await self._do(lambda: self._ids.reserve("upload_job", 1))
+        return await self._reserving.do(self._ids.reserve, "upload_job", 1)
 
     async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:
         """Enter the job of a spooled file, durably."""
 
-        def enter() -> Job:
-            return self._store.submit(
+        def enter(store: JobStore) -> Job:
+            return store.submit(
                 job_id,
                 kind=kind,
                 source=str(path),
@@ -70,7 +80,22 @@ class AsyncStore:
                 origin="HTTP upload",
             )
 
-        return await self._do(enter)
+        return await self._entering.do(enter)
 
-    async def _do(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _take_place(self, store: JobStore) -> None:
+        if store.count_unfinished() + self._places >= self._max_waiting:
+            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
+        self._places += 1
+
+
+class _Lane:
+    """A connection to the store, and the thread that has it."""
+
+    def __init__(self, store: JobStore, name: str) -> None:
+        self._store, self._thread = store, Threads(1, name)
+
+    async def do(self, question: Callable[[JobStore], T]) -> T:
+        return await self._thread.do(question, self._store)
+
+    async def close(self) -> None:
+        await self._thread.do(self._store.__exit__, None, None, None)

@@ -13,8 +13,10 @@ from starlette.requests import HTTPConnection
 
 from ..errors import SettingsError
 from ..settings import Settings
+from ..text import quoted
 
 OPEN_PATHS = ("/healthz",)
+LONGEST_USER = 255
 
 
 class Refusal(Exception):
@@ -67,12 +69,12 @@ class Authenticator:
         """The user in whose name the request is made. Raises Refusal."""
         host = _host_name(request.headers.get("host", ""))
         if host not in self.hosts:
-            raise Refusal(400, f"this server does not answer to the host name {host!r}")
+            raise Refusal(400, f"this server does not answer to the host name {quoted(host)}")
         self._refuse_other_sites(request.headers)
         if request.scope["path"] in OPEN_PATHS:
             return self.user
         if self._is_trusted(request):
-            return request.headers.get(self.auth_header) or self.user
+            return _usable(request.headers.get(self.auth_header, "")) or self.user
         if self.token is None and self.basic is None:
             if self.trusted and not (request.client and _is_loopback(request.client.host)):
                 raise Refusal(403, "this server answers only its trusted proxies")
@@ -101,6 +103,13 @@ class Authenticator:
             return self.basic[0]
         wanted = 'Bearer realm="ingest"' if self.basic is None else 'Basic realm="ingest", charset="UTF-8"'
         raise Refusal(401, "credentials are required", {"WWW-Authenticate": wanted})
+
+
+def _usable(user: str) -> str:
+    """The name of a user as a proxy gives it. Raises Refusal where it is none that a job can have."""
+    if len(user) > LONGEST_USER or not user.isprintable():
+        raise Refusal(400, f"the name of the user is longer than {LONGEST_USER} characters, or not printable")
+    return user
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,7 +7,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..text import as_json, one_line
+from ..text import as_json, one_line, shortened
+
+LONGEST_PATH = 500
 
 
 class AccessLog:
@@ -45,7 +47,7 @@ class AccessLog:
             "client": scope["client"][0] if scope["client"] else "",
             "user": scope.get("state", {}).get("user", ""),
             "method": scope["method"],
-            "path": scope["path"],
+            "path": shortened(scope["path"], LONGEST_PATH),
             "status": seen["status"],
             "received": seen["received"],
             "seconds": round(seconds, 4),

@@ -1,4 +1,4 @@
-"""Limits on a request's header: its size, and how long it may take to arrive."""
+"""Limits on connections: how many there are, how long each may take to say what it wants, and to read the answer."""
 
 import asyncio
 import json
@@ -11,31 +11,58 @@ from .. import __version__
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
+# How many idle connections are closed for a newcomer.
+MADE_ROOM = 32
+MAX_READ_BYTES = 64 << 10
+# A client may send its next requests before it has an answer. None is known to send more at once.
+MAX_PIPELINED = 16
+# For a body that is not wanted any more: the client gets its answer if it reads while it sends.
+REST_SECONDS = 20.0
+# For an answer that the client does not read.
+UNREAD_SECONDS = 60.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for httptools, which itself waits for ever and for any number of bytes."""
+    """uvicorn's protocol for httptools, which itself waits for ever and for any number of bytes.
+
+    Its limit on concurrency is one on connections: where there are more, the one closes that is idle for longest, so
+    that those who only hold connections keep nobody else out.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _head_bytes: int | None = 0  # None while a body comes
+    _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
+        self._most, self.limit_concurrency = self.limit_concurrency, None
         super().connection_made(transport)
+        # With asyncio's own measure the others wait long for what one sends in the smallest chunks.
+        transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined]
+        self._idle_since = self.loop.time()
         self._await_head()
+        if self._most is not None and len(self.connections) > self._most:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until the head is whole."""
         super().data_received(data)
-        if self._head_bytes is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._head_bytes is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the request header is longer than {decimal(MAX_HEAD_BYTES)}")
+        # Blank lines end the wait for another request, but begin none.
+        if self._is_idle and self._deadline is None:
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -48,11 +75,47 @@ class BoundedProtocol(HttpToolsProtocol):
         """The body has its own limits."""
         self._stop_waiting()
         self._head_bytes = None
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The connection is idle, but for the rest of a body that nobody reads any more."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+        if self._is_idle and self.cycle.more_body and not self.transport.is_closing():
+            self._stop_waiting()
+            self._deadline = self.loop.call_later(REST_SECONDS, self.transport.close)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in the form of every other error."""
         self._refuse(400, msg)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no request of the connection is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        idle = [connection for connection in self.connections if isinstance(connection, BoundedProtocol)]
+        idle = sorted((other for other in idle if other._is_idle), key=lambda other: other._idle_since)
+        if idle == [self]:
+            self._refuse(503, "too many connections are open: try again later")
+        # Several at once, since this is a look at all.
+        for longest in idle[: min(MADE_ROOM, len(idle) - 1)]:
+            longest.transport.abort()
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")

@@ -2,22 +2,25 @@
 
 import asyncio
 import hashlib
-import re
 from base64 import b64decode
 from binascii import Error as BinasciiError
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from rich.filesize import decimal
 from starlette.requests import ClientDisconnect, Request
 
-from ..jobs.spool import NoRoom, SpoolFile
+from ..jobs.spool import SpoolFile
+from .admission import Reception
 from .authentication import Refusal
+from .threads import Threads
 
 # A client that is slow but lives sends something; the request of one that sends nothing for so long is ended.
 IDLE_SECONDS = 60.0
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 19
 DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
+LONGEST_DIGESTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +30,44 @@ class Limits:
     max_bytes: int | None
     reserve: int
 
+    def require_allowed(self, length: int) -> None:
+        """Raise Refusal where a body of this length is too long."""
+        if self.max_bytes is not None and length > self.max_bytes:
+            raise Refusal(413, f"the body is too long: the limit is {decimal(self.max_bytes)}")
 
-async def receive(request: Request, file: SpoolFile, limits: Limits) -> int:
+
+@asynccontextmanager
+async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncIterator[SpoolFile]:
+    """A spool file that threads open, and close at the end of the block: removing a large one takes its time too."""
+    file = await disk.do(opening)
+    try:
+        yield file
+    finally:
+        await disk.do(file.__exit__)
+
+
+async def receive(request: Request, file: SpoolFile, limits: Limits, reception: Reception, disk: Threads) -> int:
     """Write the body of ``request`` to ``file``, durably, and return its length.
 
-    Raises Refusal, and Starlette's ClientDisconnect where the client goes away.
+    Raises Refusal, NoRoom, and Starlette's ClientDisconnect where the client goes away.
     """
-    announced = announced_length(request)
-    require_allowed(announced or 0, limits)
+    announced = announced_length(request) or 0
+    limits.require_allowed(announced)
     digest, wanted = _content_digest(request)
     length = 0
-    try:
-        file.require_room(announced or 0)
-        async for piece in pieces(request):
-            length += len(piece)
-            require_allowed(length, limits)
-            await asyncio.to_thread(_append, file, digest, piece)
-        await asyncio.to_thread(file.sync)
-    except NoRoom as error:
-        raise Refusal(507, str(error)) from error
+    await disk.do(reception.announced, announced)
+    async for piece in pieces(request):
+        length += len(piece)
+        limits.require_allowed(length)
+        await disk.do(_append, file, digest, piece)
+        reception.arrived(len(piece))
+    await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
         raise Refusal(400, "the body does not match its Content-Digest")
     return length
 
 
-async def pieces(request: Request) -> AsyncIterator[bytes]:
+async def pieces(request: Request) -> AsyncIterator[bytearray]:
     """The body in pieces of some PIECE_BYTES. Raises Refusal where nothing comes for too long.
 
     Where the client goes away, what came is yielded before Starlette's ClientDisconnect is raised.
@@ -62,14 +78,14 @@ async def pieces(request: Request) -> AsyncIterator[bytes]:
         while True:
             held += await asyncio.wait_for(anext(stream), IDLE_SECONDS)
             if len(held) >= PIECE_BYTES:
-                yield bytes(held)
-                held.clear()
+                yield held
+                held = bytearray()
     except StopAsyncIteration:
-        yield bytes(held)
+        yield held
     except TimeoutError:
         raise Refusal(408, f"nothing arrived for {IDLE_SECONDS:.0f} seconds") from None
     except ClientDisconnect:
-        yield bytes(held)
+        yield held
         raise
 
 
@@ -79,24 +95,24 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes) -> None:
+def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytearray) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)
 
 
-def require_allowed(length: int, limits: Limits) -> None:
-    """Raise Refusal where a body of this length is too long."""
-    if limits.max_bytes is not None and length > limits.max_bytes:
-        raise Refusal(413, f"the body is too long: the limit is {decimal(limits.max_bytes)}")
-
-
 def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":
     """The digest that the client sends along (RFC 9530), where it is one that we know."""
-    for name, value in re.findall(r"([\w-]+)=:([A-Za-z0-9+/=]*):", request.headers.get("content-digest", "")):
-        if name in DIGESTS:
+    given = request.headers.get("content-digest", "")
+    if len(given) > LONGEST_DIGESTS:
+        raise Refusal(400, f"the Content-Digest is longer than {LONGEST_DIGESTS:,} characters")
+    for entry in given.split(","):
+        name, _, value = entry.strip().partition("=")
+        before, _, rest = value.partition(":")
+        text, colon, _ = rest.partition(":")
+        if name in DIGESTS and not before and colon:
             try:
-                return hashlib.new(DIGESTS[name]), b64decode(value, validate=True)
-            except BinasciiError:
+                return hashlib.new(DIGESTS[name]), b64decode(text, validate=True)
+            except (BinasciiError, ValueError):
                 raise Refusal(400, "the Content-Digest is not valid base64") from None
     return None, b""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +12,47 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
+from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
 from ..jobs.job import Job, JobKind
-from ..jobs.spool import SpoolFile, SpoolKind
+from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..pipeline.sources import NO_FOLDERS
+from ..settings import Settings
+from ..text import quoted, shortened
 from . import metrics
+from .admission import Receptions
 from .async_store import AsyncStore
+from .move_check import require_movable
 from .openapi import DESCRIPTION
 from .page import PAGE, PAGE_HEADERS
-from .receiving import Limits, receive
+from .receiving import Limits, receive, spooled
+from .threads import Threads
 
 MAX_JOB_ID = (1 << 63) - 1
 MAX_LISTED = 500
 # What clients say that do not know a bundle's own type; a form would have to be unpacked first.
 BUNDLE_TYPES = ("application/octet-stream", "application/x-tar", "application/gzip", "application/x-gzip")
+LONGEST_EXCEPTION = 4000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerRules:
-    """What the server accepts, from where files may be moved (None: from anywhere), and how it logs."""
+    """What the server accepts, and how it logs."""
 
     limits: Limits
     max_waiting: int
-    move_from: tuple[Path, ...] | None
     log_json: bool
 
 
 class Routes:
-    """The requests that a person or an uploader makes, but for those of tus."""
+    """The requests that a person or an uploader makes, but for those of tus. The threads of ``disk`` write to the
+    spool."""
 
-    def __init__(self, store: AsyncStore, spool: Path, rules: ServerRules) -> None:
-        self._store, self._spool, self._rules = store, spool, rules
+    def __init__(
+        self, store: AsyncStore, settings: Settings, receptions: Receptions, limits: Limits, disk: Threads
+    ) -> None:
+        self._store, self._settings, self._spool = store, settings, settings.spool
+        self._receptions, self._limits, self._disk = receptions, limits, disk
+        self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
     def routes(self) -> list[Route]:
@@ -67,15 +80,8 @@ class Routes:
         """Receive a bundle, and queue its job."""
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
-            raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {kind}")
-        await self._store.require_capacity()
-        # Before the body: where the id service is down, no one has to send it in vain.
-        job_id = await self._store.reserve_id()
-        with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".tar", self._rules.limits.reserve) as file:
-            await receive(request, file, self._rules.limits)
-            job = await self._store.submit(job_id, JobKind.BUNDLE, file.path, request.state.user)
-            file.keep()
-        return JSONResponse(job.as_state())
+            raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {quoted(kind)}")
+        return await self._receive(request, JobKind.BUNDLE, ".tar", self._limits)
 
     async def move(self, request: Request) -> Response:
         """Receive a document of files to move, and queue its job."""
@@ -83,81 +89,110 @@ class Routes:
             raise HTTPException(415, "a document must be sent as application/json")
         if "content-length" not in request.headers:
             raise HTTPException(411, "a document must be sent with a Content-Length")
-        await self._store.require_capacity()
-        job_id = await self._store.reserve_id()
-        limits = Limits(MAX_METADATA_BYTES, self._rules.limits.reserve)
-        with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".json", self._rules.limits.reserve) as file:
-            await receive(request, file, limits)
-            self._require_movable(file.path)
-            job = await self._store.submit(job_id, JobKind.MOVE, file.path, request.state.user)
-            file.keep()
-        return JSONResponse(job.as_state())
+        if not self._settings.server.move_from:
+            raise HTTPException(403, NO_FOLDERS)
+        return await self._receive(request, JobKind.MOVE, ".json", Limits(MAX_METADATA_BYTES, self._limits.reserve))
+
+    async def _receive(self, request: Request, kind: JobKind, suffix: str, limits: Limits) -> Response:
+        opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, self._spool, suffix, limits.reserve)
+        with self._receptions.admit(request) as reception:
+            async with self._store.place():
+                # Before the body: where the id service is down, no one has to send it in vain.
+                job_id = await self._store.reserve_id()
+                async with spooled(self._disk, opening) as file:
+                    await receive(request, file, limits, reception, self._disk)
+                    if kind is JobKind.MOVE:
+                        await self._require_movable(file)
+                    job = await self._submit(job_id, kind, file, request.state.user)
+        return JSONResponse(_state_of(job))
+
+    async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, user: str) -> Job:
+        # Before: a request that is cancelled meanwhile must not take the file of a job that was entered.
+        file.keep()
+        try:
+            return await self._store.submit(job_id, kind, file.path, user)
+        except IngestError:
+            file.drop()
+            raise
 
     async def get_state(self, request: Request) -> Response:
         """The state of a job, as Pacifica's clients ask for it."""
         given = request.query_params.get("job_id")
         if given is None:
             raise HTTPException(400, "the query needs a job_id")
-        return JSONResponse((await self._job(given)).as_state())
+        return JSONResponse(_state_of(await self._job(given)))
 
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
         count = _whole_number(request.query_params.get("count", "50"), "count")
-        jobs = await self._store.call(lambda store: store.newest(max(0, min(count, MAX_LISTED))))
+        jobs = await self._store.list(lambda store: store.newest(max(0, min(count, MAX_LISTED))))
         return JSONResponse([_listed(job) for job in jobs])
 
     async def show_job(self, request: Request) -> Response:
         """A job, with how long each stage took."""
         job = await self._job(request.path_params["job_id"])
-        stages = await self._store.call(lambda store: store.stages(job.job_id))
+        stages = await self._store.look(lambda store: store.stages(job.job_id))
         return JSONResponse({**_listed(job), "stages": stages})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""
-        await self._store.call(lambda store: store.count_unfinished())
-        with SpoolFile.fresh(SpoolKind.RECEIVED, self._spool, ".health", self._rules.limits.reserve) as file:
-            file.write(b"ingest")
+        await self._store.look(lambda store: store.count_unfinished())
+        try:
+            await self._health.do(_try_spool, self._spool, self._limits.reserve)
+        except NoRoom as error:
+            raise HTTPException(503, str(error)) from error
         return JSONResponse({"status": "ok"})
 
     async def show_metrics(self, request: Request) -> Response:
         """Metrics of the job store, for Prometheus."""
-        text = await self._store.call(metrics.exposition)
+        text = await self._store.list(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:
         """The description of these requests in OpenAPI, for programs."""
-        return JSONResponse(DESCRIPTION)
+        return Response(_description(), media_type="application/json")
 
     async def _job(self, given: str) -> Job:
         job_id = _whole_number(given, "job_id")
         if not 0 < job_id <= MAX_JOB_ID:
             raise HTTPException(404, f"there is no job {job_id}")
-        return await self._store.call(lambda store: store.get(job_id))
-
-    def _require_movable(self, path: Path) -> None:
         try:
-            records = json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
-            raise HTTPException(400, "the document is not JSON") from None
-        if self._rules.move_from is None or not isinstance(records, list):
-            return
-        for record in records:
-            source = record.get("source") if isinstance(record, dict) else None
-            if isinstance(source, str) and not self._may_move(source):
-                raise HTTPException(403, "this server does not move files from this folder")
+            return await self._store.look(lambda store: store.get(job_id))
+        except JobNotFound:
+            raise HTTPException(404, f"there is no job {job_id}") from None
 
-    def _may_move(self, source: str) -> bool:
-        # The folders on the way may be links.
+    async def _require_movable(self, document: SpoolFile) -> None:
+        """Raise where it is no document, or where one of its files may not be moved by this server."""
         try:
-            folder = Path(source).parent.resolve()
-        except (OSError, ValueError):
-            return False
-        return any(folder.is_relative_to(allowed) for allowed in self._rules.move_from or ())
+            await self._checks.do(require_movable, document.path, self._settings)
+        except MetadataError as error:
+            raise HTTPException(400, str(error)) from error
+        except SourceRefused as error:
+            raise HTTPException(403, str(error)) from error
+
+
+@cache
+def _description() -> bytes:
+    return json.dumps(DESCRIPTION, separators=(",", ":")).encode()
+
+
+def _try_spool(spool: Path, reserve: int) -> None:
+    with SpoolFile.fresh(SpoolKind.RECEIVED, spool, ".health", reserve) as file:
+        file.write(b"ingest")
+
+
+def _state_of(job: Job) -> dict[str, Any]:
+    """The job's state for clients: what went wrong at some length, and no traceback."""
+    state = job.as_state()
+    story = state["exception"]
+    if story.startswith("Traceback"):  # as an earlier version noted an error that it did not expect
+        story = story.strip().rpartition("\n")[2]
+    return {**state, "exception": shortened(story, LONGEST_EXCEPTION)}
 
 
 def _listed(job: Job) -> dict[str, Any]:
     return {
-        **job.as_state(),
+        **_state_of(job),
         "kind": job.kind,
         "user": job.user,
         "running": job.holder is not None,

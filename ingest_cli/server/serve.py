@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 
 import uvicorn
 
@@ -21,9 +23,11 @@ from .routes import ServerRules
 
 BACKLOG = 512
 MAX_CONNECTIONS = 1024
+# What else is open: files in the spool, databases, and the pipes of the workers.
+OTHER_DESCRIPTORS = 512
 KEEP_ALIVE_SECONDS = 30
 # How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
-STOP_SECONDS = 10
+STOP_SECONDS = 1
 
 
 def serve(
@@ -48,11 +52,12 @@ def serve(
         server = _server(settings, rules, authenticator)
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{listener.getsockname()[1]}")
-        with WorkerPool(settings, workers, observe):
+        with WorkerPool(settings, workers, observe) as pool:
+            server.on_signal = pool.stop
             asyncio.run(server.serve(sockets=[listener]))
 
 
-def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> uvicorn.Server:
+def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> "_Server":
     config = uvicorn.Config(
         partial(application, settings, authenticator, rules),
         factory=True,
@@ -65,15 +70,37 @@ def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        limit_concurrency=MAX_CONNECTIONS,
+        limit_concurrency=_most_connections(),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     return _Server(config)
 
 
+def _most_connections() -> int:
+    """How many connections can be open at once, where as many files may be as the system lets this process have."""
+    wanted = MAX_CONNECTIONS + OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return (
+        MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, soft - OTHER_DESCRIPTORS))
+    )
+
+
 class _Server(uvicorn.Server):
-    """Lets a SIGINT that was ignored when the process began stay ignored, as `graceful_shutdown` does."""
+    """Has the workers end at the same time, on a signal that ends it.
+
+    Lets a SIGINT that was ignored when the process began stay ignored, as `graceful_shutdown` does.
+    """
+
+    on_signal: Callable[[], None] = staticmethod(lambda: None)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        self.on_signal()
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

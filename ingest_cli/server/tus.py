@@ -5,12 +5,9 @@ it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for ag
 """
 
 import asyncio
-import json
-import re
-import secrets
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -18,11 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..jobs.job import Job, JobKind
-from ..jobs.spool import Locked, NoRoom, SpoolFile, SpoolKind, record_of
+from ..jobs.spool import Locked, SpoolFile
+from ..jobs.store import JobStore
 from ..text import counted
+from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
-from .receiving import Limits, announced_length, pieces, require_allowed
+from .receiving import Limits, announced_length, pieces, spooled
+from .threads import Threads
+from .uploads import Upload, Uploads
 
 VERSION = "1.0.0"
 COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
@@ -30,26 +31,14 @@ COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
 LOCKED_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Upload:
-    path: Path
-    length: int
-    user: str
-
-    @property
-    def offset(self) -> int:
-        """How many bytes have arrived; all of them where a job has used and removed the file."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return self.length
-
-
 class Tus:
-    """The resource ``/files``: uploads in the folder ``spool``, which become jobs in ``store``."""
+    """The resource ``/files``: uploads, which become jobs in ``store``. The threads of ``disk`` write to the spool."""
 
-    def __init__(self, store: AsyncStore, spool: Path, limits: Limits) -> None:
-        self._store, self._spool, self._limits = store, spool, limits
+    def __init__(
+        self, store: AsyncStore, uploads: Uploads, receptions: Receptions, limits: Limits, disk: Threads
+    ) -> None:
+        self._store, self._uploads, self._receptions = store, uploads, receptions
+        self._limits, self._disk = limits, disk
 
     @property
     def routes(self) -> list[Route]:
@@ -75,62 +64,66 @@ class Tus:
         """Create an upload of ``Upload-Length`` bytes."""
         _require_version(request)
         length = _number(request, "upload-length")
-        require_allowed(length, self._limits)
-        await self._store.require_capacity()
-        name = secrets.token_hex(16)
-        path = self._path(name)
-        with SpoolFile(path, self._limits.reserve, new=True) as file:
-            try:
-                file.require_room(length)
-            except NoRoom as error:
-                raise Refusal(507, str(error)) from error
-            record_of(path).write_text(json.dumps({"length": length, "user": request.state.user}), "utf-8")
-            file.sync()
-            file.keep()
-        return Response(status_code=201, headers={**COMMON, "Location": f"{request.url.path.rstrip('/')}/{name}"})
+        self._limits.require_allowed(length)
+        async with self._store.place():
+            user = request.state.user
+            name = await self._disk.do(self._uploads.create, length, user, client_of(request))
+        return Response(status_code=201, headers={**COMMON, "Location": f"{request.scope['path'].rstrip('/')}/{name}"})
 
     async def offset(self, request: Request) -> Response:
         """Answer with how much of an upload has arrived."""
         _require_version(request)
-        upload = self._find(request)
-        return Response(headers={**COMMON, "Upload-Length": str(upload.length), **await self._progress(upload)})
+        upload = await self._find(request)
+        progress = await self._progress(upload)
+        return Response(headers={**COMMON, "Upload-Length": str(upload.length), **progress})
 
     async def append(self, request: Request) -> Response:
         """Add the body to an upload, and make it a job when it is whole. What arrives before a failure stays."""
         _require_version(request)
         if request.headers.get("content-type") != "application/offset+octet-stream":
             raise HTTPException(415, "the content type must be application/offset+octet-stream")
-        upload, wanted = self._find(request), _number(request, "upload-offset")
-        if upload.offset < upload.length:
-            with await self._file(upload) as file:
-                _require_offset(wanted, file.length)
-                await self._add(request, upload, file)
+        upload, wanted = await self._find(request), _number(request, "upload-offset")
+        offset = await self._disk.do(upload.offset)
+        if offset is not None and offset < upload.length:
+            with self._receptions.admit(request):
+                async with self._locked(upload) as file:
+                    _require_offset(wanted, upload.length if file is None else file.length)
+                    if file is not None:
+                        await self._disk.do(self._uploads.keep, upload)
+                        await self._add(request, upload, file)
         else:
-            _require_offset(wanted, upload.offset)
+            _require_offset(wanted, upload.length)
         return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
 
     async def terminate(self, request: Request) -> Response:
         """Remove an upload that is not a job yet."""
         _require_version(request)
-        upload = self._find(request)
-        if await self._job_of(upload) is not None:
-            raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
-        with await self._file(upload):
-            _remove(upload.path)
+        upload = await self._find(request)
+        async with self._locked(upload):
+            if await self._job_of(upload) is not None:
+                raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
+            await self._disk.do(self._uploads.remove, upload)
         return Response(status_code=204, headers=COMMON)
 
-    async def _file(self, upload: _Upload) -> SpoolFile:
+    @asynccontextmanager
+    async def _locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
+        """The upload's file, while no other request, here or at another server, has it; None where it is gone.
+
+        Raises Refusal where another request has it for too long.
+        """
         deadline = time.monotonic() + LOCKED_SECONDS
-        while upload.path.exists():
+        while await self._disk.do(upload.path.exists):
             try:
-                return SpoolFile(upload.path, self._limits.reserve, new=False)
+                async with spooled(self._disk, lambda: SpoolFile(upload.path, self._limits.reserve, new=False)) as file:
+                    yield file
+                return
             except Locked as error:
                 if time.monotonic() > deadline:
                     raise Refusal(423, str(error), COMMON) from error
             await asyncio.sleep(0.05)
-        raise Refusal(404, "there is no such upload", COMMON)
+        yield None
 
-    async def _add(self, request: Request, upload: _Upload, file: SpoolFile) -> None:
+    async def _add(self, request: Request, upload: Upload, file: SpoolFile) -> None:
         begun = file.length
         if begun + (announced_length(request) or 0) > upload.length:
             raise Refusal(
@@ -140,44 +133,53 @@ class Tus:
             )
         try:
             async for piece in pieces(request):
-                await asyncio.to_thread(file.write, piece[: upload.length - file.length])
-        except NoRoom as error:
-            raise Refusal(507, str(error), COMMON) from error
+                await self._disk.do(_append, file, piece, upload.length)
         finally:
-            await asyncio.to_thread(file.sync)
+            await self._disk.do(file.sync)
 
-    async def _progress(self, upload: _Upload) -> dict[str, str]:
+    async def _progress(self, upload: Upload) -> dict[str, str]:
         """The offset; and the job, which is entered here if the upload is whole and has none yet."""
-        headers = {"Upload-Offset": str(upload.offset)}
-        if upload.offset == upload.length:
-            job = await self._job_of(upload)
-            if job is None:
-                job_id = await self._store.reserve_id()
-                job = await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
-            headers["Ingest-Job-Id"] = str(job.job_id)
-        return headers
+        offset = await self._disk.do(upload.offset)
+        if offset is not None and offset < upload.length:
+            return {"Upload-Offset": str(offset)}
+        job = await self._job_of(upload) or await self._complete(upload)
+        return {"Upload-Offset": str(upload.length), "Ingest-Job-Id": str(job.job_id)}
 
-    async def _job_of(self, upload: _Upload) -> Job | None:
-        return await self._store.call(lambda store: store.of_source(upload.path))
+    async def _complete(self, upload: Upload) -> Job:
+        """Make a job of a whole upload: one, however many ask for it at once. Raises QueueFull, and Refusal."""
+        async with self._locked(upload) as file:
+            # Another request may have been quicker, and a worker have removed the file already.
+            job = await self._job_of(upload) or await self._submit(upload, file)
+        await self._disk.do(self._uploads.close, upload)
+        return job
 
-    def _find(self, request: Request) -> _Upload:
-        name = request.path_params["name"]
-        path = self._path(name)
-        try:
-            if not re.fullmatch("[0-9a-f]{32}", name):
-                raise FileNotFoundError
-            record = json.loads(record_of(path).read_text("utf-8"))
-        except FileNotFoundError:
-            raise Refusal(404, "there is no such upload", COMMON) from None
-        return _Upload(path, int(record["length"]), str(record["user"]))
+    async def _submit(self, upload: Upload, file: SpoolFile | None) -> Job:
+        if file is None:
+            raise _no_such_upload()
+        async with self._store.place():
+            job_id = await self._store.reserve_id()
+            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
 
-    def _path(self, name: str) -> Path:
-        return SpoolKind.RESUMABLE.path(self._spool, f"{name}.tar")
+    async def _job_of(self, upload: Upload) -> Job | None:
+        def job_of(store: JobStore) -> Job | None:
+            return store.of_source(upload.path)
+
+        return await self._store.look(job_of)
+
+    async def _find(self, request: Request) -> Upload:
+        upload = await self._disk.do(self._uploads.find, request.path_params["name"])
+        if upload is None:
+            raise _no_such_upload()
+        return upload
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    record_of(path).unlink(missing_ok=True)
+def _append(file: SpoolFile, piece: bytearray, length: int) -> None:
+    """Add what of ``piece`` belongs to an upload of ``length`` bytes."""
+    file.write(memoryview(piece)[: length - file.length])
+
+
+def _no_such_upload() -> Refusal:
+    return Refusal(404, "there is no such upload", COMMON)
 
 
 def _require_version(request: Request) -> None:

@@ -1,7 +1,7 @@
 """The interfaces of the four services that the pipeline uses. Every implementation keeps these promises."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -87,6 +87,9 @@ class Archive(Service, Protocol):
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether a file that was listed is there now."""
+
+    def own_files(self, inodes: Collection[tuple[int, int]], ids: range) -> set[tuple[int, int]]:
+        """Those of the files of this machine, by device and inode, that are stored under an id outside of ``ids``."""
 
 
 class Memory(Protocol):

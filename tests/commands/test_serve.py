@@ -47,7 +47,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, S
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         scrub(patch, folder)
-        server, site = stack.enter_context(Server(folder)), Site(folder / "data" / "pacifica-ingest-cli")
+        server = stack.enter_context(Server(folder, "--move-from", folder / "in"))
+        site = Site(folder / "data" / "pacifica-ingest-cli")
         patch.undo()
         yield server, site
 
@@ -109,14 +110,16 @@ def test_a_bundle_is_taken_and_ingested(server: Server, site: Site, tmp_path: Pa
     until_spool_is_empty(site)
 
 
-def test_a_document_to_move_is_taken(server: Server, site: Site, tmp_path: Path) -> None:
-    source = tmp_path / "one"
+def test_a_document_to_move_is_taken(environment: Path, site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "in" / "one"
+    source.parent.mkdir()
     source.write_bytes(b"1")
     document = json.dumps([*transaction(), file_record("data/one", b"1", source=str(source))])
-    answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
-    assert answer.status_code == 200
-    assert list(answer.json()) == STATE_KEYS
-    assert server.settled(1)["complete"]
+    with Server(environment, "--move-from", source.parent) as server:
+        answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
+        assert answer.status_code == 200
+        assert list(answer.json()) == STATE_KEYS
+        assert server.settled(1)["complete"]
     assert site.contents() == {"data/one": b"1"}
     assert not source.exists()
 

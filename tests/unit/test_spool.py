@@ -17,9 +17,9 @@ from ..support.site import Site
 LONG_AGO = 365 * 24 * 3600
 
 
-def leave(path: Path, age: float = LONG_AGO) -> Path:
+def leave(path: Path, age: float = LONG_AGO, content: bytes = b"begun") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    path.write_bytes(content)
     os.utime(path, (time.time() - age,) * 2)
     return path
 
@@ -40,6 +40,15 @@ def test_what_was_left_for_long(site: Site, kind: SpoolKind) -> None:
 def test_what_was_written_to_not_long_ago(site: Site, kind: SpoolKind) -> None:
     leave(kind.path(site.settings.spool, "0.tar"), kind.untouched.total_seconds() - 60)
     assert orphans_of(site) == []
+
+
+@pytest.mark.parametrize(("content", "age", "is_left"), [(b"", 4000, True), (b"", 3000, False), (b"x", 4000, False)])
+def test_an_upload_of_which_nothing_came_is_not_kept_for_long(
+    site: Site, content: bytes, age: float, is_left: bool
+) -> None:
+    upload = leave(SpoolKind.RESUMABLE.path(site.settings.spool, "0.tar"), age, content)
+    record = leave(record_of(upload), age)
+    assert orphans_of(site) == ([record, upload] if is_left else [])
 
 
 def test_an_upload_is_as_old_as_the_newer_of_its_files(site: Site) -> None:

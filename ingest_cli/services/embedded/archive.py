@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -106,6 +106,17 @@ class EmbeddedArchive:
         """Whether what was listed is there now."""
         return os.path.lexists(file.location)
 
+    def own_files(self, inodes: Collection[tuple[int, int]], ids: range) -> set[tuple[int, int]]:
+        """Those of ``inodes`` that lie in the folder, but for those of ``ids``; takes a look at all that it holds."""
+        wanted, found = {inode for _, inode in inodes}, set()
+        with self._mark.guarding("list"):
+            for entry in _entries(self._root):
+                # What a folder says of its files costs no look at them.
+                if entry.inode() in wanted and path_to_id(Path(entry.path).relative_to(self._root)) not in ids:
+                    status = entry.stat(follow_symlinks=False)
+                    found.add((status.st_dev, status.st_ino))
+        return found & set(inodes)
+
     def _path(self, file_id: int) -> Path:
         return self._root / id_to_path(file_id)
 
@@ -118,6 +129,16 @@ def _raise(error: OSError) -> None:
     # Of a folder that is gone since, nothing is left to list.
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
+    """All files below the archive's folder, but for those of runs in progress."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                yield entry
+            elif entry.name != RUNS_FOLDER:
+                yield from _entries(Path(entry.path))
 
 
 def _archived_file(path: Path, below_root: Path) -> ArchivedFile:

@@ -126,7 +126,7 @@ class EmbeddedWriter:
                 caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
                 if os.path.lexists(caught):
                     self._remove_caught(file_id, source, caught, hashed)
-                if fence == self._fence and _catch(source, caught):
+                if fence == self._fence and _catch(source, caught, hashed):
                     self._remove_caught(file_id, source, caught, hashed)
             os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
@@ -165,10 +165,11 @@ class EmbeddedWriter:
             if stat.S_ISREG(found.st_mode) and not found.st_size and os.stat(self._run.target(file_id)).st_size:
                 os.unlink(caught)  # of a run that was killed before it renamed the source to it
                 return
-            if hashed is not None and found.st_ino == hashed.st_ino and identity_of(found) != identity_of(hashed):
+            is_other = hashed is not None and not _is_same_file(found, hashed)
+            if hashed is not None and not is_other and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
                 raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
-            if self._is_archived(file_id, caught):
+            if not is_other and self._is_archived(file_id, caught):
                 self._released_in[os.lstat(caught).st_dev] = source.parent
                 os.unlink(caught)
         finally:
@@ -222,9 +223,11 @@ def _link(source: Path, aside: str, found: os.stat_result) -> bool:
     return True
 
 
-def _catch(source: Path, caught: Path) -> bool:
-    """Rename the source, if there is one, to where nothing stands."""
+def _catch(source: Path, caught: Path, hashed: os.stat_result | None) -> bool:
+    """Rename the source, if it is still there, to where nothing stands."""
     try:
+        if hashed is not None and not _is_same_file(os.lstat(source), hashed):
+            return False
         # Anyone may have put something there whose place a renaming would take.
         os.close(os.open(caught, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except FileNotFoundError:
@@ -237,6 +240,10 @@ def _catch(source: Path, caught: Path) -> bool:
             raise
         return False
     return True
+
+
+def _is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
+    return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _put_back(caught: Path, source: Path) -> None:

@@ -1,6 +1,6 @@
 """The archive of a Pacifica site: its archive interface."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ...settings import Confirm, Endpoint
 from ..base import ArchivedFile
@@ -76,3 +76,7 @@ class PacificaArchive(Adapter):
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether the archive holds the file, which is asked for by its id."""
         return file.file_id is not None and self.stat(file.file_id) is not None
+
+    def own_files(self, inodes: Collection[tuple[int, int]], ids: range) -> set[tuple[int, int]]:
+        """None: the archive interface does not say which of this machine's files are its own."""
+        return set()
