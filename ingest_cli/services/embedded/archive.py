@@ -10,13 +10,11 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
+from ...disk import RESERVE_BYTES
 from ...errors import ArchiveError
 from ..base import ArchivedFile
 from .layout import RUNS_FOLDER, id_to_path, path_to_id, translate_os_errors
 from .writer import EmbeddedWriter
-
-# Left free on the archive's disk when a job begins, for the catalogue and everyone else.
-RESERVE_BYTES = 16 << 20
 
 
 class EmbeddedArchive:
