@@ -29,6 +29,8 @@ MAX_NAME_BYTES = 255
 # Left free on a disk when a job begins to fill it, for databases and everyone else.
 RESERVE_BYTES = 16 << 20
 HAS_SYNCFS = sys.platform.startswith("linux")
+# Left free on a disk for everyone else, databases above all, when much is written to it.
+RESERVE_BYTES = 16 << 20
 
 
 def explained(error: OSError, message: str, otherwise: type[IngestError], place: Path | None = None) -> IngestError:
@@ -80,6 +82,25 @@ def opened(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError, at once where it is a FIFO, a device, a socket or a folder."""
+    # Twice: to open a device may do something, and by then it may be another file, whose opening must not wait.
+    _require_regular(path.stat())
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor))
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def restore_to(place: Path, kept: Path) -> None:

@@ -1,22 +1,30 @@
 """A bundle: a tar with files under ``data/`` and the document ``metadata.txt``, opened once and indexed once."""
 
-import bz2
-import gzip
-import lzma
 import os
-import shutil
 import tempfile
 import unicodedata
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self, cast
+from typing import BinaryIO, Self, cast
 
 from rich.filesize import decimal
 
-from ..errors import BundleError, BundleTruncated, MetadataError, OnProblem, SourceChanged, SourceError, raise_problem
+from ..disk import RESERVE_BYTES, explained, open_regular
+from ..errors import (
+    BundleError,
+    MetadataError,
+    OnProblem,
+    ResourceUnavailable,
+    SourceChanged,
+    SourceError,
+    raise_problem,
+)
+from ..text import quoted
 from . import tar
+from .compression import Compression, compression_of, unpacked
 from .fingerprint import fingerprint_of
+from .header import BLOCK, is_header
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
@@ -31,7 +39,7 @@ def read_document(path: Path) -> tuple[bytes, str]:
     Raises SourceError, SourceChanged where it was written to meanwhile, and MetadataError where it is too long.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             before = os.fstat(file.fileno())
             if before.st_size > MAX_METADATA_BYTES:
                 raise MetadataError(
@@ -42,18 +50,7 @@ def read_document(path: Path) -> tuple[bytes, str]:
                 raise SourceChanged(f"{path} was modified while it was read")
             return raw, fingerprint_of(before)
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
-
-
-class _Opener(Protocol):
-    def __call__(self, raw: BinaryIO) -> BinaryIO: ...
-
-
-COMPRESSIONS: dict[bytes, _Opener] = {
-    b"\x1f\x8b": lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw)),
-    b"BZh": lambda raw: cast(BinaryIO, bz2.BZ2File(raw)),
-    b"\xfd7zXZ\x00": lambda raw: cast(BinaryIO, lzma.LZMAFile(raw)),  # noqa: SIM115
-}
+        raise explained(error, f"cannot read {path}", SourceError) from error
 
 
 class Bundle:
@@ -61,17 +58,29 @@ class Bundle:
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
-    Members that no bundle may hold are reported to ``on_problem``. Raises SourceError, BundleError or BundleTruncated.
+    Members that no bundle may hold are reported to ``on_problem``. ``require`` is called all the time while the tar is
+    unpacked and indexed, and may raise to stop. Raises SourceError, BundleError, BundleTruncated or
+    ResourceUnavailable.
     """
 
-    def __init__(self, path: Path, spool: Path, on_problem: OnProblem = raise_problem) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spool: Path,
+        on_problem: OnProblem = raise_problem,
+        *,
+        require: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
-        self._file, self.fingerprint = _open_tar(path, spool)
+        self._file, self.fingerprint = _open_tar(path, spool, require)
         self.descriptor = self._file.fileno()
         try:
-            if not tar.is_header(os.pread(self.descriptor, tar.BLOCK, 0)):
+            if not is_header(os.pread(self.descriptor, BLOCK, 0)):
                 raise BundleError(f"{path} is not a tar, or is empty")
-            self.members = self._index(on_problem)
+            self.members = self._index(on_problem, require)
+        except OSError as error:
+            self.close()
+            raise explained(error, f"cannot read {path}", SourceError) from error
         except BaseException:
             self.close()
             raise
@@ -113,53 +122,60 @@ class Bundle:
             self._by_form = {unicodedata.normalize("NFC", key): member for key, member in self.members.items()}
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
-    def _index(self, on_problem: OnProblem) -> dict[str, Member]:
+    def _index(self, on_problem: OnProblem, require: Callable[[], None]) -> dict[str, Member]:
         index: dict[str, Member] = {}
-        for member in tar.members(self.descriptor, on_problem):
+        for member in tar.members(self.descriptor, on_problem, require):
             if member.name in index:
-                on_problem(BundleError(f"{member.name!r} occurs twice in the tar"))
+                on_problem(BundleError(f"{quoted(member.name)} occurs twice in the tar"))
             index[member.name] = member
         return index
 
 
-def _open_tar(path: Path, spool: Path) -> tuple[BinaryIO, str]:
+def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[BinaryIO, str]:
     try:
-        raw = path.open("rb")
+        raw = open_regular(path)
+        opened = fingerprint_of(os.fstat(raw.fileno()))
+        head = os.pread(raw.fileno(), BLOCK, 0)
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
-    opened = fingerprint_of(os.fstat(raw.fileno()))
-    magic = raw.read(6)
-    raw.seek(0)
-    for prefix, decompressor in COMPRESSIONS.items():
-        if magic.startswith(prefix):
-            with raw:
-                plain = _decompress(decompressor(raw), path, spool)
-                if fingerprint_of(os.fstat(raw.fileno())) != opened:
-                    plain.close()
-                    raise SourceChanged(f"{path} was modified while it was unpacked")
-                return plain, opened
-    return raw, opened
+        raise explained(error, f"cannot read {path}", SourceError) from error
+    # A tar's own first name may begin as compressed files do.
+    compression = None if is_header(head) else compression_of(head)
+    if compression is None:
+        return raw, opened
+    with raw:
+        plain = _unpack(raw, path, compression, spool, require)
+        if fingerprint_of(os.fstat(raw.fileno())) != opened:
+            plain.close()
+            raise SourceChanged(f"{path} was modified while it was unpacked")
+        return plain, opened
 
 
-def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
+def _unpack(
+    packed: BinaryIO, path: Path, compression: Compression, spool: Path, require: Callable[[], None]
+) -> BinaryIO:
+    cannot = f"cannot unpack {path} into {spool}"
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         plain = cast(BinaryIO, tempfile.TemporaryFile(dir=spool))  # noqa: SIM115 - the bundle closes it
     except OSError as error:
-        raise SourceError(f"cannot unpack {path} into {spool}: {error.strerror}") from error
+        raise explained(error, cannot, SourceError) from error
     try:
-        shutil.copyfileobj(packed, plain, 1 << 20)
+        for piece in unpacked(packed, path, compression, require):
+            _require_room(plain, len(piece), cannot)
+            plain.write(piece)
         plain.flush()
-    except EOFError as error:
-        plain.close()
-        raise BundleTruncated(f"{path} is truncated: {error}") from error
-    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, ValueError) as error:
-        plain.close()
-        raise BundleError(f"{path} is damaged: {error}") from error
     except OSError as error:
         plain.close()
-        # bz2 reports damaged data as an OSError without a number.
-        if error.errno is None:
-            raise BundleError(f"{path} is damaged: {error}") from error
-        raise SourceError(f"cannot unpack {path} into {spool}: {error.strerror}") from error
+        raise explained(error, cannot, SourceError) from error
+    except BaseException:
+        plain.close()
+        raise
     return plain
+
+
+def _require_room(file: BinaryIO, length: int, cannot: str) -> None:
+    """Raise ResourceUnavailable where so many bytes more would leave too little of the disk for the others."""
+    disk = os.fstatvfs(file.fileno())
+    free = disk.f_bavail * disk.f_frsize
+    if free < length + RESERVE_BYTES:
+        raise ResourceUnavailable(f"{cannot}: {decimal(free)} free, {decimal(RESERVE_BYTES)} in reserve")

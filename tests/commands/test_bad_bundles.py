@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_cli.bundle import reader as bundle_module
-from ingest_cli.bundle.tar import is_header
+from ingest_cli.bundle.header import is_header
 from ingest_cli.errors import BundleError, IngestError
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
