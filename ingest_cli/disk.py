@@ -29,8 +29,6 @@ MAX_NAME_BYTES = 255
 # Left free on a disk when a job begins to fill it, for databases and everyone else.
 RESERVE_BYTES = 16 << 20
 HAS_SYNCFS = sys.platform.startswith("linux")
-# Left free on a disk for everyone else, databases above all, when much is written to it.
-RESERVE_BYTES = 16 << 20
 
 
 def explained(error: OSError, message: str, otherwise: type[IngestError], place: Path | None = None) -> IngestError:

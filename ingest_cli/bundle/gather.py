@@ -9,9 +9,9 @@ from pathlib import Path
 from ..disk import explained
 from ..errors import PackError
 from ..text import counted, listed, quoted
+from .header import MAX_NAME_BYTES
 from .pack_rules import PackRules, Reason
 from .reader import DATA_FOLDER, MAX_METADATA_BYTES
-from .tar import MAX_NAME_BYTES
 from .tree import Entry, Identity, walk
 
 MAX_PROBLEMS = 100

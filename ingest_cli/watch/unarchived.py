@@ -5,9 +5,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
 from ..bundle.reader import METADATA_NAME, Bundle
-from ..bundle.tar import BLOCK
 from ..errors import FileRefused
 from ..jobs.job import Job, JobKind
 from ..pipeline.bundle_files import content_of, find_member

@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint_of
+from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
 from ..bundle.pack_rules import PackRules
 from ..bundle.reader import Bundle, read_document
-from ..bundle.tar import BLOCK, Member
+from ..bundle.tar import Member
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
 from ..jobs.job import JobKind
 from ..pipeline.bundle_files import content_of, find_member
