@@ -76,8 +76,9 @@ class DropFolder:
             else:
                 in_queue += 1
                 self.waiting.append(path)
-        news = [problem for problem in self._problems if str(problem) not in self._told]
-        self._told = {str(problem) for problem in self._problems}
+        problems = {str(problem): problem for problem in self._problems}
+        news = [problem for text, problem in problems.items() if text not in self._told]
+        self._told = set(problems)
         return news
 
     def take_submitted(self) -> list[Job]:
