@@ -10,7 +10,6 @@ import random
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,15 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.bundle.fingerprint import fingerprint_of
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job
 from ingest_cli.settings import load_settings
-from ingest_cli.watch.candidates import Candidate, candidates_in
+from ingest_cli.watch.candidates import Candidate, candidates_in, fingerprint_at
 from ingest_cli.watch.disposition import Destination, Disposition
 from ingest_cli.watch.own import OwnPlaces
 from ingest_cli.watch.rules import WatchRules
-from ingest_cli.watch.set_aside import set_aside
+from ingest_cli.watch.set_aside import Replaced, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
@@ -547,53 +545,34 @@ def test_what_is_planted_in_place_of_the_lock_is_not_written_to(command: Command
     assert site.contents() == FILES
 
 
-SWAPPER = """
-import os, shutil, sys
-from contextlib import suppress
-drop, outside = sys.argv[1:]
-number = 0
-print("ready", flush=True)
-while os.path.exists(os.path.join(drop, "go on")):
-    for name in os.listdir(drop):
-        path = os.path.join(drop, name)
-        if name.startswith(".ingest-") and name.endswith(".part") and not os.path.islink(path):
-            number += 1
-            with suppress(OSError):
-                os.rename(path, os.path.join(drop, f"caught.{number}"))
-                os.symlink(outside, path)
-"""
+PLACES = {"another disk": "done", "the same disk": "failed", "nowhere": ""}
 
 
-@pytest.mark.parametrize("way", [("--done", "done"), ("--delete",), ("--delete", "--failed", "failed")], ids=" ".join)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("is_folder", [False, True])
 def test_who_renames_what_is_set_aside_reaches_nothing_else(
-    command: Command, site: Site, drop: Path, tmp_path: Path, mount: Mount, way: tuple[str, ...]
+    drop: Path, tmp_path: Path, mount: Mount, place: str, is_folder: bool
 ) -> None:
     """Whoever may write in the drop folder may do that, at any moment."""
     mount(tmp_path / "done", *TMPFS)
-    (drop / "go on").touch()
-    contents = []
-    for number in range(60):
-        files = {f"data/{number}": b"%d" % number}
-        bundle = write_bundle(
-            drop / f"{number}.tar", {**files, "data/b": b"b"} if number % 2 else files, document_for(files)
-        )
-        contents.append(bundle.read_bytes())
-        (tmp_path / "outside" / f"{number}.tar").write_text("precious")
-    outside = looks(tmp_path / "outside")
-    words = [tmp_path / word if not word.startswith("-") else word for word in way]
-    program: list[str | Path] = [sys.executable, "-c", SWAPPER, drop, tmp_path / "outside"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE) as swapping:
-        try:
-            assert swapping.stdout is not None
-            assert swapping.stdout.readline()
-            done = once(command, drop, *words)
-        finally:
-            (drop / "go on").unlink()
-    assert "Traceback" not in done.stderr
+    for folder, content in (("drop", "given"), ("outside", "precious")):
+        path = tmp_path / folder / "b.tar"
+        if is_folder:
+            path.mkdir()
+        (path / "file" if is_folder else path).write_text(content)
+    given, outside = looks(drop), looks(tmp_path / "outside")
+    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar")
+    with suppress(Replaced), set_aside(candidate) as aside:
+        hidden = aside.path.parent
+        hidden.rename(drop / "caught")
+        hidden.symlink_to(tmp_path / "outside")
+        if PLACES[place]:
+            aside.move_to(tmp_path / PLACES[place] / "b.tar")
+        else:
+            aside.delete()
     assert looks(tmp_path / "outside") == outside
-    found = {path.read_bytes() for path in tmp_path.rglob("*.tar") if not path.is_relative_to(tmp_path / "outside")}
-    unlisted = contents[1::2] if "--delete" in way else contents
-    assert set(unlisted) <= found
+    found = {**looks(drop), **looks(tmp_path / "done"), **looks(tmp_path / "failed")}
+    assert not PLACES[place] or given.items() <= found.items()
 
 
 # Watchers that are killed.
@@ -603,7 +582,7 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
     names = ["b.tar", "x" * 250 + ".tar", "taken.tar"]
     for number, name in enumerate(names):
         path = write_bundle(drop / name, {f"data/{number}": b"x"})
-        candidate = Candidate(path, fingerprint_of(path.lstat()), path)
+        candidate = Candidate(path, fingerprint_at(path, path), path)
         if os.fork() == 0:
             with set_aside(candidate):
                 os._exit(0)
