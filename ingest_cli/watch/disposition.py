@@ -20,7 +20,7 @@ from .explanation import (
     story_of_kept,
     story_of_refused,
 )
-from .set_aside import Replaced, SetAside, free_places, set_aside
+from .set_aside import Replaced, SetAside, free_places, require_unchanged, set_aside
 from .unarchived import unarchived
 
 # Who runs the watcher may not write there: the log alone says why a file failed.
@@ -108,6 +108,7 @@ class Disposition:
             remove_explanation(candidate.path)
 
     def _delete(self, candidate: Candidate, job: Job, spool: Path) -> None:
+        require_unchanged(candidate, candidate.path)
         missing = unarchived(candidate.path, job, spool)
         if not missing:
             with set_aside(candidate) as aside:

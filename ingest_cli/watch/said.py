@@ -28,6 +28,7 @@ class Said:
     def __init__(self, folder: Path, audience: Audience, memory: Path | None = None) -> None:
         self._folder, self._audience, self._memory = folder, audience, memory
         self._said: dict[str, str] = {}
+        self._texts: set[str] = set()
         self.problems: list[ExitCode] = []
         if memory is not None:
             with suppress(OSError, ValueError):
@@ -40,7 +41,10 @@ class Said:
         if not self._is_news(name, f"{fingerprint} {text}"):
             return False
         self.problems.append(error.exit_code if isinstance(error, IngestError) else ExitCode.FAILED)
-        self._audience.problem(text)
+        # What is wrong with many files in the same words, as a folder of --done that is away, is said once.
+        if text not in self._texts:
+            self._audience.problem(text)
+        self._texts.add(text)
         return True
 
     def left(self, reason: str, files: Iterable[tuple[str, str]]) -> None:
@@ -54,6 +58,7 @@ class Said:
     def keep(self, names: Iterable[str]) -> None:
         """Forget what was said of files with other names: they are gone."""
         present = set(names)
+        self._texts.clear()
         self._said = {name: said for name, said in self._said.items() if name in present}
 
     def save(self) -> None:

@@ -33,11 +33,6 @@ class SetAside:
         self._candidate, self._folder = candidate, folder
         self._is_folder = stat.S_ISDIR(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_mode)
 
-    def require_unchanged(self) -> None:
-        """Raise Replaced where it is not what was seen in the drop folder any more."""
-        if fingerprint_at(self.path, self._candidate.path) != self._candidate.fingerprint:
-            raise Replaced(f"{self._candidate.path} was changed or replaced")
-
     def delete(self) -> None:
         """Delete it. Raises OSError."""
         if self._is_folder:
@@ -61,10 +56,20 @@ class SetAside:
         copy, remove = (copy_tree, shutil.rmtree) if self._is_folder else (copy_to, os.unlink)
         copy(place, self.path.name, self._folder)
         try:
-            self.require_unchanged()
+            require_unchanged(self._candidate, self.path)
         except BaseException:
             remove(place)
             raise
+
+
+def require_unchanged(candidate: Candidate, path: Path) -> None:
+    """Raise Replaced where what is at ``path`` is not what was seen in the drop folder any more."""
+    try:
+        found = fingerprint_at(path, candidate.path)
+    except FileNotFoundError:
+        found = ""
+    if found != candidate.fingerprint:
+        raise Replaced(f"{candidate.path} is gone, or was changed or replaced")
 
 
 @contextmanager
@@ -80,7 +85,7 @@ def set_aside(candidate: Candidate) -> Iterator[SetAside]:
             raise Replaced(f"{candidate.path} is gone") from error
         try:
             aside = SetAside(candidate, path, folder)
-            aside.require_unchanged()
+            require_unchanged(candidate, path)
             yield aside
         finally:
             _put_back(path.name, folder, candidate.path)

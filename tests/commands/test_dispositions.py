@@ -7,17 +7,30 @@ failed is explained, and no file keeps another one from its turn.
 import json
 import os
 import random
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from ..support.bundles import document_for, write_bundle
+from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
+from ingest_cli.jobs.job import Job
+from ingest_cli.settings import load_settings
+from ingest_cli.watch.candidates import Candidate, candidates_in, fingerprint_at
+from ingest_cli.watch.disposition import Destination, Disposition
+from ingest_cli.watch.own import OwnPlaces
+from ingest_cli.watch.rules import WatchRules
+from ingest_cli.watch.set_aside import Replaced, set_aside
+
+from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
+from ..support.waiting import until
 
 LETTERS = ["a", "B", "7", "ü", "ゆ", "🦉", " ", "\n", "\x1b", "'", '"', "\\", "*", ".", "-"]
 NO_TEXT = os.fsdecode(b"\xff")
@@ -60,6 +73,41 @@ def explanations_in(folder: Path) -> list[str]:
 def files_in(*folders: Path) -> Iterator[Path]:
     for folder in folders:
         yield from (path for path in folder.iterdir() if stat.S_ISREG(path.lstat().st_mode))
+
+
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mounts something at a folder, by the words of mount(8); what is still mounted at the end is unmounted."""
+    mounted: list[Path] = []
+
+    def at(folder: Path, *words: object) -> None:
+        folder.mkdir(exist_ok=True)
+        if subprocess.run(["mount", *map(str, words), folder], capture_output=True).returncode != 0:
+            pytest.skip("a disk cannot be mounted here")
+        mounted.append(folder)
+
+    yield at
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], capture_output=True)
+
+
+TMPFS = ("-t", "tmpfs", "-o", "size=1m", "none")
+
+
+@pytest.fixture
+def without_rights(command: Command) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command as a user who owns the store, but has no rights over the files of others."""
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can have files of another user")
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        line = ["setpriv", "--bounding-set=-fowner,-dac_override,-dac_read_search,-chown", *command.line(*words)]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    return run
 
 
 # Cases that a generator makes.
@@ -175,3 +223,378 @@ def test_nothing_is_lost_and_nothing_else_touched(
     again = once(command, drop, "--pattern", "*", *way)
     assert unchanged(looks(tmp_path)) == unchanged(after)
     assert not again.stdout
+
+
+# Files that may not be deleted.
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_bundle_with_files_that_are_archived_nowhere_is_kept(
+    command: Command, site: Site, drop: Path, mode: str
+) -> None:
+    files = {"data/a": b"a"}
+    bundle = write_bundle(drop / "b.tar", {**files, "data/b": b"b", "notes": b"n"}, document_for(files), mode=mode)
+    content = bundle.read_bytes()
+    done = once(command, drop, "--delete")
+    assert done.returncode == ExitCode.SOME_FAILED
+    why = "it is ingested, but kept: 2 of its files are archived nowhere, since the metadata does not list them: "
+    assert f"b.tar: job 1: {why}'data/b', 'notes'" in done.stderr
+    assert (bundle.read_bytes(), site.contents()) == (content, files)
+    story = json.loads((drop / "b.tar.error.json").read_text())
+    assert (story["file"], story["job_id"], story["exception"][: len(why)]) == ("b.tar", 1, why)
+    assert "kept" in story
+    again = once(command, drop, "--delete")
+    assert (again.returncode, again.stderr) == (0, ""), "it is said once"
+    assert once(command, drop, "--done", drop.parent / "done").returncode == 0
+    assert looks(drop) == {}
+
+
+def test_a_duplicate_is_deleted_if_its_bytes_are_those_that_are_stored(
+    command: Command, site: Site, drop: Path
+) -> None:
+    document = document_for({"data/a": b"right"})
+    site.ingest(write_bundle(drop / "first.part", {"data/a": b"right"}, document))
+    write_bundle(drop / "same.tar", {"data/a": b"right"}, document)
+    write_bundle(drop / "wrong.tar", {"data/a": b"wrong"}, document)
+    write_bundle(drop / "missing.tar", {}, document)
+    done = once(command, drop, "--delete")
+    assert done.returncode == ExitCode.SOME_FAILED
+    assert "wrong.tar: job 4: it is ingested, but kept: 'data/a' hashes to sha1" in done.stderr
+    assert "missing.tar: job 2: it is ingested, but kept: the metadata lists 'data/a'" in done.stderr
+    assert not (drop / "same.tar").exists()
+    assert {"wrong.tar", "missing.tar"} <= looks(drop).keys()
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(transaction()))
+    return path
+
+
+def packed(command: Command, site: Site, drop: Path, template: Path) -> tuple[Candidate, Job]:
+    """A folder that was packed and ingested, as a watcher sees it then."""
+    (drop / "run" / "sub").mkdir(parents=True)
+    (drop / "run" / "sub" / "a").write_text("a")
+    assert once(command, drop, "--pack", template).returncode == 0
+    rules = WatchRules(template=json.loads(template.read_bytes()))
+    (candidate,) = candidates_in(drop, rules, site.settings.spool, OwnPlaces(site.settings, [drop], {}))
+    return candidate, site.job(1)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file": lambda folder: (folder / "sub" / "late").write_text("late"),
+    "other bytes": lambda folder: (folder / "sub" / "a").write_text("b"),
+    "a link": lambda folder: (folder / "link").symlink_to("sub/a"),
+    "a link to a folder": lambda folder: (folder / "link").symlink_to("sub"),
+    "a link to nothing": lambda folder: (folder / "sub" / "link").symlink_to("nowhere"),
+    "a FIFO": lambda folder: os.mkfifo(folder / "FIFO"),
+    "another folder": lambda folder: shutil.copytree(folder.rename(folder.with_name("old")), folder),
+    "a file in its place": lambda folder: folder.rename(folder.with_name("old")) and folder.write_text("file"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("way", ["done", "delete"])
+def test_a_folder_that_was_changed_since_it_was_packed_is_left(
+    command: Command, site: Site, drop: Path, template: Path, change: str, way: str
+) -> None:
+    candidate, job = packed(command, site, drop, template)
+    CHANGES[change](candidate.path)
+    before = looks(drop)
+    done = Disposition(done=Destination(drop.parent / "done", "--done"))
+    disposition = done if way == "done" else Disposition(delete=True)
+    assert not disposition.carry_out(candidate, job, site.settings.spool)
+    assert looks(drop) == before
+    assert looks(drop.parent / "done") == {}
+
+
+def test_a_folder_with_more_than_was_packed_is_kept(command: Command, site: Site, drop: Path, template: Path) -> None:
+    candidate, job = packed(command, site, drop, template)
+    fewer = replace(job, files=0, bytes=0)
+    with pytest.raises(SourceError, match=r"run: job 1: .* kept: 1 of its 1 file are archived nowhere"):
+        Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
+    assert (drop / "run" / "sub" / "a").read_text() == "a"
+    Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
+    assert (drop / "run" / "sub" / "a").read_text() == "a"
+    (drop / "run.error.json").unlink()
+    Disposition(delete=True).carry_out(candidate, job, site.settings.spool)
+    assert looks(drop) == {}
+
+
+# Folders that files are moved to.
+
+
+@pytest.mark.parametrize("option", ["--done", "--failed"])
+def test_a_folder_that_is_not_there_is_not_made(command: Command, drop: Path, tmp_path: Path, option: str) -> None:
+    for place in (tmp_path / "share" / "done", drop / "none", drop.parent / "outside" / "file"):
+        done = once(command, drop, option, place)
+        assert done.returncode == ExitCode.USAGE
+        assert f"there is no folder {place} for {option}: make it, or mount its disk" in done.stderr
+        assert not place.exists()
+
+
+@pytest.mark.parametrize("below", ["", "done"])
+def test_a_share_that_is_away_is_waited_for(
+    command: Command, starting: Callable[..., Running], drop: Path, tmp_path: Path, mount: Mount, below: str
+) -> None:
+    share, log = tmp_path / "share", tmp_path / "log"
+    mount(tmp_path / "disk", *TMPFS)
+    (tmp_path / "disk" / below).mkdir(exist_ok=True)
+    mount(share, "--bind", tmp_path / "disk")
+    with log.open("wb") as output:
+        starting("watch", drop, "--settle", 0, "--scan", 0.1, "--done", share / below, output=output)
+        until(lambda: (drop / ".ingest-watch.lock").exists())
+        subprocess.run(["umount", share], check=True)
+        for name in ("b", "c"):
+            write_bundle(tmp_path / name, {f"data/{name}": b"x"}).rename(drop / f"{name}.tar")
+        until(lambda: f"the folder {share / below} of --done is" in log.read_text())
+        assert not (share / below / "b.tar").exists()
+        assert {"b.tar", "c.tar"} <= looks(drop).keys()
+        mount(share, "--bind", tmp_path / "disk")
+        until(lambda: len(list((tmp_path / "disk" / below).glob("*.tar"))) == 2)
+    assert log.read_text().count("of --done is") == 1
+
+
+def test_a_folder_that_is_made_anew_on_the_same_disk(tmp_path: Path) -> None:
+    """As who clears it now and then may do."""
+    (tmp_path / "done").mkdir()
+    done = Destination(tmp_path / "done", "--done")
+    (tmp_path / "done").rename(tmp_path / "old")
+    with pytest.raises(ResourceUnavailable, match=r"the folder .* of --done is away: No such file"):
+        done.require()
+    (tmp_path / "done").mkdir()
+    done.require()
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_a_full_disk_is_waited_for(
+    command: Command, site: Site, drop: Path, tmp_path: Path, mount: Mount, outcome: str
+) -> None:
+    mount(tmp_path / outcome, *TMPFS)
+    ballast = tmp_path / outcome / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    bundle = write_bundle(drop / "b.tar", metadata=b"{}" if outcome == "failed" else None)
+    done = once(command, drop, f"--{outcome}", tmp_path / outcome)
+    assert "No space left on device" in done.stderr
+    assert done.returncode == (ExitCode.SOME_FAILED if outcome == "done" else ExitCode.FAILED)
+    assert bundle.exists()
+    assert looks(tmp_path / outcome).keys() == {"ballast"}
+    assert once(command, drop, f"--{outcome}", tmp_path / outcome).returncode == ExitCode.UNREACHABLE
+    ballast.unlink()
+    assert once(command, drop, f"--{outcome}", tmp_path / outcome).returncode == 0
+    names = ["b.tar"] if outcome == "done" else ["b.tar", "b.tar.error.json"]
+    assert sorted(looks(tmp_path / outcome)) == names
+    assert looks(drop) == {}
+
+
+def test_what_is_ingested_leaves_a_full_drop_folder(command: Command, site: Site, tmp_path: Path, mount: Mount) -> None:
+    drop = tmp_path / "drop"
+    mount(drop, "-t", "tmpfs", "-o", "size=1m,nr_inodes=4", "none")
+    write_bundle(drop / "good.tar")
+    (drop / "bad.tar").write_text("no tar")
+    (drop / "last").touch()
+    with pytest.raises(OSError, match="No space left"):
+        (drop / "one more").touch()
+    first = once(command, drop)
+    assert f"cannot say beside {drop}/bad.tar why it failed: No space left on device" in first.stderr
+    assert first.returncode == ExitCode.SOME_FAILED
+    assert once(command, drop, "--delete").returncode in (0, ExitCode.UNREACHABLE)
+    assert once(command, drop, "--delete").returncode == 0
+    assert sorted(looks(drop)) == ["bad.tar", "bad.tar.error.json", "last"]
+    assert site.contents() == FILES
+
+
+def test_a_folder_is_moved_to_another_disk(
+    command: Command, site: Site, drop: Path, tmp_path: Path, template: Path, mount: Mount
+) -> None:
+    mount(tmp_path / "done", *TMPFS)
+    (drop / "run" / "sub").mkdir(parents=True)
+    for name in ("a", "sub/b"):
+        (drop / "run" / name).write_text(name)
+        (drop / "run" / name).chmod(0o640)
+        os.utime(drop / "run" / name, (1_500_000_000, 1_500_000_000))
+    before = looks(drop)
+    assert once(command, drop, "--pack", template, "--done", tmp_path / "done").returncode == 0
+    assert looks(tmp_path / "done") == before
+    found = (tmp_path / "done" / "run" / "sub" / "b").stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_mtime) == (0o640, 1_500_000_000)
+    assert looks(drop) == {}
+
+
+# The program's own places.
+
+
+@pytest.mark.parametrize("place", ["done", "failed", "spool", "archive", "drop folder"])
+@pytest.mark.parametrize("how", ["itself", "a link", "a mount"])
+def test_a_drop_folder_is_nothing_else(
+    command: Command, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: Mount, place: str, how: str
+) -> None:
+    same = drop
+    if how == "a link":
+        same = tmp_path / "link"
+        same.symlink_to(drop)
+    elif how == "a mount":
+        same = tmp_path / "mount"
+        mount(same, "--bind", drop)
+    words: list[object] = [same] if place == "drop folder" else []
+    if place in ("done", "failed"):
+        words = [f"--{place}", same]
+    monkeypatch.setenv(*(("VOLUME_PATH", str(same)) if place == "spool" else ("NOTHING", "")))
+    monkeypatch.setenv(*(("ARCHIVEINTERFACE_URL", same.as_uri()) if place == "archive" else ("NOTHING", "")))
+    done = once(command, drop, *words)
+    assert done.returncode == ExitCode.USAGE
+    what = {"done": "--done", "failed": "--failed", "drop folder": "another drop folder"}.get(place, f"the {place}")
+    assert f"is {what} as well: give it a folder of its own" in done.stderr
+
+
+def test_own_folders_in_a_drop_folder_are_not_packed(
+    command: Command, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: Path, mount: Mount
+) -> None:
+    monkeypatch.setenv("VOLUME_PATH", str(drop / "a" / "spool"))
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", (drop / "b" / "archive").as_uri())
+    monkeypatch.setenv("INGEST_DB", str(drop / "c" / "jobs"))
+    monkeypatch.setenv("METADATA_INGEST_URL", (drop / "d" / "catalogue").as_uri())
+    for name in ("done", "failed", "another/drop", "run", "run 2"):
+        (drop / name).mkdir(parents=True)
+        (drop / name / "file").write_text(name)
+    (drop / "run 2" / "link").symlink_to("file")
+    mount(tmp_path / "mounted", "--bind", drop / "failed")
+    words = ("--pack", template, "--done", drop / "done", "--failed", tmp_path / "mounted", drop / "another" / "drop")
+    for _ in range(3):
+        done = once(command, drop, *words)
+        assert "Traceback" not in done.stderr
+    site = Site(tmp_path / "data")
+    site.settings = load_settings()
+    assert [job.files for job in site.jobs()] == [1]
+    assert (drop / "done" / "run" / "file").read_text() == "run"
+    assert (drop / "failed" / "run 2" / "file").read_text() == "run 2"
+    assert (drop / "another" / "drop" / "file").read_text() == "another/drop"
+
+
+def test_own_files_in_a_drop_folder_are_not_ingested(
+    command: Command, drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_DB", str(drop / "jobs"))
+    monkeypatch.setenv("METADATA_INGEST_URL", (drop / "catalogue").as_uri())
+    monkeypatch.setenv("UNIQUEID_URL", (drop / "ids").as_uri())
+    write_bundle(drop / "b.tar")
+    for _ in range(2):
+        assert once(command, drop, "--pattern", "*", "--failed", drop.parent / "failed").returncode == 0
+    assert {"jobs", "catalogue", "ids", "b.tar"} <= looks(drop).keys()
+
+
+# Folders and files of others.
+
+
+@pytest.mark.parametrize("way", [("--done", "done"), ("--delete",)], ids=" ".join)
+def test_a_file_of_another_in_a_sticky_folder(
+    without_rights: Callable[..., subprocess.CompletedProcess[str]],
+    site: Site,
+    drop: Path,
+    tmp_path: Path,
+    way: tuple[str, ...],
+) -> None:
+    """It can be read, but neither renamed nor removed: nothing is copied, and the others have their turn."""
+    write_bundle(drop / "a.tar", {"data/a": b"a"})
+    write_bundle(drop / "b.tar", {"data/b": b"b"})
+    for path in (drop, drop / "a.tar"):
+        os.chown(path, 1000, 1000)
+    drop.chmod(0o1777)
+    words = ["watch", "--once", "--settle", 0, drop, *(tmp_path / word if word == "done" else word for word in way)]
+    for _ in range(2):
+        done = without_rights(*words)
+        assert f"cannot move or delete {drop}/a.tar after job 1: Operation not permitted" in done.stderr
+        assert done.stderr.count("not permitted") == 1
+        assert done.returncode in (ExitCode.FAILED, ExitCode.SOME_FAILED)
+        assert looks(drop).keys() == {"a.tar"}
+        assert looks(tmp_path / "done").keys() <= {"b.tar"}
+    assert site.contents() == {"data/a": b"a", "data/b": b"b"}
+
+
+def test_a_folder_that_may_only_be_read(command: Command, site: Site, tmp_path: Path, mount: Mount) -> None:
+    drop = tmp_path / "drop"
+    mount(drop, *TMPFS)
+    write_bundle(drop / "good.tar")
+    (drop / "bad.tar").write_text("no tar")
+    subprocess.run(["mount", "-o", "remount,ro", drop], check=True)
+    done = once(command, drop)
+    assert done.returncode == ExitCode.SOME_FAILED
+    assert "bad.tar is not a tar" in done.stderr
+    assert "Read-only" not in done.stderr
+    assert site.contents() == FILES
+    assert (once(command, drop).returncode, once(command, drop).stderr) == (0, "")
+
+
+def test_what_is_planted_in_place_of_the_lock_is_not_written_to(command: Command, site: Site, drop: Path) -> None:
+    outside = drop.parent / "outside" / "precious"
+    outside.write_text("precious")
+    write_bundle(drop / "b.tar")
+    lock = drop / ".ingest-watch.lock"
+    lock.hardlink_to(outside)
+    assert once(command, drop).returncode == 0
+    lock.unlink()
+    os.mkfifo(lock)
+    assert once(command, drop).returncode == 0
+    lock.unlink()
+    lock.symlink_to(outside)
+    assert "Traceback" not in once(command, drop).stderr
+    assert outside.read_text() == "precious"
+    assert site.contents() == FILES
+
+
+PLACES = {"another disk": "done", "the same disk": "failed", "nowhere": ""}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_who_renames_what_is_set_aside_reaches_nothing_else(
+    drop: Path, tmp_path: Path, mount: Mount, place: str, is_folder: bool
+) -> None:
+    """Whoever may write in the drop folder may do that, at any moment."""
+    mount(tmp_path / "done", *TMPFS)
+    for folder, content in (("drop", "given"), ("outside", "precious")):
+        path = tmp_path / folder / "b.tar"
+        if is_folder:
+            path.mkdir()
+        (path / "file" if is_folder else path).write_text(content)
+    given, outside = looks(drop), looks(tmp_path / "outside")
+    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar")
+    with suppress(Replaced), set_aside(candidate) as aside:
+        hidden = aside.path.parent
+        hidden.rename(drop / "caught")
+        hidden.symlink_to(tmp_path / "outside")
+        if PLACES[place]:
+            aside.move_to(tmp_path / PLACES[place] / "b.tar")
+        else:
+            aside.delete()
+    assert looks(tmp_path / "outside") == outside
+    found = {**looks(drop), **looks(tmp_path / "done"), **looks(tmp_path / "failed")}
+    assert not PLACES[place] or given.items() <= found.items()
+
+
+# Watchers that are killed.
+
+
+def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Command, site: Site, drop: Path) -> None:
+    names = ["b.tar", "x" * 250 + ".tar", "taken.tar"]
+    for number, name in enumerate(names):
+        path = write_bundle(drop / name, {f"data/{number}": b"x"})
+        candidate = Candidate(path, fingerprint_at(path, path), path)
+        if os.fork() == 0:
+            with set_aside(candidate):
+                os._exit(0)
+        os.wait()
+        assert not path.exists()
+    (drop / "taken.tar").write_text("no tar")
+    (drop / ".ingest-0123456789abcdef.part").write_text("not a folder")
+    assert once(command, drop, "--delete").returncode == ExitCode.SOME_FAILED
+    assert site.contents() == {"data/0": b"x", "data/1": b"x"}
+    assert sorted(looks(drop)) == [
+        ".ingest-0123456789abcdef.part",
+        "taken.tar",
+        "taken.tar.1",
+        "taken.tar.error.json",
+    ]
