@@ -63,7 +63,7 @@ def ingest_files(
     name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
     job to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
-    with _opened(settings, new=True) as (settings, services, store):
+    with _opened(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         submitted = partial(_submitted, settings, store, services, kind, again=again)
         tasks = [Task(_name_of(source), submitted(source)) for source in sources]
@@ -72,7 +72,7 @@ def ingest_files(
 
 def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
-    with _opened(settings, new=True) as (settings, services, store):
+    with _opened(settings, new_store=True) as (settings, services, store):
         for path in paths:
             yield submit(store, services.unique_id, kind, path, user=settings.user)
 
@@ -102,7 +102,7 @@ def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) ->
         for job_id in job_ids:
             name = f"job {job_id}"
             try:
-                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings, store, new=False))
+                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings, store))
                 yield Outcome(name, job)
             except IngestError as error:
                 yield Outcome(name, None, error)
@@ -112,9 +112,7 @@ def set_job_state(job_id: int, override: Override, *, settings: Settings | None 
     """Override a job's state by hand, and return the job as it is then."""
     settings = settings or load_settings()
     with open_store(settings, new=False) as store:
-        return settlement.settle_by_hand(
-            store, job_id, override, settings.timings, partial(connect, settings, store, new=False)
-        )
+        return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings, store))
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
@@ -154,7 +152,7 @@ def verify_jobs(
 
     ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
     """
-    with _opened(settings) as (settings, services, store):
+    with _opened(settings, new_services=False) as (settings, services, store):
         recorded = [_recorded_as(store, job_id, note) for job_id in job_ids]
         yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
 
@@ -168,7 +166,7 @@ def verify_all(
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
-    with _opened(settings) as (settings, services, store):
+    with _opened(settings, new_services=False) as (settings, services, store):
         yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
         try:
             yield from verify.find_orphans(services, store)
@@ -197,7 +195,7 @@ def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -
 
 def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
-    with _opened(settings) as (_, services, store):
+    with _opened(settings, new_services=False) as (_, services, store):
         recorded = recorded_as(store, job_id)
         if isinstance(target, Path):
             return restore.write_bundle_file(services, recorded, target)
@@ -206,20 +204,22 @@ def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings 
 
 def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
     """Write a stored job's files to the new folder ``target``, and return the number of files."""
-    with _opened(settings) as (_, services, store):
+    with _opened(settings, new_services=False) as (_, services, store):
         return restore.write_folder(services, recorded_as(store, job_id), target)
 
 
 @contextmanager
-def _opened(settings: Settings | None, *, new: bool = False) -> Iterator[tuple[Settings, Services, JobStore]]:
-    """The store and the services of a site; those of a ``new`` one are made where they are not there yet."""
+def _opened(
+    settings: Settings | None, *, new_store: bool = False, new_services: bool = True
+) -> Iterator[tuple[Settings, Services, JobStore]]:
+    """The store and the services of a site; what may be new is made where it is not there yet."""
     settings = settings or load_settings()
-    with open_store(settings, new=new) as store, connect(settings, store, new=new) as services:
+    with open_store(settings, new=new_store) as store, connect(settings, store, new=new_services) as services:
         yield settings, services, store
 
 
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
-    with _opened(settings, new=True) as (settings, services, store):
+    with _opened(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, store, services, kind, path, again=again) as job:
             job = runner.run(job, observer or Observer())

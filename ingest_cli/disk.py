@@ -56,10 +56,28 @@ def existing(path: Path) -> Path:
 
 def require_writable(folder: Path) -> None:
     """Raise OSError where no file can be made in the folder."""
+    with opened(folder):
+        pass
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder where there is none, and those above it, durably. Raises OSError."""
+    above = existing(folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for made in (folder, *folder.parents):
+        if made == above:
+            break
+        sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a loss of power. Raises OSError."""
+    with opened(folder) as descriptor:
+        os.fsync(descriptor)
 
 
 def sync_file_system(folder: Path) -> None:

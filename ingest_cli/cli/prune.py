@@ -38,9 +38,9 @@ def prune(
     from ..text import counted
     from .output import notify, say, write_json
 
-    settings = site.settings
+    settings, age = site.settings, _age(older_than)
     with open_store(settings, new=False) as store:
-        found = find_prunable(settings, store, _age(older_than))
+        found = find_prunable(settings, store, age)
         if yes:
             found.remove(store)
     if output.json:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ..disk import explained
+from ..disk import explained, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
 
@@ -172,11 +172,13 @@ def _path_of(connection: sqlite3.Connection) -> str:
 
 
 def _create_privately(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     # Only a file that is new: closing one drops every lock that this process's other connections hold on it, and
     # another process then deletes the WAL under them (sqlite.org/howtocorrupt.html, 2.2).
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # Its neighbours remember it for good.
+        sync_folder(path.parent)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -73,6 +73,10 @@ def _check_archive(settings: Settings) -> str:
             memory = stack.enter_context(open_store(settings, new=False))
         except IngestError:  # its own check says why
             memory = None
+        if not settings.database.parent.exists():
+            # Where a store is not there yet, nobody else sends to its archive.
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            settings = replace(settings, database=Path(folder, settings.database.name))
         archive = stack.enter_context(closing(factory.archive(settings, memory)))
         detail, free = archive.ping(), archive.free_bytes()
     return detail if free is None else f"{detail}: {decimal(free)} free"

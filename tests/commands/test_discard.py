@@ -22,12 +22,12 @@ def no_catalogue(monkeypatch: pytest.MonkeyPatch) -> "pytest.MonkeyPatch":
 def test_a_bundle(command: Command, site: Site, tmp_path: Path, no_catalogue: pytest.MonkeyPatch) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     assert command(bundle).returncode == 4
-    assert len([path for path in site.archive.rglob("*") if path.is_file()]) == len(FILES)
+    assert len(site.archived()) == len(FILES)
     no_catalogue.delenv("METADATA_INGEST_URL")
     bundle.unlink()
     done = command("discard", 1)
     assert done.returncode == 0, done.stderr
-    assert [path for path in site.archive.rglob("*") if path.is_file()] == []
+    assert site.archived() == {}
     (job,) = site.jobs()
     assert (job.state, job.reservation) == ("discarded", None)
     assert command("verify", "--all").returncode == 0
@@ -45,11 +45,11 @@ def test_a_move(command: Command, site: Site, tmp_path: Path, no_catalogue: pyte
     sources = {Path(record["source"]) for record in records if "source" in record}
     (tmp_path / "m.json").write_text(json.dumps(records))
     assert command("move", "m.json").returncode == 4
-    assert len([path for path in site.archive.rglob("*") if path.is_file()]) == len(sources)
+    assert len(site.archived()) == len(sources)
     no_catalogue.delenv("METADATA_INGEST_URL")
     assert command("discard", 1).returncode == 0
     assert {source.read_bytes() for source in sources} == set(FILES.values())
-    assert [path for path in site.archive.rglob("*") if path.is_file()] == []
+    assert site.archived() == {}
 
 
 def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_path: Path) -> None:

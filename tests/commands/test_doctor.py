@@ -50,6 +50,22 @@ def test_all_is_ok_with_nothing_configured(command: Command) -> None:
     assert all(row["ok"] is True and row["detail"] and not row["advice"] for row in found.values())
 
 
+def test_nothing_is_made_before_the_first_job(command: Command, site: Site) -> None:
+    found = rows(command, code=0)
+    made_later = ["job store", "spool folder", "ids", "archive", "catalogue"]
+    assert [name for name, row in found.items() if "not there yet" in row["detail"]] == made_later
+    assert not site.settings.database.parent.exists()
+
+
+def test_what_is_not_there_yet_and_cannot_be_made(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    found = rows(command, code=1)
+    assert failing(found) == ["job store", "spool folder", "ids", "archive", "catalogue"]
+
+
 def test_all_is_ok_at_a_site(command: Command, pacific: PacificaSite) -> None:
     assert failing(rows(command, code=0)) == []
     assert not pacific.files
@@ -250,7 +266,8 @@ def test_the_probe_touches_no_file_that_stands_there_already(command: Command, s
     site.ingest(write_bundle(tmp_path / "b.tar"))
     before = site.archived()
     assert isinstance(site.settings.unique_id, Path)
-    site.settings.unique_id.unlink()
+    with closing(sqlite3.connect(site.settings.unique_id)) as connection, connection:
+        connection.execute("DELETE FROM unique_index")
     found = rows(command, "--probe", code=1)
     assert "does the id store belong to this archive?" in found["1 at once"]["detail"]
     assert site.archived() == before

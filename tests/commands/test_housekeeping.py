@@ -47,6 +47,7 @@ def test_stats(command: Command, history: list[Path]) -> None:
 
 
 def test_stats_of_nothing(command: Command) -> None:
+    command("worker", "--until-empty")
     done = command("stats")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 5
@@ -99,6 +100,7 @@ def test_prune_of_the_spool(command: Command, site: Site, name: str) -> None:
     other.touch()
     for path in (left, other):
         os.utime(path, (time.time() - 90_000,) * 2)
+    command("worker", "--until-empty")
     assert command("prune").stdout.splitlines() == [str(left)]
     assert command("prune", "--yes").returncode == 0
     assert list(spool.iterdir()) == [other]

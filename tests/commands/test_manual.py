@@ -83,7 +83,8 @@ def a_job(state: JobState, **changes: Any) -> Job:
             ("source", "origin", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""
         ),
         **dict.fromkeys(("holder", "digest", "undo_to", "successor", "override", "reservation")),
-        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "retry_at", "fence_number", "heartbeat"), 0),
+        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "waits", "retry_at"), 0),
+        **dict.fromkeys(("fence_number", "heartbeat"), 0),
     }
     return Job(**{**blank, "job_id": 1, "kind": JobKind.BUNDLE, "spooled": False, "state": state, **changes})
 

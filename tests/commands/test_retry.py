@@ -65,6 +65,7 @@ def test_a_complete_job_stays_as_it_is(command: Command, site: Site, tmp_path: P
 
 
 def test_nothing_failed(command: Command) -> None:
+    command("worker", "--until-empty")
     done = command("retry", "--failed")
     assert (done.returncode, done.stdout) == (0, "")
 

@@ -290,7 +290,7 @@ def a_metadata_service_that_refuses(scene: Scene) -> str:
 
 @provokes("not enough space in the archive *FOLDER*: *SIZE* free, *SIZE* to store, *SIZE* in reserve")
 def no_room(scene: Scene) -> str:
-    return scene.of_a_file(size=10**18)
+    return scene.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", size=10**18)], code=4)
 
 
 @provokes(
@@ -327,6 +327,7 @@ def ids_behind_the_archive(scene: Scene) -> str:
 
 @provokes("there is no job *ID* in *FILE*")
 def no_job(scene: Scene) -> str:
+    scene.ingest(code=0)
     return scene.says("state", 7)
 
 

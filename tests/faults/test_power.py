@@ -31,6 +31,7 @@ from ..support.bundles import Record, document_for, write_bundle
 from ..support.command import Command
 from ..support.power_disk import FILE_SYSTEMS, KEEPS, NONE, SOME, Disks, DiskUnavailable, format_disk, mounts_of_our_own
 from ..support.serving import PATIENCE, Server
+from ..support.site import is_mark
 from ..support.stepping import Order, Outcome, Stepper
 from ..support.trials import SEED, STEPS, Tally, sample
 
@@ -112,7 +113,7 @@ class Scene(ABC):
         return outcome
 
     def in_archive(self) -> list[Path]:
-        return [path for path in self.archive.rglob("*") if path.is_file()]
+        return [path for path in self.archive.rglob("*") if path.is_file() and not is_mark(path)]
 
     def archived(self) -> dict[int, bytes]:
         """The archive's files by their ids. What is called otherwise may be there, but not after a job is done."""

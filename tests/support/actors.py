@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundles import FILES, file_record, transaction, write_bundle
+from .site import is_mark
 from .stepping import Order, Outcome, Stepper
 from .trials import Trial
 
@@ -235,7 +236,7 @@ class Scene:
             return self.trial.archived(), []
         stored, strays = {}, []
         for path in self.trial.site.archive.rglob("*"):
-            if path.is_dir():
+            if path.is_dir() or is_mark(path):
                 continue
             inner = path.relative_to(self.trial.site.archive)
             found = re.fullmatch(r"(?:file\.)?([0-9a-f]+)", path.name)

@@ -13,6 +13,7 @@ from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.embedded.layout import id_to_path
+from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 
@@ -64,7 +65,7 @@ class Site:
         self.witness = Witness()
 
     def ingest(self, path: Path, *, again: bool = False, kind: JobKind = JobKind.BUNDLE) -> Job:
-        with connect(self.settings) as services, open_store(self.settings) as store:
+        with open_store(self.settings) as store, connect(self.settings, store) as services:
             runner = Runner(self.settings, services, store, again=again)
             ids, user = services.unique_id, self.settings.user
             job = submit(store, ids, kind, path, user=user, holder=this_process(), again=again)
@@ -91,7 +92,7 @@ class Site:
 
     def archived(self) -> dict[int, bytes]:
         """Every file in the archive's folder, temporary ones included (they break the reading of the id)."""
-        files = (path for path in self.archive.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
+        files = (path for path in self.archive.rglob("*") if stat.S_ISREG(path.lstat().st_mode) and not is_mark(path))
         return {int(path.name.removeprefix("file."), 16): path.read_bytes() for path in files}
 
     def contents(self) -> dict[str, bytes]:
@@ -105,6 +106,11 @@ class Site:
     def holds_nothing(self) -> bool:
         tables = ("Transactions", "Files", "TransactionKeyValue", "FileKeyValue")
         return not self.archived() and not any(self.rows(table) for table in tables)
+
+
+def is_mark(path: Path) -> bool:
+    """Whether it is the file by which an archive is known."""
+    return path.name == MARK_NAME
 
 
 def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: int | None = None) -> None:

@@ -20,7 +20,7 @@ from ingest_cli.settings import load_settings
 
 from .bundles import FILES, Record, document_for, write_bundle
 from .pacifica_double import PacificaSite
-from .site import Site
+from .site import Site, is_mark
 from .stepping import Order, Outcome, Stepper
 
 
@@ -172,7 +172,7 @@ class Trial:
         try:
             whole = list(self.archived().values())
         except ValueError:  # a temporary file, which only a finished job must not leave
-            whole = [path.read_bytes() for path in self.site.archive.rglob("*") if path.is_file()]
+            whole = [path.read_bytes() for path in self.site.archive.rglob("*") if path.is_file() and not is_mark(path)]
         for path, source in self.sources.items():
             assert (source.exists() and source.read_bytes() == FILES[path]) or FILES[path] in whole, f"{path} is lost"
 

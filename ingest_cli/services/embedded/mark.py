@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...disk import durable_write, explained
+from ...disk import durable_write, explained, make_folder, sync_folder
 from ...errors import ArchiveError, IngestError, ResourceUnavailable
 from ..base import Memory
 
@@ -59,7 +59,7 @@ class Mark:
         known, found = self._recall(), self._read()
         with self.guarding("prepare"):
             if found is None and (known is None or (known == "" and self._holds_files())):
-                self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_folder(self.root)
                 with suppress(FileExistsError), durable_write(self._path, mode=0o644) as file:
                     file.write(f"{WORDS}{secrets.token_hex(16)}\n".encode())
             elif found == []:
@@ -73,6 +73,8 @@ class Mark:
     def note(self) -> None:
         """Have the site remember its archive, durably."""
         if self._memory is not None and not self._recall():
+            with self.guarding("sync"):
+                sync_folder(self.root)  # another process may have made it just now
             self._memory.note_archive((self._read() or [""])[0])
 
     @contextmanager
