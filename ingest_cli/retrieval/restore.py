@@ -8,7 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -123,7 +123,9 @@ def _checked(archive: Archive, file: StoredFile) -> Iterator[_Content]:
 
 
 def _mtime(file: StoredFile) -> int:
+    """When the file was changed, in seconds since 1970; 0 where the catalogue does not say so in ISO 8601."""
     try:
-        return int(datetime.fromisoformat(f"{file.mtime}Z").timestamp())
+        when = datetime.fromisoformat(file.mtime or "")
     except ValueError:
         return 0
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())

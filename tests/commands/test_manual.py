@@ -13,10 +13,11 @@ import pytest
 import typer
 
 from ingest_cli.api import check_bundle
+from ingest_cli.bundle.bounds import MAX_DEPTH, MAX_OBJECTS, MAX_VALUES
 from ingest_cli.bundle.catalog_rules import MIMETYPE
 from ingest_cli.bundle.extension import MAX_EXTENSION_BYTES
 from ingest_cli.bundle.header import MAX_NAME_BYTES
-from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, Document
+from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, MAX_PATH_BYTES, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
 from ingest_cli.cli import app
@@ -27,6 +28,7 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import (
     ACCESS,
     MAX_TRANSFERS,
@@ -316,7 +318,11 @@ def test_the_bundle_page_has_every_kind_of_media(bundle_page: str) -> None:
 
 def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
     numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
-    assert numbers == [MAX_METADATA_BYTES, MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MAX_ID]
+    assert numbers == [
+        *(MAX_METADATA_BYTES, MAX_OBJECTS, MAX_VALUES, MAX_DEPTH),
+        *(MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MOST_CHARACTERS, MAX_ID),
+    ]
+    assert MAX_PATH_BYTES == MAX_NAME_BYTES
     assert MAX_METADATA_BYTES == 192 << 20
 
 

@@ -97,6 +97,9 @@ def test_sources_on_another_file_system_are_given_back(site: Site, tmp_path: Pat
     ("changes", "stage"),
     [
         ({"hashsum": "0" * 40}, "move files"),
+        ({"hashsum": "deadbeef"}, "move files"),
+        ({"size": 1e30}, "load metadata"),
+        ({"source": "/" + "x" * 5000}, "load metadata"),
         ({"size": 5}, "move files"),
         ({"source": "/nonexistent/file"}, "move files"),
         ({"source": "relative"}, "load metadata"),

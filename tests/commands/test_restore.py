@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import tarfile
 from contextlib import closing
 from pathlib import Path
 
@@ -60,6 +61,60 @@ def test_a_folder(command: Command, site: Site, stored: Path, tmp_path: Path) ->
         assert (tmp_path / "folder" / name).read_bytes() == content
         assert (tmp_path / "folder" / name).stat().st_mtime == 1480428545
     assert (tmp_path / "folder" / "metadata.txt").exists()
+
+
+def test_what_came_as_numbers_comes_back_as_text(command: Command, site: Site, tmp_path: Path) -> None:
+    values = [{"destinationTable": "TransactionKeyValue", "key": 7, "value": value} for value in (10, 1.5, True)]
+    records = [*document_for(FILES), *values]
+    records[1]["value"] = 1234
+    records[4]["size"] = str(records[4]["size"])
+    assert command(write_bundle(tmp_path / "b.tar", FILES, records)).returncode == 0
+    assert command("restore", 1, "-o", "again.tar").returncode == 0
+    document = json.loads(members(tmp_path / "again.tar")["metadata.txt"])
+    assert {"destinationTable": "Transactions.project", "value": "1234"} in document
+    assert {record["value"] for record in document if record.get("key") == "7"} == {"10", "1.5", "True"}
+    assert command("--again", "again.tar").returncode == 0
+    assert command("restore", 2, "-o", "third.tar").returncode == 0
+    assert cleaned(json.loads(members(tmp_path / "third.tar")["metadata.txt"])) == cleaned(document)
+
+
+TIMES = {
+    "2016-11-29T14:09:05": 1480428545,
+    "2016-11-29 14:09:05.999": 1480428545,
+    "2016-11-29T14:09:05Z": 1480428545,
+    "2016-11-29T14:09:05+02:00": 1480421345,
+    "1969-12-31T23:59:58": -2,
+    "0001-01-01T00:00:00": -62135596800,
+    "0001-01-01T00:00:00+23:59": -62135683140,
+    "9999-12-31T23:59:59": 253402300799,
+    "9999-12-31T23:59:59-23:59": 253402387139,
+    "Tue Nov 29 14:09:05 PST 2016": 0,
+    "10000-01-01T00:00:00": 0,
+    "2016-13-01": 0,
+    "soon": 0,
+    "": 0,
+    "9" * 5000: 0,
+    "測定": 0,
+}
+
+
+def test_times_of_all_kinds_are_restored_or_left_out(command: Command, site: Site, tmp_path: Path) -> None:
+    files = {f"data/{number}": b"x" for number in range(len(TIMES))}
+    records = document_for(files)
+    for record, time in zip(records[-len(TIMES) :], TIMES, strict=True):
+        record["ctime"] = record["mtime"] = time
+    assert command(write_bundle(tmp_path / "b.tar", files, records), "--receipt", "receipt.json").returncode == 0
+    assert command("restore", 1, "-o", "again.tar").returncode == 0
+    assert command("restore", 1, "--to", "folder").returncode == 0
+    assert command("--again", "again.tar").returncode == 0
+    with tarfile.open(tmp_path / "again.tar") as tar:
+        restored = {member.name: member.mtime for member in tar if member.name in files}
+    assert restored == dict(zip(files, TIMES.values(), strict=True))
+    found = [(tmp_path / "folder" / name).stat().st_mtime for name in files]
+    # Of what the file system cannot hold it keeps what comes nearest.
+    assert [time for time, wanted in zip(found, TIMES.values(), strict=True) if 0 <= wanted < 2**31] == [
+        wanted for wanted in TIMES.values() if 0 <= wanted < 2**31
+    ]
 
 
 @pytest.mark.parametrize("where", ["-o", "--to"])

@@ -189,6 +189,16 @@ def no_json(scene: Scene) -> str:
     return said
 
 
+@provokes("the metadata holds more than *NUMBER* values")
+def too_many_values(scene: Scene) -> str:
+    return scene.ingest(metadata=b"[" + b"0," * 8_000_001 + b"0]")
+
+
+@provokes("the metadata has an object with two values of *KEY*")
+def one_key_twice(scene: Scene) -> str:
+    return scene.ingest(metadata=b'[{"destinationTable": "TransactionKeyValue", "key": "a", "key": "b"}]')
+
+
 @provokes("metadata record *NUMBER*: *PROBLEM*")
 def a_record_without_a_size(scene: Scene) -> str:
     record = file_record("data/a", b"a")
@@ -218,6 +228,11 @@ def another_size(scene: Scene) -> str:
 @provokes("*FILE* hashes to *TYPE* *HASH*, but the metadata says *HASH*")
 def another_hash(scene: Scene) -> str:
     return scene.of_a_file(hashsum="0" * 40)
+
+
+@provokes("*FILE*: a *TYPE* hashsum is *NUMBER* hex digits, not *HASH*")
+def no_hash(scene: Scene) -> str:
+    return scene.of_a_file(hashsum="deadbeef")
 
 
 @provokes("warning: *FILE* is in the bundle but not in the metadata: it is not archived")
@@ -276,6 +291,23 @@ def a_service_that_is_down(scene: Scene) -> str:
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
+
+
+@provokes("*TEXT* is too long: the metadata service takes *NUMBER* characters")
+def too_long_a_value(scene: Scene) -> str:
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL")
+        pair = {"destinationTable": "TransactionKeyValue", "key": "Abstract", "value": "long " * 100}
+        return scene.ingest(document=[*document_for(FILES), pair])
+
+
+@provokes("*FILE* has no *KEY*, which the metadata service needs")
+def a_file_without_a_time(scene: Scene) -> str:
+    record = file_record("data/a", b"a")
+    del record["mtime"]
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL")
+        return scene.ingest({"data/a": b"a"}, [*transaction(), record])
 
 
 @provokes("the metadata service refuses transaction *ID*: *REASON*")
