@@ -56,8 +56,8 @@ def existing(path: Path) -> Path:
 
 def require_writable(folder: Path) -> None:
     """Raise OSError where no file can be made in the folder."""
-    with opened(folder):
-        pass
+    if not stat.S_ISDIR(os.stat(folder).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     if not os.access(folder, os.W_OK | os.X_OK):

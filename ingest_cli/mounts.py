@@ -43,19 +43,36 @@ def mounts_of(paths: Iterable[Path]) -> set[Path]:
 
     The system's own is left out: where it is away, so is whoever asks.
     """
-    return {mount for path in paths if (mount := _mount_of(path)) != ROOT}
+    known = {mount for mount, _ in _mounted()}
+    return {mount for path in paths if (mount := _mount_of(path, known)) != ROOT}
 
 
-def is_mounted(folder: Path) -> bool:
-    """Whether a file system is mounted at ``folder`` now."""
-    return os.path.ismount(folder)
+def is_away(mount: Path) -> bool:
+    """Whether the file system that was mounted at ``mount`` is not: an empty folder is left, or none.
+
+    For another host or container that folder may be a part of something larger, where what it holds is there.
+    """
+    return not _is_mount(mount, {known for known, _ in _mounted()}) and not _holds_anything(mount)
 
 
-def _mount_of(path: Path) -> Path:
+def _mount_of(path: Path, known: set[Path]) -> Path:
     folder = Path(os.path.realpath(path))
-    while not os.path.ismount(folder):
+    while not _is_mount(folder, known):
         folder = folder.parent
     return folder
+
+
+def _is_mount(folder: Path, known: set[Path]) -> bool:
+    # A part of a file system that is mounted elsewhere too looks like any folder of it, but to the system.
+    return folder in known or os.path.ismount(folder)
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def _mounted() -> Iterator[tuple[Path, str]]:

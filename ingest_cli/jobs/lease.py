@@ -18,7 +18,7 @@ from ..errors import (
     Unavailable,
     WrongState,
 )
-from ..mounts import is_mounted
+from ..mounts import is_away
 from ..settings import Timings
 from ..text import counted
 from .interruption import Interruption
@@ -134,7 +134,7 @@ class Lease:
 
     def require_mounted(self) -> None:
         """Raise ResourceUnavailable where a disk that the job's files lay on is not mounted."""
-        away = next((mount for mount in self._store.mounts(self.job_id) if not is_mounted(mount)), None)
+        away = next(filter(is_away, self._store.mounts(self.job_id)), None)
         if away is not None:
             raise ResourceUnavailable(f"nothing is mounted at {away}, where files of {self._job.source} lay")
 

@@ -198,4 +198,5 @@ class SqliteQueries:
 
     def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
         with reading(self._database) as connection:
-            yield from connection.execute(sql, values)
+            # Whoever leaves rows behind would have a cursor closed later than the database.
+            yield from iter(connection.execute(sql, values).fetchone, None)

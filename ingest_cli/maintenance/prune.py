@@ -8,7 +8,7 @@ from pathlib import Path
 from ..jobs.job import Job
 from ..jobs.spool import orphans
 from ..jobs.store import JobStore
-from ..mounts import is_mounted
+from ..mounts import is_away
 from ..settings import Settings
 
 
@@ -46,7 +46,7 @@ def _is_gone(job: Job, store: JobStore) -> bool:
     try:
         Path(job.source).stat()
     except (FileNotFoundError, NotADirectoryError):
-        return all(map(is_mounted, store.mounts(job.job_id)))
+        return not any(map(is_away, store.mounts(job.job_id)))
     except OSError:  # such as a share that does not answer
         return False
     return False

@@ -123,7 +123,8 @@ class EmbeddedCatalog:
 
     def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with reading(self._database) as connection:
-            yield from connection.execute(sql, values)
+            # Whoever leaves rows behind would have a cursor closed later than the database.
+            yield from iter(connection.execute(sql, values).fetchone, None)
 
     def _insert(
         self,
