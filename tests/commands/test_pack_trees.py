@@ -117,7 +117,7 @@ def seen(top: Path, rules: PackRules) -> Tree:
             tree.files[name] = path.read_bytes()
             tree.times[name] = path.stat().st_mtime_ns // 1_000_000_000
         elif path.is_symlink() and rules.dereference:
-            tree.left_out[name] = set(SPECIAL - {Reason.LINK, Reason.LOOP})
+            tree.left_out[name] = set(SPECIAL) - {Reason.LINK, Reason.LOOP}
         else:
             mode = path.lstat().st_mode
             tree.left_out[name] = {

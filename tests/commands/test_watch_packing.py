@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def packing(command: Command, drop: Path, template: Path) -> Callable[..., subpr
     """Packs and ingests what is in the drop folder."""
 
     def once(*words: object) -> subprocess.CompletedProcess[str]:
-        return command("watch", "--once", "--settle", 0.05, "--pack", template, drop, *words)
+        return command("watch", "--once", "--settle", 0.05, "--patience", 0, "--pack", template, drop, *words)
 
     return once
 
@@ -64,11 +65,11 @@ def test_what_is_left_out_is_told_once(packing: Packing, site: Site, run: Path) 
     done = packing(*words)
     assert done.returncode == 0
     assert site.contents() == FILES
-    assert [line for line in done.stderr.splitlines() if "warning" in line] == [
-        f"ingest: warning: {run}: 1 excluded path left out: x.tmp",
-        f"ingest: warning: {run}: 1 system file left out: .DS_Store",
-        f"ingest: warning: {run}: 1 empty folder left out: hollow/",
-        f"ingest: warning: {run}: 1 symbolic link left out: link",
+    assert [line.partition("warning: ")[2] for line in done.stderr.splitlines() if "warning" in line] == [
+        f"{run}: 1 excluded path left out: x.tmp",
+        f"{run}: 1 system file left out: .DS_Store",
+        f"{run}: 1 empty folder left out: hollow/",
+        f"{run}: 1 symbolic link left out: link",
     ]
     again = packing(*words)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
@@ -89,17 +90,14 @@ def test_quiet_says_nothing_of_it(packing: Packing, run: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_links_are_followed_on_request_and_count_as_what_they_lead_to(
-    packing: Packing, site: Site, run: Path, tmp_path: Path
-) -> None:
+def test_links_are_followed_on_request(packing: Packing, site: Site, run: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"1")
     (run / "link").symlink_to(tmp_path / "elsewhere")
+    (run / "again").symlink_to("sub")
     assert packing("--dereference").returncode == 0
-    assert site.contents() == {**FILES, "data/link": b"1"}
-    (tmp_path / "elsewhere").write_bytes(b"22")
+    assert site.contents() == {**FILES, "data/link": b"1", "data/again/b.bin": FILES["data/sub/b.bin"]}
     assert packing("--dereference").returncode == 0
-    assert [job.is_done for job in site.jobs()] == [True, True]
-    assert b"22" in site.archived().values()
+    assert len(site.jobs()) == 1
 
 
 def test_all_that_refuses_a_folder_is_named(packing: Packing, site: Site, run: Path) -> None:
@@ -107,10 +105,10 @@ def test_all_that_refuses_a_folder_is_named(packing: Packing, site: Site, run: P
     os.mkfifo(run / "fifo")
     done = packing()
     assert done.returncode == 1
+    assert f"cannot be packed: {run}/fifo is a FIFO" in done.stderr
     said = json.loads((run.parent / "run 1.error.json").read_text())["exception"]
-    for text in (said, done.stderr):
-        for problem in ("fifo is a FIFO", "link is a symbolic link", "--skip-special", "--dereference"):
-            assert problem in text
+    for problem in ("fifo is a FIFO", "link is a symbolic link", "--skip-special", "--dereference"):
+        assert problem in said
     assert site.jobs() == []
 
 
@@ -151,7 +149,7 @@ def test_a_file_that_is_written_to_while_it_is_packed(
     (drop / "run").mkdir()
     with (drop / "run" / "large").open("wb") as file:
         file.truncate(20 << 30)
-    process = starting("watch", "--once", "--settle", 0.05, "--pack", template, drop)
+    process = starting("watch", "--once", "--settle", 0.05, "--patience", 0, "--pack", template, drop)
     until(lambda: "run/large" in str(opened_by(process.pid)))
     os.truncate(drop / "run" / "large", 5)
     assert process.wait(PATIENCE) == 0
@@ -160,7 +158,10 @@ def test_a_file_that_is_written_to_while_it_is_packed(
 
 
 def opened_by(pid: int) -> list[str]:
-    return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()]
+    """The files that a process has open."""
+    with suppress(OSError):
+        return [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return []
 
 
 def test_one_that_is_killed_leaves_nothing_in_the_spool(
@@ -169,7 +170,7 @@ def test_one_that_is_killed_leaves_nothing_in_the_spool(
     (drop / "run").mkdir()
     with (drop / "run" / "large").open("wb") as file:
         file.truncate(20 << 30)
-    process = starting("watch", "--once", "--settle", 0.05, "--pack", template, drop)
+    process = starting("watch", "--once", "--settle", 0.05, "--patience", 0, "--pack", template, drop)
     until(lambda: "run/large" in str(opened_by(process.pid)))
     process.send_signal(signal.SIGKILL)
     process.wait(PATIENCE)
