@@ -118,10 +118,16 @@ def _problem_of(entry: Entry, files: dict[str, Entry]) -> str | None:
         return f"{quoted(str(entry.path))} is not valid UTF-8"
     if length > MAX_NAME_BYTES:
         return f"{quoted(entry.name)} is too long for a bundle: its names have at most {MAX_NAME_BYTES:,} bytes"
-    if not os.access(entry.path, os.R_OK):
-        return f"{entry.path}: Permission denied"
     if entry.name in files:
         return f"{entry.path} and {files[entry.name].path} would both be {DATA_FOLDER}{entry.name}"
+    return None if os.access(entry.path, os.R_OK) else _why_unreadable(entry.path)
+
+
+def _why_unreadable(path: Path) -> str | None:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{path}: {error.strerror}"
     return None
 
 

@@ -123,7 +123,7 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
 def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
     transaction_options = ["--submitter", 1, "--project", "p", "--instrument", 2]
     packed = written(command, "pack", stored, *transaction_options, "-o", "packed.tar")
-    assert packed == {"target": "packed.tar", "files": 1, "bytes": stored.stat().st_size}
+    assert packed == {"target": "packed.tar", "files": 1, "bytes": stored.stat().st_size, "left_out": []}
     assert fields_of(packed) == COMMANDS["pack"]
     restored = written(command, "restore", 1, "-o", "again.tar")
     assert restored == {"job_id": 1, "target": "again.tar", "files": len(FILES)}

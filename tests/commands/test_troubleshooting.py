@@ -177,6 +177,25 @@ def a_link(scene: Scene) -> str:
     return scene.says(write_tar(scene.folder / "b.tar", [link]))
 
 
+def packing(scene: Scene, code: int) -> str:
+    (scene.folder / "run" / "a.txt").touch()
+    return scene.says("pack", "run", "--submitter", 10, "--project", "1234a", "--instrument", 54, code=code)
+
+
+@provokes("cannot be packed: *FILE* is a symbolic link")
+def a_link_in_a_folder(scene: Scene) -> str:
+    (scene.folder / "run").mkdir()
+    (scene.folder / "run" / "link").symlink_to("a.txt")
+    return packing(scene, code=1)
+
+
+@provokes("warning: *NUMBER* empty folders left out: *NAMES*")
+def empty_folders(scene: Scene) -> str:
+    for name in ("a", "b"):
+        (scene.folder / "run" / name).mkdir(parents=True)
+    return packing(scene, code=0)
+
+
 @provokes("*FILE* contains no metadata.txt")
 def no_document(scene: Scene) -> str:
     return scene.says(write_tar(scene.folder / "b.tar", [member("run/metadata.txt", b"[]"), member("data/a", b"a")]))

@@ -218,7 +218,14 @@ class JobStoreContract:
     def test_a_submitted_job_waits(self, store: JobStore, another: JobStore) -> None:
         before = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
         job = store.submit(
-            7, kind=JobKind.MOVE, source="/m.json", fingerprint="1:2:3", user="u", holder=None, spooled=True
+            7,
+            kind=JobKind.MOVE,
+            source="/m.json",
+            fingerprint="1:2:3",
+            user="u",
+            holder=None,
+            spooled=True,
+            origin="an ü",
         )
         assert job == another.get(7) == store.another().get(7)
         assert (job.job_id, job.kind, job.source, job.fingerprint, job.user) == (
@@ -226,8 +233,13 @@ class JobStoreContract:
         )  # fmt: skip
         assert (job.state, job.task, job.task_percent, job.exception) == (JobState.QUEUED, UPLOADING, 0, "")
         assert (job.attempts, job.fence_number, job.holder, job.reservation, job.override) == (0, 0, None, None, None)
-        assert (job.spooled, job.digest, job.files, job.bytes, job.successor) == (True, None, 0, 0, None)
+        assert (job.spooled, job.origin, job.name) == (True, "an ü", "an ü")
+        assert (job.digest, job.files, job.bytes, job.successor) == (None, 0, 0, None)
         assert before <= job.created == job.updated
+
+    def test_a_job_without_an_origin_is_known_by_its_source(self, jobs: Jobs) -> None:
+        job = jobs.submitted(holder=None, source="/b.tar")
+        assert (job.spooled, job.origin, job.name) == (False, "", "/b.tar")
 
     def test_a_job_can_be_held_from_the_start(self, store: JobStore, jobs: Jobs) -> None:
         job = jobs.submitted(holder=HERE)

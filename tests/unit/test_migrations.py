@@ -200,6 +200,7 @@ def test_each_kind_of_old_row(opened: SqliteJobStore, version: int, name: str) -
         assert shown["task_percent"] == f"{old.row.get('task_percent', 0):.5f}"
     assert (shown["created"], shown["updated"]) == ("2026-01-02 03:04:05.678901", "2026-01-02 03:04:06.678901")
     assert (job.kind, job.source, job.user, job.spooled) == (JobKind.BUNDLE, "/data/1.tar", "u", False)
+    assert (job.origin, job.name) == ("", "/data/1.tar")
     assert job.fingerprint == "1234:5678:90", "a reboot may renumber the device"
     if old.reservation is None or version >= 3:
         assert job.reservation == old.reservation
