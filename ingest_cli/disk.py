@@ -181,7 +181,10 @@ def copy_tree(place: Path, kept: str, folder: int) -> None:
         for copy, found in reversed(folders):
             copy.chmod(stat.S_IMODE(found.st_mode))
             os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+        sync_file_system(aside)
         rename_new(aside, place)
+        with opened(place.parent) as above:
+            os.fsync(above)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -251,7 +254,8 @@ def new_at(target: Path) -> Iterator[Path]:
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
         else:
-            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
 
 
 def require_free(target: Path) -> None:

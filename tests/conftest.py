@@ -14,6 +14,7 @@ from .support.command import Command
 from .support.environment import scrub
 from .support.forks import FORKS, Running
 from .support.leftovers import MARK, Leftovers, can_look
+from .support.mounts import Mount, mounting
 from .support.pacifica_double import PacificaSite
 from .support.site import Site
 
@@ -73,6 +74,13 @@ def starting(command: Command) -> Iterator[Callable[..., Running]]:
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mounts disks for the test."""
+    with mounting() as mount:
+        yield mount
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ def back_up(settings: Settings, target: Path) -> list[Path]:
     for option in databases(settings):
         is_to_be_made(settings, option, new=False)
     with new_at(target) as aside:
-        aside.mkdir(parents=True)
+        # Folders above it are not made: where they are missing, a disk may not be mounted.
+        aside.mkdir()
         for name, database in _databases(settings):
             copy_database(database, aside / name)
         with opened(aside) as folder:

@@ -3,7 +3,10 @@
 Its format is the JSON Schema ``receipt.schema.json`` beside this module.
 """
 
+import errno
 import json
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..bundle.schema import Schema, explain
-from ..disk import durable_write
+from ..disk import durable_write, explained
 from ..errors import SourceError
 from ..jobs.job import Job
 from ..services.base import Catalog, StoredFile
@@ -36,22 +39,28 @@ def receipt_schema() -> Schema:
 
 
 def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
-    """Write the receipt of a recorded job to ``path``, whole or not at all. Raises SourceError."""
+    """Write the receipt of a recorded job to ``path``, whole or not at all; it takes the place of another file.
+
+    Raises SourceError, and ResourceUnavailable where it may be written later.
+    """
     text = json.dumps(_receipt(catalog, job), indent=1, ensure_ascii=False) + "\n"
     try:
+        _require_replaceable(path)
         with durable_write(path, mode=0o644, replace=True) as file:
             file.write(text.encode())
     except OSError as error:
-        message = f"job {job.job_id} is complete, but its receipt cannot be written to {path}: {error.strerror}"
-        raise SourceError(message) from error
+        message = f"job {job.job_id} is complete, but its receipt cannot be written to {path}"
+        raise explained(error, message, SourceError) from error
 
 
 def read_receipt(path: Path) -> Receipt:
     """Read and check a receipt. Raises SourceError where it cannot be read or is not valid."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
             raise SourceError(f"{path} is too large for a receipt")
-        receipt = json.loads(path.read_bytes())
+        receipt = json.loads(raw)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -60,6 +69,13 @@ def read_receipt(path: Path) -> Receipt:
     if problem is not None:
         raise SourceError(f"{path} is not a receipt: {problem}")
     return Receipt(receipt["job_id"], [_stored(record) for record in receipt["files"]])
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raise OSError where something stands at ``path`` that must not be replaced, such as a device or a link to one."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:

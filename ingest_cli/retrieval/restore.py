@@ -14,10 +14,10 @@ from typing import IO
 
 from ..bundle.metadata import Document
 from ..bundle.reader import METADATA_NAME
-from ..disk import durable_write, new_at
+from ..disk import durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import ArchiveError, JobNotRecorded, SourceError
 from ..services.base import Archive, Services, StoredFile
-from ..text import counted
+from ..text import counted, quoted
 
 
 class _Stored:
@@ -64,31 +64,42 @@ def _add(tar: tarfile.TarFile, archive: Archive, name: str, file: StoredFile) ->
 
 
 def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
-    """Write the bundle to the new file ``target``, which appears whole or not at all. Raises SourceError too."""
+    """Write the bundle to the new file ``target``, which appears whole or not at all.
+
+    Raises SourceError where it cannot be written, and ResourceUnavailable where it may be later, too.
+    """
     try:
-        if os.path.lexists(target):
-            raise FileExistsError
+        require_free(target)
         with durable_write(target, mode=0o644) as out:
             return write_tar(services, job_id, out)
     except OSError as error:
-        why = "it already exists" if isinstance(error, FileExistsError) else error.strerror
-        raise SourceError(f"cannot write {target}: {why}") from error
+        raise explained(error, f"cannot write {target}", SourceError) from error
 
 
 def write_folder(services: Services, job_id: int, target: Path) -> int:
-    """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all."""
+    """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all.
+
+    Raises as `write_bundle_file` does; a name that the file system does not take is named.
+    """
     with new_at(target) as aside:
         aside.mkdir()
         stored = _Stored(services, job_id)
         for name, file in stored.named:
-            path = aside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as out, _checked(services.archive, file) as content:
-                shutil.copyfileobj(content, out, 1 << 20)
-            os.utime(path, (_mtime(file), _mtime(file)))
+            try:
+                _write_file(services.archive, aside / name, file)
+            except OSError as error:
+                raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
         (aside / METADATA_NAME).write_bytes(stored.document)
+        sync_file_system(aside)
         aside.rename(target)
     return len(stored.files)
+
+
+def _write_file(archive: Archive, path: Path, file: StoredFile) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as out, _checked(archive, file) as content:
+        shutil.copyfileobj(content, out, 1 << 20)
+    os.utime(path, (_mtime(file), _mtime(file)))
 
 
 class _Content(io.RawIOBase):

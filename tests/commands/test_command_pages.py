@@ -132,7 +132,7 @@ READY = {
     "ingest-retry.1": "ingest -q --queue monday.tar",
     "ingest-discard.1": "ingest -q --queue monday.tar",
     "ingest-worker.1": "",
-    "ingest-watch.1": "mkdir -p drop runs/run7 && cp monday.tar drop && echo data > runs/run7/notes.txt && echo '"
+    "ingest-watch.1": "mkdir -p drop done runs/run7 && cp monday.tar drop && echo data > runs/run7/notes.txt && echo '"
     '[{"destinationTable": "Transactions.submitter", "value": 10},'
     ' {"destinationTable": "Transactions.project", "value": "1234a"},'
     ' {"destinationTable": "Transactions.instrument", "value": 54}]'
@@ -142,7 +142,7 @@ READY = {
     "ingest-restore.1": "ingest -q monday.tar",
     "ingest-stats.1": "ingest -q monday.tar",
     "ingest-prune.1": "ingest -q monday.tar && rm monday.tar",
-    "ingest-backup.1": "ingest -q monday.tar",
+    "ingest-backup.1": "ingest -q monday.tar && mkdir backup",
     "ingest-config.1": "",
     "ingest-doctor.1": "",
     "ingest-help.1": "",

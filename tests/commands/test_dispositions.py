@@ -29,6 +29,7 @@ from ingest_cli.watch.set_aside import Replaced, set_aside
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.mounts import Mount
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -73,25 +74,6 @@ def explanations_in(folder: Path) -> list[str]:
 def files_in(*folders: Path) -> Iterator[Path]:
     for folder in folders:
         yield from (path for path in folder.iterdir() if stat.S_ISREG(path.lstat().st_mode))
-
-
-Mount = Callable[..., None]
-
-
-@pytest.fixture
-def mount() -> Iterator[Mount]:
-    """Mounts something at a folder, by the words of mount(8); what is still mounted at the end is unmounted."""
-    mounted: list[Path] = []
-
-    def at(folder: Path, *words: object) -> None:
-        folder.mkdir(exist_ok=True)
-        if subprocess.run(["mount", *map(str, words), folder], capture_output=True).returncode != 0:
-            pytest.skip("a disk cannot be mounted here")
-        mounted.append(folder)
-
-    yield at
-    for folder in mounted:
-        subprocess.run(["umount", "-l", folder], capture_output=True)
 
 
 TMPFS = ("-t", "tmpfs", "-o", "size=1m", "none")

@@ -136,6 +136,15 @@ def test_a_backup_overwrites_nothing(command: Command, history: list[Path], tmp_
     assert [path.name for path in tmp_path.glob(".copy*")] == []
 
 
+def test_a_backup_makes_no_folders_where_a_disk_may_not_be_mounted(
+    command: Command, history: list[Path], tmp_path: Path
+) -> None:
+    done = command("backup", "share/monday")
+    assert done.returncode == 1
+    assert "cannot write share/monday: No such file or directory" in done.stderr
+    assert not (tmp_path / "share").exists()
+
+
 def test_a_backup_while_jobs_run(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:

@@ -1,15 +1,19 @@
 """Receipts: what was stored, in a file by which an archive can be checked by itself."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from ingest_cli.bundle.schema import explain
+from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
+from ..support.mounts import Mount
 from ..support.site import Site
 
 
@@ -67,6 +71,42 @@ def test_a_receipt_that_cannot_be_written(command: Command, site: Site, tmp_path
     assert done.returncode == 1
     assert "is complete, but its receipt cannot be written" in done.stderr
     assert site.contents() == FILES
+
+
+@pytest.mark.parametrize("kind", ["a device", "a link to a device", "a link", "a FIFO", "a folder"])
+def test_what_is_no_file_is_not_replaced(command: Command, tmp_path: Path, kind: str) -> None:
+    """As /dev/null and /dev/stdout are none."""
+    path = tmp_path / "r.json"
+    (tmp_path / "file").write_text("precious")
+    if kind == "a device":
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.stat(os.devnull).st_rdev)
+        except PermissionError:
+            pytest.skip("only root can make a device")
+    elif kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to("file" if kind == "a link" else os.devnull)
+    before = path.lstat()
+    done = command(write_bundle(tmp_path / "b.tar"), "--receipt", path)
+    assert done.returncode == 1
+    assert f"its receipt cannot be written to {path}: it is not a regular file" in done.stderr
+    assert os.path.samestat(path.lstat(), before)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_receipt_on_a_full_disk(command: Command, tmp_path: Path, mount: Mount) -> None:
+    mount(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m,nr_inodes=2", "none")
+    (tmp_path / "disk" / "last").touch()
+    bundle = write_bundle(tmp_path / "b.tar")
+    done = command(bundle, "--receipt", "disk/r.json")
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert "cannot be written to disk/r.json: No space left on device" in done.stderr
+    (tmp_path / "disk" / "last").unlink()
+    assert command(bundle, "--receipt", "disk/r.json").returncode == 0
+    assert json.loads((tmp_path / "disk" / "r.json").read_text())["job_id"] == 1
 
 
 def test_a_failed_job_has_no_receipt(command: Command, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, cleaned, document_for, members, write_bundle
 from ..support.command import Command
+from ..support.mounts import Mount
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site
 
@@ -134,6 +135,52 @@ def test_nothing_is_overwritten_and_nothing_is_half(
     assert "does not match the catalogue" in done.stderr
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob(".new*"))
+
+
+@pytest.mark.parametrize("where", ["-o", "--to"])
+def test_a_target_that_cannot_be(command: Command, site: Site, stored: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "FIFO")
+    reasons = {
+        "none/new": "No such file or directory",
+        "b.tar/new": "Not a directory",
+        "x" * 256: "File name too long",
+        "link": "it already exists",
+        "FIFO": "it already exists",
+    }
+    before = sorted(tmp_path.iterdir())
+    for target, reason in reasons.items():
+        done = command("restore", 1, where, target)
+        assert done.returncode == 1
+        assert f"cannot write {target}: {reason}" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    assert command("restore", 1, where, "y" * 255).returncode == 0
+
+
+@pytest.mark.parametrize("where", ["-o", "--to"])
+def test_a_full_disk_may_have_room_later(
+    command: Command, site: Site, tmp_path: Path, where: str, mount: Mount
+) -> None:
+    site.ingest(write_bundle(tmp_path / "b.tar", {"data/a": b"a", "data/large": bytes(900_000)}))
+    mount(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "none")
+    (tmp_path / "disk" / "ballast").write_bytes(bytes(300_000))
+    done = command("restore", 1, where, "disk/new")
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert "into disk/new: No space left" in done.stderr or "cannot write disk/new: No space left" in done.stderr
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["ballast"]
+    (tmp_path / "disk" / "ballast").unlink()
+    assert command("restore", 1, where, "disk/new").returncode == 0
+
+
+def test_a_name_that_a_disk_does_not_take_is_named(command: Command, site: Site, tmp_path: Path) -> None:
+    files = {"data/a": b"a", f"data/{'x' * 300}": b"b"}
+    site.ingest(write_bundle(tmp_path / "b.tar", files, tar_format=tarfile.PAX_FORMAT))
+    done = command("restore", 1, "--to", "folder")
+    assert done.returncode == 1
+    assert "x' (305 characters) into folder: File name too long" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "data") == ["b.tar"]
+    assert command("restore", 1, "-o", "again.tar").returncode == 0
+    assert files.items() <= members(tmp_path / "again.tar").items()
 
 
 def test_a_catalogue_that_leads_astray(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:

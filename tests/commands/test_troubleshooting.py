@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -22,13 +23,14 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
-from ingest_cli.watch.lock import FolderLock
+from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import Server
 from ..support.site import Site
+from ..support.waiting import until
 
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
 
@@ -479,6 +481,58 @@ def a_folder_of_another_watcher(scene: Scene) -> str:
         return scene.says("watch", "--once", scene.folder / "drop", code=4)
     finally:
         lock.release()
+
+
+@provokes("the drop folder *FOLDER* is *PLACE* as well: give it a folder of its own")
+def a_folder_for_two_things(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    return scene.says("watch", "--once", "--done", scene.folder / "drop", scene.folder / "drop", code=2)
+
+
+@provokes("there is no folder *FOLDER* for *OPTION*: make it, or mount its disk")
+def no_folder_to_move_to(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    return scene.says("watch", "--once", "--done", scene.folder / "share" / "done", scene.folder / "drop", code=2)
+
+
+@provokes("the folder *FOLDER* of *OPTION* is away: *REASON*")
+def a_folder_that_goes_away(scene: Scene) -> str:
+    drop, done, log = (scene.folder / name for name in ("drop", "done", "log"))
+    drop.mkdir()
+    done.mkdir()
+    with log.open("wb") as output:
+        running = scene.command.start("watch", "--settle", 0, "--scan", 0.1, "--done", done, drop, output=output)
+        try:
+            until((drop / LOCK_NAME).exists)
+            done.rename(scene.folder / "elsewhere")
+            write_bundle(scene.folder / "b.tar").rename(drop / "b.tar")
+            until(lambda: b"is away" in log.read_bytes())
+            running.terminate()
+            running.wait()
+        finally:
+            running.kill()
+    return log.read_text()
+
+
+@provokes("cannot move or delete *FILE* after job *ID*: Operation not permitted")
+def a_file_of_another_in_a_sticky_folder(scene: Scene) -> str:
+    if os.getuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can have files of another user")
+    drop = scene.folder / "drop"
+    drop.mkdir()
+    for path in (drop, write_bundle(drop / "b.tar")):
+        os.chown(path, 1000, 1000)
+    drop.chmod(0o1777)
+    line = scene.command.line("watch", "--once", "--settle", 0, "--delete", drop)
+    done = subprocess.run(["setpriv", "--bounding-set=-fowner,-dac_override", *line], capture_output=True, text=True)
+    return done.stderr
+
+
+@provokes("*FILE*: job *ID*: it is ingested, but kept: *REASON*")
+def a_file_that_is_archived_nowhere(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    write_bundle(scene.folder / "drop" / "b.tar", {**FILES, "data/more": b"more"}, document_for(FILES))
+    return scene.says("watch", "--once", "--settle", 0, "--delete", scene.folder / "drop", code=3)
 
 
 def with_fault(scene: Scene, method: str, status: int, message: str, *, code: int = 1) -> str:

@@ -1,5 +1,6 @@
 """What every archive promises, whatever keeps the files: one suite, inherited for each."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, SourceChanged
+from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost, RollbackFailed, SourceChanged
 from ingest_cli.services.base import Archive, ArchivedFile, ArchiveWriter
 from ingest_cli.services.embedded.archive import EmbeddedArchive
 from ingest_cli.services.pacifica.archive import PacificaArchive
@@ -207,6 +208,25 @@ class ArchiveContract:
         writer.flush()
         assert source.read_bytes() == b"measured"
         assert archive.stat(IDS[0]) is None
+
+    @pytest.mark.parametrize("kind", ["a FIFO", "a link", "a folder"])
+    def test_a_file_is_not_moved_back_to_where_something_else_stands(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path, kind: str
+    ) -> None:
+        writer.move(IDS[0], source, len(b"measured"), contents.of(source))
+        source.unlink(missing_ok=True)
+        (source.parent / "other").write_bytes(b"measured")
+        if kind == "a FIFO":
+            os.mkfifo(source)
+        elif kind == "a link":
+            source.symlink_to("other")
+        else:
+            source.mkdir()
+        before = source.lstat()
+        with pytest.raises(RollbackFailed, match="another file is at"):
+            writer.move_back(IDS[0], source)
+        assert os.path.samestat(source.lstat(), before)
+        assert read(archive, IDS[0]) == b"measured"
 
     def test_a_later_run_moves_a_file_back(
         self, archive: Archive, new_writer: NewWriter, contents: Contents, source: Path

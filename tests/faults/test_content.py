@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,6 +251,32 @@ def test_a_run_that_was_killed_before_it_renamed_a_source(site: Site, tmp_path: 
     assert site.move(move_document(tmp_path, sources)).state is JobState.COMPLETE
     assert site.contents() == FILES
     assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_a_link_that_takes_the_place_of_what_was_moved_back_changes_no_other_file(
+    site: Site, tmp_path: Path, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write where the sources lie may put one there as soon as the first of them is back."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o400)
+    for source in sources.values():
+        source.chmod(0o666)
+    link = os.link
+
+    def link_and_swap(kept: Path, place: Path, **how: Any) -> None:
+        link(kept, place, **how)
+        if place in sources.values():
+            place.rename(f"{place}.back")
+            place.symlink_to(victim)
+
+    document = move_document(tmp_path, sources)
+    site.witness = LateWriter(sources["data/sub/b.bin"])
+    monkeypatch.setattr(os, "link", link_and_swap)
+    with pytest.raises(SourceChanged):
+        site.move(document)
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o400
+    assert any(os.path.lexists(f"{source}.back") for source in sources.values())
 
 
 @pytest.mark.parametrize("how", ["done", "failed", "delete"])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
-from ...disk import CANNOT_LINK, HAS_SYNCFS, restore_to, sync_file_system
+from ...disk import CANNOT_LINK, HAS_SYNCFS, rename_new, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
 from .layout import READ_ONLY
@@ -95,12 +95,17 @@ class EmbeddedWriter:
                 raise RollbackFailed(f"neither {source} nor {target} exists: is the archive's disk mounted?")
             aside = self._run.aside(file_id, "back")
             os.rename(target, aside)
+            found = os.stat(aside)
             try:
+                # Here, where nobody else can put another in its place.
+                os.chmod(aside, found.st_mode | stat.S_IWUSR)
                 restore_to(source, Path(aside))
-                os.chmod(source, os.stat(aside).st_mode | stat.S_IWUSR)
             except BaseException:
+                os.chmod(aside, found.st_mode)
                 os.rename(aside, target)
                 raise
+            if found.st_nlink > 1:
+                os.chmod(aside, found.st_mode)  # what is at the source is a copy
             os.unlink(aside)
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
@@ -247,16 +252,9 @@ def _is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
 
 
 def _put_back(caught: Path, source: Path) -> None:
-    """Give a file its name again, unless another file has it."""
-    try:
-        os.link(caught, source, follow_symlinks=False)
-    except FileExistsError:
-        return  # both are kept
-    except OSError:
-        if not os.path.lexists(source):
-            os.rename(caught, source)
-        return
-    os.unlink(caught)
+    """Give a file its name again, unless another file has it: then both are kept."""
+    with suppress(OSError):
+        rename_new(caught, source)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -230,9 +231,12 @@ class PacificaWriter:
 
         A move across file systems that was cut off leaves the source, and a part of it in the archive.
         """
+        another = RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
+        if not stat.S_ISREG(source.lstat().st_mode):  # opening a FIFO would wait for who writes to it
+            raise another
         with source.open("rb") as file:
             if not all(file.read(len(chunk)) == chunk for chunk in self._holdings.read(file_id)):
-                raise RollbackFailed(f"the archive still holds file {file_id}: another file is at {source} now")
+                raise another
         self.delete(file_id)
 
     def _require_moved(self, file_id: int, source: Path, content: Content, before: tuple[int, int] | None) -> None:
