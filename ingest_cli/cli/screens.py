@@ -7,7 +7,7 @@ from ..errors import IngestError
 from ..jobs.job import Job
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
-from ..text import counted
+from ..text import counted, timed
 from .output import warn, write_event, write_json
 
 # Where there is no terminal, how often a long stage says how far it is.
@@ -102,13 +102,16 @@ class PlainScreen(Screen):
         super().settled(job)
         earlier = self._earlier or job.duplicate_of
         if earlier is not None:
-            print(f"job {earlier}: {self._name} was ingested before", flush=True)
+            self._say(f"job {earlier}: {self._name} was ingested before")
         elif job.is_done:
-            print(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}", flush=True)
+            self._say(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}")
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        print(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}", flush=True)
+        self._say(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}")
+
+    def _say(self, line: str) -> None:
+        print(line, flush=True)
 
     def stage(self, task: str) -> None:
         """Name the stage."""
@@ -158,13 +161,20 @@ class PlainScreen(Screen):
 
 
 class QueueScreen(PlainScreen):
-    """A line a job: on standard output where it ended well, on standard error where not."""
+    """A line a job, with its time: on standard output where it ended well, on standard error where not."""
 
     def settled(self, job: Job) -> None:
         """Write how the run ended."""
         super().settled(job)
         if job.exception:
-            print(f"ingest: {self._name}: {_failed(job)}: {job.exception}", file=sys.stderr)
+            print(timed(f"ingest: {self._name}: {_failed(job)}: {job.exception}"), file=sys.stderr, flush=True)
+
+    def _say(self, line: str) -> None:
+        super()._say(timed(line))
+
+    def warn(self, message: str) -> None:
+        """Write the warning."""
+        print(timed(f"ingest: warning: {message}"), file=sys.stderr, flush=True)
 
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""

@@ -18,6 +18,7 @@ from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
 from ..streams import keep_lines_whole
+from ..text import timed
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -52,7 +53,7 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, unti
             else:
                 runner.wait(timings.poll)
         except Unavailable as error:
-            print(f"ingest: {error}", file=sys.stderr, flush=True)
+            print(timed(f"ingest: {error}"), file=sys.stderr, flush=True)
             runner.wait(timings.pause)
 
 
