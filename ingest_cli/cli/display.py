@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..jobs.job import Job
 from ..pipeline.observer import Observer
-from ..text import timed
 from .options import RunOutput
-from .output import mention
+from .output import record
 from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
 from .verbosity import set_verbosity
 
@@ -40,14 +39,11 @@ def audience_of_watcher(*, json: bool, quiet: bool) -> "Audience":
     """Who is told what happens in drop folders besides the jobs."""
     from ..watch.said import Audience
 
-    def tell(text: str) -> None:
-        mention(timed(f"ingest: {text}"))
-
     def queued(job: Job) -> None:
         if json:
             EventScreen(job).queued(job)
 
-    return Audience(problem=tell, notice=None if quiet else tell, queued=queued)
+    return Audience(problem=record, notice=None if quiet else record, queued=queued)
 
 
 def _screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Screen:

@@ -4,12 +4,12 @@ Names and texts of others are shown by what is here, so that none of them can co
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self
 
 from ..errors import SettingsError
-from ..text import as_json, counted, one_line
+from ..text import as_json, counted, one_line, timed
 
 MOST_WARNINGS = 20
 
@@ -39,16 +39,21 @@ def notify(text: object) -> None:
     mention(f"ingest: {text}")
 
 
+def record(text: object) -> None:
+    """Print a message after its time, as what runs for long does."""
+    mention(timed(f"ingest: {text}"))
+
+
 def warn(text: object) -> None:
     """Print a warning."""
     notify(f"warning: {text}")
 
 
 class Warnings:
-    """Prints the first of many warnings, and at the end how many more there were."""
+    """Prints the first of many warnings by ``tell``, and at the end how many more there were."""
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, tell: Callable[[str], None] = notify) -> None:
+        self._tell, self._count = tell, 0
 
     def __enter__(self) -> Self:
         return self
@@ -60,13 +65,13 @@ class Warnings:
         """Print a warning, unless there were too many."""
         self._count += 1
         if self._count <= MOST_WARNINGS:
-            warn(text)
+            self._tell(f"warning: {text}")
 
     def end(self) -> None:
         """Print how many there were that are not printed. What comes afterwards is counted anew."""
         more, self._count = self._count - MOST_WARNINGS, 0
         if more > 0:
-            warn(f"and {counted(more, 'more warning')}")
+            self._tell(f"warning: and {counted(more, 'more warning')}")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from ..errors import IngestError
 from ..jobs.job import Job
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
-from ..text import counted
-from .output import Warnings, mention, notify, regardless, say, write_event, write_json
+from ..text import counted, timed
+from .output import Warnings, mention, notify, record, regardless, say, write_event, write_json
 
 # Where there is no terminal, how often a long stage says how far it is.
 PROGRESS_SECONDS = 30.0
@@ -120,8 +120,7 @@ class PlainScreen(Screen):
         """Say which job it is."""
         self._say(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}")
 
-    @staticmethod
-    def _say(line: str) -> None:
+    def _say(self, line: str) -> None:
         with regardless():
             say(line)
 
@@ -173,7 +172,11 @@ class PlainScreen(Screen):
 
 
 class QueueScreen(PlainScreen):
-    """A line a job: on standard output where it ended well, on standard error where not."""
+    """A line a job, with its time: on standard output where it ended well, on standard error where not."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._warnings = Warnings(record)
 
     def settled(self, job: Job) -> None:
         """Write how the run ended."""
@@ -181,7 +184,10 @@ class QueueScreen(PlainScreen):
         if job.exception:
             why, *more = job.exception.split("\n")
             for line in (f"{self._name}: {_failed(job)}: {why}", *more):
-                notify(line)
+                record(line)
+
+    def _say(self, line: str) -> None:
+        super()._say(timed(line))
 
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""

@@ -20,7 +20,7 @@ from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
 from ..streams import guard
-from ..text import one_line
+from ..text import one_line, timed
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -55,7 +55,7 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, unti
             else:
                 runner.wait(timings.poll)
         except Unavailable as error:
-            print(f"ingest: {one_line(error)}", file=sys.stderr, flush=True)
+            print(timed(f"ingest: {one_line(error)}"), file=sys.stderr, flush=True)
             runner.wait(timings.pause)
 
 

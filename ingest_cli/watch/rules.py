@@ -61,16 +61,17 @@ class WatchRules:
 
         The reason is empty where nobody needs to be told.
         """
-        if not self._is_named_so(name):
-            # Who gives patterns knows that other files are there.
-            return "" if self.patterns else self._unlike(mode)
+        if self.patterns and not self._is_named_so(name):
+            return ""  # who gives patterns knows that there are other files
         # A link's target may change without a trace here; a FIFO would block whoever opens it.
         if stat.S_ISLNK(mode):
-            return "a link"
+            return "links are not followed"
         if self.packs:
-            return None if stat.S_ISDIR(mode) else "not a folder: with --pack only those are ingested"
+            return None if stat.S_ISDIR(mode) else "with --pack, only folders are ingested"
         if stat.S_ISDIR(mode):
-            return "a folder: only --pack ingests those"
+            return "folders are ingested with --pack only"
+        if not self._is_named_so(name):
+            return f"not named like {NAMED_LIKE[self.kind]}, see --pattern"
         return None if stat.S_ISREG(mode) else "not a regular file"
 
     @property
@@ -80,11 +81,6 @@ class WatchRules:
 
     def _is_named_so(self, name: str) -> bool:
         return _pattern(self.names).match(name) is not None
-
-    def _unlike(self, mode: int) -> str:
-        if stat.S_ISDIR(mode):
-            return "a folder: only --pack ingests those"
-        return f"not named like {NAMED_LIKE[self.kind]} (see --pattern)"
 
 
 @cache

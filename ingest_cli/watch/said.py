@@ -49,11 +49,11 @@ class Said:
 
     def left(self, reason: str, files: Iterable[tuple[str, str]]) -> None:
         """Say which files, of these names and fingerprints, are left for another time, and why."""
-        self._list(f"left for the next run, as {reason}", files)
+        self._list("left for the next run", reason, files)
 
     def passed_over(self, reason: str, names: Iterable[str]) -> None:
         """Say which files are not ingested, and why."""
-        self._list(f"passed over, as {reason}", ((name, "") for name in names))
+        self._list("passed over", reason, ((name, "") for name in names))
 
     def keep(self, names: Iterable[str]) -> None:
         """Forget what was said of files with other names: they are gone."""
@@ -71,12 +71,14 @@ class Said:
             with durable_write(self._memory, replace=True) as file:
                 file.write(json.dumps(self._said).encode())
 
-    def _list(self, reason: str, files: Iterable[tuple[str, str]]) -> None:
+    def _list(self, what: str, reason: str, files: Iterable[tuple[str, str]]) -> None:
         if self._audience.notice is None:
             return
         news = [name for name, fingerprint in files if self._is_news(name, f"{fingerprint} {reason}")]
         if news:
-            self._audience.notice(f"{self._folder}: {reason}: {listed([quoted(name) for name in sorted(news)])}")
+            self._audience.notice(
+                f"{self._folder}: {what}: {listed([quoted(name) for name in sorted(news)])}: {reason}"
+            )
 
     def _is_news(self, name: str, said: str) -> bool:
         is_news = self._said.get(name) != said

@@ -20,10 +20,11 @@ import pytest
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job
 from ingest_cli.settings import load_settings
-from ingest_cli.watch.candidates import Candidate, candidates_in, fingerprint_at
+from ingest_cli.watch.candidates import Candidate, Candidates, fingerprint_at
 from ingest_cli.watch.disposition import Destination, Disposition
 from ingest_cli.watch.own import OwnPlaces
 from ingest_cli.watch.rules import WatchRules
+from ingest_cli.watch.said import Audience, Said
 from ingest_cli.watch.set_aside import Replaced, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
@@ -260,10 +261,13 @@ def packed(command: Command, site: Site, drop: Path, template: Path) -> tuple[Ca
     (drop / "run" / "sub" / "a").write_text("a")
     assert once(command, drop, "--pack", template).returncode == 0
     rules = WatchRules(template=json.loads(template.read_bytes()))
-    (candidate,) = candidates_in(drop, rules, site.settings.spool, OwnPlaces(site.settings, [drop], {}))
+    own = OwnPlaces(site.settings, [drop], {})
+    look = Candidates(drop, rules, own, site.settings.spool, Said(drop, SILENT)).look(None, {})
+    (candidate,) = (found for _, found in look if found is not None)
     return candidate, site.job(1)
 
 
+SILENT = Audience(problem=print, notice=None, queued=print)
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a file": lambda folder: (folder / "sub" / "late").write_text("late"),
     "other bytes": lambda folder: (folder / "sub" / "a").write_text("b"),
@@ -543,7 +547,7 @@ def test_who_renames_what_is_set_aside_reaches_nothing_else(
             path.mkdir()
         (path / "file" if is_folder else path).write_text(content)
     given, outside = looks(drop), looks(tmp_path / "outside")
-    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar")
+    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar", 0.0, 0.0)
     with suppress(Replaced), set_aside(candidate) as aside:
         hidden = aside.path.parent
         hidden.rename(drop / "caught")
@@ -564,7 +568,7 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
     names = ["b.tar", "x" * 250 + ".tar", "taken.tar"]
     for number, name in enumerate(names):
         path = write_bundle(drop / name, {f"data/{number}": b"x"})
-        candidate = Candidate(path, fingerprint_at(path, path), path)
+        candidate = Candidate(path, fingerprint_at(path, path), path, 0.0, 0.0)
         if os.fork() == 0:
             with set_aside(candidate):
                 os._exit(0)

@@ -8,7 +8,7 @@ import pytest
 from ingest_cli.errors import ExitCode
 
 from ..support.bundles import FILES, document_for, write_bundle
-from ..support.command import Command
+from ..support.command import TIME, Command, untimed
 from ..support.http_faults import answering
 from ..support.pacifica_double import PacificaSite
 
@@ -65,8 +65,9 @@ def test_lines_of_several_processes_are_whole(
         command("--queue", write_bundle(tmp_path / f"{number}.tar", {**listed, **files}, document_for(listed)))
     monkeypatch.setenv("PYTHONUNBUFFERED", "1")
     done = command("worker", "-n", 4, "--until-empty", "-v")
-    assert len(re.findall(r"^job \d+: .* is complete, 4 files$", done.stdout, re.M)) == 12
+    assert all(re.fullmatch(r"job \d+: .* is complete, 4 files", line) for line in untimed(done.stdout))
+    assert len(done.stdout.splitlines()) == 12
     warning = r"ingest: warning: 'data/[^']*' is in the bundle but not in the metadata: it is not archived"
     lines = done.stderr.splitlines()
     assert len(lines) > 200
-    assert [line for line in lines if not re.fullmatch(rf"{PREFIX}job \d+: .*|{warning}", line)] == []
+    assert [line for line in lines if not re.fullmatch(rf"{PREFIX}job \d+: .*|{TIME}{warning}", line)] == []

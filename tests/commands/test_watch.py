@@ -3,13 +3,11 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,59 +21,7 @@ from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site, assert_sound
 from ..support.waiting import PATIENCE, until
-
-SETTLE = 0.6
-
-
-@pytest.fixture
-def drop(tmp_path: Path) -> Path:
-    folder = tmp_path / "drop"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def watching(command: Command, drop: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts a watcher, whose words go to ``log`` and who looks on; it is told to leave at the end of the test."""
-    started: list[Running] = []
-
-    def start(*words: object) -> Running:
-        line = ("watch", drop, "--settle", SETTLE, "--patience", PATIENCE, *words)
-        with (tmp_path / "log").open("ab") as log:
-            started.append(command.start(*line, output=log))
-        until(lambda: (drop / ".ingest-watch.lock").exists())
-        if "--poll" not in words:
-            until(lambda: looks_on(started[-1].pid))
-        return started[-1]
-
-    yield start
-    try:
-        for process in started:
-            process.terminate()
-        for process in started:
-            assert process.wait(PATIENCE) in (0, -signal.SIGKILL, ExitCode.INTERRUPTED), (tmp_path / "log").read_text()
-    finally:
-        for process in started:
-            process.kill()
-
-
-def looks_on(pid: int) -> bool:
-    """Whether the kernel tells it of changes by now."""
-    with suppress(FileNotFoundError):
-        return any("inotify wd:" in path.read_text() for path in Path(f"/proc/{pid}/fdinfo").iterdir())
-    return False
-
-
-def settled(site: Site, count: int = 1) -> bool:
-    if not site.settings.database.exists():
-        return False
-    jobs = site.jobs()
-    return len(jobs) == count and all(job.is_done or job.has_failed for job in jobs)
-
-
-def once(command: Command, drop: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return command("watch", "--once", "--settle", 0.05, "--patience", 0, drop, *words)
-
+from ..support.watching import SETTLE, make_folder, once, settled, visible
 
 # What is whole, and what is not yet.
 
@@ -204,10 +150,6 @@ def test_a_marker(command: Command, drop: Path, site: Site) -> None:
 # What becomes of it.
 
 
-def visible(drop: Path) -> list[str]:
-    return sorted(path.name for path in drop.iterdir() if not path.name.startswith("."))
-
-
 def test_by_default_a_file_stays_and_is_not_looked_at_again(command: Command, drop: Path, site: Site) -> None:
     write_bundle(drop / "b.tar")
     for _ in range(2):
@@ -271,20 +213,6 @@ def test_documents_of_moves(command: Command, drop: Path, site: Site, tmp_path: 
     assert site.contents() == {"data/one": b"1"}
     assert once(command, drop, "--move").returncode == 0
     assert len(site.jobs()) == 1
-
-
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "template.json"
-    path.write_text(json.dumps(transaction()))
-    return path
-
-
-def make_folder(folder: Path) -> None:
-    for name, content in FILES.items():
-        path = folder / name.removeprefix("data/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def test_sub_folders_are_packed(command: Command, drop: Path, site: Site, template: Path, tmp_path: Path) -> None:

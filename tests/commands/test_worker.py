@@ -26,7 +26,7 @@ from ingest_cli.services.pacifica import http
 from ingest_cli.settings import Timings, load_settings
 
 from ..support.bundles import FILES, write_bundle, write_bundles
-from ..support.command import Command
+from ..support.command import Command, untimed
 from ..support.forks import Running
 from ..support.holders import DEAD
 from ..support.http_faults import dropped
@@ -43,9 +43,7 @@ def test_queued_bundles_wait_for_a_worker(command: Command, site: Site, tmp_path
     assert {(job.state, job.task, job.attempts) for job in site.jobs()} == {(JobState.QUEUED, UPLOADING, 0)}
     done = command("worker", "--until-empty")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        f"job {number}: {path} is complete, 1 file" for number, path in enumerate(paths, 1)
-    ]
+    assert untimed(done.stdout) == [f"job {number}: {path} is complete, 1 file" for number, path in enumerate(paths, 1)]
     assert site.contents() == {f"data/{number}": bytes([number]) for number in range(3)}
 
 

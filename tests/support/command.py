@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import IO
 
 from .forks import FORKS, Running
 
+# What a process that runs for long writes before each line.
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 WITH_TIMINGS = """
 import functools, json, sys
 from ingest_cli import settings
@@ -69,6 +72,13 @@ class Command:
         """What starts it in a process of its own."""
         run = ["-c", WITH_TIMINGS, json.dumps(timings)] if timings else ["-m", "ingest_cli"]
         return [sys.executable, *run, *map(str, words)]
+
+
+def untimed(text: str) -> list[str]:
+    """The lines of a process that runs for long, each of which has its time, without it."""
+    lines = text.splitlines()
+    assert all(re.match(TIME, line) for line in lines), text
+    return [re.sub(TIME, "", line, count=1) for line in lines]
 
 
 def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
