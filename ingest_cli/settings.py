@@ -203,10 +203,15 @@ class Timings:
     first_backoff: float = 10.0
     longest_backoff: float = 600.0
     checkpoint: float = 10.0
-    grace: float = 3.0
+    grace: float = 2.5
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
+
+    @property
+    def ending(self) -> float:
+        """How long after a first signal a process that runs jobs has ended."""
+        return self.grace + 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -519,6 +524,8 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
     except ValueError as error:
         raise SettingsError(f"{_where(values[TRUSTED_PROXIES])}: {error}") from error
+    for option in (SERVER_TOKEN, SERVER_USERNAME, SERVER_PASSWORD):
+        _printable(values[option])
     return ServerAccess(
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,

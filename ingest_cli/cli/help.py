@@ -1,5 +1,6 @@
 """``ingest help [TOPIC]``: the manual, even where it is not on the path of ``man``, or where there is no ``man``."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,10 @@ FOLDERS = (Path(__file__).parents[1] / "man", Path(__file__).parents[2] / "man")
 MIN_WIDTH, MAX_WIDTH = 60, 100
 
 
+def _folder() -> Path:
+    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
+
+
 def topics() -> dict[str, Path]:
     """The page of each topic: a command, or another one such as ``bundle``.
 
@@ -23,6 +28,15 @@ def topics() -> dict[str, Path]:
     for page in sorted(_folder().glob("ingest-*.[1-8]"), key=lambda page: (page.suffix, page.stem)):
         found[f"{_name(page)}{page.suffix}" if _name(page) in found else _name(page)] = page
     return found
+
+
+def summary(topic: str) -> str | None:
+    """What the page of a command says that it does, in a line; None where the manual is not there."""
+    try:
+        found = re.search(r"^\.Nd (.+)$", (_folder() / f"ingest-{topic}.1").read_text("utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return f"{found[1][0].upper()}{found[1][1:]}." if found is not None else None
 
 
 def topic_names() -> list[str]:
@@ -45,10 +59,6 @@ def help(
         import pydoc
 
         pydoc.pager(_text(page))
-
-
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
 
 
 def _name(page: Path) -> str:
@@ -77,12 +87,11 @@ def _text(page: Path) -> str:
 def _shown_by_man(page: Path) -> bool:
     """Whether a program that knows manual pages has shown this one, in its pager."""
     import shutil
-    import signal
     import subprocess
 
-    # Ctrl-C is the pager's. A handler that does nothing is not inherited, other than SIG_IGN.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
+    from .signals import undisturbed
+
+    with undisturbed():  # Ctrl-C is the pager's
         for name, *options in (["man"], ["mandoc", "-a"]):
             program = shutil.which(name)
             if program is None or _is_stub(Path(program)):
@@ -90,8 +99,6 @@ def _shown_by_man(page: Path) -> bool:
             # What holds a slash is a file, for the man of Linux as for that of the BSDs.
             if subprocess.run([program, *options, str(page)], check=False).returncode == 0:
                 return True
-    finally:
-        signal.signal(signal.SIGINT, before)
     return False
 
 

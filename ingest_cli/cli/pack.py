@@ -37,7 +37,6 @@ def pack(
     from ..errors import SettingsError
     from ..text import counted
     from .output import notify, standard_output, write_json
-    from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
     for pair in pairs:
@@ -49,11 +48,10 @@ def pack(
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
-    with interruptible():
-        if target == STANDARD_OUTPUT:
-            packed = pack_to(paths, records, standard_output())
-        else:
-            packed = write_bundle(paths, records, target, replace=force)
+    if target == STANDARD_OUTPUT:
+        packed = pack_to(paths, records, standard_output())
+    else:
+        packed = write_bundle(paths, records, target, replace=force)
     if options.json:
         write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes})
     elif not options.quiet:

@@ -76,7 +76,7 @@ def watch(
     from ..watch.watcher import Watcher
     from .display import screens_of_queue
     from .output import notify
-    from .signals import interruptible
+    from .signals import SPARE_SECONDS, interruptible
 
     if delete and done is not None:
         raise SettingsError("--done and --delete cannot be used together")
@@ -93,15 +93,18 @@ def watch(
     # The working directory may go, or be left.
     done, failed = (None if folder is None else folder.absolute() for folder in (done, failed))
     disposition = Disposition(done=done, failed=failed, delete=delete)
-    watching = Watcher(site.settings, folders, rules, disposition)
+    settings = site.settings
+    watching = Watcher(settings, folders, rules, disposition)
     screen = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
 
     def queued(job: Job) -> None:
         if options.json:
             screen(job).queued(job)
 
+    ending = settings.timings.ending
     if once:
-        with interruptible():
+        with interruptible(ending):
             raise typer.Exit(watching.once(screen, notify, queued))
-    with suppress(Interrupted), interruptible():
+    # The processes of the jobs are waited for.
+    with suppress(Interrupted), interruptible(ending + SPARE_SECONDS):
         watching.forever(screen, notify, queued, workers=workers, scan_seconds=scan, poll=poll)

@@ -19,6 +19,7 @@ from sqlite_utils import Database
 from ..errors import ServiceUnavailable, StoreError
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
+BACKUP_PAGES = 10_000
 NETWORK_FILE_SYSTEMS = {
     "nfs",
     "nfs4",
@@ -100,7 +101,10 @@ def copy_database(source: Path, target: Path) -> None:
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as ours,
             closing(sqlite3.connect(target)) as copy,
         ):
-            ours.backup(copy)
+            # In one transaction, so that no writer has it begin anew, and in pieces: a signal ends it between two.
+            ours.execute("BEGIN")
+            ours.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            ours.backup(copy, pages=BACKUP_PAGES, progress=lambda *_: None)
             copy.execute("PRAGMA journal_mode=DELETE")
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot copy {source} to {target}: {error}") from error
