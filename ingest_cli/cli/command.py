@@ -45,7 +45,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for option in (_options_of(groups[name]) if name in groups else [parameter])
     ]
     if run.__doc__ is None:  # as under python -OO
-        from .help import summary
+        from .pages import summary
 
         run.__doc__ = summary(function.__name__)
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]

@@ -1,6 +1,5 @@
 """``ingest help [TOPIC]``: the manual, even where it is not on the path of ``man``, or where there is no ``man``."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,34 +8,9 @@ import typer
 
 from ..errors import SettingsError
 from .command import command
+from .pages import folder, page_of, topics
 
-# Beside the modules in an installed package; beside the package in a checkout.
-FOLDERS = (Path(__file__).parents[1] / "man", Path(__file__).parents[2] / "man")
 MIN_WIDTH, MAX_WIDTH = 60, 100
-
-
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
-
-
-def topics() -> dict[str, Path]:
-    """The page of each topic: a command, or another one such as ``bundle``.
-
-    Where a command has the name, the other page is ``config.5``.
-    """
-    found: dict[str, Path] = {}
-    for page in sorted(_folder().glob("ingest-*.[1-8]"), key=lambda page: (page.suffix, page.stem)):
-        found[f"{_name(page)}{page.suffix}" if _name(page) in found else _name(page)] = page
-    return found
-
-
-def summary(topic: str) -> str | None:
-    """What the page of a command says that it does, in a line; None where the manual is not there."""
-    try:
-        found = re.search(r"^\.Nd (.+)$", (_folder() / f"ingest-{topic}.1").read_text("utf-8"), re.MULTILINE)
-    except OSError:
-        return None
-    return f"{found[1][0].upper()}{found[1][1:]}." if found is not None else None
 
 
 def topic_names() -> list[str]:
@@ -52,8 +26,8 @@ def help(
     ] = None,
 ) -> None:
     """Show the manual page of a command or topic."""
-    page = _page(topic) if topic is not None else _folder() / "ingest.1"
-    if not sys.stdout.isatty():
+    page = _page(topic) if topic is not None else folder() / "ingest.1"
+    if sys.stdout is None or not sys.stdout.isatty():
         print(_text(page), end="")
     elif not _shown_by_man(page):
         import pydoc
@@ -61,17 +35,10 @@ def help(
         pydoc.pager(_text(page))
 
 
-def _name(page: Path) -> str:
-    return page.stem.removeprefix("ingest-")
-
-
 def _page(topic: str) -> Path:
-    pages = topics()
-    every = pages | {f"{_name(page)}{page.suffix}": page for page in pages.values()}
-    # As it stands in the pages, too: ingest-config(5).
-    page = every.get(topic.removeprefix("ingest-").replace("(", ".").removesuffix(")"))
+    page = page_of(topic)
     if page is None:
-        raise SettingsError(f"there is no manual page {topic!r}; the topics are {', '.join(pages)}")
+        raise SettingsError(f"there is no manual page {topic!r}; the topics are {', '.join(topics())}")
     return page
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.cli.help import topics
+from ingest_cli.cli.pages import topics
 from ingest_cli.cli.mdoc import MACROS, render
 
 from ..support.command import Command
