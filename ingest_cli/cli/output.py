@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self
 
 from ..errors import SettingsError
-from ..text import as_json, counted, one_line
+from ..text import as_json, one_line
 
 MOST_WARNINGS = 20
 
@@ -66,7 +66,7 @@ class Warnings:
         """Print how many there were that are not printed. What comes afterwards is counted anew."""
         more, self._count = self._count - MOST_WARNINGS, 0
         if more > 0:
-            warn(f"and {counted(more, 'more warning')}")
+            warn(f"and {more:,} more")
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from ..text import printable
+
 
 class Life(Enum):
     """Whether a process is alive, as far as can be seen from here."""
@@ -58,7 +60,7 @@ class Process:
         """Whether it lives, as far as can be seen from here."""
         if not self.is_of_this_boot or self.namespace != _namespace():
             return Life.OUT_OF_SIGHT
-        if not self.boot and self.host != socket.gethostname():
+        if not self.boot and self.host != _host():
             return Life.OUT_OF_SIGHT
         status = _status(self.pid)
         if status is None:
@@ -76,7 +78,11 @@ def this_process() -> Process:
     """The current process."""
     pid = os.getpid()
     status = _status(pid)
-    return Process(socket.gethostname(), pid, status[1] if status is not None else "", _boot(), _namespace())
+    return Process(_host(), pid, status[1] if status is not None else "", _boot(), _namespace())
+
+
+def _host() -> str:
+    return printable(socket.gethostname())  # which may be any bytes
 
 
 @cache

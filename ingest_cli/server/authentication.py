@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import socket
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -53,7 +54,7 @@ class Authenticator:
                 f"anyone who can reach {host} could store bundles: set token, or username and password,"
                 " or trusted_proxies in [server]"
             )
-        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {socket.gethostname(), socket.getfqdn()}
+        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else _own_names()
         return cls(
             hosts=frozenset(name.lower() for name in {*names, host, *more_hosts}),
             trusted=server.trusted_proxies,
@@ -101,6 +102,13 @@ class Authenticator:
             return self.basic[0]
         wanted = 'Bearer realm="ingest"' if self.basic is None else 'Basic realm="ingest", charset="UTF-8"'
         raise Refusal(401, "credentials are required", {"WWW-Authenticate": wanted})
+
+
+def _own_names() -> set[str]:
+    names = {socket.gethostname()}
+    with suppress(UnicodeError):  # not every name of a host is one that can be looked up
+        names.add(socket.getfqdn())
+    return names
 
 
 def _is_loopback(host: str) -> bool:
