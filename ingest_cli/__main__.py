@@ -4,9 +4,8 @@ import os
 import sys
 from typing import NoReturn
 
-from .errors import ExitCode, IngestError
-from .streams import guard, occupy_closed
-from .text import one_line
+from .errors import ExitCode, IngestError, SourceError
+from .streams import STANDARD_OUTPUT, guard, occupy_closed
 
 
 def main() -> NoReturn:
@@ -30,23 +29,21 @@ def _run() -> int:
     except KeyboardInterrupt:  # before the command itself was begun
         return ExitCode.INTERRUPTED
     except OSError as error:
-        # Where what is read and written has a name, those who do it explain it: this is mostly standard output.
-        _complain(error)
-        return ExitCode.FAILED
+        return _complain(_explained(error))
     except IngestError as error:
-        for line in error.lines:
-            print(f"ingest: {line}", file=sys.stderr)
-        return error.exit_code
+        return _complain(error)
     return ExitCode.SUCCESS
 
 
 def _flush() -> bool:
-    """Whether all that was printed to standard output is written."""
+    """Whether all that was printed to standard output is written, or at least what anyone wanted to read."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
+    except BrokenPipeError:
+        return True
     except OSError as error:
-        _complain(error)
+        _complain(_explained(error))
         return False
     finally:
         # What could not be written would be tried again, and complained of, at the very end.
@@ -54,14 +51,23 @@ def _flush() -> bool:
     return True
 
 
-def _complain(error: OSError) -> None:
-    if isinstance(error, BrokenPipeError) and error.filename is None:
-        return  # whoever read it has seen enough
+def _complain(error: IngestError) -> int:
+    """Print the lines of the error; the exit status that it leads to."""
+    for line in error.lines:
+        print(f"ingest: {line}", file=sys.stderr)
+    return error.exit_code
+
+
+def _explained(error: OSError) -> IngestError:
+    """The error for one of the system that nobody explained who knew more of it: mostly that of standard output."""
+    from .disk import explained
+
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        message = "the working directory is gone: give absolute paths"
-    else:
-        message = f"cannot read or write {error.filename or 'standard output'}: {error.strerror}"
-    print(f"ingest: {one_line(message)}", file=sys.stderr)
+        return SourceError("the working directory is gone: give absolute paths")
+    if error.filename == STANDARD_OUTPUT:
+        return IngestError(f"cannot write {STANDARD_OUTPUT}: {error.strerror}")
+    what = f"cannot read or write {error.filename}" if error.filename is not None else "the system does not allow it"
+    return explained(error, what, IngestError)
 
 
 if __name__ == "__main__":

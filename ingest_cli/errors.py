@@ -198,8 +198,8 @@ class Interrupted(IngestError):
     transient = True
     exit_code = ExitCode.INTERRUPTED
 
-    def __init__(self) -> None:
-        super().__init__("interrupted; the same command resumes from here")
+    def __init__(self, message: str = "interrupted; the same command resumes from here") -> None:
+        super().__init__(message)
 
 
 class StoreError(IngestError):

@@ -548,6 +548,8 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
     except ValueError as error:
         raise SettingsError(f"{_where(values[TRUSTED_PROXIES])}: {error}") from error
+    for option in (SERVER_TOKEN, SERVER_USERNAME, SERVER_PASSWORD):
+        _printable(values[option])
     return ServerAccess(
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,

@@ -8,6 +8,8 @@ from typing import Any, TextIO, cast
 
 from .text import printable
 
+STANDARD_OUTPUT = "standard output"
+
 
 def occupy_closed() -> None:
     """Open /dev/null in place of each standard stream that is closed.
@@ -29,12 +31,13 @@ def guard() -> None:
     then on, a standard error that cannot be written, such as a log on a full disk, does not fail a job either.
     """
     # Where it is closed, too: to print to None is to print to standard output.
-    binary = _StandardError(2, "w", closefd=False)
-    sys.stderr = Guarded(binary, getattr(sys.stderr, "encoding", "utf-8"), line_buffering=True)
+    messages = _StandardError(2, "w", closefd=False)
+    sys.stderr = Guarded(messages, getattr(sys.stderr, "encoding", "utf-8"), line_buffering=True)
     if sys.stdout is not None:
         # Under PYTHONUNBUFFERED a line and its end would be two writes.
         at_once = sys.stdout.isatty() or getattr(sys.stdout, "write_through", False)
-        sys.stdout = Guarded(os.fdopen(1, "wb", closefd=False), sys.stdout.encoding, line_buffering=at_once)
+        binary = io.BufferedWriter(_StandardOutput(1, "w", closefd=False))
+        sys.stdout = Guarded(binary, sys.stdout.encoding, line_buffering=at_once)
 
 
 def unguarded(stream: TextIO) -> TextIO:
@@ -80,6 +83,17 @@ class _Unguarded(io.TextIOBase):
 
     def flush(self) -> None:
         self._stream.flush()
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output, by whose name its failures are known."""
+
+    def write(self, data: Any) -> int:
+        """Write. Raises OSError."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
 
 
 class _StandardError(io.FileIO):

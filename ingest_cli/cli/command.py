@@ -14,6 +14,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     """The function as typer takes it: a parameter that is a dataclass becomes an option for each of its fields.
 
     ``verbose`` and ``quiet`` set how much is said, and ``debug`` shows the traceback of what the function raises.
+    SIGINT and SIGTERM end it.
     """
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return", None)
@@ -21,6 +22,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(**values: Any) -> None:
+        from .signals import interruptible
         from .verbosity import set_verbosity
 
         verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
@@ -30,7 +32,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         }
         try:
             set_verbosity(verbose, quiet=quiet)
-            function(**values, **given)
+            with interruptible(message="interrupted"):
+                function(**values, **given)
         except (IngestError, OSError):
             if debug:
                 traceback.print_exc()
@@ -41,6 +44,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
         for option in (_options_of(groups[name]) if name in groups else [parameter])
     ]
+    if run.__doc__ is None:  # as under python -OO
+        from .pages import summary
+
+        run.__doc__ = summary(function.__name__)
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}

@@ -58,7 +58,8 @@ def _show(finding: "Finding") -> None:
     from ..text import one_line
 
     mark = Text("OK  ", "green") if finding.ok else Text("FAIL", "bold red")
-    console = Console(file=unguarded(sys.stdout), soft_wrap=True, highlight=False)
+    # With COLUMNS=0 rich would print nothing.
+    console = Console(file=unguarded(sys.stdout), soft_wrap=True, highlight=False, width=80)
     console.print(mark, Text(one_line(f"{finding.name:<13}{finding.detail}")))
     if finding.advice and not finding.ok:
         console.print(Text(one_line(f"{'':<18}{finding.advice}")))

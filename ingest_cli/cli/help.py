@@ -8,21 +8,9 @@ import typer
 
 from ..errors import SettingsError
 from .command import command
+from .pages import folder, page_of, topics
 
-# Beside the modules in an installed package; beside the package in a checkout.
-FOLDERS = (Path(__file__).parents[1] / "man", Path(__file__).parents[2] / "man")
 MIN_WIDTH, MAX_WIDTH = 60, 100
-
-
-def topics() -> dict[str, Path]:
-    """The page of each topic: a command, or another one such as ``bundle``.
-
-    Where a command has the name, the other page is ``config.5``.
-    """
-    found: dict[str, Path] = {}
-    for page in sorted(_folder().glob("ingest-*.[1-8]"), key=lambda page: (page.suffix, page.stem)):
-        found[f"{_name(page)}{page.suffix}" if _name(page) in found else _name(page)] = page
-    return found
 
 
 def topic_names() -> list[str]:
@@ -38,8 +26,8 @@ def help(
     ] = None,
 ) -> None:
     """Show the manual page of a command or topic."""
-    page = _page(topic) if topic is not None else _folder() / "ingest.1"
-    if not sys.stdout.isatty():
+    page = _page(topic) if topic is not None else folder() / "ingest.1"
+    if sys.stdout is None or not sys.stdout.isatty():
         print(_text(page), end="")
     elif not _shown_by_man(page):
         import pydoc
@@ -47,21 +35,10 @@ def help(
         pydoc.pager(_text(page))
 
 
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
-
-
-def _name(page: Path) -> str:
-    return page.stem.removeprefix("ingest-")
-
-
 def _page(topic: str) -> Path:
-    pages = topics()
-    every = pages | {f"{_name(page)}{page.suffix}": page for page in pages.values()}
-    # As it stands in the pages, too: ingest-config(5).
-    page = every.get(topic.removeprefix("ingest-").replace("(", ".").removesuffix(")"))
+    page = page_of(topic)
     if page is None:
-        raise SettingsError(f"there is no manual page {topic!r}; the topics are {', '.join(pages)}")
+        raise SettingsError(f"there is no manual page {topic!r}; the topics are {', '.join(topics())}")
     return page
 
 
@@ -77,12 +54,11 @@ def _text(page: Path) -> str:
 def _shown_by_man(page: Path) -> bool:
     """Whether a program that knows manual pages has shown this one, in its pager."""
     import shutil
-    import signal
     import subprocess
 
-    # Ctrl-C is the pager's. A handler that does nothing is not inherited, other than SIG_IGN.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
+    from .signals import undisturbed
+
+    with undisturbed():  # Ctrl-C is the pager's
         for name, *options in (["man"], ["mandoc", "-a"]):
             program = shutil.which(name)
             if program is None or _is_stub(Path(program)):
@@ -90,8 +66,6 @@ def _shown_by_man(page: Path) -> bool:
             # What holds a slash is a file, for the man of Linux as for that of the BSDs.
             if subprocess.run([program, *options, str(page)], check=False).returncode == 0:
                 return True
-    finally:
-        signal.signal(signal.SIGINT, before)
     return False
 
 

@@ -38,6 +38,8 @@ class LiveScreen(PlainScreen):
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_SECONDS * FRAMES_A_SECOND)
         self._stderr = sys.stderr
         self._console = Console(file=unguarded(self._stderr), highlight=False)
+        if self._console.width < 2:  # as COLUMNS has it where nobody knows better
+            self._console.width = 80
         self._live = Live(
             console=self._console,
             get_renderable=self._frame,

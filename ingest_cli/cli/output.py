@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self
 
 from ..errors import SettingsError
-from ..text import as_json, counted, one_line, timed
+from ..text import as_json, one_line, timed
 
 MOST_WARNINGS = 20
 
@@ -71,7 +71,7 @@ class Warnings:
         """Print how many there were that are not printed. What comes afterwards is counted anew."""
         more, self._count = self._count - MOST_WARNINGS, 0
         if more > 0:
-            self._tell(f"warning: and {counted(more, 'more warning')}")
+            self._tell(f"warning: and {more:,} more")
 
 
 @contextmanager

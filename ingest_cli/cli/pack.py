@@ -38,7 +38,6 @@ def pack(
     from ..errors import SettingsError
     from ..text import counted
     from .output import notify, standard_output, warn, write_json
-    from .signals import interruptible
 
     pairs = [tuple(text.split("=", 1)) for text in key or []]
     for pair in pairs:
@@ -52,11 +51,10 @@ def pack(
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     # A folder is packed, be it that a link leads to it.
     tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
-    with interruptible():
-        if target == STANDARD_OUTPUT:
-            packed = pack_to(tops, records, standard_output(), packing.rules)
-        else:
-            packed = write_bundle(tops, records, target, packing.rules, replace=force)
+    if target == STANDARD_OUTPUT:
+        packed = pack_to(tops, records, standard_output(), packing.rules)
+    else:
+        packed = write_bundle(tops, records, target, packing.rules, replace=force)
     if not options.quiet:
         for warning in packed.warnings:
             warn(warning)

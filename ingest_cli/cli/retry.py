@@ -37,8 +37,9 @@ def retry(
 
     if bool(job_ids) == (failed or interrupted):
         raise SettingsError("give job ids, or --failed, or --interrupted")
-    with interruptible():
+    settings = site.settings
+    with interruptible(settings.timings.ending):
         outcomes = api.retry_jobs(
-            job_ids or [], partial(screen_for, options), failed=failed, interrupted=interrupted, settings=site.settings
+            job_ids or [], partial(screen_for, options), failed=failed, interrupted=interrupted, settings=settings
         )
     finish(outcomes, options)

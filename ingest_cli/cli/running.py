@@ -46,7 +46,7 @@ def _ingest_files(
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    with interruptible():
+    with interruptible(settings.timings.ending):
         outcomes = api.ingest_files(
             kind, sources, partial(screen_for, options), settings=settings, again=submission.again
         )

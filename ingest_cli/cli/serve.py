@@ -65,10 +65,11 @@ def serve(
     from ..server.authentication import Authenticator
     from ..server.receiving import Limits
     from ..server.routes import ServerRules
+    from ..server.serve import STOP_SECONDS
     from ..server.serve import serve as run
     from .display import screens_of_queue
     from .output import notify
-    from .signals import interruptible
+    from .signals import SPARE_SECONDS, interruptible
 
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
@@ -79,7 +80,8 @@ def serve(
         max_waiting=max_waiting,
         log_json=log_format == "json",
     )
-    with suppress(Interrupted), interruptible():
+    # Uploads that are under way end, and then the processes of the jobs.
+    with suppress(Interrupted), interruptible(STOP_SECONDS + settings.timings.ending + SPARE_SECONDS):
         run(
             settings,
             rules,

@@ -38,7 +38,7 @@ def verify(
     Every byte is read, hashed and compared with the catalogue or a receipt. Nothing is changed.
     """
     from .. import api
-    from ..errors import ExitCode, IngestError, Interrupted, SettingsError
+    from ..errors import ExitCode, IngestError, SettingsError
     from ..maintenance.verify import Tally
     from .output import notify
 
@@ -56,11 +56,9 @@ def verify(
         for damage in damages:
             damaged += 1
             _show(damage, json=options.json)
-    except (KeyboardInterrupt, IngestError) as error:
+    except (KeyboardInterrupt, IngestError):
         if all_jobs and tally.job_id is not None:
             notify(f"'--all --from {tally.job_id}' resumes from here")
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted from None
         raise
     _conclude(tally, damaged, options)
     if damaged:

@@ -79,7 +79,7 @@ def watch(
     from ..watch.rules import WatchRules
     from ..watch.watcher import Watcher
     from .display import audience_of_watcher, screens_of_queue
-    from .signals import interruptible
+    from .signals import SPARE_SECONDS, interruptible
 
     if delete and done is not None:
         raise SettingsError("--done and --delete cannot be used together")
@@ -107,8 +107,10 @@ def watch(
         observe=screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose),
         audience=audience_of_watcher(json=options.json, quiet=options.quiet),
     )
+    ending = site.settings.timings.ending
     if once:
-        with interruptible():
+        with interruptible(ending):
             raise typer.Exit(ingest_once(watcher, may_overlap=options.quiet))
-    with suppress(Interrupted), interruptible():
+    # The processes of the jobs are waited for.
+    with suppress(Interrupted), interruptible(ending + SPARE_SECONDS):
         watch_forever(watcher, workers=workers, seconds=scan, poll=poll)

@@ -27,16 +27,17 @@ def worker(
     from ..errors import Interrupted
     from ..pipeline.worker_pool import WorkerPool, work
     from .display import screens_of_queue
-    from .signals import end_on_sigterm
+    from .signals import SPARE_SECONDS, interruptible
 
     settings = site.settings
     observe = screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose)
-    end_on_sigterm()
-    if workers == 1:
-        work(settings, observe, until_empty=until_empty)
-        return
-    pool = WorkerPool(settings, workers, observe, until_empty=until_empty)
-    with suppress(KeyboardInterrupt), pool:
-        pool.wait()
-    if pool.interrupted:
-        raise Interrupted
+    # The others are waited for.
+    with interruptible(settings.timings.ending + (SPARE_SECONDS if workers > 1 else 0.0)):
+        if workers == 1:
+            work(settings, observe, until_empty=until_empty)
+            return
+        pool = WorkerPool(settings, workers, observe, until_empty=until_empty)
+        with suppress(KeyboardInterrupt), pool:
+            pool.wait()
+        if pool.interrupted:
+            raise Interrupted

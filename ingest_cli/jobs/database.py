@@ -26,6 +26,7 @@ BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
 OF_LOCKS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+BACKUP_PAGES = 10_000
 
 
 def open_database(
@@ -97,7 +98,10 @@ def copy_database(source: Path, target: Path) -> None:
             closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)) as ours,
             closing(sqlite3.connect(target)) as copy,
         ):
-            ours.backup(copy)
+            # In one transaction, so that no writer has it begin anew, and in pieces: a signal ends it between two.
+            ours.execute("BEGIN")
+            ours.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            ours.backup(copy, pages=BACKUP_PAGES, progress=lambda *_: None)
             copy.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.OperationalError as error:
         raise _explained(error, message, target) from error

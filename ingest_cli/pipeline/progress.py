@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from ..errors import Interrupted
 from ..jobs.lease import Lease
 from .observer import Observer
 
@@ -31,7 +32,9 @@ class Progress:
         self._observer.warn(message)
 
     def checking(self, length: int) -> None:
-        """So many more bytes were read to check them."""
+        """So many more bytes were read to check them. Raises Interrupted too: what was checked is not worth much."""
+        if self._lease.interrupted:
+            raise Interrupted
         self._checked.read(length)
 
     def checked(self, size: int) -> None:

@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import socket
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -55,7 +56,7 @@ class Authenticator:
                 f"anyone who can reach {host} could store bundles: set token, or username and password,"
                 " or trusted_proxies in [server]"
             )
-        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else {socket.gethostname(), socket.getfqdn()}
+        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else _own_names()
         return cls(
             hosts=frozenset(name.lower() for name in {*names, host, *more_hosts}),
             trusted=server.trusted_proxies,
@@ -110,6 +111,13 @@ def _usable(user: str) -> str:
     if len(user) > LONGEST_USER or not user.isprintable():
         raise Refusal(400, f"the name of the user is longer than {LONGEST_USER} characters, or not printable")
     return user
+
+
+def _own_names() -> set[str]:
+    names = {socket.gethostname()}
+    with suppress(UnicodeError):  # not every name of a host is one that can be looked up
+        names.add(socket.getfqdn())
+    return names
 
 
 def _is_loopback(host: str) -> bool:

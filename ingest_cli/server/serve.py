@@ -117,3 +117,5 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"cannot listen at {host} port {port}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise SettingsError(f"cannot listen at {host} port {port}: this is not the name of a host") from error

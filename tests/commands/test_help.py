@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.cli.help import topics
 from ingest_cli.cli.mdoc import MACROS, render
+from ingest_cli.cli.pages import topics
 
 from ..support.command import Command
 from ..support.terminal import Terminal
