@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, Self, cast
 
 from rich.filesize import decimal
 
+from ..disk import explained
 from ..errors import BundleError, BundleTruncated, MetadataError, OnProblem, SourceChanged, SourceError, raise_problem
 from . import tar
 from .fingerprint import fingerprint_of
@@ -42,7 +43,7 @@ def read_document(path: Path) -> tuple[bytes, str]:
                 raise SourceChanged(f"{path} was modified while it was read")
             return raw, fingerprint_of(before)
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
 
 
 class _Opener(Protocol):
@@ -126,7 +127,7 @@ def _open_tar(path: Path, spool: Path) -> tuple[BinaryIO, str]:
     try:
         raw = path.open("rb")
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
     opened = fingerprint_of(os.fstat(raw.fileno()))
     magic = raw.read(6)
     raw.seek(0)
@@ -146,7 +147,7 @@ def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         plain = cast(BinaryIO, tempfile.TemporaryFile(dir=spool))  # noqa: SIM115 - the bundle closes it
     except OSError as error:
-        raise SourceError(f"cannot unpack {path} into {spool}: {error.strerror}") from error
+        raise explained(error, f"cannot unpack {path} into {spool}", SourceError) from error
     try:
         shutil.copyfileobj(packed, plain, 1 << 20)
         plain.flush()
@@ -161,5 +162,5 @@ def _decompress(packed: BinaryIO, path: Path, spool: Path) -> BinaryIO:
         # bz2 reports damaged data as an OSError without a number.
         if error.errno is None:
             raise BundleError(f"{path} is damaged: {error}") from error
-        raise SourceError(f"cannot unpack {path} into {spool}: {error.strerror}") from error
+        raise explained(error, f"cannot unpack {path} into {spool}", SourceError) from error
     return plain
