@@ -17,10 +17,10 @@ from .mounts import on_network
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-# What passes: no room, no locks or descriptors or memory, a disk that the system has made read-only, or a share whose
-# server is away.
+# What passes: no room on a disk or within a limit, no locks or descriptors or memory, a disk that the system has made
+# read-only, or a share whose server is away.
 PASSING = {
-    errno.EROFS,
+    *(errno.EFBIG, errno.EROFS),
     *(errno.ENOSPC, errno.EDQUOT, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
     *(errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH),
     *(errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),

@@ -50,7 +50,7 @@ def read_document(path: Path) -> tuple[bytes, str]:
                 raise SourceChanged(f"{path} was modified while it was read")
             return raw, fingerprint_of(before)
     except OSError as error:
-        raise explained(error, f"cannot read {path}", SourceError) from error
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
 
 
 class Bundle:
@@ -80,7 +80,7 @@ class Bundle:
             self.members = self._index(on_problem, require)
         except OSError as error:
             self.close()
-            raise explained(error, f"cannot read {path}", SourceError) from error
+            raise explained(error, f"cannot read {path}", SourceError, path) from error
         except BaseException:
             self.close()
             raise
@@ -137,7 +137,7 @@ def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[Bin
         opened = fingerprint_of(os.fstat(raw.fileno()))
         head = os.pread(raw.fileno(), BLOCK, 0)
     except OSError as error:
-        raise explained(error, f"cannot read {path}", SourceError) from error
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
     # A tar's own first name may begin as compressed files do.
     compression = None if is_header(head) else compression_of(head)
     if compression is None:

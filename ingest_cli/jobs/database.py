@@ -18,13 +18,15 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from ..disk import explained, make_folder, sync_folder
+from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
 OF_LOCKS = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL}
+# What it needs beside a database, to read it only: its shared memory.
+LEAST_ROOM = 64 << 10
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 BACKUP_PAGES = 10_000
 
@@ -153,9 +155,19 @@ def _explained(error: sqlite3.OperationalError, message: str, path: Path) -> Ing
     code = getattr(error, "sqlite_errorcode", None)
     if code in LASTING:
         return StoreError(f"{message}: {error}")
-    # SQLite takes a lock that the file system cannot give for one that another process has.
-    no_locks = code is not None and code & 0xFF in OF_LOCKS and not _gives_locks(path.parent)
-    return ResourceUnavailable(f"{message} now: {'its file system gives no locks' if no_locks else error}")
+    return ResourceUnavailable(f"{message} now: {_reason(code, path.parent) or error}")
+
+
+def _reason(code: int | None, folder: Path) -> str | None:
+    """Why SQLite could not use a database in ``folder``, where it does not say so itself."""
+    kind = None if code is None else code & 0xFF
+    # It takes a lock that the file system cannot give for one that another process has.
+    if kind in OF_LOCKS and not _gives_locks(folder):
+        return "its file system gives no locks"
+    with suppress(OSError):
+        if kind == sqlite3.SQLITE_IOERR and free_bytes(folder) < LEAST_ROOM:
+            return "its disk is full"
+    return None
 
 
 def _gives_locks(folder: Path) -> bool:

@@ -42,10 +42,37 @@ def mounting() -> Iterator[None]:
         pytest.skip(str(reason))
 
 
-def small_disk(place: Path, size: str) -> None:
-    """Mount an empty disk of this size at ``place``."""
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[None]:
+    """An empty disk of this size, mounted at ``place`` for everyone. Skips where it cannot be."""
+    with _mounted(place, "-t", "tmpfs", "-o", f"size={size}", "none"):
+        yield
+
+
+@contextmanager
+def formatted_disk(image: Path, place: Path, megabytes: int) -> Iterator[None]:
+    """An empty ext4 of this size, of which nothing is kept for root. Skips where there is none."""
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    try:
+        _run("mkfs.ext4", "-q", "-F", "-m", "0", image)
+    except (FileNotFoundError, DiskUnavailable) as reason:
+        pytest.skip(f"no ext4 can be made: {reason}")
+    with _mounted(place, "-o", "loop", image):
+        yield
+
+
+@contextmanager
+def _mounted(place: Path, *words: object) -> Iterator[None]:
     place.mkdir(parents=True, exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", f"size={size}", "none", place)
+    try:
+        _run("mount", *words, place)
+    except DiskUnavailable as reason:
+        pytest.skip(f"a disk cannot be mounted here: {reason}")
+    try:
+        yield
+    finally:
+        _run("umount", "-l", place)
 
 
 def fill(disk: Path, leaving: int = 0) -> Path:

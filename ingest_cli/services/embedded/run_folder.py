@@ -53,13 +53,30 @@ class RunFolder:
     def _begin(self) -> None:
         # The root is there, or its disk is away.
         self._runs.mkdir(exist_ok=True)
+        earlier = self._earlier()
+        if earlier and not self.path.exists():
+            # On a full disk no folder could be made for the run that is to make room.
+            self._take_over(earlier.pop())
         self.path.mkdir(exist_ok=True)
         # One of this very fence is of a run whose lease was lost with the power.
         self._clear(self.path)
+        for folder in earlier:
+            self._end(folder)
+
+    def _earlier(self) -> list[Path]:
+        """The folders of the runs with a smaller fence."""
+        found = []
         for name in os.listdir(self._runs):
             first, _, number = name.partition(".")
             if first == str(self._ids.start) and number.isdecimal() and int(number) < self._fence:
-                self._end(self._runs / name)
+                found.append(self._runs / name)
+        return found
+
+    def _take_over(self, earlier: Path) -> None:
+        """Put an end to an earlier run: its folder is this one's from now on."""
+        with suppress(FileNotFoundError):
+            os.rename(earlier, self.path)
+            self.had_predecessor = True
 
     def _end(self, earlier: Path) -> None:
         """Put an end to an earlier run: its folder is gone at once, what is in it afterwards."""
