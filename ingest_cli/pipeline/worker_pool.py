@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -24,6 +25,9 @@ from ..text import one_line, timed
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
+
+# By so much earlier than this process its workers end, on a signal to this process.
+SPARE_SECONDS = 0.5
 
 ObserveJob = Callable[[Job], Observer]
 
@@ -68,6 +72,8 @@ class WorkerPool:
 
     def __init__(self, settings: Settings, count: int, observe: ObserveJob, *, until_empty: bool = False) -> None:
         self.interrupted = False
+        grace = max(0.0, settings.timings.grace - SPARE_SECONDS)
+        settings = replace(settings, timings=replace(settings.timings, grace=grace))
         self._timings = settings.timings
         self._work = partial(_work, settings, observe, until_empty=until_empty)
         self._count = count

@@ -318,7 +318,9 @@ def test_a_link_that_comes_to_stand_on_the_way_leads_nowhere(site: Site, inside:
             found.st_mode,
             found.st_mtime_ns,
         )
-        assert (inside / "set aside" / name).exists() or job.is_done or intruder.seen < at
+        theirs = inside / "set aside" / name
+        assert theirs.exists() or job.is_done or intruder.seen < at
+        assert not theirs.exists() or not job.is_done or theirs.stat().st_nlink == 1, "the archive's file is its own"
 
 
 def test_what_is_moved_back_follows_no_link(site: Site, inside: Path, tmp_path: Path) -> None:

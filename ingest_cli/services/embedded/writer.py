@@ -133,6 +133,8 @@ class EmbeddedWriter:
                     self._remove_caught(file_id, source, caught, hashed)
                 if fence == self._fence and _catch(source, caught, hashed):
                     self._remove_caught(file_id, source, caught, hashed)
+            # Whoever has renamed it meanwhile still has it.
+            self._detach(file_id)
             os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
             trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
