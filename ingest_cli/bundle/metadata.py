@@ -293,8 +293,9 @@ def _check_whole(listed: list[Any], document: Document, on_problem: OnProblem) -
         if entry.path in seen:
             on_problem(MetadataError(f"the metadata lists {quoted(entry.path)} twice"))
         seen.add(entry.path)
-    if document.total_bytes > MAX_ID:
-        on_problem(MetadataError(f"the metadata lists {document.total_bytes:,} bytes in all; the limit is {MAX_ID:,}"))
+    total = document.total_bytes
+    if total > MAX_ID:
+        on_problem(MetadataError(f"the metadata lists {total:,} bytes in all; the limit is {MAX_ID:,}"))
 
 
 def _entry(record: Record, number: int) -> FileEntry:

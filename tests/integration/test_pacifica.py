@@ -51,6 +51,9 @@ def test_a_good_bundle(
     [
         ({}, "nonesuch", "Policy Validation"),
         ({"hashsum": "0" * 40}, "1234a", "ingest files"),
+        ({"hashsum": "deadbeef"}, "1234a", "ingest files"),
+        ({"name": "x" * 256}, "1234a", "ingest metadata"),
+        ({"mtime": "no time"}, "1234a", "ingest metadata"),
         ({"mimetype": "bad"}, "1234a", "ingest metadata"),
     ],
 )
@@ -58,12 +61,32 @@ def test_a_bad_bundle_ends_where_pacificas_does_and_leaves_nothing(
     pacifica: PacificaServices, command: Command, tmp_path: Path, before: set[str], changes: dict[str, Any],
     project: str, stage: str,
 ) -> None:  # fmt: skip
-    document = [*transaction(project), file_record("data/x", b"x", **changes)]
-    assert command(write_bundle(tmp_path / "b.tar", {"data/x": b"x"}, document)).returncode == 1
+    record = file_record("data/x", b"x", **changes)
+    bundle = write_bundle(tmp_path / "b.tar", {f"data/{record['name']}": b"x"}, [*transaction(project), record])
+    assert command(bundle).returncode == 1
     job = state(command)
     assert (job["state"], job["task"]) == ("FAILED", stage)
     assert archived(pacifica) == before
     assert ask(pacifica, f"/transactions?_id={job['job_id']}") == []
+
+
+def test_what_clients_write_in_other_ways_is_recorded_and_restored(
+    pacifica: PacificaServices, command: Command, tmp_path: Path
+) -> None:
+    values = [{"destinationTable": "TransactionKeyValue", "key": 7, "value": value} for value in (10, 1.5, True)]
+    record = file_record("data/x", b"x", size="1", mtime=1480428545)
+    records = [*transaction(), record, *values]
+    records[0]["value"], records[2]["value"] = "10", 54.0
+    metadata = json.dumps(records).encode("utf-16")
+    done = command(write_bundle(tmp_path / "b.tar", {"data/x": b"x"}, metadata=metadata))
+    assert done.returncode == 0, done.stderr
+    job_id = state(command)["job_id"]
+    assert command("restore", job_id, "-o", "again.tar").returncode == 0
+    document = json.loads(members(tmp_path / "again.tar")["metadata.txt"])
+    assert {value["value"] for value in document if value.get("key") == "7"} == {"10", "1.5", "True"}
+    (file,) = [value for value in document if value["destinationTable"] == "Files"]
+    assert (file["size"], file["mtime"]) == (1, "2016-11-29T14:09:05")
+    assert command("--again", "again.tar").returncode == 0
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -52,7 +52,7 @@ def _load(path: Path) -> Schema:
         Draft202012Validator.check_schema(schema)
     except OSError as error:
         raise SettingsError(f"cannot read the policy schema {path}: {error.strerror}") from error
-    except (ValueError, SchemaError) as error:
+    except (ValueError, RecursionError, SchemaError) as error:
         first_line = str(error).splitlines()[0]
         raise SettingsError(f"the policy {path} is not a JSON Schema: {first_line}") from error
     return schema
