@@ -40,8 +40,11 @@ ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Fail
 
 
 def test_state_as_pacificas_clients_know_it(command: Command, tmp_path: Path) -> None:
-    command(write_bundle(tmp_path / "b.tar"))
+    """The eight fields that they know, and what else a person asks for."""
+    bundle = write_bundle(tmp_path / "b.tar")
+    command(bundle)
     state = json.loads(command("state", "1", "--json").stdout)
+    assert {state.pop("source"), state.pop("origin")} == {str(bundle)}
     assert {key: type(value) for key, value in state.items()} == {
         "job_id": int,
         "state": str,

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,8 +46,8 @@ NAMES = [
     *("new\nline", "tab\t", "\x1b[31mred", "quote'\"", "back\\slash", "\\u0000", "semi;colon", "dot.", "..."),
     *("\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}", "\N{SNOWMAN}" * 85, "x" * 255),
     *(".DS_Store", "._a", "THUMBS.DB", "__MACOSX", "lost+found", ".hidden", "a.part", ".nfsrc"),
-    os.fsdecode(b"\xff"),
 ]
+NO_TEXT = os.fsdecode(b"\xff")
 TARGETS = ["a", "b.txt", "raw", ".", "..", "../a", "nowhere", "a/b.txt", "/dev/null", "outside", "cache/x.tmp"]
 TIMES = [0, 1, -1, 1_480_428_545, 2**31, 2**33, -(2**31), 253_402_300_799, 253_402_300_800, -62_135_596_801, 2**55]
 PATTERNS = ["*.tmp", "cache/", "/raw", "raw/a", "[a]", "A", "*a*/", "e*", "/*/*"]
@@ -67,6 +68,8 @@ def make(top: Path, entries: list[tuple[list[str], str, Any]]) -> None:
         path = top.joinpath(*names)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path) or not path.parent.resolve().is_relative_to(top):
+                continue
             if kind == "file":
                 content, seconds, mode = value
                 path.write_bytes(content)
@@ -131,7 +134,7 @@ def seen(top: Path, rules: PackRules) -> Tree:
 def reasons_of_name(name: str, rules: PackRules) -> set[Reason]:
     found = set()
     for pattern in rules.exclude:
-        path = PurePosixPath(f"/{name}")
+        path = PurePosixPath(f"/{unicodedata.normalize('NFC', name)}")
         if path.match(pattern) and (name.endswith("/") or not pattern.endswith("/")):
             found.add(Reason.EXCLUDED)
     if rules.default_excludes and any(fnmatch(PurePosixPath(name).name.lower(), litter.lower()) for litter in LITTER):
@@ -139,26 +142,28 @@ def reasons_of_name(name: str, rules: PackRules) -> set[Reason]:
     return {Reason.EXCLUDED} if Reason.EXCLUDED in found else found
 
 
+FILE = st.tuples(
+    st.just("file"), st.tuples(st.binary(max_size=600), st.sampled_from(TIMES), st.sampled_from([0o644, 0o600, 0o777]))
+)
 ENTRIES = st.one_of(
-    st.tuples(
-        st.just("file"),
-        st.tuples(st.binary(max_size=600), st.sampled_from(TIMES), st.sampled_from([0o644, 0o600, 0o777])),
-    ),
+    *(FILE, FILE, FILE, FILE, FILE),
     st.tuples(st.just("folder"), st.none()),
     st.tuples(st.just("link"), st.sampled_from(TARGETS)),
     st.tuples(st.just("hard link"), st.sampled_from(["a", "b.txt"])),
     st.tuples(st.just("FIFO"), st.none()),
     st.tuples(st.just("socket"), st.none()),
 )
+# Of few trees a name is no text, and these are refused.
+NAME = st.integers(0, 30 * len(NAMES)).map(lambda number: NAMES[number % len(NAMES)] if number else NO_TEXT)
 TREES = st.lists(
-    st.tuples(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), ENTRIES).map(lambda pair: (pair[0], *pair[1])),
-    max_size=12,
+    st.tuples(st.lists(NAME, min_size=1, max_size=3), ENTRIES).map(lambda pair: (pair[0], *pair[1])),
+    max_size=15,
 )
 RULES = st.builds(
     PackRules,
     exclude=st.lists(st.sampled_from(PATTERNS), max_size=3).map(tuple),
     default_excludes=st.booleans(),
-    skip_special=st.booleans(),
+    skip_special=st.sampled_from([True, True, False]),
     dereference=st.booleans(),
 )
 
@@ -168,6 +173,8 @@ def check(site: Site, entries: list[tuple[list[str], str, Any]], rules: PackRule
         top, bundle = Path(folder) / "run", Path(folder) / "b.tar"
         top.mkdir()
         (Path(folder) / "a").write_bytes(b"beside it")
+        if len(entries) > 1:  # few folders hold nothing that is packed
+            (top / "kept").write_bytes(b"kept")
         make(top, entries)
         tree = seen(top, rules)
         refused = [name for name, reasons in tree.left_out.items() if reasons <= SPECIAL and not rules.skip_special]
