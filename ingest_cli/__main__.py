@@ -5,7 +5,7 @@ import sys
 from typing import NoReturn
 
 from .errors import ExitCode, IngestError, SourceError
-from .streams import STANDARD_OUTPUT, guard, occupy_closed
+from .streams import STANDARD_OUTPUT, flush, guard, occupy_closed
 
 
 def main() -> NoReturn:
@@ -14,8 +14,12 @@ def main() -> NoReturn:
     # What their owner could not open again, files and folders would be of no use.
     os.umask(os.umask(0o077) & 0o077)
     guard()
-    status = _run()
-    sys.exit(status if _flush() else status or ExitCode.FAILED)
+    status, unwritten = _run(), flush()
+    # Whoever closes a pipe has read enough.
+    if unwritten is not None and not isinstance(unwritten, BrokenPipeError):
+        failed = _complain(_explained(unwritten))
+        status = status or failed
+    sys.exit(status)
 
 
 def _run() -> int:
@@ -33,22 +37,6 @@ def _run() -> int:
     except IngestError as error:
         return _complain(error)
     return ExitCode.SUCCESS
-
-
-def _flush() -> bool:
-    """Whether all that was printed to standard output is written, or at least what anyone wanted to read."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        return True
-    except OSError as error:
-        _complain(_explained(error))
-        return False
-    finally:
-        # What could not be written would be tried again, and complained of, at the very end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return True
 
 
 def _complain(error: IngestError) -> int:

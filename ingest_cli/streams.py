@@ -40,6 +40,21 @@ def guard() -> None:
         sys.stdout = Guarded(binary, sys.stdout.encoding, line_buffering=at_once)
 
 
+def flush() -> OSError | None:
+    """Write what is left of standard output, and nothing more from then on. Returns what could not be done.
+
+    What could not be written would be tried again, and complained of, at the very end.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        return error
+    finally:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return None
+
+
 def unguarded(stream: TextIO) -> TextIO:
     """The same stream for those who draw on a terminal, and print only what they have made printable."""
     return cast(TextIO, _Unguarded(stream)) if isinstance(stream, Guarded) else stream

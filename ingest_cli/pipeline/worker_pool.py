@@ -20,7 +20,7 @@ from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
-from ..streams import guard
+from ..streams import flush, guard
 from ..text import one_line, timed
 from .observer import Observer
 from .runner import Runner
@@ -166,3 +166,5 @@ def _work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None
         work(settings, observe, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(ExitCode.INTERRUPTED)
+    finally:
+        flush()

@@ -1,6 +1,7 @@
 """Flags over environment over config.ini over defaults, and clear words about what cannot be used."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,87 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"[ingest]\nvolume_path=\xff")
     with pytest.raises(SettingsError, match="not UTF-8"):
         load_settings(config=tmp_path / "binary")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_of_any_editor(tmp_path: Path, encoding: str, end: str) -> None:
+    text = "[ingest]\ndefault_user = Zoë\n[database]\npath = /from/file\n"
+    (tmp_path / "config.ini").write_bytes(text.replace("\n", end).encode(encoding))
+    settings = load_settings(config=tmp_path / "config.ini")
+    assert (settings.user, settings.database) == ("Zoë", Path("/from/file"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_of_another_encoding_is_named_for_what_it_is(tmp_path: Path, encoding: str) -> None:
+    mark = b"" if encoding == "utf-16" else "\ufeff".encode(encoding)
+    (tmp_path / "config.ini").write_bytes(mark + "[ingest]\n".encode(encoding))
+    with pytest.raises(SettingsError, match="is UTF-16: save it as UTF-8"):
+        load_settings(config=tmp_path / "config.ini")
+
+
+WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret]
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+@pytest.mark.parametrize("option", WITHOUT_QUOTES, ids=lambda option: str(option.variable))
+def test_quotes_around_a_value_are_refused(tmp_path: Path, option: Option, quote: str) -> None:
+    """They belong to no path, URL or name; as Pacifica's programs read the same file, they are not taken off."""
+    value = f"{quote}/data/x{quote}"
+    file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {value}\n")
+    told = re.escape(f"[{option.section}] {option.key}: write {value} without its quotes")
+    with pytest.raises(SettingsError, match=told):
+        load_settings(config=file)
+    with pytest.raises(SettingsError, match=told):
+        load_settings(environment={option.variable: value})
+
+
+def test_quotes_belong_to_a_password(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.ini", '[server]\nusername = me\npassword = "it\'s"\n')
+    assert load_settings(config=file).server.basic == ("me", '"it\'s"')
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "saying"),
+    [
+        ("INGEST_DB", "/data/\udce9", "is not valid UTF-8"),
+        ("ARCHIVEINTERFACE_URL", "file:///data/%E9", "is not valid UTF-8"),
+        ("INGEST_DB", "/data/\0", "contains a NUL character"),
+        ("ARCHIVEINTERFACE_URL", "file:///data/%00", "contains a NUL character"),
+        ("INGEST_DB", "~nobody-of-this-name/x", "there is no home folder for the ~"),
+        ("INGEST_SERVER_TOKEN", "\udce9", "contains an unprintable character"),
+        ("INGEST_DEFAULT_USER", "\x1b", "contains an unprintable character"),
+    ],
+)
+def test_a_value_of_odd_bytes_is_refused(variable: str, value: str, saying: str) -> None:
+    with pytest.raises(SettingsError, match=saying):
+        load_settings(environment={variable: value})
+
+
+def test_a_relative_path_is_one_below_the_working_directory_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(environment={"INGEST_DB": "jobs"})
+    monkeypatch.chdir("/")
+    assert settings.database == tmp_path / "jobs"
+
+
+def test_a_working_directory_that_is_gone_is_missed_by_relative_paths_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert load_settings(environment={"INGEST_DB": "/data/jobs"}).database == Path("/data/jobs")
+    with pytest.raises(SettingsError, match="'jobs' is relative, and the working directory is gone"):
+        load_settings(environment={"INGEST_DB": "jobs"})
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/nonexistent"])
+def test_a_home_that_is_no_folder_has_no_configuration(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert load_settings(environment={}).database.is_relative_to(home)
 
 
 def test_config_shows_every_value_and_its_origin(command: Command, tmp_path: Path) -> None:
