@@ -10,6 +10,7 @@ import random
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,13 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
-from ingest_cli.jobs.job import Job
+from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
 from ingest_cli.watch.candidates import Candidate, candidates_in, fingerprint_at
 from ingest_cli.watch.disposition import Destination, Disposition
 from ingest_cli.watch.own import OwnPlaces
 from ingest_cli.watch.rules import WatchRules
-from ingest_cli.watch.set_aside import Replaced, set_aside
+from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
@@ -580,3 +581,71 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
         "taken.tar.1",
         "taken.tar.error.json",
     ]
+
+
+def exit_at(step: int) -> None:
+    """End this process before it changes something on the disk for so many times."""
+    left = [step]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        changes = event in ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "ctypes.dlsym", "os.utime")
+        if changes or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(1)
+
+    sys.addaudithook(count)
+
+
+OUTCOMES = {"done": "another disk", "failed": "the same disk", "delete": "nowhere"}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_watcher_that_is_killed_at_any_step(
+    site: Site, drop: Path, tmp_path: Path, mount: Mount, outcome: str, is_folder: bool
+) -> None:
+    mount(tmp_path / "done", *TMPFS)
+    job = site.ingest(write_bundle(tmp_path / "b.tar", {"data/1": b"1", "data/2": b"2"}))
+    done, failed = Destination(tmp_path / "done", "--done"), Destination(tmp_path / "failed", "--failed")
+    disposition = Disposition(done=None if outcome == "delete" else done, failed=failed, delete=outcome == "delete")
+    job = replace(job, state=JobState.FAILED, exception="why") if outcome == "failed" else job
+    for step in range(100):
+        for folder in (drop, done.path, failed.path):
+            assert looks(folder) == {}
+        path = drop / "run"
+        if is_folder:
+            (path / "sub").mkdir(parents=True)
+            (path / "1").write_text("1")
+            (path / "sub" / "2").write_text("2")
+        else:
+            shutil.copy2(tmp_path / "b.tar", path)
+        given = looks(drop)
+        candidate = Candidate(path, fingerprint_at(path, path), path)
+        its_job = job if is_folder else replace(job, fingerprint=candidate.fingerprint)
+        child = os.fork()
+        if child == 0:
+            exit_at(step)
+            disposition.carry_out(candidate, its_job, site.settings.spool)
+            os._exit(0)
+        was_killed = os.waitpid(child, 0)[1] != 0
+        assert list(put_back_all(drop)) == []
+        if path.exists():
+            assert looks(drop) == given
+            assert disposition.carry_out(candidate, its_job, site.settings.spool)
+        assert looks(drop) == {}
+        place = {"done": done.path, "failed": failed.path}.get(outcome, drop)
+        found = looks(place)
+        assert not given or outcome == "delete" or given.items() <= {**found, **numbered(found)}.items()
+        assert outcome != "failed" or explanations_in(failed.path) == ["run"]
+        for left in place.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if not was_killed:
+            assert step > 3
+            return
+    pytest.fail("it never ends")
+
+
+def numbered(found: dict[str, object]) -> dict[str, object]:
+    """What was found under a name with a number, as if it had none: another run was killed when it had moved it."""
+    return {name.replace("run.1", "run", 1): look for name, look in found.items()}
