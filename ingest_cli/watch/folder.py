@@ -128,7 +128,7 @@ class DropFolder:
 
     def _is_whole(self, candidate: Candidate, *, renamed: bool) -> bool:
         if self._rules.marker:
-            return self._marker_of(candidate).exists()
+            return os.path.lexists(self._marker_of(candidate))
         held = self._stability.see(candidate.path, candidate.fingerprint, renamed=renamed)
         if held < self._rules.settle:
             return False

@@ -21,10 +21,8 @@ import pytest
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
-from ingest_cli.watch.candidates import Candidate, candidates_in, fingerprint_at
+from ingest_cli.watch.candidates import Candidate, fingerprint_at
 from ingest_cli.watch.disposition import Destination, Disposition
-from ingest_cli.watch.own import OwnPlaces
-from ingest_cli.watch.rules import WatchRules
 from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
@@ -248,21 +246,13 @@ def test_a_duplicate_is_deleted_if_its_bytes_are_those_that_are_stored(
     assert {"wrong.tar", "missing.tar"} <= looks(drop).keys()
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "template.json"
-    path.write_text(json.dumps(transaction()))
-    return path
-
-
-def packed(command: Command, site: Site, drop: Path, template: Path) -> tuple[Candidate, Job]:
+def packed(site: Site, drop: Path) -> tuple[Candidate, Job]:
     """A folder that was packed and ingested, as a watcher sees it then."""
-    (drop / "run" / "sub").mkdir(parents=True)
-    (drop / "run" / "sub" / "a").write_text("a")
-    assert once(command, drop, "--pack", template).returncode == 0
-    rules = WatchRules(template=json.loads(template.read_bytes()))
-    (candidate,) = candidates_in(drop, rules, site.settings.spool, OwnPlaces(site.settings, [drop], {}))
-    return candidate, site.job(1)
+    job = site.ingest(write_bundle(drop.parent / "packed.tar", {"data/sub/a": b"a"}))
+    folder = drop / "run"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a").write_text("a")
+    return Candidate(folder, fingerprint_at(folder, folder), site.settings.spool / "packed"), job
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -279,10 +269,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("way", ["done", "delete"])
-def test_a_folder_that_was_changed_since_it_was_packed_is_left(
-    command: Command, site: Site, drop: Path, template: Path, change: str, way: str
-) -> None:
-    candidate, job = packed(command, site, drop, template)
+def test_a_folder_that_was_changed_since_it_was_packed_is_left(site: Site, drop: Path, change: str, way: str) -> None:
+    candidate, job = packed(site, drop)
     CHANGES[change](candidate.path)
     before = looks(drop)
     done = Disposition(done=Destination(drop.parent / "done", "--done"))
@@ -292,8 +280,8 @@ def test_a_folder_that_was_changed_since_it_was_packed_is_left(
     assert looks(drop.parent / "done") == {}
 
 
-def test_a_folder_with_more_than_was_packed_is_kept(command: Command, site: Site, drop: Path, template: Path) -> None:
-    candidate, job = packed(command, site, drop, template)
+def test_a_folder_with_more_than_was_packed_is_kept(site: Site, drop: Path) -> None:
+    candidate, job = packed(site, drop)
     fewer = replace(job, files=0, bytes=0)
     with pytest.raises(SourceError, match=r"run: job 1: .* kept: 1 of its 1 file are archived nowhere"):
         Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
@@ -390,6 +378,13 @@ def test_what_is_ingested_leaves_a_full_drop_folder(command: Command, site: Site
     assert site.contents() == FILES
 
 
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(transaction()))
+    return path
+
+
 def test_a_folder_is_moved_to_another_disk(
     command: Command, site: Site, drop: Path, tmp_path: Path, template: Path, mount: Mount
 ) -> None:
@@ -410,8 +405,13 @@ def test_a_folder_is_moved_to_another_disk(
 # The program's own places.
 
 
-@pytest.mark.parametrize("place", ["done", "failed", "spool", "archive", "drop folder"])
-@pytest.mark.parametrize("how", ["itself", "a link", "a mount"])
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [
+        *((place, "itself") for place in ("done", "failed", "spool", "archive", "drop folder")),
+        *(("done", how) for how in ("a link", "a mount")),
+    ],
+)
 def test_a_drop_folder_is_nothing_else(
     command: Command, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: Mount, place: str, how: str
 ) -> None:
