@@ -30,8 +30,8 @@ class OwnPlaces:
         others = {"the job store": settings.database, "the spool": settings.spool, **local, **outputs}
         databases = [f"{place}{end}" for place in others.values() for end in BESIDE_DATABASES]
         self._places = [*folders, *map(Path, databases)]
-        for number, folder in enumerate(folders):
-            for what, place in [*others.items(), *(("another drop folder", other) for other in folders[:number])]:
+        for folder in folders:
+            for what, place in others.items():
                 if _identity(place) == _identity(folder) is not None:
                     raise SettingsError(f"the drop folder {folder} is {what} as well: give it a folder of its own")
 

@@ -408,7 +408,7 @@ def test_a_folder_is_moved_to_another_disk(
 @pytest.mark.parametrize(
     ("place", "how"),
     [
-        *((place, "itself") for place in ("done", "failed", "spool", "archive", "drop folder")),
+        *((place, "itself") for place in ("done", "failed", "spool", "archive")),
         *(("done", how) for how in ("a link", "a mount")),
     ],
 )
@@ -422,14 +422,12 @@ def test_a_drop_folder_is_nothing_else(
     elif how == "a mount":
         same = tmp_path / "mount"
         mount(same, "--bind", drop)
-    words: list[object] = [same] if place == "drop folder" else []
-    if place in ("done", "failed"):
-        words = [f"--{place}", same]
+    words = [f"--{place}", same] if place in ("done", "failed") else []
     monkeypatch.setenv(*(("VOLUME_PATH", str(same)) if place == "spool" else ("NOTHING", "")))
     monkeypatch.setenv(*(("ARCHIVEINTERFACE_URL", same.as_uri()) if place == "archive" else ("NOTHING", "")))
     done = once(command, drop, *words)
     assert done.returncode == ExitCode.USAGE
-    what = {"done": "--done", "failed": "--failed", "drop folder": "another drop folder"}.get(place, f"the {place}")
+    what = f"--{place}" if place in ("done", "failed") else f"the {place}"
     assert f"is {what} as well: give it a folder of its own" in done.stderr
 
 
