@@ -21,11 +21,12 @@ import pytest
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
-from ingest_cli.watch.candidates import Candidate, fingerprint_at
+from ingest_cli.watch.candidates import Candidate
 from ingest_cli.watch.disposition import Destination, Disposition
 from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
+from ..support.candidates import candidate_at
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.mounts import Mount
@@ -252,7 +253,7 @@ def packed(site: Site, drop: Path) -> tuple[Candidate, Job]:
     folder = drop / "run"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a").write_text("a")
-    return Candidate(folder, fingerprint_at(folder, folder), site.settings.spool / "packed"), job
+    return candidate_at(folder), job
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -542,7 +543,7 @@ def test_who_renames_what_is_set_aside_reaches_nothing_else(
             path.mkdir()
         (path / "file" if is_folder else path).write_text(content)
     given, outside = looks(drop), looks(tmp_path / "outside")
-    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar")
+    candidate = candidate_at(drop / "b.tar")
     with suppress(Replaced), set_aside(candidate) as aside:
         hidden = aside.path.parent
         hidden.rename(drop / "caught")
@@ -563,7 +564,7 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
     names = ["b.tar", "x" * 250 + ".tar", "taken.tar"]
     for number, name in enumerate(names):
         path = write_bundle(drop / name, {f"data/{number}": b"x"})
-        candidate = Candidate(path, fingerprint_at(path, path), path)
+        candidate = candidate_at(path)
         if os.fork() == 0:
             with set_aside(candidate):
                 os._exit(0)
@@ -619,7 +620,7 @@ def test_a_watcher_that_is_killed_at_any_step(
         else:
             shutil.copy2(tmp_path / "b.tar", path)
         given = looks(drop)
-        candidate = Candidate(path, fingerprint_at(path, path), path)
+        candidate = candidate_at(path)
         its_job = job if is_folder else replace(job, fingerprint=candidate.fingerprint)
         child = os.fork()
         if child == 0:
