@@ -19,6 +19,8 @@ from ..errors import SourceError
 from .candidates import Candidate, fingerprint_at
 
 HIDDEN = re.compile(r"\.ingest-[0-9a-f]{16}\.part")
+# What a folder is called while it is deleted: no candidate's name begins with a dot.
+DELETED = ".deleted"
 
 
 class Replaced(SourceError):
@@ -35,10 +37,15 @@ class SetAside:
 
     def delete(self) -> None:
         """Delete it. Raises OSError."""
-        if self._is_folder:
-            shutil.rmtree(self.path.name, dir_fd=self._folder)
-        else:
+        if not self._is_folder:
             os.unlink(self.path.name, dir_fd=self._folder)
+            return
+        name = self.path.name
+        if HIDDEN.fullmatch(self.path.parent.name):
+            # A half of it is not to be put back, and to be taken for a new one.
+            os.rename(name, DELETED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            name = DELETED
+        shutil.rmtree(name, dir_fd=self._folder)
 
     def move_to(self, place: Path) -> None:
         """Move it to ``place``, where it appears whole. Raises OSError: FileExistsError where something is there."""
@@ -104,7 +111,10 @@ def put_back_all(folder: Path) -> Iterator[str]:
         try:
             with _opened(hidden) as descriptor:
                 for name in os.listdir(descriptor):
-                    _put_back(name, descriptor, folder / name)
+                    if name == DELETED and _is_ours(os.fstat(descriptor)):
+                        shutil.rmtree(name, dir_fd=descriptor)
+                    else:
+                        _put_back(name, descriptor, folder / name)
             hidden.rmdir()
         except OSError as error:
             yield f"cannot put back what is in {hidden}: {error.strerror}"
@@ -141,7 +151,7 @@ def _hiding_place(path: Path) -> Iterator[tuple[Path, int]]:
             raise
         # A full disk must not keep what fills it from being deleted.
         with opened(path.parent) as folder:
-            yield hidden, folder
+            yield hidden.with_suffix(""), folder
         return
     try:
         with _opened(hidden) as folder:
@@ -158,3 +168,8 @@ def _opened(hidden: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Whether nobody else can have put anything into a folder."""
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077

@@ -10,6 +10,7 @@ import random
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,16 +19,14 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
-from ingest_cli.jobs.job import Job
+from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
-from ingest_cli.watch.candidates import Candidate, Candidates, fingerprint_at
+from ingest_cli.watch.candidates import Candidate
 from ingest_cli.watch.disposition import Destination, Disposition
-from ingest_cli.watch.own import OwnPlaces
-from ingest_cli.watch.rules import WatchRules
-from ingest_cli.watch.said import Audience, Said
-from ingest_cli.watch.set_aside import Replaced, set_aside
+from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
+from ..support.candidates import candidate_at
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.mounts import Mount
@@ -248,26 +247,15 @@ def test_a_duplicate_is_deleted_if_its_bytes_are_those_that_are_stored(
     assert {"wrong.tar", "missing.tar"} <= looks(drop).keys()
 
 
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "template.json"
-    path.write_text(json.dumps(transaction()))
-    return path
-
-
-def packed(command: Command, site: Site, drop: Path, template: Path) -> tuple[Candidate, Job]:
+def packed(site: Site, drop: Path) -> tuple[Candidate, Job]:
     """A folder that was packed and ingested, as a watcher sees it then."""
-    (drop / "run" / "sub").mkdir(parents=True)
-    (drop / "run" / "sub" / "a").write_text("a")
-    assert once(command, drop, "--pack", template).returncode == 0
-    rules = WatchRules(template=json.loads(template.read_bytes()))
-    own = OwnPlaces(site.settings, [drop], {})
-    look = Candidates(drop, rules, own, site.settings.spool, Said(drop, SILENT)).look(None, {})
-    (candidate,) = (found for _, found in look if found is not None)
-    return candidate, site.job(1)
+    job = site.ingest(write_bundle(drop.parent / "packed.tar", {"data/sub/a": b"a"}))
+    folder = drop / "run"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a").write_text("a")
+    return candidate_at(folder), job
 
 
-SILENT = Audience(problem=print, notice=None, queued=print)
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a file": lambda folder: (folder / "sub" / "late").write_text("late"),
     "other bytes": lambda folder: (folder / "sub" / "a").write_text("b"),
@@ -282,10 +270,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("way", ["done", "delete"])
-def test_a_folder_that_was_changed_since_it_was_packed_is_left(
-    command: Command, site: Site, drop: Path, template: Path, change: str, way: str
-) -> None:
-    candidate, job = packed(command, site, drop, template)
+def test_a_folder_that_was_changed_since_it_was_packed_is_left(site: Site, drop: Path, change: str, way: str) -> None:
+    candidate, job = packed(site, drop)
     CHANGES[change](candidate.path)
     before = looks(drop)
     done = Disposition(done=Destination(drop.parent / "done", "--done"))
@@ -295,8 +281,8 @@ def test_a_folder_that_was_changed_since_it_was_packed_is_left(
     assert looks(drop.parent / "done") == {}
 
 
-def test_a_folder_with_more_than_was_packed_is_kept(command: Command, site: Site, drop: Path, template: Path) -> None:
-    candidate, job = packed(command, site, drop, template)
+def test_a_folder_with_more_than_was_packed_is_kept(site: Site, drop: Path) -> None:
+    candidate, job = packed(site, drop)
     fewer = replace(job, files=0, bytes=0)
     with pytest.raises(SourceError, match=r"run: job 1: .* kept: 1 of its 1 file are archived nowhere"):
         Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
@@ -393,6 +379,13 @@ def test_what_is_ingested_leaves_a_full_drop_folder(command: Command, site: Site
     assert site.contents() == FILES
 
 
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(transaction()))
+    return path
+
+
 def test_a_folder_is_moved_to_another_disk(
     command: Command, site: Site, drop: Path, tmp_path: Path, template: Path, mount: Mount
 ) -> None:
@@ -413,8 +406,13 @@ def test_a_folder_is_moved_to_another_disk(
 # The program's own places.
 
 
-@pytest.mark.parametrize("place", ["done", "failed", "spool", "archive", "drop folder"])
-@pytest.mark.parametrize("how", ["itself", "a link", "a mount"])
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [
+        *((place, "itself") for place in ("done", "failed", "spool", "archive")),
+        *(("done", how) for how in ("a link", "a mount")),
+    ],
+)
 def test_a_drop_folder_is_nothing_else(
     command: Command, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: Mount, place: str, how: str
 ) -> None:
@@ -425,14 +423,12 @@ def test_a_drop_folder_is_nothing_else(
     elif how == "a mount":
         same = tmp_path / "mount"
         mount(same, "--bind", drop)
-    words: list[object] = [same] if place == "drop folder" else []
-    if place in ("done", "failed"):
-        words = [f"--{place}", same]
+    words = [f"--{place}", same] if place in ("done", "failed") else []
     monkeypatch.setenv(*(("VOLUME_PATH", str(same)) if place == "spool" else ("NOTHING", "")))
     monkeypatch.setenv(*(("ARCHIVEINTERFACE_URL", same.as_uri()) if place == "archive" else ("NOTHING", "")))
     done = once(command, drop, *words)
     assert done.returncode == ExitCode.USAGE
-    what = {"done": "--done", "failed": "--failed", "drop folder": "another drop folder"}.get(place, f"the {place}")
+    what = f"--{place}" if place in ("done", "failed") else f"the {place}"
     assert f"is {what} as well: give it a folder of its own" in done.stderr
 
 
@@ -547,7 +543,7 @@ def test_who_renames_what_is_set_aside_reaches_nothing_else(
             path.mkdir()
         (path / "file" if is_folder else path).write_text(content)
     given, outside = looks(drop), looks(tmp_path / "outside")
-    candidate = Candidate(drop / "b.tar", fingerprint_at(drop / "b.tar", drop / "b.tar"), drop / "b.tar", 0.0, 0.0)
+    candidate = candidate_at(drop / "b.tar")
     with suppress(Replaced), set_aside(candidate) as aside:
         hidden = aside.path.parent
         hidden.rename(drop / "caught")
@@ -568,7 +564,7 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
     names = ["b.tar", "x" * 250 + ".tar", "taken.tar"]
     for number, name in enumerate(names):
         path = write_bundle(drop / name, {f"data/{number}": b"x"})
-        candidate = Candidate(path, fingerprint_at(path, path), path, 0.0, 0.0)
+        candidate = candidate_at(path)
         if os.fork() == 0:
             with set_aside(candidate):
                 os._exit(0)
@@ -584,3 +580,71 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
         "taken.tar.1",
         "taken.tar.error.json",
     ]
+
+
+def exit_at(step: int) -> None:
+    """End this process before it changes something on the disk for so many times."""
+    left = [step]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        changes = event in ("os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "ctypes.dlsym", "os.utime")
+        if changes or (event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            left[0] -= 1
+            if left[0] < 0:
+                os._exit(1)
+
+    sys.addaudithook(count)
+
+
+OUTCOMES = {"done": "another disk", "failed": "the same disk", "delete": "nowhere"}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_a_watcher_that_is_killed_at_any_step(
+    site: Site, drop: Path, tmp_path: Path, mount: Mount, outcome: str, is_folder: bool
+) -> None:
+    mount(tmp_path / "done", *TMPFS)
+    job = site.ingest(write_bundle(tmp_path / "b.tar", {"data/1": b"1", "data/2": b"2"}))
+    done, failed = Destination(tmp_path / "done", "--done"), Destination(tmp_path / "failed", "--failed")
+    disposition = Disposition(done=None if outcome == "delete" else done, failed=failed, delete=outcome == "delete")
+    job = replace(job, state=JobState.FAILED, exception="why") if outcome == "failed" else job
+    for step in range(100):
+        for folder in (drop, done.path, failed.path):
+            assert looks(folder) == {}
+        path = drop / "run"
+        if is_folder:
+            (path / "sub").mkdir(parents=True)
+            (path / "1").write_text("1")
+            (path / "sub" / "2").write_text("2")
+        else:
+            shutil.copy2(tmp_path / "b.tar", path)
+        given = looks(drop)
+        candidate = candidate_at(path)
+        its_job = job if is_folder else replace(job, fingerprint=candidate.fingerprint)
+        child = os.fork()
+        if child == 0:
+            exit_at(step)
+            disposition.carry_out(candidate, its_job, site.settings.spool)
+            os._exit(0)
+        was_killed = os.waitpid(child, 0)[1] != 0
+        assert list(put_back_all(drop)) == []
+        if path.exists():
+            assert looks(drop) == given
+            assert disposition.carry_out(candidate, its_job, site.settings.spool)
+        assert looks(drop) == {}
+        place = {"done": done.path, "failed": failed.path}.get(outcome, drop)
+        found = looks(place)
+        assert not given or outcome == "delete" or given.items() <= {**found, **numbered(found)}.items()
+        assert outcome != "failed" or explanations_in(failed.path) == ["run"]
+        for left in place.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        if not was_killed:
+            assert step > 3
+            return
+    pytest.fail("it never ends")
+
+
+def numbered(found: dict[str, object]) -> dict[str, object]:
+    """What was found under a name with a number, as if it had none: another run was killed when it had moved it."""
+    return {name.replace("run.1", "run", 1): look for name, look in found.items()}

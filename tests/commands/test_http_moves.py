@@ -318,7 +318,8 @@ def test_what_stands_in_the_way_of_giving_back_is_named(
     pacific.fail("PATCH", 2, blocking)
     with pytest.raises(ArchiveError) as caught:
         site.move(document)
-    assert f"file 1 (the archive still holds file 1, moved from {sources['one']}" in "".join(caught.value.__notes__)
+    said = "".join(caught.value.__notes__)
+    assert f"file 1 (the archive still holds file 1: another file is at {sources['one']} now)" in said
     assert archived(pacific) == [CONTENTS["one"]]
     assert site.jobs()[0].state == "held"
 

@@ -18,10 +18,10 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
-from ingest_cli.watch.candidates import Candidate
 from ingest_cli.watch.disposition import Destination, Disposition
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
+from ..support.candidates import candidate_at
 from ..support.command import Command
 from ..support.site import Leaver, Site, Witness
 
@@ -289,7 +289,7 @@ def test_what_took_the_place_of_a_file_in_a_drop_folder_is_left(site: Site, tmp_
     (tmp_path / "place").mkdir()
     place = Destination(tmp_path / "place", f"--{how}")
     ways = {"done": Disposition(done=place), "failed": Disposition(failed=place), "delete": Disposition(delete=True)}
-    candidate = Candidate(bundle, site.job(1).fingerprint, bundle, 0.0, 0.0)
+    candidate = candidate_at(bundle, site.job(1).fingerprint)
     assert not ways[how].carry_out(candidate, site.job(1), site.settings.spool)
     assert bundle.read_bytes() == new
     assert not list(place.path.iterdir())

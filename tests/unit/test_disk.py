@@ -1,5 +1,6 @@
 """Files that appear whole under their names, whatever stands there and whatever the name is."""
 
+import ctypes
 import errno
 import os
 import random
@@ -26,9 +27,32 @@ def look(path: Path) -> tuple[int, int, bytes]:
     return found.st_ino, found.st_mode, path.read_bytes() if stat.S_ISREG(found.st_mode) else b""
 
 
+def has_no_way_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+
+
+def has_no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "this file system has no hard links")
+
+    has_no_way_in_one_step(monkeypatch)
+    monkeypatch.setattr(os, "link", refuse)
+
+
+SYSTEMS: list[Callable[[pytest.MonkeyPatch], None]] = [lambda _: None, has_no_way_in_one_step, has_no_links]
+
+
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 @pytest.mark.parametrize("is_folder", [False, True])
-def test_renaming_takes_the_place_of_nothing(tmp_path: Path, obstacle: str, is_folder: bool) -> None:
+@pytest.mark.parametrize("system", SYSTEMS, ids=["Linux", "another", "no links"])
+def test_renaming_takes_the_place_of_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    obstacle: str,
+    is_folder: bool,
+    system: Callable[[object], None],
+) -> None:
+    system(monkeypatch)
     kept, place = tmp_path / "kept", tmp_path / "place"
     kept.mkdir() if is_folder else kept.write_text("kept")
     OBSTACLES[obstacle](place)
@@ -39,13 +63,9 @@ def test_renaming_takes_the_place_of_nothing(tmp_path: Path, obstacle: str, is_f
     assert kept.exists()
 
 
-@pytest.mark.parametrize("linkable", [True, False])
-def test_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool) -> None:
-    def no_links(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "this file system has no hard links")
-
-    if not linkable:
-        monkeypatch.setattr(os, "link", no_links)
+@pytest.mark.parametrize("system", SYSTEMS, ids=["Linux", "another", "no links"])
+def test_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: Callable[[object], None]) -> None:
+    system(monkeypatch)
     (tmp_path / "file").write_text("file")
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "folder").mkdir()
@@ -65,7 +85,7 @@ def test_what_cannot_be_renamed_leaves_no_empty_file(tmp_path: Path, monkeypatch
         raise OSError(errno.EPERM, "it is someone else's")
 
     (tmp_path / "file").write_text("file")
-    monkeypatch.setattr(os, "link", refuse)
+    has_no_links(monkeypatch)
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(PermissionError):
         rename_new(tmp_path / "file", tmp_path / "place")
