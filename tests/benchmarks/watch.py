@@ -7,22 +7,20 @@ take together, over two minutes, and after how long the latest of ten new files 
 """
 
 import os
-import sqlite3
 import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from ingest_cli.bundle.fingerprint import fingerprint
 from ingest_cli.jobs.store import open_store
-from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
+from ..support.watching import fill_with_ingested, seconds_of
 
 ROUNDS, MANY, STAYING = 10, 1000, 100_000
 SETTLE, WINDOW = 0.5, 120.0
@@ -85,35 +83,6 @@ def bundles_a_second(folder: Path, workers: int) -> float:
         return MANY / (time.monotonic() - begun)
 
 
-def fill(drop: Path) -> None:
-    """So many files that were ingested, as the job store has it."""
-    drop.mkdir()
-    settings = load_settings()
-    with connect(settings) as services, open_store(settings):  # which makes it
-        first = services.unique_id.reserve("upload_job", STAYING)
-    rows = []
-    for job_id in range(first, first + STAYING):
-        path = drop / f"{job_id}.tar"
-        path.touch()
-        rows.append((job_id, "bundle", str(path), fingerprint(path), "u", "complete", "", ""))
-    with closing(sqlite3.connect(settings.database)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO jobs (job_id, kind, source, fingerprint, user, state, created, updated)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
-
-
-def seconds_of(pid: int) -> float:
-    """The processor time of a process, and of those that it started."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        fields = stat.read_bytes().rpartition(b")")[2].split()
-        if pid in (int(stat.parent.name), int(fields[1])):
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def share_of_a_core(pid: int) -> float:
     begun = seconds_of(pid)
     time.sleep(WINDOW)
@@ -136,7 +105,8 @@ def seconds_until_seen(drop: Path) -> float:
 
 
 def with_many_staying(folder: Path, *words: object) -> tuple[float, float]:
-    fill(folder / "drop")
+    (folder / "drop").mkdir()
+    fill_with_ingested(folder / "drop", STAYING)
     (folder / "drop" / "part.tar").write_bytes(bytes(1000))
     with watching(folder, "--settle", SETTLE, "--patience", 10 * WINDOW, *words) as pid:
         time.sleep(30)  # it gets to know them
@@ -145,7 +115,7 @@ def with_many_staying(folder: Path, *words: object) -> tuple[float, float]:
 
 
 def main() -> None:
-    kinds = {"native": [], "polling": ["--poll"]}
+    kinds: dict[str, list[str]] = {"native": [], "polling": ["--poll"]}
     for name, words in kinds.items():
         with place() as folder:
             seconds = seconds_for_one(folder, "--settle", 1, *words)

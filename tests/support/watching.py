@@ -1,8 +1,15 @@
 """What tests of drop folders share."""
 
+import os
+import sqlite3
 import subprocess
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+from ingest_cli.bundle.fingerprint import fingerprint
+from ingest_cli.jobs.store import open_store
+from ingest_cli.services.factory import connect
+from ingest_cli.settings import load_settings
 
 from .bundles import FILES
 from .command import Command
@@ -43,3 +50,29 @@ def make_folder(folder: Path, files: dict[str, bytes] | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+def fill_with_ingested(drop: Path, count: int) -> None:
+    """So many files that were ingested and stay, as the job store has it; there is nothing in them."""
+    settings = load_settings()
+    with connect(settings) as services, open_store(settings):  # which makes it
+        first = services.unique_id.reserve("upload_job", count)
+    rows = []
+    for job_id in range(first, first + count):
+        path = drop / f"{job_id}.tar"
+        path.touch()
+        rows.append((job_id, "bundle", str(path), fingerprint(path), "u", "complete", "", ""))
+    columns = "job_id, kind, source, fingerprint, user, state, created, updated"
+    with closing(sqlite3.connect(settings.database)) as connection, connection:
+        connection.executemany(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def seconds_of(pid: int) -> float:
+    """The processor time of a process, and of those that it started."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_bytes().rpartition(b")")[2].split()
+            if pid in (int(stat.parent.name), int(fields[1])):
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
