@@ -27,6 +27,10 @@ from .unarchived import unarchived
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+class Away(ResourceUnavailable):
+    """The folder that files are moved to is not there now: a matter of all files, not of one."""
+
+
 class Destination:
     """The folder that an ``option`` names, which files are moved to.
 
@@ -40,14 +44,14 @@ class Destination:
         self._found = self.path.stat()
 
     def require(self) -> None:
-        """Raise ResourceUnavailable where the folder is away, or a mount point without its disk stands in its place."""
+        """Raise Away where the folder is not there, or a mount point without its disk stands in its place."""
         try:
             found = self.path.stat()
         except OSError as error:
-            raise ResourceUnavailable(f"the folder {self.path} of {self.option} is away: {error.strerror}") from error
+            raise Away(f"the folder {self.path} of {self.option} is away: {error.strerror}") from error
         # A share may get another device's number when it is mounted anew; a folder that is made anew has its disk's.
         if found.st_dev != self._found.st_dev and found.st_ino != self._found.st_ino:
-            raise ResourceUnavailable(f"the folder {self.path} of {self.option} is on another disk than it was")
+            raise Away(f"the folder {self.path} of {self.option} is on another disk than it was")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +74,7 @@ class Disposition:
         """Dispose of the file of an ended job; return whether it is still that file.
 
         A bundle is unpacked in ``spool`` where it must be looked into. Raises SourceError where it cannot be disposed
-        of, and where it is ingested but may not be deleted; ResourceUnavailable where it may be done later.
+        of, and where it is ingested but may not be deleted; ResourceUnavailable where it may be done later, as Away is.
         """
         try:
             if job.is_done:
