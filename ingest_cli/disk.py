@@ -9,7 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,10 +48,12 @@ def free_bytes(folder: Path) -> int:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there: in which it would be made."""
-    while not os.path.lexists(path):
-        path = path.parent
-    return path
+    """The path, or the nearest folder above it that is there: in which it would be made. Raises OSError."""
+    for place in (path, *path.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.lstat()
+            return place
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def require_writable(folder: Path) -> None:
