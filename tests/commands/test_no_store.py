@@ -12,7 +12,7 @@ from ..support.command import Command
 from ..support.site import Site
 
 BY_HAND = ["--job-id", 1, "--state", "FAILED", "--task", "ingest files", "--task-percent", 0]
-READING = {
+READING: dict[str, list[object]] = {
     "state": ["state"],
     "state of a job": ["state", 1],
     "stats": ["stats"],
