@@ -49,10 +49,12 @@ def free_bytes(folder: Path) -> int:
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there: in which it would be made."""
-    while not os.path.lexists(path):
-        path = path.parent
-    return path
+    """The path, or the nearest folder above it that is there: in which it would be made. Raises OSError."""
+    for place in (path, *path.parents):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.lstat()
+            return place
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def require_writable(folder: Path) -> None:

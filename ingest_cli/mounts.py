@@ -57,9 +57,7 @@ def is_away(mount: Path) -> bool:
 
 def _mount_of(path: Path, known: set[Path]) -> Path:
     folder = Path(os.path.realpath(path))
-    while not _is_mount(folder, known):
-        folder = folder.parent
-    return folder
+    return next((place for place in (folder, *folder.parents) if _is_mount(place, known)), ROOT)
 
 
 def _is_mount(folder: Path, known: set[Path]) -> bool:

@@ -120,9 +120,10 @@ class Runner:
                 lease.requeue()
                 raise
             except Exception as error:
-                self._settle_failure(lease, run, error)
+                with suppress(WrongState):  # it was settled just now
+                    self._settle_failure(lease, run, error)
                 settled = self._store.get(job.job_id)
-                if settled.state is not JobState.COMPLETE:
+                if not settled.is_done:
                     raise
                 # The catalogue has it, though another run, or this one, did not hear of it.
                 observer.warn(str(error))

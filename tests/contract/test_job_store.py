@@ -1,6 +1,7 @@
 """What every store of jobs promises: one suite, inherited for each. A job is brought into a state through the port."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -528,6 +529,26 @@ class JobStoreContract:
         assert (job.task, job.task_percent, job.exception) == (INGEST_FILES, 0, REASON)
         assert (job.attempts, job.reservation) == (before.attempts, before.reservation)
 
+    def test_a_run_that_only_found_that_it_must_wait_is_no_attempt(self, store: JobStore, jobs: Jobs) -> None:
+        before = jobs.stored(2)
+        for waits in range(1, 2 * QUICK.runs):
+            store.defer(before.fence, INGEST_FILES, REASON, 0.0, is_attempt=False)
+            job = store.get(before.job_id)
+            assert (job.state, job.attempts, job.waits) == (JobState.QUEUED, before.attempts - 1, waits)
+            assert job.reservation == before.reservation
+            claimed = store.lease_next()
+            assert claimed is not None, "however often it had to wait"
+            before = claimed
+        store.defer(before.fence, INGEST_FILES, REASON, 30.0)
+        job = store.get(before.job_id)
+        assert (job.attempts, job.waits) == (before.attempts, 0)
+
+    def test_a_job_that_waits_keeps_its_turn(self, store: JobStore, jobs: Jobs) -> None:
+        first, second = jobs.running(), jobs.queued()
+        store.defer(first.fence, INGEST_FILES, REASON, 0.0, is_attempt=False)
+        claimed = [store.lease_next(), store.lease_next()]
+        assert [job and job.job_id for job in claimed] == [first.job_id, second.job_id]
+
     @pytest.mark.parametrize("let_go", ["requeue", "defer"])
     def test_what_is_being_rolled_back_is_never_run_forward(self, store: JobStore, jobs: Jobs, let_go: str) -> None:
         before = jobs.undoing(to=JobState.DUPLICATE, successor=1)
@@ -657,6 +678,12 @@ class JobStoreContract:
         if other.reservation is not None:
             assert store.has_reserved(other.reservation.first_file_id)
         store.record(heir.fence)
+
+    def test_whoever_takes_over_a_move_knows_the_disks_of_its_sources(self, store: JobStore, jobs: Jobs) -> None:
+        other = jobs.running(DEAD)
+        store.reserve(other.fence, range(5, 7), ["/mnt/a", "/mnt/b"], [Path("/mnt")])
+        heir = store.supersede(jobs.running().fence, store.get(other.job_id))
+        assert store.mounts(heir.job_id) == [Path("/mnt")]
 
     @pytest.mark.parametrize("state", sorted(set(JobState) - TRANSITIONS[Event.SUPERSEDE].sources))
     def test_what_cannot_be_taken_over(self, store: JobStore, jobs: Jobs, state: JobState) -> None:
@@ -859,6 +886,25 @@ class JobStoreContract:
         jobs.deferred()
         store.undo(jobs.running().fence, JobState.FAILED, LOAD_METADATA, "another")
         assert store.failures() == [(INGEST_FILES, "the disk is broken", 3), (LOAD_METADATA, "another", 1)]
+
+    def test_an_archive_is_remembered(self, store: JobStore, another: JobStore) -> None:
+        assert store.archive() is None
+        for identity in ("", "one", "two"):
+            store.note_archive(identity)
+            assert another.archive() == identity
+
+    def test_where_the_disks_of_a_jobs_files_were_mounted(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        mounts = [Path("/mnt/a"), Path("/mnt/b c"), Path(os.fsdecode(b"/mnt/\xff"))]
+        job = store.submit(
+            99, kind=JobKind.MOVE, source="/m", fingerprint="1:2:3", user="u", holder=HERE, mounts=mounts[:1]
+        )
+        store.reserve(job.fence, range(5, 7), ["/mnt/a/1", "/mnt/b c/2"], mounts[:2])
+        assert another.mounts(99) == mounts[:2]
+        assert another.mounts(jobs.running().job_id) == []
+        store.record(job.fence)
+        assert another.mounts(99) == mounts[:2], "prune asks for them"
+        store.forget([99])
+        assert another.mounts(99) == []
 
     def test_forgotten_jobs_are_gone(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         kept, complete, held = jobs.reserved(), jobs.running(), jobs.held()

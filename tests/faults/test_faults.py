@@ -100,6 +100,8 @@ def test_failing_at_any_step(
             with explained(outcome):
                 trial.assert_nothing_lost()
                 trial.assert_told(outcome)
+                if fault == "full":
+                    trial.assert_waiting(outcome)
                 finish(trial, stepper)
     tally.close(record_property, name)
 
@@ -149,6 +151,6 @@ def test_a_fault_while_what_was_stored_is_taken_back(
 
 def refuse(trial: Trial, stepper: Stepper) -> None:
     """Have the catalogue hold another's transaction under the id that the job will have."""
-    assert stepper(trial.order_of("doctor")).status == 0
+    assert stepper(trial.order_of("worker", "--until-empty")).status == 0
     with closing(sqlite3.connect(trial.site.catalog)) as connection, connection:
         connection.execute("INSERT INTO Transactions VALUES (1, 1, 'taken', 1, 'now', 'digest')")

@@ -53,7 +53,7 @@ def test_a_place_that_was_removed_after_a_job(command: Command, site: Site, tmp_
     ):
         done = command(*words)
         assert "Traceback" not in done.stderr
-        assert done.returncode in (0, 1, 4)
+        assert done.returncode in (0, 1, 4, 2 if place == "everything" else 0)
 
 
 @pytest.mark.parametrize("kind", ["packed", "move"])
@@ -109,8 +109,12 @@ def test_a_source_that_is_gone_is_the_archives_alone(stepper: Stepper, half_move
 
 
 def test_a_move_whose_archive_is_away_loses_nothing(stepper: Stepper, half_moved: Trial) -> None:
-    """As a disk that is not mounted: the sources stand until the catalog has them."""
-    half_moved.site.archive.rename(half_moved.folder / "away")
+    """As a disk that is not mounted."""
+    away = half_moved.site.archive.rename(half_moved.folder / "away")
+    done = half_moved.run(stepper)
+    assert (done.status, half_moved.jobs()[0].is_deferred) == (4, True)
+    assert not half_moved.site.archive.exists()
+    away.rename(half_moved.site.archive)
     finish(half_moved, stepper)
 
 
@@ -123,7 +127,8 @@ def test_what_the_archive_lost_since_is_stored_again(stepper: Stepper, tmp_path:
             trial.run(stepper, step=step)
             if not any(job.stored == len(FILES) for job in trial.jobs()):
                 continue
-            shutil.rmtree(trial.site.archive)
+            for path in trial.site.archive.glob("file.*"):
+                path.unlink()
             finish(trial, stepper)
             return
     pytest.fail("no step is between the last checkpoint and the end")

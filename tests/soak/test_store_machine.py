@@ -203,10 +203,14 @@ class StoreMachine(RuleBasedStateMachine):
         events, change = BY_FENCE[name]
         self.changed(run, events, lambda: change(self.store, run))
 
-    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_backoff]))
-    def defer(self, which: int, seconds: float) -> None:
+    @rule(which=WHICH, seconds=st.sampled_from([0.0, 0.01, 2 * TIMINGS.longest_backoff]), is_attempt=st.booleans())
+    def defer(self, which: int, seconds: float, is_attempt: bool) -> None:
         run = self.any_run(which)
-        self.changed(run, {Event.DEFER}, lambda: self.store.defer(run, INGEST_FILES, "why", seconds))
+        self.changed(
+            run,
+            {Event.DEFER},
+            lambda: self.store.defer(run, INGEST_FILES, "why", seconds, is_attempt=is_attempt),
+        )
 
     @rule(which=WHICH, to=st.sampled_from([JobState.FAILED, JobState.DUPLICATE, JobState.DISCARDED]))
     def undo(self, which: int, to: JobState) -> None:
@@ -323,6 +327,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.seen = jobs
 
     def check(self, job: Job) -> None:
+        assert job.attempts >= 0
+        assert job.waits >= 0
         assert (job.state in WITH_IDS) or job.reservation is None
         assert job.state is not JobState.UNDOING or job.reservation is not None
         assert (job.undo_to is not None) == (job.state is JobState.UNDOING)

@@ -187,6 +187,12 @@ class Trial:
             if job.state is JobState.FAILED:
                 self.assert_nothing_left(job.job_id)
 
+    def assert_waiting(self, outcome: Outcome) -> None:
+        """It ended well, or nothing was given up."""
+        assert outcome.status in (0, 4), f"exit code {outcome.status}: {outcome.stderr}"
+        given_up = {JobState.FAILED, JobState.HELD, JobState.UNDOING, JobState.DISCARDED}
+        assert not [job for job in self.jobs() if job.state in given_up], self.jobs()
+
     def assert_nothing_left(self, job_id: int) -> None:
         """What failed for good has left nothing."""
         assert not self.archived(), f"job {job_id} left {list(self.archived())}"

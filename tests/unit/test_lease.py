@@ -122,6 +122,17 @@ def test_a_job_rests_twice_as_long_each_time_and_fails_in_the_end(store: SqliteJ
     assert (store.get(1).state, store.get(1).exception) == (JobState.FAILED, "why")
 
 
+def test_a_job_that_must_wait_is_never_given_up_and_rests_longer_each_time(store: SqliteJobStore) -> None:
+    job, rests = running(store), []
+    for _ in range(3 * FAST.runs):
+        lease_of(store, job).defer(INGEST_FILES, "no room", is_attempt=False)
+        rests.append(store.get(1).retry_at - time.time())
+        job = store.lease(1)
+    assert [round(rest, -1) for rest in rests] == [10, 20, 30, 30, 30, 30, 30, 30, 30]
+    lease_of(store, job).defer(INGEST_FILES, "a service is down")
+    assert round(store.get(1).retry_at - time.time(), -1) == 10, "of an attempt, the first"
+
+
 def test_a_rest_has_a_longest(store: SqliteJobStore) -> None:
     timings, rests = Timings(), []
     job = running(store)
