@@ -297,7 +297,7 @@ def test_every_command_does_as_ever(here: Surroundings, tmp_path: Path, seed: in
     encoding = there.environment.get("PYTHONIOENCODING", "utf-8")
     lines: dict[tuple[Any, ...], int | None] = {
         (bundle,): 1,
-        ("state",): 2,
+        ("state", "-n", 1): 2,
         ("state", "--json", 1): 1,
         ("check", "--json", bundle): 1,
         ("verify", "--all"): 0,
