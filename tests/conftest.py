@@ -1,9 +1,10 @@
 """What every test stands on: a scrubbed environment and a site of its own."""
 
+import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     FORKS.close()
     left = leftovers.found()
     assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A failure that shows a name which is not UTF-8 would end the whole session, where it is handed on by xdist."""
+    report = yield
+    return (
+        json.loads(json.dumps(report, default=str, ensure_ascii=False).encode(errors="replace")) if report else report
+    )
 
 
 def pytest_report_header() -> list[str]:
