@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import FileRefused
+from ..text import quoted
 
 CHUNK_BYTES = 1 << 20
 # From this size on, hashing in a second thread wins more than handing chunks over costs.
@@ -46,7 +47,8 @@ class Content:
                     hashing.result()
         if digest.hexdigest() != self.hashsum:
             raise FileRefused(
-                f"{self.name!r} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says {self.hashsum}"
+                f"{quoted(self.name)} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says"
+                f" {quoted(self.hashsum)}"
             )
 
     def _read(self) -> Iterator[bytes]:
@@ -54,7 +56,7 @@ class Content:
         while position < end:
             chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
             if not chunk:
-                raise FileRefused(f"{self.name!r} was truncated while it was read")
+                raise FileRefused(f"{quoted(self.name)} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk

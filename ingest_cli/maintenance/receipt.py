@@ -4,6 +4,7 @@ Its format is the JSON Schema ``receipt.schema.json`` beside this module.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..bundle.schema import Schema, explain
-from ..disk import durable_write
+from ..disk import durable_write, explained, open_regular
 from ..errors import SourceError
 from ..jobs.job import Job
 from ..services.base import Catalog, StoredFile
@@ -49,11 +50,12 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
 def read_receipt(path: Path) -> Receipt:
     """Read and check a receipt. Raises SourceError where it cannot be read or is not valid."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SourceError(f"{path} is too large for a receipt")
-        receipt = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise SourceError(f"{path} is too large for a receipt")
+            receipt = json.loads(file.read())
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        raise explained(error, f"cannot read {path}", SourceError) from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is not a receipt: {error}") from None
     problem = explain(receipt, receipt_schema())

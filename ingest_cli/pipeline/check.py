@@ -10,17 +10,36 @@ from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
 from ..errors import IngestError
 from ..services.base import Policy
-from .bundle_files import content_of, find_member, unlisted
+from .bundle_files import content_of, find_member, warnings_about
+
+# More than this no one reads of one bundle, and a document can have millions.
+MAX_PROBLEMS = 1000
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was found: ``problems`` would fail a job, ``warnings`` would not; ``files`` and ``bytes`` are listed."""
+    """What was found: ``problems`` would fail a job, ``warnings`` would not; ``files`` and ``bytes`` are listed.
+
+    Of very many problems only the first are kept; ``more_problems`` counts the others.
+    """
 
     files: int = 0
     bytes: int = 0
     problems: list[IngestError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    more_problems: int = 0
+
+    @property
+    def problem_count(self) -> int:
+        """How many problems there are."""
+        return len(self.problems) + self.more_problems
+
+    def note(self, problem: IngestError) -> None:
+        """Keep a problem, or count it."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.more_problems += 1
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -30,7 +49,7 @@ class Findings:
         except IngestError as error:
             if error.transient:
                 raise
-            self.problems.append(error)
+            self.note(error)
 
 
 def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
@@ -39,17 +58,17 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findi
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
-    with findings.noted(), Bundle(path, spool, findings.problems.append) as bundle:
+    with findings.noted(), Bundle(path, spool, findings.note) as bundle:
         _check_inside(bundle, user, policy, findings)
     return findings
 
 
 def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings) -> None:
-    raw, sound = bundle.read_metadata(), len(findings.problems)
-    document = Document.parse(raw, findings.problems.append)
+    raw, sound = bundle.read_metadata(), findings.problem_count
+    document = Document.parse(raw, findings.note)
     findings.files, findings.bytes = len(document.files), document.total_bytes
-    is_whole = len(findings.problems) == sound
-    check_document(document, findings.problems.append)
+    is_whole = findings.problem_count == sound
+    check_document(document, findings.note)
     # Only a whole document is what the policy would be asked about.
     if is_whole:
         with findings.noted():
@@ -61,4 +80,4 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
             content_of(bundle, member, entry, lambda _: None).verify()
     # Those of another size are listed too.
     listed = map(bundle.find, (entry.path for entry in document.files))
-    findings.warnings += unlisted(bundle, filter(None, listed))
+    findings.warnings += warnings_about(bundle, list(filter(None, listed)))

@@ -14,10 +14,11 @@ import typer
 
 from ingest_cli.api import check_bundle
 from ingest_cli.bundle.catalog_rules import MAX_ID, MIMETYPE
+from ingest_cli.bundle.extension import MAX_EXTENSION_BYTES
+from ingest_cli.bundle.header import MAX_NAME_BYTES
 from ingest_cli.bundle.metadata import HASH_TYPES, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
-from ingest_cli.bundle.tar import MAX_EXTENSION_BYTES, MAX_NAME_BYTES
 from ingest_cli.cli import app
 from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode

@@ -17,8 +17,30 @@ FIELDS = {
     "devminor": (337, 345),
 }
 TYPES = b"0\x0051234567DLKxXgSVMNAEZ"
-MAGICS = [b"ustar\x0000", b"ustar  \0", bytes(8), b"ustar\0\0\0", b"ustar 00", b"ustar\x0001", b"junkjunk", b"ustar00\0"]
-NAMES = ["data/a", "data/b", "./data//c", "data/d/", "data/e/.", "/data/f", "../g", "data/h\0i", "data/\xe9", "", ".", "data"]
+MAGICS = [
+    b"ustar\x0000",
+    b"ustar  \0",
+    bytes(8),
+    b"ustar\0\0\0",
+    b"ustar 00",
+    b"ustar\x0001",
+    b"junkjunk",
+    b"ustar00\0",
+]
+NAMES = [
+    "data/a",
+    "data/b",
+    "./data//c",
+    "data/d/",
+    "data/e/.",
+    "/data/f",
+    "../g",
+    "data/h\0i",
+    "data/\xe9",
+    "",
+    ".",
+    "data",
+]
 NUMBERS: list[Callable[[int, int], bytes]] = [
     lambda value, width: b"%0*o\0" % (width - 1, value),
     lambda value, width: b"%0*o" % (width, value),
@@ -51,7 +73,22 @@ NUMBERS: list[Callable[[int, int], bytes]] = [
     lambda value, width: b"\x80\x01" + value.to_bytes(width - 2, "big"),
     lambda value, width: b"7" * width,
 ]
-TIMES = ["", "0", "-1", "-1.5", "1e3", "nan", "soon", "1480428545.123456789", "+5", " 5", "5.", ".5", "9" * 30, "\u0665"]
+TIMES = [
+    "",
+    "0",
+    "-1",
+    "-1.5",
+    "1e3",
+    "nan",
+    "soon",
+    "1480428545.123456789",
+    "+5",
+    " 5",
+    "5.",
+    ".5",
+    "9" * 30,
+    "\u0665",
+]
 SIZES = ["", "0", "1", "5", "10", "512", "600", "+5", "-5", " 5", "5 ", "010", "0x5", "1_0", "\u0665", "9" * 30, "5.0"]
 KEYS = [
     "path",
@@ -156,13 +193,15 @@ class Mutation:
     def _extension(self) -> None:
         kind = self._choice.choice("xxxxXgLLK")
         if kind in "LK":
-            body = self._choice.choice(NAMES).encode() + self._choice.choice((b"\0", b"\0", b"", b"\0\0", b"/\0", b"\0x"))
+            body = self._choice.choice(NAMES).encode() + self._choice.choice(
+                (b"\0", b"\0", b"", b"\0\0", b"/\0", b"\0x")
+            )
         else:
             body = b"".join(self._record() for _ in range(self._choice.choice((0, 1, 1, 1, 2, 3))))
             body += self._choice.choice((b"", b"", b"", b"", b"", b"\0", b"\0\0x", b"7", b"\n", b"9 path=x\n"))
         header = bytearray(BLOCK)
         header[:10] = b"extension\0"
-        header[100:136] = b"0000644\0" b"0000000\0" b"0000000\0" b"%011o\0" % len(body)
+        header[100:136] = b"0000644\00000000\00000000\0%011o\0" % len(body)
         header[136:148] = b"00000000000\0"
         header[156:157] = kind.encode()
         header[257:265] = self._choice.choice(MAGICS[:2])
