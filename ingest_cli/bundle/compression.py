@@ -1,7 +1,7 @@
-"""Unpacking compressed files: known by their first bytes, whole to the last one, in small steps.
+"""Compressed files: known by their first bytes, and unpacked to the last one, in small steps and within bounds.
 
-The decompressors of Python are fed by hand, since a file object of gzip, bz2 or lzma can be at one read for minutes, and
-none of them knows all that the tools of these formats write.
+The decompressors are fed by hand: one read of gzip's, bz2's or lzma's file object may take minutes, and none of these
+reads all that the tools of its format write.
 """
 
 import bz2
@@ -161,7 +161,7 @@ def _step(decompressor: Decompressor, data: bytes, path: Path) -> bytes:
         return decompressor.decompress(data, STEP_BYTES)
     except MemoryError as error:
         raise ResourceUnavailable(f"not enough memory to unpack {path}") from error
-    except Exception as error:
+    except Exception as error:  # each module has one of its own, and zstd's may be missing
         if "memory" in str(error).lower():
             raise BundleError(
                 f"{path} needs more than {decimal(MAX_MEMORY)} of memory to unpack: pack it with xz -9, or less"

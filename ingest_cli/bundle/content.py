@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..disk import explained
 from ..errors import FileRefused
+from ..text import quoted
 
 CHUNK_BYTES = 1 << 20
 # From this size on, hashing in a second thread wins more than handing chunks over costs.
@@ -48,7 +49,8 @@ class Content:
                     hashing.result()
         if digest.hexdigest() != self.hashsum:
             raise FileRefused(
-                f"{self.name!r} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says {self.hashsum}"
+                f"{quoted(self.name)} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says"
+                f" {quoted(self.hashsum)}"
             )
 
     def _read(self) -> Iterator[bytes]:
@@ -56,7 +58,7 @@ class Content:
         while position < end:
             chunk = self._read_at(position, min(CHUNK_BYTES, end - position))
             if not chunk:
-                raise FileRefused(f"{self.name!r} was truncated while it was read")
+                raise FileRefused(f"{quoted(self.name)} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk

@@ -15,12 +15,11 @@ KINDS = {b"x": "x", b"X": "x", b"g": "g", b"L": "L", b"K": "K"}
 MAX_EXTENSION_BYTES = 1 << 20
 
 Records = dict[str, str]
-LENGTH = re.compile(rb"([1-9][0-9]{0,7}) ")
+LENGTH = re.compile(rb"([0-9]{1,8}) ")
 SIZE = re.compile(r"[0-9]{1,19}", re.ASCII)
 CHARSETS = (b"ISO-IR 10646 2000 UTF-8", b"BINARY")
-# The keys of sparse files: GNU tar's and bsdtar's, star's, Solaris'.
-SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
-SPARSE_KEYS = tuple(key.encode() for key in SPARSE)
+# Of sparse files, by GNU tar and bsdtar, star, and Solaris: their bytes are not those of the file as they are.
+SPARSE_KEYS = (b"GNU.sparse", b"SCHILY.realsize", b"SUN.holesdata")
 
 
 class Extensions:
@@ -37,7 +36,8 @@ class Extensions:
         return bool(self._seen)
 
     def of_member(self) -> Records:
-        """What they say of the member whose own header has come now; ``path``, ``size`` and ``mtime``, if at all."""
+        """What they say of the member whose own header has come now: its ``path``, ``size`` and ``mtime``, that it is
+        ``sparse``, and its ``real path`` then."""
         if not self._seen:
             return self._of_all
         records = {**self._of_all, **self._of_next}
@@ -46,7 +46,10 @@ class Extensions:
         return records
 
     def take(self, kind: bytes, body: bytes, length: int) -> None:
-        """Take a header of this kind; its ``body`` of so many bytes is filled up to whole blocks. Raises BundleError."""
+        """Take a header of this kind. Its ``body`` is of so many bytes, and filled up to whole blocks.
+
+        Raises BundleError.
+        """
         header = KINDS[kind]
         if header in self._seen or (header == "g" and self._seen):
             raise BundleError(f"damaged tar: one member has two extended headers, the second of the type {header!r}")
@@ -77,11 +80,6 @@ def size_of(records: Records, own: int) -> int:
     return int(given)
 
 
-def is_sparse(records: Records) -> bool:
-    """Whether the member's bytes are not those of a file as they are."""
-    return any(key.startswith(SPARSE) for key in records)
-
-
 def _long_name(body: bytes, length: int) -> str:
     name = body.partition(b"\0")[0]
     if not 0 < len(name) <= length:
@@ -100,7 +98,7 @@ def _records_of_all(body: bytes, length: int) -> Records:
 
 
 def _records(body: bytes, length: int) -> Records:
-    """The ``length key=value\\n`` records (POSIX pax, "pax Header Block") that say what a member is, or when it was."""
+    """The ``length key=value\n`` records (POSIX pax, "pax Header Block") that say what a member is, or when it was."""
     records: Records = {}
     start = 0
     while start < length:
@@ -109,16 +107,18 @@ def _records(body: bytes, length: int) -> Records:
         start = end
         if key in (b"path", b"size") and key.decode() in records:
             raise BundleError(f"damaged tar: an extended header gives two of {key.decode()}")
-        if key == b"path" or key == b"GNU.sparse.name":
-            records[key.decode()] = text_of(value)
+        if key == b"path":
+            records["path"] = text_of(value)
         elif key in (b"size", b"mtime"):
             records[key.decode()] = value.decode("ascii", "replace")
         elif key.startswith(SPARSE_KEYS):
-            records[key.decode("ascii", "replace")] = ""
+            records["sparse"] = key.decode("ascii", "replace")
+            if key == b"GNU.sparse.name":
+                records["real path"] = text_of(value)
         elif key == b"hdrcharset" and value not in CHARSETS:
             raise BundleError(f"the names in the tar are not UTF-8, but {quoted(value)}")
     # Some readers look for records in the rest of the last block too.
-    if length == 0 or body[length:].strip(b"\0"):
+    if length == 0 or body[length:] != bytes(len(body) - length):
         raise BundleError("damaged tar: an extended header is empty, or goes on behind its end")
     if records.get("path") == "":
         raise BundleError("damaged tar: an extended header gives an empty name")

@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 from rich.filesize import decimal
 
-from ..disk import durable_write, explained
+from ..disk import durable_write, explained, open_regular
 from ..errors import IngestError, PackError, SettingsError
 from ..text import counted, listed, quoted
 from .catalog_rules import MIMETYPE, check_document
@@ -66,7 +66,8 @@ def transaction_records(submitter: int, project: str, instrument: int, keys: Ite
 def read_template(path: Path) -> list[Record]:
     """The records of a JSON file, as `pack` takes them. Raises SettingsError."""
     try:
-        records = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            records = json.loads(file.read())
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

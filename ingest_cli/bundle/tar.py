@@ -10,15 +10,15 @@ other files than the person saw who looked at the tar with another program.
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from rich.filesize import decimal
 
 from ..errors import BundleError, BundleTruncated, OnProblem, raise_problem
 from ..text import counted, quoted
-from .extension import KINDS, MAX_EXTENSION_BYTES, Extensions, Records, is_sparse, size_of
-from .header import BLOCK, EMPTY, is_header, is_old_sparse, name_of, numbers_of
+from .extension import KINDS, MAX_EXTENSION_BYTES, Extensions, Records, size_of
+from .header import BLOCK, EMPTY, has_sparse_map, is_header, name_of, numbers_of
 
 FOLDER = b"5"
 OLD_FILE = b"\0"
@@ -41,10 +41,10 @@ TIME = re.compile(r"-?[0-9]+(?:\.[0-9]*)?", re.ASCII)
 # The years 1 to 9999, which a calendar can show.
 TIMES = (-62_135_596_800, 253_402_300_799)
 HEADERS_AT_ONCE = 1000
+PAGE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A regular file in a tar: ``name`` without ``./`` parts; ``offset`` and ``size`` in bytes; ``mtime`` in seconds
     since 1970 (UTC). ``odd_time`` is what the tar has as the time where that is none, and another one is in its place.
     """
@@ -66,14 +66,15 @@ def members(
     does, BundleError where no more can be read of it.
     """
     end = os.fstat(descriptor).st_size
+    blocks = _Blocks(descriptor)
     position = 0
     extensions = Extensions()
     for number in count():
         if number % HEADERS_AT_ONCE == 0:
             require()
-        block = os.pread(descriptor, BLOCK, position)
+        block = blocks.read(position, BLOCK)
         if block == EMPTY:
-            _require_end(descriptor, position, extensions)
+            _require_end(blocks, position, extensions)
             return
         if not is_header(block):
             raise _no_header(block, position)
@@ -81,8 +82,9 @@ def members(
         length, mtime = numbers_of(block, position)
         position += BLOCK
         if kind in KINDS:
-            extensions.take(kind, _body(descriptor, position, length), length)
-            position += _padded(length)
+            body = _body(blocks, position, length)
+            extensions.take(kind, body, length)
+            position += len(body)
             continue
         records = extensions.of_member()
         length = 0 if kind in WITHOUT_BLOCKS else size_of(records, length)
@@ -98,6 +100,22 @@ def members(
         position += _padded(length)
 
 
+class _Blocks:
+    """The blocks of a tar, of which those that stand together are read together."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._start, self._read = 0, b""
+
+    def read(self, position: int, length: int) -> bytes:
+        """So many bytes from ``position``; less at the tar's end."""
+        start = position - self._start
+        if start < 0 or start + length > len(self._read):
+            self._start, self._read = position, os.pread(self._descriptor, max(length, PAGE), position)
+            start = 0
+        return self._read[start : start + length]
+
+
 def _member(
     block: bytes, kind: bytes, records: Records, offset: int, length: int, header_time: int | None
 ) -> Member | None:
@@ -105,11 +123,9 @@ def _member(
     is_own = name is None
     if name is None:
         name = name_of(block, offset - BLOCK)
-    if kind == SPARSE or is_sparse(records) or is_old_sparse(block):
-        real_name = quoted(records.get("GNU.sparse.name", name))
-        raise BundleError(
-            f"{real_name} is a sparse file; pack it without tar's --sparse, or with bsdtar's --no-read-sparse"
-        )
+    if kind == SPARSE or "sparse" in records or has_sparse_map(block):
+        real = quoted(records.get("real path", name))
+        raise BundleError(f"{real} is a sparse file; pack it without tar's --sparse, or with bsdtar's --no-read-sparse")
     if kind == FOLDER or (kind == OLD_FILE and is_own and name.endswith("/") and length == 0):
         if "size" in records:
             raise BundleError(f"{quoted(name)} is a folder with the size {records['size']}")
@@ -148,13 +164,14 @@ def _time(given: str | None, header_time: int | None) -> tuple[float, str | None
     return own or 0.0, given
 
 
-def _body(descriptor: int, position: int, length: int) -> bytes:
+def _body(blocks: _Blocks, position: int, length: int) -> bytes:
     """What an extended header holds, to the end of its last block."""
     if length > MAX_EXTENSION_BYTES:
         allowed = decimal(MAX_EXTENSION_BYTES)
         raise BundleError(f"the header at byte {position - BLOCK} is {decimal(length)} long; the limit is {allowed}")
-    body = os.pread(descriptor, _padded(length), position)
-    if len(body) < _padded(length):
+    whole = _padded(length)
+    body = blocks.read(position, whole)
+    if len(body) < whole:
         raise _cut_short(position + len(body))
     return body
 
@@ -177,11 +194,11 @@ def _cut_short(position: int) -> BundleTruncated:
     return BundleTruncated(f"the tar is truncated: it ends at byte {position}")
 
 
-def _require_end(descriptor: int, position: int, extensions: Extensions) -> None:
+def _require_end(blocks: _Blocks, position: int, extensions: Extensions) -> None:
     """The first of the empty blocks that end a tar lies at ``position``."""
     if extensions.are_pending:
         raise BundleError(f"damaged tar: it ends at byte {position} with an extended header that is of no member")
-    second = os.pread(descriptor, BLOCK, position + BLOCK)
+    second = blocks.read(position + BLOCK, BLOCK)
     if not second:
         raise BundleTruncated(
             f"the tar is truncated: it ends at byte {position + BLOCK} with one empty block, where a tar ends with two"

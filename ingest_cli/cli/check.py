@@ -22,16 +22,19 @@ def check(
 ) -> None:
     """Report every problem in bundles without storing anything."""
     from .. import api
-    from ..errors import ExitCode
+    from ..errors import ExitCode, Interrupted
 
     codes = []
     checked = api.check_bundles(bundles, settings=settings_under(config=config, user=user))
-    for path, findings in zip(bundles, checked, strict=True):
-        codes.append(ExitCode.FAILED if findings.problems else ExitCode.SUCCESS)
-        if options.json:
-            _write(path, findings)
-        else:
-            _show(path, findings, quiet=options.quiet)
+    try:
+        for path, findings in zip(bundles, checked, strict=True):
+            codes.append(ExitCode.FAILED if findings.problems else ExitCode.SUCCESS)
+            if options.json:
+                _write(path, findings)
+            else:
+                _show(path, findings, quiet=options.quiet)
+    except KeyboardInterrupt:
+        raise Interrupted from None
     code = ExitCode.of_several(codes)
     if code:
         raise typer.Exit(code)
@@ -47,6 +50,7 @@ def _write(path: Path, findings: "Findings") -> None:
             "files": findings.files,
             "bytes": findings.bytes,
             "problems": [{"stage": problem.stage, "problem": str(problem)} for problem in findings.problems],
+            "more_problems": findings.more_problems,
             "warnings": findings.warnings,
         }
     )
@@ -60,12 +64,14 @@ def _show(path: Path, findings: "Findings", *, quiet: bool) -> None:
 
     for problem in findings.problems:
         say(f"{path}: {problem}")
+    if findings.more_problems:
+        say(f"{path}: and {counted(findings.more_problems, 'more problem')}")
     if quiet:
         return
     with Warnings() as warnings:
         for warning in findings.warnings:
             warnings.warn(f"{path}: {warning}")
-    count = len(findings.problems)
+    count = findings.problem_count
     verdict = counted(count, "problem") if count else "no problems"
     within = f" in {counted(findings.files, 'file')}, {decimal(findings.bytes)}" if findings.files else ""
     notify(f"{path}: {verdict}{within}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..bundle.schema import Schema, explain
-from ..disk import durable_write, explained
+from ..disk import durable_write, explained, open_regular
 from ..errors import SourceError
 from ..jobs.job import Job
 from ..services.base import Catalog, StoredFile
@@ -56,13 +56,13 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
 def read_receipt(path: Path) -> Receipt:
     """Read and check a receipt. Raises SourceError where it cannot be read or is not valid."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise SourceError(f"{path} is too large for a receipt")
         receipt = json.loads(raw)
     except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+        raise explained(error, f"cannot read {path}", SourceError) from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is not a receipt: {error}") from None
     problem = explain(receipt, receipt_schema())

@@ -1,6 +1,8 @@
 """The files of a bundle: how they are checked and stored."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from ..bundle.content import Content
@@ -10,7 +12,7 @@ from ..bundle.tar import Member
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..services.base import ArchiveWriter
-from ..text import counted
+from ..text import MOST_LISTED, counted, quoted
 from .progress import Progress
 
 
@@ -18,10 +20,10 @@ def find_member(bundle: Bundle, entry: FileEntry) -> Member:
     """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
     member = bundle.find(entry.path)
     if member is None:
-        raise FileRefused(f"the metadata lists {entry.path!r}, but it is not in the bundle")
+        raise FileRefused(f"the metadata lists {quoted(entry.path)}, but it is not in the bundle")
     if member.size != entry.size:
         raise FileRefused(
-            f"{entry.path!r} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"
+            f"{quoted(entry.path)} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"
         )
     return member
 
@@ -40,13 +42,31 @@ def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callab
     )
 
 
-def unlisted(bundle: Bundle, members: Iterable[Member]) -> Iterator[str]:
-    """A warning for each file of the bundle that is not one of the listed ``members``."""
+def warnings_about(bundle: Bundle, members: Sequence[Member]) -> Iterator[str]:
+    """What does not fail a job: files of the bundle that are not the listed ``members``, and odd times of those."""
     listed = {member.name for member in members}
-    for name in bundle.members:
-        if name not in listed and name != METADATA_NAME:
-            hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
-            yield f"{name!r} is in the bundle but not in the metadata{hint}: it is not archived"
+    unlisted = [name for name in bundle.members if name not in listed and name != METADATA_NAME]
+    yield from _first(map(_unlisted, unlisted), len(unlisted), "in the bundle but not in the metadata")
+    odd = [member for member in members if member.odd_time is not None]
+    yield from _first(map(_of_odd_time, odd), len(odd), "without a usable modification time")
+
+
+def _first(warnings: Iterable[str], count: int, what: str) -> Iterator[str]:
+    """The first of so many warnings, and one about the others together."""
+    yield from islice(warnings, MOST_LISTED)
+    if count > MOST_LISTED:
+        yield f"and {counted(count - MOST_LISTED, 'more file')} {what}"
+
+
+def _unlisted(name: str) -> str:
+    hint = "" if name.startswith(DATA_FOLDER) else f", and is not under {DATA_FOLDER}"
+    return f"{quoted(name)} is in the bundle but not in the metadata{hint}: it is not archived"
+
+
+def _of_odd_time(member: Member) -> str:
+    given = f"{quoted(member.odd_time)} is not one" if member.odd_time else "there is none"
+    kept = datetime.fromtimestamp(int(member.mtime), UTC).date()
+    return f"{quoted(member.name)} has no usable modification time in the tar ({given}): it is stored as of {kept}"
 
 
 class BundleFiles:
@@ -67,7 +87,7 @@ class BundleFiles:
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
         self._members = [find_member(self._bundle, entry) for entry in self._document.files]
-        for warning in unlisted(self._bundle, self._members):
+        for warning in warnings_about(self._bundle, self._members):
             self._progress.warn(warning)
         for position, entry in enumerate(self._document.files):
             self._content(position, self._progress.checking).verify()

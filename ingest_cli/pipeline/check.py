@@ -1,9 +1,8 @@
 """Finds everything that is wrong with a bundle without storing anything."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from ..bundle.catalog_rules import check_document
@@ -11,28 +10,36 @@ from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
 from ..errors import IngestError
 from ..services.base import Policy
-from .bundle_files import content_of, find_member, unlisted
+from .bundle_files import content_of, find_member, warnings_about
 
-# Who has so many does not read more of them.
-MOST_PROBLEMS = 1000
+# More than this no one reads of one bundle, and a document can have millions.
+MAX_PROBLEMS = 1000
 
 
 @dataclass(slots=True)
 class Findings:
-    """What was found: ``problems`` would fail a job, ``warnings`` would not; ``files`` and ``bytes`` are listed."""
+    """What was found: ``problems`` would fail a job, ``warnings`` would not; ``files`` and ``bytes`` are listed.
+
+    Of very many problems only the first are kept; ``more_problems`` counts the others.
+    """
 
     files: int = 0
     bytes: int = 0
     problems: list[IngestError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    more_problems: int = 0
+
+    @property
+    def problem_count(self) -> int:
+        """How many problems there are."""
+        return len(self.problems) + self.more_problems
 
     def note(self, problem: IngestError) -> None:
-        """Note a problem. Raises _Enough once there are MOST_PROBLEMS, the last of which says so."""
-        if len(self.problems) == MOST_PROBLEMS - 1:
-            problem = IngestError("there are more problems: nothing else is looked at")
-        self.problems.append(problem)
-        if len(self.problems) == MOST_PROBLEMS:
-            raise _Enough
+        """Keep a problem, or count it."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
+        else:
+            self.more_problems += 1
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -45,26 +52,22 @@ class Findings:
             self.note(error)
 
 
-class _Enough(Exception):
-    """There are too many problems to go on."""
-
-
 def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
     """Look at all of the bundle at ``path``: tar, metadata, the catalogue's rules, the policy, and every file's hash.
 
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
-    with suppress(_Enough), findings.noted(), Bundle(path, spool, findings.note) as bundle:
+    with findings.noted(), Bundle(path, spool, findings.note) as bundle:
         _check_inside(bundle, user, policy, findings)
     return findings
 
 
 def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings) -> None:
-    raw, sound = bundle.read_metadata(), len(findings.problems)
+    raw, sound = bundle.read_metadata(), findings.problem_count
     document = Document.parse(raw, findings.note)
     findings.files, findings.bytes = len(document.files), document.total_bytes
-    is_whole = len(findings.problems) == sound
+    is_whole = findings.problem_count == sound
     check_document(document, findings.note)
     # Only a whole document is what the policy would be asked about.
     if is_whole:
@@ -77,8 +80,4 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
             content_of(bundle, member, entry, lambda _: None).verify()
     # Those of another size are listed too.
     listed = map(bundle.find, (entry.path for entry in document.files))
-    warnings = unlisted(bundle, filter(None, listed))
-    findings.warnings += islice(warnings, MOST_PROBLEMS)
-    more = sum(1 for _ in warnings)
-    if more:
-        findings.warnings.append(f"and {more:,} more files of the bundle are not in the metadata")
+    findings.warnings += warnings_about(bundle, list(filter(None, listed)))

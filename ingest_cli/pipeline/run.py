@@ -66,7 +66,7 @@ class Run:
         if self._lease.job.kind is JobKind.MOVE:
             return self._move()
         self._progress.stage(OPEN_TAR)
-        with Bundle(self._path, self._settings.spool) as bundle:
+        with Bundle(self._path, self._settings.spool, require=self._lease.require_uninterrupted) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
             document = Document.parse(bundle.read_metadata())
