@@ -68,6 +68,8 @@ class FileEntry:
             raise FileRefused(
                 f"{quoted(self.path)}: cannot check a hash of type {quoted(self.hashtype)}; the known types are {known}"
             )
+        if not self.hashsum:
+            raise FileRefused(f"{quoted(self.path)} has no hashsum")
         digits = _hex_digits(self.hashtype)
         if len(self.hashsum) != digits or not HEX.fullmatch(self.hashsum):
             raise FileRefused(
@@ -253,6 +255,10 @@ def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, str | list) else str(value)
 
 
+def _word(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
 def _time(value: Any) -> Any:
     """The time that the service makes of seconds since 1970."""
     if type(value) is not int:
@@ -275,7 +281,7 @@ TEXTS: Readers = {
     "Transactions.project": {"value": _text},
     "TransactionKeyValue": {"key": _text, "value": _text},
     "FileKeyValue": {"key": _text, "value": _text},
-    "Files": {"hashtype": str, "hashsum": str, "ctime": _time, "mtime": _time},
+    "Files": {"hashtype": _word, "hashsum": _word, "ctime": _time, "mtime": _time},
 }
 
 

@@ -203,7 +203,7 @@ class TestHashes:
     )
     def test_what_is_none_is_refused_with_the_file(self, changes: dict[str, object]) -> None:
         (entry,) = of_file(**changes).files
-        with pytest.raises(FileRefused, match=r"hex digits, not|cannot check a hash of type") as caught:
+        with pytest.raises(FileRefused, match=r"hex digits, not|no hashsum|a hash of type") as caught:
             entry.require_usable_hash()
         assert len(str(caught.value)) < LONGEST_SAID
 
@@ -211,7 +211,7 @@ class TestHashes:
         record = file_record("data/x", b"x")
         del record["hashsum"], record["hashtype"]
         (entry,) = parsed(*transaction(), record).files
-        with pytest.raises(FileRefused, match="a sha1 hashsum is 40 hex digits, not ''"):
+        with pytest.raises(FileRefused, match="'data/x' has no hashsum"):
             entry.require_usable_hash()
 
 
