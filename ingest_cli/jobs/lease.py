@@ -77,6 +77,12 @@ class Lease:
             self.confirm()
         self._require_no_ending()
 
+    def require_uninterrupted(self) -> None:
+        """Raise Interrupted where the run is to be left, though a later one begins anew; then do as `require` does."""
+        if self.interrupted:
+            raise Interrupted
+        self.require()
+
     def confirm(self) -> None:
         """Ask the store whether the run still has its lease, then do as `require` does. From any thread."""
         if threading.get_ident() == self._thread:
@@ -92,9 +98,7 @@ class Lease:
 
     def enter(self, task: str) -> None:
         """The run enters a stage. Raises Interrupted where it is to be left."""
-        if self.interrupted:
-            raise Interrupted
-        self.require()
+        self.require_uninterrupted()
         self._leave()
         self._percent, self._entered = 0.0, time.monotonic()
         self._store.enter(self.fence, task)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_cli.bundle.catalog_rules import check_document
-from ingest_cli.bundle.metadata import MAX_ID, MAX_PATH_BYTES, Document
+from ingest_cli.bundle.metadata import MAX_ID, MAX_PATH_BYTES, RECORDS_AT_ONCE, Document
 from ingest_cli.errors import FileRefused, IngestError, MetadataError
 from ingest_cli.services.embedded.catalog import EmbeddedCatalog
 
@@ -250,6 +250,28 @@ class TestText:
     def test_two_values_of_a_key(self, document: str) -> None:
         with pytest.raises(MetadataError, match="an object with two values of 'a'"):
             Document.parse(document.encode())
+
+
+class Interruption(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_reading_a_long_document_can_be_interrupted(after: int) -> None:
+    asked = 0
+
+    def require() -> None:
+        nonlocal asked
+        if asked == after:
+            raise Interruption
+        asked += 1
+
+    records = [*transaction(), *({"destinationTable": "other"} for _ in range(4 * RECORDS_AT_ONCE))]
+    with pytest.raises(Interruption):
+        Document.parse(json.dumps(records).encode(), require=require)
+    asked = after + 1
+    assert len(Document.parse(json.dumps(records).encode(), require=require).records) == len(records)
+    assert asked == after + 6
 
 
 @pytest.fixture(scope="module")
