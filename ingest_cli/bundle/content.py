@@ -5,9 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..disk import explained
 from ..errors import FileRefused
 from ..text import quoted
 
@@ -48,27 +46,18 @@ class Content:
                     yield chunk
                     hashing.result()
         if digest.hexdigest() != self.hashsum:
-            raise FileRefused(
-                f"{quoted(self.name)} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says"
-                f" {quoted(self.hashsum)}"
-            )
+            found = f"{self.hashtype} {digest.hexdigest()}"
+            raise FileRefused(f"{quoted(self.name)} hashes to {found}, but the metadata says {self.hashsum}")
 
     def _read(self) -> Iterator[bytes]:
         position, end = self.offset, self.offset + self.size
         while position < end:
-            chunk = self._read_at(position, min(CHUNK_BYTES, end - position))
+            chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
             if not chunk:
                 raise FileRefused(f"{quoted(self.name)} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk
-
-    def _read_at(self, position: int, length: int) -> bytes:
-        try:
-            return os.pread(self.descriptor, length, position)
-        except OSError as error:
-            place = Path(f"/proc/self/fd/{self.descriptor}")
-            raise explained(error, f"cannot read {self.name!r}", FileRefused, place) from error
 
     def verify(self) -> None:
         """Read the bytes and raise FileRefused unless they are those that were recorded."""

@@ -29,9 +29,15 @@ HEX = re.compile(r"[0-9a-f]*")
 MAX_PATH_BYTES = 4096
 # No database takes more, neither as an id nor as a size; the schema has it too.
 MAX_ID = 2**63 - 1
+# They take a fraction of a second.
+RECORDS_AT_ONCE = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,8 @@ class FileEntry:
             raise FileRefused(
                 f"{quoted(self.path)}: cannot check a hash of type {quoted(self.hashtype)}; the known types are {known}"
             )
+        if not self.hashsum:
+            raise FileRefused(f"{quoted(self.path)} has no hashsum")
         digits = _hex_digits(self.hashtype)
         if len(self.hashsum) != digits or not HEX.fullmatch(self.hashsum):
             raise FileRefused(
@@ -89,19 +97,27 @@ class Document:
     digest: str
 
     @classmethod
-    def parse(cls, raw: bytes, on_problem: OnProblem = raise_problem) -> Self:
+    def parse(cls, raw: bytes, on_problem: OnProblem = raise_problem, require: Callable[[], None] = _nothing) -> Self:
         """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned.
 
         Where ``on_problem`` does not raise, the document lacks the records that were reported to it. What is not a
-        JSON list, or is too large a one, is raised in any case.
+        JSON list, or is too large a one, is raised in any case. ``require`` is called now and then, and may raise.
         """
-        return cls.of(_load(raw), hashlib.sha256(raw).hexdigest(), on_problem)
+        return cls.of(_load(raw), hashlib.sha256(raw).hexdigest(), on_problem, require)
 
     @classmethod
-    def of(cls, listed: list[Any], digest: str = "", on_problem: OnProblem = raise_problem) -> Self:
+    def of(
+        cls,
+        listed: list[Any],
+        digest: str = "",
+        on_problem: OnProblem = raise_problem,
+        require: Callable[[], None] = _nothing,
+    ) -> Self:
         """Check what a document lists, as `parse` does."""
         document = cls([], [], [], digest)
         for number, record in enumerate(listed):
+            if number % RECORDS_AT_ONCE == 0:
+                require()
             try:
                 read, given = _read(record, number)
                 if read["destinationTable"] == "Files":
@@ -253,6 +269,10 @@ def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, str | list) else str(value)
 
 
+def _word(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
 def _time(value: Any) -> Any:
     """The time that the service makes of seconds since 1970."""
     if type(value) is not int:
@@ -275,7 +295,7 @@ TEXTS: Readers = {
     "Transactions.project": {"value": _text},
     "TransactionKeyValue": {"key": _text, "value": _text},
     "FileKeyValue": {"key": _text, "value": _text},
-    "Files": {"hashtype": str, "hashsum": str, "ctime": _time, "mtime": _time},
+    "Files": {"hashtype": _word, "hashsum": _word, "ctime": _time, "mtime": _time},
 }
 
 

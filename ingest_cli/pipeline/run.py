@@ -69,7 +69,7 @@ class Run:
         with Bundle(self._path, self._settings.spool, require=self._lease.require_uninterrupted) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
-            document = Document.parse(bundle.read_metadata())
+            document = self._parse(bundle.read_metadata())
             earlier = self._identify(document)
             return earlier or self._store(document, BundleFiles(bundle, document, self._progress))
 
@@ -77,12 +77,15 @@ class Run:
         self._progress.stage(LOAD_METADATA)
         raw, found = read_document(self._path)
         self._require_same(found)
-        document = Document.parse(raw)
+        document = self._parse(raw)
         earlier = self._identify(document)
         files = RemoteFiles if self._settings.remote_sources else MovedFiles
         archive, reservation = self._services.archive, self._lease.reservation
         rules = SourceRules.of(self._lease.job, self._settings)
         return earlier or self._store(document, files(document, self._progress, archive, reservation, rules))
+
+    def _parse(self, raw: bytes) -> Document:
+        return Document.parse(raw, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
         if found != self._lease.job.fingerprint:
