@@ -31,13 +31,17 @@ class Disposition:
     delete: bool = False
 
     def carry_out(self, path: Path, job: Job) -> bool:
-        """Dispose of the file of an ended job; return whether there was anything to do. Raises SourceError."""
+        """Dispose of the file of an ended job; return whether it is still that file. Raises SourceError."""
         try:
-            return self._complete(path, job) if job.is_done else self._fail(path, job)
+            if job.is_done:
+                self._complete(path, job)
+            else:
+                self._fail(path, job)
         except FileNotFoundError:
             return False  # it is gone, or another file has its name: the next look sees to that
         except OSError as error:
             raise SourceError(f"cannot move or delete {path} after job {job.job_id}: {error.strerror}") from error
+        return True
 
     def refuse(self, path: Path, fingerprint: str, reason: str) -> None:
         """Dispose of a file that cannot become a job as of one that failed, where that is possible."""
@@ -47,27 +51,23 @@ class Disposition:
         with suppress(OSError):
             _write(path, {"exception": reason})
 
-    def _complete(self, path: Path, job: Job) -> bool:
-        explanation = _explanation_of(path)
-        stale = explanation.exists()
-        explanation.unlink(missing_ok=True)
+    def _complete(self, path: Path, job: Job) -> None:
+        _explanation_of(path).unlink(missing_ok=True)
         if not self.delete and self.done is None:
-            return stale
+            return
         with _set_aside(path, job.fingerprint) as aside:
             if self.delete:
                 shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
             elif self.done is not None:
                 _move(aside, self.done, path.name)
-        return True
 
-    def _fail(self, path: Path, job: Job) -> bool:
+    def _fail(self, path: Path, job: Job) -> None:
         if self.failed is not None:
             with _set_aside(path, job.fingerprint) as aside:
                 path = _move(aside, self.failed, path.name)
         elif _is_explained(path, job):
-            return False
+            return
         _explain(path, job)
-        return True
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """How a file of a drop folder becomes a job, and what becomes of the file once the job has ended."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..bundle.pack import write_bundle
-from ..errors import IngestError
+from ..errors import ExitCode, IngestError, Unavailable
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pipeline.submission import submit
@@ -26,13 +28,17 @@ class Intake:
         self._rules, self._disposition, self._markers = rules, disposition, markers
         self._spool, self._user, self._said = spool, user, said
 
+    def pack(self, candidate: Candidate) -> None:
+        """Pack what is to be packed."""
+        if self._rules.packs:
+            with _of_one():
+                self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_bundle([candidate.path], self._rules.template or [], candidate.source, replace=True)
+
     def submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Job:
-        """The job of a file that is ready."""
-        if not self._rules.packs:
-            return submit(store, unique_id, self._rules.kind, candidate.source, user=self._user)
-        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_bundle([candidate.path], self._rules.template or [], candidate.source, replace=True)
-        return submit(store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True)
+        """The job of a file that is ready, and packed."""
+        kind = JobKind.BUNDLE if self._rules.packs else self._rules.kind
+        return submit(store, unique_id, kind, candidate.source, user=self._user, spooled=self._rules.packs)
 
     def refuse(self, candidate: Candidate, error: Exception) -> None:
         """Say why the file cannot become a job, and dispose of it as of one that failed."""
@@ -41,13 +47,30 @@ class Intake:
             self._disposition.refuse(candidate.path, candidate.fingerprint, reason)
         self._tidy(candidate)
 
-    def end(self, candidate: Candidate, job: Job) -> None:
-        """Dispose of the file of a job that has ended."""
-        self._disposition.carry_out(candidate.path, job)
+    def end(self, candidate: Candidate, job: Job) -> bool:
+        """Dispose of the file of a job that has ended; return whether it is still that file."""
+        with _of_one():
+            is_this = self._disposition.carry_out(candidate.path, job)
         if self._rules.packs and job.state is not JobState.HELD:
             candidate.source.unlink(missing_ok=True)  # of a failed job; the folder itself can be packed again
         self._tidy(candidate)
+        return is_this
 
     def _tidy(self, candidate: Candidate) -> None:
         if not os.path.lexists(candidate.path):
             self._markers.spend(candidate.name)
+
+
+class Passing(IngestError):
+    """Something passes that keeps one file from being packed or moved; others may not need it."""
+
+    transient = True
+    exit_code = ExitCode.UNREACHABLE
+
+
+@contextmanager
+def _of_one() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        raise Passing(str(error)) from error

@@ -25,7 +25,7 @@ from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
-from ..support.command import Command
+from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import Server
 from ..support.site import Site
@@ -51,7 +51,7 @@ def message_of(item: str) -> str:
 MESSAGES = [message_of(item) for item in re.findall(r"^\.It (.+)$", PAGE, re.M)]
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
 # What stands before the message itself: the program, the bundle, and its job where it failed.
-PREFIX = r"ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
+PREFIX = rf"(?:{TIME})?ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
 
 
 @dataclass(frozen=True, slots=True)
