@@ -55,6 +55,20 @@ def make_folder(folder: Path, files: dict[str, bytes] | None = None) -> Path:
     return folder
 
 
+def bare(line: list[str]) -> list[str]:
+    """The command line of a process that may read only what it is allowed to."""
+    if os.getuid() != 0:
+        return line
+    if shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and there is no setpriv")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
+
+
+def without_privileges(line: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command line that may read only what it is allowed to."""
+    return subprocess.run(bare(line), capture_output=True, text=True, check=False)
+
+
 def without_inotify(line: list[str]) -> list[str]:
     """The command line of a process for which the kernel has nothing left to tell of files; skips where that is not
     possible."""
