@@ -29,8 +29,8 @@ class Candidate:
     path: Path
     fingerprint: str
     source: Path
-    written: float
-    changed: float
+    written: float = 0.0
+    changed: float = 0.0
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Candidates:
         if reason is not None:
             return None
         if self._rules.packs:
-            candidate = _folder_at(self._folder / name, self._spool)
+            candidate = _folder_at(self._folder / name, found, self._spool)
             return None if candidate.fingerprint == known.get(name) else candidate
         fingerprint = fingerprint_of(found)
         if fingerprint == known.get(name):
@@ -121,22 +121,23 @@ def _reading(folder: Path) -> Iterator[None]:
         raise explained(error, f"cannot read the folder {folder}", SourceError) from error
 
 
-def _folder_at(path: Path, spool: Path) -> Candidate:
-    found = [(path, path.lstat()), *files_within(path)]
-    fingerprint = _digest("\n".join(sorted(f"{name} {fingerprint_of(status)}" for name, status in found[1:])))
+def _folder_at(path: Path, own: os.stat_result, spool: Path) -> Candidate:
+    found = list(files_within(path))
+    fingerprint = _digest("\n".join(sorted(f"{name} {fingerprint_of(status)}" for name, status in found)))
     return Candidate(
         path,
         fingerprint,
         SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"),
-        max(status.st_mtime for _, status in found),
-        max(status.st_ctime for _, status in found),
+        max(status.st_mtime for status in (own, *(status for _, status in found))),
+        max(status.st_ctime for status in (own, *(status for _, status in found))),
     )
 
 
 def files_within(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The path and the status of each file in ``folder`` and below."""
-    for place, _, names in os.walk(folder):
-        for name in names:
+    """The path and the status of each file in ``folder`` and below, and of each link to a folder."""
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        for name in [*names, *links]:
             path = Path(place, name)
             with suppress(OSError):  # gone since: the next look sees another fingerprint
                 yield path, path.lstat()
