@@ -11,7 +11,7 @@ from .options import Packing, RunOutput, UserSite
 
 @command
 def watch(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The folders to watch.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The folders to watch.", readable=False)],
     once: Annotated[bool, typer.Option("--once", help="Ingest what is complete, then exit; for cron.")] = False,
     move: Annotated[
         bool, typer.Option("--move", help="Look for documents of files to move, instead of bundles.")

@@ -4,8 +4,9 @@ This is where its files get their names, are locked while they are written, and 
 file belongs to the process that has it locked, then to a job. One that belongs to neither, and was not written to for
 as long as its `SpoolKind` says, was left by a process that was killed.
 
-Two things lie in the folder that are not swept: files without a name, which the kernel removes with their process, and
-the locks of watched folders that cannot be written (`watch.lock`), since a lock must not vanish under its holder.
+Three things lie in the folder that are not swept: files without a name, which the kernel removes with their process;
+the locks of watched folders that cannot be written (`watch.lock`), since a lock must not vanish under its holder; and
+what was said of watched folders (`watch.said`).
 """
 
 import fcntl

@@ -31,8 +31,8 @@ class Candidate:
     path: Path
     fingerprint: str
     source: Path
-    written: float
-    changed: float
+    written: float = 0.0
+    changed: float = 0.0
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ class Candidates:
         if reason is not None:
             return None
         if self._rules.packs:
-            candidate = _folder_at(self._folder / name, self._spool)
+            candidate = _folder_at(self._folder / name, found, self._spool)
             return None if candidate.fingerprint == known.get(name) else candidate
         fingerprint = fingerprint_of(found)
         if fingerprint == known.get(name):
@@ -134,16 +134,15 @@ def fingerprint_at(path: Path, known_as: Path) -> str:
     return _fingerprint_of_tree(path, known_as, files_within(path))
 
 
-def _folder_at(path: Path, spool: Path) -> Candidate:
-    within = list(files_within(path))
-    found = [(path, path.lstat()), *within]
-    fingerprint = _fingerprint_of_tree(path, path, within)
+def _folder_at(path: Path, own: os.stat_result, spool: Path) -> Candidate:
+    found = list(files_within(path))
+    fingerprint = _fingerprint_of_tree(path, path, found)
     return Candidate(
         path,
         fingerprint,
         SpoolKind.PACKED.path(spool, f"{_digest(f'{path} {fingerprint}')}.tar"),
-        max(status.st_mtime for _, status in found),
-        max(status.st_ctime for _, status in found),
+        max(status.st_mtime for status in (own, *(status for _, status in found))),
+        max(status.st_ctime for status in (own, *(status for _, status in found))),
     )
 
 
@@ -153,7 +152,7 @@ def _fingerprint_of_tree(folder: Path, known_as: Path, within: Iterable[tuple[Pa
 
 
 def files_within(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """The path and the status of each file in ``folder`` and below, and of each link."""
+    """The path and the status of each file in ``folder`` and below, and of each link to a folder."""
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if Path(place, name).is_symlink()]
         for name in [*names, *links]:

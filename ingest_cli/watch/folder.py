@@ -1,13 +1,14 @@
 """A drop folder: which of its files are new, stable, or have a job that ended."""
 
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
-from ..errors import ExitCode, FilesChanged, IngestError, ServiceUnavailable, SourceError, StoreError
+from ..errors import ExitCode, FilesChanged, IngestError, SourceError, StoreError, Unavailable
 from ..jobs.job import Job, JobState
 from ..jobs.store import JobStore
 from ..pipeline.selection import recorded_as
@@ -17,34 +18,26 @@ from .disposition import Disposition
 from .intake import Intake, Submitted
 from .markers import Markers
 from .own import OwnPlaces
+from .places import Places
 from .rules import WatchRules
 from .said import Said
 from .set_aside import put_back_all
-from .stability import PAUSE_SECONDS, Stability
+from .stability import PAUSE_SECONDS
 from .wholeness import why_not_yet
 
 # At most this many jobs of a folder wait: a folder of a million files must not fill the queue for all others.
 MAX_WAITING = 100
+# For so long the kernel may still tell that a file was put back.
+PUT_BACK_SECONDS = 5.0
 # What keeps every file from becoming a job, not only the one at hand.
-OF_ALL = (ServiceUnavailable, StoreError)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen in a folder: of these ``names``, or of all, those that are ``present``, and what is new or was not
-    done with."""
-
-    names: set[str] | None
-    present: set[str]
-    unknown: list[Candidate]
+OF_ALL = (Unavailable, StoreError)
 
 
 class DropFolder:
     """The folder ``path``, whose files become jobs of ``user`` in the queue. ``said`` is told of what goes wrong.
 
-    A file is in one place at a time: in ``_stability`` until it can be taken, in ``_queued`` while its job is at work,
-    in ``_done`` if it stays after that, and in ``_failed`` if its job failed, or if it cannot become one. What goes
-    wrong with one file stops no other. A file's own age counts where ``now`` is given: the time by the folder's clock.
+    What goes wrong with one file stops no other. A file's own age counts where ``now`` is given: the time by the
+    folder's clock.
     """
 
     def __init__(
@@ -63,48 +56,46 @@ class DropFolder:
         self._own = own
         self._candidates = Candidates(path, rules, own, spool, said)
         self._intake = Intake(rules, disposition, self._markers, spool, user, said)
-        self._stability = Stability(0 if rules.marker else rules.settle)
-        self._queued: dict[str, Candidate] = {}
-        self._done: dict[str, str] = {}
-        self._failed: dict[str, str] = {}
+        self._places = Places(0 if rules.marker else rules.settle)
         self._submitted: list[Submitted] = []
         self._may_be_untidy = True
-        self._put_back: set[str] = set()
+        self._put_back: dict[str, float] = {}
 
-    def look(self, names: Iterable[str] | None = None) -> Look:
-        """See which of these ``names`` are there, or all that are, and what is new of them.
+    def see(self, store: JobStore, names: Iterable[str] | None = None, renamed: Collection[str] = frozenset()) -> None:
+        """See what is new of the files of these ``names``, or of all, and dispose of what has a job that ended.
 
-        Raises SourceError where the folder cannot be read.
+        ``renamed`` were seen to be renamed into place. Raises SourceError where the folder cannot be read.
         """
         if names is None:
             self._own.look_again()
             self._tidy()
         subjects = None if names is None else {self._markers.subject_of(name) for name in names}
         present, unknown = set(), []
-        for name, candidate in self._candidates.look(subjects, self._done):
+        for name, candidate in self._candidates.look(subjects, self._places.done):
             present.add(name)
             if candidate is not None:
                 unknown.append(candidate)
-            elif name in self._done:
+            elif name in self._places.done:
                 self._markers.spend(name)
-        return Look(subjects, present, unknown)
+        for gone in (self._places.names if subjects is None else subjects) - present:
+            self._places.forget(gone)
+        if subjects is None:
+            self._said.keep(present)
+        self._place(store, unknown, self._put_in_place(renamed), is_told=subjects is not None)
 
-    def scan(self, unique_id: UniqueId, store: JobStore, look: Look, renamed: Collection[str] = frozenset()) -> None:
-        """Submit what is stable, and dispose of what has ended. ``renamed`` were seen to be renamed into place.
+    def proceed(self, unique_id: UniqueId, store: JobStore) -> None:
+        """Submit what is stable by now, and dispose of what has ended.
 
-        Raises ServiceUnavailable or StoreError where no file can be submitted now.
+        Raises Unavailable or StoreError where no file can be submitted now.
         """
-        # What we have put back ourselves is not complete for that.
-        renamed, self._put_back = set(renamed) - self._put_back, set()
-        self._place(store, look, renamed)
         self._follow_up(store)
         self._take(unique_id, store)
 
     @property
     def seconds_left(self) -> float | None:
         """In how many seconds there is something to do that nobody tells of; None where there is nothing."""
-        left = self._stability.seconds_left if len(self._queued) < MAX_WAITING else None
-        return min(PAUSE_SECONDS, PAUSE_SECONDS if left is None else left) if self._queued else left
+        left = self._places.pending.seconds_left if len(self._places.queued) < MAX_WAITING else None
+        return min(PAUSE_SECONDS, PAUSE_SECONDS if left is None else left) if self._places.queued else left
 
     @property
     def problems(self) -> list[ExitCode]:
@@ -114,11 +105,11 @@ class DropFolder:
     @property
     def is_waiting(self) -> bool:
         """Whether there are files that may be stable later."""
-        return bool(self._stability)
+        return bool(self._places.pending)
 
     def changed_failures(self) -> list[str]:
         """The failed files that were changed since."""
-        failed = self._failed
+        failed = self._places.failed
         return [name for name, candidate in self._candidates.look(list(failed), failed) if candidate is not None]
 
     def take_submitted(self) -> list[Submitted]:
@@ -129,32 +120,35 @@ class DropFolder:
     def say_what_is_left(self) -> None:
         """Say which files are not ready yet, and why."""
         reasons: dict[str, list[tuple[str, str]]] = {}
-        for name in self._stability:
-            sight = self._stability[name]
+        for name in self._places.pending:
+            sight = self._places.pending[name]
             reasons.setdefault(sight.why_not or "it has just changed", []).append((name, sight.fingerprint))
         for reason, files in reasons.items():
             self._said.left(reason, files)
 
-    def _place(self, store: JobStore, look: Look, renamed: Collection[str]) -> None:
+    def _place(self, store: JobStore, found: list[Candidate], renamed: set[str], *, is_told: bool) -> None:
         """Put each file in its place."""
-        is_whole = look.names is None
-        for gone in (self._names() if look.names is None else look.names) - look.present:
-            self._forget(gone)
-        if is_whole:
-            self._said.keep(look.present)
-        news = [found for found in look.unknown if found.name in renamed or not self._is_known(found)]
+        news = [candidate for candidate in found if candidate.name in renamed or not self._places.is_awaited(candidate)]
         for candidate, job in _with_jobs(news, store):
             with self._spared(candidate):
                 # What is done to a file that failed is told as well: it is not to be done over and over.
-                is_told = not is_whole and self._failed.get(candidate.name) == candidate.fingerprint
-                if job is None or is_told:
+                is_ours = is_told and self._places.failed.get(candidate.name) == candidate.fingerprint
+                if job is None or is_ours:
                     self._wait_for(candidate, renamed=candidate.name in renamed)
                 else:
+                    self._markers.spend(candidate.name)
                     self._follow(candidate, job, store)
+
+    def _put_in_place(self, renamed: Collection[str]) -> set[str]:
+        """Those of the ``renamed`` that others have renamed: what was set aside to be disposed of, and was another file
+        by then, is not complete for being put back."""
+        since = time.monotonic() - PUT_BACK_SECONDS
+        self._put_back = {name: moment for name, moment in self._put_back.items() if moment > since}
+        return set(renamed) - self._put_back.keys()
 
     def _follow_up(self, store: JobStore) -> None:
         """See which jobs have ended."""
-        for candidate, job in _with_jobs(self._queued.values(), store):
+        for candidate, job in _with_jobs(self._places.queued.values(), store):
             with self._spared(candidate):
                 if job is None:
                     self._wait_for(candidate)
@@ -163,12 +157,12 @@ class DropFolder:
 
     def _take(self, unique_id: UniqueId, store: JobStore) -> None:
         """Submit what is ready, of what is due."""
-        names = self._stability.due(MAX_WAITING - len(self._queued))
+        names = self._places.pending.due(MAX_WAITING - len(self._places.queued))
         for name in names:
-            self._stability.put_off(name)
+            self._places.pending.put_off(name)
         unchanged = []
         for _, candidate in self._candidates.look(names, {}):
-            if candidate is not None and self._stability.is_known(candidate.name, candidate.fingerprint):
+            if candidate is not None and self._places.pending.is_known(candidate.name, candidate.fingerprint):
                 unchanged.append(candidate)
             elif candidate is not None:
                 self._wait_for(candidate)
@@ -180,7 +174,7 @@ class DropFolder:
                     self._submit(unique_id, store, candidate)
 
     def _is_ready(self, candidate: Candidate) -> bool:
-        sight = self._stability[candidate.name]
+        sight = self._places.pending[candidate.name]
         sight.why_not = why_not_yet(candidate, sight, self._rules, self._spool)
         if sight.why_not and sight.waited >= self._rules.settle + self._rules.patience:
             trouble = SourceError(f"{candidate.path} is not packed: {sight.why_not}")
@@ -198,25 +192,24 @@ class DropFolder:
             if not os.path.lexists(candidate.path) or (isinstance(error, IngestError) and error.transient):
                 raise
             self._intake.refuse(candidate, error)
-            self._keep(self._failed, candidate)
+            self._places.settle(candidate, done=False)
             return
         self._submitted.append(submitted)
+        self._markers.spend(candidate.name)
         self._follow(candidate, submitted.job, store)
 
     def _follow(self, candidate: Candidate, job: Job, store: JobStore) -> None:
-        self._markers.spend(candidate.name)
         job = _as_it_stands(job, store)
-        self._forget(candidate.name)
         if job.is_done or job.has_failed:
-            self._end(candidate, job)
-            self._keep(self._done if job.is_done else self._failed, candidate)
+            if not self._end(candidate, job):
+                self._put_back[candidate.name] = time.monotonic()
+            self._places.settle(candidate, done=job.is_done)
         else:
-            self._queued[candidate.name] = candidate
+            self._places.follow(candidate)
 
-    def _end(self, candidate: Candidate, job: Job) -> None:
+    def _end(self, candidate: Candidate, job: Job) -> bool:
         try:
-            if not self._intake.end(candidate, job):
-                self._put_back.add(candidate.name)
+            return self._intake.end(candidate, job)
         except IngestError:
             self._may_be_untidy = True
             raise
@@ -231,31 +224,12 @@ class DropFolder:
                 self._said.problem(self.path.name, "", SourceError(trouble))
 
     def _wait_for(self, candidate: Candidate, *, renamed: bool = False) -> None:
-        name, fingerprint = candidate.name, candidate.fingerprint
-        if not self._stability.is_known(name, fingerprint):
-            self._forget(name)
         # What tells of a marker tells of its file.
-        if self._markers.is_set(name):
+        if self._markers.is_set(candidate.name):
             age = 0.0 if self._now is None else candidate.age(self._now)
-            self._stability.see(name, fingerprint, renamed=renamed, age=age)
-
-    def _names(self) -> set[str]:
-        return {*self._stability, *self._queued, *self._done, *self._failed}
-
-    def _is_known(self, candidate: Candidate) -> bool:
-        name, fingerprint = candidate.name, candidate.fingerprint
-        queued = self._queued.get(name)
-        return (queued is not None and queued.fingerprint == fingerprint) or self._stability.is_known(name, fingerprint)
-
-    def _keep(self, place: dict[str, str], candidate: Candidate) -> None:
-        self._forget(candidate.name)
-        if os.path.lexists(candidate.path):
-            place[candidate.name] = candidate.fingerprint
-
-    def _forget(self, name: str) -> None:
-        self._stability.forget(name)
-        for place in (self._queued, self._done, self._failed):
-            place.pop(name, None)
+            self._places.wait_for(candidate, renamed=renamed, age=age)
+        else:
+            self._places.forget(candidate.name)
 
     @contextmanager
     def _spared(self, candidate: Candidate) -> Iterator[None]:
@@ -268,7 +242,9 @@ class DropFolder:
             if os.path.lexists(candidate.path):
                 self._said.problem(candidate.name, candidate.fingerprint, error)
             if not (isinstance(error, IngestError) and error.transient):
-                self._keep(self._failed, candidate)
+                self._places.settle(candidate, done=False)
+            elif candidate.name in self._places.queued:
+                self._places.forget(candidate.name)  # its job has ended: it is disposed of when all is looked at again
 
 
 def _with_jobs(candidates: Collection[Candidate], store: JobStore) -> Iterator[tuple[Candidate, Job | None]]:

@@ -56,8 +56,8 @@ class _Turns:
         """Look at what is due in the folder, or was told of, and see to it."""
         folder = rounds.folder
         try:
-            look = rounds.look(told.news[str(folder.path)])
-            folder.scan(self._unique_id, self._store, look, told.renamed[str(folder.path)])
+            rounds.see(self._store, told.news[str(folder.path)], told.renamed[str(folder.path)])
+            folder.proceed(self._unique_id, self._store)
             self._troubles.pop(folder.path, None)
         except Exception as error:  # noqa: BLE001 - see above
             # Nothing is lost by looking again; what fails for good fails as a job.

@@ -1,13 +1,14 @@
 """How a file of a drop folder becomes a job, and what becomes of the file once the job has ended."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
 from ..bundle.pack import write_bundle
-from ..errors import IngestError, SourceError
+from ..errors import ExitCode, IngestError, SourceError, Unavailable
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
 from ..pipeline.submission import submit
@@ -40,17 +41,12 @@ class Intake:
 
     def submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Submitted:
         """The job of a file that is ready. Raises FilesChanged where a folder was not ready after all."""
-        rules, path = self._rules, candidate.path
+        rules, path, source = self._rules, candidate.path, candidate.source
         if not rules.packs:
             return Submitted(submit(store, unique_id, rules.kind, path, user=self._user))
-        if not is_text(path):
-            raise SourceError(f"the name {quoted(str(path))} is not valid UTF-8: rename the folder")
-        self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        packed = write_bundle([path], rules.template or [], candidate.source, rules.packing, replace=True)
-        job = submit(
-            store, unique_id, JobKind.BUNDLE, candidate.source, user=self._user, spooled=True, origin=str(path)
-        )
-        return Submitted(job, tuple(packed.warnings))
+        warnings = self._pack(candidate)
+        job = submit(store, unique_id, JobKind.BUNDLE, source, user=self._user, spooled=True, origin=str(path))
+        return Submitted(job, tuple(warnings))
 
     def refuse(self, candidate: Candidate, error: Exception) -> None:
         """Say why the file cannot become a job, and dispose of it as of one that failed."""
@@ -62,13 +58,38 @@ class Intake:
     def end(self, candidate: Candidate, job: Job) -> bool:
         """Dispose of the file of a job that has ended; return whether it is still that file."""
         try:
-            return self._disposition.carry_out(candidate, job, self._spool)
+            with _of_one():
+                return self._disposition.carry_out(candidate, job, self._spool)
         finally:
             if self._rules.packs and job.state is not JobState.HELD:
                 with suppress(OSError):
                     candidate.source.unlink()  # of a failed job; the folder itself can be packed again
             self._tidy(candidate)
 
+    def _pack(self, candidate: Candidate) -> list[str]:
+        """Pack a folder; what a person may not expect of that."""
+        if not is_text(candidate.path):
+            raise SourceError(f"the name {quoted(str(candidate.path))} is not valid UTF-8: rename the folder")
+        with _of_one():
+            self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+            rules, records = self._rules.packing, self._rules.template or []
+            return write_bundle([candidate.path], records, candidate.source, rules, replace=True).warnings
+
     def _tidy(self, candidate: Candidate) -> None:
         if not os.path.lexists(candidate.path):
             self._markers.spend(candidate.name)
+
+
+class Passing(IngestError):
+    """Something passes that keeps one file from being packed or moved; others may not need it."""
+
+    transient = True
+    exit_code = ExitCode.UNREACHABLE
+
+
+@contextmanager
+def _of_one() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        raise Passing(str(error)) from error

@@ -81,7 +81,8 @@ class _Run:
         submitted = []
         for folder in list(self.folders):
             try:
-                folder.scan(ids, store, folder.look(names))
+                folder.see(store, names)
+                folder.proceed(ids, store)
             except Exception as error:  # noqa: BLE001 - what is wrong with one folder is not to stop the others
                 self.folders.remove(folder)
                 self.note(error, folder.path)

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..disk import opened
+from ..jobs.store import JobStore
 from .candidates import names_in
-from .folder import DropFolder, Look
+from .folder import DropFolder
 
 POLL_SECONDS = 2.0
 # After what is wrong with a folder, it is looked at again no sooner than this.
 TROUBLE_SECONDS = 5.0
 # What is done over and over rests for so many times as long as it took.
 RESTS = 100
+# It may have taken long for once: because there was much to move, or a disk was slow.
+LONGEST_REST = 600.0
 
 
 class Pace:
@@ -41,7 +44,7 @@ class Pace:
             yield
         finally:
             now = time.monotonic()
-            self.due = now + max(self._seconds, self._rests * (now - begun))
+            self.due = now + max(self._seconds, min(LONGEST_REST, self._rests * (now - begun)))
 
 
 class Rounds:
@@ -60,13 +63,17 @@ class Rounds:
         self._names: set[str] = set()
         self._modified, self._is_unsure = 0, True
 
-    def look(self, told: set[str]) -> Look:
-        """Look at what is due; the kernel has ``told`` of these names. Raises SourceError."""
+    def see(self, store: JobStore, told: set[str], renamed: set[str]) -> None:
+        """See what is new, as far as it is time for that; the kernel has ``told`` of these names.
+
+        Raises SourceError where the folder cannot be read.
+        """
         news = self._news() if self._polls else set()
         if self._whole.is_due:
             with self._whole.doing():
-                return self.folder.look()
-        return self.folder.look(told | news | self._corrected())
+                self.folder.see(store, None, renamed)
+        else:
+            self.folder.see(store, told | news | self._corrected(), renamed)
 
     def start_over(self) -> None:
         """Look at all again soon: something went wrong, and what there is to do was not done."""

@@ -1,6 +1,7 @@
 """What was said of a drop folder's files: each thing once, and not again while the file stays as it is."""
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from ..disk import durable_write
 from ..errors import ExitCode, IngestError
 from ..jobs.job import Job
 from ..text import listed, quoted
+
+# After so long without it, what passes is said again when it is back.
+AGAIN_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +27,10 @@ class Audience:
 
 
 class Said:
-    """Tells the ``audience`` of the files in ``folder``. What is in the file ``memory`` was said by another process."""
+    """Tells the ``audience`` of the files in ``folder``. What is in the file ``memory`` was said by another process.
+
+    What passes is said of the first file that it concerns, and not remembered for another process.
+    """
 
     def __init__(self, folder: Path, audience: Audience, memory: Path | None = None) -> None:
         self._folder, self._audience, self._memory = folder, audience, memory
@@ -33,12 +40,16 @@ class Said:
         if memory is not None:
             with suppress(OSError, ValueError):
                 self._said = dict(json.loads(memory.read_bytes()))
+        self._passing: dict[str, float] = {}
         self._remembered = dict(self._said)
 
     def problem(self, name: str, fingerprint: str, error: Exception) -> bool:
         """Say what is wrong with a file; return whether that is news."""
         text = in_words(error, self._folder / name)
-        if not self._is_news(name, f"{fingerprint} {text}"):
+        if isinstance(error, IngestError) and error.transient:
+            if not self._is_new_again(str(error)):
+                return False
+        elif not self._is_news(name, f"{fingerprint} {text}"):
             return False
         self.problems.append(error.exit_code if isinstance(error, IngestError) else ExitCode.FAILED)
         # What is wrong with many files in the same words, as a folder of --done that is away, is said once.
@@ -79,6 +90,12 @@ class Said:
             self._audience.notice(
                 f"{self._folder}: {what}: {listed([quoted(name) for name in sorted(news)])}: {reason}"
             )
+
+    def _is_new_again(self, text: str) -> bool:
+        """Whether nothing was said of what passes for so long that it may have passed."""
+        now = time.monotonic()
+        last, self._passing[text] = self._passing.get(text), now
+        return last is None or now - last > AGAIN_SECONDS
 
     def _is_news(self, name: str, said: str) -> bool:
         is_news = self._said.get(name) != said

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import SourceError
 from ..jobs.job import Job
 from ..pipeline.worker_pool import ObserveJob
 from ..settings import Settings
@@ -29,10 +30,13 @@ class Watcher:
 
     @property
     def paths(self) -> list[Path]:
-        """The absolute paths of the folders, each once, whatever it is called."""
+        """The absolute paths of the folders, each once, whatever it is called. Raises SourceError."""
         paths: dict[object, Path] = {}
         for folder in self.folders:
-            paths.setdefault(_identity(folder), folder.absolute())
+            try:
+                paths.setdefault(_identity(folder), folder.absolute())
+            except OSError as error:
+                raise SourceError(f"cannot watch {folder}: the working directory is gone") from error
         return list(paths.values())
 
     def own_places(self) -> OwnPlaces:

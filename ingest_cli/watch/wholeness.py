@@ -14,9 +14,10 @@ from pathlib import Path
 from ..bundle.fingerprint import fingerprint_of
 from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
-from ..bundle.pack_rules import PackRules
+from ..bundle.pack_rules import PackRules, Reason
 from ..bundle.reader import Bundle, read_document
 from ..bundle.tar import Member
+from ..bundle.tree import walk
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
 from ..jobs.job import JobKind
 from ..pipeline.bundle_files import content_of, find_member
@@ -76,12 +77,13 @@ def _sign_of_writer(candidate: Candidate, rules: WatchRules) -> str:
 
 
 def _in_flight_within(folder: Path, packing: PackRules) -> str:
-    """The path in the folder of a file that is packed, whose name is a temporary one; empty where there is none."""
-    for place, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            path = str(Path(place, name).relative_to(folder))
-            if IN_FLIGHT_WITHIN.search(name) and packing.exclusion(path) is None:
-                return path
+    """The path in the folder of what would be packed, and has a temporary name or is in a folder that has one; empty
+    where there is nothing like it."""
+    for entry in walk(folder, "", packing, lambda *_: None):
+        if entry.reason not in (Reason.EXCLUDED, Reason.LITTER) and any(
+            map(IN_FLIGHT_WITHIN.search, entry.name.split("/"))
+        ):
+            return entry.name
     return ""
 
 

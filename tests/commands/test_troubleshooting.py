@@ -26,11 +26,12 @@ from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
-from ..support.command import Command
+from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import Server
 from ..support.site import Site
 from ..support.waiting import until
+from ..support.watching import make_folder, without_inotify
 
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
 
@@ -53,7 +54,7 @@ def message_of(item: str) -> str:
 MESSAGES = [message_of(item) for item in re.findall(r"^\.It (.+)$", PAGE, re.M)]
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
 # What stands before the message itself: the program, the bundle, and its job where it failed.
-PREFIX = r"ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
+PREFIX = rf"(?:{TIME})?ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -533,6 +534,42 @@ def a_file_that_is_archived_nowhere(scene: Scene) -> str:
     (scene.folder / "drop").mkdir()
     write_bundle(scene.folder / "drop" / "b.tar", {**FILES, "data/more": b"more"}, document_for(FILES))
     return scene.says("watch", "--once", "--settle", 0, "--delete", scene.folder / "drop", code=3)
+
+
+def of_a_drop_folder(scene: Scene, *words: object, code: int = 0) -> str:
+    return scene.says("watch", "--once", "--settle", 0.05, scene.folder / "drop", *words, code=code)
+
+
+@provokes("*FOLDER*: passed over: *NAMES*: *REASON*")
+def files_of_other_names(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    (scene.folder / "drop" / "notes.txt").touch()
+    return of_a_drop_folder(scene)
+
+
+@provokes("*FOLDER*: left for the next run: *NAMES*: *REASON*")
+def a_file_that_may_be_half_written(scene: Scene) -> str:
+    (scene.folder / "drop").mkdir()
+    (scene.folder / "drop" / "b.tar").write_bytes(bytes(1000))
+    return of_a_drop_folder(scene)
+
+
+@provokes("*FOLDER* is not packed: it holds *NAME*, which is being written or was left behind (then remove it)")
+def a_folder_with_a_temporary_name(scene: Scene) -> str:
+    make_folder(scene.folder / "drop" / "run", {"data/a": b"a", "data/b.part": b"b"})
+    (scene.folder / "template.json").write_text(json.dumps(transaction()))
+    return of_a_drop_folder(scene, "--patience", 0, "--pack", scene.folder / "template.json", code=1)
+
+
+@provokes("no file system events (*REASON*): reading the folders every 2 s")
+def no_inotify_instances(scene: Scene) -> str:
+    line = without_inotify(scene.command.line("watch", scene.folder))
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as watcher:
+        assert watcher.stderr is not None
+        said = watcher.stderr.readline()
+        watcher.terminate()
+        watcher.stderr.read()
+    return said
 
 
 def with_fault(scene: Scene, method: str, status: int, message: str, *, code: int = 1) -> str:

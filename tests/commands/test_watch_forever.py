@@ -1,6 +1,5 @@
 """``ingest watch`` for a long time: what it says at its start, what it costs, and where the kernel is no help."""
 
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from ..support.command import Command, untimed
 from ..support.forks import Running
 from ..support.site import Site
 from ..support.waiting import PATIENCE, until
-from ..support.watching import fill_with_ingested, seconds_of, settled
+from ..support.watching import fill_with_ingested, seconds_of, settled, without_inotify
 
 SEE_SECONDS = 2.0
 SETTLE = 0.3
@@ -90,15 +89,9 @@ def test_where_no_folder_can_be_watched_it_ends(command: Command, tmp_path: Path
 
 def test_without_file_system_events_it_polls(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
     """All that the kernel has for this user are used up; how often to scan does not matter then."""
-    if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare")
-    limit = "/proc/sys/user/max_inotify_instances"
-    if subprocess.run(["unshare", "-r", "sh", "-c", f"echo 0 > {limit}"], capture_output=True, check=False).returncode:
-        pytest.skip("this system gives no user namespaces")
-    line = command.line("watch", "--settle", SETTLE, "--scan", 600, drop)
-    script = f'echo 0 > {limit}; exec "$@"'
+    line = without_inotify(command.line("watch", "--settle", SETTLE, "--scan", 600, drop))
     with (tmp_path / "log").open("wb") as output:
-        watcher = subprocess.Popen(["unshare", "-r", "sh", "-c", script, "sh", *line], stdout=output, stderr=output)
+        watcher = subprocess.Popen(line, stdout=output, stderr=output)
     try:
         until(lambda: len(log(tmp_path)) == 3)
         assert "no file system events (" in log(tmp_path)[0]

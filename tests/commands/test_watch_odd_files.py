@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.site import Site
 from ..support.waiting import until
-from ..support.watching import make_folder, once
+from ..support.watching import bare, make_folder, once, without_privileges
 
 GOOD = 6
 
@@ -87,17 +86,9 @@ def populate(drop: Path, chance: random.Random) -> tuple[dict[str, bytes], dict[
     return files, odd
 
 
-def without_privileges(line: list[str]) -> list[str]:
-    if os.getuid() != 0:
-        return line
-    if shutil.which("setpriv") is None:
-        pytest.skip("root reads everything, and there is no setpriv")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
-
-
 def run_once(command: Command, drop: Path, *words: object) -> subprocess.CompletedProcess[str]:
     line = command.line("watch", "--once", "--settle", 0.05, "--patience", 0, drop, *words)
-    return subprocess.run(without_privileges(line), capture_output=True, text=True, check=False)
+    return without_privileges(line)
 
 
 def assert_spoken_of_once(said: str, odd: dict[str, str]) -> None:
@@ -125,7 +116,7 @@ def test_a_watcher_goes_on_and_does_not_repeat_itself(
     files, odd = populate(roomy, random.Random(4))
     line = command.line("watch", "--settle", 0.1, "--patience", 0, "--scan", 0.1, roomy)
     with (tmp_path / "log").open("wb") as log:
-        watcher = subprocess.Popen(without_privileges(line), stdout=log, stderr=log)
+        watcher = subprocess.Popen(bare(line), stdout=log, stderr=log)
     try:
         until(lambda: site.settings.database.exists() and len(site.jobs()) >= GOOD)
         write_bundle(roomy / "late.tar", {"data/late": b"late"})

@@ -1,6 +1,8 @@
 """``ingest watch --once``, for cron: it takes all that is ready, and passes over nothing in silence."""
 
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from ..support.bundles import FILES, write_bundle
 from ..support.command import Command, untimed
 from ..support.site import Site
 from ..support.waiting import until
-from ..support.watching import make_folder, once, visible
+from ..support.watching import make_folder, once, visible, without_privileges
 
 YESTERDAY = time.time() - 86400
 
@@ -182,6 +184,39 @@ def test_a_folder_that_is_missing_stops_no_other(command: Command, drop: Path, s
     assert f"cannot watch {tmp_path / 'missing'}: No such file" in done.stderr
     assert site.contents() == FILES
     assert once(command, tmp_path / "missing", drop).returncode == ExitCode.FAILED
+
+
+def test_a_folder_that_may_not_be_read_stops_no_other(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
+    write_bundle(drop / "b.tar")
+    (tmp_path / "closed").mkdir(mode=0)
+    done = without_privileges(command.line("watch", "--once", "--settle", 0.05, tmp_path / "closed", drop))
+    assert done.returncode == ExitCode.SOME_FAILED
+    assert f"cannot read the folder {tmp_path / 'closed'}: Permission denied" in done.stderr
+    assert site.contents() == FILES
+
+
+def test_a_working_directory_that_is_gone(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
+    write_bundle(drop / "b.tar")
+    (tmp_path / "gone").mkdir()
+    in_it = ["sh", "-c", 'cd gone; rmdir ../gone; exec "$@"', "sh", *command.line("watch", "--once", "--settle", 0.05)]
+    for folder, code in {"../drop": ExitCode.FAILED, str(drop): ExitCode.SUCCESS}.items():
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        done = subprocess.run([*in_it, folder], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert ("the working directory is gone" in done.stderr) is bool(code)
+    assert site.contents() == FILES
+
+
+def test_a_file_system_that_gives_no_locks(command: Command, drop: Path, site: Site) -> None:
+    """That is not another watcher."""
+    if shutil.which("strace") is None:
+        pytest.skip("there is no strace")
+    inject = ["strace", "-qq", "-o", os.devnull, "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"]
+    done = subprocess.run(
+        [*inject, *command.line("watch", "--once", drop)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert untimed(done.stderr) == [f"ingest: cannot lock {drop}: No locks available"]
 
 
 def test_a_folder_that_is_given_twice(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:

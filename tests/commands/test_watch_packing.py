@@ -119,6 +119,15 @@ def test_other_rules_pack_no_folder_again(packing: Packing, site: Site, run: Pat
     assert len(site.jobs()) == 1
 
 
+def test_what_is_left_out_may_have_a_temporary_name(packing: Packing, site: Site, run: Path) -> None:
+    for name in ("cache/x.part", "__MACOSX/y.part", "z.part"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    assert "it holds 'z.part'" in packing("--exclude", "cache/").stderr
+    assert packing("--exclude", "cache/", "--exclude", "*.part").returncode == 0
+    assert site.contents() == FILES
+
+
 def test_a_folder_whose_files_are_of_an_odd_time(packing: Packing, site: Site, run: Path) -> None:
     """As far as the file system keeps it."""
     os.utime(run / "a.txt", ns=(0, 300_000_000_000 * 1_000_000_000))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundles import FILES, file_record, transaction, write_bundle
+from .command import TIME
 from .site import is_mark
 from .stepping import Order, Outcome, Stepper
 from .trials import Trial
@@ -361,7 +362,7 @@ def assert_told(outcome: Outcome, words: Sequence[str], ends: Sequence[int] = TO
     assert outcome.status in ends, f"{said} {outcome.hit}"
     assert "Traceback" not in outcome.stderr, said
     if outcome.status > 0:
-        assert any(line.startswith("ingest: ") for line in outcome.stderr.splitlines()), said
+        assert re.search(rf"^({TIME})?ingest: ", outcome.stderr, re.M), said
 
 
 def _name_of(rows: list[dict[str, Any]], stored: dict[int, bytes]) -> str | None:

@@ -1,10 +1,13 @@
 """What tests of drop folders share."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing, suppress
 from pathlib import Path
+
+import pytest
 
 from ingest_cli.bundle.fingerprint import fingerprint
 from ingest_cli.jobs.store import open_store
@@ -50,6 +53,31 @@ def make_folder(folder: Path, files: dict[str, bytes] | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+def bare(line: list[str]) -> list[str]:
+    """The command line of a process that may read only what it is allowed to."""
+    if os.getuid() != 0:
+        return line
+    if shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and there is no setpriv")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *line]
+
+
+def without_privileges(line: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command line that may read only what it is allowed to."""
+    return subprocess.run(bare(line), capture_output=True, text=True, check=False)
+
+
+def without_inotify(line: list[str]) -> list[str]:
+    """The command line of a process for which the kernel has nothing left to tell of files; skips where that is not
+    possible."""
+    limit = "echo 0 > /proc/sys/user/max_inotify_instances"
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    if subprocess.run(["unshare", "-r", "sh", "-c", limit], capture_output=True, check=False).returncode:
+        pytest.skip("this system gives no user namespaces")
+    return ["unshare", "-r", "sh", "-c", f'{limit}; exec "$@"', "sh", *line]
 
 
 def fill_with_ingested(drop: Path, count: int) -> None:
