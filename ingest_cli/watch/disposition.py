@@ -43,6 +43,9 @@ class Destination:
             raise SettingsError(f"there is no folder {path} for {option}: make it, or mount its disk")
         self._found = self.path.stat()
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def require(self) -> None:
         """Raise Away where the folder is not there, or a mount point without its disk stands in its place."""
         try:

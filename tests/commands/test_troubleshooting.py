@@ -53,7 +53,7 @@ def message_of(item: str) -> str:
 
 MESSAGES = [message_of(item) for item in re.findall(r"^\.It (.+)$", PAGE, re.M)]
 PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
-# What stands before the message itself: the program, the bundle, and its job where it failed.
+# What stands before the message itself: the time, the program, the bundle, and its job where it failed.
 PREFIX = rf"(?:{TIME})?ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
 
 
