@@ -182,7 +182,7 @@ def check(site: Site, entries: list[tuple[list[str], str, Any]], rules: PackRule
         try:
             packed = write_bundle([top], RECORDS, bundle, rules)
         except PackError as error:
-            said = "\n".join(error.lines)
+            said = "\n".join([str(error), *getattr(error, "__notes__", ())])  # names as they are
             assert refused or unreadable or not tree.files, said
             assert not bundle.exists()
             assert all(f"{top}/{name.rstrip('/')} is a " in said for name in refused)
