@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2  # or a wrong configuration
     SOME_FAILED = 3  # of several bundles
-    UNREACHABLE = 4  # a service is, or a job is busy: the same command may succeed later
+    UNREACHABLE = 4  # a service, a disk or a lock is, or a job is busy: the same command may succeed later
     INTERRUPTED = 130
 
     @classmethod

@@ -80,7 +80,7 @@ def _mounted() -> Iterator[tuple[Path, str]]:
     """
     if not sys.platform.startswith("linux"):
         return
-    for line in _read(MOUNTS).splitlines():
+    for line in _read(MOUNTS).split(b"\n"):  # in names, carriage returns stand as they are
         fields, separator, tail = line.partition(b" - ")
         words = fields.split(b" ")
         if separator and len(words) > 4:

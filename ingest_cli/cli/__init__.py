@@ -38,7 +38,7 @@ Exit codes:
   1   a job failed
   2   wrong usage or configuration
   3   some of several bundles failed
-  4   a service is unreachable or a job is busy: try again later
+  4   a service, a disk or a lock is unavailable, or a job is busy: try again later
   130 interrupted
 """
 

@@ -25,6 +25,9 @@ from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
 
+# So Python says that the system gives none.
+NO_THREAD = "can't start new thread"
+
 log = logging.getLogger(__name__)
 
 
@@ -183,7 +186,10 @@ class Lease:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Say from a thread that the run lives, and notice there when it is to stop."""
+        """Say from a thread that the run lives, and notice there when it is to stop.
+
+        Raises ResourceUnavailable where no thread can be started.
+        """
         ended = threading.Event()
 
         def renew() -> None:
@@ -199,7 +205,10 @@ class Lease:
                     return
 
         thread = threading.Thread(target=renew, name=f"heartbeat of job {self.job_id}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise ResourceUnavailable(str(error)) from error
         try:
             yield
         finally:

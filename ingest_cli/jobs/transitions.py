@@ -78,7 +78,14 @@ TRANSITIONS = dict(
         _way(Event.LEASE_AGAIN, AT_WORK, set(), Actor.NEXT_HOLDER, "run", "a run resumes the work of one that died"),
         _way(Event.PROGRESS, AT_WORK, set(), Actor.HOLDER, "run", "stage, heartbeat, reservation, files stored"),
         _way(Event.REQUEUE, AT_WORK, WAITING, Actor.HOLDER, "requeued", "interrupted; what is stored is kept"),
-        _way(Event.DEFER, AT_WORK, WAITING, Actor.HOLDER, "deferred", "failed for now; what is stored is kept"),
+        _way(
+            Event.DEFER,
+            AT_WORK,
+            WAITING,
+            Actor.HOLDER,
+            "deferred",
+            "failed for now, or must wait; what is stored is kept",
+        ),
         _way(Event.EXHAUST, {QUEUED, RUNNING}, {HELD, FAILED}, Actor.ANYONE, "failed", "too many attempts"),
         _way(
             Event.UNDO,

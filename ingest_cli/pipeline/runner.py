@@ -2,7 +2,7 @@
 
 import logging
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
-from ..jobs.lease import Lease
+from ..jobs.lease import NO_THREAD, Lease
 from ..jobs.process import this_process
 from ..jobs.stages import INGEST_FILES, MOVE_FILES, UPLOADING
 from ..jobs.store import JobStore
@@ -109,10 +109,11 @@ class Runner:
     def _run(self, job: Job, observer: Observer) -> Job:
         lease = Lease(self._store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
-        with lease.kept_alive():
+        with ExitStack() as until_settled:
             run = Run(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
             self._unsettled.append(lease)
             try:
+                until_settled.enter_context(lease.kept_alive())
                 settled = self._attempt(lease, run)
             except LeaseLost:
                 raise
@@ -168,6 +169,10 @@ class Runner:
             raise explained(error, message, IngestError, Path(source)) from error
         except MemoryError as error:
             raise ResourceUnavailable("there is not enough memory") from error
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            raise ResourceUnavailable(f"{source}: {NO_THREAD}") from error
         except (SourceError, SourceMissing, SourceChanged, BundleError):
             # What is found below a disk that is away is not the job's.
             lease.require_mounted()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import ExitCode, Interrupted, Unavailable
+from ..errors import ExitCode, IngestError, Interrupted, Unavailable
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
@@ -166,5 +166,9 @@ def _work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None
         work(settings, observe, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(ExitCode.INTERRUPTED)
+    except IngestError as error:
+        # Such as a disk that is not mounted: another process tries again.
+        print(timed(f"ingest: {one_line(error)}"), file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
     finally:
         flush()

@@ -22,6 +22,7 @@ from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
@@ -140,6 +141,11 @@ def unknown_key(scene: Scene) -> str:
 def a_path_for_a_url(scene: Scene) -> str:
     scene.environment.setenv("ARCHIVEINTERFACE_URL", "/srv/archive")
     return scene.says("config", code=2)
+
+
+@provokes("there is no *STORE* *FILE* (*PLACE*: [*SECTION*] *KEY*)")
+def no_store(scene: Scene) -> str:
+    return scene.says("state", code=2)
 
 
 @provokes("*STORE* *FILE* was written by a newer version of ingest; please upgrade")
@@ -345,6 +351,51 @@ def a_metadata_service_that_refuses(scene: Scene) -> str:
 @provokes("not enough space in the archive *FOLDER*: *SIZE* free, *SIZE* to store, *SIZE* in reserve")
 def no_room(scene: Scene) -> str:
     return scene.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", size=10**18)], code=4)
+
+
+@provokes("cannot open *STORE* *FILE* now: *REASON*")
+def a_store_that_cannot_be_written(scene: Scene) -> str:
+    return scene.command(write_bundle(scene.folder / "b.tar"), file_limit=0).stderr
+
+
+@provokes(
+    "the *STORE* *FILE* is not there, though *FILE* was used with it: is its disk mounted?"
+    " An empty file in its place begins a new one"
+)
+def a_catalogue_that_is_away(scene: Scene) -> str:
+    scene.ingest(code=0)
+    scene.site.catalog.unlink()
+    return scene.says("verify", 1, code=4)
+
+
+@provokes(
+    "the archive is not in *FOLDER*: *FILE* is missing. Is its disk mounted?"
+    " If the folder is to be the archive, make an empty file of this name"
+)
+def an_archive_that_is_away(scene: Scene) -> str:
+    scene.ingest(code=0)
+    scene.site.archive.rename(scene.folder / "away")
+    return scene.says("verify", 1, code=4)
+
+
+@provokes(
+    "the archive in *FOLDER* is not the one that this site has stored files in. Is the right disk mounted?"
+    " To use this archive all the same, add the line *ID* to *FILE*"
+)
+def another_archive(scene: Scene) -> str:
+    scene.ingest(code=0)
+    (scene.site.archive / MARK_NAME).write_text("another\n")
+    return scene.says("verify", 1, code=4)
+
+
+@provokes("nothing is mounted at *FOLDER*, where files of *FILE* lay")
+def a_bundle_whose_disk_is_away(scene: Scene) -> str:
+    return of_a_job_without_its_file(scene, spooled=False, mounts=[scene.folder / "mnt"])
+
+
+@provokes("*FILE* is not there: is the disk of the spool folder mounted? 'ingest discard *ID*' abandons the job")
+def an_upload_whose_disk_is_away(scene: Scene) -> str:
+    return of_a_job_without_its_file(scene, spooled=True, mounts=[])
 
 
 @provokes(
@@ -596,6 +647,17 @@ def of_a_job_held_by(scene: Scene, holder: Process) -> str:
     with connect(settings) as services, open_store(settings) as store:
         submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=holder)
     return scene.says(bundle, code=4)
+
+
+def of_a_job_without_its_file(scene: Scene, *, spooled: bool, mounts: list[Path]) -> str:
+    """What is said of a job whose bundle lay where nothing lies now."""
+    with open_store(scene.site.settings) as store:
+        source = str(scene.folder / "mnt" / "b.tar")
+        store.submit(
+            1, kind=JobKind.BUNDLE, source=source, fingerprint="1:2:3", user="u", holder=None, spooled=spooled,
+            mounts=mounts,
+        )  # fmt: skip
+    return scene.says("retry", 1, code=4)
 
 
 @contextmanager

@@ -466,6 +466,7 @@ ODD = [
     b"not \xff UTF-8",
     b"a\ttab",
     b"a\nline",
+    b"a\rreturn",
     b"back\\slash 040",
     "größe".encode(),
     b"a#b",

@@ -1,7 +1,9 @@
 """The archive as a folder of this machine."""
 
+import math
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -15,6 +17,9 @@ from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
 from .writer import EmbeddedWriter
 
+# How long its mark was seen before it is looked for again: with each of many files that would take its time.
+LOOK_SECONDS = 1.0
+
 
 class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle.
@@ -26,6 +31,7 @@ class EmbeddedArchive:
 
     def __init__(self, root: Path, memory: Memory | None = None) -> None:
         self._root, self._mark = root, Mark(root, memory)
+        self._seen = -math.inf
 
     def ping(self) -> str:
         """Say where the archive is, having seen that it can be written."""
@@ -76,6 +82,7 @@ class EmbeddedArchive:
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
         with self._mark.guarding(f"check file {file_id} in"):
+            self._require_there()
             try:
                 found = self._path(file_id).lstat()
             except FileNotFoundError:
@@ -85,6 +92,7 @@ class EmbeddedArchive:
 
     def read(self, file_id: int) -> Iterator[bytes]:
         """The stored bytes, in pieces."""
+        self._require_there()
         with self._mark.guarding(f"read file {file_id} from"), self._path(file_id).open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
@@ -119,6 +127,13 @@ class EmbeddedArchive:
 
     def _path(self, file_id: int) -> Path:
         return self._root / id_to_path(file_id)
+
+    def _require_there(self) -> None:
+        """Raise ResourceUnavailable where the site's archive is not there, or was not a moment ago."""
+        now = time.monotonic()
+        if now - self._seen > LOOK_SECONDS:
+            self._mark.require()
+            self._seen = now
 
     def _require_writable(self) -> None:
         with self._mark.guarding("write to"):
