@@ -241,6 +241,7 @@ def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_
     assert isinstance(server.archive, Endpoint)
     assert server.archive.basic == ("ingest", "100%secret")
     assert len(server.server.trusted_proxies) == 2
+    assert server.server.move_from == (Path("/srv/instruments"), Path("/srv/scratch"))
 
 
 def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> None:
@@ -248,6 +249,7 @@ def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> No
     (added,) = [text for text in literals(steps) if text.startswith("[database]")]
     settings = _load(added, tmp_path / "config.ini")
     assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
+    assert settings.server.move_from == (Path("/srv/instruments"),)
 
 
 def test_the_policy_of_the_configuration_page_allows_its_projects_only(
