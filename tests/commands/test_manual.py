@@ -26,6 +26,10 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.move_check import MOST_RECORDS
+from ingest_cli.server.receiving import IDLE_SECONDS
+from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.settings import (
     ACCESS,
     MAX_TRANSFERS,
@@ -230,6 +234,14 @@ def test_the_configuration_page_has_the_other_variables(config_page: str) -> Non
 
 def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:
     assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
+
+
+def test_the_page_of_the_server_has_its_limits() -> None:
+    page = " ".join((ROOT / "man" / "ingest-serve.1").read_text("utf-8").split())
+    assert f"At most {MAX_RECEPTIONS} bodies" in page
+    assert f"{MAX_UPLOADS} resumable uploads are open" in page
+    assert f"more than {MOST_RECORDS:,}, is refused" in page
+    assert f"nothing for {IDLE_SECONDS:.0f} seconds" in page
 
 
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
