@@ -19,7 +19,7 @@ _STATE = _object(
         "complete": {"type": "boolean"},
         "updated": {"type": "string", "description": "UTC, with a space between date and time"},
         "created": {"type": "string", "description": "UTC, with a space between date and time"},
-        "exception": {"type": "string"},
+        "exception": {"type": "string", "description": "what went wrong; a very long text without its middle"},
     }
 )
 _LISTED = {
@@ -71,7 +71,7 @@ def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict
         415: "the content type is not supported",
         423: "another request is writing the upload",
         503: "temporarily unavailable; see Retry-After",
-        507: "not enough disk space",
+        507: "not enough disk space; see Retry-After",
     }
     everywhere = (400, 401, 403)
     known = {str(code): _json(meanings[code], _ref("Error")) for code in sorted({*everywhere, *errors})}
@@ -105,7 +105,7 @@ DESCRIPTION: dict[str, Any] = {
         "/ingest": {"post": _UPLOAD},
         "/move": {
             "post": {
-                "summary": "Upload a document of files to move into the archive and queue its job",
+                "summary": "Upload a document of files to move, from folders that the server names, and queue its job",
                 "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "array"}}}},
                 "responses": _answers(_json("the job's state", _ref("State")), 408, 411, 413, 415, 503, 507),
             }
@@ -166,7 +166,7 @@ DESCRIPTION: dict[str, Any] = {
             "head": {
                 "summary": "Show how much of an upload has arrived",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "see Upload-Offset and Ingest-Job-Id"}, 404, 412, 503),
+                "responses": _answers({"description": "see Upload-Offset and Ingest-Job-Id"}, 404, 412, 423, 503),
             },
             "patch": {
                 "summary": "Append to an upload; the last byte queues its job",

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 from rich.filesize import decimal
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message, Receive
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from .. import __version__
 
@@ -78,6 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
     def on_response_complete(self) -> None:
         """The connection is idle, but for the rest of a body that nobody reads any more."""
@@ -130,6 +133,15 @@ class BoundedProtocol(HttpToolsProtocol):
         head = f"HTTP/1.1 {error_object(status, message)['status']}\r\nContent-Type: application/json\r\n"
         self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
         self.transport.close()
+
+
+async def _receive(cycle: RequestResponseCycle, receive: Receive) -> Message:
+    """What uvicorn's own does, but what came before a connection broke is not forgotten with it."""
+    message = await receive()
+    if message["type"] != "http.disconnect" or cycle.response_complete or not cycle.body:
+        return message
+    body, cycle.body = bytes(cycle.body), bytearray()
+    return {"type": "http.request", "body": body, "more_body": cycle.more_body}
 
 
 def error_object(status: int, message: str) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ..errors import SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import Locked, SpoolFile
 from ..jobs.store import JobStore
@@ -21,7 +23,7 @@ from ..text import counted
 from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
-from .receiving import Limits, announced_length, pieces, spooled
+from .receiving import Limits, announced_length, pieces
 from .threads import Threads
 from .uploads import Upload, Uploads
 
@@ -112,16 +114,19 @@ class Tus:
         Raises Refusal where another request has it for too long.
         """
         deadline = time.monotonic() + LOCKED_SECONDS
-        while await self._disk.do(upload.path.exists):
+        while True:
             try:
-                async with spooled(self._disk, lambda: SpoolFile(upload.path, self._limits.reserve, new=False)) as file:
-                    yield file
-                return
+                file = await self._disk.do(_opened, upload.path, self._limits.reserve)
+                break
             except Locked as error:
                 if time.monotonic() > deadline:
                     raise Refusal(423, str(error), COMMON) from error
             await asyncio.sleep(0.05)
-        yield None
+        try:
+            yield file
+        finally:
+            if file is not None:
+                await self._disk.do(file.__exit__)
 
     async def _add(self, request: Request, upload: Upload, file: SpoolFile) -> None:
         begun = file.length
@@ -171,6 +176,15 @@ class Tus:
         if upload is None:
             raise _no_such_upload()
         return upload
+
+
+def _opened(path: Path, reserve: int) -> SpoolFile | None:
+    try:
+        return SpoolFile(path, reserve, new=False)
+    except SourceError:
+        if path.exists():
+            raise
+        return None
 
 
 def _append(file: SpoolFile, piece: bytearray, length: int) -> None:

@@ -28,6 +28,10 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.move_check import MOST_RECORDS
+from ingest_cli.server.receiving import IDLE_SECONDS
+from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import (
     ACCESS,
@@ -238,6 +242,14 @@ def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None
     assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
 
 
+def test_the_page_of_the_server_has_its_limits() -> None:
+    page = " ".join((ROOT / "man" / "ingest-serve.1").read_text("utf-8").split())
+    assert f"At most {MAX_RECEPTIONS} bodies" in page
+    assert f"{MAX_UPLOADS} resumable uploads are open" in page
+    assert f"more than {MOST_RECORDS:,}, is refused" in page
+    assert f"nothing for {IDLE_SECONDS:.0f} seconds" in page
+
+
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
     alone, site, server = [_load(text, tmp_path / "config.ini") for text in literals(section(config_page, "EXAMPLES"))]
     assert (alone.archive, alone.policy) == (Path("/srv/archive"), Path("/etc/ingest/policy.json"))
@@ -247,6 +259,7 @@ def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_
     assert isinstance(server.archive, Endpoint)
     assert server.archive.basic == ("ingest", "100%secret")
     assert len(server.server.trusted_proxies) == 2
+    assert server.server.move_from == (Path("/srv/instruments"), Path("/srv/scratch"))
 
 
 def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> None:
@@ -254,6 +267,7 @@ def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> No
     (added,) = [text for text in literals(steps) if text.startswith("[database]")]
     settings = _load(added, tmp_path / "config.ini")
     assert (settings.database, len(settings.server.trusted_proxies)) == (Path("/srv/ingest/jobs.sqlite3"), 1)
+    assert settings.server.move_from == (Path("/srv/instruments"),)
 
 
 def test_the_policy_of_the_configuration_page_allows_its_projects_only(

@@ -11,6 +11,7 @@ from ingest_cli.settings import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    MOVE_FROM,
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
@@ -77,6 +78,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
         TRUSTED_PROXIES: ["::1", "::2"],
+        MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
@@ -87,6 +89,29 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     environment = {**environment, option.variable: told}
     (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
     assert (value.text, value.origin) == (told, option.variable)
+
+
+@pytest.mark.parametrize(
+    ("text", "folders"),
+    [
+        ("/a", ["/a"]),
+        ("/a:/b c", ["/a", "/b c"]),
+        ("\n    /a\n    /b c\n", ["/a", "/b c"]),
+        ("/a:\n    :/b:", ["/a", "/b"]),
+        ("~/a", ["HOME/a"]),
+        ("a", ["HERE/a"]),
+    ],
+)
+def test_the_folders_that_files_are_moved_from(tmp_path: Path, text: str, folders: list[str]) -> None:
+    settings = load_settings(config=write(tmp_path / "config.ini", f"[server]\nmove_from = {text}\n"))
+    wanted = [name.replace("HOME", str(Path.home())).replace("HERE", str(Path.cwd())) for name in folders]
+    assert settings.server.move_from == tuple(map(Path, wanted))
+    assert load_settings(environment={}).server.move_from == ()
+
+
+def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"INGEST_MOVE_FROM: .*separate folders by ':', not by blanks"):
+        load_settings(environment={"INGEST_MOVE_FROM": "/a /b"})
 
 
 def test_an_empty_variable_says_nothing() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.server.admission import MAX_RECEPTIONS
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
@@ -29,7 +31,7 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
-from ..support.serving import Server
+from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.waiting import until
 from ..support.watching import make_folder, without_inotify
@@ -296,6 +298,11 @@ def a_source_that_is_written_to(scene: Scene) -> str:
     return said
 
 
+@provokes("the source *FILE* is a file of this program's own, and is not moved")
+def a_source_that_is_a_database(scene: Scene) -> str:
+    return scene.move(scene.site.settings.database)
+
+
 @provokes("the site's policy refuses this bundle: *REASON*")
 def a_schema_that_does_not_hold(scene: Scene) -> str:
     (scene.folder / "policy.json").write_text('{"maxItems": 1}')
@@ -525,6 +532,41 @@ def a_name_that_is_not_the_servers(scene: Scene) -> str:
     return str(answer.json()["message"])
 
 
+@provokes(
+    "this server moves no files: [server] move_from (INGEST_MOVE_FROM) in its configuration names the folders that it"
+    " may move files from, and names none"
+)
+def no_folder_to_move_from(scene: Scene) -> str:
+    return refused_move(scene, 403)
+
+
+@provokes("the source *FILE* is not in a folder that [server] move_from names")
+def another_folder_to_move_from(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_MOVE_FROM", "/elsewhere")
+    return refused_move(scene, 403)
+
+
+@provokes("*NUMBER* uploads are under way: try again later")
+def too_many_uploads(scene: Scene) -> str:
+    begun = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
+    with Server(scene.folder) as server, ExitStack() as stack:
+        connections = [stack.enter_context(server.connected()) for _ in range(MAX_RECEPTIONS // 2 + 1)]
+        for connection in connections:
+            connection.sendall(begun)
+        refused, _, _ = select.select(connections, [], [], 60)
+        status, error = read_answer(refused[0])
+    assert status == 503
+    return str(error["message"])
+
+
+@provokes("no room for *SIZE*: the spool has room for *SIZE*")
+def a_full_spool(scene: Scene) -> str:
+    with Server(scene.folder, "--reserve", 1 << 60) as server:
+        answer = requests.post(f"{server.url}/upload", data=b"x", headers=OCTETS, timeout=60)
+    assert answer.status_code == 507
+    return str(answer.json()["message"])
+
+
 @provokes("*FOLDER* is already watched by *PROCESS*")
 def a_folder_of_another_watcher(scene: Scene) -> str:
     (scene.folder / "drop").mkdir()
@@ -629,6 +671,15 @@ def with_fault(scene: Scene, method: str, status: int, message: str, *, code: in
         scene.at(server)
         server.fail(method, 1, refusing(status, message))
         return scene.ingest(code=code)
+
+
+def refused_move(scene: Scene, status: int) -> str:
+    """What a server says of moving a file over HTTP."""
+    document = [*transaction(), file_record("data/a", b"a", source=str(scene.folder / "a"))]
+    with Server(scene.folder) as server:
+        answer = requests.post(f"{server.url}/move", json=document, timeout=60)
+    assert answer.status_code == status
+    return str(answer.json()["message"])
 
 
 def refusing(status: int, message: str) -> Fault:

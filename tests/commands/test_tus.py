@@ -2,19 +2,25 @@
 
 import fcntl
 import os
+import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from ingest_cli.jobs.job import JobKind, JobState
+from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.spool import SpoolKind, orphans
 from ingest_cli.jobs.store import open_store
+from ingest_cli.server.uploads import MAX_UPLOADS
 
 from ..support.bundles import FILES, write_bundle
 from ..support.environment import scrub
@@ -203,6 +209,122 @@ def test_going_on_before_the_server_knows_that_the_connection_broke(server: Serv
             time.sleep(0.5)
             assert not answer.done()
         assert answer.result().status_code == 204
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_many_that_end_an_upload_at_once_make_one_job(
+    server: Server, environment: Path, site: Site, content: bytes, servers: int
+) -> None:
+    """They send its last bytes, or nothing more, or ask how far it is; at one server, or at two of one spool."""
+    with ExitStack() as stack, ThreadPoolExecutor(30) as pool:
+        urls = [server.url, *(stack.enter_context(Server(environment)).url for _ in range(servers - 1))]
+        for job_id in (1, 2, 3):
+            path = create(server, len(content)).removeprefix(server.url)
+            append(server.url + path, 0, content[:-5])
+
+            def end(number: int, path: str = path) -> requests.Response:
+                url = urls[number % servers] + path
+                if number % 3 == 0:
+                    return append(url, len(content) - 5, content[-5:])
+                return requests.head(url, headers=V, timeout=PATIENCE)
+
+            answers = list(pool.map(end, range(30)))
+            assert {answer.status_code for answer in answers} <= {200, 204, 409}
+            answers = list(
+                pool.map(lambda number, path=path: append(urls[number % servers] + path, len(content), b""), range(30))
+            )
+            assert {answer.headers["Ingest-Job-Id"] for answer in answers} == {str(job_id)}
+    assert len(site.jobs()) == 3
+
+
+def test_an_upload_that_ends_while_the_queue_is_full_waits(environment: Path, site: Site, content: bytes) -> None:
+    holder = replace(this_process(), host="elsewhere", namespace="another")
+    with Server(environment, "--max-waiting", 1) as server, open_store(site.settings) as store:
+        url = create(server, len(content))
+        append(url, 0, content[:-1])
+        other = store.submit(77, kind=JobKind.BUNDLE, source="/elsewhere", fingerprint="", user="u", holder=holder)
+        for answer in (append(url, len(content) - 1, content[-1:]), requests.head(url, headers=V, timeout=PATIENCE)):
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+        headers = {**V, "Upload-Length": "1"}
+        assert requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE).status_code == 503
+        store.undo(other.fence, JobState.FAILED, "UPLOADING", "given up")
+        answer = requests.head(url, headers=V, timeout=PATIENCE)
+        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+
+
+GB = 1_000_000_000
+
+
+def announce(server: Server, user: str, length: int) -> requests.Response:
+    headers = {**V, "Upload-Length": str(length), "X-Http-Authed-User": user}
+    return requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE)
+
+
+def test_no_more_is_promised_than_there_is_room_for(
+    environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one user has only announced leaves the others half of the room."""
+    monkeypatch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+    free = shutil.disk_usage(environment).free
+    if free < 60 * GB:
+        pytest.skip("other tests could make a difference on a disk as small as this")
+
+    with Server(environment, "--reserve", free - 50 * GB) as server, ExitStack() as stack:
+        first = announce(server, "mallory", 22 * GB)
+        assert [first.status_code, announce(server, "mallory", 22 * GB).status_code] == [201, 201]
+        answer = announce(server, "mallory", 22 * GB)
+        assert answer.status_code == 507
+        assert "22.0 GB" in answer.json()["message"]
+        assert int(answer.headers["Retry-After"]) > 0
+        assert announce(server, "ada", 40 * GB).status_code == 507
+        assert announce(server, "ada", 20 * GB).status_code == 201
+        head = (
+            f"POST /upload HTTP/1.1\r\nHost: localhost\r\nX-Http-Authed-User: %s\r\nContent-Length: {20 * GB}\r\n\r\n"
+        )
+        for user, status in [("mallory", b"507"), ("ben", None), ("ben", b"507")]:
+            connection = stack.enter_context(server.connected())
+            connection.sendall((head % user).encode())
+            if status is not None:
+                assert connection.recv(12).endswith(status)
+            else:
+                until(lambda: list(site.settings.spool.glob("received-*")))
+        deleted = requests.delete(server.url + first.headers["Location"], headers=V, timeout=PATIENCE)
+        assert deleted.status_code == 204
+        assert announce(server, "mallory", 2 * GB).status_code == 201
+    assert len(list(site.settings.spool.glob("resumable-*.tar"))) == 3
+
+
+@pytest.mark.sweep  # some hundred uploads, each of them durable
+def test_a_client_has_so_many_uploads_open(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+
+    with Server(environment) as server, ThreadPoolExecutor(8) as pool:
+        most = MAX_UPLOADS // 2
+        statuses = Counter(pool.map(lambda _: announce(server, "mallory", 10).status_code, range(most + 20)))
+        assert statuses == {201: most, 503: 20}
+        assert announce(server, "ada", 10).status_code == 201
+    with Server(environment) as again:
+        statuses = Counter(announce(again, user, 10).status_code for user in ("mallory", "ada"))
+        assert statuses == {503: 1, 201: 1}, "they are open still"
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b"{}", b'{"length": "x", "user": 1}', b'{"user": "u"}'])
+def test_a_record_that_is_none(shared: Server, record: bytes) -> None:
+    url = create(shared, 10)
+    (path,) = shared.log.parent.rglob(f"resumable-{url.rpartition('/')[2]}.json")
+    path.write_bytes(record)
+    assert requests.head(url, headers=V, timeout=PATIENCE).status_code == 404
+    assert append(url, 0, b"x").status_code == 404
+
+
+def test_an_upload_whose_file_is_gone_is_none(shared: Server) -> None:
+    url = create(shared, 10)
+    (path,) = shared.log.parent.rglob(f"resumable-{url.rpartition('/')[2]}.tar")
+    path.unlink()
+    assert requests.head(url, headers=V, timeout=PATIENCE).status_code == 404
+    assert append(url, 0, b"x").status_code == 409
+    assert append(url, 10, b"").status_code == 404
 
 
 def test_an_upload_that_is_given_up(server: Server, site: Site) -> None:

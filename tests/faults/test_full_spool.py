@@ -1,0 +1,107 @@
+"""A server whose spool is full: who uploads is told to come back, and nothing is left over."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from ingest_cli.settings import load_settings
+
+from ..support.bundles import write_bundle
+from ..support.serving import OCTETS, PATIENCE, Server
+from ..support.site import Site
+from ..support.waiting import until
+
+KB = 1000
+TUS = {"Tus-Resumable": "1.0.0"}
+PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}
+
+
+@pytest.fixture
+def small_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Site) -> Iterator[Path]:
+    """The spool is a disk of two megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2000k", "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("a disk cannot be mounted here")
+    monkeypatch.setenv("VOLUME_PATH", str(disk / "spool"))
+    site.settings = load_settings()
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def post(server: Server, body: bytes, *, chunked: bool) -> requests.Response:
+    given = iter([body[at : at + 50 * KB] for at in range(0, len(body), 50 * KB)]) if chunked else body
+    return requests.post(f"{server.url}/upload", data=given, headers=OCTETS, timeout=PATIENCE)
+
+
+def assert_no_room(answer: requests.Response) -> None:
+    assert answer.status_code in (503, 507), answer.text
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.json()["message"]
+
+
+@pytest.mark.parametrize("reserve", [0, 500 * KB])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_does_not_fit_leaves_nothing(
+    environment: Path, site: Site, small_spool: Path, tmp_path: Path, reserve: int, chunked: bool
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {"data/x": os.urandom(800 * KB)}).read_bytes()
+    with Server(environment, "--reserve", reserve) as server:
+        for _ in range(3):
+            assert_no_room(post(server, bundle * 3, chunked=chunked))
+            assert list(site.settings.spool.iterdir()) == []
+        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok
+        answer = post(server, bundle, chunked=chunked)
+        assert answer.status_code == 200
+        assert server.settled(answer.json()["job_id"])["complete"]
+        until(lambda: list(site.settings.spool.iterdir()) == [])
+
+
+def test_of_many_at_once_those_are_taken_that_fit(
+    environment: Path, site: Site, small_spool: Path, tmp_path: Path
+) -> None:
+    files = {f"data/{number}": os.urandom(600 * KB) for number in range(8)}
+    bundles = [
+        write_bundle(tmp_path / f"{name[5:]}.tar", {name: content}).read_bytes() for name, content in files.items()
+    ]
+    with Server(environment) as server, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda bundle: post(server, bundle, chunked=False), bundles))
+        taken = [answer.json()["job_id"] for answer in answers if answer.status_code == 200]
+        assert taken
+        for answer in answers:
+            if answer.status_code != 200:
+                assert_no_room(answer)
+        assert all(server.settled(job_id)["complete"] for job_id in taken)
+        until(lambda: list(site.settings.spool.iterdir()) == [])
+        answers = [post(server, bundle, chunked=False) for bundle in bundles if until_there_is_room(small_spool)]
+        assert [answer.status_code for answer in answers] == [200] * len(bundles)
+        for answer in answers:
+            server.settled(answer.json()["job_id"])
+    assert site.contents() == files
+
+
+def until_there_is_room(disk: Path) -> bool:
+    until(lambda: os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize > 1000 * KB)
+    return True
+
+
+def test_a_resumable_upload_waits_for_room(environment: Path, site: Site, small_spool: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {"data/x": os.urandom(1500 * KB)}).read_bytes()
+    with Server(environment) as server:
+        answer = requests.post(
+            f"{server.url}/files", headers={**TUS, "Upload-Length": str(len(bundle))}, timeout=PATIENCE
+        )
+        url = server.url + answer.headers["Location"]
+        (small_spool / "ballast").write_bytes(bytes(1000 * KB))
+        assert_no_room(requests.patch(url, data=bundle, headers={**PIECE, "Upload-Offset": "0"}, timeout=PATIENCE))
+        offset = int(requests.head(url, headers=TUS, timeout=PATIENCE).headers["Upload-Offset"])
+        (small_spool / "ballast").unlink()
+        headers = {**PIECE, "Upload-Offset": str(offset)}
+        answer = requests.patch(url, data=bundle[offset:], headers=headers, timeout=PATIENCE)
+        assert answer.status_code == 204
+        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
