@@ -11,6 +11,7 @@ import shutil
 import socket
 import sqlite3
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -24,7 +25,9 @@ from ingest_cli.errors import ExitCode
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
+from ..support.waiting import PATIENCE, until
 
 SECONDS = 3.0
 # For a machine that has much else to do.
@@ -189,6 +192,26 @@ def test_while_a_service_does_not_answer(stage: Stage, service: str) -> None:
     for name, status in statuses.items():
         if status == ExitCode.INTERRUPTED:
             assert_tidy(places[name])
+
+
+def test_while_threads_wait_for_the_archive(stage: Stage) -> None:
+    """Python waits for its threads, and these for an answer."""
+    place, release = stage.copy(0), threading.Event()
+
+    def hold(handler: Handler) -> bool:
+        if handler.command == "PUT":
+            release.wait(PATIENCE)
+        return False
+
+    with ExitStack() as stack:
+        server = stack.enter_context(PacificaSite())
+        stack.callback(release.set)
+        server.guard = hold
+        stack.enter_context(stage.at(place, ARCHIVEINTERFACE_URL=server.url, ARCHIVEINTERFACE_TRANSFERS="4"))
+        bundle = write_bundle(place / "many.tar", {f"data/{number}": b"x" for number in range(9)})
+        process = stack.enter_context(running(place, [bundle]))
+        until(lambda: [method for method, _ in server.requests].count("PUT") == 4)
+        assert end({"": process}) == {"": ExitCode.INTERRUPTED}
 
 
 def test_while_nothing_comes(stage: Stage) -> None:
