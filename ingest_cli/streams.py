@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import select
 import sys
 from typing import Any, TextIO, cast
 
@@ -100,7 +101,21 @@ class _Unguarded(io.TextIOBase):
         self._stream.flush()
 
 
-class _StandardOutput(io.FileIO):
+class _Descriptor(io.FileIO):
+    """A file of which a write writes all."""
+
+    def write(self, data: Any) -> int:
+        """Write, also where another process has made writing not wait. Raises OSError."""
+        unwritten = memoryview(data)
+        while unwritten:
+            written: int | None = super().write(unwritten)
+            if written is None:
+                select.select([], [self], [])
+            unwritten = unwritten[written or 0 :]
+        return len(data)
+
+
+class _StandardOutput(_Descriptor):
     """Standard output, by whose name its failures are known."""
 
     def write(self, data: Any) -> int:
@@ -111,7 +126,7 @@ class _StandardOutput(io.FileIO):
             raise OSError(error.errno, error.strerror, STANDARD_OUTPUT) from error
 
 
-class _StandardError(io.FileIO):
+class _StandardError(_Descriptor):
     """Standard error, whose failures are ignored."""
 
     def write(self, data: Any) -> int:

@@ -33,13 +33,16 @@ class LiveScreen(PlainScreen):
     """The bundle ``number`` of ``count``: its stage, how much of it is done, how fast, and how long it will take."""
 
     def __init__(self, name: str, number: int = 1, count: int = 1) -> None:
-        super().__init__(printable(name))
+        super().__init__(name)
         self._place = f"bundle {number} of {count}" if count > 1 else ""
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_SECONDS * FRAMES_A_SECOND)
         self._stderr = sys.stderr
         self._console = Console(file=unguarded(self._stderr), highlight=False)
         if self._console.width < 2:  # as COLUMNS has it where nobody knows better
             self._console.width = 80
+        # What will be escaped on its way takes more room than it has here.
+        encoding = self._console.encoding
+        self._name = printable(name).encode(encoding, "backslashreplace").decode(encoding)
         self._live = Live(
             console=self._console,
             get_renderable=self._frame,

@@ -80,8 +80,13 @@ def serve(
         max_waiting=max_waiting,
         log_json=log_format == "json",
     )
-    # Uploads that are under way end, and then the processes of the jobs.
-    with suppress(Interrupted), interruptible(STOP_SECONDS + settings.timings.ending + SPARE_SECONDS):
+    with suppress(Interrupted), interruptible() as deadline:
+
+        def ready(url: str) -> None:
+            # From now on uploads that are under way may end, and then the processes of the jobs.
+            deadline.seconds = STOP_SECONDS + settings.timings.ending + SPARE_SECONDS
+            notify(f"listening at {url}")
+
         run(
             settings,
             rules,
@@ -90,5 +95,5 @@ def serve(
             port=port,
             workers=workers,
             observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
-            ready=lambda url: notify(f"listening at {url}"),
+            ready=ready,
         )

@@ -17,8 +17,15 @@ SPARE_SECONDS = 0.5
 SHOW_CURSOR = b"\x1b[?25h"
 
 
+class Deadline:
+    """How many ``seconds`` after a signal the process ends, if it has not by then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
 @contextmanager
-def interruptible(within: float = END_SECONDS, message: str | None = None) -> Iterator[None]:
+def interruptible(within: float = END_SECONDS, message: str | None = None) -> Iterator[Deadline]:
     """Have SIGTERM end a command as Ctrl-C does: both raise Interrupted, with this ``message`` or its own.
 
     ``within`` so many seconds the process ends in any case, as every job and file outlives a kill: a library may not
@@ -26,8 +33,8 @@ def interruptible(within: float = END_SECONDS, message: str | None = None) -> It
     """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _deadline(within):
-            yield
+        with _kept(Deadline(within)) as deadline:
+            yield deadline
     except KeyboardInterrupt:
         raise Interrupted(*([message] if message else [])) from None
     finally:
@@ -47,25 +54,25 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """End the process so long after a signal that comes meanwhile."""
+def _kept(deadline: Deadline) -> Iterator[Deadline]:
+    """Have the deadline kept after a signal that comes meanwhile."""
     # The kernel's signal writes to the pipe at once; handlers of Python wait for the main thread to come to them.
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_end_after_signal, args=(reading, seconds), name="deadline", daemon=True).start()
+    threading.Thread(target=_end_after_signal, args=(reading, deadline), name="deadline", daemon=True).start()
     try:
-        yield
+        yield deadline
     finally:
         signal.set_wakeup_fd(before)
         os.close(writing)
 
 
-def _end_after_signal(reading: int, seconds: float) -> None:
+def _end_after_signal(reading: int, deadline: Deadline) -> None:
     with os.fdopen(reading, "rb", buffering=0) as signals:
         while number := signals.read(1):
             if number[0] in (signal.SIGINT, signal.SIGTERM):
-                time.sleep(seconds)
+                time.sleep(deadline.seconds)
                 _end()
 
 

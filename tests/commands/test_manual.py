@@ -235,7 +235,12 @@ def test_the_configuration_page_has_what_is_pacificas(config_page: str) -> None:
 
 
 def test_the_configuration_page_has_the_other_variables(config_page: str) -> None:
-    assert items(section(config_page, "ENVIRONMENT"), "Ev ") == ["INGEST_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME"]
+    assert items(section(config_page, "ENVIRONMENT"), "Ev ") == [
+        "HOME",
+        "INGEST_CONFIG",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+    ]
 
 
 def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:

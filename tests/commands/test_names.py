@@ -201,6 +201,14 @@ def test_a_name_is_no_markup_and_no_command_in_a_display(tmp_path: Path) -> None
     assert "\x9b" not in terminal.raw
 
 
+def test_a_display_knows_the_width_of_what_its_terminal_cannot_show(tmp_path: Path) -> None:
+    write_bundle(tmp_path / f"{'日本é' * 20}.tar", {f"data/{number}": bytes(10_000) for number in range(20)})
+    terminal = Terminal(tmp_path, Command.line(f"{'日本é' * 20}.tar"), environment={"PYTHONIOENCODING": "ascii"})
+    assert terminal.end() == 0
+    assert terminal.lines[0].startswith(r"job 1: \u65e5\u672c\xe9")
+    assert not [line for line in terminal.lines if "ingest files" in line]
+
+
 @pytest.mark.parametrize("words", [[], ["--log-format", "json"]], ids=["text", "json"])
 def test_what_clients_send_is_one_line_of_the_log(tmp_path: Path, words: list[str]) -> None:
     names = [without(name, "\ud800").encode(errors="surrogateescape") for name in hostile_names(7, 8)]

@@ -1,5 +1,6 @@
 """In bare or odd surroundings a command does what it does elsewhere, or says in a sentence what it lacks."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -125,6 +126,28 @@ def run_with_output(words: list[object], folder: Path, output: str | None) -> tu
         streams = (given.fileno(), out.fileno(), said.fileno())
         status = FORKS.start(list(map(str, words)), folder, streams).wait(60)
         return status, (folder / "said").read_text()
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_output_that_does_not_wait_is_waited_for(command: Command, tmp_path: Path, stream: str) -> None:
+    """As where a program that shares the terminal has made it so."""
+    words = [["help", "ingest"], ["check", *[f"{'x' * 100}{number}" for number in range(100)]]][stream == "err"]
+    whole = command(*words)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writing, False)
+    with (
+        os.fdopen(reading, "rb") as pipe,
+        (tmp_path / "other").open("wb") as other,
+        Path(os.devnull).open("rb") as none,
+    ):
+        streams = (
+            (none.fileno(), writing, other.fileno()) if stream == "out" else (none.fileno(), other.fileno(), writing)
+        )
+        process = FORKS.start(list(map(str, words)), tmp_path, streams)
+        os.close(writing)
+        assert pipe.read().decode() == (whole.stdout if stream == "out" else whole.stderr)
+        assert process.wait(60) == whole.returncode
 
 
 @pytest.mark.parametrize("words", [["state"], ["config"], ["help", "ingest"], ["--help"]], ids=lambda words: words[0])

@@ -33,6 +33,7 @@ from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
+from ..support.surroundings import Surroundings
 from ..support.waiting import until
 from ..support.watching import make_folder, without_inotify
 
@@ -131,6 +132,25 @@ def as_pattern(message: str) -> str:
 @provokes("there is no configuration file *FILE*")
 def no_configuration_file(scene: Scene) -> str:
     return scene.says("config", "--config", scene.folder / "none.ini", code=2)
+
+
+@provokes("there is no home folder: set HOME, or XDG_DATA_HOME, or each of *KEYS*")
+def no_home(scene: Scene) -> str:
+    scene.environment.delenv("XDG_DATA_HOME")
+    scene.environment.setenv("HOME", "relative")
+    return scene.says("state", code=2)
+
+
+@provokes("*PLACE*: [*SECTION*] *KEY*: write *VALUE* without its quotes")
+def a_value_in_quotes(scene: Scene) -> str:
+    (scene.folder / "config.ini").write_text('[database]\npath = "/srv/jobs"\n')
+    return scene.says("config", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("*FILE* is UTF-16: save it as UTF-8")
+def a_file_of_utf_16(scene: Scene) -> str:
+    (scene.folder / "config.ini").write_text("[database]\n", "utf-16")
+    return scene.says("config", "--config", scene.folder / "config.ini", code=2)
 
 
 @provokes("*FILE*: unknown key *KEY* in [*SECTION*]; did you mean *KEY*?")
@@ -435,6 +455,33 @@ def ids_behind_the_archive(scene: Scene) -> str:
     said = scene.ingest()
     assert scene.site.file(1).read_text() == "another job's"
     return said
+
+
+@provokes("standard input is closed: there is nothing to read from it")
+def no_standard_input(scene: Scene) -> str:
+    said = Surroundings(folder=scene.folder, environment=dict(os.environ), closed=frozenset([0])).run("-")
+    assert said.status == 2
+    return said.err.decode()
+
+
+@provokes("cannot write standard output: *REASON*")
+def a_full_disk_behind_standard_output(scene: Scene) -> str:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(scene.command.line("config"), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    return done.stderr
+
+
+@provokes("the working directory is gone: give absolute paths")
+def no_working_directory(scene: Scene) -> str:
+    said = Surroundings(folder=scene.folder, environment=dict(os.environ), gone=True).run("watch", "--once", "drop")
+    assert said.status == 1
+    return said.err.decode()
+
+
+@provokes("warning: and *NUMBER* more")
+def many_unlisted_files(scene: Scene) -> str:
+    return scene.ingest({**FILES, **{f"data/{number}": b"" for number in range(30)}}, document_for(FILES), code=0)
 
 
 @provokes("there is no job *ID* in *FILE*")
