@@ -1,9 +1,8 @@
 """Finds everything that is wrong with a bundle without storing anything."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from ..bundle.catalog_rules import check_document
@@ -12,9 +11,6 @@ from ..bundle.reader import Bundle
 from ..errors import IngestError
 from ..services.base import Policy
 from .bundle_files import content_of, find_member, unlisted
-
-# Who has so many does not read more of them.
-MOST_PROBLEMS = 1000
 
 
 @dataclass(slots=True)
@@ -26,14 +22,6 @@ class Findings:
     problems: list[IngestError] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def note(self, problem: IngestError) -> None:
-        """Note a problem. Raises _Enough once there are MOST_PROBLEMS, the last of which says so."""
-        if len(self.problems) == MOST_PROBLEMS - 1:
-            problem = IngestError("there are more problems: nothing else is looked at")
-        self.problems.append(problem)
-        if len(self.problems) == MOST_PROBLEMS:
-            raise _Enough
-
     @contextmanager
     def noted(self) -> Iterator[None]:
         """A problem ends the block and is noted, unless trying again may mend it."""
@@ -42,11 +30,7 @@ class Findings:
         except IngestError as error:
             if error.transient:
                 raise
-            self.note(error)
-
-
-class _Enough(Exception):
-    """There are too many problems to go on."""
+            self.problems.append(error)
 
 
 def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
@@ -55,17 +39,17 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findi
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
-    with suppress(_Enough), findings.noted(), Bundle(path, spool, findings.note) as bundle:
+    with findings.noted(), Bundle(path, spool, findings.problems.append) as bundle:
         _check_inside(bundle, user, policy, findings)
     return findings
 
 
 def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings) -> None:
     raw, sound = bundle.read_metadata(), len(findings.problems)
-    document = Document.parse(raw, findings.note)
+    document = Document.parse(raw, findings.problems.append)
     findings.files, findings.bytes = len(document.files), document.total_bytes
     is_whole = len(findings.problems) == sound
-    check_document(document, findings.note)
+    check_document(document, findings.problems.append)
     # Only a whole document is what the policy would be asked about.
     if is_whole:
         with findings.noted():
@@ -77,8 +61,4 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
             content_of(bundle, member, entry, lambda _: None).verify()
     # Those of another size are listed too.
     listed = map(bundle.find, (entry.path for entry in document.files))
-    warnings = unlisted(bundle, filter(None, listed))
-    findings.warnings += islice(warnings, MOST_PROBLEMS)
-    more = sum(1 for _ in warnings)
-    if more:
-        findings.warnings.append(f"and {more:,} more files of the bundle are not in the metadata")
+    findings.warnings += unlisted(bundle, filter(None, listed))

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from ingest_cli.pipeline.check import MOST_PROBLEMS
-
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
 from ..support.site import Site
@@ -67,34 +65,6 @@ def test_a_record_that_is_wrong_is_not_missing_too(command: Command, tmp_path: P
     assert done.stdout.splitlines() == [
         f"{tmp_path / 'b.tar'}: metadata record 0: ['value']: 'nobody' is not of type 'integer'"
     ]
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        [{"destinationTable": "Files", "name": f"no size {number}"} for number in range(100_000)],
-        [file_record(f"data/{number}", b"", mimetype="x" * 10_000) for number in range(2000)],
-        [file_record(f"data/gone{number}", b"") for number in range(2000)],
-    ],
-    ids=["documents", "rules", "files"],
-)
-def test_no_more_problems_are_named_than_anybody_reads(
-    command: Command, tmp_path: Path, records: list[dict[str, Any]]
-) -> None:
-    done = command("check", write_bundle(tmp_path / "b.tar", {}, [*transaction(), *records]))
-    lines = done.stdout.splitlines()
-    assert (done.returncode, len(lines)) == (1, MOST_PROBLEMS)
-    assert lines[-1].endswith("there are more problems: nothing else is looked at")
-    assert max(map(len, lines)) < 1000
-    assert ": 1,000 problems" in done.stderr
-
-
-def test_no_more_warnings_are_named_than_anybody_reads(command: Command, tmp_path: Path) -> None:
-    files = {f"data/{number}": b"" for number in range(MOST_PROBLEMS + 2345)}
-    done = command("check", "--json", write_bundle(tmp_path / "b.tar", files, transaction()))
-    warnings = json.loads(done.stdout)["warnings"]
-    assert len(warnings) == MOST_PROBLEMS + 1
-    assert warnings[-1] == "and 2,345 more files of the bundle are not in the metadata"
 
 
 def test_a_listed_file_of_another_size_is_not_also_called_unlisted(command: Command, tmp_path: Path) -> None:
