@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import FileRefused
-from ..text import quoted
 
 CHUNK_BYTES = 1 << 20
 # From this size on, hashing in a second thread wins more than handing chunks over costs.
@@ -46,15 +45,16 @@ class Content:
                     yield chunk
                     hashing.result()
         if digest.hexdigest() != self.hashsum:
-            found = f"{self.hashtype} {digest.hexdigest()}"
-            raise FileRefused(f"{quoted(self.name)} hashes to {found}, but the metadata says {self.hashsum}")
+            raise FileRefused(
+                f"{self.name!r} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says {self.hashsum}"
+            )
 
     def _read(self) -> Iterator[bytes]:
         position, end = self.offset, self.offset + self.size
         while position < end:
             chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
             if not chunk:
-                raise FileRefused(f"{quoted(self.name)} was truncated while it was read")
+                raise FileRefused(f"{self.name!r} was truncated while it was read")
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk

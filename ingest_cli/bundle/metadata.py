@@ -31,6 +31,8 @@ MAX_PATH_BYTES = 4096
 MAX_ID = 2**63 - 1
 # They take a fraction of a second.
 RECORDS_AT_ONCE = 10_000
+# To say what is wrong with a record takes long.
+MOST_EXPLAINED = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -114,15 +116,16 @@ class Document:
         require: Callable[[], None] = _nothing,
     ) -> Self:
         """Check what a document lists, as `parse` does."""
-        document = cls([], [], [], digest)
+        document, problems = cls([], [], [], digest), 0
         for number, record in enumerate(listed):
             if number % RECORDS_AT_ONCE == 0:
                 require()
             try:
-                read, given = _read(record, number)
+                read, given = _read(record, number, is_explained=problems < MOST_EXPLAINED)
                 if read["destinationTable"] == "Files":
                     document.files.append(_entry(read, number))
             except MetadataError as error:
+                problems += 1
                 on_problem(error)
             else:
                 document.records.append(read)
@@ -231,7 +234,7 @@ def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
             ) from None
 
 
-def _read(record: Any, number: int) -> tuple[Record, Record]:
+def _read(record: Any, number: int, *, is_explained: bool) -> tuple[Record, Record]:
     """The record as the metadata service reads it, and as the service gets it: the same, for nearly every client."""
     if surely_holds(record):
         return record, record
@@ -240,9 +243,10 @@ def _read(record: Any, number: int) -> tuple[Record, Record]:
         read = _converted(given, TEXTS)
     except ValueError as error:
         raise MetadataError(f"metadata record {number}: {error}") from None
-    problem = record_problem(read)
-    if problem is not None:
-        raise MetadataError(f"metadata record {number}: {problem}")
+    if not surely_holds(read):
+        problem = record_problem(read) if is_explained else "it does not have the form of its table"
+        if problem is not None:
+            raise MetadataError(f"metadata record {number}: {problem}")
     return read, given
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -250,6 +251,19 @@ class TestText:
     def test_two_values_of_a_key(self, document: str) -> None:
         with pytest.raises(MetadataError, match="an object with two values of 'a'"):
             Document.parse(document.encode())
+
+
+def test_very_many_bad_records_are_counted_in_no_time() -> None:
+    records = b"[" + b'{"destinationTable": "Files"},' * 200_000 + b"{}]"
+    count, began = 0, time.process_time()
+
+    def note(problem: IngestError) -> None:
+        nonlocal count
+        count += 1
+
+    Document.parse(records, note)
+    assert count == 200_001 + 3
+    assert time.process_time() - began < 4  # it is 1.2 s
 
 
 class Interruption(Exception):

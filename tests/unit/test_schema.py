@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -21,6 +21,15 @@ def test_a_quick_yes_is_a_yes(table: str, record: Any) -> None:
     definition = metadata_schema()["$defs"][table]
     if quick_check(definition)(record):
         assert Draft202012Validator(definition).is_valid(record)
+
+
+@given(st.sampled_from(TABLES), st.dictionaries(st.sampled_from(KEYS), VALUES) | VALUES)
+def test_a_quick_no_of_a_record_as_it_is_read_is_a_no(table: str, record: Any) -> None:
+    """What is a whole number as 12.0 is read as 12."""
+    values = record.values() if isinstance(record, dict) else [record]
+    assume(not any(isinstance(value, float) and value.is_integer() for value in values))
+    definition = metadata_schema()["$defs"][table]
+    assert quick_check(definition)(record) == Draft202012Validator(definition).is_valid(record)
 
 
 @pytest.mark.parametrize("record", document_for({"data/a": b"a"}))
