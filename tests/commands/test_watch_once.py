@@ -34,6 +34,7 @@ def test_more_files_than_may_wait_at_once(command: Command, drop: Path, site: Si
     count = MAX_WAITING + 20
     for number in range(count):
         (drop / f"{number}.tar").write_bytes(b"no tar")
+    (tmp_path / "failed").mkdir()
     assert once(command, drop, "--quiet", "--failed", tmp_path / "failed").returncode == ExitCode.FAILED
     assert len(site.jobs()) == count
     assert visible(drop) == []
@@ -125,15 +126,17 @@ def test_a_folder_that_is_refused_is_said_once_and_moved(
     assert f"there are no files in {drop / 'empty'}" in said[0]
     assert visible(drop) == ["empty", "empty.error.json"]
     assert run(command, drop, "--pack", template) == (0, [])
-    (drop / "bare").mkdir()
+    (make_folder(drop / "run") / "link").symlink_to("a.txt")
+    (tmp_path / "failed").mkdir()
     assert run(command, drop, "--pack", template, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
-    assert visible(tmp_path / "failed") == ["bare", "bare.error.json"]
+    assert visible(tmp_path / "failed") == ["run", "run.error.json"]
 
 
 def test_a_file_that_is_refused_goes_to_the_failed_ones(
     command: Command, drop: Path, site: Site, tmp_path: Path
 ) -> None:
     write_bundle(drop / os.fsdecode(b"a\xff.tar"))
+    (tmp_path / "failed").mkdir()
     assert run(command, drop, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
     assert visible(drop) == []
     names = sorted(os.fsencode(path) for path in os.listdir(tmp_path / "failed"))
