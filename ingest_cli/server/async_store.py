@@ -1,5 +1,6 @@
 """Asynchronous access to the job store and the id service."""
 
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,7 +37,7 @@ class AsyncStore:
         self._entering = _Lane(open_store(settings), "job store: new jobs")
         self._looking = _Lane(open_store(settings), "job store: single jobs")
         self._listing = _Lane(open_store(settings), "job store: lists")
-        self._places = 0
+        self._places, self._lock = 0, threading.Lock()
 
     async def close(self) -> None:
         """Finish what was begun, then close the store."""
@@ -59,7 +60,8 @@ class AsyncStore:
         try:
             yield
         finally:
-            self._places -= 1
+            with self._lock:
+                self._places -= 1
 
     async def reserve_id(self) -> int:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
@@ -82,9 +84,11 @@ class AsyncStore:
         return await self._entering.do(enter)
 
     def _take_place(self, store: JobStore) -> None:
-        if store.count_unfinished() + self._places >= self._max_waiting:
-            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
-        self._places += 1
+        unfinished = store.count_unfinished()
+        with self._lock:
+            if unfinished + self._places >= self._max_waiting:
+                raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
+            self._places += 1
 
 
 class _Lane:
