@@ -1,8 +1,9 @@
 """Asynchronous access to the job store and the id service."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,9 @@ from ..services import factory
 from ..settings import Settings
 from ..text import counted
 from .threads import Threads
+
+# For a service that does not answer, or a store that another process has locked: neither keeps the server from ending.
+CLOSE_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -40,10 +44,11 @@ class AsyncStore:
         self._places, self._lock = 0, threading.Lock()
 
     async def close(self) -> None:
-        """Finish what was begun, then close the store."""
-        await self._reserving.do(self._ids.close)
-        for lane in (self._entering, self._looking, self._listing):
-            await lane.close()
+        """Finish what was begun, as far as it does not hang, then close the store."""
+        closing = [lane.close() for lane in (self._entering, self._looking, self._listing)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self._reserving.do(self._ids.close), *closing)
 
     async def look(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it finds at once."""
