@@ -21,6 +21,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.pacifica_double import PacificaSite
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site, Witness
 
@@ -367,6 +368,36 @@ def test_who_runs_such_a_job_needs_the_setting_too(
             received.run(Witness(), inside / "file")
     assert (inside / "file").exists()
     assert site.holds_nothing()
+
+
+def test_of_what_only_the_archive_sees_the_name_decides(
+    environment: Path, pacific: PacificaSite, inside: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies here under that name, perhaps a link, is another file."""
+    pacific.root, pacific.folder = environment / "archives machine", environment / "archive"
+    there = pacific.root / inside.relative_to("/") / "deep"
+    for folder in (pacific.folder, there):
+        folder.mkdir(parents=True)
+    (there / "file").write_bytes(b"1")
+    (inside / "deep").rmdir()
+    (inside / "deep").symlink_to(outside)
+    monkeypatch.setenv("ARCHIVEINTERFACE_REMOTE_SOURCES", "yes")
+    record = file_record("data/file", b"1")
+    with Server(environment, "--move-from", inside) as server:
+        for source, status in [
+            (f"{inside}/deep/file", 200),
+            (f"{outside}/file", 403),
+            (f"{inside}/../out/file", 403),
+            (f"{inside}-other/file", 403),
+        ]:
+            document = json.dumps([*transaction(), {**record, "source": source}])
+            answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
+            assert answer.status_code == status, source
+            if status == 200:
+                state = server.settled(answer.json()["job_id"])
+                assert state["complete"], state
+    assert not (there / "file").exists()
+    assert (outside / "file").read_bytes() == THEIRS
 
 
 def test_the_command_line_may_move_from_anywhere(site: Site, tmp_path: Path, outside: Path) -> None:
