@@ -20,6 +20,8 @@ from ..text import quoted
 
 # What this program puts beside files of others while it works: locks, and files that it writes or is about to remove.
 OWN_PREFIX = ".ingest-"
+# A database of SQLite, and what SQLite keeps beside it.
+SUFFIXES = ("", "-wal", "-shm", "-journal")
 NAMED_BY = f"[{MOVE_FROM.section}] {MOVE_FROM.key}"
 NO_FOLDERS = (
     f"this server moves no files: {NAMED_BY} ({MOVE_FROM.variable}) in its configuration names the folders that it may"
@@ -87,7 +89,8 @@ class OwnFiles:
         self._files = _with_real([*_config_files(settings), *policy])
         self._folders = _with_real([settings.spool, *archive])
         self._places = {path.parent for path in (*self._databases, *self._files)}
-        self._inodes = _inodes([*self._files, *self._present_databases()])
+        beside = [path.with_name(path.name + suffix) for path in self._databases for suffix in SUFFIXES]
+        self._inodes = _inodes([*self._files, *beside])
         self._folder_inodes = _inodes(self._folders)
         self._is_named_inside = lru_cache(MOST_FOLDERS)(self._has_folder)
         self._is_inside = lru_cache(MOST_FOLDERS)(self._holds_folder)
@@ -106,7 +109,10 @@ class OwnFiles:
 
     @cached_property
     def _spooled(self) -> set[tuple[int, int]]:
-        return _inodes(self._spool.iterdir()) if self._spool.is_dir() else set()
+        try:
+            return _inodes(self._spool.iterdir())
+        except OSError:
+            return set()
 
     def _has_folder(self, folder: Path) -> bool:
         return any(folder.is_relative_to(own) for own in self._folders)
@@ -120,10 +126,6 @@ class OwnFiles:
             path.parent == own.parent and (path.name == own.name or path.name.startswith(f"{own.name}-"))
             for own in self._databases
         )
-
-    def _present_databases(self) -> list[Path]:
-        folders = {path.parent for path in self._databases if path.parent.is_dir()}
-        return [path for folder in folders for path in folder.iterdir() if self._is_of_database(path)]
 
 
 def _config_files(settings: Settings) -> set[Path]:

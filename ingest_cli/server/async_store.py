@@ -1,7 +1,9 @@
 """Asynchronous access to the job store and the id service."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +15,9 @@ from ..services import factory
 from ..settings import Settings
 from ..text import counted
 from .threads import Threads
+
+# For a service that does not answer, or a store that another process has locked: neither keeps the server from ending.
+CLOSE_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -36,13 +41,14 @@ class AsyncStore:
         self._entering = _Lane(open_store(settings), "job store: new jobs")
         self._looking = _Lane(open_store(settings), "job store: single jobs")
         self._listing = _Lane(open_store(settings), "job store: lists")
-        self._places = 0
+        self._places, self._lock = 0, threading.Lock()
 
     async def close(self) -> None:
-        """Finish what was begun, then close the store."""
-        await self._reserving.do(self._ids.close)
-        for lane in (self._entering, self._looking, self._listing):
-            await lane.close()
+        """Finish what was begun, as far as it does not hang, then close the store."""
+        closing = [lane.close() for lane in (self._entering, self._looking, self._listing)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(self._reserving.do(self._ids.close), *closing)
 
     async def look(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it finds at once."""
@@ -59,7 +65,8 @@ class AsyncStore:
         try:
             yield
         finally:
-            self._places -= 1
+            with self._lock:
+                self._places -= 1
 
     async def reserve_id(self) -> int:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
@@ -83,9 +90,11 @@ class AsyncStore:
         return await self._entering.do(enter)
 
     def _take_place(self, store: JobStore) -> None:
-        if store.count_unfinished() + self._places >= self._max_waiting:
-            raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
-        self._places += 1
+        unfinished = store.count_unfinished()
+        with self._lock:
+            if unfinished + self._places >= self._max_waiting:
+                raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
+            self._places += 1
 
 
 class _Lane:

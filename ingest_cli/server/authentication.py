@@ -107,7 +107,9 @@ class Authenticator:
 
 
 def _usable(user: str) -> str:
-    """The name of a user as a proxy gives it. Raises Refusal where it is none that a job can have."""
+    """The name of a user as a proxy gives it, in UTF-8. Raises Refusal where it is none that a job can have."""
+    with suppress(UnicodeDecodeError):
+        user = user.encode("latin-1").decode()  # Starlette reads headers as Latin-1
     if len(user) > LONGEST_USER or not user.isprintable():
         raise Refusal(400, f"the name of the user is longer than {LONGEST_USER} characters, or not printable")
     return user

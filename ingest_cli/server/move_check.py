@@ -7,7 +7,7 @@ time, and each of its records is parsed by itself, then forgotten.
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,12 +26,14 @@ BLANKS = re.compile(r"[ \t\n\r]*")
 def require_movable(document: Path, settings: Settings) -> None:
     """Raise MetadataError where it is no document, SourceRefused where the server may not move one of its sources."""
     rules = SourceRules(settings, over_http=True)
+    # Of what only the archive sees nothing but the name is known.
+    require: Callable[[Path], object] = rules.require_name if settings.remote_sources else rules.place_of
     try:
         with document.open("rb") as file:
             for record in _records(file):
                 source = record.get("source")
                 if isinstance(source, str):
-                    rules.place_of(Path(source))
+                    require(Path(source))
     except OSError as error:
         raise SourceError(f"cannot read {document}: {error.strerror}") from error
 

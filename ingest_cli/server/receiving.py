@@ -46,8 +46,8 @@ async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncItera
         await disk.do(file.__exit__)
 
 
-async def receive(request: Request, file: SpoolFile, limits: Limits, reception: Reception, disk: Threads) -> int:
-    """Write the body of ``request`` to ``file``, durably, and return its length.
+async def receive(request: Request, file: SpoolFile, limits: Limits, reception: Reception, disk: Threads) -> None:
+    """Write the body of ``request`` to ``file``, durably.
 
     Raises Refusal, NoRoom, and Starlette's ClientDisconnect where the client goes away.
     """
@@ -64,7 +64,6 @@ async def receive(request: Request, file: SpoolFile, limits: Limits, reception: 
     await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
         raise Refusal(400, "the body does not match its Content-Digest")
-    return length
 
 
 async def pieces(request: Request) -> AsyncIterator[bytearray]:

@@ -35,12 +35,14 @@ class Upload:
             return self.path.stat().st_size
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise SourceError(f"cannot look at {self.path}: {error.strerror}") from error
 
     def left(self) -> int:
         """How many bytes are to come of an upload that is under way; none of one of which nothing comes any more."""
         try:
             found = self.path.stat()
-        except FileNotFoundError:
+        except OSError:
             return 0
         return self.length - found.st_size if time.time() - found.st_mtime < ACTIVE_SECONDS else 0
 
@@ -127,3 +129,5 @@ def _read(record: Path) -> Upload | None:
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:
+        raise SourceError(f"cannot read {record}: {error.strerror}") from error

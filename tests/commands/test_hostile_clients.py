@@ -22,6 +22,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.server.admission import MAX_RECEPTIONS
 from ingest_cli.server.protocol import MAX_PIPELINED
 from ingest_cli.server.serve import MAX_CONNECTIONS
+from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.environment import scrub
@@ -442,6 +443,28 @@ def test_it_ends_soon_whatever_a_client_does(
         assert time.monotonic() - begun < SOON_SECONDS
     assert not list(site.settings.spool.glob("received-*"))
     assert "Traceback" not in server.log.read_text()
+
+
+def test_it_ends_soon_whatever_else_hangs(environment: Path, pacific: PacificaSite, site: Site) -> None:
+    """An id service that does not answer, and a job store that another process has locked."""
+    hangs, may_answer = threading.Event(), threading.Event()
+
+    def hanging(handler: Handler) -> bool:
+        hangs.set()
+        return not may_answer.wait(PATIENCE)
+
+    site.settings = load_settings()
+    with Server(environment) as server, ExitStack() as stack:
+        pacific.guard = hanging
+        stack.callback(may_answer.set)
+        stalled_body(server, stack)
+        assert hangs.wait(PATIENCE)
+        another = stack.enter_context(closing(sqlite3.connect(site.settings.database, isolation_level=None)))
+        another.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE) == 0
+        assert time.monotonic() - begun < SOON_SECONDS
 
 
 # All at once.

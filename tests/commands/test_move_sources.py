@@ -21,6 +21,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.pacifica_double import PacificaSite
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site, Witness
 
@@ -93,8 +94,6 @@ def through_a_linked_folder(own: Path, folder: Path) -> Path:
 
 
 def by_a_hard_link(own: Path, folder: Path) -> Path:
-    if own.name == ".ingest-watch.lock":
-        pytest.skip("another name of a watcher's lock is not known, and harms no watcher")
     os.link(own, folder / "harmless")
     return folder / "harmless"
 
@@ -107,6 +106,11 @@ def through_a_mount(own: Path, folder: Path) -> Path:
 
 
 WAYS = [by_its_name, through_a_linked_folder, by_a_hard_link, through_a_mount]
+UNKNOWN = [
+    ("a lock beside it", by_a_hard_link),
+    ("a lock beside it", through_a_mount),
+    ("a watcher's lock", by_a_hard_link),
+]
 
 
 @pytest.fixture
@@ -122,6 +126,8 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 def test_a_file_of_the_programs_own_is_never_a_source(
     lived_in: Site, elsewhere: Path, tmp_path: Path, what: str, way: Callable[[Path, Path], Path]
 ) -> None:
+    if (what, way) in UNKNOWN:
+        pytest.skip("another name of a lock is not known, and to remove it harms no one")
     own = OWN[what](lived_in)
     with open_store(lived_in.settings):  # a write-ahead log is there as long as someone has its database open
         source = way(own, elsewhere)
@@ -362,6 +368,36 @@ def test_who_runs_such_a_job_needs_the_setting_too(
             received.run(Witness(), inside / "file")
     assert (inside / "file").exists()
     assert site.holds_nothing()
+
+
+def test_of_what_only_the_archive_sees_the_name_decides(
+    environment: Path, pacific: PacificaSite, inside: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies here under that name, perhaps a link, is another file."""
+    pacific.root, pacific.folder = environment / "archives machine", environment / "archive"
+    there = pacific.root / inside.relative_to("/") / "deep"
+    for folder in (pacific.folder, there):
+        folder.mkdir(parents=True)
+    (there / "file").write_bytes(b"1")
+    (inside / "deep").rmdir()
+    (inside / "deep").symlink_to(outside)
+    monkeypatch.setenv("ARCHIVEINTERFACE_REMOTE_SOURCES", "yes")
+    record = file_record("data/file", b"1")
+    with Server(environment, "--move-from", inside) as server:
+        for source, status in [
+            (f"{inside}/deep/file", 200),
+            (f"{outside}/file", 403),
+            (f"{inside}/../out/file", 403),
+            (f"{inside}-other/file", 403),
+        ]:
+            document = json.dumps([*transaction(), {**record, "source": source}])
+            answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
+            assert answer.status_code == status, source
+            if status == 200:
+                state = server.settled(answer.json()["job_id"])
+                assert state["complete"], state
+    assert not (there / "file").exists()
+    assert (outside / "file").read_bytes() == THEIRS
 
 
 def test_the_command_line_may_move_from_anywhere(site: Site, tmp_path: Path, outside: Path) -> None:

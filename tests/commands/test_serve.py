@@ -339,6 +339,21 @@ def test_a_users_name_is_believed_only_from_a_trusted_proxy(
         assert user_of(server, site, bundle) == site.settings.user
 
 
+@pytest.mark.parametrize(
+    ("claim", "user"), [("Иван".encode(), "Иван"), (b"Andr\xe9", "André"), (b"x" * 300, None), (b"a\x7fb", None)]
+)
+def test_the_name_of_a_user_is_one_that_can_be_shown(
+    environment: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: bytes, user: str | None
+) -> None:
+    monkeypatch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+    body = write_bundle(tmp_path / "b.tar").read_bytes()
+    head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nX-Http-Authed-User: %s\r\nContent-Length: %d\r\n\r\n"
+    with Server(environment) as server:
+        status, _ = server.exchange(head % (claim, len(body)) + body)
+        assert status == (400 if user is None else 200)
+        assert [job.user for job in site.jobs()] == ([] if user is None else [user])
+
+
 def test_a_claimed_user_goes_to_the_policy(
     environment: Path, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,10 @@ def read(archive: Archive, file_id: int) -> bytes:
     return b"".join(archive.read(file_id))
 
 
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 class ArchiveContract:
     """To be inherited, with a fixture ``archive`` that is empty."""
 
@@ -266,6 +270,18 @@ class ArchiveContract:
         assert source.read_bytes() == b"MEASURED"
         assert archive.stat(IDS[0]) is None
 
+    def test_a_file_of_this_machine_is_known_as_the_archives_own(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, source: Path
+    ) -> None:
+        """Where the archive knows that; and no other is."""
+        writer.put(IDS[0], contents(b"stored"))
+        writer.flush()
+        inodes = {
+            (found.st_dev, found.st_ino): path for path in files_below(source.parents[1]) for found in [path.stat()]
+        }
+        assert {inodes[inode].read_bytes() for inode in archive.own_files(inodes, range(0))} <= {b"stored"}
+        assert archive.own_files(inodes, IDS) == set()
+
     def test_flushing_and_closing_twice(self, archive: Archive, writer: ArchiveWriter, contents: Contents) -> None:
         writer.flush()
         writer.put(IDS[0], contents(b"kept"))
@@ -291,6 +307,20 @@ class TestEmbedded(ArchiveContract):
         writer.put(IDS[1], contents(b"in progress", observe=lambda _: seen.extend(archive.list_files() or ())))
         assert [(file.file_id, file.run_of) for file in seen] == [(None, IDS.start)]
         assert not archive.still_holds(seen[0])
+
+    def test_every_other_name_of_a_stored_file_is_known(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents, tmp_path: Path
+    ) -> None:
+        ids = range(0xFE, 0x103)  # of which some lie in folders
+        writer = new_writer(ids=ids)
+        for file_id in ids:
+            writer.put(file_id, contents(str(file_id).encode()))
+        stored = [path for path in files_below(tmp_path / "archive") if path.read_bytes().isdigit()]
+        inodes = {(path.stat().st_dev, path.stat().st_ino) for path in stored}
+        assert len(inodes) == len(ids)
+        assert archive.own_files(inodes, range(0)) == inodes
+        assert archive.own_files(inodes, ids) == set()
+        assert len(archive.own_files(inodes, ids[1:])) == 1
 
 
 class TestPacifica(ArchiveContract):
