@@ -298,16 +298,18 @@ def test_an_archive_that_is_no_folder(site: Site, tmp_path: Path) -> None:
     assert not site.rows("Files")
 
 
-def test_a_disk_that_fills_up_midway_leaves_nothing(command: Command, site: Site, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_midway_fails_no_bundle(command: Command, site: Site, tmp_path: Path) -> None:
     files = {"data/small": b"s", "data/large": os.urandom(3 << 20)}
     bundle = write_bundle(tmp_path / "b.tar", files)
     limited = command.line(bundle)
     line = ["sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *limited]  # files of more than 1 MiB cannot be written
     done = subprocess.run(line, capture_output=True, cwd=tmp_path, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert "File too large" in done.stderr
-    assert site.jobs()[0].task == "ingest files"
-    assert site.holds_nothing()
+    (job,) = site.jobs()
+    assert (job.task, job.is_deferred, list(site.archived().values())) == ("ingest files", True, [b"s"])
+    assert command("-q", bundle).returncode == 0
+    assert site.contents() == files
 
 
 def test_a_file_of_another_job_is_never_overwritten(site: Site, tmp_path: Path) -> None:
