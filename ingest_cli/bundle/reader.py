@@ -4,6 +4,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -76,7 +77,7 @@ class Bundle:
         self.descriptor = self._file.fileno()
         try:
             if not is_header(os.pread(self.descriptor, BLOCK, 0)):
-                raise BundleError(f"{path} is not a tar, or is empty")
+                raise _not_a_tar(path)
             self.members = self._index(on_problem, require)
         except OSError as error:
             self.close()
@@ -84,7 +85,7 @@ class Bundle:
         except BaseException:
             self.close()
             raise
-        self._by_form: dict[str, Member] | None = None
+        self._by_form: dict[str, Member | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +120,7 @@ class Bundle:
         if name.isascii():
             return None
         if self._by_form is None:
-            self._by_form = {unicodedata.normalize("NFC", key): member for key, member in self.members.items()}
+            self._by_form = _by_form(self.members)
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
     def _index(self, on_problem: OnProblem, require: Callable[[], None]) -> dict[str, Member]:
@@ -131,18 +132,28 @@ class Bundle:
         return index
 
 
+def _by_form(members: dict[str, Member]) -> dict[str, Member | None]:
+    """The members by one Unicode form of their names; None for those that have it in common."""
+    found: dict[str, Member | None] = {}
+    for name, member in members.items():
+        form = unicodedata.normalize("NFC", name)
+        found[form] = None if form in found else member
+    return found
+
+
 def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[BinaryIO, str]:
-    try:
-        raw = open_regular(path)
-        opened = fingerprint_of(os.fstat(raw.fileno()))
-        head = os.pread(raw.fileno(), BLOCK, 0)
-    except OSError as error:
-        raise explained(error, f"cannot read {path}", SourceError, path) from error
-    # A tar's own first name may begin as compressed files do.
-    compression = None if is_header(head) else compression_of(head)
-    if compression is None:
-        return raw, opened
-    with raw:
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(open_regular(path))
+            opened = fingerprint_of(os.fstat(raw.fileno()))
+            head = os.pread(raw.fileno(), BLOCK, 0)
+        except OSError as error:
+            raise explained(error, f"cannot read {path}", SourceError, path) from error
+        # A tar's own first name may begin as compressed files do.
+        compression = None if is_header(head) else compression_of(head)
+        if compression is None:
+            stack.pop_all()
+            return raw, opened
         plain = _unpack(raw, path, compression, spool, require)
         if fingerprint_of(os.fstat(raw.fileno())) != opened:
             plain.close()
@@ -159,8 +170,12 @@ def _unpack(
         plain = cast(BinaryIO, tempfile.TemporaryFile(dir=spool))  # noqa: SIM115 - the bundle closes it
     except OSError as error:
         raise explained(error, cannot, SourceError) from error
+    head = b""
     try:
         for piece in unpacked(packed, path, compression, require):
+            if len(head) < BLOCK:
+                head += piece
+                _require_tar(head, path)
             _require_room(plain, len(piece), cannot)
             plain.write(piece)
         plain.flush()
@@ -171,6 +186,16 @@ def _unpack(
         plain.close()
         raise
     return plain
+
+
+def _require_tar(head: bytes, path: Path) -> None:
+    """Raise BundleError as soon as the first bytes say that the rest is not worth unpacking."""
+    if len(head) >= BLOCK and not is_header(head[:BLOCK]):
+        raise _not_a_tar(path)
+
+
+def _not_a_tar(path: Path) -> BundleError:
+    return BundleError(f"{path} is not a tar, or is empty")
 
 
 def _require_room(file: BinaryIO, length: int, cannot: str) -> None:

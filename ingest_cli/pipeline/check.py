@@ -8,7 +8,8 @@ from pathlib import Path
 from ..bundle.catalog_rules import check_document
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
-from ..errors import IngestError
+from ..disk import explained
+from ..errors import IngestError, SourceError
 from ..services.base import Policy
 from .bundle_files import content_of, find_member, warnings_about
 
@@ -58,8 +59,12 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findi
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
-    with findings.noted(), Bundle(path, spool, findings.note) as bundle:
-        _check_inside(bundle, user, policy, findings)
+    with findings.noted():
+        try:
+            with Bundle(path, spool, findings.note) as bundle:
+                _check_inside(bundle, user, policy, findings)
+        except OSError as error:
+            raise explained(error, f"cannot read {path}", SourceError) from error
     return findings
 
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from ingest_cli.bundle.reader import Bundle
 Files = dict[str, bytes]
 Reader = Callable[[Path], Files | None]
 ENVIRONMENT = {**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-GNU_LISTED = re.compile(rb'[-C][-r]\S+ +\S+ +(\d+) \S+ \S+ +"(.*)"')
+GNU_LISTED = re.compile(rb'[-C][-r]\S+ +\S+ +(\d+) [^"]*"(.*)"')
+BSD_LISTED = re.compile(rb"-\S+ +\d+ +\S+ +\S+ +(\d+) \w+ +\d+ +[-:\d]+ (.*)")
 WARNING, END = -20, 1
 REGULAR, FOLDER = 0o100000, 0o040000
 ESCAPED = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
@@ -51,8 +52,14 @@ def by_gnu_tar(path: Path) -> Files | None:
     return _listed(done.stderr, GNU_LISTED, done.stdout)
 
 
+def by_bsdtar(path: Path) -> Files | None:
+    """What bsdtar sees, which ends at a time that it cannot show."""
+    listing = _run("bsdtar", "-tvf", path, "--numeric-owner").stdout
+    return _listed(listing, BSD_LISTED, _run("bsdtar", "-xOf", path).stdout)
+
+
 def by_libarchive(path: Path) -> Files | None:
-    """What libarchive sees, on which bsdtar stands: bsdtar itself ends at a time that it cannot show."""
+    """What libarchive sees, on which bsdtar stands."""
     library = _libarchive()
     archive, entry = ctypes.c_void_p(library.archive_read_new()), ctypes.c_void_p()
     try:
@@ -101,18 +108,18 @@ def _listed(listing: bytes, line_of_file: re.Pattern[bytes], content: bytes) -> 
 
 
 READERS: dict[str, Reader] = {"tarfile": by_tarfile, "GNU tar": by_gnu_tar, "libarchive": by_libarchive}
+ALL_READERS = {**READERS, "bsdtar": by_bsdtar}
 
 
-def missing_readers() -> list[str]:
-    """The programs that are not installed."""
-    return [program for program in ("tar", "bsdtar") if shutil.which(program) is None]
+def are_installed() -> bool:
+    """Whether the other readers are all there."""
+    return bool(shutil.which("tar") and shutil.which("bsdtar") and ctypes.util.find_library("archive"))
 
 
-def disagreements(path: Path, ours: Files, readers: Iterable[str] = READERS) -> dict[str, Files | None]:
+def disagreements(path: Path, ours: Files, readers: Mapping[str, Reader] = READERS) -> dict[str, Files | None]:
     """What those of the other readers see in the tar who do not see what we do."""
-    seen = {name: READERS[name](path) for name in readers}
     known = _collected(ours.items())
-    return {name: files for name, files in seen.items() if files != known}
+    return {name: files for name, read in readers.items() if (files := read(path)) != known}
 
 
 def _collected(found: Iterable[tuple[str, bytes]]) -> Files | None:
