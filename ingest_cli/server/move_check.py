@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..bundle.bounds import MAX_OBJECTS
 from ..errors import MetadataError, SourceError
 from ..pipeline.sources import SourceRules
 from ..settings import Settings
@@ -19,7 +20,6 @@ from ..text import counted
 PIECE_BYTES = 1 << 20
 # A record is of one file, or of one value. While one is parsed, which is one call, no other thread does anything.
 LONGEST_RECORD = 1 << 20
-MOST_RECORDS = 2_000_000
 BLANKS = re.compile(r"[ \t\n\r]*")
 
 
@@ -45,13 +45,13 @@ def _records(file: BinaryIO) -> Iterator[dict[str, Any]]:
     if text.next() == "]":
         text.expect("]")
     else:
-        for number in range(MOST_RECORDS):
+        for number in range(MAX_OBJECTS):
             yield text.take_object(number)
             if text.next() == "]":
                 break
             text.expect(",")
         else:
-            raise MetadataError(f"the document has more than {counted(MOST_RECORDS, 'record')}")
+            raise MetadataError(f"the document has more than {counted(MAX_OBJECTS, 'record')}")
         text.expect("]")
     if text.next() != "":
         raise MetadataError("the document is not JSON: something follows its list")

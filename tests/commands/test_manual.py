@@ -29,7 +29,6 @@ from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
 from ingest_cli.server.admission import MAX_RECEPTIONS
-from ingest_cli.server.move_check import MOST_RECORDS
 from ingest_cli.server.receiving import IDLE_SECONDS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
@@ -251,7 +250,7 @@ def test_the_page_of_the_server_has_its_limits() -> None:
     page = " ".join((ROOT / "man" / "ingest-serve.1").read_text("utf-8").split())
     assert f"At most {MAX_RECEPTIONS} bodies" in page
     assert f"{MAX_UPLOADS} resumable uploads are open" in page
-    assert f"more than {MOST_RECORDS:,}, is refused" in page
+    assert f"more than {MAX_OBJECTS:,}, is refused" in page
     assert f"nothing for {IDLE_SECONDS:.0f} seconds" in page
 
 
