@@ -14,10 +14,10 @@ from .explanation import SUFFIX as ERROR_SUFFIX
 MARKER = ".done"
 # Names under which programs write what is not whole yet: browsers, WinSCP, rsync, editors, Windows.
 IN_FLIGHT = re.compile(r"^[.~]|~\Z|\.(part|partial|tmp|temp|filepart|crdownload|download|swp|lock)\Z", re.IGNORECASE)
-# Those of a file in a folder, where hidden files are data like others: also what Office, LibreOffice, editors and an
-# NFS client keep while a file is open.
+# Those of a file in a folder, where hidden files are data like others; also what Office, LibreOffice and editors keep
+# beside a file while they have it open.
 IN_FLIGHT_WITHIN = re.compile(
-    r"^(\..+\.[a-z0-9]{6}|~\$.*|\.~lock\..*|\.nfs[0-9a-f]{8,}|\.~tmp~|\.rsync-partial|\.goutputstream-.*|\..+\.sw[op])\Z"
+    r"^(\..+\.[a-z0-9]{6}|~\$.*|\.~lock\..*|\.~tmp~|\.rsync-partial|\.goutputstream-.*|\..+\.sw[op])\Z"
     r"|\.(part|partial|tmp|filepart|crdownload|download|aria2)\Z",
     re.IGNORECASE,
 )

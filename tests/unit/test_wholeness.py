@@ -152,7 +152,6 @@ def can_lease(path: Path) -> bool:
         ("data.bin.crdownload", True),
         ("~$report.docx", True),  # Office
         (".~lock.report.odt#", True),  # LibreOffice
-        (".nfs00000000012345670000000f", True),
         (".notes.swp", True),
         ("data.bin", False),
         (".hidden", False),
