@@ -136,7 +136,7 @@ def _member(
         raise BundleError(f"{quoted(name)} is {what}; a bundle holds regular files and folders only")
     if name.rpartition("/")[2] in ("", "."):
         raise BundleError(
-            f"{quoted(name)} has a folder's name, but is a file of {counted(length, 'byte')}: readers differ there"
+            f"{quoted(name)} has a folder's name, but is a file of {counted(length, 'byte')}: readers of tars differ there"
         )
     mtime, odd_time = _time(records.get("mtime"), header_time)
     return Member(safe_name(name), offset, length, mtime, odd_time)
