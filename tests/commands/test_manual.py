@@ -20,6 +20,7 @@ from ingest_cli.bundle.header import MAX_NAME_BYTES
 from ingest_cli.bundle.metadata import HASH_TYPES, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
+from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import app
 from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
@@ -314,7 +315,7 @@ def test_the_bundle_page_has_every_kind_of_media(bundle_page: str) -> None:
 
 def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
     numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
-    of_tar, of_packing = [MAX_EXTENSION_BYTES, MAX_NAME_BYTES], [FREE_BYTES, MAX_RATIO, MAX_MEMORY]
+    of_tar, of_packing = [MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MAX_HEADERS], [FREE_BYTES, MAX_RATIO, MAX_MEMORY]
     assert numbers == [MAX_METADATA_BYTES, *of_tar, *of_packing, MAX_ID]
     assert MAX_METADATA_BYTES == 192 << 20
 

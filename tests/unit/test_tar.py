@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.bundle import tar
 from ingest_cli.bundle.reader import Bundle
-from ingest_cli.errors import BundleError, BundleTruncated, Interrupted
+from ingest_cli.errors import BundleError, BundleTruncated, IngestError, Interrupted
 
-from ..support.tar_forms import END, header, long_name, member, pax
+from ..support.tar_forms import END, GNU, header, long_name, member, pax, signed
 
 
 @pytest.fixture
@@ -82,3 +83,24 @@ def test_a_tar_ends_where_its_file_ends_however_much_is_read_at_once(bundle: Cal
     for count in range(1, 20):
         with pytest.raises(BundleTruncated, match=f"ends at byte {512 * count} without the two empty blocks"):
             bundle(b"".join(header(b"data/%d" % number) for number in range(count)))
+
+
+def test_a_tar_of_too_many_headers(bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "MAX_HEADERS", 2 * tar.HEADERS_AT_ONCE)
+    few, many = (b"".join(header(b"data/%d" % number) for number in range(count)) for count in (2900, 3100))
+    with bundle(few + END) as opened:
+        assert len(opened.members) == 2900
+    with pytest.raises(BundleError, match="more than 2,000 headers"):
+        bundle(many + END)
+
+
+def test_members_behind_a_sparse_one_are_found(tmp_path: Path) -> None:
+    """GNU's map of it may be longer than its header."""
+    sparse = header(b"data/sparse", 512, b"S", magic=GNU)
+    sparse = signed(sparse[:482] + b"1" + sparse[483:])
+    more, last = bytes(504) + b"1" + bytes(7), bytes(512)
+    (tmp_path / "b.tar").write_bytes(sparse + more + last + b"x" * 512 + member(b"data/a") + END)
+    problems: list[IngestError] = []
+    with Bundle(tmp_path / "b.tar", tmp_path, problems.append) as opened:
+        assert list(opened.members) == ["data/a"]
+    assert [str(problem).partition(";")[0] for problem in problems] == ["'data/sparse' is a sparse file"]
