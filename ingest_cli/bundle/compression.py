@@ -53,7 +53,7 @@ class Decompressor(Protocol):
 class Compression:
     """A format. Its streams begin with what ``start`` matches, and may follow one another.
 
-    Between streams ``alignment`` says of how many zero bytes, or a multiple of that, padding may be; 0: there is none.
+    Padding between streams, which are zero bytes, is a multiple of ``alignment`` long; with 0 it comes last only.
     """
 
     name: str
@@ -95,7 +95,8 @@ def _zstd() -> Decompressor:
     module = _zstd_module()
     if module is None:
         raise BundleError("this Python cannot unpack zstd: install backports.zstd for it, or pack the bundle with gzip")
-    decompressor: Decompressor = module.ZstdDecompressor()
+    window = {module.DecompressionParameter.window_log_max: MAX_MEMORY.bit_length() - 1}
+    decompressor: Decompressor = module.ZstdDecompressor(options=window)
     return decompressor
 
 
@@ -164,7 +165,8 @@ def _step(decompressor: Decompressor, data: bytes, path: Path) -> bytes:
     except Exception as error:  # each module has one of its own, and zstd's may be missing
         if "memory" in str(error).lower():
             raise BundleError(
-                f"{path} needs more than {decimal(MAX_MEMORY)} of memory to unpack: pack it with xz -9, or less"
+                f"{path} needs more than {decimal(MAX_MEMORY)} of memory to unpack: pack it with a smaller dictionary,"
+                " such as that of xz -9"
             ) from error
         raise BundleError(f"{path} is damaged: {error}") from error
 

@@ -62,10 +62,10 @@ class Extensions:
             self._of_all |= _records_of_all(body, length)
 
     def _take_of_next(self, records: Records) -> None:
-        names = [found["path"] for found in (self._of_next, records) if "path" in found]
-        if len(names) > 1:
+        name, other = self._of_next.get("path"), records.get("path")
+        if name is not None and other is not None and name != other:
             raise BundleError(
-                f"a member has two names, {quoted(names[0])} and {quoted(names[1])}: readers differ there"
+                f"a member has two names, {quoted(name)} and {quoted(other)}: readers of tars differ there"
             )
         self._of_next |= records
 
@@ -92,7 +92,7 @@ def _records_of_all(body: bytes, length: int) -> Records:
     for key in records:
         if key != "mtime":
             raise BundleError(
-                f"a header of the whole tar gives {key}, which each member has of its own: readers differ"
+                f"a header of the whole tar gives {key}, which each member has of its own: readers of tars differ there"
             )
     return records
 

@@ -56,8 +56,8 @@ def name_of(block: bytes, position: int) -> str:
     if block[257:263] != b"ustar\0":
         # With --incremental GNU tar keeps times there; Python takes them for a part of the name.
         raise BundleError(
-            f"{quoted(name)}, at byte {position} of the tar, has a longer name for some readers: pack it with"
-            " tar --format=pax"
+            f"{quoted(name)}, at byte {position} of the tar, has a longer name for some readers: pack it without"
+            " --incremental, or with tar --format=pax"
         )
     return text_of(block[345:500].partition(b"\0")[0] + b"/" + name)
 

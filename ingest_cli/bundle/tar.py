@@ -41,6 +41,8 @@ TIME = re.compile(r"-?[0-9]+(?:\.[0-9]*)?", re.ASCII)
 # The years 1 to 9999, which a calendar can show.
 TIMES = (-62_135_596_800, 253_402_300_799)
 HEADERS_AT_ONCE = 1000
+# Ten times as many as a document can list files; what is known of each is held in memory.
+MAX_HEADERS = 10_000_000
 PAGE = 4096
 
 
@@ -72,6 +74,7 @@ def members(
     for number in count():
         if number % HEADERS_AT_ONCE == 0:
             require()
+            _require_few(number)
         block = blocks.read(position, BLOCK)
         if block == EMPTY:
             _require_end(blocks, position, extensions)
@@ -82,10 +85,14 @@ def members(
         length, mtime = numbers_of(block, position)
         position += BLOCK
         if kind in KINDS:
+            if length > PAGE:
+                require()
             body = _body(blocks, position, length)
             extensions.take(kind, body, length)
             position += len(body)
             continue
+        if kind == SPARSE:
+            position = _end_of_map(blocks, block, position)
         records = extensions.of_member()
         length = 0 if kind in WITHOUT_BLOCKS else size_of(records, length)
         if position + length > end:
@@ -127,17 +134,16 @@ def _member(
         real = quoted(records.get("real path", name))
         raise BundleError(f"{real} is a sparse file; pack it without tar's --sparse, or with bsdtar's --no-read-sparse")
     if kind == FOLDER or (kind == OLD_FILE and is_own and name.endswith("/") and length == 0):
-        if "size" in records:
-            raise BundleError(f"{quoted(name)} is a folder with the size {records['size']}")
+        if size_of(records, 0):
+            raise BundleError(f"{quoted(name)} is a folder, but has a file's size: readers of tars differ there")
         safe_name(name, folder=True)
         return None
     if kind not in REGULAR_TYPES:
         what = REFUSED_TYPES.get(kind, f"of the unknown type {kind!r}")
         raise BundleError(f"{quoted(name)} is {what}; a bundle holds regular files and folders only")
     if name.rpartition("/")[2] in ("", "."):
-        raise BundleError(
-            f"{quoted(name)} has a folder's name, but is a file of {counted(length, 'byte')}: readers differ there"
-        )
+        size = counted(length, "byte")
+        raise BundleError(f"{quoted(name)} has a folder's name, but is a file of {size}: readers of tars differ there")
     mtime, odd_time = _time(records.get("mtime"), header_time)
     return Member(safe_name(name), offset, length, mtime, odd_time)
 
@@ -176,6 +182,15 @@ def _body(blocks: _Blocks, position: int, length: int) -> bytes:
     return body
 
 
+def _end_of_map(blocks: _Blocks, block: bytes, position: int) -> int:
+    """Where the map of a sparse file ends, which goes on behind its header: members after it can be named too."""
+    goes_on = block[482:483]
+    while goes_on not in (b"\0", b""):
+        goes_on = blocks.read(position, BLOCK)[504:505]
+        position += BLOCK
+    return position
+
+
 def _padded(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
 
@@ -188,6 +203,11 @@ def _no_header(block: bytes, position: int) -> BundleError:
     if len(block) < BLOCK:
         return _cut_short(position + len(block))
     return BundleError(f"damaged tar: no valid header at byte {position}")
+
+
+def _require_few(headers: int) -> None:
+    if headers > MAX_HEADERS:
+        raise BundleError(f"the tar has more than {MAX_HEADERS:,} headers: pack it as several bundles")
 
 
 def _cut_short(position: int) -> BundleTruncated:

@@ -108,6 +108,23 @@ def test_a_listed_file_of_another_size_is_not_also_called_unlisted(command: Comm
     assert "not in the metadata" not in done.stderr
 
 
+def test_very_many_problems_and_warnings_are_counted(command: Command, tmp_path: Path) -> None:
+    gone = {f"data/gone{number}": b"" for number in range(1234)}
+    there = {f"data/there{number}": b"" for number in range(1234)}
+    bundle = write_bundle(tmp_path / "b.tar", there, document_for(gone))
+    done = command("check", bundle)
+    assert done.returncode == 1
+    *problems, last = done.stdout.splitlines()
+    assert len(problems) == 1000
+    assert last == f"{bundle}: and 234 more problems"
+    warnings = [line for line in done.stderr.splitlines() if "warning: " in line]
+    assert len(warnings) == 11
+    assert warnings[-1].endswith(f"{bundle}: and 1,224 more files in the bundle but not in the metadata")
+    assert done.stderr.splitlines()[-1] == f"ingest: {bundle}: 1,234 problems in 1,234 files, 0 bytes"
+    found = json.loads(command("check", "--json", bundle).stdout)
+    assert (len(found["problems"]), found["more_problems"], len(found["warnings"])) == (1000, 234, 11)
+
+
 def test_members_that_no_bundle_may_hold_are_all_named(command: Command, tmp_path: Path) -> None:
     document = json.dumps(document_for(FILES)).encode()
     members = [

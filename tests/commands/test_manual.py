@@ -15,11 +15,13 @@ import typer
 from ingest_cli.api import check_bundle
 from ingest_cli.bundle.bounds import MAX_DEPTH, MAX_OBJECTS, MAX_VALUES
 from ingest_cli.bundle.catalog_rules import MIMETYPE
+from ingest_cli.bundle.compression import FREE_BYTES, MAX_MEMORY, MAX_RATIO
 from ingest_cli.bundle.extension import MAX_EXTENSION_BYTES
 from ingest_cli.bundle.header import MAX_NAME_BYTES
 from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, MAX_PATH_BYTES, Document
 from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
+from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import app
 from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
@@ -338,7 +340,8 @@ def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
     numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
     assert numbers == [
         *(MAX_METADATA_BYTES, MAX_OBJECTS, MAX_VALUES, MAX_DEPTH),
-        *(MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MOST_CHARACTERS, MAX_ID),
+        *(MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MOST_CHARACTERS),
+        *(MAX_HEADERS, FREE_BYTES, MAX_RATIO, MAX_MEMORY, MAX_ID),
     ]
     assert MAX_PATH_BYTES == MAX_NAME_BYTES
     assert MAX_METADATA_BYTES == 192 << 20

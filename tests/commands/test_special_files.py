@@ -22,25 +22,27 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(params=KINDS)
-def special(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture
+def special(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "special"
     with socket.socket(socket.AF_UNIX) as listener:
-        if request.param == "socket":
+        if kind == "socket":
             monkeypatch.chdir(tmp_path)
             listener.bind(path.name)  # a socket's path is short
-        elif request.param == "device":
+        elif kind == "device":
             path = Path("/dev/zero")
-        elif request.param == "folder":
+        elif kind == "folder":
             path.mkdir()
         else:
-            os.mkfifo(tmp_path / "fifo" if request.param == "link to a FIFO" else path)
+            os.mkfifo(tmp_path / "fifo" if kind == "link to a FIFO" else path)
             if not path.exists():
                 path.symlink_to("fifo")
         yield path
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "kind"), [*(("check", kind) for kind in KINDS), *((name, "FIFO") for name in COMMANDS if name != "check")]
+)
 def test_each_command_refuses_it(starting: Callable[..., Running], special: Path, tmp_path: Path, name: str) -> None:
     with (tmp_path / "said").open("wb") as said:
         running = starting(*COMMANDS[name], special, output=said)

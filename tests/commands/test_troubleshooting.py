@@ -34,6 +34,7 @@ from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
+from ..support.tar_forms import END, header, long_name, pax
 from ..support.waiting import until
 from ..support.watching import make_folder, without_inotify
 
@@ -189,10 +190,26 @@ def no_bundle(scene: Scene) -> str:
     return scene.says("sate")
 
 
+@provokes("cannot read *FILE*: it is not a regular file")
+def a_folder_for_a_document(scene: Scene) -> str:
+    return scene.says("verify", "--receipt", scene.folder)
+
+
 @provokes("*FILE* is not a tar, or is empty")
 def no_tar(scene: Scene) -> str:
     (scene.folder / "b.zip").write_bytes(b"PK\3\4" + bytes(2000))
     return scene.says(scene.folder / "b.zip")
+
+
+@provokes("this Python cannot unpack zstd: install backports.zstd for it, or pack the bundle with gzip")
+def zstd_without_its_package(scene: Scene) -> str:
+    if sys.version_info >= (3, 14):
+        pytest.skip("this Python can unpack zstd")
+    (scene.folder / "backports").mkdir()
+    (scene.folder / "backports" / "__init__.py").write_text("# a package without zstd, found before the one with it\n")
+    scene.environment.setenv("PYTHONPATH", f"{scene.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    (scene.folder / "b.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    return scene.says(scene.folder / "b.tar.zst")
 
 
 @provokes("the tar is truncated: it ends at byte *NUMBER*, inside a member")
@@ -200,6 +217,32 @@ def cut_short(scene: Scene) -> str:
     bundle = write_bundle(scene.folder / "b.tar")
     bundle.write_bytes(bundle.read_bytes()[:2000])
     return scene.says(bundle)
+
+
+@provokes("the tar is truncated: it ends at byte *NUMBER* without the two empty blocks that end a tar")
+def without_an_end(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar")
+    whole = bundle.read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    bundle.write_bytes(whole[: end + -end % 512])
+    said = scene.says(bundle)
+    with bundle.open("ab") as file:  # as is advised
+        file.write(bytes(1024))
+    scene.says(bundle, code=0)
+    return said
+
+
+@provokes("damaged tar: *REASON*")
+def a_header_that_is_none(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar")
+    bundle.write_bytes(bundle.read_bytes()[:1024] + b"x" * 512 + bytes(1024))
+    return scene.says(bundle)
+
+
+@provokes("a member has two names, *NAME* and *NAME*: readers of tars differ there")
+def two_names(scene: Scene) -> str:
+    (scene.folder / "b.tar").write_bytes(long_name(b"data/a") + pax(("path", "data/b")) + header(b"x") + END)
+    return scene.says(scene.folder / "b.tar")
 
 
 @provokes("*NAME* is *KIND*; a bundle holds regular files and folders only")
@@ -225,6 +268,12 @@ def empty_folders(scene: Scene) -> str:
     for name in ("a", "b"):
         (scene.folder / "run" / name).mkdir(parents=True)
     return packing(scene, code=0)
+
+
+@provokes("*NAME* is a sparse file; pack it without tar's --sparse, or with bsdtar's --no-read-sparse")
+def a_sparse_file(scene: Scene) -> str:
+    (scene.folder / "b.tar").write_bytes(pax(("GNU.sparse.name", "data/a")) + header(b"x") + END)
+    return scene.says(scene.folder / "b.tar")
 
 
 @provokes("*FILE* contains no metadata.txt")
@@ -288,6 +337,13 @@ def no_hash(scene: Scene) -> str:
 @provokes("warning: *FILE* is in the bundle but not in the metadata: it is not archived")
 def an_unlisted_file(scene: Scene) -> str:
     return scene.ingest({**FILES, "data/stray": b""}, document_for(FILES), code=0)
+
+
+@provokes("warning: *NAME* has no usable modification time in the tar (*WHAT*): it is stored as of *DATE*")
+def an_odd_time(scene: Scene) -> str:
+    document = member("metadata.txt", json.dumps(document_for({"data/a": b"a"})).encode())
+    bundle = write_tar(scene.folder / "b.tar", [member("data/a", b"a", mtime=2**62), document])
+    return scene.says(bundle, code=0)
 
 
 @provokes("*FILE*: *TYPE* is not a MIME type such as 'text/plain'")
@@ -423,6 +479,19 @@ def a_bundle_whose_disk_is_away(scene: Scene) -> str:
 @provokes("*FILE* is not there: is the disk of the spool folder mounted? 'ingest discard *ID*' abandons the job")
 def an_upload_whose_disk_is_away(scene: Scene) -> str:
     return of_a_job_without_its_file(scene, spooled=True, mounts=[])
+
+
+@provokes("cannot unpack *FILE* into *FOLDER*: *SIZE* free, *SIZE* in reserve")
+def no_room_to_unpack(scene: Scene) -> str:
+    disk = scene.folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("a disk cannot be mounted here")
+    try:
+        scene.environment.setenv("VOLUME_PATH", str(disk / "spool"))
+        return scene.ingest(mode="w:gz", code=4)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 @provokes(

@@ -105,6 +105,8 @@ AGREED = {
     "a long name beside an extended header": pax(("mtime", "1")) + long_name(b"data/a") + member(b"cut") + B,
     "an extended header of the whole tar": pax(("comment", "x"), ("mtime", "17"), kind=b"g") + member(b"data/a") + B,
     "a folder with a size": header(b"data/", 512, b"5") + member(b"data/a") + B,
+    "a folder that has no size twice": pax(("size", "0")) + header(b"data/", 0, b"5") + member(b"data/a") + B,
+    "two names that are one": pax(("path", "data/a")) + long_name(b"data/a") + member(b"cut", magic=GNU) + B,
     "names with other parts": member(b"./data//a") + member(b"data/./b", b"beta"),
     **{
         f"the time {time!r} in an extended header": pax(("mtime", time)) + member(b"data/a") + B
@@ -149,7 +151,7 @@ DISPUTED = {
     "a sign in the first header": (member(b"data/a", mtime=b"-0000000017\0") + B, "time .* is not a number"),
     "a folder that holds what looks like members": (
         pax(("size", "1024")) + header(b"data/", 0, b"5") + member(b"data/a") + B,
-        "a folder with the size",
+        "a folder, but has a file's size",
     ),
     "a folder's size that no disk holds": (
         header(b"data/", 0, b"5", size=b"\x80\1" + bytes(10)) + B,
