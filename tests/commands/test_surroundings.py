@@ -182,6 +182,20 @@ def test_a_name_that_is_no_text(here: Surroundings, tmp_path: Path) -> None:
     assert json.loads(here.run("check", "--json", bundle).out)["source"] == str(bundle)
 
 
+def test_names_are_utf_8_in_every_locale(here: Surroundings, tmp_path: Path) -> None:
+    """A job that one locale queues, the worker of another one runs."""
+    other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    there = replace(here, environment={**here.environment, **other})
+    said = there.run("--queue", write_bundle(tmp_path / "é日本.tar"))
+    assert_well(said)
+    assert said.out.decode("ascii") == f"job 1: {tmp_path}/\\xe9\\u65e5\\u672c.tar is queued\n"
+    said = here.run("worker", "--until-empty")
+    assert said.out.decode() == f"job 1: {tmp_path}/é日本.tar is complete, 3 files\n"
+    assert_well(there.run("--queue", write_bundle(tmp_path / "é.tar", {"data/e": b"e"})))
+    assert_well(there.run("worker", "--until-empty", "-n", 2))
+    assert json.loads(there.run("state", "--json", 2).out)["complete"]
+
+
 homeless = pytest.mark.skipif(not can_be_without_users(), reason="no program can be hidden from /etc/passwd")
 
 
