@@ -205,7 +205,7 @@ def test_names_are_utf_8_in_every_locale(here: Surroundings, tmp_path: Path, enc
 def latin_1_locale(folder: Path) -> Path:
     """A locale that is made for this test."""
     folder.mkdir()
-    line = ["localedef", "-c", "-i", "POSIX", "-f", "ISO-8859-1", folder / "xx_XX"]
+    line = ["localedef", "-c", "-i", "POSIX", "-f", "ISO-8859-1", str(folder / "xx_XX")]
     if shutil.which("localedef") is None or subprocess.run(line, capture_output=True).returncode > 1:
         pytest.skip("no locale of Latin-1 can be made")
     return folder / "xx_XX"
