@@ -10,6 +10,7 @@ from .streams import STANDARD_OUTPUT, flush, guard, occupy_closed
 
 def main() -> NoReturn:
     """Run the command line; turn an error into a sentence on standard error and an exit status."""
+    _use_utf_8()
     occupy_closed()
     # What their owner could not open again, files and folders would be of no use.
     os.umask(os.umask(0o077) & 0o077)
@@ -20,6 +21,18 @@ def main() -> NoReturn:
         failed = _complain(_explained(unwritten))
         status = status or failed
     sys.exit(status)
+
+
+def _use_utf_8() -> None:
+    """Begin anew, in Python's UTF-8 mode, where the locale would have names of files be read in another encoding.
+
+    Then a job is of the same file for every process, whatever the locale of each. The output keeps its encoding.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and sys.executable:
+        import locale
+
+        os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _run() -> int:

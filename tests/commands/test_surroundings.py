@@ -5,8 +5,10 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -182,6 +184,33 @@ def test_a_name_that_is_no_text(here: Surroundings, tmp_path: Path) -> None:
     assert json.loads(here.run("check", "--json", bundle).out)["source"] == str(bundle)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_names_are_utf_8_in_every_locale(here: Surroundings, tmp_path: Path, encoding: str) -> None:
+    """A job that one locale queues, the worker of another one runs."""
+    other = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    if encoding == "latin-1":
+        other |= {"LC_ALL": "xx_XX", "LOCPATH": str(latin_1_locale(tmp_path / "locales").parent)}
+    there = replace(here, environment={**here.environment, **other})
+    said = there.run("--queue", write_bundle(tmp_path / "é日.tar"))
+    assert_well(said)
+    shown = "é日.tar".encode(encoding, "backslashreplace").decode(encoding)
+    assert said.out.decode(encoding) == f"job 1: {tmp_path}/{shown} is queued\n"
+    said = here.run("worker", "--until-empty")
+    assert said.out.decode() == f"job 1: {tmp_path}/é日.tar is complete, 3 files\n"
+    assert_well(there.run("--queue", write_bundle(tmp_path / "é.tar", {"data/e": b"e"})))
+    assert_well(there.run("worker", "--until-empty", "-n", 2))
+    assert json.loads(there.run("state", "--json", 2).out)["complete"]
+
+
+def latin_1_locale(folder: Path) -> Path:
+    """A locale that is made for this test."""
+    folder.mkdir()
+    line = ["localedef", "-c", "-i", "POSIX", "-f", "ISO-8859-1", str(folder / "xx_XX")]
+    if shutil.which("localedef") is None or subprocess.run(line, capture_output=True).returncode > 1:
+        pytest.skip("no locale of Latin-1 can be made")
+    return folder / "xx_XX"
+
+
 homeless = pytest.mark.skipif(not can_be_without_users(), reason="no program can be hidden from /etc/passwd")
 
 
@@ -312,7 +341,7 @@ def odd_surroundings(seed: int, here: Surroundings) -> Surroundings:
     )
 
 
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.sweep) for n in range(2, 150))])
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(n, marks=pytest.mark.sweep) for n in range(2, 60))])
 def test_every_command_does_as_ever(here: Surroundings, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     there = odd_surroundings(seed, here)
