@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -77,16 +78,17 @@ class BundleFiles:
 
     def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
         self._bundle, self._document, self._progress = bundle, document, progress
-        self._members: list[Member] = []
-        self.bytes_to_archive = document.total_bytes
 
     def mounts(self) -> set[Path]:
         """A bundle's own is known by its job."""
         return set()
 
+    def bytes_to_archive(self) -> int:
+        """Their sizes, which no document can make larger than the bundle's own."""
+        return sum(member.size for member in self._members)
+
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
-        self._members = [find_member(self._bundle, entry) for entry in self._document.files]
         for warning in warnings_about(self._bundle, self._members):
             self._progress.warn(warning)
         for position, entry in enumerate(self._document.files):
@@ -102,6 +104,11 @@ class BundleFiles:
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """The bundle stays where it is."""
+
+    @cached_property
+    def _members(self) -> list[Member]:
+        """The listed files, in the document's order."""
+        return [find_member(self._bundle, entry) for entry in self._document.files]
 
     def _content(self, position: int, observe: Callable[[int], None]) -> Content:
         return content_of(self._bundle, self._members[position], self._document.files[position], observe)

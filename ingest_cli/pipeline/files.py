@@ -10,11 +10,13 @@ class JobFiles(Protocol):
     """The files of a job. Positions are the document's."""
 
     stage: str
-    bytes_to_archive: int
     sources: list[str] | None
 
     def mounts(self) -> set[Path]:
         """Where the file systems are mounted that the sources lie on."""
+
+    def bytes_to_archive(self) -> int:
+        """How much room they take in the archive. Raises FileRefused where a file is seen not to be as listed."""
 
     def check(self) -> None:
         """Raise where a file is missing, or its bytes are not those that the document records."""

@@ -160,7 +160,7 @@ class Run:
         for entry in document.files:
             entry.require_usable_hash()
         services.catalog.check(document)
-        services.archive.require_room(files.bytes_to_archive)
+        services.archive.require_room(files.bytes_to_archive())
         files.check()
 
     def _reserve(self, document: Document, files: JobFiles) -> range:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingest_cli.bundle import reader as bundle_module
 from ingest_cli.bundle.header import is_header
-from ingest_cli.errors import BundleError, IngestError
+from ingest_cli.errors import BundleError, ExitCode, IngestError
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
@@ -356,6 +356,13 @@ def test_a_bundle_that_may_not_be_read(command: Command, tmp_path: Path) -> None
     done = command(bundle)
     assert done.returncode == 1
     assert f"cannot read {bundle}: Permission denied" in done.stderr
+
+
+def test_no_document_makes_a_job_wait_for_room(command: Command, site: Site, tmp_path: Path) -> None:
+    document = [*transaction(), file_record("data/a", b"a", size=10**18)]
+    done = command(write_bundle(tmp_path / "b.tar", {"data/a": b"a"}, document))
+    assert done.returncode == ExitCode.FAILED
+    assert "'data/a' is 1 byte long, but the metadata says 1,000,000,000,000,000,000" in done.stderr
 
 
 def test_one_bad_bundle_does_not_end_the_run(command: Command, site: Site, tmp_path: Path) -> None:

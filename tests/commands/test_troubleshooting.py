@@ -431,9 +431,23 @@ def a_metadata_service_that_refuses(scene: Scene) -> str:
         return scene.ingest()
 
 
+@contextmanager
+def small_disk(scene: Scene) -> Iterator[Path]:
+    disk = scene.folder / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("a disk cannot be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 @provokes("not enough space in the archive *FOLDER*: *SIZE* free, *SIZE* to store, *SIZE* in reserve")
 def no_room(scene: Scene) -> str:
-    return scene.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", size=10**18)], code=4)
+    with small_disk(scene) as disk:
+        scene.environment.setenv("ARCHIVEINTERFACE_URL", (disk / "archive").as_uri())
+        return scene.ingest(code=4)
 
 
 @provokes("cannot open *STORE* *FILE* now: *REASON*")
@@ -483,15 +497,9 @@ def an_upload_whose_disk_is_away(scene: Scene) -> str:
 
 @provokes("cannot unpack *FILE* into *FOLDER*: *SIZE* free, *SIZE* in reserve")
 def no_room_to_unpack(scene: Scene) -> str:
-    disk = scene.folder / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], capture_output=True).returncode != 0:
-        pytest.skip("a disk cannot be mounted here")
-    try:
+    with small_disk(scene) as disk:
         scene.environment.setenv("VOLUME_PATH", str(disk / "spool"))
         return scene.ingest(mode="w:gz", code=4)
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 @provokes(
