@@ -55,6 +55,11 @@ def is_away(mount: Path) -> bool:
     return not _is_mount(mount, {known for known, _ in _mounted()}) and not _holds_anything(mount)
 
 
+def lies_below(path: Path, mount: Path) -> bool:
+    """Whether ``path``, links followed, lies below ``mount``, be it that nothing is there now."""
+    return Path(os.path.realpath(path)).is_relative_to(mount)
+
+
 def _mount_of(path: Path, known: set[Path]) -> Path:
     folder = Path(os.path.realpath(path))
     return next((place for place in (folder, *folder.parents) if _is_mount(place, known)), ROOT)

@@ -18,7 +18,7 @@ from ..errors import (
     Unavailable,
     WrongState,
 )
-from ..mounts import is_away
+from ..mounts import is_away, lies_below
 from ..settings import Timings
 from ..text import counted
 from .interruption import Interruption
@@ -139,11 +139,14 @@ class Lease:
         """Where the files of a move lay, in document order."""
         return self._store.sources(self.job_id)
 
-    def require_mounted(self) -> None:
-        """Raise ResourceUnavailable where a disk that the job's files lay on is not mounted."""
-        away = next(filter(is_away, self._store.mounts(self.job_id)), None)
-        if away is not None:
-            raise ResourceUnavailable(f"nothing is mounted at {away}, where files of {self._job.source} lay")
+    def require_mounted(self, paths: Iterable[Path] | None = None) -> None:
+        """Raise ResourceUnavailable where a disk that the job's files, or these of them, lay on is not mounted."""
+        mounts = [mount for mount in self._store.mounts(self.job_id) if is_away(mount)]
+        if mounts and paths is not None:
+            folders = {path.parent for path in paths}
+            mounts = [mount for mount in mounts if any(lies_below(folder, mount) for folder in folders)]
+        if mounts:
+            raise ResourceUnavailable(f"nothing is mounted at {mounts[0]}, where files of {self._job.source} lay")
 
     def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``, once what is stored is rolled back."""

@@ -52,7 +52,7 @@ def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterat
         return
     sources = _sources(lease)
     if sources is not None:
-        lease.require_mounted()  # what is moved back must not come to lie below a disk that is away
+        lease.require_mounted(sources)  # what is moved back must not come to lie below a disk that is away
     writer = services.archive.writer(reservation.ids, lease.fence.number, resumed=True, require=lease.require)
     lease.confirm()
     for position in reversed(range(reservation.count if reached is None else reached)):

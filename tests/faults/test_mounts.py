@@ -434,6 +434,17 @@ def test_a_move_whose_sources_are_away(site: Site, disk: Disk, tmp_path: Path, b
     assert {path.read_bytes() for path in (disk.place / below).iterdir()} == set(FILES.values())
 
 
+def test_a_move_is_abandoned_though_the_disk_of_its_document_is_away(site: Site, disk: Disk, tmp_path: Path) -> None:
+    shutil.move(a_move(tmp_path, tmp_path / "run"), disk.place)
+    queue(site, disk.place / "move.json", JobKind.MOVE)
+    leave_after(site, 2)
+    disk.unmount()
+    assert run(site, 1).is_deferred
+    (outcome,) = api.discard_jobs([1], settings=site.settings)
+    assert outcome.error is None, outcome.error
+    assert {path.read_bytes() for path in (tmp_path / "run").iterdir()} == set(FILES.values())
+
+
 def leave_after(site: Site, files: int) -> None:
     """Run the only job until so many of its files are stored."""
     with open_store(site.settings) as store, connect(site.settings, store) as services:
