@@ -35,7 +35,6 @@ class Said:
     def __init__(self, folder: Path, audience: Audience, memory: Path | None = None) -> None:
         self._folder, self._audience, self._memory = folder, audience, memory
         self._said: dict[str, str] = {}
-        self._texts: set[str] = set()
         self.problems: list[ExitCode] = []
         if memory is not None:
             with suppress(OSError, ValueError):
@@ -52,10 +51,7 @@ class Said:
         elif not self._is_news(name, f"{fingerprint} {text}"):
             return False
         self.problems.append(error.exit_code if isinstance(error, IngestError) else ExitCode.FAILED)
-        # What is wrong with many files in the same words, as a folder of --done that is away, is said once.
-        if text not in self._texts:
-            self._audience.problem(text)
-        self._texts.add(text)
+        self._audience.problem(text)
         return True
 
     def left(self, reason: str, files: Iterable[tuple[str, str]]) -> None:
@@ -69,7 +65,6 @@ class Said:
     def keep(self, names: Iterable[str]) -> None:
         """Forget what was said of files with other names: they are gone."""
         present = set(names)
-        self._texts.clear()
         self._said = {name: said for name, said in self._said.items() if name in present}
 
     def save(self) -> None:

@@ -9,20 +9,21 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint_of
+from ..bundle.gather import MAX_ENTRIES
 from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
-from ..bundle.pack_rules import PackRules, Reason
 from ..bundle.reader import Bundle, read_document
 from ..bundle.tar import Member
-from ..bundle.tree import walk
+from ..bundle.tree import Entry, walk
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
 from ..jobs.job import JobKind
 from ..pipeline.bundle_files import content_of, find_member
 from ..text import quoted
-from .candidates import Candidate, files_within
+from .candidates import Candidate
 from .rules import IN_FLIGHT_WITHIN, WatchRules
 from .stability import Sight
 
@@ -46,7 +47,7 @@ def why_not_yet(candidate: Candidate, sight: Sight, rules: WatchRules, spool: Pa
     """
     if rules.marker:
         return ""
-    if rules.packs and (name := _in_flight_within(candidate.path, rules.packing)):
+    if rules.packs and (name := _in_flight_within(candidate.path, rules)):
         return f"it holds {quoted(name)}, which is being written or was left behind (then remove it)"
     if sight.waited >= rules.settle + rules.patience:
         return ""
@@ -59,7 +60,7 @@ def _flaw_of(candidate: Candidate, rules: WatchRules, spool: Path) -> str:
     """Why the content of the file is not whole; empty where it is, or where its job will say what is wrong."""
     try:
         if rules.packs:
-            return _flaw_of_folder(candidate.path)
+            return _flaw_of_folder(candidate.path, rules)
         if rules.kind is JobKind.MOVE:
             Document.parse(read_document(candidate.path)[0], _ignore)
             return ""
@@ -72,19 +73,20 @@ def _flaw_of(candidate: Candidate, rules: WatchRules, spool: Path) -> str:
 
 def _sign_of_writer(candidate: Candidate, rules: WatchRules) -> str:
     """Why the disk and the kernel let one think that somebody is writing to the file; empty where nothing does."""
-    paths = [path for path, _ in files_within(candidate.path)] if rules.packs else [candidate.path]
+    paths = [entry.path for entry in _packed(candidate.path, rules)] if rules.packs else [candidate.path]
     return next(filter(None, map(_sign_at, paths)), "")
 
 
-def _in_flight_within(folder: Path, packing: PackRules) -> str:
-    """The path in the folder of what would be packed, and has a temporary name or is in a folder that has one; empty
-    where there is nothing like it."""
-    for entry in walk(folder, "", packing, lambda *_: None):
-        if entry.reason not in (Reason.EXCLUDED, Reason.LITTER) and any(
-            map(IN_FLIGHT_WITHIN.search, entry.name.split("/"))
-        ):
-            return entry.name
-    return ""
+def _packed(folder: Path, rules: WatchRules) -> Iterator[Entry]:
+    """The files of the folder that are packed. What cannot be looked at is complained of then."""
+    entries = islice(walk(folder, "", rules.packing, lambda *_: None), MAX_ENTRIES)
+    return (entry for entry in entries if entry.reason is None)
+
+
+def _in_flight_within(folder: Path, rules: WatchRules) -> str:
+    """The path in the folder of a file whose name is a temporary one, or is in such a folder; empty where none is."""
+    names = (entry.name for entry in _packed(folder, rules))
+    return next((name for name in names if any(map(IN_FLIGHT_WITHIN.search, name.split("/")))), "")
 
 
 def _flaw_of_bundle(path: Path, spool: Path) -> str:
@@ -112,11 +114,11 @@ def _has_long_tail(bundle: Bundle, last: Member) -> bool:
     return tail > LONGEST_TAIL and _is_zero_at_end(bundle.descriptor, LONGEST_TAIL)
 
 
-def _flaw_of_folder(folder: Path) -> str:
-    for path, status in files_within(folder):
-        with suppress(OSError), _opened(path) as descriptor:
-            if status.st_size and _is_zero_at_end(descriptor, PAGE):
-                return f"{str(path.relative_to(folder))!r} in it: {ENDS_IN_ZEROS}"
+def _flaw_of_folder(folder: Path, rules: WatchRules) -> str:
+    for entry in _packed(folder, rules):
+        with suppress(OSError), _opened(entry.path) as descriptor:
+            if entry.found.st_size and _is_zero_at_end(descriptor, PAGE):
+                return f"{quoted(entry.name)} in it: {ENDS_IN_ZEROS}"
     return ""
 
 
