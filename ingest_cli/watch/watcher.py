@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SourceError
 from ..jobs.job import Job
 from ..pipeline.worker_pool import ObserveJob
 from ..settings import Settings
@@ -30,13 +29,10 @@ class Watcher:
 
     @property
     def paths(self) -> list[Path]:
-        """The absolute paths of the folders, each once, whatever it is called. Raises SourceError."""
+        """The absolute paths of the folders, each once, whatever it is called."""
         paths: dict[object, Path] = {}
         for folder in self.folders:
-            try:
-                paths.setdefault(_identity(folder), folder.absolute())
-            except OSError as error:
-                raise SourceError(f"cannot watch {folder}: the working directory is gone") from error
+            paths.setdefault(_identity(folder), folder.absolute())
         return list(paths.values())
 
     def own_places(self) -> OwnPlaces:

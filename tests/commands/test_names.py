@@ -241,9 +241,9 @@ def test_of_many_warnings_the_rest_is_counted(command: Command, tmp_path: Path) 
     bundle = write_bundle(tmp_path / "b.tar", files, document_for(listed))
     for words in ([bundle], ["--again", "--json", bundle], ["check", bundle]):
         lines = command(*words).stderr.splitlines()
-        assert len([line for line in lines if "is in the bundle but not in the metadata" in line]) == 20
-        assert "ingest: warning: and 480 more" in lines
-    assert len(json.loads(command("check", "--json", bundle).stdout)["warnings"]) == 500
+        assert len([line for line in lines if "is in the bundle but not in the metadata" in line]) == 10
+        assert any(line.endswith("and 490 more files in the bundle but not in the metadata") for line in lines)
+    assert len(json.loads(command("check", "--json", bundle).stdout)["warnings"]) == 11
 
 
 def test_a_hosts_name_may_be_any_bytes(tmp_path: Path) -> None:

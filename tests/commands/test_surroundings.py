@@ -154,6 +154,7 @@ def test_output_that_does_not_wait_is_waited_for(command: Command, tmp_path: Pat
 
 @pytest.mark.parametrize("words", [["state"], ["config"], ["help", "ingest"], ["--help"]], ids=lambda words: words[0])
 def test_who_stops_reading_is_told_nothing(tmp_path: Path, words: list[object]) -> None:
+    run_with_output([write_bundle(tmp_path / "b.tar")], tmp_path, None)
     status, told = run_with_output(words, tmp_path, None)
     assert (status in (ExitCode.SUCCESS, ExitCode.FAILED), told) == (True, "")
 

@@ -556,7 +556,7 @@ def no_working_directory(scene: Scene) -> str:
     return said.err.decode()
 
 
-@provokes("warning: and *NUMBER* more")
+@provokes("warning: and *NUMBER* more files in the bundle but not in the metadata")
 def many_unlisted_files(scene: Scene) -> str:
     return scene.ingest({**FILES, **{f"data/{number}": b"" for number in range(30)}}, document_for(FILES), code=0)
 

@@ -149,16 +149,17 @@ def test_a_file_larger_than_the_disk_waits_for_a_larger_disk(full_archive: Site,
 
 
 def test_nothing_in_a_drop_folder_is_taken_for_failed(full_archive: Site, tmp_path: Path, command: Command) -> None:
-    drop, failed = tmp_path / "drop", tmp_path / "failed"
-    drop.mkdir()
+    drop, failed, done_folder = tmp_path / "drop", tmp_path / "failed", tmp_path / "done"
+    for folder in (drop, failed, done_folder):
+        folder.mkdir()
     write_bundle(drop / "b.tar", FILES)
     ballast = fill(on(full_archive), leaving=1 << 20)
-    words = ["watch", "--once", "--settle", "0", "--failed", failed, "--done", tmp_path / "done", drop]
+    words = ["watch", "--once", "--settle", "0", "--failed", failed, "--done", done_folder, drop]
     done = command(*words)
     assert done.returncode == ExitCode.UNREACHABLE, done.stderr
     assert "job 1 is deferred: it failed at 'ingest files': not enough space" in done.stderr
     assert (drop / "b.tar").exists()
-    assert not failed.exists()
+    assert not list(failed.iterdir())
     assert not list(drop.glob("*.error.json"))
     ballast.unlink()
     with open_store(full_archive.settings) as store:
