@@ -54,10 +54,10 @@ def name_of(block: bytes, position: int) -> str:
     if block[345] == 0:
         return text_of(name)
     if block[257:263] != b"ustar\0":
-        # With --incremental GNU tar keeps times there; Python takes them for a part of the name.
+        # GNU tar --incremental and star keep times there in GNU's format; Python takes them for a part of the name.
         raise BundleError(
-            f"{quoted(name)}, at byte {position} of the tar, has a longer name for some readers: pack it without"
-            " --incremental, or with tar --format=pax"
+            f"{quoted(name)}, at byte {position} of the tar, has a longer name for some readers: pack it with"
+            " tar --format=pax, without --incremental"
         )
     return text_of(block[345:500].partition(b"\0")[0] + b"/" + name)
 
