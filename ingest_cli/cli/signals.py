@@ -36,7 +36,7 @@ def interruptible(within: float = END_SECONDS, message: str | None = None) -> It
         with _kept(Deadline(within)) as deadline:
             yield deadline
     except KeyboardInterrupt:
-        raise Interrupted(*([message] if message else [])) from None
+        raise (Interrupted() if message is None else Interrupted(message)) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
