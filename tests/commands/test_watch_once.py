@@ -14,6 +14,7 @@ from ingest_cli.watch.lock import FolderLock
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command, untimed
+from ..support.mounts import Mount
 from ..support.site import Site
 from ..support.waiting import until
 from ..support.watching import make_folder, once, visible, without_privileges
@@ -34,6 +35,7 @@ def test_more_files_than_may_wait_at_once(command: Command, drop: Path, site: Si
     count = MAX_WAITING + 20
     for number in range(count):
         (drop / f"{number}.tar").write_bytes(b"no tar")
+    (tmp_path / "failed").mkdir()
     assert once(command, drop, "--quiet", "--failed", tmp_path / "failed").returncode == ExitCode.FAILED
     assert len(site.jobs()) == count
     assert visible(drop) == []
@@ -126,6 +128,7 @@ def test_a_folder_that_is_refused_is_said_once_and_moved(
     assert visible(drop) == ["empty", "empty.error.json"]
     assert run(command, drop, "--pack", template) == (0, [])
     (drop / "bare").mkdir()
+    (tmp_path / "failed").mkdir()
     assert run(command, drop, "--pack", template, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
     assert visible(tmp_path / "failed") == ["bare", "bare.error.json"]
 
@@ -134,6 +137,7 @@ def test_a_file_that_is_refused_goes_to_the_failed_ones(
     command: Command, drop: Path, site: Site, tmp_path: Path
 ) -> None:
     write_bundle(drop / os.fsdecode(b"a\xff.tar"))
+    (tmp_path / "failed").mkdir()
     assert run(command, drop, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
     assert visible(drop) == []
     names = sorted(os.fsencode(path) for path in os.listdir(tmp_path / "failed"))
@@ -155,6 +159,18 @@ def test_a_folder_with_a_temporary_name_in_it_waits_and_that_is_said(
     temporary.rename(drop / "run" / "b")
     assert once(command, drop, "--pack", template).returncode == 0
     assert site.contents() == {"data/a": b"a", "data/b": b"b"}
+
+
+def test_a_folder_that_cannot_be_packed_now_is_left_for_another_reason_than_that_it_changed(
+    command: Command, drop: Path, tmp_path: Path, template: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(tmp_path / "spool", "-t", "tmpfs", "-o", "size=64k", "none")
+    monkeypatch.setenv("VOLUME_PATH", str(tmp_path / "spool"))
+    make_folder(drop / "large", {"data/a": b"a" * 100_000})
+    code, said = run(command, drop, "--pack", template)
+    assert code == ExitCode.UNREACHABLE
+    assert "No space left on device" in said[0]
+    assert "left for the next run: 'large': it could not be taken now" in said[1]
 
 
 # Several runs, several folders.
