@@ -127,10 +127,12 @@ def test_a_folder_that_is_refused_is_said_once_and_moved(
     assert f"there are no files in {drop / 'empty'}" in said[0]
     assert visible(drop) == ["empty", "empty.error.json"]
     assert run(command, drop, "--pack", template) == (0, [])
+    (make_folder(drop / "odd", {"data/a": b"a"}) / "link").symlink_to("a")
     (drop / "bare").mkdir()
     (tmp_path / "failed").mkdir()
     assert run(command, drop, "--pack", template, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
-    assert visible(tmp_path / "failed") == ["bare", "bare.error.json"]
+    assert visible(tmp_path / "failed") == ["odd", "odd.error.json"]
+    assert visible(drop) == ["bare", "bare.error.json", "empty", "empty.error.json"], "files may be copied there yet"
 
 
 def test_a_file_that_is_refused_goes_to_the_failed_ones(
