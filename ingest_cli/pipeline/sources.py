@@ -15,6 +15,7 @@ from ..disk import opened
 from ..errors import SourceRefused
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import is_received
+from ..services.embedded.mark import MARK_NAME
 from ..settings import MOVE_FROM, Settings
 from ..text import quoted
 
@@ -38,7 +39,7 @@ class SourceRules:
     """Which files a move may take at a site; ``over_http`` those of one that its server received."""
 
     def __init__(self, settings: Settings, *, over_http: bool) -> None:
-        self._allowed = _with_real(settings.server.move_from) if over_http else None
+        self._allowed = _beginnings(_with_real(settings.server.move_from)) if over_http else None
         self._own = OwnFiles(settings)
         self._real = lru_cache(MOST_FOLDERS)(real)
 
@@ -54,7 +55,7 @@ class SourceRules:
                 raise SourceRefused(NO_FOLDERS)
             if not is_text(source) or "\0" in str(source):
                 raise SourceRefused(f"the source {quoted(str(source))} cannot be the path of a file")
-            if ".." in source.parts or not any(source.is_relative_to(folder) for folder in self._allowed):
+            if ".." in source.parts or not f"{source}/".startswith(self._allowed):
                 raise SourceRefused(f"the source {quoted(str(source))} is not in a folder that {NAMED_BY} names")
         if self._own.has_name(source):
             raise own_file(source)
@@ -90,16 +91,17 @@ class OwnFiles:
         self._folders = _with_real([settings.spool, *archive])
         self._places = {path.parent for path in (*self._databases, *self._files)}
         beside = [path.with_name(path.name + suffix) for path in self._databases for suffix in SUFFIXES]
-        self._inodes = _inodes([*self._files, *beside])
+        marks = [folder / MARK_NAME for folder in archive]
+        self._inodes = _inodes([*self._files, *marks, *beside])
         self._folder_inodes = _inodes(self._folders)
-        self._is_named_inside = lru_cache(MOST_FOLDERS)(self._has_folder)
+        self._within = _beginnings(self._folders)
         self._is_inside = lru_cache(MOST_FOLDERS)(self._holds_folder)
 
     def has_name(self, path: Path) -> bool:
         """Whether a file of this name is one of them."""
         folder = path.parent
         is_beside = folder in self._places and (path in self._files or self._is_of_database(path))
-        return is_beside or path.name.startswith(OWN_PREFIX) or self._is_named_inside(folder)
+        return is_beside or path.name.startswith(OWN_PREFIX) or f"{folder}/".startswith(self._within)
 
     def has(self, place: Path, found: os.stat_result) -> bool:
         """Whether the file that was found at ``place`` is one of them: links and mounts give files further names."""
@@ -113,9 +115,6 @@ class OwnFiles:
             return _inodes(self._spool.iterdir())
         except OSError:
             return set()
-
-    def _has_folder(self, folder: Path) -> bool:
-        return any(folder.is_relative_to(own) for own in self._folders)
 
     def _holds_folder(self, folder: Path) -> bool:
         return not self._folder_inodes.isdisjoint(_inodes([folder, *folder.parents]))
@@ -166,6 +165,11 @@ def own_file(source: Path) -> SourceRefused:
 def _with_real(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Paths as they are given, and as they are once links are followed."""
     return tuple(dict.fromkeys(name for path in paths for name in (path, Path(os.path.realpath(path)))))
+
+
+def _beginnings(folders: Iterable[Path]) -> tuple[str, ...]:
+    """How all paths in these folders begin, and theirs with a slash: far quicker to look for than paths are."""
+    return tuple(f"{str(folder).rstrip('/')}/" for folder in folders)
 
 
 def _inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:

@@ -51,7 +51,7 @@ class Room:
                     own += other.left()
                 else:
                     others += other.left()
-            taken = own + min(others, room // 2)
+            taken = own + min(others, max(0, room // 2))
             if wanted > room - taken:
                 claimed = f", of which other uploads that are under way need {decimal(taken)}" if taken else ""
                 raise NoRoom(f"no room for {decimal(wanted)}: the spool has room for {decimal(max(0, room))}{claimed}")

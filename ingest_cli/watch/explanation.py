@@ -20,7 +20,7 @@ SUFFIX = ".error.json"
 MAX_BYTES = 1 << 20
 MAX_REASON = 50_000
 CORRECT = "put the corrected file into the drop folder under the same name: it will become a new job"
-REMOVE = "ingest what is archived nowhere in another bundle, then delete this file by hand"
+REMOVE = "ingest what is archived nowhere in another bundle, then delete this one by hand"
 
 
 def story_of_refused(path: Path, reason: str) -> Story:

@@ -22,7 +22,7 @@ from .places import Places
 from .rules import WatchRules
 from .said import Said
 from .set_aside import put_back_all
-from .stability import PAUSE_SECONDS
+from .stability import PAUSE_SECONDS, Sight
 from .wholeness import why_not_yet
 
 # At most this many jobs of a folder wait: a folder of a million files must not fill the queue for all others.
@@ -122,9 +122,16 @@ class DropFolder:
         reasons: dict[str, list[tuple[str, str]]] = {}
         for name in self._places.pending:
             sight = self._places.pending[name]
-            reasons.setdefault(sight.why_not or "it has just changed", []).append((name, sight.fingerprint))
+            reasons.setdefault(sight.why_not or self._why_left(sight), []).append((name, sight.fingerprint))
         for reason, files in reasons.items():
             self._said.left(reason, files)
+
+    def _why_left(self, sight: Sight) -> str:
+        if sight.waited < self._places.pending.seconds:
+            return "it has just changed"
+        if len(self._places.queued) >= MAX_WAITING:
+            return f"{MAX_WAITING} others have jobs that wait"
+        return "it could not be taken now"
 
     def _place(self, store: JobStore, found: list[Candidate], renamed: set[str], *, is_told: bool) -> None:
         """Put each file in its place."""

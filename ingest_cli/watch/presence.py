@@ -10,6 +10,7 @@ from ..pipeline.runner import Runner
 from .events import Events, Told
 from .folder import DropFolder
 from .lock import FolderLock
+from .own import Identity, identity
 from .rounds import POLL_SECONDS, Rounds
 from .said import Audience
 
@@ -31,7 +32,7 @@ class Presence:
         self._folders, self._spool, self._notify = folders, spool, audience.problem
         self._seconds, self._poll = seconds, poll
         self._wake = threading.Event()
-        self._locks: dict[Path, tuple[FolderLock, int]] = {}
+        self._locks: dict[Path, tuple[FolderLock, Identity | None]] = {}
         self._troubles: dict[Path, str] = {}
         self._events: Events | None = None
         self._rounds: list[Rounds] = []
@@ -45,7 +46,7 @@ class Presence:
 
     def __exit__(self, *_: object) -> None:
         self._stop_listening()
-        for lock, _inode in self._locks.values():
+        for lock, _found in self._locks.values():
             lock.release()
 
     @property
@@ -78,19 +79,19 @@ class Presence:
         return self._rounds
 
     def _has_changed(self, path: Path) -> bool:
-        inode = _inode(path)
+        found = _folder_at(path)
         held = self._locks.get(path)
-        if held is not None and held[1] == inode:
+        if held is not None and held[1] == found:
             return False
         if held is not None:
             held[0].release()
             del self._locks[path]
-            if inode is None:
+            if found is None:
                 self._notify(f"{path} is gone: waiting until it is back")
-        elif inode is None:
+        elif found is None:
             return False
-        if inode is not None and self._lock(path) is None:
-            self._notify(f"{path} is back")
+        if found is not None and self._lock(path) is None:
+            self._notify(f"{path} is back" if held is None else f"{path} was replaced, mounted or unmounted")
             return True
         return held is not None
 
@@ -103,7 +104,7 @@ class Presence:
                 self._notify(str(error))
             self._troubles[path] = str(error)
             return error
-        self._locks[path] = (lock, _inode(path) or 0)
+        self._locks[path] = (lock, _folder_at(path))
         self._troubles.pop(path, None)
         return None
 
@@ -123,8 +124,8 @@ class Presence:
             self._events = None
 
 
-def _inode(path: Path) -> int | None:
+def _folder_at(path: Path) -> Identity | None:
     try:
-        return path.stat().st_ino if path.is_dir() else None
+        return identity(path.stat()) if path.is_dir() else None
     except OSError:
         return None

@@ -18,7 +18,7 @@ from ..disk import copy_to, copy_tree, fitting, opened, rename_new
 from ..errors import SourceError
 from .candidates import Candidate, fingerprint_at
 
-HIDDEN = re.compile(r"\.ingest-[0-9a-f]{16}\.part")
+HIDDEN = re.compile(r"\.ingest-[0-9a-f]{16}\.aside")
 # What a folder is called while it is deleted: no candidate's name begins with a dot.
 DELETED = ".deleted"
 
@@ -143,7 +143,7 @@ def _put_back(name: str, hidden: int, path: Path) -> None:
 @contextmanager
 def _hiding_place(path: Path) -> Iterator[tuple[Path, int]]:
     """Where to set ``path`` aside, and the folder that it is in then, open."""
-    hidden = path.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    hidden = path.with_name(f".ingest-{secrets.token_hex(8)}.aside")
     try:
         hidden.mkdir(mode=0o700)
     except OSError as error:

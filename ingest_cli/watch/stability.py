@@ -40,7 +40,7 @@ class Stability:
     """Remembers since when each file was seen unchanged. A renamed one counts as unchanged for ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._sights: dict[str, Sight] = {}
         # Of what is due, the first in front; what was forgotten or is due later by now is left in it.
         self._dues: list[tuple[float, str]] = []
@@ -62,11 +62,11 @@ class Stability:
         """Note that the file has this fingerprint now."""
         now = time.monotonic()
         if not self.is_known(name, fingerprint):
-            self._sights[name] = Sight(fingerprint, now, now + self._seconds, age)
-            heapq.heappush(self._dues, (now + self._seconds, name))
+            self._sights[name] = Sight(fingerprint, now, now + self.seconds, age)
+            heapq.heappush(self._dues, (now + self.seconds, name))
         if renamed:
             sight = self._sights[name]
-            sight.since, sight.is_renamed = min(sight.since, now - self._seconds), True
+            sight.since, sight.is_renamed = min(sight.since, now - self.seconds), True
             self._look_at(name, now)
 
     def due(self, most: int) -> list[str]:
@@ -81,7 +81,7 @@ class Stability:
 
     def put_off(self, name: str) -> None:
         """Have the file be due again in a while."""
-        self._look_at(name, time.monotonic() + max(self._seconds, PAUSE_SECONDS))
+        self._look_at(name, time.monotonic() + max(self.seconds, PAUSE_SECONDS))
 
     def forget(self, name: str) -> None:
         """Forget the file: it is gone, or has a job."""

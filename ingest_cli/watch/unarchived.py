@@ -35,7 +35,8 @@ def _of_folder(folder: Path, job: Job) -> str:
     sizes = list(_sizes_in(folder))
     missing = len(sizes) - job.files
     if missing > 0:
-        return f"{missing:,} of its {counted(len(sizes), 'file')} are archived nowhere, such as links and system files"
+        of = f"{missing:,} of its {counted(len(sizes), 'file')} {'is' if missing == 1 else 'are'}"
+        return f"{of} archived nowhere, such as links and system files"
     if (len(sizes), sum(sizes)) != (job.files, job.bytes):
         found = f"{counted(len(sizes), 'file')} of {sum(sizes):,} bytes"
         return f"it holds {found}, but {job.files:,} of {job.bytes:,} bytes were stored"
@@ -69,8 +70,8 @@ def _of_bundle(bundle: Bundle, job: Job) -> str:
     archived = {METADATA_NAME, *(member.name for member in members)}
     unlisted = [quoted(name) for name in bundle.members if name not in archived]
     if unlisted:
-        files = "1 of its files is" if len(unlisted) == 1 else f"{len(unlisted):,} of its files are"
-        return f"{files} archived nowhere, since the metadata does not list them: {listed(unlisted)}"
+        of = f"{len(unlisted):,} of its files {'is' if len(unlisted) == 1 else 'are'}"
+        return f"{of} archived nowhere, since the metadata does not list them: {listed(unlisted)}"
     behind = _bytes_behind(bundle)
     return f"{counted(behind, 'byte')} follow the end of the tar, and are archived nowhere" if behind else ""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.disk import new_at
 from ingest_cli.errors import ExitCode, ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
@@ -25,7 +26,7 @@ from ingest_cli.watch.candidates import Candidate
 from ingest_cli.watch.disposition import Destination, Disposition
 from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
-from ..support.bundles import FILES, document_for, transaction, write_bundle
+from ..support.bundles import FILES, document_for, write_bundle
 from ..support.candidates import candidate_at
 from ..support.command import Command
 from ..support.forks import Running
@@ -284,7 +285,7 @@ def test_a_folder_that_was_changed_since_it_was_packed_is_left(site: Site, drop:
 def test_a_folder_with_more_than_was_packed_is_kept(site: Site, drop: Path) -> None:
     candidate, job = packed(site, drop)
     fewer = replace(job, files=0, bytes=0)
-    with pytest.raises(SourceError, match=r"run: job 1: .* kept: 1 of its 1 file are archived nowhere"):
+    with pytest.raises(SourceError, match=r"run: job 1: .* kept: 1 of its 1 file is archived nowhere"):
         Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
     assert (drop / "run" / "sub" / "a").read_text() == "a"
     Disposition(delete=True).carry_out(candidate, fewer, site.settings.spool)
@@ -379,13 +380,6 @@ def test_what_is_ingested_leaves_a_full_drop_folder(command: Command, site: Site
     assert once(command, drop, "--delete").returncode == 0
     assert sorted(looks(drop)) == ["bad.tar", "bad.tar.error.json"]
     assert site.contents() == FILES
-
-
-@pytest.fixture
-def template(tmp_path: Path) -> Path:
-    path = tmp_path / "template.json"
-    path.write_text(json.dumps(transaction()))
-    return path
 
 
 def test_a_folder_is_moved_to_another_disk(
@@ -574,15 +568,23 @@ def test_what_a_watcher_that_was_killed_had_set_aside_is_put_back(command: Comma
         os.wait()
         assert not path.exists()
     (drop / "taken.tar").write_text("no tar")
-    (drop / ".ingest-0123456789abcdef.part").write_text("not a folder")
+    (drop / ".ingest-0123456789abcdef.aside").write_text("not a folder")
     assert once(command, drop, "--delete").returncode == ExitCode.SOME_FAILED
     assert site.contents() == {"data/0": b"x", "data/1": b"x"}
     assert sorted(looks(drop)) == [
-        ".ingest-0123456789abcdef.part",
+        ".ingest-0123456789abcdef.aside",
         "taken.tar",
         "taken.tar.1",
         "taken.tar.error.json",
     ]
+
+
+def test_what_another_command_makes_in_a_drop_folder_is_left_alone(drop: Path) -> None:
+    """As what is restored there is."""
+    with new_at(drop / "restored") as aside:
+        (aside / "data").mkdir(parents=True)
+        assert list(put_back_all(drop)) == []
+        assert (aside / "data").exists()
 
 
 def exit_at(step: int) -> None:

@@ -16,6 +16,7 @@ from ingest_cli.jobs.spool import SpoolKind
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 
@@ -79,6 +80,7 @@ OWN: dict[str, Callable[[Site], Path]] = {
     "the configuration": lambda site: Path(os.environ["INGEST_CONFIG"]),
     "the policy": lambda site: Path(str(site.settings.policy)),
     "a stored file": lambda site: site.file(1),
+    "the mark of the archive": lambda site: Path(str(site.settings.archive)) / MARK_NAME,
     "a spooled file": lambda site: site.settings.spool / "upload-0.tar",
     "a watcher's lock": lambda site: Path(os.environ["INGEST_CONFIG"]).parent / "drop" / ".ingest-watch.lock",
 }

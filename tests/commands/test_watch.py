@@ -18,6 +18,7 @@ from ingest_cli.watch.rules import IN_FLIGHT
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.mounts import Mount
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site, assert_sound
 from ..support.waiting import PATIENCE, until
@@ -328,6 +329,19 @@ def test_a_folder_that_goes_and_comes_back(
     assert f"{drop} is back" in (tmp_path / "log").read_text()
     write_bundle(drop / "c.tar", {"data/c": b"c"}, document_for({"data/c": b"c"}))
     until(lambda: settled(site, 2))
+
+
+def test_a_folder_in_whose_place_another_is_mounted(
+    watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path, mount: Mount
+) -> None:
+    """The roots of two disks have the same number."""
+    mount(drop, "-t", "tmpfs", "none")
+    watching()
+    mount(drop, "-t", "tmpfs", "none")
+    until(lambda: f"{drop} was replaced, mounted or unmounted" in (tmp_path / "log").read_text())
+    assert (drop / ".ingest-watch.lock").exists()
+    write_bundle(drop / "b.tar")
+    until(lambda: settled(site))
 
 
 def test_a_lost_event_loses_no_bundle(watching: Callable[..., object], drop: Path, site: Site) -> None:

@@ -14,6 +14,7 @@ from ingest_cli.watch.lock import FolderLock
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command, untimed
+from ..support.mounts import Mount
 from ..support.site import Site
 from ..support.waiting import until
 from ..support.watching import make_folder, once, visible, without_privileges
@@ -126,10 +127,12 @@ def test_a_folder_that_is_refused_is_said_once_and_moved(
     assert f"there are no files in {drop / 'empty'}" in said[0]
     assert visible(drop) == ["empty", "empty.error.json"]
     assert run(command, drop, "--pack", template) == (0, [])
-    (make_folder(drop / "run") / "link").symlink_to("a.txt")
+    (make_folder(drop / "odd", {"data/a": b"a"}) / "link").symlink_to("a")
+    (drop / "bare").mkdir()
     (tmp_path / "failed").mkdir()
     assert run(command, drop, "--pack", template, "--failed", tmp_path / "failed")[0] == ExitCode.FAILED
-    assert visible(tmp_path / "failed") == ["run", "run.error.json"]
+    assert visible(tmp_path / "failed") == ["odd", "odd.error.json"]
+    assert visible(drop) == ["bare", "bare.error.json", "empty", "empty.error.json"], "files may be copied there yet"
 
 
 def test_a_file_that_is_refused_goes_to_the_failed_ones(
@@ -158,6 +161,18 @@ def test_a_folder_with_a_temporary_name_in_it_waits_and_that_is_said(
     temporary.rename(drop / "run" / "b")
     assert once(command, drop, "--pack", template).returncode == 0
     assert site.contents() == {"data/a": b"a", "data/b": b"b"}
+
+
+def test_a_folder_that_cannot_be_packed_now_is_left_for_another_reason_than_that_it_changed(
+    command: Command, drop: Path, tmp_path: Path, template: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount(tmp_path / "spool", "-t", "tmpfs", "-o", "size=64k", "none")
+    monkeypatch.setenv("VOLUME_PATH", str(tmp_path / "spool"))
+    make_folder(drop / "large", {"data/a": b"a" * 100_000})
+    code, said = run(command, drop, "--pack", template)
+    assert code == ExitCode.UNREACHABLE
+    assert "No space left on device" in said[0]
+    assert "left for the next run: 'large': it could not be taken now" in said[1]
 
 
 # Several runs, several folders.

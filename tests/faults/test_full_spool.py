@@ -62,6 +62,13 @@ def test_a_body_that_does_not_fit_leaves_nothing(
         until(lambda: list(site.settings.spool.iterdir()) == [])
 
 
+def test_a_reserve_that_is_not_free_any_more(environment: Path, small_spool: Path) -> None:
+    with Server(environment, "--reserve", 5000 * KB) as server:
+        answer = post(server, bytes(KB), chunked=False)
+        assert_no_room(answer)
+        assert answer.json()["message"] == "no room for 1.0 kB: the spool has room for 0 bytes"
+
+
 def test_of_many_at_once_those_are_taken_that_fit(
     environment: Path, site: Site, small_spool: Path, tmp_path: Path
 ) -> None:
