@@ -30,11 +30,12 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 def on_network(path: Path) -> bool:
     """Whether ``path`` lies on a network file system (known on Linux only; False elsewhere)."""
-    resolved, best, kind = Path(os.path.realpath(path)), ROOT, ""
+    place, best, kind = f"{os.path.realpath(path)}/", "", ""
     for mount, type_of_mount in _mounted():
+        beginning = f"{mount.rstrip('/')}/"
         # Of several at one place, the last is the one that is seen.
-        if resolved.is_relative_to(mount) and len(mount.parts) >= len(best.parts):
-            best, kind = mount, type_of_mount
+        if place.startswith(beginning) and len(beginning) >= len(best):
+            best, kind = beginning, type_of_mount
     return kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.")
 
 
@@ -60,14 +61,14 @@ def lies_below(path: Path, mount: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(mount)
 
 
-def _mount_of(path: Path, known: set[Path]) -> Path:
+def _mount_of(path: Path, known: set[str]) -> Path:
     folder = Path(os.path.realpath(path))
     return next((place for place in (folder, *folder.parents) if _is_mount(place, known)), ROOT)
 
 
-def _is_mount(folder: Path, known: set[Path]) -> bool:
+def _is_mount(folder: Path, known: set[str]) -> bool:
     # A part of a file system that is mounted elsewhere too looks like any folder of it, but to the system.
-    return folder in known or os.path.ismount(folder)
+    return str(folder) in known or os.path.ismount(folder)
 
 
 def _holds_anything(folder: Path) -> bool:
@@ -78,8 +79,8 @@ def _holds_anything(folder: Path) -> bool:
         return False
 
 
-def _mounted() -> Iterator[tuple[Path, str]]:
-    """The mounts that this process sees, each with the type of its file system; none where the system does not tell.
+def _mounted() -> Iterator[tuple[str, str]]:
+    """Where this process sees mounts, and the type of each file system; none where the system does not tell.
 
     See proc_pid_mountinfo(5). Names are bytes there, and a line of an unknown form is passed over.
     """
@@ -89,7 +90,7 @@ def _mounted() -> Iterator[tuple[Path, str]]:
         fields, separator, tail = line.partition(b" - ")
         words = fields.split(b" ")
         if separator and len(words) > 4:
-            yield Path(os.fsdecode(_unescaped(words[4]))), os.fsdecode(tail.split(b" ")[0])
+            yield os.fsdecode(_unescaped(words[4])), os.fsdecode(tail.split(b" ")[0])
 
 
 def _read(path: Path) -> bytes:
@@ -101,4 +102,6 @@ def _read(path: Path) -> bytes:
 
 def _unescaped(name: bytes) -> bytes:
     """A name as it is, of which blanks and backslashes are written as octal numbers."""
+    if b"\\" not in name:
+        return name
     return re.sub(rb"\\([0-3][0-7]{2})", lambda found: bytes([int(found[1], 8)]), name)

@@ -14,15 +14,20 @@ from ..errors import JobBusy, SourceError
 from ..jobs.process import this_process
 
 LOCK_NAME = ".ingest-watch.lock"
+# The folder cannot be written, has no room, or someone has put a folder, a link or a socket in place of the lock.
+NOT_IN_FOLDER = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.EISDIR, errno.ELOOP, errno.ENXIO),
+}
 
 
 class FolderLock:
     """Held from when it is made until `release`, or until the process ends.
 
     The lock is a file in the folder, so that watchers on other machines see it; in the ``spool`` where the folder
-    cannot be written, or has no room. ``now`` is the time at which it was locked, by its file system's clock. Raises
-    JobBusy where another watcher has the folder, SourceError where there is none, and ResourceUnavailable where it
-    cannot be locked now, as where a file system gives no locks.
+    cannot be written or has no room, or where something else has the lock's name. ``now`` is the time at which it was
+    locked, by its file system's clock. Raises JobBusy where another watcher has the folder, SourceError where there is
+    none, and ResourceUnavailable where it cannot be locked now, as where a file system gives no locks.
     """
 
     def __init__(self, folder: Path, spool: Path) -> None:
@@ -61,7 +66,7 @@ def _open(folder: Path, spool: Path) -> int:
     try:
         return os.open(folder / LOCK_NAME, flags, 0o644)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NOT_IN_FOLDER:
             raise explained(error, f"cannot watch {folder}", SourceError) from error
     try:
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)

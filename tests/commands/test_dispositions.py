@@ -24,6 +24,7 @@ from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.settings import load_settings
 from ingest_cli.watch.candidates import Candidate
 from ingest_cli.watch.disposition import Destination, Disposition
+from ingest_cli.watch.lock import FolderLock
 from ingest_cli.watch.set_aside import Replaced, put_back_all, set_aside
 
 from ..support.bundles import FILES, document_for, write_bundle
@@ -507,7 +508,9 @@ def test_a_folder_that_may_only_be_read(command: Command, site: Site, tmp_path: 
     assert (once(command, drop).returncode, once(command, drop).stderr) == (0, "")
 
 
-def test_what_is_planted_in_place_of_the_lock_is_not_written_to(command: Command, site: Site, drop: Path) -> None:
+def test_what_is_planted_in_place_of_the_lock_is_not_written_to_and_stops_no_watcher(
+    command: Command, site: Site, drop: Path
+) -> None:
     outside = drop.parent / "outside" / "precious"
     outside.write_text("precious")
     write_bundle(drop / "b.tar")
@@ -519,7 +522,13 @@ def test_what_is_planted_in_place_of_the_lock_is_not_written_to(command: Command
     assert once(command, drop).returncode == 0
     lock.unlink()
     lock.symlink_to(outside)
-    assert "Traceback" not in once(command, drop).stderr
+    assert once(command, drop).returncode == 0
+    lock.unlink()
+    lock.mkdir()
+    assert once(command, drop).returncode == 0
+    other = FolderLock(drop, site.settings.spool)
+    assert once(command, drop).returncode == ExitCode.UNREACHABLE
+    other.release()
     assert outside.read_text() == "precious"
     assert site.contents() == FILES
 
