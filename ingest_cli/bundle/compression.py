@@ -92,7 +92,7 @@ def _xz() -> Decompressor:
 
 
 def _zstd() -> Decompressor:
-    module = _zstd_module()
+    module = zstd_module()
     if module is None:
         raise BundleError("this Python cannot unpack zstd: install backports.zstd for it, or pack the bundle with gzip")
     window = {module.DecompressionParameter.window_log_max: MAX_MEMORY.bit_length() - 1}
@@ -100,7 +100,7 @@ def _zstd() -> Decompressor:
     return decompressor
 
 
-def _zstd_module() -> Any:
+def zstd_module() -> Any:
     """Python's own from 3.14 on, or what brings it to earlier ones; None where there is neither."""
     for name in ("compression.zstd", "backports.zstd"):
         try:

@@ -127,13 +127,14 @@ def _member(
     block: bytes, kind: bytes, records: Records, offset: int, length: int, header_time: int | None
 ) -> Member | None:
     name = records.get("path")
-    is_own = name is None
     if name is None:
         name = name_of(block, offset - BLOCK)
     if kind == SPARSE or "sparse" in records or has_sparse_map(block):
         real = quoted(records.get("real path", name))
         raise BundleError(f"{real} is a sparse file; pack it without tar's --sparse, or with bsdtar's --no-read-sparse")
-    if kind == FOLDER or (kind == OLD_FILE and is_own and name.endswith("/") and length == 0):
+    # Python looks at the name in the header itself, others at the one that counts.
+    is_old_folder = kind == OLD_FILE and block[:100].partition(b"\0")[0].endswith(b"/")
+    if kind == FOLDER or (is_old_folder and name.endswith("/") and length == 0):
         if size_of(records, 0):
             raise BundleError(f"{quoted(name)} is a folder, but has a file's size: readers of tars differ there")
         safe_name(name, folder=True)
@@ -141,7 +142,7 @@ def _member(
     if kind not in REGULAR_TYPES:
         what = REFUSED_TYPES.get(kind, f"of the unknown type {kind!r}")
         raise BundleError(f"{quoted(name)} is {what}; a bundle holds regular files and folders only")
-    if name.rpartition("/")[2] in ("", "."):
+    if is_old_folder or name.rpartition("/")[2] in ("", "."):
         size = counted(length, "byte")
         raise BundleError(f"{quoted(name)} has a folder's name, but is a file of {size}: readers of tars differ there")
     mtime, odd_time = _time(records.get("mtime"), header_time)

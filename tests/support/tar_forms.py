@@ -106,6 +106,7 @@ AGREED = {
     "an extended header of the whole tar": pax(("comment", "x"), ("mtime", "17"), kind=b"g") + member(b"data/a") + B,
     "a folder with a size": header(b"data/", 512, b"5") + member(b"data/a") + B,
     "a folder that has no size twice": pax(("size", "0")) + header(b"data/", 0, b"5") + member(b"data/a") + B,
+    "an old folder with a long name": long_name(b"data/") + header(b"cut/", 0, b"\0", magic=V7) + member(b"data/a") + B,
     "two names that are one": pax(("path", "data/a")) + long_name(b"data/a") + member(b"cut", magic=GNU) + B,
     "names with other parts": member(b"./data//a") + member(b"data/./b", b"beta"),
     **{
@@ -182,6 +183,10 @@ DISPUTED = {
     "a slash behind an empty file's name": (member(b"data/a/", b"") + B, "has a folder's name"),
     "a slash behind a long name": (
         long_name(b"data/a/") + member(b"x", b"", b"\0", magic=GNU) + B,
+        "has a folder's name",
+    ),
+    "a slash behind the name that does not count": (
+        long_name(b"data/a") + header(b"x/", 0, b"\0", magic=V7) + B,
         "has a folder's name",
     ),
     "a slash behind a name in an extended header": (pax(("path", "data/a/")) + member(b"x") + B, "has a folder's name"),

@@ -20,6 +20,7 @@ from ingest_cli.bundle.compression import (
     STEP_BYTES,
     compression_of,
     unpacked,
+    zstd_module,
 )
 from ingest_cli.errors import BundleError, BundleTruncated, Interrupted
 
@@ -29,12 +30,8 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "zlib": zlib.compress,
 }
-try:
-    from backports import zstd
-
+if (zstd := zstd_module()) is not None:
     PACKERS["zstd"] = zstd.compress
-except ImportError:
-    zstd = None  # type: ignore[assignment]
 CONTENT = random.Random(1).randbytes(300_000) + bytes(3 << 20)
 
 
