@@ -36,7 +36,7 @@ class Watcher:
             try:
                 paths.setdefault(_identity(folder), folder.absolute())
             except OSError as error:
-                raise SourceError(f"cannot watch {folder}: the working directory is gone") from error
+                raise SourceError("the working directory is gone: give absolute paths") from error
         return list(paths.values())
 
     def own_places(self) -> OwnPlaces:

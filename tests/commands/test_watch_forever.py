@@ -31,6 +31,7 @@ def log(tmp_path: Path) -> list[str]:
 def test_it_says_what_it_watches_and_by_which_rules(
     watching: Callable[..., Running], drop: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "done").mkdir()
     watching("--pattern", "*.tar", "--done", tmp_path / "done", "--scan", 30)
     until(lambda: len(log(tmp_path)) == 2)
     assert log(tmp_path) == [
