@@ -31,6 +31,9 @@ from ..support.serving import OCTETS, PATIENCE, Server
 from ..support.site import Site
 from ..support.waiting import until
 
+# Every kind of client, and many of them.
+pytestmark = pytest.mark.sweep
+
 JSON_TYPE = {"Content-Type": "application/json"}
 TUS = {"Tus-Resumable": "1.0.0"}
 # What no honest request takes, on a machine with other things to do. What this is about took 19 seconds and more.

@@ -27,6 +27,9 @@ from ..support.site import Site, assert_sound
 from ..support.surroundings import Said, Surroundings, can_be_without_users
 from ..support.waiting import until
 
+# Every kind of surroundings, each in processes of its own.
+pytestmark = pytest.mark.sweep
+
 TAME = ["b.tar", "é.tar", "日本.tar", "a b.tar", "[red]b[bold].tar"]
 NAMES = [*TAME, "\x1b]0;title\x07.tar", "two\nlines.tar", "gnp.\u202etar"]
 ERRORS, ALL = frozenset([2]), frozenset([0, 1, 2])

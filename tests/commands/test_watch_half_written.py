@@ -33,6 +33,9 @@ SMALL = {"data/a": b"alpha", "data/zeros": bytes(3000)}
 # Writes the content of one file to another as a copier of some kind does, with a stall after so much of it.
 WRITER = """
 import os, sys
+
+# Real copiers are slow, and are stopped for long.
+pytestmark = pytest.mark.sweep
 source, target, kind, share = sys.argv[1:]
 content = open(source, "rb").read()
 stop = int(len(content) * float(share))

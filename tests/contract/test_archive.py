@@ -16,6 +16,7 @@ from ingest_cli.settings import Endpoint
 
 from ..support.contents import Contents
 from ..support.pacifica_double import PacificaSite
+from ..support.site import is_mark
 
 IDS = range(0x3039, 0x3039 + 4)
 LARGE = bytes(range(256)) * (3 << 12) + b"the end"  # three pieces of 1 MiB and a bit
@@ -276,9 +277,8 @@ class ArchiveContract:
         """Where the archive knows that; and no other is."""
         writer.put(IDS[0], contents(b"stored"))
         writer.flush()
-        inodes = {
-            (found.st_dev, found.st_ino): path for path in files_below(source.parents[1]) for found in [path.stat()]
-        }
+        files = [path for path in files_below(source.parents[1]) if not is_mark(path)]
+        inodes = {(found.st_dev, found.st_ino): path for path in files for found in [path.stat()]}
         assert {inodes[inode].read_bytes() for inode in archive.own_files(inodes, range(0))} <= {b"stored"}
         assert archive.own_files(inodes, IDS) == set()
 

@@ -29,6 +29,9 @@ from ..support.pacifica_double import Handler, PacificaSite
 from ..support.site import Site
 from ..support.waiting import PATIENCE, until
 
+# What hangs is waited for, up to three seconds each time.
+pytestmark = pytest.mark.sweep
+
 SECONDS = 3.0
 # For a machine that has much else to do.
 SLACK = 3.0

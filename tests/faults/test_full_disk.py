@@ -61,6 +61,7 @@ def assert_finished(command: Command, site: Site, given: tuple[list[str], bytes]
     assert len(site.rows("Transactions")) == 1
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("limit", LIMITS)
 def test_no_file_can_grow_beyond_a_limit(
     command: Command, site: Site, given: tuple[list[str], bytes], limit: int
@@ -95,6 +96,7 @@ def site_of(environment: Path) -> Site:
     return site
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("free", [0, 20_000, 70_000])
 def test_a_disk_is_full(
     command: Command, given: tuple[list[str], bytes], small_place: Path, environment: Path, free: int

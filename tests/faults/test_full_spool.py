@@ -16,6 +16,9 @@ from ..support.serving import OCTETS, PATIENCE, Server
 from ..support.site import Site
 from ..support.waiting import until
 
+# Disks that are filled by real uploads.
+pytestmark = pytest.mark.sweep
+
 KB = 1000
 TUS = {"Tus-Resumable": "1.0.0"}
 PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}

@@ -17,6 +17,9 @@ from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
 from ..support.site import Site
 
+# Locks that are held are waited for.
+pytestmark = pytest.mark.sweep
+
 SOURCE = Path(__file__).parents[1] / "support" / "no_locks.c"
 
 
