@@ -55,7 +55,7 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """A failure that shows a name which is not UTF-8 would end the whole session, where it is handed on by xdist."""
     report = yield
-    if report is None or report["$report_type"] != "TestReport":
+    if report is None or report["$report_type"] != "TestReport" or report["outcome"] != "failed":
         return report
     return json.loads(json.dumps(report, default=str, ensure_ascii=False).encode(errors="replace"))
 

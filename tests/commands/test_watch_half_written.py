@@ -30,12 +30,12 @@ LARGE = {"data/large": random.Random(1).randbytes(3_000_000)}
 MIDDLE = {"data/a": b"a" * 1000, "data/middle": random.Random(2).randbytes(70_000), "data/z": b"z"}
 SMALL = {"data/a": b"alpha", "data/zeros": bytes(3000)}
 
+# Real copiers are slow, and are stopped for long.
+pytestmark = pytest.mark.sweep
 # Writes the content of one file to another as a copier of some kind does, with a stall after so much of it.
 WRITER = """
 import os, sys
 
-# Real copiers are slow, and are stopped for long.
-pytestmark = pytest.mark.sweep
 source, target, kind, share = sys.argv[1:]
 content = open(source, "rb").read()
 stop = int(len(content) * float(share))
