@@ -214,7 +214,7 @@ class Timings:
     first_backoff: float = 10.0
     longest_backoff: float = 600.0
     checkpoint: float = 10.0
-    grace: float = 2.5
+    grace: float = 2.0
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
