@@ -136,6 +136,8 @@ class Mutation:
             self._extension,
             self._extension,
             self._splice,
+            self._swap,
+            self._body,
             self._byte,
             self._checksum,
             self._end,
@@ -240,6 +242,18 @@ class Mutation:
             self.blocks[at:at] = [bytearray(BLOCK)]
         else:
             self.blocks[at : at + len(piece)] = [bytearray(block) for block in piece]
+
+    def _swap(self) -> None:
+        one, other = self._header(), self._header()
+        self.blocks[one], self.blocks[other] = self.blocks[other], self.blocks[one]
+
+    def _body(self) -> None:
+        """Of an extended header, if there is one: a byte of its records or of its name."""
+        extended = [number for number in self._headers() if self.blocks[number][156] in b"xXgLK"]
+        at = self._choice.choice(extended or [0]) + 1
+        if extended and at < len(self.blocks):
+            length = len(bytes(self.blocks[at]).rstrip(b"\0"))
+            self.blocks[at][self._choice.randrange(length + 2) % BLOCK] = self._choice.choice(b"\0\n /=0129.x\xff")
 
     def _byte(self) -> None:
         number = self._header()
