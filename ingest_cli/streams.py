@@ -5,6 +5,7 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 from .text import printable
@@ -52,7 +53,8 @@ def flush() -> OSError | None:
     except OSError as error:
         return error
     finally:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(OSError):  # then the interpreter complains at its very end, once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return None
 
 
