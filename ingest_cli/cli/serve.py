@@ -65,6 +65,7 @@ def serve(
     from ..server.authentication import Authenticator
     from ..server.receiving import Limits
     from ..server.routes import ServerRules
+    from ..server.serve import STOP_SECONDS
     from ..server.serve import serve as run
     from .display import screens_of_queue
     from .output import notify
@@ -82,8 +83,8 @@ def serve(
     with suppress(Interrupted), interruptible() as deadline:
 
         def ready(url: str) -> None:
-            # From now on uploads that are under way may end, and beside them the processes of the jobs.
-            deadline.seconds = settings.timings.ending + SPARE_SECONDS
+            # From now on uploads that are under way may end, and then the processes of the jobs.
+            deadline.seconds = STOP_SECONDS + settings.timings.ending + SPARE_SECONDS
             notify(f"listening at {url}")
 
         run(
