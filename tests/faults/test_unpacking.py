@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,9 @@ def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def is_unpacking(running: Running, spool: Path) -> bool:
     """Whether the process has a file without a name in the spool, and has written to it."""
     for descriptor in Path(f"/proc/{running.pid}/fd").iterdir():
-        if str(descriptor.readlink()).startswith(f"{spool}/") and descriptor.stat().st_size > PIECE:
-            return True
+        with suppress(OSError):  # closed since
+            if str(descriptor.readlink()).startswith(f"{spool}/") and descriptor.stat().st_size > PIECE:
+                return True
     return False
 
 
