@@ -94,7 +94,8 @@ class MovedFiles:
             hashed = self._hashed[position] if self._hashed else None
             try:
                 if hashed is None and os.path.lexists(self._paths[position]):
-                    self._require_whole(position, file_id)
+                    entry = self._document.files[position]
+                    require_unmodified(self._archive, file_id, self._paths[position], entry.hashtype, entry.hashsum)
                 writer.release(file_id, self._paths[position], hashed)
             except ArchiveError as error:
                 self._progress.warn(str(error))
@@ -114,12 +115,6 @@ class MovedFiles:
         ids = self._reservation.ids if self._reservation is not None else range(0)
         for inode in self._archive.own_files(linked, ids) if linked else ():
             raise own_file(linked[inode])
-
-    def _require_whole(self, position: int, file_id: int) -> None:
-        """Raise ArchiveError where what a run before this one moved is not what it hashed any more."""
-        entry, path = self._document.files[position], self._paths[position]
-        if digest_of(self._archive.read(file_id), entry.hashtype) != entry.hashsum:
-            raise ArchiveError(f"{path} was modified after it was moved, so it is kept; see 'ingest verify'")
 
     def _is_moved(self, position: int) -> bool:
         """Whether an earlier run moved it: its size may have survived a loss of power that its bytes did not, and
@@ -199,6 +194,12 @@ class RemoteFiles(MovedFiles):
         # Only where an earlier run may have moved it: there a second move finds no source.
         if self._reservation is None or self._archive.stat(file_id) != size:
             writer.move(file_id, self._paths[position], size, None)
+
+
+def require_unmodified(archive: Archive, file_id: int, source: Path, hashtype: str, hashsum: str) -> None:
+    """Raise ArchiveError where what a run before this one moved from ``source`` is not what it hashed any more."""
+    if digest_of(archive.read(file_id), hashtype) != hashsum:
+        raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
 
 
 def _source(entry: FileEntry) -> Path:

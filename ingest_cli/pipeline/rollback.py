@@ -4,19 +4,24 @@ A job is in the state ``undoing`` before the first file is touched, so that no l
 leaves that state only when what was undone is durable. The catalogue is asked each time: what it has is complete.
 """
 
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..bundle.metadata import Document
 from ..bundle.reader import read_document
-from ..errors import IngestError, LeaseLost, RollbackFailed, SourceError
+from ..errors import ArchiveError, IngestError, LeaseLost, RollbackFailed, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
 from ..services.base import Services
 from ..text import listed, one_line
+from .moved_files import require_unmodified
 from .sources import came_over_http, real
 
 LATER = "rolled back later, since"
+
+log = logging.getLogger(__name__)
 
 
 def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -> Job:
@@ -30,6 +35,7 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
         reservation = lease.reservation
         assert reservation is not None, "a job without ids has nothing to undo"
         if services.catalog.bar(lease.job_id, reservation.ids, lease.fence.number):
+            _release_sources(lease, services, reservation.ids)
             return lease.record()
         left = list(_undo_files(lease, services, reached))
     except LeaseLost:
@@ -43,6 +49,30 @@ def roll_back(lease: Lease, services: Services, *, reached: int | None = None) -
     if left:
         return lease.hold(f"could not be rolled back: {listed(left)}")
     return lease.rolled_back()
+
+
+def _release_sources(lease: Lease, services: Services, ids: range) -> None:
+    """Remove the sources of a move that is recorded: its run came to the catalogue's word, and not further.
+
+    Of a source that is not what the catalogue has, or may not be removed, the log tells.
+    """
+    sources = lease.sources()
+    if sources is None:
+        return
+    lease.require_mounted(map(Path, sources))
+    writer = services.archive.writer(ids, lease.fence.number, resumed=True, require=lease.require)
+    lease.confirm()
+    for file in services.catalog.files(lease.job_id):
+        lease.require()
+        source = Path(sources[file.file_id - ids.start])
+        try:
+            if os.path.lexists(source):
+                require_unmodified(services.archive, file.file_id, source, file.hashtype, file.hashsum)
+            writer.release(file.file_id, source, None)
+        except ArchiveError as error:
+            log.warning("job %d: %s", lease.job_id, error)
+    writer.flush()
+    writer.close()
 
 
 def _undo_files(lease: Lease, services: Services, reached: int | None) -> Iterator[str]:

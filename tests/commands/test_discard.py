@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def no_catalogue(monkeypatch: pytest.MonkeyPatch) -> "pytest.MonkeyPatch":
     """The catalogue is away, so that jobs end with their files stored and nothing recorded."""
     monkeypatch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
     return monkeypatch
+
+
+def write_move(document: Path, source: Path) -> Path:
+    """A move of one file, as data/a.txt."""
+    records = document_for({"data/a.txt": source.read_bytes()})
+    records[-1]["source"] = str(source)
+    document.write_text(json.dumps(records))
+    return document
 
 
 def test_a_bundle(command: Command, site: Site, tmp_path: Path, no_catalogue: pytest.MonkeyPatch) -> None:
@@ -71,6 +80,33 @@ def test_what_the_catalogue_holds_is_complete_rather(command: Command, site: Sit
     assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
 
 
+@pytest.mark.parametrize("stands", ["the file that was moved", "another file", "a file modified since"])
+def test_the_sources_of_a_move_that_the_catalogue_holds(
+    command: Command, site: Site, tmp_path: Path, stands: str
+) -> None:
+    """As after a kill between the catalogue's word and the removal of the sources, which is made up for."""
+    source = tmp_path / "a.txt"
+    source.write_bytes(b"moved")
+    write_move(tmp_path / "m.json", source)
+    assert command("move", "m.json").returncode == 0
+    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'queued', task_percent = 0")
+        noted = zlib.compress(json.dumps([str(source)]).encode())
+        connection.execute("INSERT INTO reservations VALUES (1, 1, 1, 0, ?)", [noted])
+    if stands == "another file":
+        source.write_bytes(b"other")
+    else:
+        source.hardlink_to(site.file(1))
+    if stands == "a file modified since":
+        source.chmod(0o600)
+        source.write_bytes(b"later")
+    assert command("discard", 1).returncode == 1
+    assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
+    assert source.exists() == (stands != "the file that was moved")
+    if stands == "another file":
+        assert (source.read_bytes(), site.contents()) == (b"other", {"data/a.txt": b"moved"})
+
+
 def test_a_job_that_stored_nothing(command: Command, site: Site, tmp_path: Path) -> None:
     assert command(write_bundle(tmp_path / "b.tar", metadata=b"{}")).returncode == 1
     assert command("discard", 1).returncode == 0
@@ -82,10 +118,7 @@ def test_a_move_whose_document_is_gone(
     """Where its files came from was noted before they were moved."""
     source = tmp_path / "a.txt"
     source.write_bytes(FILES["data/a.txt"])
-    records = document_for({"data/a.txt": FILES["data/a.txt"]})
-    records[-1]["source"] = str(source)
-    document = tmp_path / "m.json"
-    document.write_text(json.dumps(records))
+    document = write_move(tmp_path / "m.json", source)
     assert command("move", document).returncode == 4
     no_catalogue.delenv("METADATA_INGEST_URL")
     document.unlink()

@@ -248,7 +248,7 @@ def test_while_nothing_comes(stage: Stage) -> None:
         (["restore", 1, "--to", "restored"], r"file\.1$"),
         (["restore", 1, "-o", "-"], r"file\.1$"),
         (["pack", "source", *TRANSACTION, "-o", "packed.tar"], "source/big"),
-        (["watch", "--once", "--settle", 0, "--pack", "template.json", "drop"], "drop/run/big"),
+        (["watch", "--once", "--settle", 0, "--patience", 0, "--pack", "template.json", "drop"], "drop/run/big"),
     ],
     ids=lambda given: " ".join(map(str, given)) if isinstance(given, list) else "",
 )
