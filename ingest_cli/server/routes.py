@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from .admission import Receptions
 from .async_store import AsyncStore
 from .move_check import require_movable
 from .openapi import DESCRIPTION
-from .page import PAGE, PAGE_HEADERS
+from .page import PAGE_HEADERS, page_below
+from .proxies import external_path
 from .receiving import Limits, receive, spooled
 from .threads import Threads
 
@@ -73,7 +74,8 @@ class Routes:
     async def welcome(self, request: Request) -> Response:
         """Answer that the server is running; to a browser, with its page."""
         if "text/html" in request.headers.get("accept", ""):
-            return Response(PAGE, media_type="text/html", headers=PAGE_HEADERS)
+            page = page_below(external_path(request, "/"))
+            return Response(page, media_type="text/html", headers=PAGE_HEADERS)
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
 
     async def upload(self, request: Request) -> Response:
@@ -150,7 +152,7 @@ class Routes:
 
     async def describe(self, request: Request) -> Response:
         """The description of these requests in OpenAPI, for programs."""
-        return Response(_description(), media_type="application/json")
+        return Response(_description(external_path(request, "")), media_type="application/json")
 
     async def _job(self, given: str) -> Job:
         job_id = _whole_number(given, "job_id")
@@ -171,9 +173,9 @@ class Routes:
             raise HTTPException(403, str(error)) from error
 
 
-@cache
-def _description() -> bytes:
-    return json.dumps(DESCRIPTION, separators=(",", ":")).encode()
+def _description(root_path: str) -> bytes:
+    servers = {"servers": [{"url": root_path}]} if root_path else {}
+    return json.dumps({**DESCRIPTION, **servers}, separators=(",", ":")).encode()
 
 
 def _try_spool(spool: Path, reserve: int) -> None:
