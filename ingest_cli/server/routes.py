@@ -210,6 +210,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "user": job.user,
         "running": job.holder is not None,
         "attempts": job.attempts,
+        "retried_at": job.retried_at or None,
         "files": job.files,
         "stored": job.stored,
         "bytes": job.bytes,
