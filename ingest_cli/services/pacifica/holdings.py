@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from urllib3.exceptions import HTTPError
-
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
-from .http import HttpService
+from .http import HttpService, NoAnswer
 
 
 class Holdings:
@@ -44,6 +42,6 @@ class Holdings:
                     raise ArchiveError(
                         f"the archive at {self._service.url} does not return file {file_id}: {response.status}"
                     )
-                yield from response.stream(CHUNK_BYTES)
-        except HTTPError as error:
+                yield from response.stream(CHUNK_BYTES, decode_content=True)
+        except NoAnswer as error:
             raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error
