@@ -648,6 +648,13 @@ def a_port_that_is_taken(scene: Scene) -> str:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
 
 
+@provokes("cannot listen at *FILE*: another server does")
+def a_unix_socket_that_is_taken(scene: Scene) -> str:
+    place = scene.folder / "s"
+    with Server(scene.folder, "--unix", place):
+        return scene.says("serve", "--unix", place, code=2)
+
+
 @provokes("this server does not answer to the host name *NAME*")
 def a_name_that_is_not_the_servers(scene: Scene) -> str:
     with Server(scene.folder) as server:
