@@ -78,8 +78,9 @@ TRUSTED_PROXIES = Option(
     "server",
     "trusted_proxies",
     "INGEST_TRUSTED_PROXIES",
-    "the addresses, separated by spaces, whose auth_header the server trusts",
+    "the addresses of proxies, separated by spaces, whose auth_header and X-Forwarded headers the server trusts",
 )
+ROOT_PATH = Option("server", "root_path", "INGEST_ROOT_PATH", "the path below which a proxy offers the server")
 MOVE_FROM = Option(
     "server",
     "move_from",
@@ -98,6 +99,7 @@ class Access:
     username: Option
     password: Option
     token: Option
+    auth: Option
     ca_file: Option
     client_cert: Option
     client_key: Option
@@ -113,6 +115,7 @@ class Access:
             username=option("username", "the user name for basic authentication"),
             password=option("password", "the password for basic authentication", secret=True),
             token=option("token", "a bearer token", secret=True),
+            auth=option("auth", "negotiate, for the user's Kerberos ticket in place of credentials"),
             ca_file=option("ca_file", "CA certificates to trust instead of the system's (PEM)"),
             client_cert=option("client_cert", "a client certificate (PEM)"),
             client_key=option("client_key", "the client certificate's key, if it is in a separate file (PEM)"),
@@ -120,8 +123,8 @@ class Access:
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """All six."""
-        return (self.username, self.password, self.token, self.ca_file, self.client_cert, self.client_key)
+        """All seven."""
+        return (self.username, self.password, self.token, self.auth, self.ca_file, self.client_cert, self.client_key)
 
 
 ACCESS = {url: Access.of(prefix, url.section) for prefix, url in SERVICES.items()}
@@ -138,10 +141,13 @@ OPTIONS = (
     SERVER_USERNAME,
     SERVER_PASSWORD,
     TRUSTED_PROXIES,
+    ROOT_PATH,
     MOVE_FROM,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
+# Stands for whoever uses a Unix socket of the server.
+UNIX = "unix"
 Confirm = Literal["sample", "all"]
 HIDDEN = "(hidden)"
 
@@ -174,11 +180,15 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none."""
+    """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none.
+
+    With ``negotiate`` it is shown the user's Kerberos ticket.
+    """
 
     url: str
     basic: tuple[str, str] | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
+    negotiate: bool = False
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -188,13 +198,21 @@ class Endpoint:
 class ServerAccess:
     """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy.
 
-    They may have it move files that lie below the folders ``move_from``, and no others.
+    A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
+    ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
     """
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusts_unix: bool = False
+    root_path: str = ""
     move_from: tuple[Path, ...] = ()
+
+    @property
+    def has_proxies(self) -> bool:
+        """Whether any proxy is trusted."""
+        return self.trusts_unix or bool(self.trusted_proxies)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -520,6 +538,9 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         raise SettingsError(f"{_where(values[access.password])} needs a {access.username.key}")
     if username is not None and token is not None:
         raise SettingsError(f"{_where(values[access.token])}: give a {access.username.key} or a token, not both")
+    negotiate = _negotiate(values[access.auth])
+    if negotiate and (username is not None or token is not None):
+        raise SettingsError(f"{_where(values[access.auth])}: give negotiate or credentials, not both")
     if text(access.client_key) and not text(access.client_cert):
         raise SettingsError(f"{_where(values[access.client_key])} needs a {access.client_cert.key}")
     for option in (access.username, access.password, access.token):
@@ -532,6 +553,7 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         basic=(username, password or "") if username is not None else None,
         token=token,
+        negotiate=negotiate,
         ca_file=path(access.ca_file),
         client_cert=path(access.client_cert),
         client_key=path(access.client_key),
@@ -545,8 +567,9 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         raise SettingsError(f"{_where(values[given])}: username and password go together")
     if ":" in username:
         raise SettingsError(f"{_where(values[SERVER_USERNAME])}: a user name cannot contain ':' (RFC 7617)")
+    proxies = values[TRUSTED_PROXIES].text.split()
     try:
-        proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
+        networks = tuple(ip_network(text) for text in proxies if text != UNIX)
     except ValueError as error:
         raise SettingsError(f"{_where(values[TRUSTED_PROXIES])}: {error}") from error
     for option in (SERVER_TOKEN, SERVER_USERNAME, SERVER_PASSWORD):
@@ -554,15 +577,38 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
     return ServerAccess(
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,
-        trusted_proxies=proxies,
+        trusted_proxies=networks,
+        trusts_unix=UNIX in proxies,
+        root_path=_root_path(values[ROOT_PATH]),
         move_from=_folders(values[MOVE_FROM]),
     )
+
+
+def _root_path(value: Value) -> str:
+    try:
+        return root_path_of(value.text)
+    except ValueError:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a path such as /ingest") from None
+
+
+def root_path_of(text: str) -> str:
+    """A path as ``/a/b``, "" for the root. Raises ValueError where it is none, or holds what a link has to escape."""
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path):
+        raise ValueError(text)
+    return path
 
 
 def _transfers(value: Value) -> int:
     if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
         raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
     return int(value.text)
+
+
+def _negotiate(value: Value) -> bool:
+    if value.text not in ("", "negotiate"):
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not negotiate")
+    return value.text != ""
 
 
 def _confirm(value: Value) -> Confirm:
