@@ -2,13 +2,12 @@
 
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from ingest_cli.jobs.job import JobState
 from ..support.bundles import FILES, write_bundle
 from ..support.ingeststate import row, write_rows
 from ..support.make_pages import MAN
+from ..support.old_names import line, serving
 from ..support.site import Site
-from ..support.waiting import PATIENCE, until
+from ..support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 BY_HAND = ["--state", "FAILED", "--task", "ingest files", "--task-percent", "0.0"]
@@ -45,12 +45,6 @@ tools.response_headers.headers: [('Content-Type', 'application/json')]
 """
 
 
-def line(program: str, *words: object) -> list[str]:
-    """What starts a program of the package by its name."""
-    run = f"from ingest_cli.__main__ import {program.replace('-', '_')} as run; run()"
-    return [sys.executable, "-c", run, *map(str, words)]
-
-
 @pytest.fixture
 def cmd(environment: Path) -> Any:
     """``pacifica-ingest-cmd`` with these words, run to its end."""
@@ -59,24 +53,6 @@ def cmd(environment: Path) -> Any:
         return subprocess.run(line("pacifica-ingest-cmd", *words), cwd=environment, capture_output=True, text=True)
 
     return run
-
-
-@contextmanager
-def serving(folder: Path, *words: object) -> Iterator[tuple[str, Path]]:
-    """``pacifica-ingest`` with these words: its URL, and its log."""
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(line("pacifica-ingest", *words), stdout=output, stderr=output, cwd=folder)
-    try:
-        until(lambda: "listening at" in log.read_text() or process.poll() is not None)
-        found = re.search(r"listening at (\S+)", log.read_text())
-        assert found is not None, log.read_text()
-        yield found[1], log
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0, log.read_text()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_the_programs_are_installed() -> None:
