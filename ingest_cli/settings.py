@@ -367,7 +367,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
     data = _platform_folder(environment, "XDG_DATA_HOME", ".local/share")
     return {
         **({} if data is None else _places_in(data)),
-        DEFAULT_USER: _login_name(),
+        DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
         POLICY_URL: "",
         TRANSFERS: "1",
@@ -386,7 +386,8 @@ def _places_in(data: Path) -> dict[Option, str]:
     }
 
 
-def _login_name() -> str:
+def login_name() -> str:
+    """The name of the user who runs this process, or the number where there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers

@@ -141,4 +141,17 @@ _PLACES = """
 # What a file of the spool was made of: of those that are there already nobody knows.
 _ORIGIN = "ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT ''"
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN)
+# Jobs of the service that was here before, as it told its clients of them: they are nobody's to run.
+_IMPORTED = """
+    CREATE TABLE imported (
+        job_id INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        task TEXT NOT NULL,
+        task_percent TEXT NOT NULL,
+        complete INTEGER NOT NULL,
+        updated TEXT NOT NULL,
+        created TEXT NOT NULL,
+        exception TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _IMPORTED)

@@ -1,6 +1,7 @@
 """The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
+from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
 from ..text import listed, quoted, shortened
@@ -133,7 +136,8 @@ class Routes:
         given = request.query_params.get("job_id")
         if given is None:
             raise HTTPException(400, "the query needs a job_id")
-        return JSONResponse(_state_of(await self._job(given)))
+        imported = await self._store.look(partial(_imported, given=given))
+        return JSONResponse(_state_of(await self._job(given)) if imported is None else imported.as_state())
 
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
@@ -192,6 +196,11 @@ def _description(root_path: str) -> bytes:
 def _try_spool(spool: Path, reserve: int) -> None:
     with SpoolFile.fresh(SpoolKind.RECEIVED, spool, ".health", reserve) as file:
         file.write(b"ingest")
+
+
+def _imported(store: JobStore, given: str) -> ImportedJob | None:
+    """The job of the earlier service that is asked for, if it is one; it is answered with as that one did."""
+    return store.imported(int(given)) if re.fullmatch("[0-9]{1,18}", given) else None
 
 
 def _state_of(job: Job) -> dict[str, Any]:
