@@ -14,6 +14,7 @@ from . import (
     config,
     discard,
     doctor,
+    events,
     help,
     ingest,
     job,
@@ -86,6 +87,7 @@ for _command in (
     prune.prune,
     backup.backup,
     config.config,
+    events.events,
     doctor.doctor,
     help.help,
 ):
