@@ -14,6 +14,7 @@ from . import (
     config,
     discard,
     doctor,
+    events,
     help,
     import_jobs,
     ingest,
@@ -88,6 +89,7 @@ for _command in (
     backup.backup,
     import_jobs.import_jobs,
     config.config,
+    events.events,
     doctor.doctor,
     help.help,
 ):

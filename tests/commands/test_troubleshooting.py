@@ -31,6 +31,7 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
+from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
@@ -532,6 +533,22 @@ def ids_behind_the_archive(scene: Scene) -> str:
     said = scene.ingest()
     assert scene.site.file(1).read_text() == "another job's"
     return said
+
+
+@provokes("warning: events wait: *REASON*")
+def an_event_that_nobody_takes(scene: Scene) -> str:
+    with Receiver(503) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
+@provokes(
+    "warning: the event *KIND* of job *ID* is given up: *REASON*; 'ingest events --resend *NUMBER*' sends it again"
+)
+def an_event_that_is_given_up(scene: Scene) -> str:
+    with Receiver(410) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
 
 
 @provokes("standard input is closed: there is nothing to read from it")

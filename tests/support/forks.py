@@ -26,7 +26,7 @@ from typing import Any
 
 # What the program reads while it runs. A fork cannot have another value of what an interpreter or a library read when
 # it began, such as PYTHONUTF8.
-OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_")
+OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_")
 MAY_DIFFER = (
     *OUR_OWN,
     "XDG_",
