@@ -87,6 +87,15 @@ MOVE_FROM = Option(
     "INGEST_MOVE_FROM",
     f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
 )
+DOWNLOADS = Option(
+    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
+)
+READERS = Option(
+    "server",
+    "readers",
+    "INGEST_READERS",
+    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -141,6 +150,8 @@ OPTIONS = (
     TRUSTED_PROXIES,
     ROOT_PATH,
     MOVE_FROM,
+    DOWNLOADS,
+    READERS,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -194,6 +205,7 @@ class ServerAccess:
 
     A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
     ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
+    With ``downloads`` they get what they have submitted, and the ``readers`` what anyone has.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -202,6 +214,8 @@ class ServerAccess:
     trusts_unix: bool = False
     root_path: str = ""
     move_from: tuple[Path, ...] = ()
+    downloads: bool = False
+    readers: frozenset[str] = frozenset()
 
     @property
     def has_proxies(self) -> bool:
@@ -367,6 +381,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
+        DOWNLOADS: "no",
     }
 
 
@@ -570,6 +585,8 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         trusts_unix=UNIX in proxies,
         root_path=_root_path(values[ROOT_PATH]),
         move_from=_folders(values[MOVE_FROM]),
+        downloads=_switch(values[DOWNLOADS]),
+        readers=frozenset(values[READERS].text.split()),
     )
 
 
