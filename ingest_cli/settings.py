@@ -111,6 +111,15 @@ EVENT_ID = Option(
     "NOTIFICATIONS_INGEST_EVENTID",
     "the id of the event of a recorded job; {_id} is the job",
 )
+DOWNLOADS = Option(
+    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
+)
+READERS = Option(
+    "server",
+    "readers",
+    "INGEST_READERS",
+    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -177,6 +186,8 @@ OPTIONS = (
     EVENT_TYPE,
     EVENT_SOURCE,
     EVENT_ID,
+    DOWNLOADS,
+    READERS,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -242,6 +253,7 @@ class ServerAccess:
 
     A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
     ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
+    With ``downloads`` they get what they have submitted, and the ``readers`` what anyone has.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -250,6 +262,8 @@ class ServerAccess:
     trusts_unix: bool = False
     root_path: str = ""
     move_from: tuple[Path, ...] = ()
+    downloads: bool = False
+    readers: frozenset[str] = frozenset()
 
     @property
     def has_proxies(self) -> bool:
@@ -446,6 +460,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         EVENT_TYPE: "org.pacifica.metadata.ingest",
         EVENT_SOURCE: "http://metadata.pacifica.org/transactions?_id={_id}",
         EVENT_ID: "metadata.ingest.{_id}",
+        DOWNLOADS: "no",
     }
 
 
@@ -656,6 +671,8 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         trusts_unix=UNIX in proxies,
         root_path=_root_path(values[ROOT_PATH]),
         move_from=_folders(values[MOVE_FROM]),
+        downloads=_switch(values[DOWNLOADS]),
+        readers=frozenset(values[READERS].text.split()),
     )
 
 

@@ -85,6 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        # For a response that cannot be completed; the scope is read when the loop is next at work.
+        self.scope["extensions"] = {"ingest.abort": self.transport.abort}  # type: ignore[dict-item]
         if self.parser.get_http_version() == "1.0":
             self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
         if self._is_ending:

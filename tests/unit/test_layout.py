@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "api": UPPER,
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
-    "server": MIDDLE | {"pipeline", "api"},
+    "server": MIDDLE | {"pipeline", "retrieval", "api"},
     "cli": UPPER | {"api", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
