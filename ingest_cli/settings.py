@@ -86,6 +86,17 @@ MOVE_FROM = Option(
     "INGEST_MOVE_FROM",
     f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
 )
+UPLOAD_URL = Option("upload", "url", "INGEST_UPLOAD_URL", "the server that 'ingest upload' sends to")
+UPLOAD_POLICY_URL = Option(
+    "upload",
+    "policy_url",
+    "INGEST_UPLOAD_POLICY_URL",
+    "the policy service that 'ingest upload' asks, for uploader_config",
+)
+UPLOADER_CONFIG = Option(
+    "upload", "uploader_config", "UPLOADER_CONFIG", "what 'ingest upload' asks it: an uploader.json of pacifica-cli"
+)
+UPLOADS = Option("upload", "folder", "INGEST_UPLOADS", "where 'ingest upload' keeps what it needs to resume uploads")
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -124,7 +135,10 @@ class Access:
         return (self.username, self.password, self.token, self.ca_file, self.client_cert, self.client_key)
 
 
-ACCESS = {url: Access.of(prefix, url.section) for prefix, url in SERVICES.items()}
+ACCESS = {
+    **{url: Access.of(prefix, url.section) for prefix, url in SERVICES.items()},
+    UPLOAD_URL: Access.of("INGEST_UPLOAD", UPLOAD_URL.section),
+}
 OPTIONS = (
     DATABASE,
     VOLUME_PATH,
@@ -139,6 +153,10 @@ OPTIONS = (
     SERVER_PASSWORD,
     TRUSTED_PROXIES,
     MOVE_FROM,
+    UPLOAD_URL,
+    UPLOAD_POLICY_URL,
+    UPLOADER_CONFIG,
+    UPLOADS,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -197,6 +215,17 @@ class ServerAccess:
     move_from: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadSettings:
+    """Where `ingest upload` sends to, the policy service and the file of what to ask it, each None where it is not set;
+    and the ``folder`` for unfinished uploads, None where there is no home folder."""
+
+    server: Endpoint | None = None
+    policy_url: str | None = None
+    uploader_config: Path | None = None
+    folder: Path | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timings:
     """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
@@ -247,6 +276,7 @@ class Settings:
     remote_sources: bool
     confirm: Confirm
     server: ServerAccess
+    upload: UploadSettings
     timings: Timings
     values: tuple[Value, ...]
 
@@ -311,6 +341,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
+        upload=_upload_settings(values),
         timings=Timings(),
         values=effective,
     )
@@ -365,6 +396,7 @@ def _places_in(data: Path) -> dict[Option, str]:
         UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
         ARCHIVE_URL: (data / "archive").as_uri(),
         CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
+        UPLOADS: str(data / "uploads"),
     }
 
 
@@ -555,6 +587,20 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         basic=(username, password) if username else None,
         trusted_proxies=proxies,
         move_from=_folders(values[MOVE_FROM]),
+    )
+
+
+def _upload_settings(values: Mapping[Option, Value]) -> UploadSettings:
+    server, policy = values[UPLOAD_URL], values[UPLOAD_POLICY_URL]
+    for value in (server, policy):
+        if value.text and split_http_url(value.text) is None:
+            raise SettingsError(f"{_where(value)}: {value.shown!r} is not an http(s) URL")
+    parts = split_http_url(server.text) if server.text else None
+    return UploadSettings(
+        server=None if parts is None else _endpoint(parts, values, server, ACCESS[UPLOAD_URL]),
+        policy_url=policy.text or None,
+        uploader_config=_path(values[UPLOADER_CONFIG]) if values[UPLOADER_CONFIG].text else None,
+        folder=_path(values[UPLOADS]) if values[UPLOADS].text else None,
     )
 
 

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "text": GROUND,
     "jobs": GROUND,
     "bundle": GROUND,
+    "client": GROUND | {"bundle"},
     "services": GROUND | {"bundle", "jobs"},
     "pipeline": MIDDLE,
     "maintenance": MIDDLE,
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "api"},
-    "cli": UPPER | {"api", "watch", "server"},
+    "cli": UPPER | {"api", "client", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
 
