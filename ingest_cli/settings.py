@@ -78,8 +78,9 @@ TRUSTED_PROXIES = Option(
     "server",
     "trusted_proxies",
     "INGEST_TRUSTED_PROXIES",
-    "the addresses, separated by spaces, whose auth_header the server trusts",
+    "the addresses of proxies, separated by spaces, whose auth_header and X-Forwarded headers the server trusts",
 )
+ROOT_PATH = Option("server", "root_path", "INGEST_ROOT_PATH", "the path below which a proxy offers the server")
 MOVE_FROM = Option(
     "server",
     "move_from",
@@ -152,6 +153,7 @@ OPTIONS = (
     SERVER_USERNAME,
     SERVER_PASSWORD,
     TRUSTED_PROXIES,
+    ROOT_PATH,
     MOVE_FROM,
     UPLOAD_URL,
     UPLOAD_POLICY_URL,
@@ -160,6 +162,8 @@ OPTIONS = (
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
+# Stands for whoever uses a Unix socket of the server.
+UNIX = "unix"
 Confirm = Literal["sample", "all"]
 HIDDEN = "(hidden)"
 
@@ -206,13 +210,21 @@ class Endpoint:
 class ServerAccess:
     """Who may use the HTTP server: clients with the ``token`` or ``basic`` credentials, or behind a trusted proxy.
 
-    They may have it move files that lie below the folders ``move_from``, and no others.
+    A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
+    ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
     """
 
     token: str | None = field(default=None, repr=False)
     basic: tuple[str, str] | None = field(default=None, repr=False)
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusts_unix: bool = False
+    root_path: str = ""
     move_from: tuple[Path, ...] = ()
+
+    @property
+    def has_proxies(self) -> bool:
+        """Whether any proxy is trusted."""
+        return self.trusts_unix or bool(self.trusted_proxies)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -576,8 +588,9 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         raise SettingsError(f"{_where(values[given])}: username and password go together")
     if ":" in username:
         raise SettingsError(f"{_where(values[SERVER_USERNAME])}: a user name cannot contain ':' (RFC 7617)")
+    proxies = values[TRUSTED_PROXIES].text.split()
     try:
-        proxies = tuple(ip_network(text) for text in values[TRUSTED_PROXIES].text.split())
+        networks = tuple(ip_network(text) for text in proxies if text != UNIX)
     except ValueError as error:
         raise SettingsError(f"{_where(values[TRUSTED_PROXIES])}: {error}") from error
     for option in (SERVER_TOKEN, SERVER_USERNAME, SERVER_PASSWORD):
@@ -585,7 +598,9 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
     return ServerAccess(
         token=values[SERVER_TOKEN].text or None,
         basic=(username, password) if username else None,
-        trusted_proxies=proxies,
+        trusted_proxies=networks,
+        trusts_unix=UNIX in proxies,
+        root_path=_root_path(values[ROOT_PATH]),
         move_from=_folders(values[MOVE_FROM]),
     )
 
@@ -602,6 +617,21 @@ def _upload_settings(values: Mapping[Option, Value]) -> UploadSettings:
         uploader_config=_path(values[UPLOADER_CONFIG]) if values[UPLOADER_CONFIG].text else None,
         folder=_path(values[UPLOADS]) if values[UPLOADS].text else None,
     )
+
+
+def _root_path(value: Value) -> str:
+    try:
+        return root_path_of(value.text)
+    except ValueError:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a path such as /ingest") from None
+
+
+def root_path_of(text: str) -> str:
+    """A path as ``/a/b``, "" for the root. Raises ValueError where it is none, or holds what a link has to escape."""
+    path = text.rstrip("/")
+    if path and not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path):
+        raise ValueError(text)
+    return path
 
 
 def _transfers(value: Value) -> int:

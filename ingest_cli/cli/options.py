@@ -162,13 +162,22 @@ def settings_under(
     user: str | None = None,
     remote_sources: bool = False,
     move_from: list[Path] | None = None,
+    root_path: str | None = None,
     more: "Mapping[Option, str | None] | None" = None,
 ) -> "Settings":
     """The settings under these flags, which go before the environment and the configuration file."""
     from ..settings import settings_of
 
     return settings_of(
-        values_under(config=config, db=db, user=user, remote_sources=remote_sources, move_from=move_from, more=more)
+        values_under(
+            config=config,
+            db=db,
+            user=user,
+            remote_sources=remote_sources,
+            move_from=move_from,
+            root_path=root_path,
+            more=more,
+        )
     )
 
 
@@ -179,16 +188,18 @@ def values_under(
     user: str | None = None,
     remote_sources: bool = False,
     move_from: list[Path] | None = None,
+    root_path: str | None = None,
     more: "Mapping[Option, str | None] | None" = None,
 ) -> "tuple[Value, ...]":
     """The effective values under these flags, usable or not."""
-    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, read_values
+    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, ROOT_PATH, read_values
 
     flags = {
         DATABASE: str(db) if db else None,
         DEFAULT_USER: user,
         REMOTE_SOURCES: "yes" if remote_sources else None,
         MOVE_FROM: "\n".join(map(str, move_from)) if move_from else None,
+        ROOT_PATH: root_path,
         **(more or {}),
     }
     return read_values(config=config, flags=flags)

@@ -3,7 +3,7 @@
 import time
 
 from ..errors import IngestError
-from ..jobs.job import Job
+from ..jobs.job import Job, JobKind
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
 from ..text import counted, timed
@@ -116,13 +116,13 @@ class PlainScreen(Screen):
         super().settled(job)
         earlier = self._earlier or job.duplicate_of
         if earlier is not None:
-            self._say(f"job {earlier}: {self._name} was ingested before")
+            self._say(f"job {earlier}: {self._name} {_before(job)}")
         elif job.is_done:
             self._say(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}")
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        self._say(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}")
+        self._say(f"job {job.job_id}: {self._name} {_before(job) if job.is_done else 'is queued'}")
 
     def _say(self, line: str) -> None:
         with regardless():
@@ -215,6 +215,11 @@ class QuietQueueScreen(QueueScreen):
 
     def warn(self, message: str) -> None:
         """Warnings are not written."""
+
+
+def _before(job: Job) -> str:
+    left = "; its sources are left where they are" if job.kind is JobKind.MOVE else ""
+    return f"was ingested before{left}"
 
 
 def _failed(job: Job) -> str:

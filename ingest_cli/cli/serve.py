@@ -43,6 +43,14 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", help="Answer to this host name too; can be repeated.", metavar="NAME"),
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            "--root-path",
+            help="The path below which a proxy offers the server [env: INGEST_ROOT_PATH].",
+            metavar="PATH",
+        ),
+    ] = None,
     log_format: Annotated[
         str,
         typer.Option(
@@ -73,7 +81,7 @@ def serve(
 
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
-    settings = settings_under(**vars(site), move_from=move_from)
+    settings = settings_under(**vars(site), move_from=move_from, root_path=root_path)
     authenticator = Authenticator.for_host(settings, host, allow_host or [])
     rules = ServerRules(
         limits=Limits(max_upload, reserve),

@@ -23,6 +23,7 @@ from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
 from .log import AccessLog
 from .protocol import error_object
+from .proxies import Proxies
 from .routes import Routes, ServerRules
 from .threads import Threads
 from .tus import Tus
@@ -50,7 +51,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
         sweeping.cancel()
         await store.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *Routes(store, settings, receptions, limits, disk).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
@@ -58,7 +59,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),
             Middleware(_Stopping),
-            Middleware(_Authentication, authenticator=authenticator),
+            Middleware(_Authentication, authenticator=authenticator, proxies=Proxies.of(settings)),
         ],
         exception_handlers={
             Refusal: _refused,
@@ -71,6 +72,8 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # to what may be another scheme than the client's; paths have none by now
+    return app
 
 
 async def _sweep(store: AsyncStore, spool: Path) -> None:
@@ -114,13 +117,14 @@ class _Stopping:
 class _Authentication:
     """Passes on the requests that the authenticator knows the user of, with ``request.state.user`` set."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
-        self._app, self._authenticator = app, authenticator
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, proxies: Proxies) -> None:
+        self._app, self._authenticator, self._proxies = app, authenticator, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                scope.setdefault("state", {})["user"] = self._authenticator.authenticate(HTTPConnection(scope))
+                peer = self._proxies.resolve(scope)
+                scope["state"]["user"] = self._authenticator.authenticate(HTTPConnection(scope), peer)
             except Refusal as refusal:
                 await _error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)
                 return

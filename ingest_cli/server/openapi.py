@@ -16,10 +16,17 @@ _STATE = _object(
         "state": {"enum": ["OK", "FAILED"]},
         "task": {"enum": list(STAGES)},
         "task_percent": {"type": "string", "pattern": r"^\d+\.\d{5}$"},
-        "complete": {"type": "boolean"},
+        "complete": {
+            "type": "boolean",
+            "description": "whether the job has come to its end: stored if the state is OK, failed for good if not",
+        },
         "updated": {"type": "string", "description": "UTC, with a space between date and time"},
         "created": {"type": "string", "description": "UTC, with a space between date and time"},
-        "exception": {"type": "string", "description": "what went wrong; a very long text without its middle"},
+        "exception": {
+            "type": "string",
+            "description": "what went wrong, and when a deferred job is tried again, or which job a duplicate is of;"
+            " a very long text without its middle",
+        },
     }
 )
 _LISTED = {
@@ -31,6 +38,7 @@ _LISTED = {
                 "user": {"type": "string"},
                 "running": {"type": "boolean"},
                 "attempts": {"type": "integer"},
+                "retried_at": {"type": ["string", "null"], "description": "when a deferred job is due, in UTC"},
                 "files": {"type": "integer"},
                 "stored": {"type": "integer"},
                 "bytes": {"type": "integer"},

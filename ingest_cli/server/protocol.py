@@ -80,6 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
         self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
     def on_response_complete(self) -> None:

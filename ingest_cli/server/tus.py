@@ -23,6 +23,7 @@ from ..text import counted
 from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
+from .proxies import external_path
 from .receiving import Limits, announced_length, pieces
 from .threads import Threads
 from .uploads import Upload, Uploads
@@ -70,7 +71,7 @@ class Tus:
         async with self._store.place():
             user = request.state.user
             name = await self._disk.do(self._uploads.create, length, user, client_of(request))
-        return Response(status_code=201, headers={**COMMON, "Location": f"{request.scope['path'].rstrip('/')}/{name}"})
+        return Response(status_code=201, headers={**COMMON, "Location": external_path(request, f"/files/{name}")})
 
     async def offset(self, request: Request) -> Response:
         """Answer with how much of an upload has arrived."""

@@ -16,6 +16,7 @@ from ingest_cli.maintenance.receipt import receipt_schema
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
 from ..support.serving import Server
+from ..support.shown import is_stored
 from ..support.site import Site
 
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-json.5").read_text("utf-8")
@@ -160,7 +161,7 @@ def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:
     events = events_of(command, "worker", "--until-empty")
     assert {event["event"] for event in events} == {"stage", "warning", "settled"}
     assert [event["task"] for event in events if event["event"] == "stage"][-1] == "ingest metadata"
-    assert events[-1]["complete"]
+    assert is_stored(events[-1])
     assert {(event["job_id"], event["source"]) for event in events} == {(1, str(bundle))}
 
 

@@ -77,7 +77,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
-        TRUSTED_PROXIES: ["::1", "::2"],
+        TRUSTED_PROXIES: ["::1", "::2 unix"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
     }
     filed, told = special.get(option, addresses)
