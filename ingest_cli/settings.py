@@ -110,6 +110,7 @@ class Access:
     username: Option
     password: Option
     token: Option
+    auth: Option
     ca_file: Option
     client_cert: Option
     client_key: Option
@@ -125,6 +126,7 @@ class Access:
             username=option("username", "the user name for basic authentication"),
             password=option("password", "the password for basic authentication", secret=True),
             token=option("token", "a bearer token", secret=True),
+            auth=option("auth", "negotiate, for the user's Kerberos ticket in place of credentials"),
             ca_file=option("ca_file", "CA certificates to trust instead of the system's (PEM)"),
             client_cert=option("client_cert", "a client certificate (PEM)"),
             client_key=option("client_key", "the client certificate's key, if it is in a separate file (PEM)"),
@@ -132,8 +134,8 @@ class Access:
 
     @property
     def options(self) -> tuple[Option, ...]:
-        """All six."""
-        return (self.username, self.password, self.token, self.ca_file, self.client_cert, self.client_key)
+        """All seven."""
+        return (self.username, self.password, self.token, self.auth, self.ca_file, self.client_cert, self.client_key)
 
 
 ACCESS = {
@@ -196,11 +198,15 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endpoint:
-    """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none."""
+    """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none.
+
+    With ``negotiate`` it is shown the user's Kerberos ticket.
+    """
 
     url: str
     basic: tuple[str, str] | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
+    negotiate: bool = False
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -563,6 +569,9 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         raise SettingsError(f"{_where(values[access.password])} needs a {access.username.key}")
     if username is not None and token is not None:
         raise SettingsError(f"{_where(values[access.token])}: give a {access.username.key} or a token, not both")
+    negotiate = _negotiate(values[access.auth])
+    if negotiate and (username is not None or token is not None):
+        raise SettingsError(f"{_where(values[access.auth])}: give negotiate or credentials, not both")
     if text(access.client_key) and not text(access.client_cert):
         raise SettingsError(f"{_where(values[access.client_key])} needs a {access.client_cert.key}")
     for option in (access.username, access.password, access.token):
@@ -575,6 +584,7 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
         basic=(username, password or "") if username is not None else None,
         token=token,
+        negotiate=negotiate,
         ca_file=path(access.ca_file),
         client_cert=path(access.client_cert),
         client_key=path(access.client_key),
@@ -638,6 +648,12 @@ def _transfers(value: Value) -> int:
     if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
         raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
     return int(value.text)
+
+
+def _negotiate(value: Value) -> bool:
+    if value.text not in ("", "negotiate"):
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not negotiate")
+    return value.text != ""
 
 
 def _confirm(value: Value) -> Confirm:

@@ -20,6 +20,8 @@ MAX_READ_BYTES = 64 << 10
 MAX_PIPELINED = 16
 # For a body that is not wanted any more: the client gets its answer if it reads while it sends.
 REST_SECONDS = 20.0
+# What HTTP has no name for, but tus.
+OWN_PHRASES = {460: "Checksum Mismatch"}
 # For an answer that the client does not read.
 UNREAD_SECONDS = 60.0
 
@@ -150,8 +152,9 @@ def error_object(status: int, message: str) -> dict[str, Any]:
     """The JSON object that Pacifica's clients expect of every error; its traceback is always empty."""
     from http import HTTPStatus
 
+    phrase = OWN_PHRASES.get(status) or HTTPStatus(status).phrase
     return {
-        "status": f"{status} {HTTPStatus(status).phrase}",
+        "status": f"{status} {phrase}",
         "message": message,
         "traceback": "",
         "version": __version__,
