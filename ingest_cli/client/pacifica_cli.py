@@ -41,7 +41,6 @@ class PacificaCli:
             endpoint=self._endpoint(base),
             status_url=self.endpoints.get("upload_status_url") or f"{base}/get_state",
             policy_url=self.policy_url,
-            kerberos=self._kind == "gssapi",
         )
 
     @property
@@ -56,7 +55,14 @@ class PacificaCli:
             cert, key = Path(self._text("cert")).expanduser(), Path(self._text("key")).expanduser()
         elif kind not in (*NONE, "gssapi"):
             raise SettingsError(f"{self.origin}: [authentication] type: {kind!r} is none of clientssl, basic, gssapi")
-        return Endpoint(url=url, basic=basic, client_cert=cert, client_key=key, ca_file=self._ca_file())
+        return Endpoint(
+            url=url,
+            basic=basic,
+            negotiate=kind == "gssapi",
+            client_cert=cert,
+            client_key=key,
+            ca_file=self._ca_file(),
+        )
 
     def _text(self, key: str) -> str:
         return os.environ.get(f"AUTHENTICATION_{key.upper()}") or str(self.authentication.get(key, ""))

@@ -1,12 +1,9 @@
 """HTTP to one server: credentials, certificates, and what its answers mean."""
 
 import json
-import ssl
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 from requests.exceptions import (
     InvalidHeader,
     InvalidProxyURL,
@@ -17,7 +14,7 @@ from requests.exceptions import (
     SSLError,
 )
 
-from .. import __version__
+from ..connections import session
 from ..errors import IngestError, ServiceUnavailable, SettingsError, UploadRefused
 from ..text import quoted
 from .target import Target
@@ -44,12 +41,9 @@ class Session:
 
     def __init__(self, target: Target, name: str = "the server") -> None:
         self._name, self._target = name, target
-        self._session = requests.Session()
-        self._session.auth = _auth(target)
-        self._session.headers["User-Agent"] = f"ingest/{__version__}"
+        self._session = session(target.endpoint)
         if target.user is not None:
             self._session.headers[target.auth_header] = target.user.encode()
-        self._session.mount("https://", _Adapter(target))
 
     def close(self) -> None:
         """Close the connections."""
@@ -101,42 +95,6 @@ class Session:
         return SettingsError(f"the certificate of {url} is not trusted ({_innermost(error)}): name its CA by --ca-file")
 
 
-class _Adapter(HTTPAdapter):
-    """Has TLS trust the system's certificates, or those of the endpoint."""
-
-    def __init__(self, target: Target) -> None:
-        self._context = _tls(target)
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **given: Any) -> None:
-        """Make the pool of connections."""
-        super().init_poolmanager(*args, **given, ssl_context=self._context)
-
-    def proxy_manager_for(self, *args: Any, **given: Any) -> Any:
-        """Make a pool of connections through a proxy."""
-        return super().proxy_manager_for(*args, **given, ssl_context=self._context)
-
-    def cert_verify(self, conn: Any, *_: Any, **__: Any) -> None:
-        """Leave it to the context: requests would add certificates of its own to it."""
-        conn.cert_reqs = "CERT_REQUIRED"
-
-    def build_connection_pool_key_attributes(self, request: Any, *_: Any, **__: Any) -> Any:
-        """The pool of the request's host, without certificates of requests' own."""
-        host = super().build_connection_pool_key_attributes(request, verify=True)[0]
-        return host, {"cert_reqs": "CERT_REQUIRED", "ssl_context": self._context}
-
-
-class _Bearer(AuthBase):
-    """A token, which goes before what .netrc has for the host."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
 def message_of(answer: requests.Response) -> str:
     """What the server says went wrong, in a line."""
     try:
@@ -154,34 +112,6 @@ def object_of(answer: requests.Response, session: Session) -> Any:
         return json.loads(answer.content)
     except ValueError:
         raise session.refused(answer) from None
-
-
-def _auth(target: Target) -> Any:
-    endpoint = target.endpoint
-    if target.kerberos:
-        try:
-            from requests_gssapi import HTTPSPNEGOAuth  # type: ignore[import-not-found]
-        except ImportError:
-            raise SettingsError("Kerberos needs the package requests-gssapi: install it") from None
-        return HTTPSPNEGOAuth()
-    if endpoint.token is not None:
-        return _Bearer(endpoint.token)
-    # In UTF-8, where requests would take text for Latin-1; None has it look into .netrc.
-    return tuple(text.encode() for text in endpoint.basic) if endpoint.basic is not None else None
-
-
-def _tls(target: Target) -> ssl.SSLContext:
-    endpoint = target.endpoint
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-        if endpoint.client_cert is not None:
-            # The empty password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
-        named = ", ".join(str(file) for file in files if file is not None)
-        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
-    return context
 
 
 def _innermost(error: BaseException) -> str:

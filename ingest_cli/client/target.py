@@ -20,7 +20,6 @@ class Target:
     uploader_config: Path | None = None
     auth_header: str = ""
     user: str | None = None
-    kerberos: bool = False
 
     @property
     def url(self) -> str:

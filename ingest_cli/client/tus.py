@@ -1,5 +1,6 @@
 """Sends a bundle by tus: resumes wherever the server says that it is, until it has made a job of it."""
 
+import time
 from contextlib import suppress
 
 from ..errors import IngestError, SourceChanged, Unavailable, UploadRefused
@@ -9,8 +10,30 @@ from .server import IngestServer, Progress, UploadGone
 from .source import Source
 from .unfinished import Unfinished
 
-# A piece is sent in one request, and with a checksum read twice: the second time from memory.
-PIECE_BYTES = 64 << 20
+# A piece is sent in one request.
+SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 64 << 20
+# A piece with a checksum counts only when all of it has arrived: where one takes long, the next is smaller.
+LONG_SECONDS, SHORT_SECONDS = 10.0, 2.5
+
+
+class PieceSize:
+    """How long the next piece is best: as long as can be, if what arrived of one ``counts`` where it is cut off."""
+
+    def __init__(self, *, counts: bool) -> None:
+        self._is_fixed = counts
+        self.bytes = LARGEST_PIECE if counts else SMALLEST_PIECE
+
+    def took(self, seconds: float) -> None:
+        """A piece of this size took so long."""
+        if seconds < SHORT_SECONDS:
+            self.bytes = min(LARGEST_PIECE, 2 * self.bytes)
+        elif seconds > LONG_SECONDS:
+            self.failed()
+
+    def failed(self) -> None:
+        """A piece of this size was cut off."""
+        if not self._is_fixed:
+            self.bytes = max(SMALLEST_PIECE, self.bytes // 2)
 
 
 class TusUpload:
@@ -27,6 +50,7 @@ class TusUpload:
     ) -> None:
         self._server, self._source, self._unfinished = server, source, unfinished
         self._retries, self._observer, self._checksum = retries, observer, checksum
+        self._size = PieceSize(counts=checksum is None)
 
     def send(self) -> int:
         """Send what the server does not have yet; the id of its job.
@@ -58,9 +82,15 @@ class TusUpload:
         return progress.job_id
 
     def _append(self, name: str, progress: Progress) -> Progress:
-        length = min(PIECE_BYTES, self._source.length - progress.offset)
-        part = self._source.part(progress.offset, length)
-        return self._server.append(name, progress.offset, part, self._checksum)
+        length = min(self._size.bytes, self._source.length - progress.offset)
+        part, begun = self._source.part(progress.offset, length), time.monotonic()
+        try:
+            progress = self._server.append(name, progress.offset, part, self._checksum)
+        except Unavailable:
+            self._size.failed()
+            raise
+        self._size.took(time.monotonic() - begun)
+        return progress
 
     def _name(self) -> str:
         if self._unfinished.name is not None:

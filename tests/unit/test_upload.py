@@ -1,6 +1,8 @@
 """How fast an upload is, how long it tries, and what is kept of it."""
 
+import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from ingest_cli.cli.upload import rate_of
 from ingest_cli.client.plan import name_in_bundle
 from ingest_cli.client.retries import LONGEST_SECONDS, Pauses
 from ingest_cli.client.throttle import BURST_SECONDS, LARGEST_PIECE, Throttle
+from ingest_cli.client.tus import LARGEST_PIECE as LARGEST_SENT
+from ingest_cli.client.tus import LONG_SECONDS, SHORT_SECONDS, SMALLEST_PIECE, PieceSize
 from ingest_cli.client.unfinished import ABANDONED_SECONDS, key_of, sweep, unfinished
 from ingest_cli.client.waiting import deferred_until, has_failed, is_complete
 
@@ -58,6 +62,23 @@ def test_pauses_grow_and_end() -> None:
     assert Pauses(0).next() is None
 
 
+def test_a_piece_with_a_checksum_is_as_long_as_a_line_can_take_it() -> None:
+    """Of a line that breaks every minute, however slow, something gets through; a fast one is not held up."""
+    for rate in (10e3, 100e3, 1e6, 100e6):
+        size = PieceSize(counts=False)
+        for _ in range(20):
+            assert SMALLEST_PIECE <= size.bytes <= LARGEST_SENT
+            size.took(size.bytes / rate)
+        assert size.bytes / rate <= 2 * LONG_SECONDS or size.bytes == SMALLEST_PIECE
+        assert size.bytes / rate >= SHORT_SECONDS or size.bytes == LARGEST_SENT
+    size.failed()
+    assert size.bytes == LARGEST_SENT // 2
+    without = PieceSize(counts=True)
+    without.failed()
+    without.took(1000)
+    assert without.bytes == LARGEST_SENT
+
+
 def test_what_was_never_noted_leaves_nothing(tmp_path: Path) -> None:
     with unfinished(tmp_path, key_of("a")):
         assert list(tmp_path.iterdir())
@@ -93,9 +114,6 @@ def test_a_record_that_is_none_is_no_record(tmp_path: Path, content: bytes) -> N
 
 
 def test_what_nobody_has_resumed_for_long_is_removed(tmp_path: Path) -> None:
-    import os
-    import time
-
     for name in ("old", "new"):
         with unfinished(tmp_path, name) as upload:
             upload.begin("content")
