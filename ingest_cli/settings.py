@@ -120,6 +120,17 @@ READERS = Option(
     "INGEST_READERS",
     "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
 )
+UPLOAD_URL = Option("upload", "url", "INGEST_UPLOAD_URL", "the server that 'ingest upload' sends to")
+UPLOAD_POLICY_URL = Option(
+    "upload",
+    "policy_url",
+    "INGEST_UPLOAD_POLICY_URL",
+    "the policy service that 'ingest upload' asks, for uploader_config",
+)
+UPLOADER_CONFIG = Option(
+    "upload", "uploader_config", "UPLOADER_CONFIG", "what 'ingest upload' asks it: an uploader.json of pacifica-cli"
+)
+UPLOADS = Option("upload", "folder", "INGEST_UPLOADS", "where 'ingest upload' keeps what it needs to resume uploads")
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -161,7 +172,8 @@ class Access:
 
 
 ACCESS = {
-    url: Access.of(prefix, url.section) for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL}.items()
+    url: Access.of(prefix, url.section)
+    for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
 OPTIONS = (
     DATABASE,
@@ -188,6 +200,10 @@ OPTIONS = (
     EVENT_ID,
     DOWNLOADS,
     READERS,
+    UPLOAD_URL,
+    UPLOAD_POLICY_URL,
+    UPLOADER_CONFIG,
+    UPLOADS,
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
@@ -293,6 +309,17 @@ class Notifications:
         return (*url, "command") if self.command else url
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadSettings:
+    """Where `ingest upload` sends to, the policy service and the file of what to ask it, each None where it is not set;
+    and the ``folder`` for unfinished uploads, None where there is no home folder."""
+
+    server: Endpoint | None = None
+    policy_url: str | None = None
+    uploader_config: Path | None = None
+    folder: Path | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timings:
     """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
@@ -344,6 +371,7 @@ class Settings:
     confirm: Confirm
     server: ServerAccess
     notifications: Notifications
+    upload: UploadSettings
     timings: Timings
     values: tuple[Value, ...]
 
@@ -410,6 +438,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
         notifications=_notifications(values, is_catalog_embedded=isinstance(catalog, Path)),
+        upload=_upload_settings(values),
         timings=Timings(),
         values=effective,
     )
@@ -471,6 +500,7 @@ def _places_in(data: Path) -> dict[Option, str]:
         UNIQUEID_URL: (data / "ids.sqlite3").as_uri(),
         ARCHIVE_URL: (data / "archive").as_uri(),
         CATALOG_URL: (data / "catalogue.sqlite3").as_uri(),
+        UPLOADS: str(data / "uploads"),
     }
 
 
@@ -673,6 +703,20 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         move_from=_folders(values[MOVE_FROM]),
         downloads=_switch(values[DOWNLOADS]),
         readers=frozenset(values[READERS].text.split()),
+    )
+
+
+def _upload_settings(values: Mapping[Option, Value]) -> UploadSettings:
+    server, policy = values[UPLOAD_URL], values[UPLOAD_POLICY_URL]
+    for value in (server, policy):
+        if value.text and split_http_url(value.text) is None:
+            raise SettingsError(f"{_where(value)}: {value.shown!r} is not an http(s) URL")
+    parts = split_http_url(server.text) if server.text else None
+    return UploadSettings(
+        server=None if parts is None else _endpoint(parts, values, server, ACCESS[UPLOAD_URL]),
+        policy_url=policy.text or None,
+        uploader_config=_path(values[UPLOADER_CONFIG]) if values[UPLOADER_CONFIG].text else None,
+        folder=_path(values[UPLOADS]) if values[UPLOADS].text else None,
     )
 
 

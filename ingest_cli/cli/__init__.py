@@ -27,11 +27,13 @@ from . import (
     serve,
     state,
     stats,
+    upload,
     verify,
     watch,
     worker,
 )
 from .group import IngestGroup
+from .site_options import SiteCommand
 from .usage import Command
 
 EXIT_CODES = """\b
@@ -94,3 +96,4 @@ for _command in (
     help.help,
 ):
     app.command(cls=Command)(_command)
+app.command(cls=SiteCommand)(upload.upload)

@@ -214,7 +214,7 @@ def test_the_configuration_page_has_every_default(config_page: str, environment:
 
 def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
     text = subsections(config_page)["Services over HTTP"]
-    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z]+_)$", text, re.M)
+    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z_]+_)$", text, re.M)
     named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
     assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
 
