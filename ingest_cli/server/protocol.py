@@ -20,6 +20,8 @@ MAX_READ_BYTES = 64 << 10
 MAX_PIPELINED = 16
 # For a body that is not wanted any more: the client gets its answer if it reads while it sends.
 REST_SECONDS = 20.0
+# What HTTP has no name for, but tus.
+OWN_PHRASES = {460: "Checksum Mismatch"}
 # For a request that may be on its way when the server ends.
 ENDING_SECONDS = 0.5
 # For an answer that the client does not read.
@@ -83,6 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        # For a response that cannot be completed; the scope is read when the loop is next at work.
+        self.scope["extensions"] = {"ingest.abort": self.transport.abort}  # type: ignore[dict-item]
         if self.parser.get_http_version() == "1.0":
             self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
         if self._is_ending:
@@ -167,8 +171,9 @@ def error_object(status: int, message: str) -> dict[str, Any]:
     """The JSON object that Pacifica's clients expect of every error; its traceback is always empty."""
     from http import HTTPStatus
 
+    phrase = OWN_PHRASES.get(status) or HTTPStatus(status).phrase
     return {
-        "status": f"{status} {HTTPStatus(status).phrase}",
+        "status": f"{status} {phrase}",
         "message": message,
         "traceback": "",
         "version": __version__,
