@@ -14,6 +14,7 @@ from . import (
     config,
     discard,
     doctor,
+    events,
     help,
     import_jobs,
     ingest,
@@ -26,11 +27,13 @@ from . import (
     serve,
     state,
     stats,
+    upload,
     verify,
     watch,
     worker,
 )
 from .group import IngestGroup
+from .site_options import SiteCommand
 from .usage import Command
 
 EXIT_CODES = """\b
@@ -88,7 +91,9 @@ for _command in (
     backup.backup,
     import_jobs.import_jobs,
     config.config,
+    events.events,
     doctor.doctor,
     help.help,
 ):
     app.command(cls=Command)(_command)
+app.command(cls=SiteCommand)(upload.upload)

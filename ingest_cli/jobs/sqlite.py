@@ -15,6 +15,7 @@ from ..text import counted, one_line, story
 from .database import writing
 from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
+from .outbox import announce, kind_of
 from .process import Life, Process, this_process
 from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
 from .sqlite_rows import SELECT, imported_job_of, job_of, listed, now_text, override_text
@@ -31,7 +32,7 @@ class SqliteJobStore(SqliteQueries):
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
-        return SqliteJobStore(self.path, self._timings, new=False)
+        return SqliteJobStore(self.path, self._timings, self._notifications, new=False)
 
     def submit(
         self,
@@ -441,6 +442,9 @@ class SqliteJobStore(SqliteQueries):
         )
         if changed.rowcount == 0:
             raise _wrong(self.held(fence), event)
+        kind = kind_of(event, to)
+        if kind in self._notifications.kinds:
+            announce(connection, self.get(fence.job_id), kind, self._notifications.receivers)
 
 
 def _note_mounts(connection: sqlite3.Connection, job_id: int, mounts: Iterable[Path]) -> None:

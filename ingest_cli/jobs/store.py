@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from ..settings import DATABASE, Settings
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, Override
+from .outbox import Outbox
 from .process import Process
 
 
@@ -19,7 +20,12 @@ class JobStore(Protocol):
     changed. WrongState says that the job's state does not let it happen, JobNotFound that there is no such job,
     ResourceUnavailable that the store cannot be used now, and StoreError that it is damaged. One instance belongs to
     one thread at a time.
+
+    A change that is announced, as the site's notifications say, is put into the ``outbox`` in the same statement's
+    transaction: neither is there without the other.
     """
+
+    outbox: Outbox
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
@@ -226,7 +232,7 @@ def open_store(settings: Settings, *, new: bool = True) -> JobStore:
     from .sqlite import SqliteJobStore
 
     new = is_to_be_made(settings, DATABASE, new=new)
-    store = SqliteJobStore(settings.database, settings.timings, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new)
     introduce(settings, DATABASE)
     return store
 

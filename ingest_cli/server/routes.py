@@ -22,6 +22,7 @@ from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
 from ..text import listed, quoted, shortened
 from . import metrics
+from .access import Access
 from .admission import Receptions
 from .async_store import AsyncStore
 from .move_check import require_movable
@@ -61,10 +62,16 @@ class Routes:
     spool."""
 
     def __init__(
-        self, store: AsyncStore, settings: Settings, receptions: Receptions, limits: Limits, disk: Threads
+        self,
+        store: AsyncStore,
+        settings: Settings,
+        receptions: Receptions,
+        limits: Limits,
+        disk: Threads,
+        access: Access,
     ) -> None:
         self._store, self._settings, self._spool = store, settings, settings.spool
-        self._receptions, self._limits, self._disk = receptions, limits, disk
+        self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -149,7 +156,8 @@ class Routes:
         """A job, with how long each stage took."""
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
-        return JSONResponse({**_listed(job), "stages": stages})
+        downloadable = job.is_done and await self._access.has(request, job.job_id)
+        return JSONResponse({**_listed(job), "stages": stages, "downloadable": downloadable})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""

@@ -149,6 +149,8 @@ READY = {
     "ingest-import-jobs.1": "",
     "ingest-config.1": "",
     "ingest-doctor.1": "",
+    "ingest-events.1": "mkdir -p $XDG_CONFIG_HOME/pacifica-ingest-cli && printf '[notifications]\\ncommand = true\\n'"
+    " > $XDG_CONFIG_HOME/pacifica-ingest-cli/config.ini && ingest -q monday.tar",
     "ingest-help.1": "",
 }
 # What is of another machine, or does not end by itself.

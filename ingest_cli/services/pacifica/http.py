@@ -15,11 +15,11 @@ from requests import RequestException
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
+from ...connections import FilePool, session
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
 from ...text import duration
 from ..slots import Slots
-from .connections import FilePool, session
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.

@@ -12,9 +12,9 @@ from requests.auth import AuthBase, HTTPBasicAuth, HTTPProxyAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 
-from ... import __version__
-from ...errors import SettingsError
-from ...settings import Endpoint, split_http_url
+from . import __version__
+from .errors import SettingsError
+from .settings import Endpoint, split_http_url
 
 
 def session(endpoint: Endpoint, connections: int = 1) -> Session:
