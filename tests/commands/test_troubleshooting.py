@@ -31,6 +31,7 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
+from ..support.ingeststate import row, write_rows
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
@@ -590,6 +591,24 @@ def ids_behind_the_job_store(scene: Scene) -> str:
     scene.ingest(code=0)
     scene.environment.setenv("UNIQUEID_URL", (scene.folder / "new-ids").as_uri())
     return scene.says("--again", write_bundle(scene.folder / "c.tar"))
+
+
+@provokes("job *ID* was imported: only its state is known here")
+def an_imported_job(scene: Scene) -> str:
+    scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1016)]), code=0)
+    return scene.says("retry", 1016)
+
+
+@provokes("warning: job *ID* is not imported: it is a job of this store")
+def a_job_of_both(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1)]), code=0)
+
+
+@provokes("cannot read *FILE*: no such table: ingeststate")
+def a_database_of_something_else(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", scene.site.settings.database)
 
 
 @provokes("job *ID* is being worked on by *PROCESS*")
