@@ -11,14 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from .errors import IngestError
+from .errors import IngestError, JobNotFound
 from .events.resend import require_receivers, resend
 from .events.sender import Sender, Tally, sending, warn
+from .jobs.imported import ImportedJob
 from .jobs.job import Job, JobKind, Override
 from .jobs.outbox import Notice, NoticeStatus
 from .jobs.process import this_process
 from .jobs.spool import spooled_input
 from .jobs.store import JobStore, open_store
+from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
@@ -29,7 +31,7 @@ from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
 from .pipeline.submission import submit
 from .retrieval import restore
 from .services.base import Services
-from .services.factory import archive, catalog, connect, policy
+from .services.factory import archive, catalog, connect, policy, unique_id
 from .settings import Settings, load_settings
 
 Source = Path | BinaryIO
@@ -122,6 +124,38 @@ def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
     """Return the job. Raises JobNotFound."""
     with open_store(settings or load_settings(), new=False) as store:
         return store.get(job_id)
+
+
+def import_jobs(
+    source: str,
+    *,
+    tally: import_old_jobs.Tally | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    settings: Settings | None = None,
+) -> Iterator[None]:
+    """Import the jobs of Pacifica Ingest from its database, a page at each step; see `import_old_jobs.import_jobs`.
+
+    They are not run: `find_imported_job` finds what became of them.
+    """
+    settings = settings or load_settings()
+    with open_store(settings) as store, closing(unique_id(settings)) as ids:
+        yield from import_old_jobs.import_jobs(source, store, ids, tally=tally or import_old_jobs.Tally(), note=note)
+
+
+def make_databases(*, settings: Settings | None = None) -> None:
+    """Make the site's databases that are on this machine, and bring those that are there up to date."""
+    settings = settings or load_settings()
+    with open_store(settings), closing(unique_id(settings)), closing(catalog(settings)):
+        pass
+
+
+def find_imported_job(job_id: int, *, settings: Settings | None = None) -> ImportedJob:
+    """Return the job of Pacifica Ingest that was imported under this id. Raises JobNotFound."""
+    with open_store(settings or load_settings(), new=False) as store:
+        found = store.imported(job_id)
+    if found is None:
+        raise JobNotFound(f"no job {job_id} was imported")
+    return found
 
 
 def list_events(

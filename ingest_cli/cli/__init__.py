@@ -16,6 +16,7 @@ from . import (
     doctor,
     events,
     help,
+    import_jobs,
     ingest,
     job,
     move,
@@ -26,11 +27,13 @@ from . import (
     serve,
     state,
     stats,
+    upload,
     verify,
     watch,
     worker,
 )
 from .group import IngestGroup
+from .site_options import SiteCommand
 from .usage import Command
 
 EXIT_CODES = """\b
@@ -86,9 +89,11 @@ for _command in (
     stats.stats,
     prune.prune,
     backup.backup,
+    import_jobs.import_jobs,
     config.config,
     events.events,
     doctor.doctor,
     help.help,
 ):
     app.command(cls=Command)(_command)
+app.command(cls=SiteCommand)(upload.upload)

@@ -164,4 +164,17 @@ _OUTBOX = """
     CREATE INDEX outbox_job ON outbox(job_id, number)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX)
+# Jobs of the service that was here before, as it told its clients of them: they are nobody's to run.
+_IMPORTED = """
+    CREATE TABLE imported (
+        job_id INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        task TEXT NOT NULL,
+        task_percent TEXT NOT NULL,
+        complete INTEGER NOT NULL,
+        updated TEXT NOT NULL,
+        created TEXT NOT NULL,
+        exception TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED)

@@ -14,11 +14,12 @@ from ..errors import JobNotFound, LeaseLost
 from ..mounts import on_network
 from ..settings import Notifications, Timings
 from .database import open_database, reading, writing
+from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
 from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .outbox import Outbox
-from .sqlite_rows import SELECT, job_of, listed, time_text
+from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
@@ -57,6 +58,8 @@ class SqliteQueries:
         """The job, or JobNotFound."""
         job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
         if job is None:
+            if self.imported(job_id) is not None:
+                raise JobNotFound(f"job {job_id} was imported: only its state is known here")
             raise JobNotFound(f"there is no job {job_id} in {self.path}")
         return job
 
@@ -179,6 +182,11 @@ class SqliteQueries:
             " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
             time_text(moment),
         )
+
+    def imported(self, job_id: int) -> ImportedJob | None:
+        """The imported job of this id."""
+        row = next(self._rows("SELECT * FROM imported WHERE job_id = ?", job_id), None)
+        return None if row is None else imported_job_of(row)
 
     def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..jobs.job import Job
-from ..jobs.spool import orphans
+from ..jobs.orphans import orphans, remove_orphan
 from ..jobs.store import JobStore
 from ..mounts import is_away
 from ..settings import Settings
@@ -17,16 +17,24 @@ class Prunable:
     """What can be pruned."""
 
     jobs: list[Job]
-    files: list[Path]
+    spooled: list[Path]
+    orphans: list[Path]
     events: list[int]
+
+    @property
+    def files(self) -> list[Path]:
+        """The jobs' own files in the spool, and the orphaned ones."""
+        return list(dict.fromkeys([*self.spooled, *self.orphans]))
 
     def remove(self, store: JobStore) -> None:
         """Remove it, except what is needed again by now."""
         forgotten = set(store.forget([job.job_id for job in self.jobs]))
         needed = {job.source for job in self.jobs if job.job_id not in forgotten}
-        for path in self.files:
+        for path in self.spooled:
             if str(path) not in needed:
                 path.unlink(missing_ok=True)
+        for path in self.orphans:
+            remove_orphan(path, store)
         store.outbox.forget(self.events)
 
 
@@ -39,9 +47,8 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunab
     moment = datetime.now(UTC) - age
     settled = store.settled_before(moment)
     jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
-    files = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
-    files += orphans(settings.spool, store)
-    return Prunable(jobs, list(dict.fromkeys(files)), store.outbox.removable(moment))
+    spooled = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
+    return Prunable(jobs, spooled, orphans(settings.spool, store), store.outbox.removable(moment))
 
 
 def _is_gone(job: Job, store: JobStore) -> bool:

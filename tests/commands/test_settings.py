@@ -11,6 +11,7 @@ from ingest_cli.settings import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DOWNLOADS,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
@@ -79,7 +80,8 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
-        TRUSTED_PROXIES: ["::1", "::2"],
+        TRUSTED_PROXIES: ["::1", "::2 unix"],
+        DOWNLOADS: ["no", "yes"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
         NOTIFICATIONS_DISABLED: ["no", "yes"],
     }
@@ -110,6 +112,14 @@ def test_the_folders_that_files_are_moved_from(tmp_path: Path, text: str, folder
     wanted = [name.replace("HOME", str(Path.home())).replace("HERE", str(Path.cwd())) for name in folders]
     assert settings.server.move_from == tuple(map(Path, wanted))
     assert load_settings(environment={}).server.move_from == ()
+
+
+def test_nothing_is_downloaded_unless_the_site_says_so(tmp_path: Path) -> None:
+    server = load_settings(environment={}).server
+    assert (server.downloads, server.readers) == (False, frozenset())
+    file = write(tmp_path / "config.ini", "[server]\ndownloads = Yes\nreaders = ann  bob\n    Céline\n")
+    server = load_settings(config=file).server
+    assert (server.downloads, server.readers) == (True, frozenset({"ann", "bob", "Céline"}))
 
 
 def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
@@ -665,6 +666,13 @@ def a_port_that_is_taken(scene: Scene) -> str:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
 
 
+@provokes("cannot listen at *FILE*: another server does")
+def a_unix_socket_that_is_taken(scene: Scene) -> str:
+    place = scene.folder / "s"
+    with Server(scene.folder, "--unix", place):
+        return scene.says("serve", "--unix", place, code=2)
+
+
 @provokes("this server does not answer to the host name *NAME*")
 def a_name_that_is_not_the_servers(scene: Scene) -> str:
     with Server(scene.folder) as server:
@@ -685,6 +693,44 @@ def no_folder_to_move_from(scene: Scene) -> str:
 def another_folder_to_move_from(scene: Scene) -> str:
     scene.environment.setenv("INGEST_MOVE_FROM", "/elsewhere")
     return refused_move(scene, 403)
+
+
+@provokes("this server returns nothing of what is stored: [server] downloads (INGEST_DOWNLOADS) in its configuration")
+def no_downloads(scene: Scene) -> str:
+    return refused_download(scene, 403)
+
+
+@provokes("what is recorded of job *NUMBER* was not submitted by you")
+def the_job_of_another(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.environment.setenv("INGEST_DEFAULT_USER", "ann")
+    scene.ingest(code=0)
+    scene.environment.setenv("INGEST_DEFAULT_USER", "bob")
+    return refused_download(scene, 403)
+
+
+@provokes("*NUMBER* downloads are under way: try again later")
+def too_many_downloads(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": bytes(16 << 20)}, code=0)
+    asked = b"GET /jobs/1/bundle HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server(scene.folder) as server, ExitStack() as stack:
+        for _ in range(MAX_STREAMS // 2):
+            connection = stack.enter_context(server.connected())
+            connection.sendall(asked)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        status, error = server.exchange(asked)
+    assert status == 503
+    return str(error["message"])
+
+
+@provokes("the archive does not hold what was recorded: see the server's log")
+def a_damaged_download(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": b"a"}, code=0)
+    scene.site.file(1).chmod(0o644)
+    scene.site.file(1).write_bytes(b"b")
+    return refused_download(scene, 500)
 
 
 @provokes("*NUMBER* uploads are under way: try again later")
@@ -819,6 +865,14 @@ def refused_move(scene: Scene, status: int) -> str:
     document = [*transaction(), file_record("data/a", b"a", source=str(scene.folder / "a"))]
     with Server(scene.folder) as server:
         answer = requests.post(f"{server.url}/move", json=document, timeout=60)
+    assert answer.status_code == status
+    return str(answer.json()["message"])
+
+
+def refused_download(scene: Scene, status: int) -> str:
+    """What a server says of downloading job 1."""
+    with Server(scene.folder) as server:
+        answer = requests.get(f"{server.url}/jobs/1/bundle", timeout=60)
     assert answer.status_code == status
     return str(answer.json()["message"])
 
