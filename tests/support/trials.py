@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from ingest_cli import api
 from ingest_cli.jobs.job import Job, JobState
+from ingest_cli.jobs.outbox import NoticeStatus
 from ingest_cli.settings import load_settings
 
 from .bundles import FILES, Record, document_for, write_bundle
 from .pacifica_double import PacificaSite
+from .receiver import Receiver
 from .site import Site, is_mark
 from .stepping import Order, Outcome, Stepper
 
@@ -73,7 +76,8 @@ class Tally:
 class Trial:
     """A job of ``kind`` in ``folder``.
 
-    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are.
+    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are, or
+    with `` and events``, which a ``receiver`` is sent.
     """
 
     def __init__(self, folder: Path, kind: str, stack: ExitStack) -> None:
@@ -94,6 +98,10 @@ class Trial:
             self.pacific.folder = folder / "archive"
             self.pacific.folder.mkdir()
             self.environment.update(self.pacific.environment())
+        self.receiver: Receiver | None = None
+        if kind.endswith("and events"):
+            self.receiver = stack.enter_context(Receiver())
+            self.environment["NOTIFICATIONS_URL"] = self.receiver.url
         self.site = Site(self.data)
         self.site.settings = load_settings(environment=self.environment)
 
@@ -217,6 +225,16 @@ class Trial:
         assert stored == FILES
         self._assert_catalogued(rows, done[0].job_id)
         self._assert_tidy()
+        if self.receiver is not None:
+            self.assert_told_of(self.receiver, done[0].job_id)
+
+    def assert_told_of(self, receiver: Receiver, job_id: int) -> None:
+        """The receiver has the event of this job once it is given the time, and of no other."""
+        with closing(sqlite3.connect(self.site.settings.database)) as connection, connection:
+            connection.execute("UPDATE outbox SET retry_at = 0")
+        assert api.send_events(settings=self.site.settings).waiting == 0
+        assert set(receiver.ids()) == {f"metadata.ingest.{job_id}"}
+        assert {event.status for event in api.list_events(10, settings=self.site.settings)} == {NoticeStatus.SENT}
 
     def _assert_catalogued(self, rows: list[Record], job_id: int) -> None:
         columns = ("name", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")

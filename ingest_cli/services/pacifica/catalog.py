@@ -114,6 +114,9 @@ class PacificaCatalog(Adapter):
                 ]
         return records
 
+    def given(self, transaction_id: int) -> None:
+        """The service keeps what its tables hold, and nothing else."""
+
     def _pair(self, row: dict[str, Any]) -> dict[str, str]:
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
         return {"key": str(key["key"]), "value": str(value["value"])}
