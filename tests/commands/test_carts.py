@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ingest_cli.server.authentication import Refusal
 from ingest_cli.server.carts import LIFETIME, Cart, Carts
 
 from ..support.bundles import FILES, write_bundle
+from ..support.environment import scrub
 from ..support.pacifica_double import PacificaSite
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
@@ -47,12 +49,23 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
+    """A server and its site, which holds job 1, for carts of any name."""
+    folder = tmp_path_factory.mktemp("shared")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        patch.setenv("INGEST_DOWNLOADS", "yes")
+        site = Site(folder / "data" / "pacifica-ingest-cli")
+        site.ingest(write_bundle(folder / "b.tar"))
+        server = stack.enter_context(Server(folder))
+        patch.undo()
+        yield server, site
+
+
 @pytest.fixture
-def server(environment: Path, site: Site, tmp_path: Path) -> Iterator[Server]:
-    """A server of a site that holds job 1."""
-    site.ingest(write_bundle(tmp_path / "b.tar"))
-    with Server(environment) as server:
-        yield server
+def server(shared: tuple[Server, Site]) -> Server:
+    return shared[0]
 
 
 def ask(server: Server, method: str, cart: object, body: Any = None, **headers: str) -> requests.Response:
@@ -109,9 +122,12 @@ def test_the_list_of_a_jobs_files_is_a_cart(server: Server) -> None:
     }
 
 
-def test_a_cart_outlives_the_server(environment: Path, server: Server) -> None:
+def test_a_cart_outlives_the_server(environment: Path, site: Site, tmp_path: Path) -> None:
     cart = uuid4()
-    ask(server, "POST", cart, all_files())
+    site.ingest(write_bundle(tmp_path / "b.tar"))
+    with Server(environment) as server:
+        ask(server, "POST", cart, all_files())
+        server.kill()
     with Server(environment) as other:
         assert status(ask(other, "HEAD", cart)) == (204, "ready", "")
         assert len(members_of(ask(other, "GET", cart).content)) == len(FILES)
@@ -178,8 +194,8 @@ def test_paths_are_those_of_clients(server: Server) -> None:
     assert set(members_of(ask(server, "GET", f"{cart}?filename=data").content)) == {"data/a.txt", "data/b/c"}
 
 
-def test_a_client_that_waits_is_told_what_is_wrong(server: Server, site: Site) -> None:
-    cart = uuid4()
+def test_a_client_that_waits_is_told_what_is_wrong(shared: tuple[Server, Site]) -> None:
+    (server, site), cart = shared, uuid4()
     ask(server, "POST", cart, all_files())
     site.file(2).rename(site.file(2).with_suffix(".away"))
     code, word, message = status(ask(server, "HEAD", cart))
@@ -260,7 +276,10 @@ def test_of_an_archive_over_http(environment: Path, pacific: PacificaSite, tmp_p
         }
 
 
-@pytest.mark.skipif(find_spec("pacifica") is None, reason="pacifica-downloader is not installed")
+@pytest.mark.skipif(
+    find_spec("pacifica") is None or find_spec("pacifica.downloader") is None,
+    reason="pacifica-downloader is not installed",
+)
 def test_the_released_downloader(server: Server, tmp_path: Path) -> None:
     records = requests.get(f"{server.url}/status/transactions/by_id/1", timeout=PATIENCE).json()["files"].values()
     (tmp_path / "event.json").write_text(json.dumps({"data": list(records)}))
