@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import IngestError
-from ..jobs.spool import NoRoom, SpoolKind, orphans
+from ..jobs.orphans import orphans, remove_orphan
+from ..jobs.spool import NoRoom, SpoolKind
 from ..jobs.store import JobStore
 from ..settings import Settings
 from ..text import one_line
@@ -33,6 +34,7 @@ from .routes import Routes, ServerRules
 from .streams import Streams
 from .threads import Threads
 from .tus import Tus
+from .tus_protocol import TusHeaders
 from .uploads import Uploads
 
 RETRY_SECONDS = 60
@@ -72,6 +74,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
             Middleware(AccessLog, as_json=rules.log_json),
             Middleware(_Stopping),
             Middleware(_Authentication, authenticator=authenticator, proxies=Proxies.of(settings)),
+            Middleware(TusHeaders),
         ],
         exception_handlers={
             Refusal: _refused,
@@ -100,7 +103,7 @@ async def _sweep(store: AsyncStore, spool: Path, carts: Carts, looking: Threads)
 def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:
     """Remove what a killed server has left, or a client; the rest of the spool is for ``ingest prune``."""
     for path in orphans(spool, store, kinds):
-        path.unlink(missing_ok=True)
+        remove_orphan(path, store)
 
 
 class _Stopping:

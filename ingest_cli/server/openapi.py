@@ -16,10 +16,17 @@ _STATE = _object(
         "state": {"enum": ["OK", "FAILED"]},
         "task": {"enum": list(STAGES)},
         "task_percent": {"type": "string", "pattern": r"^\d+\.\d{5}$"},
-        "complete": {"type": "boolean"},
+        "complete": {
+            "type": "boolean",
+            "description": "whether the job has come to its end: stored if the state is OK, failed for good if not",
+        },
         "updated": {"type": "string", "description": "UTC, with a space between date and time"},
         "created": {"type": "string", "description": "UTC, with a space between date and time"},
-        "exception": {"type": "string", "description": "what went wrong; a very long text without its middle"},
+        "exception": {
+            "type": "string",
+            "description": "what went wrong, and when a deferred job is tried again, or which job a duplicate is of;"
+            " a very long text without its middle",
+        },
     }
 )
 _LISTED = {
@@ -31,6 +38,7 @@ _LISTED = {
                 "user": {"type": "string"},
                 "running": {"type": "boolean"},
                 "attempts": {"type": "integer"},
+                "retried_at": {"type": ["string", "null"], "description": "when a deferred job is due, in UTC"},
                 "files": {"type": "integer"},
                 "stored": {"type": "integer"},
                 "bytes": {"type": "integer"},
@@ -70,12 +78,14 @@ def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict
         404: "not found",
         408: "the request timed out",
         409: "the Upload-Offset is not the current one",
+        410: "the upload has expired, or is a part of another one by now",
         411: "a Content-Length is required",
         412: "the version of tus is not supported, or what is here is not what the request is about",
         413: "the body is too long",
         415: "the content type is not supported",
         416: "there are no such bytes",
         423: "another request is writing the upload",
+        460: "the body does not match its Upload-Checksum",
         500: "the archive does not hold what was recorded",
         503: "temporarily unavailable; see Retry-After",
         507: "not enough disk space; see Retry-After",
@@ -136,6 +146,21 @@ _CART_FILES = _object(
 _MESSAGE = _object({"message": _TEXT})
 _BYTES = {"type": "integer", "minimum": 0}
 _TUS = _parameter("Tus-Resumable", "header", {"const": "1.0.0"})
+_CHECKSUM = _parameter(
+    "Upload-Checksum", "header", {"type": "string", "pattern": "^(sha1|sha256|md5) [A-Za-z0-9+/=]+$"}, required=False
+)
+_CREATION = [
+    _TUS,
+    _parameter("Upload-Length", "header", _BYTES, required=False),
+    _parameter("Upload-Defer-Length", "header", {"const": "1"}, required=False),
+    _parameter("Upload-Metadata", "header", {"type": "string", "maxLength": 8192}, required=False),
+    _parameter("Upload-Concat", "header", {"type": "string", "pattern": "^(partial|final;.+)$"}, required=False),
+    _CHECKSUM,
+]
+_PIECE: dict[str, Any] = {"application/offset+octet-stream": {}}
+_SPOKEN = _answers(
+    {"description": "see Tus-Version, Tus-Extension, Tus-Checksum-Algorithm and Tus-Max-Size"}, status="204"
+)
 _NAME = _parameter("name", "path", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
 
 DESCRIPTION: dict[str, Any] = {
@@ -243,39 +268,49 @@ DESCRIPTION: dict[str, Any] = {
         "/files": {
             "options": {
                 "summary": "Show the supported version and extensions of tus",
-                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
+                "responses": _SPOKEN,
             },
             "post": {
-                "summary": "Create a resumable upload (tus 1.0.0)",
-                "parameters": [_TUS, _parameter("Upload-Length", "header", _BYTES)],
-                "responses": _answers({"description": "see Location"}, 412, 413, 503, 507, status="201"),
+                "summary": "Create a resumable upload (tus 1.0.0), or join uploads that are its parts",
+                "parameters": _CREATION,
+                "requestBody": {"required": False, "content": _PIECE},
+                "responses": _answers(
+                    {"description": "see Location, Upload-Offset, Upload-Expires and Ingest-Job-Id"},
+                    *(404, 408, 410, 412, 413, 423, 460, 503, 507),
+                    status="201",
+                ),
             },
         },
         "/files/{name}": {
             "options": {
                 "summary": "Show the supported version and extensions of tus",
                 "parameters": [_NAME],
-                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
+                "responses": _SPOKEN,
             },
             "head": {
                 "summary": "Show how much of an upload has arrived",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "see Upload-Offset and Ingest-Job-Id"}, 404, 412, 423, 503),
+                "responses": _answers(
+                    {"description": "see Upload-Offset, Upload-Expires and Ingest-Job-Id"}, 404, 410, 412, 423, 503
+                ),
             },
             "patch": {
                 "summary": "Append to an upload; the last byte queues its job",
-                "parameters": [_NAME, _TUS, _parameter("Upload-Offset", "header", _BYTES)],
-                "requestBody": {"required": True, "content": {"application/offset+octet-stream": {}}},
+                "parameters": [
+                    *(_NAME, _TUS, _parameter("Upload-Offset", "header", _BYTES)),
+                    *(_parameter("Upload-Length", "header", _BYTES, required=False), _CHECKSUM),
+                ],
+                "requestBody": {"required": True, "content": _PIECE},
                 "responses": _answers(
-                    {"description": "see Upload-Offset and Ingest-Job-Id"},
-                    *(404, 408, 409, 412, 413, 415, 423, 503, 507),
+                    {"description": "see Upload-Offset, Upload-Expires and Ingest-Job-Id"},
+                    *(404, 408, 409, 410, 412, 413, 415, 423, 460, 503, 507),
                     status="204",
                 ),
             },
             "delete": {
                 "summary": "Delete an upload",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "the upload was deleted"}, 404, 412, 423, status="204"),
+                "responses": _answers({"description": "the upload was deleted"}, 404, 410, 412, 423, status="204"),
             },
         },
     },

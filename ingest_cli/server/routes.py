@@ -1,6 +1,7 @@
 """The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
+from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
 from ..text import listed, quoted, shortened
@@ -140,7 +143,8 @@ class Routes:
         given = request.query_params.get("job_id")
         if given is None:
             raise HTTPException(400, "the query needs a job_id")
-        return JSONResponse(_state_of(await self._job(given)))
+        imported = await self._store.look(partial(_imported, given=given))
+        return JSONResponse(_state_of(await self._job(given)) if imported is None else imported.as_state())
 
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
@@ -202,6 +206,11 @@ def _try_spool(spool: Path, reserve: int) -> None:
         file.write(b"ingest")
 
 
+def _imported(store: JobStore, given: str) -> ImportedJob | None:
+    """The job of the earlier service that is asked for, if it is one; it is answered with as that one did."""
+    return store.imported(int(given)) if re.fullmatch("[0-9]{1,18}", given) else None
+
+
 def _state_of(job: Job) -> dict[str, Any]:
     """The job's state for clients: what went wrong at some length, and no traceback."""
     state = job.as_state()
@@ -218,6 +227,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "user": job.user,
         "running": job.holder is not None,
         "attempts": job.attempts,
+        "retried_at": job.retried_at or None,
         "files": job.files,
         "stored": job.stored,
         "bytes": job.bytes,

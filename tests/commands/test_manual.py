@@ -25,7 +25,7 @@ from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import app
 from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
-from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.job import JobState
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
@@ -48,6 +48,7 @@ from ingest_cli.settings import (
     load_settings,
 )
 
+from ..support.a_job import a_job
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.site import Site
 
@@ -85,18 +86,6 @@ def test_the_page_has_the_variables_that_are_not_of_settings(page: str) -> None:
 
 def test_the_page_has_every_stage_in_order(page: str) -> None:
     assert re.findall(r"^\.It Li (.+)$", section(page, "STAGES"), re.M) == list(STAGES)
-
-
-def a_job(state: JobState, **changes: Any) -> Job:
-    blank: dict[str, Any] = {
-        **dict.fromkeys(
-            ("source", "origin", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""
-        ),
-        **dict.fromkeys(("holder", "digest", "undo_to", "successor", "override", "reservation")),
-        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "waits", "retry_at"), 0),
-        **dict.fromkeys(("fence_number", "heartbeat"), 0),
-    }
-    return Job(**{**blank, "job_id": 1, "kind": JobKind.BUNDLE, "spooled": False, "state": state, **changes})
 
 
 def test_the_page_has_every_state_and_what_clients_see(page: str) -> None:
@@ -225,7 +214,7 @@ def test_the_configuration_page_has_every_default(config_page: str, environment:
 
 def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
     text = subsections(config_page)["Services over HTTP"]
-    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z]+_)$", text, re.M)
+    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z_]+_)$", text, re.M)
     named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
     assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
 

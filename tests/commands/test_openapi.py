@@ -26,7 +26,7 @@ from ..support.site import Site
 
 def test_it_has_every_path_and_method_and_no_other(site: Site) -> None:
     rules = ServerRules(limits=Limits(None, 0), max_waiting=1, log_json=False)
-    app = application(site.settings, Authenticator.for_host(site.settings, "127.0.0.1", []), rules)
+    app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
     served: dict[str, set[str]] = {}
     for route in app.routes:
         assert isinstance(route, Route)

@@ -13,6 +13,8 @@ from ingest_cli.settings import (
     DATABASE,
     DOWNLOADS,
     MOVE_FROM,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
@@ -81,6 +83,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         TRUSTED_PROXIES: ["::1", "::2 unix"],
         DOWNLOADS: ["no", "yes"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
+        NOTIFICATIONS_DISABLED: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
@@ -189,7 +192,8 @@ def test_a_file_of_another_encoding_is_named_for_what_it_is(tmp_path: Path, enco
         load_settings(config=tmp_path / "config.ini")
 
 
-WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret]
+# A command is split as a shell does it.
+WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret and option != NOTIFICATIONS_COMMAND]
 
 
 @pytest.mark.parametrize("option", WITHOUT_QUOTES, ids=lambda option: str(option.variable))

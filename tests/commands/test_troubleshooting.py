@@ -32,6 +32,7 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
+from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
@@ -535,6 +536,22 @@ def ids_behind_the_archive(scene: Scene) -> str:
     return said
 
 
+@provokes("warning: events wait: *REASON*")
+def an_event_that_nobody_takes(scene: Scene) -> str:
+    with Receiver(503) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
+@provokes(
+    "warning: the event *KIND* of job *ID* is given up: *REASON*; 'ingest events --resend *NUMBER*' sends it again"
+)
+def an_event_that_is_given_up(scene: Scene) -> str:
+    with Receiver(410) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
 @provokes("standard input is closed: there is nothing to read from it")
 def no_standard_input(scene: Scene) -> str:
     said = Surroundings(folder=scene.folder, environment=dict(os.environ), closed=frozenset([0])).run("-")
@@ -647,6 +664,13 @@ def no_one_is_said_to_be_allowed(scene: Scene) -> str:
 def a_port_that_is_taken(scene: Scene) -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
+
+
+@provokes("cannot listen at *FILE*: another server does")
+def a_unix_socket_that_is_taken(scene: Scene) -> str:
+    place = scene.folder / "s"
+    with Server(scene.folder, "--unix", place):
+        return scene.says("serve", "--unix", place, code=2)
 
 
 @provokes("this server does not answer to the host name *NAME*")

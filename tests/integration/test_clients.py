@@ -13,6 +13,7 @@ import requests
 from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.serving import Server
+from ..support.shown import is_stored
 from ..support.site import Site
 from .services import PacificaServices, ask, assert_stored
 
@@ -193,7 +194,7 @@ def uploaded(pacifica: PacificaServices, environment: Path, command: Command) ->
         chosen = ["--logon", "dmlb2001", "--project", "1234a", "--instrument", "54"]
         said = run(pacifica, "pacifica-cli", "upload", f"--config={config}", *chosen, str(path), **endpoints)
         state = json.loads(command("state", "--json", "-n", 1).stdout)[0]
-        assert state["complete"], said
+        assert is_stored(state), said
         job_id: int = state["job_id"]
         return job_id
 

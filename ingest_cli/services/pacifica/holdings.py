@@ -3,11 +3,9 @@
 from collections.abc import Generator
 from pathlib import Path
 
-from urllib3.exceptions import HTTPError
-
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
-from .http import HttpService
+from .http import HttpService, NoAnswer
 
 
 class Holdings:
@@ -44,9 +42,9 @@ class Holdings:
                     raise ArchiveError(
                         f"the archive at {self._service.url} does not return file {file_id}: {response.status}"
                     )
-                for piece in response.stream(CHUNK_BYTES):
+                for piece in response.stream(CHUNK_BYTES, decode_content=True):
                     if wanted := piece[start:]:
                         yield wanted
                     start = max(0, start - len(piece))
-        except HTTPError as error:
+        except NoAnswer as error:
             raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error
