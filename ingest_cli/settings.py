@@ -8,6 +8,7 @@ import codecs
 import getpass
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from configparser import ConfigParser, MissingSectionHeaderError, ParsingError
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .errors import SettingsError
@@ -87,6 +88,38 @@ MOVE_FROM = Option(
     "INGEST_MOVE_FROM",
     f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
 )
+NOTIFICATIONS_URL = Option("notifications", "url", "NOTIFICATIONS_URL", "where events are sent: a service over HTTP")
+NOTIFICATIONS_COMMAND = Option(
+    "notifications", "command", "NOTIFICATIONS_COMMAND", "a command that is given each event on its standard input"
+)
+NOTIFICATIONS_DISABLED = Option("notifications", "disabled", "NOTIFICATIONS_DISABLED", "yes if no events are sent")
+NOTIFICATIONS_EVENTS = Option(
+    "notifications", "events", "NOTIFICATIONS_EVENTS", "what events are sent of: ingest, failed, deferred"
+)
+NOTIFICATIONS_FORMAT = Option(
+    "notifications", "format", "NOTIFICATIONS_FORMAT", "the form of events: 0.1, structured or binary"
+)
+EVENT_TYPE = Option(
+    "notifications", "ingest_eventtype", "NOTIFICATIONS_INGEST_EVENT_TYPE", "the type of the event of a recorded job"
+)
+EVENT_SOURCE = Option(
+    "notifications", "ingest_source", "NOTIFICATIONS_INGEST_SOURCE", "the source of events; {_id} is the job"
+)
+EVENT_ID = Option(
+    "notifications",
+    "ingest_eventid",
+    "NOTIFICATIONS_INGEST_EVENTID",
+    "the id of the event of a recorded job; {_id} is the job",
+)
+DOWNLOADS = Option(
+    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
+)
+READERS = Option(
+    "server",
+    "readers",
+    "INGEST_READERS",
+    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
+)
 UPLOAD_URL = Option("upload", "url", "INGEST_UPLOAD_URL", "the server that 'ingest upload' sends to")
 UPLOAD_POLICY_URL = Option(
     "upload",
@@ -139,8 +172,8 @@ class Access:
 
 
 ACCESS = {
-    **{url: Access.of(prefix, url.section) for prefix, url in SERVICES.items()},
-    UPLOAD_URL: Access.of("INGEST_UPLOAD", UPLOAD_URL.section),
+    url: Access.of(prefix, url.section)
+    for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
 OPTIONS = (
     DATABASE,
@@ -157,6 +190,16 @@ OPTIONS = (
     TRUSTED_PROXIES,
     ROOT_PATH,
     MOVE_FROM,
+    NOTIFICATIONS_URL,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_DISABLED,
+    NOTIFICATIONS_EVENTS,
+    NOTIFICATIONS_FORMAT,
+    EVENT_TYPE,
+    EVENT_SOURCE,
+    EVENT_ID,
+    DOWNLOADS,
+    READERS,
     UPLOAD_URL,
     UPLOAD_POLICY_URL,
     UPLOADER_CONFIG,
@@ -167,12 +210,20 @@ MAX_TRANSFERS = 64
 # Stands for whoever uses a Unix socket of the server.
 UNIX = "unix"
 Confirm = Literal["sample", "all"]
+EventKind = Literal["ingest", "failed", "deferred"]
+EventFormat = Literal["0.1", "structured", "binary"]
+ReceiverKind = Literal["url", "command"]
+EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
+EVENT_FORMATS: tuple[EventFormat, ...] = get_args(EventFormat)
 HIDDEN = "(hidden)"
 
-PACIFICA_SECTIONS = ("celery", "notifications")
+PACIFICA_SECTIONS = ("celery",)
 PACIFICA_KEYS = {
     "ingest": ("transfer_size",),
     "database": ("peewee_url", "connect_attempts", "connect_wait"),
+    "notifications": tuple(
+        f"{kind}_{key}" for kind in ("orm", "doientry", "doiupdate") for key in ("eventtype", "source", "eventid")
+    ),
 }
 
 
@@ -218,6 +269,7 @@ class ServerAccess:
 
     A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
     ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
+    With ``downloads`` they get what they have submitted, and the ``readers`` what anyone has.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -226,11 +278,35 @@ class ServerAccess:
     trusts_unix: bool = False
     root_path: str = ""
     move_from: tuple[Path, ...] = ()
+    downloads: bool = False
+    readers: frozenset[str] = frozenset()
 
     @property
     def has_proxies(self) -> bool:
         """Whether any proxy is trusted."""
         return self.trusts_unix or bool(self.trusted_proxies)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notifications:
+    """Who is sent events: an ``url`` over HTTP, a ``command`` on its standard input, or both; and of which ``kinds``.
+
+    In ``source`` and ``event_id`` stands ``{_id}`` for the job.
+    """
+
+    url: Endpoint | None = None
+    command: tuple[str, ...] = ()
+    kinds: frozenset[EventKind] = frozenset()
+    format: EventFormat = "0.1"
+    event_type: str = ""
+    source: str = ""
+    event_id: str = ""
+
+    @property
+    def receivers(self) -> tuple[ReceiverKind, ...]:
+        """Those that there are."""
+        url: tuple[ReceiverKind, ...] = ("url",) if self.url is not None else ()
+        return (*url, "command") if self.command else url
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +370,7 @@ class Settings:
     remote_sources: bool
     confirm: Confirm
     server: ServerAccess
+    notifications: Notifications
     upload: UploadSettings
     timings: Timings
     values: tuple[Value, ...]
@@ -346,6 +423,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
     remote_sources = _switch(values[REMOTE_SOURCES])
     if remote_sources and isinstance(archive, Path):
         raise SettingsError(f"{_where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
+    catalog = _service(values, CATALOG_URL)
     return Settings(
         database=_path(values[DATABASE]),
         spool=_path(values[VOLUME_PATH]),
@@ -354,11 +432,12 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         unique_id=_service(values, UNIQUEID_URL),
         policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
-        catalog=_service(values, CATALOG_URL),
+        catalog=catalog,
         transfers=_transfers(values[TRANSFERS]),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
+        notifications=_notifications(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=_upload_settings(values),
         timings=Timings(),
         values=effective,
@@ -398,12 +477,19 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
     data = _platform_folder(environment, "XDG_DATA_HOME", ".local/share")
     return {
         **({} if data is None else _places_in(data)),
-        DEFAULT_USER: _login_name(),
+        DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
         POLICY_URL: "",
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
+        NOTIFICATIONS_DISABLED: "no",
+        NOTIFICATIONS_EVENTS: "ingest",
+        NOTIFICATIONS_FORMAT: "0.1",
+        EVENT_TYPE: "org.pacifica.metadata.ingest",
+        EVENT_SOURCE: "http://metadata.pacifica.org/transactions?_id={_id}",
+        EVENT_ID: "metadata.ingest.{_id}",
+        DOWNLOADS: "no",
     }
 
 
@@ -418,7 +504,8 @@ def _places_in(data: Path) -> dict[Option, str]:
     }
 
 
-def _login_name() -> str:
+def login_name() -> str:
+    """The name of the user who runs this process, or the number where there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
@@ -517,6 +604,8 @@ def _path(value: Value, text: str | None = None) -> Path:
 
 
 def _refuse_quotes(value: Value) -> None:
+    if value.option == NOTIFICATIONS_COMMAND:
+        return
     quote = value.text[:1]
     if quote in ('"', "'") and len(value.text) > 1 and value.text.endswith(quote) and not value.option.secret:
         raise SettingsError(f"{_where(value)}: write {value.shown} without its quotes")
@@ -612,6 +701,8 @@ def _server_access(values: Mapping[Option, Value]) -> ServerAccess:
         trusts_unix=UNIX in proxies,
         root_path=_root_path(values[ROOT_PATH]),
         move_from=_folders(values[MOVE_FROM]),
+        downloads=_switch(values[DOWNLOADS]),
+        readers=frozenset(values[READERS].text.split()),
     )
 
 
@@ -642,6 +733,69 @@ def root_path_of(text: str) -> str:
     if path and not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+", path):
         raise ValueError(text)
     return path
+
+
+def _notifications(values: Mapping[Option, Value], *, is_catalog_embedded: bool) -> Notifications:
+    if _switch(values[NOTIFICATIONS_DISABLED]):
+        return Notifications()
+    # A metadata service sends its events itself, to the URL that stands in the file it shares.
+    is_ours = is_catalog_embedded or values[NOTIFICATIONS_EVENTS].origin != "default"
+    url = _receiver(values) if is_ours and values[NOTIFICATIONS_URL].text else None
+    command = _words(values[NOTIFICATIONS_COMMAND])
+    if url is None and not command:
+        return Notifications()
+    return Notifications(
+        url=url,
+        command=command,
+        kinds=_event_kinds(values[NOTIFICATIONS_EVENTS]),
+        format=_event_format(values[NOTIFICATIONS_FORMAT]),
+        event_type=_printable(values[EVENT_TYPE]),
+        source=_of_a_job(values[EVENT_SOURCE]),
+        event_id=_of_a_job(values[EVENT_ID]),
+    )
+
+
+def _receiver(values: Mapping[Option, Value]) -> Endpoint:
+    value = values[NOTIFICATIONS_URL]
+    parts = split_http_url(value.text)
+    if parts is None:
+        raise SettingsError(f"{_where(value)}: {value.shown!r} is not an http(s) URL")
+    return _endpoint(parts, values, value, ACCESS[NOTIFICATIONS_URL])
+
+
+def _words(value: Value) -> tuple[str, ...]:
+    """The words of a command, as a shell splits them."""
+    try:
+        words = tuple(shlex.split(_printable(value)))
+    except ValueError as error:
+        raise SettingsError(f"{_where(value)}: {value.text!r}: {error}") from error
+    if words and not words[0]:
+        raise SettingsError(f"{_where(value)}: {value.text!r} names no program")
+    return words
+
+
+def _event_kinds(value: Value) -> frozenset[EventKind]:
+    names = value.text.replace(",", " ").split()
+    for name in names:
+        if name not in EVENT_KINDS:
+            raise SettingsError(f"{_where(value)}: {name!r} is not one of {', '.join(EVENT_KINDS)}")
+    return frozenset(kind for kind in EVENT_KINDS if kind in names)
+
+
+def _event_format(value: Value) -> EventFormat:
+    for known in EVENT_FORMATS:
+        if value.text == known:
+            return known
+    raise SettingsError(f"{_where(value)}: {value.text!r} is not one of {', '.join(EVENT_FORMATS)}")
+
+
+def _of_a_job(value: Value) -> str:
+    """A text in which ``{_id}`` stands for a job's id."""
+    try:
+        _printable(value).format(_id=1)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise SettingsError(f"{_where(value)}: in {value.text!r} only {{_id}} may stand in braces") from error
+    return value.text
 
 
 def _transfers(value: Value) -> int:

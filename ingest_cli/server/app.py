@@ -19,13 +19,19 @@ from ..jobs.spool import NoRoom, SpoolKind
 from ..jobs.store import JobStore
 from ..settings import Settings
 from ..text import one_line
+from .access import Access
 from .admission import Receptions, Room
 from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
+from .cart import CartRoutes
+from .carts import Carts
+from .downloads import Downloads
+from .holdings import Holdings
 from .log import AccessLog
 from .protocol import error_object
 from .proxies import Proxies
 from .routes import Routes, ServerRules
+from .streams import Streams
 from .threads import Threads
 from .tus import Tus
 from .tus_protocol import TusHeaders
@@ -44,19 +50,25 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
     room = Room(settings.spool, limits.reserve)
     receptions = Receptions(room)
     uploads = Uploads(settings.spool, room, limits.reserve)
+    access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
+    holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
+    outgoing = (access, holdings, Streams(), looking)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await store.list(lambda jobs: _remove_orphans(settings.spool, jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
-        sweeping = asyncio.create_task(_sweep(store, settings.spool))
+        sweeping = asyncio.create_task(_sweep(store, settings.spool, carts, looking))
         yield
         sweeping.cancel()
+        holdings.close()
         await store.close()
 
     app = Starlette(
         routes=[
-            *Routes(store, settings, receptions, limits, disk).routes,
+            *Routes(store, settings, receptions, limits, disk, access).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
+            *Downloads(*outgoing).routes,
+            *CartRoutes(*outgoing, carts, receptions).routes,
         ],
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),
@@ -79,12 +91,13 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
     return app
 
 
-async def _sweep(store: AsyncStore, spool: Path) -> None:
-    """Remove the resumable uploads that nobody resumes, now and then."""
+async def _sweep(store: AsyncStore, spool: Path, carts: Carts, looking: Threads) -> None:
+    """Remove the resumable uploads that nobody resumes, and the carts that are too old, now and then."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
             await store.list(lambda jobs: _remove_orphans(spool, jobs, SpoolKind.RESUMABLE))
+            await looking.do(carts.sweep)
 
 
 def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:

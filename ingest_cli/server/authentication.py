@@ -5,6 +5,7 @@ import hmac
 import ipaddress
 import socket
 from base64 import b64decode
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -52,20 +53,25 @@ class Authenticator:
     basic: tuple[str, str] | None
 
     @classmethod
-    def for_host(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Authenticator":
-        """The authenticator of a server that listens at ``host`` and is known under ``more_hosts`` too.
+    def for_hosts(cls, settings: Settings, hosts: Iterable[str | None], more_hosts: Iterable[str]) -> "Authenticator":
+        """The authenticator of a server that listens at ``hosts``, None for a Unix socket, and has more names.
 
         Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
         """
         server = settings.server
-        if not _is_loopback(host) and not (server.token or server.basic or server.has_proxies):
-            raise SettingsError(
-                f"anyone who can reach {host} could store bundles: set token, or username and password,"
-                " or trusted_proxies in [server]"
-            )
-        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else _own_names()
+        names = set(more_hosts)
+        for host in hosts:
+            if host is None or _is_loopback(host):
+                names |= {"localhost", "127.0.0.1", "::1", *([host] if host else [])}
+            elif server.token or server.basic or server.has_proxies:
+                names |= {host, *_own_names()}
+            else:
+                raise SettingsError(
+                    f"anyone who can reach {host} could store bundles: set token, or username and password,"
+                    " or trusted_proxies in [server]"
+                )
         return cls(
-            hosts=frozenset(name.lower() for name in {*names, host, *more_hosts}),
+            hosts=frozenset(name.lower() for name in names),
             proxies_only=server.has_proxies,
             auth_header=settings.auth_header,
             user=settings.user,

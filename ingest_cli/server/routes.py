@@ -1,6 +1,7 @@
 """The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +14,15 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
+from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
 from ..text import listed, quoted, shortened
 from . import metrics
+from .access import Access
 from .admission import Receptions
 from .async_store import AsyncStore
 from .move_check import require_movable
@@ -58,10 +62,16 @@ class Routes:
     spool."""
 
     def __init__(
-        self, store: AsyncStore, settings: Settings, receptions: Receptions, limits: Limits, disk: Threads
+        self,
+        store: AsyncStore,
+        settings: Settings,
+        receptions: Receptions,
+        limits: Limits,
+        disk: Threads,
+        access: Access,
     ) -> None:
         self._store, self._settings, self._spool = store, settings, settings.spool
-        self._receptions, self._limits, self._disk = receptions, limits, disk
+        self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -133,7 +143,8 @@ class Routes:
         given = request.query_params.get("job_id")
         if given is None:
             raise HTTPException(400, "the query needs a job_id")
-        return JSONResponse(_state_of(await self._job(given)))
+        imported = await self._store.look(partial(_imported, given=given))
+        return JSONResponse(_state_of(await self._job(given)) if imported is None else imported.as_state())
 
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
@@ -145,7 +156,8 @@ class Routes:
         """A job, with how long each stage took."""
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
-        return JSONResponse({**_listed(job), "stages": stages})
+        downloadable = job.is_done and await self._access.has(request, job.job_id)
+        return JSONResponse({**_listed(job), "stages": stages, "downloadable": downloadable})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""
@@ -192,6 +204,11 @@ def _description(root_path: str) -> bytes:
 def _try_spool(spool: Path, reserve: int) -> None:
     with SpoolFile.fresh(SpoolKind.RECEIVED, spool, ".health", reserve) as file:
         file.write(b"ingest")
+
+
+def _imported(store: JobStore, given: str) -> ImportedJob | None:
+    """The job of the earlier service that is asked for, if it is one; it is answered with as that one did."""
+    return store.imported(int(given)) if re.fullmatch("[0-9]{1,18}", given) else None
 
 
 def _state_of(job: Job) -> dict[str, Any]:

@@ -29,6 +29,10 @@ class UniqueId(Service, Protocol):
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises Unavailable."""
 
+    def pass_over(self, mode: IdMode, last: int) -> None:
+        """Give out no id of ``mode`` up to ``last`` from now on, where nobody else gives them out: others would have
+        given out these."""
+
 
 class Policy(Service, Protocol):
     """Decides who may ingest what."""

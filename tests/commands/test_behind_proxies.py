@@ -104,6 +104,6 @@ def test_a_bundle_can_be_posted_to_a_prefix_of_that_name(trusting: Server) -> No
 
 def test_what_is_below_the_servers_own_paths_is_no_prefix(site: Site) -> None:
     rules = ServerRules(limits=Limits(None, 0), max_waiting=1, log_json=False)
-    app = application(site.settings, Authenticator.for_host(site.settings, "127.0.0.1", []), rules)
+    app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     assert {f"/{path.split('/')[1]}" for path in paths if path.count("/") > 1} == set(FOLDERS)

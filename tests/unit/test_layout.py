@@ -10,7 +10,7 @@ TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
 GROUND = {"", "settings", "connections", "disk", "errors", "mounts", "streams", "text"}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
-UPPER = MIDDLE | {"pipeline", "maintenance", "retrieval"}
+UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
 DATABASES = {"jobs.database", "jobs.neighbours"}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
@@ -26,13 +26,14 @@ MAY_IMPORT = {
     "bundle": GROUND,
     "client": GROUND | {"bundle"},
     "services": GROUND | {"bundle", "jobs"},
-    "pipeline": MIDDLE,
-    "maintenance": MIDDLE,
+    "events": MIDDLE,
+    "pipeline": MIDDLE | {"events"},
+    "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
     "api": UPPER,
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
-    "server": MIDDLE | {"pipeline", "api"},
+    "server": MIDDLE | {"pipeline", "retrieval", "api"},
     "cli": UPPER | {"api", "client", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
