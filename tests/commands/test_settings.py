@@ -17,6 +17,7 @@ from ingest_cli.settings import (
     REMOTE_SOURCES,
     SERVER_PASSWORD,
     SERVER_USERNAME,
+    SERVICE_TIMEOUT,
     TRANSFERS,
     TRUSTED_PROXIES,
     Endpoint,
@@ -77,6 +78,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
+        SERVICE_TIMEOUT: ["20", "0.5"],
         TRUSTED_PROXIES: ["::1", "::2 unix"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
     }
