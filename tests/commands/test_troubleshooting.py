@@ -409,6 +409,29 @@ def a_service_that_is_down(scene: Scene) -> str:
     return scene.ingest(code=4)
 
 
+def without(scene: Scene, package: str) -> None:
+    """A package that cannot be imported is found before the one that can."""
+    scene.environment.setenv("PYTHONPATH", str(scene.folder), prepend=os.pathsep)
+    missing = f"No module named {package}"
+    (scene.folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({missing!r})\n")
+
+
+@provokes("cannot use Kerberos for *URL*: *REASON*; install the extra pacifica-ingest-cli[kerberos]")
+def kerberos_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("UNIQUEID_AUTH", "negotiate")
+    without(scene, "requests_gssapi")
+    return scene.ingest(code=2)
+
+
+@provokes("the proxy that the environment sets for *URL* needs SOCKS: install the extra pacifica-ingest-cli[socks]")
+def socks_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("all_proxy", "socks5h://127.0.0.1:1")
+    without(scene, "socks")
+    return scene.ingest(code=2)
+
+
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +80,7 @@ class Trial:
     with `` and events``, which a ``receiver`` is sent.
     """
 
-    def __init__(self, folder: Path, kind: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:
         folder.mkdir()
         self.folder = folder
         self.data = folder / "data" / "pacifica-ingest-cli"
@@ -97,11 +97,12 @@ class Trial:
             self.pacific = stack.enter_context(PacificaSite())
             self.pacific.folder = folder / "archive"
             self.pacific.folder.mkdir()
-            self.environment.update(self.pacific.environment())
+            self.environment.update(self.pacific.environment(), INGEST_SERVICE_TIMEOUT="3")
         self.receiver: Receiver | None = None
         if kind.endswith("and events"):
             self.receiver = stack.enter_context(Receiver())
             self.environment["NOTIFICATIONS_URL"] = self.receiver.url
+        self.environment.update(environment)
         self.site = Site(self.data)
         self.site.settings = load_settings(environment=self.environment)
 
@@ -275,8 +276,8 @@ class Trial:
 class Trials:
     """Makes trials, each in a folder of its own that goes when its block ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._folder, self._count, self._environment = folder, 0, environment
 
     @contextmanager
     def __call__(self, kind: str) -> Iterator[Trial]:
@@ -284,7 +285,7 @@ class Trials:
         folder = self._folder / f"trial {self._count}"
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            yield Trial(folder, kind, stack)
+            yield Trial(folder, kind, stack, self._environment)
 
 
 def skip_unless_possible(kind: str, folder: Path) -> None:
