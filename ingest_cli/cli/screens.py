@@ -29,6 +29,10 @@ class Screen(Observer):
     def settled(self, job: Job) -> None:
         """Note how the job ended."""
         self._job = job
+        self.end()
+
+    def end(self) -> None:
+        """Show nothing more of what happens meanwhile."""
         self._warnings.end()
 
     def failed(self, error: IngestError) -> None:
@@ -158,8 +162,13 @@ class PlainScreen(Screen):
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
         files_done = sum(files for _, files in self._counted.values())
-        share = self._done / (2 * self._total) if self._total else files_done / max(1, 2 * self._files)
+        share = self._done / self._whole if self._total else files_done / max(1, 2 * self._files)
         return min(99, int(100 * share))
+
+    @property
+    def _whole(self) -> int:
+        """The bytes that are to be counted: each is checked, then stored."""
+        return 2 * self._total
 
     def _counts(self) -> list[str]:
         """The files and the bytes that are checked, or stored when all are checked."""

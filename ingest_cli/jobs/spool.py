@@ -1,8 +1,8 @@
 """The spool folder: bundles and documents that arrived as a stream or were packed here.
 
-This is where its files get their names, are locked while they are written, and are found once they are orphaned. A
-file belongs to the process that has it locked, then to a job. One that belongs to neither, and was not written to for
-as long as its `SpoolKind` says, was left by a process that was killed.
+This is where its files get their names, and are locked while they are written. A file belongs to the process that has
+it locked, then to a job. One that belongs to neither, and was not written to for as long as its `SpoolKind` says, was
+left by a process that was killed: `orphans` finds it.
 
 Three things lie in the folder that are not swept: files without a name, which the kernel removes with their process;
 the locks of watched folders that cannot be written (`watch.lock`), since a lock must not vanish under its holder; and
@@ -12,8 +12,7 @@ what was said of watched folders (`watch.said`).
 import fcntl
 import os
 import secrets
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import Enum
@@ -24,7 +23,6 @@ from rich.filesize import decimal
 
 from ..disk import RESERVE_BYTES, explained, free_bytes, opened
 from ..errors import IngestError, ResourceUnavailable, SourceError
-from .store import JobStore
 
 
 class SpoolKind(Enum):
@@ -169,11 +167,6 @@ def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
         file.drop()
 
 
-def orphans(spool: Path, store: JobStore, kinds: Iterable[SpoolKind] = SpoolKind) -> list[Path]:
-    """The files of these kinds that no process writes and that no unfinished job needs."""
-    return [path for kind in kinds for path in sorted(spool.glob(f"{kind.prefix}*")) if _is_orphan(kind, path, store)]
-
-
 def is_received(path: Path) -> bool:
     """Whether a spooled file is one that the server received in one request."""
     return path.name.startswith(SpoolKind.RECEIVED.prefix)
@@ -182,53 +175,6 @@ def is_received(path: Path) -> bool:
 def record_of(upload: Path) -> Path:
     """Where the record of a resumable upload lies, which says what is to come and from whom."""
     return upload.with_suffix(".json")
-
-
-def _is_orphan(kind: SpoolKind, path: Path, store: JobStore) -> bool:
-    if kind is not SpoolKind.RESUMABLE:
-        return _is_untouched([path], kind.untouched) and not _is_locked(path) and _is_needless(path, store)
-    # A job may have used and removed the upload of a record.
-    upload = path.with_suffix(".tar")
-    span = EMPTY_UNTOUCHED if _is_empty(upload) else kind.untouched
-    is_untouched = _is_untouched([upload, record_of(upload)], span)
-    return is_untouched and not _is_locked(upload) and _is_needless(upload, store)
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except FileNotFoundError:
-        return False
-
-
-def _is_untouched(files: list[Path], span: timedelta) -> bool:
-    times = []
-    for path in files:
-        with suppress(FileNotFoundError):
-            times.append(path.stat().st_mtime)
-    # Without a span the clock is not asked: that of a share may be ahead of ours.
-    return bool(times) and (not span or time.time() - max(times) > span.total_seconds())
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _is_needless(path: Path, store: JobStore) -> bool:
-    job = store.of_source(path)
-    return job is None or job.is_done
 
 
 def _read(stream: BinaryIO) -> bytes:

@@ -50,7 +50,12 @@ _LISTED = {
 _JOB = {
     "allOf": [
         {"$ref": "#/components/schemas/Listed"},
-        _object({"stages": {"type": "object", "additionalProperties": {"type": "number", "description": "seconds"}}}),
+        _object(
+            {
+                "stages": {"type": "object", "additionalProperties": {"type": "number", "description": "seconds"}},
+                "downloadable": {"type": "boolean", "description": "whether you may download what is stored of it"},
+            }
+        ),
     ]
 }
 _ERROR = _object({name: {"type": "string"} for name in ("status", "message", "traceback", "version")})
@@ -72,12 +77,16 @@ def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict
         403: "the request is not allowed",
         404: "not found",
         408: "the request timed out",
-        409: "the Upload-Offset is not the current one",
+        410: "the upload has expired, or is a part of another one by now",
+        409: "the Upload-Offset is not the current one, or the cart is another user's",
         411: "a Content-Length is required",
-        412: "the version of tus is not supported",
+        412: "the version of tus is not supported, or what is here is not what the request is about",
         413: "the body is too long",
         415: "the content type is not supported",
+        416: "there are no such bytes",
         423: "another request is writing the upload",
+        460: "the body does not match its Upload-Checksum",
+        500: "the archive does not hold what was recorded",
         503: "temporarily unavailable; see Retry-After",
         507: "not enough disk space; see Retry-After",
     }
@@ -95,8 +104,63 @@ _UPLOAD = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {}, "application/x-tar": {}}},
     "responses": _answers(_json("the job's state", _ref("State")), 408, 413, 415, 503, 507),
 }
+_TEXT = {"type": "string"}
+_NULLABLE = {"type": ["string", "null"]}
+_FILE = _object(
+    {
+        "id": {"type": "integer"},
+        "path": {"type": "string", "description": "the name in the bundle"},
+        "size": {"type": "integer"},
+        "hashtype": _TEXT,
+        "hashsum": _TEXT,
+        "mimetype": _TEXT,
+        "ctime": _NULLABLE,
+        "mtime": _NULLABLE,
+    }
+)
+_DOWNLOAD_ERRORS = (404, 412, 416, 500, 503, 507)
+
+
+def _download(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """GET and HEAD of something that has ranges."""
+    content = {"description": "the bytes", "content": {"application/octet-stream": {}}}
+    responses = _answers(content, *_DOWNLOAD_ERRORS)
+    responses["206"] = {"description": "the bytes of the Range", "content": {"application/octet-stream": {}}}
+    responses["304"] = {"description": "the client has it"}
+    asked = _parameter("Range", "header", {"type": "string", "pattern": "^bytes=[0-9]*-[0-9]*$"}, required=False)
+    return {"get": {"summary": summary, "parameters": [*parameters, asked], "responses": responses}}
+
+
+_OF_JOB = _parameter("job_id", "path", _JOB_ID)
+_CART = _parameter("cart", "path", {"type": "string", "format": "uuid"})
+_CART_FILES = _object(
+    {
+        "fileids": {
+            "type": "array",
+            "items": _object(
+                {"id": {"type": ["integer", "string"]}, **dict.fromkeys(("path", "hashtype", "hashsum"), _TEXT)}
+            ),
+        }
+    }
+)
+_MESSAGE = _object({"message": _TEXT})
 _BYTES = {"type": "integer", "minimum": 0}
 _TUS = _parameter("Tus-Resumable", "header", {"const": "1.0.0"})
+_CHECKSUM = _parameter(
+    "Upload-Checksum", "header", {"type": "string", "pattern": "^(sha1|sha256|md5) [A-Za-z0-9+/=]+$"}, required=False
+)
+_CREATION = [
+    _TUS,
+    _parameter("Upload-Length", "header", _BYTES, required=False),
+    _parameter("Upload-Defer-Length", "header", {"const": "1"}, required=False),
+    _parameter("Upload-Metadata", "header", {"type": "string", "maxLength": 8192}, required=False),
+    _parameter("Upload-Concat", "header", {"type": "string", "pattern": "^(partial|final;.+)$"}, required=False),
+    _CHECKSUM,
+]
+_PIECE: dict[str, Any] = {"application/offset+octet-stream": {}}
+_SPOKEN = _answers(
+    {"description": "see Tus-Version, Tus-Extension, Tus-Checksum-Algorithm and Tus-Max-Size"}, status="204"
+)
 _NAME = _parameter("name", "path", {"type": "string", "pattern": "^[0-9a-f]{32}$"})
 
 DESCRIPTION: dict[str, Any] = {
@@ -139,6 +203,53 @@ DESCRIPTION: dict[str, Any] = {
                 "responses": _answers(_json("the job", _ref("Job")), 404),
             }
         },
+        "/jobs/{job_id}/bundle": _download("Download what is stored of a job as a bundle", _OF_JOB),
+        "/jobs/{job_id}/files": {
+            "get": {
+                "summary": "List the files that are stored of a job",
+                "parameters": [_OF_JOB],
+                "responses": _answers(_json("the files", {"type": "array", "items": _FILE}), 404, 503),
+            }
+        },
+        "/jobs/{job_id}/files/{path}": _download(
+            "Download a file of a job, by its name in the bundle or by its id",
+            _OF_JOB,
+            _parameter("path", "path", _TEXT),
+        ),
+        "/status/transactions/by_id/{job_id}": {
+            "get": {
+                "summary": "Tell of a job and its files what Pacifica's clients ask a policy service for",
+                "parameters": [_OF_JOB],
+                "responses": _answers(_json("the transaction", {"type": "object"}), 404, 503),
+            }
+        },
+        "/{cart}": {
+            **_download(
+                "Download the files of a cart as a tar", _CART, _parameter("filename", "query", _TEXT, required=False)
+            ),
+            "head": {
+                "summary": "Show whether a cart is ready",
+                "parameters": [_CART],
+                "responses": _answers(
+                    {"description": "see the headers X-Pacifica-Status and X-Pacifica-Message"},
+                    404,
+                    500,
+                    503,
+                    status="204",
+                ),
+            },
+            "post": {
+                "summary": "Make a cart of files",
+                "parameters": [_CART],
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _CART_FILES}}},
+                "responses": _answers(_json("it is made", _MESSAGE), 404, 408, 409, 413, 415, 503, 507, status="201"),
+            },
+            "delete": {
+                "summary": "Delete a cart",
+                "parameters": [_CART],
+                "responses": _answers(_json("it is deleted", _MESSAGE), 404, 503),
+            },
+        },
         "/healthz": {
             "get": {
                 "summary": "Check that the server can accept jobs",
@@ -157,39 +268,49 @@ DESCRIPTION: dict[str, Any] = {
         "/files": {
             "options": {
                 "summary": "Show the supported version and extensions of tus",
-                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
+                "responses": _SPOKEN,
             },
             "post": {
-                "summary": "Create a resumable upload (tus 1.0.0)",
-                "parameters": [_TUS, _parameter("Upload-Length", "header", _BYTES)],
-                "responses": _answers({"description": "see Location"}, 412, 413, 503, 507, status="201"),
+                "summary": "Create a resumable upload (tus 1.0.0), or join uploads that are its parts",
+                "parameters": _CREATION,
+                "requestBody": {"required": False, "content": _PIECE},
+                "responses": _answers(
+                    {"description": "see Location, Upload-Offset, Upload-Expires and Ingest-Job-Id"},
+                    *(404, 408, 410, 412, 413, 423, 460, 503, 507),
+                    status="201",
+                ),
             },
         },
         "/files/{name}": {
             "options": {
                 "summary": "Show the supported version and extensions of tus",
                 "parameters": [_NAME],
-                "responses": _answers({"description": "see the headers Tus-Version and Tus-Extension"}, status="204"),
+                "responses": _SPOKEN,
             },
             "head": {
                 "summary": "Show how much of an upload has arrived",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "see Upload-Offset and Ingest-Job-Id"}, 404, 412, 423, 503),
+                "responses": _answers(
+                    {"description": "see Upload-Offset, Upload-Expires and Ingest-Job-Id"}, 404, 410, 412, 423, 503
+                ),
             },
             "patch": {
                 "summary": "Append to an upload; the last byte queues its job",
-                "parameters": [_NAME, _TUS, _parameter("Upload-Offset", "header", _BYTES)],
-                "requestBody": {"required": True, "content": {"application/offset+octet-stream": {}}},
+                "parameters": [
+                    *(_NAME, _TUS, _parameter("Upload-Offset", "header", _BYTES)),
+                    *(_parameter("Upload-Length", "header", _BYTES, required=False), _CHECKSUM),
+                ],
+                "requestBody": {"required": True, "content": _PIECE},
                 "responses": _answers(
-                    {"description": "see Upload-Offset and Ingest-Job-Id"},
-                    *(404, 408, 409, 412, 413, 415, 423, 503, 507),
+                    {"description": "see Upload-Offset, Upload-Expires and Ingest-Job-Id"},
+                    *(404, 408, 409, 410, 412, 413, 415, 423, 460, 503, 507),
                     status="204",
                 ),
             },
             "delete": {
                 "summary": "Delete an upload",
                 "parameters": [_NAME, _TUS],
-                "responses": _answers({"description": "the upload was deleted"}, 404, 412, 423, status="204"),
+                "responses": _answers({"description": "the upload was deleted"}, 404, 410, 412, 423, status="204"),
             },
         },
     },

@@ -1,36 +1,44 @@
-"""Resumable uploads by the protocol tus 1.0.0 (tus.io), with its extensions creation and termination.
+"""Resumable uploads by the protocol tus 1.0.0 (tus.io), with those of its extensions that clients use.
 
 An upload is a file in the spool and a record of its length and user beside it. The last byte makes
 it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from functools import partial
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..errors import SourceError
-from ..jobs.job import Job, JobKind
-from ..jobs.spool import Locked, SpoolFile
-from ..jobs.store import JobStore
+from ..jobs.orphans import remove_orphan
+from ..jobs.spool import SpoolFile
 from ..text import counted
 from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
-from .receiving import Limits, announced_length, pieces
+from .proxies import external_path
+from .receiving import Limits
 from .threads import Threads
-from .uploads import Upload, Uploads
+from .tus_body import add_body
+from .tus_protocol import (
+    ALGORITHMS,
+    EXTENSIONS,
+    PIECE_TYPE,
+    VERSION,
+    concat_in,
+    description_of,
+    metadata_in,
+    new_length,
+    number_in,
+    progress_of,
+    require_version,
+)
+from .upload_jobs import UploadJobs, no_such_upload
+from .uploads import Upload, Uploads, final_name, part_names
 
-VERSION = "1.0.0"
-COMMON = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
-# A client that resumes may be faster than the news that its earlier connection broke.
-LOCKED_SECONDS = 10.0
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Tus:
@@ -41,173 +49,179 @@ class Tus:
     ) -> None:
         self._store, self._uploads, self._receptions = store, uploads, receptions
         self._limits, self._disk = limits, disk
+        self._jobs = UploadJobs(store, uploads, limits.reserve, disk)
 
     @property
     def routes(self) -> list[Route]:
         """The routes."""
         return [
-            Route("/files", self.options, methods=["OPTIONS"]),
-            Route("/files", self.create, methods=["POST"]),
-            Route("/files/{name}", self.options, methods=["OPTIONS"]),
-            Route("/files/{name}", self.offset, methods=["HEAD"]),
-            Route("/files/{name}", self.append, methods=["PATCH"]),
-            Route("/files/{name}", self.terminate, methods=["DELETE"]),
+            _route("/files", OPTIONS=self.options, POST=self.create),
+            _route("/files/{name}", OPTIONS=self.options, HEAD=self.offset, PATCH=self.append, DELETE=self.terminate),
         ]
 
     async def options(self, request: Request) -> Response:
         """Answer with the supported version and extensions of the protocol."""
         limit = {} if self._limits.max_bytes is None else {"Tus-Max-Size": str(self._limits.max_bytes)}
-        return Response(
-            status_code=204,
-            headers={**COMMON, "Tus-Version": VERSION, "Tus-Extension": "creation,termination", **limit},
-        )
+        known = {"Tus-Version": VERSION, "Tus-Extension": EXTENSIONS, "Tus-Checksum-Algorithm": ",".join(ALGORITHMS)}
+        return Response(status_code=204, headers={**known, **limit})
 
     async def create(self, request: Request) -> Response:
-        """Create an upload of ``Upload-Length`` bytes."""
-        _require_version(request)
-        length = _number(request, "upload-length")
-        self._limits.require_allowed(length)
-        async with self._store.place():
-            user = request.state.user
-            name = await self._disk.do(self._uploads.create, length, user, client_of(request))
-        return Response(status_code=201, headers={**COMMON, "Location": f"{request.scope['path'].rstrip('/')}/{name}"})
+        """Create an upload, whose first bytes may be the body, or join uploads that are its parts."""
+        concat, metadata = concat_in(request), metadata_in(request)
+        if part_names(concat):
+            upload, progress = await self._join(request, concat, metadata)
+        else:
+            length = new_length(request)
+            self._limits.require_allowed(length or 0)
+            async with self._store.place():
+                upload = await self._create(request, length, metadata, concat)
+                progress = await self._begin(request, upload)
+        return Response(status_code=201, headers={"Location": _location(request, upload), **progress})
 
     async def offset(self, request: Request) -> Response:
         """Answer with how much of an upload has arrived."""
-        _require_version(request)
-        upload = await self._find(request)
+        upload = await self._find(request, request.path_params["name"])
         progress = await self._progress(upload)
-        return Response(headers={**COMMON, "Upload-Length": str(upload.length), **progress})
+        return Response(headers={**description_of(upload), **progress})
 
     async def append(self, request: Request) -> Response:
-        """Add the body to an upload, and make it a job when it is whole. What arrives before a failure stays."""
-        _require_version(request)
-        if request.headers.get("content-type") != "application/offset+octet-stream":
-            raise HTTPException(415, "the content type must be application/offset+octet-stream")
-        upload, wanted = await self._find(request), _number(request, "upload-offset")
-        offset = await self._disk.do(upload.offset)
-        if offset is not None and offset < upload.length:
-            with self._receptions.admit(request):
-                async with self._locked(upload) as file:
-                    _require_offset(wanted, upload.length if file is None else file.length)
-                    if file is not None:
-                        await self._disk.do(self._uploads.keep, upload)
-                        await self._add(request, upload, file)
-        else:
-            _require_offset(wanted, upload.length)
-        return Response(status_code=204, headers={**COMMON, **await self._progress(upload)})
+        """Add the body to an upload, and make it a job when it is whole."""
+        if not _brings_piece(request):
+            raise Refusal(415, f"the content type must be {PIECE_TYPE}")
+        upload, offset = await self._find(request, request.path_params["name"]), number_in(request, "Upload-Offset")
+        if upload.parts:
+            raise Refusal(403, "nothing can be added to an upload that is made of others")
+        upload = await self._add(request, upload, offset)
+        return Response(status_code=204, headers=await self._progress(upload))
 
     async def terminate(self, request: Request) -> Response:
         """Remove an upload that is not a job yet."""
-        _require_version(request)
-        upload = await self._find(request)
-        async with self._locked(upload):
-            if await self._job_of(upload) is not None:
-                raise Refusal(403, "the upload is a job already, and cannot be removed", COMMON)
+        upload = await self._find(request, request.path_params["name"])
+        async with self._jobs.locked(upload):
+            if await self._jobs.of(upload) is not None:
+                raise Refusal(403, "the upload is a job already, and cannot be removed")
             await self._disk.do(self._uploads.remove, upload)
-        return Response(status_code=204, headers=COMMON)
+        return Response(status_code=204)
 
-    @asynccontextmanager
-    async def _locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
-        """The upload's file, while no other request, here or at another server, has it; None where it is gone.
+    async def _create(self, request: Request, length: int | None, metadata: str, concat: str) -> Upload:
+        user, client = request.state.user, client_of(request)
+        return await self._disk.do(self._uploads.create, length, user, client, metadata, concat)
 
-        Raises Refusal where another request has it for too long.
-        """
-        deadline = time.monotonic() + LOCKED_SECONDS
-        while True:
-            try:
-                file = await self._disk.do(_opened, upload.path, self._limits.reserve)
-                break
-            except Locked as error:
-                if time.monotonic() > deadline:
-                    raise Refusal(423, str(error), COMMON) from error
-            await asyncio.sleep(0.05)
+    async def _begin(self, request: Request, upload: Upload) -> dict[str, str]:
+        """Add what came with the creation of an upload. Without an answer its client would not know that it exists."""
         try:
-            yield file
-        finally:
-            if file is not None:
-                await self._disk.do(file.__exit__)
+            if _brings_piece(request):
+                await self._add(request, upload, 0)
+            return await self._progress(upload, has_place=True)
+        except BaseException:
+            if await self._jobs.of(upload) is None:
+                await self._disk.do(self._uploads.remove, upload)
+            raise
 
-    async def _add(self, request: Request, upload: Upload, file: SpoolFile) -> None:
-        begun = file.length
-        if begun + (announced_length(request) or 0) > upload.length:
-            raise Refusal(
-                413,
-                f"the body is too long: the upload needs only {counted(upload.length - begun, 'byte')} more",
-                COMMON,
-            )
-        try:
-            async for piece in pieces(request):
-                await self._disk.do(_append, file, piece, upload.length)
-        finally:
-            await self._disk.do(file.sync)
-
-    async def _progress(self, upload: Upload) -> dict[str, str]:
-        """The offset; and the job, which is entered here if the upload is whole and has none yet."""
-        offset = await self._disk.do(upload.offset)
-        if offset is not None and offset < upload.length:
-            return {"Upload-Offset": str(offset)}
-        job = await self._job_of(upload) or await self._complete(upload)
-        return {"Upload-Offset": str(upload.length), "Ingest-Job-Id": str(job.job_id)}
-
-    async def _complete(self, upload: Upload) -> Job:
-        """Make a job of a whole upload: one, however many ask for it at once. Raises QueueFull, and Refusal."""
-        async with self._locked(upload) as file:
-            # Another request may have been quicker, and a worker have removed the file already.
-            job = await self._job_of(upload) or await self._submit(upload, file)
-        await self._disk.do(self._uploads.close, upload)
-        return job
-
-    async def _submit(self, upload: Upload, file: SpoolFile | None) -> Job:
-        if file is None:
-            raise _no_such_upload()
-        async with self._store.place():
-            job_id = await self._store.reserve_id()
-            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
-
-    async def _job_of(self, upload: Upload) -> Job | None:
-        def job_of(store: JobStore) -> Job | None:
-            return store.of_source(upload.path)
-
-        return await self._store.look(job_of)
-
-    async def _find(self, request: Request) -> Upload:
-        upload = await self._disk.do(self._uploads.find, request.path_params["name"])
+    async def _join(self, request: Request, concat: str, metadata: str) -> tuple[Upload, dict[str, str]]:
+        """Join the parts, or resume where a request for the same was cut."""
+        names = part_names(concat)
+        upload = await self._known(request, final_name(names))
         if upload is None:
-            raise _no_such_upload()
+            length = await self._joint_length(request, names)
+            self._limits.require_allowed(length)
+            async with self._store.place():
+                upload = await self._create(request, length, metadata, concat)
+        with self._receptions.admit(request):
+            await self._disk.do(self._uploads.keep_parts, upload)
+            job = await self._jobs.complete(upload)
+        return upload, _job_headers(upload, job.job_id)
+
+    async def _joint_length(self, request: Request, names: list[str]) -> int:
+        """How long the parts of these names are together, if all of them are there and whole. Raises Refusal."""
+        length = 0
+        for name in names:
+            part = await self._find(request, name)
+            offset = await self._disk.do(part.offset)
+            if not part.is_partial:
+                raise Refusal(400, f"the upload {name} was not created as a part")
+            if offset is None:
+                raise Refusal(410, f"the upload {name} has become a part of another one")
+            if offset != part.length:
+                raise Refusal(400, f"the upload {name} has not arrived as a whole")
+            length += offset
+        return length
+
+    async def _add(self, request: Request, upload: Upload, offset: int) -> Upload:
+        """Add the body, which begins at ``offset``. The client may have said now how long the upload is."""
+        if await self._disk.do(upload.is_whole):
+            _require_offset(offset, upload.length)
+            return upload
+        with self._receptions.admit(request) as reception:
+            async with self._jobs.locked(upload) as file:
+                upload = await self._find(request, upload.name)  # as others may have left it
+                _require_offset(offset, upload.length if file is None else file.length)
+                if file is not None:
+                    upload = await self._declared(request, upload, file)
+                    await self._disk.do(self._uploads.keep, upload)
+                    await add_body(request, upload, file, self._limits, reception, self._disk)
+        return upload
+
+    async def _declared(self, request: Request, upload: Upload, file: SpoolFile) -> Upload:
+        """The upload, with the length that the client says now if it did not before."""
+        if "Upload-Length" not in request.headers:
+            return upload
+        length = number_in(request, "Upload-Length")
+        self._limits.require_allowed(length)
+        if length < file.length or upload.length not in (None, length):
+            known = counted(file.length if upload.length is None else upload.length, "byte")
+            raise Refusal(400, f"the upload cannot be {counted(length, 'byte')} long: it has {known}")
+        return upload if upload.length == length else await self._disk.do(self._uploads.declare, upload, length)
+
+    async def _progress(self, upload: Upload, *, has_place: bool = False) -> dict[str, str]:
+        """The offset; and the job, which is entered here if the upload is whole and has none yet."""
+        if not await self._disk.do(upload.has_ended):
+            return await self._disk.do(progress_of, upload)
+        job = await self._jobs.of(upload) or await self._jobs.complete(upload, has_place=has_place)
+        return _job_headers(upload, job.job_id)
+
+    async def _find(self, request: Request, name: str) -> Upload:
+        """The upload of this name. Raises Refusal where there is none, where it has expired, or is another user's."""
+        upload = await self._known(request, name)
+        if upload is None:
+            raise no_such_upload()
+        return upload
+
+    async def _known(self, request: Request, name: str) -> Upload | None:
+        upload = await self._disk.do(self._uploads.find, name)
+        if upload is None:
+            return None
+        if upload.user != request.state.user:
+            raise Refusal(403, "the upload is another user's")
+        expiry = await self._disk.do(upload.expiry)
+        if expiry is not None and time.time() > expiry and await self._store.list(partial(remove_orphan, upload.path)):
+            await self._disk.do(self._uploads.close, upload)
+            raise Refusal(410, "the upload has expired: nothing was added to it for too long")
         return upload
 
 
-def _opened(path: Path, reserve: int) -> SpoolFile | None:
-    try:
-        return SpoolFile(path, reserve, new=False)
-    except SourceError:
-        if path.exists():
-            raise
-        return None
+def _route(path: str, **answers: Answer) -> Route:
+    async def answer(request: Request) -> Response:
+        if request.method != "OPTIONS":
+            require_version(request)
+        return await answers[request.method](request)
+
+    return Route(path, answer, methods=list(answers))
 
 
-def _append(file: SpoolFile, piece: bytearray, length: int) -> None:
-    """Add what of ``piece`` belongs to an upload of ``length`` bytes."""
-    file.write(memoryview(piece)[: length - file.length])
+def _location(request: Request, upload: Upload) -> str:
+    """Where clients find an upload."""
+    return external_path(request, f"/files/{upload.name}")
 
 
-def _no_such_upload() -> Refusal:
-    return Refusal(404, "there is no such upload", COMMON)
+def _job_headers(upload: Upload, job_id: int) -> dict[str, str]:
+    return {"Upload-Offset": str(upload.length), "Ingest-Job-Id": str(job_id)}
 
 
-def _require_version(request: Request) -> None:
-    if request.headers.get("tus-resumable") != VERSION:
-        raise Refusal(412, f"the header Tus-Resumable must be {VERSION}", {"Tus-Version": VERSION})
+def _brings_piece(request: Request) -> bool:
+    return request.headers.get("Content-Type") == PIECE_TYPE
 
 
-def _require_offset(wanted: int, offset: int) -> None:
+def _require_offset(wanted: int, offset: int | None) -> None:
     if wanted != offset:
-        raise Refusal(409, f"the upload is at offset {offset}, not {wanted}", COMMON)
-
-
-def _number(request: Request, header: str) -> int:
-    value = request.headers.get(header, "")
-    if not value.isascii() or not value.isdigit() or len(value) > 18:
-        raise Refusal(400, f"the header {header} must be a number of bytes", COMMON)
-    return int(value)
+        raise Refusal(409, f"the upload is at offset {offset}, not {wanted}")

@@ -1,15 +1,24 @@
-"""Resumable uploads in the spool: a file each, and beside it a record of what is to come and from whom."""
+"""Resumable uploads in the spool: a file each, and beside it a record of what is to come and from whom.
 
+Some are parts of another, the final one, into which they are joined. Its name follows from theirs: asked for again, by
+whoever was not answered, it is the same one.
+"""
+
+import hashlib
 import json
+import os
 import re
 import secrets
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ..disk import durable_write
+from ..disk import durable_write, explained
 from ..errors import SourceError
+from ..jobs.orphans import expiry_of
 from ..jobs.spool import SpoolFile, SpoolKind, record_of
 from ..text import counted
 from .admission import BUSY_SECONDS, Room
@@ -18,19 +27,42 @@ from .authentication import Refusal
 MAX_UPLOADS = 1000
 # Room is kept for an upload as long as something comes. It can be resumed for days, if there is room then.
 ACTIVE_SECONDS = 60.0
+PARTIAL, FINAL = "partial", "final;"
+NAME = "[0-9a-f]{32}"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A resumable upload: ``length`` bytes are to come to ``path``, from ``client``, in the name of ``user``."""
+    """A resumable upload: ``length`` bytes are to come to ``path``, from ``client``, in the name of ``user``.
+
+    The length is None as long as the client does not know it. ``metadata`` and ``concat`` are what the client said of
+    it: the latter that it is a part of another upload, or of which parts it is to be made.
+    """
 
     path: Path
-    length: int
-    user: str
-    client: str
+    length: int | None = field(compare=False)
+    user: str = field(compare=False)
+    client: str = field(compare=False)
+    metadata: str = field(default="", compare=False)
+    concat: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """Its name in URLs."""
+        return self.path.stem.removeprefix(SpoolKind.RESUMABLE.prefix)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is a part of another upload, and becomes no job itself."""
+        return self.concat == PARTIAL
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the uploads that it is made of; none where the client sends its bytes."""
+        return part_names(self.concat)
 
     def offset(self) -> int | None:
-        """How many bytes have arrived; None where the file is gone, since a job has used it."""
+        """How many bytes have arrived; None where the file is gone, since a job has used it, or another upload."""
         try:
             return self.path.stat().st_size
         except FileNotFoundError:
@@ -38,13 +70,34 @@ class Upload:
         except OSError as error:
             raise SourceError(f"cannot look at {self.path}: {error.strerror}") from error
 
+    def is_whole(self) -> bool:
+        """Whether all of it has arrived."""
+        return self.offset() in (None, self.length)
+
+    def has_ended(self) -> bool:
+        """Whether it is a job, or is to become one now."""
+        return self.is_whole() and not self.is_partial
+
+    def expiry(self) -> float | None:
+        """When it is removed, unless something comes before; None where nothing is left of it."""
+        return expiry_of(self.path)
+
     def left(self) -> int:
-        """How many bytes are to come of an upload that is under way; none of one of which nothing comes any more."""
+        """How many bytes are known to come of an upload under way; none of one of which nothing comes any more."""
         try:
             found = self.path.stat()
         except OSError:
             return 0
-        return self.length - found.st_size if time.time() - found.st_mtime < ACTIVE_SECONDS else 0
+        is_active = time.time() - found.st_mtime < ACTIVE_SECONDS
+        return max(0, self.length - found.st_size) if is_active and self.length is not None else 0
+
+
+def part_names(concat: str) -> list[str]:
+    """The names of the parts that a client wants to be joined; an empty one for what is no upload's URL."""
+    if not concat.startswith(FINAL):
+        return []
+    found = [re.search(f"(?:^|/)({NAME})/?$", url) for url in concat.removeprefix(FINAL).split()]
+    return [match[1] if match else "" for match in found]
 
 
 class Uploads:
@@ -58,14 +111,16 @@ class Uploads:
             if (upload := _read(record_of(path))) is not None:
                 self.keep(upload)
 
-    def create(self, length: int, user: str, client: str) -> str:
-        """Create an upload of ``length`` bytes, durably, and return its name. Raises Refusal and NoRoom."""
-        name = secrets.token_hex(16)
-        upload = Upload(self._path(name), length, user, client)
-        with SpoolFile(upload.path, self._reserve, new=True) as file:
+    def create(self, length: int | None, user: str, client: str, metadata: str = "", concat: str = "") -> Upload:
+        """Create an upload, durably. Raises Refusal, NoRoom, and Locked where another request creates the same one."""
+        parts = part_names(concat)
+        path = self.path_of(final_name(parts) if parts else secrets.token_hex(16))
+        upload = Upload(path, length, user, client, metadata, concat)
+        # Of a final upload, a server that was killed may have left the file without the record.
+        with SpoolFile(path, self._reserve, new=not path.exists()) as file:
             with self._lock:
                 self._require_place(client)
-                self._room.claim(upload, length)
+                self._room.claim(upload, length or 0)
                 self._open.add(upload)
             try:
                 _write(upload)
@@ -73,11 +128,22 @@ class Uploads:
                 self.close(upload)
                 raise
             file.keep()
-        return name
+        return upload
 
     def find(self, name: str) -> Upload | None:
         """The upload of this name; it may be a job by now."""
-        return _read(record_of(self._path(name))) if re.fullmatch("[0-9a-f]{32}", name) else None
+        return _read(record_of(self.path_of(name))) if re.fullmatch(NAME, name) else None
+
+    def declare(self, upload: Upload, length: int) -> Upload:
+        """The upload, whose length is known by now: durably so. Raises NoRoom."""
+        known = replace(upload, length=length)
+        self.close(upload)
+        try:
+            self._room.claim(known, length - (upload.offset() or 0))
+            _write(known)
+        finally:
+            self.keep(known)
+        return known
 
     def keep(self, upload: Upload) -> None:
         """The upload is open: room is kept for it while something comes."""
@@ -93,13 +159,31 @@ class Uploads:
 
     def remove(self, upload: Upload) -> None:
         """Remove an upload."""
-        upload.path.unlink(missing_ok=True)
+        # In this order: a kill in between leaves a file without a record, which is no upload any more.
         record_of(upload.path).unlink(missing_ok=True)
+        upload.path.unlink(missing_ok=True)
         self.close(upload)
+
+    def keep_parts(self, final: Upload) -> None:
+        """The parts of a final upload are not to expire while they are joined."""
+        for name in final.parts:
+            with suppress(FileNotFoundError):
+                os.utime(record_of(self.path_of(name)))
+
+    def remove_parts(self, final: Upload) -> None:
+        """The final upload is a job: remove its parts, but not what answers who asks again how much arrived of them."""
+        for name in final.parts:
+            if (part := self.find(name)) is not None:
+                part.path.unlink(missing_ok=True)
+                self.close(part)
+
+    def path_of(self, name: str) -> Path:
+        """Where the file of an upload lies."""
+        return SpoolKind.RESUMABLE.path(self._spool, f"{name}.tar")
 
     def _require_place(self, client: str) -> None:
         """Raise Refusal where too many are open, or too many of this client's."""
-        for upload in [upload for upload in self._open if upload.offset() in (None, upload.length)]:
+        for upload in [upload for upload in self._open if upload.has_ended()]:
             self._open.discard(upload)
             self._room.release(upload)
         of_client = sum(upload.client == client for upload in self._open)
@@ -107,26 +191,28 @@ class Uploads:
             opened = counted(len(self._open), "upload is", "uploads are")
             raise Refusal(503, f"{opened} open: end one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
 
-    def _path(self, name: str) -> Path:
-        return SpoolKind.RESUMABLE.path(self._spool, f"{name}.tar")
+
+def final_name(parts: Sequence[str]) -> str:
+    """The name of the upload that is made of these parts. Like theirs, nobody else can guess it."""
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 
 def _write(upload: Upload) -> None:
     record = {name: value for name, value in asdict(upload).items() if name != "path"}
     try:
-        with durable_write(record_of(upload.path)) as file:
+        with durable_write(record_of(upload.path), replace=True) as file:
             file.write(json.dumps(record).encode())
     except OSError as error:
-        raise SourceError(f"cannot write into {upload.path.parent}: {error.strerror}") from error
+        raise explained(error, f"cannot write into {upload.path.parent}", SourceError, upload.path.parent) from error
 
 
 def _read(record: Path) -> Upload | None:
     """The upload of a record; None where there is no such record, or not a whole one."""
     try:
         found = json.loads(record.read_bytes())
-        return Upload(
-            record.with_suffix(".tar"), int(found["length"]), str(found["user"]), str(found.get("client", ""))
-        )
+        length = None if found["length"] is None else int(found["length"])
+        rest = [str(found.get(name, "")) for name in ("client", "metadata", "concat")]
+        return Upload(record.with_suffix(".tar"), length, str(found["user"]), *rest)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:

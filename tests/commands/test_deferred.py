@@ -26,7 +26,8 @@ from ..support.shown import is_stored
 from ..support.site import Site
 from ..support.waiting import until
 
-LATER = r"it will be tried again at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; do not send it again"
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+LATER = rf"it will be tried again at {TIME}(, or as soon as a worker is free)?; do not send it again"
 SERVICES = {"policy": "Policy Validation", "archive": "ingest files", "metadata service": "ingest metadata"}
 
 

@@ -132,6 +132,7 @@ FILLERS = {
 HEADERS = [
     *("Host", "Origin", "Authorization", "Content-Type", "Content-Digest", "Accept", "Expect", "Connection", "Cookie"),
     *("Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "X-Http-Authed-User", "Range", "Date"),
+    *("Upload-Concat", "Upload-Checksum", "Upload-Defer-Length", "X-HTTP-Method-Override"),
 ]
 
 
@@ -493,6 +494,10 @@ class Attacker:
         ("HEAD", "/files/NAME", {"Tus-Resumable": "1.0.0"}),
         ("PATCH", "/files/NAME", {"Tus-Resumable": "1.0.0", "Upload-Offset": "0", "Content-Type": TUS}),
         ("DELETE", "/files/NAME", {"Tus-Resumable": "1.0.0"}),
+        ("POST", "/files/", {"Tus-Resumable": "1.0.0", "Upload-Defer-Length": "1", "Content-Type": TUS}),
+        ("POST", "/files", {"Tus-Resumable": "1.0.0", "Upload-Length": "5", "Upload-Concat": "partial"}),
+        ("POST", "/files", {"Tus-Resumable": "1.0.0", "Upload-Concat": "final;/files/NAME"}),
+        ("POST", "/files/NAME", {"Tus-Resumable": "1.0.0", "X-HTTP-Method-Override": "PATCH", "Content-Type": TUS}),
     )
     METHODS = ("PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "")
     PATHS = ("//", "/%", "/../../etc/passwd", "*", "", "/\xff", "/files/x", "/get_state?job_id=1e30", "/jobs?count=0")

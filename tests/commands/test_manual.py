@@ -30,8 +30,11 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.retrieval.content import MOST_BEFORE_BYTES
 from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.carts import MAX_CARTS, MAX_FILES
 from ingest_cli.server.receiving import IDLE_SECONDS
+from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import (
@@ -213,7 +216,7 @@ def test_the_configuration_page_has_every_default(config_page: str, environment:
 
 def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
     text = subsections(config_page)["Services over HTTP"]
-    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z]+_)$", text, re.M)
+    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z_]+_)$", text, re.M)
     named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
     assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
 
@@ -250,6 +253,10 @@ def test_the_page_of_the_server_has_its_limits() -> None:
     assert f"{MAX_UPLOADS} resumable uploads are open" in page
     assert f"more than {MAX_OBJECTS:,}, is refused" in page
     assert f"nothing for {IDLE_SECONDS:.0f} seconds" in page
+    assert f"At most {MAX_STREAMS} downloads" in page
+    assert f"at most {MOST_BEFORE_BYTES >> 30} GiB come before" in page
+    assert f"A cart has up to {MAX_FILES:,} files" in page
+    assert f"At most {MAX_CARTS} carts are kept" in page
 
 
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
@@ -262,6 +269,7 @@ def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_
     assert server.archive.basic == ("ingest", "100%secret")
     assert len(server.server.trusted_proxies) == 2
     assert server.server.move_from == (Path("/srv/instruments"), Path("/srv/scratch"))
+    assert (server.server.downloads, server.server.readers) == (True, frozenset({"curator"}))
 
 
 def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> None:

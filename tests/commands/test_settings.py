@@ -11,7 +11,10 @@ from ingest_cli.settings import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DOWNLOADS,
     MOVE_FROM,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
@@ -79,8 +82,10 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
-        TRUSTED_PROXIES: ["::1", "::2"],
+        TRUSTED_PROXIES: ["::1", "::2 unix"],
+        DOWNLOADS: ["no", "yes"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
+        NOTIFICATIONS_DISABLED: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
@@ -109,6 +114,14 @@ def test_the_folders_that_files_are_moved_from(tmp_path: Path, text: str, folder
     wanted = [name.replace("HOME", str(Path.home())).replace("HERE", str(Path.cwd())) for name in folders]
     assert settings.server.move_from == tuple(map(Path, wanted))
     assert load_settings(environment={}).server.move_from == ()
+
+
+def test_nothing_is_downloaded_unless_the_site_says_so(tmp_path: Path) -> None:
+    server = load_settings(environment={}).server
+    assert (server.downloads, server.readers) == (False, frozenset())
+    file = write(tmp_path / "config.ini", "[server]\ndownloads = Yes\nreaders = ann  bob\n    Céline\n")
+    server = load_settings(config=file).server
+    assert (server.downloads, server.readers) == (True, frozenset({"ann", "bob", "Céline"}))
 
 
 def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> None:
@@ -195,7 +208,8 @@ def test_a_file_of_another_encoding_is_named_for_what_it_is(tmp_path: Path, enco
         load_settings(config=tmp_path / "config.ini")
 
 
-WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret]
+# A command is split as a shell does it.
+WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret and option != NOTIFICATIONS_COMMAND]
 
 
 @pytest.mark.parametrize("option", WITHOUT_QUOTES, ids=lambda option: str(option.variable))

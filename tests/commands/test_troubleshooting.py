@@ -24,6 +24,7 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
@@ -31,6 +32,7 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
 from ..support.pacifica_double import Fault, Handler, PacificaSite
+from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
@@ -534,6 +536,22 @@ def ids_behind_the_archive(scene: Scene) -> str:
     return said
 
 
+@provokes("warning: events wait: *REASON*")
+def an_event_that_nobody_takes(scene: Scene) -> str:
+    with Receiver(503) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
+@provokes(
+    "warning: the event *KIND* of job *ID* is given up: *REASON*; 'ingest events --resend *NUMBER*' sends it again"
+)
+def an_event_that_is_given_up(scene: Scene) -> str:
+    with Receiver(410) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
 @provokes("standard input is closed: there is nothing to read from it")
 def no_standard_input(scene: Scene) -> str:
     said = Surroundings(folder=scene.folder, environment=dict(os.environ), closed=frozenset([0])).run("-")
@@ -648,6 +666,13 @@ def a_port_that_is_taken(scene: Scene) -> str:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
 
 
+@provokes("cannot listen at *FILE*: another server does")
+def a_unix_socket_that_is_taken(scene: Scene) -> str:
+    place = scene.folder / "s"
+    with Server(scene.folder, "--unix", place):
+        return scene.says("serve", "--unix", place, code=2)
+
+
 @provokes("this server does not answer to the host name *NAME*")
 def a_name_that_is_not_the_servers(scene: Scene) -> str:
     with Server(scene.folder) as server:
@@ -668,6 +693,44 @@ def no_folder_to_move_from(scene: Scene) -> str:
 def another_folder_to_move_from(scene: Scene) -> str:
     scene.environment.setenv("INGEST_MOVE_FROM", "/elsewhere")
     return refused_move(scene, 403)
+
+
+@provokes("this server returns nothing of what is stored: [server] downloads (INGEST_DOWNLOADS) in its configuration")
+def no_downloads(scene: Scene) -> str:
+    return refused_download(scene, 403)
+
+
+@provokes("what is recorded of job *NUMBER* was not submitted by you")
+def the_job_of_another(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.environment.setenv("INGEST_DEFAULT_USER", "ann")
+    scene.ingest(code=0)
+    scene.environment.setenv("INGEST_DEFAULT_USER", "bob")
+    return refused_download(scene, 403)
+
+
+@provokes("*NUMBER* downloads are under way: try again later")
+def too_many_downloads(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": bytes(16 << 20)}, code=0)
+    asked = b"GET /jobs/1/bundle HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server(scene.folder) as server, ExitStack() as stack:
+        for _ in range(MAX_STREAMS // 2):
+            connection = stack.enter_context(server.connected())
+            connection.sendall(asked)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        status, error = server.exchange(asked)
+    assert status == 503
+    return str(error["message"])
+
+
+@provokes("the archive does not hold what was recorded: see the server's log")
+def a_damaged_download(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": b"a"}, code=0)
+    scene.site.file(1).chmod(0o644)
+    scene.site.file(1).write_bytes(b"b")
+    return refused_download(scene, 500)
 
 
 @provokes("*NUMBER* uploads are under way: try again later")
@@ -802,6 +865,14 @@ def refused_move(scene: Scene, status: int) -> str:
     document = [*transaction(), file_record("data/a", b"a", source=str(scene.folder / "a"))]
     with Server(scene.folder) as server:
         answer = requests.post(f"{server.url}/move", json=document, timeout=60)
+    assert answer.status_code == status
+    return str(answer.json()["message"])
+
+
+def refused_download(scene: Scene, status: int) -> str:
+    """What a server says of downloading job 1."""
+    with Server(scene.folder) as server:
+        answer = requests.get(f"{server.url}/jobs/1/bundle", timeout=60)
     assert answer.status_code == status
     return str(answer.json()["message"])
 

@@ -1,9 +1,7 @@
 """Uploads that can be resumed, by the protocol tus 1.0.0."""
 
-import fcntl
 import os
 import shutil
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from ingest_cli.jobs.job import JobKind, JobState
+from ingest_cli.jobs.orphans import orphans
 from ingest_cli.jobs.process import this_process
-from ingest_cli.jobs.spool import SpoolKind, orphans
+from ingest_cli.jobs.spool import SpoolKind
 from ingest_cli.jobs.store import open_store
 from ingest_cli.server.uploads import MAX_UPLOADS
 
@@ -26,10 +24,8 @@ from ..support.bundles import FILES, write_bundle
 from ..support.environment import scrub
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
+from ..support.tus import PIECE, V, append, begin, create, offset
 from ..support.waiting import until
-
-V = {"Tus-Resumable": "1.0.0"}
-PIECE = {**V, "Content-Type": "application/offset+octet-stream"}
 
 
 @pytest.fixture(scope="module")
@@ -54,30 +50,6 @@ def content(tmp_path: Path) -> bytes:
     return write_bundle(tmp_path / "b.tar").read_bytes()
 
 
-def create(server: Server, length: int) -> str:
-    answer = requests.post(f"{server.url}/files", headers={**V, "Upload-Length": str(length)}, timeout=PATIENCE)
-    assert answer.status_code == 201, answer.text
-    return server.url + answer.headers["Location"]
-
-
-def offset(url: str) -> int:
-    answer = requests.head(url, headers=V, timeout=PATIENCE)
-    assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "no-store"
-    return int(answer.headers["Upload-Offset"])
-
-
-def append(url: str, at: int, piece: bytes) -> requests.Response:
-    return requests.patch(url, data=piece, headers={**PIECE, "Upload-Offset": str(at)}, timeout=PATIENCE)
-
-
-def test_what_is_spoken(server: Server) -> None:
-    answer = requests.options(f"{server.url}/files", timeout=PATIENCE)
-    assert answer.status_code == 204
-    assert answer.headers["Tus-Version"] == "1.0.0"
-    assert answer.headers["Tus-Extension"] == "creation,termination"
-
-
 def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
     url = create(server, len(content))
     for at in range(0, len(content), 4000):
@@ -92,23 +64,6 @@ def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
     assert again.headers["Ingest-Job-Id"] == str(job_id), "an answer that was lost can be asked for again"
     assert requests.head(url, headers=V, timeout=PATIENCE).headers["Ingest-Job-Id"] == str(job_id)
     assert len(site.jobs()) == 1
-
-
-def begin(site: Site, connection: socket.socket, url: str, length: int, content: bytes = b"") -> None:
-    """Announce ``length`` bytes for an upload, send the first, and wait until the server has the upload open."""
-    headers = {**PIECE, "Host": "localhost", "Content-Length": str(length), "Upload-Offset": "0"}
-    lines = [f"PATCH {urlsplit(url).path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
-    until(lambda: is_locked(site.settings.spool / f"resumable-{url.rpartition('/')[2]}.tar"))
-
-
-def is_locked(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def test_a_connection_that_breaks_keeps_what_came(server: Server, site: Site, content: bytes) -> None:
@@ -289,7 +244,8 @@ def test_no_more_is_promised_than_there_is_room_for(
                 assert connection.recv(12).endswith(status)
             else:
                 until(lambda: list(site.settings.spool.glob("received-*")))
-        deleted = requests.delete(server.url + first.headers["Location"], headers=V, timeout=PATIENCE)
+        headers = {**V, "X-Http-Authed-User": "mallory"}
+        deleted = requests.delete(server.url + first.headers["Location"], headers=headers, timeout=PATIENCE)
         assert deleted.status_code == 204
         assert announce(server, "mallory", 2 * GB).status_code == 201
     assert len(list(site.settings.spool.glob("resumable-*.tar"))) == 3

@@ -2,7 +2,8 @@
 
 As a program, it forks for each request on its standard input a child that ends as ``python -m ingest_cli`` does, with
 the arguments, folder, environment and standard streams of the request. `Forks` is the other side. In these processes a
-service that is down is tried again after milliseconds, and an upload that another request has is waited for less long.
+service that is down is tried again after milliseconds, an upload that another request has is waited for less long, and
+expired ones are looked for more often.
 """
 
 import io
@@ -25,8 +26,19 @@ from typing import Any
 
 # What the program reads while it runs. A fork cannot have another value of what an interpreter or a library read when
 # it began, such as PYTHONUTF8.
-OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_")
-MAY_DIFFER = (*OUR_OWN, "XDG_", "HOME", "PATH", "NO_COLOR", "PYTEST_", "http_proxy", "https_proxy", "no_proxy")
+OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_")
+MAY_DIFFER = (
+    *OUR_OWN,
+    "XDG_",
+    "HOME",
+    "PATH",
+    "NO_COLOR",
+    "PYTEST_",
+    "NOTIFY_SOCKET",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 LONGEST_REQUEST = 1 << 20
 
 
@@ -153,10 +165,11 @@ def _import_everything() -> None:
         if module.name != "ingest_cli.__main__":
             import_module(module.name)
     from ingest_cli.cli import app
-    from ingest_cli.server import tus
+    from ingest_cli.server import app as server
+    from ingest_cli.server import upload_jobs
     from ingest_cli.services.pacifica import http
 
-    http.FIRST_PAUSE_SECONDS, tus.LOCKED_SECONDS = 0.001, 3.0
+    http.FIRST_PAUSE_SECONDS, upload_jobs.LOCKED_SECONDS, server.SWEEP_SECONDS = 0.001, 3.0, 0.5
     with redirect_stdout(io.StringIO()):
         app(["config"], standalone_mode=False)  # typer imports what it needs when it runs
 

@@ -9,7 +9,8 @@ import pytest
 
 from ingest_cli.errors import BundleError, ServiceUnavailable
 from ingest_cli.jobs.job import JobKind
-from ingest_cli.jobs.spool import SpoolFile, SpoolKind, orphans, record_of, spooled_input
+from ingest_cli.jobs.orphans import orphans
+from ingest_cli.jobs.spool import SpoolFile, SpoolKind, record_of, spooled_input
 from ingest_cli.jobs.store import open_store
 
 from ..support.site import Site

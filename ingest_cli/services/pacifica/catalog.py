@@ -83,25 +83,16 @@ class PacificaCatalog(Adapter):
         """Whether the service holds the transaction, with the files ``ids`` where these are given."""
         return self._holds(transaction_id, ids, tries=TRIES)
 
-    def contains_file(self, file_id: int) -> bool:
-        """Whether the service holds a file of this id, of whatever transaction."""
-        return bool(self._list(f"/files?_id={file_id}"))
+    def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
+        """The file of this id, after its transaction; None where the service holds none."""
+        found = self._list(f"/files?_id={file_id}")
+        return (int(found[0]["transaction"]), _file_of(found[0])) if found else None
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
         rows = self._list(f"/files?transaction_id={transaction_id}")
         for row in sorted(rows, key=lambda row: int(row["_id"])):
-            yield StoredFile(
-                file_id=int(row["_id"]),
-                name=str(row["name"]),
-                subdir=str(row["subdir"]),
-                size=int(row["size"]),
-                hashtype=str(row["hashtype"]),
-                hashsum=str(row["hashsum"]),
-                mimetype=str(row["mimetype"]),
-                ctime=row["ctime"],
-                mtime=row["mtime"],
-            )
+            yield _file_of(row)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files. The service keeps each key and value once."""
@@ -112,13 +103,14 @@ class PacificaCatalog(Adapter):
         ]
         records += [
             {"destinationTable": "TransactionKeyValue", **self._pair(row)}
-            for row in self._list(f"/trans_key_value?transaction={transaction_id}")
+            for row in _in_order(self._list(f"/trans_key_value?transaction={transaction_id}"))
         ]
-        for file in self._list(f"/files?transaction_id={transaction_id}"):
+        files = self._list(f"/files?transaction_id={transaction_id}")
+        for file in sorted(files, key=lambda row: int(row["_id"])):
             if file["metadata"]:
                 records += [
                     {"destinationTable": "FileKeyValue", "file_id": file["_id"], **self._pair(row)}
-                    for row in self._list(f"/file_key_value?file={file['_id']}")
+                    for row in _in_order(self._list(f"/file_key_value?file={file['_id']}"))
                 ]
         return records
 
@@ -148,6 +140,24 @@ class PacificaCatalog(Adapter):
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")
         return content
+
+
+def _in_order(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(pairs, key=lambda row: (int(row["key"]), int(row["value"])))
+
+
+def _file_of(row: dict[str, Any]) -> StoredFile:
+    return StoredFile(
+        file_id=int(row["_id"]),
+        name=str(row["name"]),
+        subdir=str(row["subdir"]),
+        size=int(row["size"]),
+        hashtype=str(row["hashtype"]),
+        hashsum=str(row["hashsum"]),
+        mimetype=str(row["mimetype"]),
+        ctime=row["ctime"],
+        mtime=row["mtime"],
+    )
 
 
 def _check_length(*texts: str) -> None:

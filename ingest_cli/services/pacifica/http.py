@@ -1,7 +1,4 @@
-"""One HTTP service: kept-alive connections, timeouts, retries with growing pauses, and what its answers mean.
-
-urllib3 rather than requests, which on small bodies spends more time than the network does.
-"""
+"""One HTTP service: kept-alive connections, timeouts, retries with growing pauses, and what its answers mean."""
 
 import json
 import logging
@@ -11,16 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-import urllib3
+from requests import RequestException
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 
+from ...connections import FilePool, session
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
 from ...text import duration
 from ..slots import Slots
-from .connections import credentials, pools
 
 CONNECT_SECONDS = 10.0
 # A metadata service takes 12 s for 10,000 files and grows with their number.
@@ -39,7 +38,30 @@ RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 log = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
-Body = bytes | Iterable[bytes] | None
+Body = bytes | Iterable[bytes]
+
+
+class NoAnswer(Exception):
+    """A request that was not answered; its text is the reason, without what requests and urllib3 wrap it in."""
+
+    def __init__(self, error: Exception) -> None:
+        self._wrapped = tuple(_unwrapped(error))
+        super().__init__(str(self._wrapped[-1]))
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the service may have seen it."""
+        return not isinstance(self._wrapped[-1], NewConnectionError)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether it makes no sense to ask again: a certificate that is not trusted now will not be in a second."""
+        return any(isinstance(error, SSLError) for error in self._wrapped)
+
+    @property
+    def was_dropped(self) -> bool:
+        """Whether the connection was closed under it."""
+        return any(isinstance(error, ProtocolError) for error in self._wrapped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +116,14 @@ class HttpService:
 
     def __init__(self, name: str, endpoint: Endpoint, *, connections: int = 1, slots: Slots | None = None) -> None:
         self.name, self.url = name, endpoint.url.rstrip("/")
-        self._headers = credentials(endpoint)
         self._slots = slots
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        self._new_pool = pools(endpoint, connections, timeout)
-        self._pool = self._new_pool()
+        self._session = session(endpoint, connections)
+        self._files = FilePool(self._session, self.url)
         self._dropped = 0
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._session.close()
 
     def request(
         self,
@@ -131,12 +151,9 @@ class HttpService:
                 if answer.status not in busy:
                     return answer
                 trouble, wait = answer.message, answer.retry_after
-            except NewConnectionError as error:
+            except NoAnswer as error:
                 trouble = str(error)
-            except HTTPError as error:
-                trouble = str(error)
-                # A certificate that is not trusted now will not be in a second.
-                if not repeatable or isinstance(error, SSLError):
+                if error.is_lasting or (error.was_sent and not repeatable):
                     break
             if attempt + 1 < tries:
                 self.back_off(attempt, trouble, at_least=wait)
@@ -174,59 +191,78 @@ class HttpService:
         method: str,
         path: str,
         *,
-        body: Body = None,
+        body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         require: Callable[[], None] | None = None,
     ) -> Answer:
-        """Send a request once. Raises urllib3's HTTPError where there is no answer.
+        """Send a request once. Raises NoAnswer.
 
         ``require`` may raise to prevent it: it is called once there is a free slot, which may take long.
         """
-        with self._sent(method, path, body, headers, require) as response:
-            return Answer(response.status, response.headers, response.data)
+        options = {"data": body, "headers": headers}
+        with self._asked(method, path, require, partial(self._ask, method, path, options)) as response:
+            return _whole(response)
+
+    def send_file(self, path: str, body: Body, size: int, require: Callable[[], None]) -> Answer:
+        """PUT the ``size`` bytes of a file once, as `send` sends a request."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        with self._asked("PUT", path, require, partial(self._files.put, path, body, headers, timeout)) as response:
+            return _whole(response)
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[urllib3.BaseHTTPResponse]:
+    def stream(self, path: str) -> Iterator[BaseHTTPResponse]:
         """GET an answer whose body may be large: its ``status`` is known, its body is read by ``stream()``.
 
-        Raises urllib3's HTTPError where there is no answer.
+        Raises NoAnswer, also where the body breaks off.
         """
-        with self._sent("GET", path, None, None) as response:
+        with self._asked("GET", path, None, partial(self._ask, "GET", path, {})) as response:
             yield response
 
+    def _ask(self, method: str, path: str, options: Mapping[str, Any]) -> BaseHTTPResponse:
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        url = self.url + path
+        answer = self._session.request(method, url, timeout=timeout, allow_redirects=False, stream=True, **options)
+        return cast(BaseHTTPResponse, answer.raw)
+
     @contextmanager
-    def _sent(
+    def _asked(
         self,
         method: str,
         path: str,
-        body: Body,
-        headers: Mapping[str, str] | None,
-        require: Callable[[], None] | None = None,
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
-        with self._slots.acquire() if self._slots is not None else nullcontext(), self._connections() as pool:
-            headers = {**self._headers, **(headers or {})}
-            url, begun = self.url + path, time.monotonic()
+        require: Callable[[], None] | None,
+        ask: Callable[[], BaseHTTPResponse],
+    ) -> Iterator[BaseHTTPResponse]:
+        """The answer that ``ask`` gets, once there is a slot."""
+        with self._slots.acquire() if self._slots is not None else nullcontext():
+            if self._dropped >= KEPT_ALIVE_FAILURES:
+                self._session.close()  # which leaves it with no connection that the service may have closed
             if require is not None:
                 require()
+            url, begun = self.url + path, time.monotonic()
             try:
-                response = pool.request(method, url, body=body, headers=headers, redirect=False, preload_content=False)
-            except HTTPError as error:
-                log.debug("%s %s: %s after %.0f ms", method, url, type(error).__name__, _milliseconds_since(begun))
-                if isinstance(error, ProtocolError):
-                    self._dropped += 1
-                raise
-            log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
-            with closing(response):
-                yield response
+                with closing(ask()) as response:
+                    log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
+                    yield response
+            except (RequestException, HTTPError) as error:
+                none = NoAnswer(error)
+                log.debug("%s %s: %s after %.0f ms", method, url, none, _milliseconds_since(begun))
+                self._dropped += none.was_dropped
+                raise none from error
 
-    @contextmanager
-    def _connections(self) -> Iterator[urllib3.PoolManager]:
-        """The pool of kept-alive connections; a new one where the server closes them unannounced, as uWSGI does."""
-        if self._dropped < KEPT_ALIVE_FAILURES:
-            yield self._pool
-        else:
-            with self._new_pool() as pool:
-                yield pool
+
+def _whole(response: BaseHTTPResponse) -> Answer:
+    return Answer(response.status, response.headers, response.read(decode_content=True))
+
+
+def _unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """An error of requests or urllib3, the one that it tells of, and so on to the innermost."""
+    yield error
+    inner = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+    for found in inner:
+        if isinstance(found, BaseException):
+            yield from _unwrapped(found)
+            return
 
 
 def _milliseconds_since(begun: float) -> float:

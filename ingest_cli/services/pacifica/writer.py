@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from urllib3.exceptions import HTTPError
-
 from ...bundle.content import CHUNK_BYTES, Content
 from ...disk import move_to, opened
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged
 from ...text import counted
 from ..base import require_within
 from .holdings import Holdings
-from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService
+from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService, NoAnswer
 
 # The archive answers 201 with the length of the request, whatever it stored. Unless all are to be confirmed, its stored
 # sizes are asked for: of every file this large, of some of the smaller ones, and of the last one before each
@@ -63,7 +61,6 @@ class PacificaWriter:
         those that were recorded: the last of them are sent once all are known to be right.
         """
         require_within(self._ids, file_id)
-        headers = {"Content-Length": str(content.size), "Content-Type": "application/octet-stream"}
         require_lease = partial(content.observe, 0)
         whole = b"".join(content.chunks()) if content.size <= CHUNK_BYTES else None
         trouble = ""
@@ -74,8 +71,8 @@ class PacificaWriter:
                 if attempt or self._resumed:
                     self._service.send("DELETE", f"/{file_id}", require=require_lease)
                 body = whole if whole is not None else _last_held_back(content.chunks())
-                answer = self._service.send("PUT", f"/{file_id}", body=body, headers=headers, require=require_lease)
-            except HTTPError as error:
+                answer = self._service.send_file(f"/{file_id}", body, content.size, require_lease)
+            except NoAnswer as error:
                 trouble = str(error)
                 continue
             if answer.status == 201 and _total_bytes(answer) == content.size:

@@ -1,0 +1,100 @@
+"""Makes a job of a resumable upload that is whole: one, however many ask for it at once, at any number of servers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+
+from ..errors import SourceError
+from ..jobs.job import Job, JobKind
+from ..jobs.spool import Locked, NoRoom, SpoolFile
+from ..jobs.store import JobStore
+from .async_store import AsyncStore
+from .authentication import Refusal
+from .concatenation import append_files
+from .threads import Threads
+from .uploads import Upload, Uploads
+
+# A client that resumes may be faster than the news that its earlier connection broke.
+LOCKED_SECONDS = 10.0
+
+
+class UploadJobs:
+    """The jobs of ``uploads``, in ``store``."""
+
+    def __init__(self, store: AsyncStore, uploads: Uploads, reserve: int, disk: Threads) -> None:
+        self._store, self._uploads, self._reserve, self._disk = store, uploads, reserve, disk
+
+    @asynccontextmanager
+    async def locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
+        """The upload's file, while no other request, here or at another server, has it; None where it is gone.
+
+        Raises Refusal where another request has it for too long.
+        """
+        deadline = time.monotonic() + LOCKED_SECONDS
+        while True:
+            try:
+                file = await self._disk.do(_opened, upload.path, self._reserve)
+                break
+            except Locked as error:
+                if time.monotonic() > deadline:
+                    raise Refusal(423, str(error)) from error
+            await asyncio.sleep(0.05)
+        try:
+            yield file
+        finally:
+            if file is not None:
+                await self._disk.do(file.__exit__)
+
+    async def of(self, upload: Upload) -> Job | None:
+        """The job of an upload, if there is one."""
+
+        def job_of(store: JobStore) -> Job | None:
+            return store.of_source(upload.path)
+
+        return await self._store.look(job_of)
+
+    async def complete(self, upload: Upload, *, has_place: bool = False) -> Job:
+        """The job of an upload that is whole, or that can be joined from its parts.
+
+        The caller may have its place in the queue already. Raises QueueFull, NoRoom and Refusal.
+        """
+        async with self.locked(upload) as file:
+            # Another request may have been quicker, and a worker have removed the file already.
+            job = await self.of(upload) or await self._submit(upload, file, has_place=has_place)
+        await self._disk.do(self._uploads.close, upload)
+        await self._disk.do(self._uploads.remove_parts, upload)
+        return job
+
+    async def _submit(self, upload: Upload, file: SpoolFile | None, *, has_place: bool) -> Job:
+        if file is None:
+            raise no_such_upload()
+        if upload.parts:
+            await self._join(upload, file)
+        async with nullcontext() if has_place else self._store.place():
+            job_id = await self._store.reserve_id()
+            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
+
+    async def _join(self, upload: Upload, file: SpoolFile) -> None:
+        """Append the parts of a final upload to its file. They stay until it is a job: a kill costs only time."""
+        parts = [self._uploads.path_of(name) for name in upload.parts]
+        try:
+            await append_files(file, 0, parts, self._disk)
+        except (Refusal, NoRoom):  # it would only take room itself
+            await self._disk.do(self._uploads.remove, upload)
+            raise
+
+
+def no_such_upload() -> Refusal:
+    """The answer where there is no upload of a name."""
+    return Refusal(404, "there is no such upload")
+
+
+def _opened(path: Path, reserve: int) -> SpoolFile | None:
+    try:
+        return SpoolFile(path, reserve, new=False)
+    except SourceError:
+        if path.exists():
+            raise
+        return None
