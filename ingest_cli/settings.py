@@ -45,6 +45,9 @@ AUTH_HEADER = Option(
 SERVICE_TIMEOUT = Option(
     "ingest", "service_timeout", "INGEST_SERVICE_TIMEOUT", "how many seconds a service over HTTP may take to answer"
 )
+RETRIES = Option(
+    "ingest", "retries", "INGEST_RETRIES", "how many times a job that fails for now is retried; 0: it has failed"
+)
 UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
@@ -184,6 +187,7 @@ OPTIONS = (
     DEFAULT_USER,
     AUTH_HEADER,
     SERVICE_TIMEOUT,
+    RETRIES,
     *SERVICES.values(),
     TRANSFERS,
     REMOTE_SOURCES,
@@ -212,6 +216,8 @@ OPTIONS = (
 )
 MAX_TRANSFERS = 64
 MAX_TIMEOUT_SECONDS = 86_400
+MOST_RETRIES = 1000
+USUAL_RETRIES = 19
 # Stands for whoever uses a Unix socket of the server.
 UNIX = "unix"
 Confirm = Literal["sample", "all"]
@@ -331,6 +337,8 @@ class UploadSettings:
 class Timings:
     """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
 
+    ``retries`` is how many times a job is retried that failed for now; with 0 it is rolled back at once, as any that
+    fails. Runs that are interrupted or killed are resumed all the same, until there were ``runs`` of them.
     A run sends a ``heartbeat`` this often, and counts as dead when none is seen for ``stale`` seconds. A transient
     failure is retried after ``first_backoff``, then after twice as long each time, up to ``longest_backoff``.
     ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
@@ -341,6 +349,7 @@ class Timings:
     heartbeat: float = 1.0
     stale: float = 30.0
     runs: int = 20
+    retries: int = USUAL_RETRIES
     first_backoff: float = 10.0
     longest_backoff: float = 600.0
     checkpoint: float = 10.0
@@ -348,6 +357,11 @@ class Timings:
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
+
+    @property
+    def attempts(self) -> int:
+        """How many runs that fail for now a job may have."""
+        return min(self.runs, self.retries + 1)
 
     @property
     def ending(self) -> float:
@@ -442,13 +456,13 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
         catalog=catalog,
-        transfers=_transfers(values[TRANSFERS]),
+        transfers=_number(values[TRANSFERS], 1, MAX_TRANSFERS),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
         notifications=_notifications(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=_upload_settings(values),
-        timings=Timings(),
+        timings=_timings(_number(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )
 
@@ -489,6 +503,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
         SERVICE_TIMEOUT: "30",
+        RETRIES: str(USUAL_RETRIES),
         POLICY_URL: "",
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
@@ -809,10 +824,16 @@ def _of_a_job(value: Value) -> str:
     return value.text
 
 
-def _transfers(value: Value) -> int:
-    if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
-        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
-    return int(value.text)
+def _timings(retries: int) -> Timings:
+    usual = Timings()
+    return replace(usual, retries=retries, runs=usual.runs + max(0, retries - usual.retries))
+
+
+def _number(value: Value, least: int, most: int) -> int:
+    digits = value.text if value.text.isascii() and value.text.isdigit() else ""
+    if not digits or len(digits) > len(str(most)) or not least <= int(digits) <= most:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from {least} to {most}")
+    return int(digits)
 
 
 def _seconds(value: Value) -> float:

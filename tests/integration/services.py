@@ -147,6 +147,9 @@ class PacificaServices:
         probe = self.url(name) + ("/groups" if name == "metadata" else "/")
         self._spawn(name, [str(self._bin / words[0]), *words[1:]], lambda: answers(probe), **extra)
 
+    def is_running(self, name: str) -> bool:
+        return name in self._processes
+
     def stop(self, name: str, *, kill: bool = False) -> None:
         process = self._processes.pop(name)
         process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
