@@ -42,6 +42,9 @@ DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
 )
+SERVICE_TIMEOUT = Option(
+    "ingest", "service_timeout", "INGEST_SERVICE_TIMEOUT", "how many seconds a service over HTTP may take to answer"
+)
 UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
@@ -180,6 +183,7 @@ OPTIONS = (
     VOLUME_PATH,
     DEFAULT_USER,
     AUTH_HEADER,
+    SERVICE_TIMEOUT,
     *SERVICES.values(),
     TRANSFERS,
     REMOTE_SOURCES,
@@ -207,6 +211,7 @@ OPTIONS = (
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
+MAX_TIMEOUT_SECONDS = 86_400
 # Stands for whoever uses a Unix socket of the server.
 UNIX = "unix"
 Confirm = Literal["sample", "all"]
@@ -251,10 +256,12 @@ class Value:
 class Endpoint:
     """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none.
 
-    With ``negotiate`` it is shown the user's Kerberos ticket.
+    With ``negotiate`` it is shown the user's Kerberos ticket. ``timeout`` is how many seconds it may take to answer
+    what gives it little to do, and to take or send a piece of what is longer.
     """
 
     url: str
+    timeout: float = 30.0
     basic: tuple[str, str] | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     negotiate: bool = False
@@ -353,15 +360,16 @@ class Settings:
     """Everything that can be set. Paths are absolute.
 
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
-    every document is allowed. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many
-    files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked for
-    the size that it stored.
+    every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
+    ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
+    sees the files that are to be moved, and of which files it is asked for the size that it stored.
     """
 
     database: Path
     spool: Path
     user: str
     auth_header: str
+    service_timeout: float
     unique_id: Path | Endpoint
     policy: Path | Endpoint | None
     archive: Path | Endpoint
@@ -429,6 +437,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         spool=_path(values[VOLUME_PATH]),
         user=_printable(values[DEFAULT_USER]),
         auth_header=_header_name(values[AUTH_HEADER]),
+        service_timeout=_seconds(values[SERVICE_TIMEOUT]),
         unique_id=_service(values, UNIQUEID_URL),
         policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
@@ -479,6 +488,7 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         **({} if data is None else _places_in(data)),
         DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
+        SERVICE_TIMEOUT: "30",
         POLICY_URL: "",
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
@@ -671,6 +681,7 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         )
     return Endpoint(
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        timeout=_seconds(values[SERVICE_TIMEOUT]),
         basic=(username, password or "") if username is not None else None,
         token=token,
         negotiate=negotiate,
@@ -802,6 +813,13 @@ def _transfers(value: Value) -> int:
     if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
         raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
     return int(value.text)
+
+
+def _seconds(value: Value) -> float:
+    number = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value.text)
+    if number is None or not 0 < float(value.text) <= MAX_TIMEOUT_SECONDS:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number of seconds up to {MAX_TIMEOUT_SECONDS}")
+    return float(value.text)
 
 
 def _negotiate(value: Value) -> bool:

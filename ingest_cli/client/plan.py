@@ -109,7 +109,7 @@ def name_in_bundle(folder: str, path: Path) -> str:
     """
     parts = [part for part in path.parts if part != path.anchor]
     up = max((number for number, part in enumerate(parts, 1) if part == ".."), default=0)
-    return "/".join(filter(None, [*folder.split("/"), *parts[up:]]))
+    return "/".join(part for part in [*folder.split("/"), *parts[up:]] if part not in ("", ".", ".."))
 
 
 def _item(paths: Sequence[Path], rules: PackRules, metadata: Metadata) -> Item:

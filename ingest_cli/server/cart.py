@@ -52,7 +52,7 @@ class CartRoutes:
         self._access, self._holdings, self._streams, self._looking = access, holdings, streams, looking
         self._carts, self._receptions = carts, receptions
         self._checking = Threads(CHECKS, "cart")
-        self._checks: dict[str, asyncio.Task[str]] = {}
+        self._checks: dict[tuple[str, str], asyncio.Task[str]] = {}
 
     @property
     def routes(self) -> list[Route]:
@@ -141,15 +141,16 @@ class CartRoutes:
 
     def _check(self, cart: Cart) -> "asyncio.Task[str]":
         """The look at the archive that is under way or done: what is missing there; empty where nothing is."""
-        if cart.name not in self._checks:
+        key = (cart.name, cart.user)
+        if key not in self._checks:
             while len(self._checks) >= MAX_CARTS:
                 self._checks.pop(next(iter(self._checks))).cancel()
             work = self._checking.do(lambda: _missing(self._holdings.archive, cart))
-            self._checks[cart.name] = asyncio.create_task(work)
-        return self._checks[cart.name]
+            self._checks[key] = asyncio.create_task(work)
+        return self._checks[key]
 
     def _forget(self, cart: Cart) -> None:
-        if (check := self._checks.pop(cart.name, None)) is not None and not check.done():
+        if (check := self._checks.pop((cart.name, cart.user), None)) is not None and not check.done():
             check.cancel()
 
 

@@ -1,5 +1,6 @@
 """Carts: which stored files a user wants as one tar, and under which names. Each is a record in the spool folder."""
 
+import hashlib
 import json
 import threading
 import time
@@ -122,7 +123,8 @@ class Cart:
 class Carts:
     """The carts in the spool folder ``spool``, whose disk keeps ``reserve`` bytes free. Each method blocks.
 
-    Servers may share the folder. A cart that is LIFETIME old is gone.
+    Servers may share the folder. What one user calls a cart is no matter of another's. A cart that is LIFETIME old is
+    gone.
     """
 
     def __init__(self, spool: Path, reserve: int) -> None:
@@ -132,38 +134,43 @@ class Carts:
     def save(self, cart: Cart) -> None:
         """Save a cart, durably, in place of one that the user had under this name.
 
-        Raises Refusal where the name is another user's or there are too many, NoRoom, and SourceError.
+        Raises Refusal where there are too many, half of MAX_CARTS of one user; NoRoom, and SourceError.
         """
         record = json.dumps(
             {
-                "user": cart.user,
                 "created": cart.created,
                 "files": [{**asdict(file), "path": path} for path, file in cart.files],
             }
         ).encode()
         with self._lock:
             self.sweep()
-            earlier = self._read(cart.name)
-            if earlier is not None and earlier.user != cart.user:
-                raise Refusal(409, "there is a cart of this name")
-            self._require_place(len(record))
+            path = self._path(cart.name, cart.user)
+            self._require_place(path, len(record))
             try:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if free_bytes(self._folder) - len(record) < self._reserve:
                     raise NoRoom(f"no room for a cart of {decimal(len(record))} in {self._folder}")
-                with durable_write(self._path(cart.name), replace=True) as file:
+                with durable_write(path, replace=True) as file:
                     file.write(record)
             except OSError as error:
                 raise explained(error, f"cannot write into {self._folder}", SourceError, self._folder) from error
 
     def find(self, name: UUID, user: str) -> Cart | None:
         """The user's cart of this name; None where there is none."""
-        cart = self._read(str(name))
-        return cart if cart is not None and cart.user == user else None
+        path = self._path(str(name), user)
+        try:
+            if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
+                return None
+            record = json.loads(path.read_bytes())
+            return Cart(str(name), user, record["created"], list(_files(record["files"])))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        except OSError as error:
+            raise explained(error, f"cannot read {path}", SourceError, path) from error
 
     def remove(self, cart: Cart) -> None:
         """Remove a cart."""
-        self._path(cart.name).unlink(missing_ok=True)
+        self._path(cart.name, cart.user).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove the carts that are too old."""
@@ -172,29 +179,25 @@ class Carts:
                 if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
                     path.unlink()
 
-    def _require_place(self, length: int) -> None:
-        sizes = []
+    def _require_place(self, place: Path, length: int) -> None:
+        """Raise Refusal where there are too many carts beside the one at ``place``, or too many of this user's."""
+        sizes = {}
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError):
-                sizes.append(path.stat().st_size)
-        if len(sizes) >= MAX_CARTS or sum(sizes) + length > MAX_BYTES:
-            kept = counted(len(sizes), "cart is", "carts are")
-            raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
+                sizes[path] = path.stat().st_size
+        sizes.pop(place, None)
+        own = [size for path, size in sizes.items() if _user_of(path) == _user_of(place)]
+        for carts, share in ((own, 2), (sizes.values(), 1)):
+            if len(carts) >= MAX_CARTS // share or sum(carts) + length > MAX_BYTES // share:
+                kept = counted(len(sizes), "cart is", "carts are")
+                raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
 
-    def _read(self, name: str) -> Cart | None:
-        path = self._path(name)
-        try:
-            if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
-                return None
-            record = json.loads(path.read_bytes())
-            return Cart(name, record["user"], record["created"], list(_files(record["files"])))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        except OSError as error:
-            raise explained(error, f"cannot read {path}", SourceError, path) from error
+    def _path(self, name: str, user: str) -> Path:
+        return self._folder / f"{name}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.json"
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+
+def _user_of(path: Path) -> str:
+    return path.name.split(".")[1]
 
 
 def _files(records: Iterable[dict[str, Any]]) -> Iterable[tuple[str, StoredFile]]:
