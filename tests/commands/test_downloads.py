@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 import requests
@@ -412,6 +413,24 @@ def test_a_user_has_what_was_recorded_in_the_users_name(
         anyones = server.settled(server.upload(write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))["job_id"])["job_id"]
         assert statuses(server, f"/jobs/{anyones}/bundle") == {403}
         assert statuses(server, f"/jobs/{anyones}/bundle", **by("nobody")) == {403}
+
+
+def test_what_the_job_store_has_forgotten_is_for_readers(
+    environment: Path, tmp_path: Path, downloads: None, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+    monkeypatch.setenv("INGEST_READERS", "curator")
+    with Server(environment) as server:
+        server.settled(server.upload(write_bundle(tmp_path / "b.tar"), **{"X-Http-Authed-User": "ann"})["job_id"])
+        assert command("prune", "--older-than", "0d", "--yes").returncode == 0
+        assert get(server, "/jobs/1").status_code == 404
+        listed = get(server, "/jobs/1/files", **{"X-Http-Authed-User": "curator"}).json()
+        assert len(listed) == len(FILES)
+        cart = f"{server.url}/{uuid4()}"
+        for user, statuses in [("ann", (404, 403)), ("", (404, 403)), ("curator", (200, 201))]:
+            named = {"X-Http-Authed-User": user} if user else {}
+            made = requests.post(cart, json={"fileids": listed}, headers=named, timeout=PATIENCE)
+            assert (get(server, "/jobs/1/bundle", **named).status_code, made.status_code) == statuses
 
 
 def test_a_browser_opens_nothing_of_what_others_have_stored(
