@@ -1,7 +1,8 @@
-"""The commands ``ingest`` and ``IngestCMD``, and ``python -m ingest_cli``."""
+"""The programs ``ingest`` and ``IngestCMD`` (``python -m ingest_cli``), ``pacifica-ingest`` and ``-cmd``."""
 
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from .errors import ExitCode, IngestError, SourceError
@@ -9,13 +10,47 @@ from .streams import STANDARD_OUTPUT, flush, guard, occupy_closed
 
 
 def main() -> NoReturn:
-    """Run the command line; turn an error into a sentence on standard error and an exit status."""
+    """Run the command line."""
+    _end_with(_ingest)
+
+
+def pacifica_ingest() -> NoReturn:
+    """Run the server by its old name."""
+    _end_with(_pacifica_ingest)
+
+
+def pacifica_ingest_cmd() -> NoReturn:
+    """Run the administrator's command by its old name."""
+    _end_with(_pacifica_ingest_cmd)
+
+
+def _ingest() -> int:
+    from .cli import app
+
+    app(prog_name="ingest")
+    return ExitCode.SUCCESS
+
+
+def _pacifica_ingest() -> int:
+    from .cli.old_names import serve
+
+    return serve()
+
+
+def _pacifica_ingest_cmd() -> int:
+    from .cli.old_names import administer
+
+    return administer()
+
+
+def _end_with(program: Callable[[], int]) -> NoReturn:
+    """Run the program; turn an error into a sentence on standard error and an exit status."""
     _use_utf_8()
     occupy_closed()
     # What their owner could not open again, files and folders would be of no use.
     os.umask(os.umask(0o077) & 0o077)
     guard()
-    status, unwritten = _run(), flush()
+    status, unwritten = _run(program), flush()
     # Whoever closes a pipe has read enough.
     if unwritten is not None and not isinstance(unwritten, BrokenPipeError):
         failed = _complain(_explained(unwritten))
@@ -35,12 +70,10 @@ def _use_utf_8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def _run() -> int:
-    """The exit status of the command."""
+def _run(program: Callable[[], int]) -> int:
+    """The exit status of the program."""
     try:
-        from .cli import app
-
-        app(prog_name="ingest")
+        return program()
     except SystemExit as end:
         return int(end.code or 0)
     except KeyboardInterrupt:  # before the command itself was begun
@@ -49,7 +82,6 @@ def _run() -> int:
         return _complain(_explained(error))
     except IngestError as error:
         return _complain(error)
-    return ExitCode.SUCCESS
 
 
 def _complain(error: IngestError) -> int:

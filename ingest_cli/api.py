@@ -5,17 +5,22 @@ where none are given: the environment, the configuration file and the defaults, 
 IngestError.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from .errors import IngestError
+from .errors import IngestError, JobNotFound
+from .events.resend import require_receivers, resend
+from .events.sender import Sender, Tally, sending, warn
+from .jobs.imported import ImportedJob
 from .jobs.job import Job, JobKind, Override
+from .jobs.outbox import Notice, NoticeStatus
 from .jobs.process import this_process
 from .jobs.spool import spooled_input
 from .jobs.store import JobStore, open_store
+from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
@@ -26,7 +31,7 @@ from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
 from .pipeline.submission import submit
 from .retrieval import restore
 from .services.base import Services
-from .services.factory import archive, catalog, connect, policy
+from .services.factory import archive, catalog, connect, policy, unique_id
 from .settings import Settings, load_settings
 
 Source = Path | BinaryIO
@@ -63,7 +68,7 @@ def ingest_files(
     name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
     job to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
-    with _opened(settings, new_store=True) as (settings, services, store):
+    with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         submitted = partial(_submitted, settings, store, services, kind, again=again)
         tasks = [Task(_name_of(source), submitted(source)) for source in sources]
@@ -86,7 +91,7 @@ def retry_jobs(
     settings: Settings | None = None,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
-    with _opened(settings) as (settings, services, store):
+    with _running(settings) as (settings, services, store):
         jobs = [store.get(job_id) for job_id in job_ids]
         jobs += failed_jobs(store) if failed else []
         jobs += interrupted_jobs(store) if interrupted else []
@@ -98,7 +103,7 @@ def retry_jobs(
 def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
     """Abandon jobs that are not complete, one after the other: what they have stored is rolled back."""
     settings = settings or load_settings()
-    with open_store(settings, new=False) as store:
+    with open_store(settings, new=False) as store, sending(settings):
         for job_id in job_ids:
             name = f"job {job_id}"
             try:
@@ -111,7 +116,7 @@ def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) ->
 def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
     """Override a job's state by hand, and return the job as it is then."""
     settings = settings or load_settings()
-    with open_store(settings, new=False) as store:
+    with open_store(settings, new=False) as store, sending(settings):
         return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings, store))
 
 
@@ -119,6 +124,72 @@ def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
     """Return the job. Raises JobNotFound."""
     with open_store(settings or load_settings(), new=False) as store:
         return store.get(job_id)
+
+
+def import_jobs(
+    source: str,
+    *,
+    tally: import_old_jobs.Tally | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    settings: Settings | None = None,
+) -> Iterator[None]:
+    """Import the jobs of Pacifica Ingest from its database, a page at each step; see `import_old_jobs.import_jobs`.
+
+    They are not run: `find_imported_job` finds what became of them.
+    """
+    settings = settings or load_settings()
+    with open_store(settings) as store, closing(unique_id(settings)) as ids:
+        yield from import_old_jobs.import_jobs(source, store, ids, tally=tally or import_old_jobs.Tally(), note=note)
+
+
+def make_databases(*, settings: Settings | None = None) -> None:
+    """Make the site's databases that are on this machine, and bring those that are there up to date."""
+    settings = settings or load_settings()
+    with open_store(settings), closing(unique_id(settings)), closing(catalog(settings)):
+        pass
+
+
+def find_imported_job(job_id: int, *, settings: Settings | None = None) -> ImportedJob:
+    """Return the job of Pacifica Ingest that was imported under this id. Raises JobNotFound."""
+    with open_store(settings or load_settings(), new=False) as store:
+        found = store.imported(job_id)
+    if found is None:
+        raise JobNotFound(f"no job {job_id} was imported")
+    return found
+
+
+def list_events(
+    count: int, *, job_id: int | None = None, given_up: bool = False, settings: Settings | None = None
+) -> list[Notice]:
+    """The newest ``count`` events that were or are to be sent, the newest last; of one job, or that were given up."""
+    statuses = [NoticeStatus.GIVEN_UP] if given_up else list(NoticeStatus)
+    with open_store(settings or load_settings(), new=False) as store:
+        return store.outbox.newest(count, job_id=job_id, statuses=statuses)
+
+
+def resend_events(
+    numbers: Sequence[int] = (),
+    *,
+    job_id: int | None = None,
+    given_up: bool = False,
+    settings: Settings | None = None,
+) -> Tally:
+    """Send events again: those of the ``numbers``, those of a job, and those that were ``given_up``, if asked.
+
+    Whatever else waits is sent with them. Returns what became of all of these.
+    """
+    settings = settings or load_settings()
+    with open_store(settings, new=False) as store:
+        resend(store, settings.notifications, numbers, job_id=job_id, failed=given_up)
+    return send_events(settings=settings)
+
+
+def send_events(*, settings: Settings | None = None) -> Tally:
+    """Send the events that wait and are due, each once, and return what became of them."""
+    settings = settings or load_settings()
+    require_receivers(settings.notifications)
+    with open_store(settings, new=False) as store:
+        return Sender(settings, warn).send(store)
 
 
 def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
@@ -218,8 +289,15 @@ def _opened(
         yield settings, services, store
 
 
+@contextmanager
+def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[tuple[Settings, Services, JobStore]]:
+    """The store and the services of a site whose jobs are run; events are sent meanwhile."""
+    with _opened(settings, new_store=new_store) as opened, sending(opened[0]):
+        yield opened
+
+
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
-    with _opened(settings, new_store=True) as (settings, services, store):
+    with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, store, services, kind, path, again=again) as job:
             job = runner.run(job, observer or Observer())

@@ -94,9 +94,9 @@ def sync_file_system(folder: Path) -> None:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[int]:
-    """A descriptor of ``folder``, which can be synced but not read. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def opened(folder: Path, flags: int = 0) -> Iterator[int]:
+    """A descriptor of ``folder``, for what takes one: syncing it, naming what is in it. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
     try:
         yield descriptor
     finally:

@@ -161,6 +161,10 @@ class ResourceUnavailable(Unavailable):
     is_attempt = False
 
 
+class UploadRefused(IngestError):
+    """A server does not take an upload."""
+
+
 class JobNotFound(IngestError):
     """The job store has no such job."""
 

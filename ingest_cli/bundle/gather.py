@@ -27,17 +27,22 @@ class Gathered:
     left_out: list[Entry]
 
 
-def gather(paths: Sequence[Path], rules: PackRules, itself: Identity | None = None) -> Gathered:
+def gather(
+    paths: Sequence[Path], rules: PackRules, itself: Identity | None = None, names: Sequence[str] | None = None
+) -> Gathered:
     """Find the files to be packed. What has the identity ``itself`` is the bundle, and is left out.
 
-    The contents of a single folder come directly below ``data/``, several files and folders under their own names.
+    The files and folders have these ``names`` below ``data/``. Without, the contents of a single folder come directly
+    below it, several files and folders under their own names.
     Raises PackError, which names all that cannot be packed, and ResourceUnavailable.
     """
     problems = _Problems()
     files: dict[str, Entry] = {}
     left_out: list[Entry] = []
     alone = len(paths) == 1
-    found = chain.from_iterable(walk(path, _top_name(path, alone=alone), rules, problems.note) for path in paths)
+    names = [_top_name(path, alone=alone) for path in paths] if names is None else names
+    tops = zip(paths, names, strict=True)
+    found = chain.from_iterable(walk(path, name, rules, problems.note) for path, name in tops)
     for number, entry in enumerate(found):
         if number == MAX_ENTRIES:
             raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")

@@ -94,16 +94,25 @@ def pack(paths: Sequence[Path], records: list[Record], out: IO[bytes], rules: Pa
 
 
 def write_bundle(
-    paths: Sequence[Path], records: list[Record], target: Path, rules: PackRules = USUAL, *, replace: bool = False
+    paths: Sequence[Path],
+    records: list[Record],
+    target: Path,
+    rules: PackRules = USUAL,
+    *,
+    replace: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Packed:
-    """Pack into the file ``target``, which appears whole and durable or not at all. Raises as `pack` does."""
+    """Pack into the file ``target``, which appears whole and durable or not at all. Raises as `pack` does.
+
+    The files and folders have ``names`` as for `gather`.
+    """
     itself = None
     with suppress(FileNotFoundError):
         itself = identity_of(target.lstat())
         if not replace:
             raise PackError(f"{target} already exists")
     # Before a file is made, which may be in one of the folders.
-    plan = _plan(paths, records, rules, itself)
+    plan = _plan(paths, records, rules, itself, names)
     try:
         with durable_write(target, mode=0o644, replace=replace) as out:
             return _write(plan, records, out, rules)
@@ -113,8 +122,14 @@ def write_bundle(
         raise explained(error, f"cannot write {target}", PackError) from error
 
 
-def _plan(paths: Sequence[Path], records: list[Record], rules: PackRules, itself: Identity | None) -> Gathered:
-    plan = gather(paths, rules, itself)
+def _plan(
+    paths: Sequence[Path],
+    records: list[Record],
+    rules: PackRules,
+    itself: Identity | None,
+    names: Sequence[str] | None = None,
+) -> Gathered:
+    plan = gather(paths, rules, itself, names)
     nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
     raw = _document(chain(records, (_record(file, nothing) for file in plan.files)))
     try:

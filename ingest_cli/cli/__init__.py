@@ -14,7 +14,9 @@ from . import (
     config,
     discard,
     doctor,
+    events,
     help,
+    import_jobs,
     ingest,
     job,
     move,
@@ -25,11 +27,13 @@ from . import (
     serve,
     state,
     stats,
+    upload,
     verify,
     watch,
     worker,
 )
 from .group import IngestGroup
+from .site_options import SiteCommand
 from .usage import Command
 
 EXIT_CODES = """\b
@@ -85,8 +89,11 @@ for _command in (
     stats.stats,
     prune.prune,
     backup.backup,
+    import_jobs.import_jobs,
     config.config,
+    events.events,
     doctor.doctor,
     help.help,
 ):
     app.command(cls=Command)(_command)
+app.command(cls=SiteCommand)(upload.upload)

@@ -1,6 +1,5 @@
 """A job's state in words, having checked whether its process is alive."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ def describe_fully(job: "Job", store: "JobStore") -> str:
         died = f"{job.holder} died; " if job.holder is not None else ""
         return f"interrupted: {died}'ingest retry {job.job_id}' or a worker resumes it"
     if job.is_deferred:
-        until = datetime.fromtimestamp(job.retry_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return f"{word}: it is retried at {until} UTC"
+        return f"{word}: it is retried at {job.retried_at} UTC"
     if word == "duplicate":
         return f"duplicate of job {job.successor}"
     if word == "superseded":

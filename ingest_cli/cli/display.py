@@ -23,7 +23,7 @@ def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -
         return JsonScreen(name)
     if options.quiet:
         return Screen(name)
-    if not _can_be_drawn_on(sys.stderr):
+    if not can_be_drawn_on(sys.stderr):
         return PlainScreen(name)
     from .live import LiveScreen
 
@@ -54,5 +54,6 @@ def _screen_of_queue(job: Job, *, json: bool, quiet: bool, verbose: int) -> Scre
     return QuietQueueScreen(job.name) if quiet else QueueScreen(job.name)
 
 
-def _can_be_drawn_on(stream: TextIO) -> bool:
+def can_be_drawn_on(stream: TextIO) -> bool:
+    """Whether it is a terminal that can redraw lines."""
     return stream.isatty() and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")

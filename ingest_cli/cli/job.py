@@ -1,6 +1,6 @@
 """``ingest job``: an administrator settles a job by hand."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from ..errors import SettingsError
 from .command import command
 from .completion import job_ids, states
 from .options import Output, Site
+
+if TYPE_CHECKING:
+    from ..jobs.job import Override
 
 
 @command
@@ -33,17 +36,10 @@ def job(
     the job stops.
     """
     from .. import api
-    from ..jobs.job import JobState, Override, PacificaState
-    from ..jobs.stages import STAGES
+    from ..jobs.job import JobState, PacificaState
     from .output import notify, say, write_json
 
-    if state not in PacificaState.__members__:
-        raise SettingsError(f"--state {state!r} is not a state; it is one of {', '.join(PacificaState)}")
-    if task not in STAGES:
-        raise SettingsError(f"--task {task!r} is not a stage; it is one of {', '.join(map(repr, STAGES))}")
-    if not 0 <= task_percent <= 100:
-        raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
-    override = Override(PacificaState(state), task, task_percent, exception)
+    override = override_of(state, task, task_percent, exception)
     changed = api.set_job_state(job_id, override, settings=site.settings)
     shown = changed.as_state()
     if output.json:
@@ -57,3 +53,17 @@ def job(
             "what is stored is rolled back" if override.state is PacificaState.FAILED else "the job is run again later"
         )
         notify(f"{changed.holder} stops working on it now, and {does}")
+
+
+def override_of(state: str, task: str, task_percent: float, exception: str) -> "Override":
+    """What an administrator sets by these options. Raises SettingsError where there is no such state or stage."""
+    from ..jobs.job import Override, PacificaState
+    from ..jobs.stages import STAGES
+
+    if state not in PacificaState.__members__:
+        raise SettingsError(f"--state {state!r} is not a state; it is one of {', '.join(PacificaState)}")
+    if task not in STAGES:
+        raise SettingsError(f"--task {task!r} is not a stage; it is one of {', '.join(map(repr, STAGES))}")
+    if not 0 <= task_percent <= 100:
+        raise SettingsError(f"--task-percent {task_percent} is not between 0 and 100")
+    return Override(PacificaState(state), task, task_percent, exception)

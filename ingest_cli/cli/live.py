@@ -15,7 +15,6 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.text import Text
 
-from ..jobs.job import Job
 from ..streams import unguarded
 from ..text import printable
 from .screens import PlainScreen
@@ -70,10 +69,10 @@ class LiveScreen(PlainScreen):
         sys.stderr = self._stderr
         self._live.stop()
 
-    def settled(self, job: Job) -> None:
-        """Write how the job ended, in place of the display."""
+    def end(self) -> None:
+        """Erase the display: how the job ended is written in its place."""
         self._erase()
-        super().settled(job)
+        super().end()
 
     def stage(self, task: str) -> None:
         """Show the stage."""
@@ -126,9 +125,9 @@ class LiveScreen(PlainScreen):
         return (self._done - done) / (now - then) if now > then else 0.0
 
     def _left(self, rate: float) -> str:
-        if self._done >= 2 * self._total:
+        if self._done >= self._whole:
             return "finishing"
-        return f"{timedelta(seconds=math.ceil((2 * self._total - self._done) / rate))} left" if rate else ""
+        return f"{timedelta(seconds=math.ceil((self._whole - self._done) / rate))} left" if rate else ""
 
     @property
     def _speaks_unicode(self) -> bool:

@@ -1,5 +1,6 @@
 """The options that commands share, in the groups in which commands take them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..bundle.pack_rules import PackRules
-    from ..settings import Settings, Value
+    from ..settings import Option, Settings, Value
 
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file [env: INGEST_CONFIG].", metavar="FILE")
@@ -47,6 +48,13 @@ SkipSpecial = Annotated[
     bool, typer.Option("--skip-special", help="Leave out links, FIFOs, sockets and devices instead of refusing them.")
 ]
 Dereference = Annotated[bool, typer.Option("--dereference", help="Pack what links point to.")]
+SUBMITTER = typer.Option("--submitter", min=0, help="The submitter's id.", metavar="ID")
+PROJECT = typer.Option("--project", help="The project's id.", metavar="ID")
+INSTRUMENT = typer.Option("--instrument", min=0, help="The instrument's id.", metavar="ID")
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
+]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
@@ -136,6 +144,17 @@ class RunOutput:
     debug: Debug = False
 
 
+def pairs_of(keys: list[str] | None) -> list[tuple[str, str]]:
+    """The keys and values of ``--key``. Raises SettingsError."""
+    from ..errors import SettingsError
+
+    pairs = [text.partition("=") for text in keys or []]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise SettingsError(f"--key {key!r} is not of the form KEY=VALUE")
+    return [(key, value) for key, _, value in pairs]
+
+
 def settings_under(
     *,
     config: Path | None = None,
@@ -143,12 +162,22 @@ def settings_under(
     user: str | None = None,
     remote_sources: bool = False,
     move_from: list[Path] | None = None,
+    root_path: str | None = None,
+    more: "Mapping[Option, str | None] | None" = None,
 ) -> "Settings":
     """The settings under these flags, which go before the environment and the configuration file."""
     from ..settings import settings_of
 
     return settings_of(
-        values_under(config=config, db=db, user=user, remote_sources=remote_sources, move_from=move_from)
+        values_under(
+            config=config,
+            db=db,
+            user=user,
+            remote_sources=remote_sources,
+            move_from=move_from,
+            root_path=root_path,
+            more=more,
+        )
     )
 
 
@@ -159,14 +188,18 @@ def values_under(
     user: str | None = None,
     remote_sources: bool = False,
     move_from: list[Path] | None = None,
+    root_path: str | None = None,
+    more: "Mapping[Option, str | None] | None" = None,
 ) -> "tuple[Value, ...]":
     """The effective values under these flags, usable or not."""
-    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, read_values
+    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, ROOT_PATH, read_values
 
     flags = {
         DATABASE: str(db) if db else None,
         DEFAULT_USER: user,
         REMOTE_SOURCES: "yes" if remote_sources else None,
         MOVE_FROM: "\n".join(map(str, move_from)) if move_from else None,
+        ROOT_PATH: root_path,
+        **(more or {}),
     }
     return read_values(config=config, flags=flags)

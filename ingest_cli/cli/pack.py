@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .options import Packing, QuietOutput
+from .options import INSTRUMENT, PROJECT, SUBMITTER, Keys, Packing, QuietOutput, pairs_of
 
 STANDARD_OUTPUT = Path("-")
 
@@ -14,13 +14,10 @@ STANDARD_OUTPUT = Path("-")
 @command
 def pack(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="The files and folders to pack.")],
-    submitter: Annotated[int, typer.Option("--submitter", min=0, help="The submitter's id.", metavar="ID")],
-    project: Annotated[str, typer.Option("--project", help="The project's id.", metavar="ID")],
-    instrument: Annotated[int, typer.Option("--instrument", min=0, help="The instrument's id.", metavar="ID")],
-    key: Annotated[
-        list[str] | None,
-        typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
-    ] = None,
+    submitter: Annotated[int, SUBMITTER],
+    project: Annotated[str, PROJECT],
+    instrument: Annotated[int, INSTRUMENT],
+    key: Keys = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the bundle to this file, or - for standard output.", metavar="FILE"),
@@ -39,13 +36,10 @@ def pack(
     from ..text import counted
     from .output import notify, standard_output, warn, write_json
 
-    pairs = [tuple(text.split("=", 1)) for text in key or []]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise SettingsError(f"--key {pair[0]!r} is not of the form KEY=VALUE")
+    pairs = pairs_of(key)
     if output is None and len(paths) > 1:
         raise SettingsError("with several paths, name the bundle with -o")
-    records = transaction_records(submitter, project, instrument, [(pair[0], pair[1]) for pair in pairs])
+    records = transaction_records(submitter, project, instrument, pairs)
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")

@@ -18,7 +18,8 @@ def topics() -> dict[str, Path]:
     Where a command has the name, the other page is ``config.5``.
     """
     found: dict[str, Path] = {}
-    for page in sorted(folder().glob("ingest-*.[1-8]"), key=lambda page: (page.suffix, page.stem)):
+    pages = [*folder().glob("ingest-*.[1-8]"), *folder().glob("pacifica-ingest.1")]
+    for page in sorted(pages, key=lambda page: (page.suffix, page.stem)):
         found[f"{_name(page)}{page.suffix}" if _name(page) in found else _name(page)] = page
     return found
 

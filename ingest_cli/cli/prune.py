@@ -20,7 +20,7 @@ def prune(
         str,
         typer.Option(
             "--older-than",
-            help="Remove only jobs that ended at least this long ago, such as 90d, 12h or 8w.",
+            help="Remove only jobs and events that ended at least this long ago, such as 90d, 12h or 8w.",
             metavar="AGE",
         ),
     ] = "90d",
@@ -29,7 +29,7 @@ def prune(
     site: Site,
     output: Output,
 ) -> None:
-    """Remove old jobs and orphaned spool files.
+    """Remove old jobs, events and orphaned spool files.
 
     A job is kept while its bundle is still there, so that the bundle is not ingested again.
     """
@@ -48,6 +48,7 @@ def prune(
             "removed": yes,
             "job_ids": [job.job_id for job in found.jobs],
             "paths": [str(path) for path in found.files],
+            "removed_events": len(found.events),
         }
         write_json(answer)
         return
@@ -56,7 +57,8 @@ def prune(
     for path in found.files:
         say(path)
     verb = "removed" if yes else "can be removed; --yes removes them"
-    notify(f"{counted(len(found.jobs), 'job')} and {counted(len(found.files), 'file')} {verb}")
+    events = f", {counted(len(found.events), 'event')}" if found.events else ""
+    notify(f"{counted(len(found.jobs), 'job')}{events} and {counted(len(found.files), 'file')} {verb}")
 
 
 def _age(text: str) -> "timedelta":

@@ -3,7 +3,7 @@
 import time
 
 from ..errors import IngestError
-from ..jobs.job import Job
+from ..jobs.job import Job, JobKind
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
 from ..text import counted, timed
@@ -29,6 +29,10 @@ class Screen(Observer):
     def settled(self, job: Job) -> None:
         """Note how the job ended."""
         self._job = job
+        self.end()
+
+    def end(self) -> None:
+        """Show nothing more of what happens meanwhile."""
         self._warnings.end()
 
     def failed(self, error: IngestError) -> None:
@@ -112,13 +116,13 @@ class PlainScreen(Screen):
         super().settled(job)
         earlier = self._earlier or job.duplicate_of
         if earlier is not None:
-            self._say(f"job {earlier}: {self._name} was ingested before")
+            self._say(f"job {earlier}: {self._name} {_before(job)}")
         elif job.is_done:
             self._say(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}")
 
     def queued(self, job: Job) -> None:
         """Say which job it is."""
-        self._say(f"job {job.job_id}: {self._name} {'was ingested before' if job.is_done else 'is queued'}")
+        self._say(f"job {job.job_id}: {self._name} {_before(job) if job.is_done else 'is queued'}")
 
     def _say(self, line: str) -> None:
         with regardless():
@@ -158,8 +162,13 @@ class PlainScreen(Screen):
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
         files_done = sum(files for _, files in self._counted.values())
-        share = self._done / (2 * self._total) if self._total else files_done / max(1, 2 * self._files)
+        share = self._done / self._whole if self._total else files_done / max(1, 2 * self._files)
         return min(99, int(100 * share))
+
+    @property
+    def _whole(self) -> int:
+        """The bytes that are to be counted: each is checked, then stored."""
+        return 2 * self._total
 
     def _counts(self) -> list[str]:
         """The files and the bytes that are checked, or stored when all are checked."""
@@ -206,6 +215,11 @@ class QuietQueueScreen(QueueScreen):
 
     def warn(self, message: str) -> None:
         """Warnings are not written."""
+
+
+def _before(job: Job) -> str:
+    left = "; its sources are left where they are" if job.kind is JobKind.MOVE else ""
+    return f"was ingested before{left}"
 
 
 def _failed(job: Job) -> str:

@@ -18,6 +18,13 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="The port to listen on; 0 picks a free one.", metavar="PORT")
     ] = DEFAULT_PORT,
+    unix: Annotated[
+        Path | None, typer.Option("--unix", help="Listen at this Unix socket, at no address.", metavar="PATH")
+    ] = None,
+    fd: Annotated[
+        int | None,
+        typer.Option("--fd", min=0, help="Listen at the socket that is open as this descriptor.", metavar="NUMBER"),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="NUMBER")
     ] = 2,
@@ -43,6 +50,14 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", help="Answer to this host name too; can be repeated.", metavar="NAME"),
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            "--root-path",
+            help="The path below which a proxy offers the server [env: INGEST_ROOT_PATH].",
+            metavar="PATH",
+        ),
+    ] = None,
     log_format: Annotated[
         str,
         typer.Option(
@@ -63,6 +78,7 @@ def serve(
 
     from ..errors import Interrupted, SettingsError
     from ..server.authentication import Authenticator
+    from ..server.listening import listening_at
     from ..server.receiving import Limits
     from ..server.routes import ServerRules
     from ..server.serve import STOP_SECONDS
@@ -73,14 +89,15 @@ def serve(
 
     if log_format not in ("text", "json"):
         raise SettingsError(f"--log-format {log_format!r} is neither text nor json")
-    settings = settings_under(**vars(site), move_from=move_from)
-    authenticator = Authenticator.for_host(settings, host, allow_host or [])
+    settings = settings_under(**vars(site), move_from=move_from, root_path=root_path)
+    listening = listening_at(host, port, unix=unix, descriptor=fd)
     rules = ServerRules(
         limits=Limits(max_upload, reserve),
         max_waiting=max_waiting,
         log_json=log_format == "json",
     )
-    with suppress(Interrupted), interruptible() as deadline:
+    with suppress(Interrupted), interruptible() as deadline, listening as listeners:
+        authenticator = Authenticator.for_hosts(settings, [place.host for place in listeners], allow_host or [])
 
         def ready(url: str) -> None:
             # From now on uploads that are under way may end, and then the processes of the jobs.
@@ -91,8 +108,7 @@ def serve(
             settings,
             rules,
             authenticator,
-            host=host,
-            port=port,
+            listeners,
             workers=workers,
             observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
             ready=ready,

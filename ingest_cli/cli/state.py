@@ -11,6 +11,7 @@ from .options import Output, Site
 from .output import say, write_json
 
 if TYPE_CHECKING:
+    from ..jobs.imported import ImportedJob
     from ..jobs.job import Job
     from ..jobs.store import JobStore
 
@@ -34,15 +35,32 @@ def state(
     with open_store(site.settings, new=False) as store:
         if job_id is None:
             _show_table(store.newest(count), store, json=output.json)
+        elif (imported := store.imported(job_id)) is not None:
+            _show_imported(imported, json=output.json)
         else:
             _show_one(store.get(job_id), store, json=output.json)
+
+
+def _show_imported(job: "ImportedJob", *, json: bool) -> None:
+    if json:
+        write_json({**job.as_state(), "source": "", "origin": "Pacifica Ingest"})
+        return
+    rows = {
+        "job": f"{job.job_id}, imported from Pacifica Ingest",
+        "state": job.state,
+        "task": job.task,
+        "percent": job.task_percent,
+        "created": f"{job.created} UTC",
+        "updated": f"{job.updated} UTC",
+    }
+    _show_rows(rows, job.exception)
 
 
 def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
     if json:
         write_json(_as_json(job))
         return
-    rows = {
+    rows: dict[str, Any] = {
         "job": job.job_id,
         "state": describe_fully(job, store),
         "task": job.task,
@@ -54,12 +72,17 @@ def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
         "created": f"{job.created} UTC",
         "updated": f"{job.updated} UTC",
     }
+    if job.override is not None:
+        said = f"{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}"
+        rows["set"] = said
+    _show_rows(rows, job.exception)
+
+
+def _show_rows(rows: dict[str, Any], exception: str) -> None:
     for name, value in rows.items():
         say(f"{name:<10}{value}")
-    if job.override is not None:
-        say(f"{'set':<10}{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}")
-    if job.exception:
-        for line in ("", *job.exception.split("\n")):
+    if exception:
+        for line in ("", *exception.split("\n")):
             say(line)
 
 

@@ -11,7 +11,7 @@ REASONS = 20
 def stats(site: Site, output: Output) -> None:
     """Count jobs, files and bytes, and the reasons for failures.
 
-    Also show how many seconds the jobs spent in each stage.
+    Also show how many seconds the jobs spent in each stage, and how many events were sent.
     """
     from rich.filesize import decimal
 
@@ -19,6 +19,7 @@ def stats(site: Site, output: Output) -> None:
 
     with open_store(site.settings, new=False) as store:
         tallies, seconds, failures = store.tallies(), store.stage_seconds(), store.failures()
+        events, oldest = store.outbox.tallies(), store.outbox.oldest_waiting()
     if output.json:
         answer = {
             "states": {
@@ -26,6 +27,10 @@ def stats(site: Site, output: Output) -> None:
             },
             "stages": seconds,
             "failures": [dict(zip(("stage", "reason", "jobs"), row, strict=True)) for row in failures],
+            "events": {
+                **{status.replace(" ", "_"): count for status, count in events.items()},
+                "oldest_waiting": oldest,
+            },
         }
         write_json(answer)
         return
@@ -44,3 +49,9 @@ def stats(site: Site, output: Output) -> None:
             say(f"{stage:<18}{count:>10}  {reason}")
         if len(failures) > REASONS:
             say(f"and {len(failures) - REASONS:,} more reasons: see --json")
+    if any(events.values()):
+        say("")
+        say(f"{'events':<18}{'number':>10}")
+        for status, number in events.items():
+            since = f"  since {oldest[:19]} UTC" if status == "waiting" and oldest is not None else ""
+            say(f"{status:<18}{number:>10,}{since}")

@@ -63,6 +63,26 @@ def open_database(
     return database
 
 
+def version_of(path: Path, application: str) -> int | None:
+    """How many migrations the database at ``path`` has had; None where there is none, or one for something else.
+
+    Nothing is changed. Raises ResourceUnavailable where it cannot be read now, and StoreError.
+    """
+    if not path.is_file():
+        return None
+    message = f"cannot open the {application} {path}"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
+            version, identity = (
+                connection.execute(f"PRAGMA {key}").fetchone()[0] for key in ("user_version", "application_id")
+            )
+    except sqlite3.OperationalError as error:
+        raise _explained(error, message, path) from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{message}: {error}") from error
+    return int(version) if identity == _identity(application) else None
+
+
 @contextmanager
 def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
     """One write transaction: committed and fsynced at the end, undone by an exception.
@@ -215,7 +235,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
 
 
 def _migrate(database: Database, migrations: Sequence[str], application: str, path: Path) -> None:
-    identity = zlib.crc32(application.encode()) >> 1
+    identity = _identity(application)
     name = f"{application} {path}"
 
     def pragma(key: str) -> int:
@@ -234,3 +254,8 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
+
+
+def _identity(application: str) -> int:
+    """The number by which a database says what it is for."""
+    return zlib.crc32(application.encode()) >> 1

@@ -1,6 +1,8 @@
 """A job as the store holds it, and as Pacifica's clients see it."""
 
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -160,26 +162,53 @@ class Job:
         """How many files are known to be durable in the archive."""
         return self.reservation.stored if self.reservation is not None else self.files if self.is_done else 0
 
+    @property
+    def retried_at(self) -> str:
+        """When a deferred job is due, in UTC; empty where it is not deferred."""
+        return f"{datetime.fromtimestamp(self.retry_at, UTC):%Y-%m-%d %H:%M:%S}" if self.is_deferred else ""
+
     def as_state(self) -> dict[str, Any]:
         """The object that Pacifica's ``get_state`` answers with: eight keys, the percent a string, times UTC.
 
         An administrator's override hides the job's own state. FAILED says that nobody works on the job, or that
-        it is being rolled back: clients wait until they are told so, or until ``ingest metadata`` is at 100.
+        it is being rolled back: clients wait until they are told so, or until ``ingest metadata`` is at 100. Its
+        exception says more than the store has: when a deferred job is tried again, and which job a duplicate is of.
+
+        ``complete`` says that the job has come to its end, in success or in failure, as the released service has it.
+        It is false while a job is deferred, though FAILED is shown: pacifica-cli and pacifica-uploader never look at
+        it, and a script that waits for it is not to send again what will yet be stored.
         """
         shown = self.override or self._own_state()
+        is_recorded = shown.state is PacificaState.OK and shown.task == INGEST_METADATA and shown.task_percent == 100
+        is_over = shown.state is PacificaState.FAILED and self.state not in UNFINISHED
         return {
             "job_id": self.job_id,
             "state": str(shown.state),
             "task": shown.task,
             "task_percent": f"{shown.task_percent:.5f}",
-            "complete": shown.state is PacificaState.OK and shown.task == INGEST_METADATA and shown.task_percent == 100,
+            "complete": is_recorded or is_over,
             "updated": self.updated,
             "created": self.created,
             "exception": shown.exception,
         }
 
     def _own_state(self) -> Override:
-        undone = self.state is JobState.UNDOING and self.undo_to is not JobState.DUPLICATE
-        failed = undone or self.has_failed or self.is_deferred
+        if JobState.DUPLICATE in (self.state, self.undo_to):
+            return Override(PacificaState.OK, INGEST_METADATA, 100, self._known_before())
+        failed = self.state is JobState.UNDOING or self.has_failed or self.is_deferred
         state = PacificaState.FAILED if failed else PacificaState.OK
-        return Override(state, self.task, self.task_percent, self.exception)
+        return Override(state, self.task, self.task_percent, "\n".join(filter(None, [self.exception, self._outlook()])))
+
+    def _known_before(self) -> str:
+        """That the catalogue has the document of a duplicate already, though some of it may yet be rolled back."""
+        if self.kind is JobKind.MOVE:
+            return f"the same document was ingested before as job {self.successor}; its sources are left where they are"
+        return f"the same bundle was ingested before as job {self.successor}"
+
+    def _outlook(self) -> str:
+        """What comes of a job that is deferred. One that is rolled back has failed, whenever that is done."""
+        if not self.is_deferred or self.state is JobState.UNDOING:
+            return ""
+        is_due = self.retry_at <= time.time()
+        when = f"{self.retried_at} UTC{', or as soon as a worker is free' if is_due else ''}"
+        return f"it will be tried again at {when}; do not send it again"

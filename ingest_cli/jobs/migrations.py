@@ -141,4 +141,40 @@ _PLACES = """
 # What a file of the spool was made of: of those that are there already nobody knows.
 _ORIGIN = "ALTER TABLE jobs ADD COLUMN origin TEXT NOT NULL DEFAULT ''"
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN)
+# Events wait here until they are sent. What became of jobs before was not announced.
+_OUTBOX = """
+    CREATE TABLE outbox (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id INTEGER NOT NULL,
+        run INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        receiver TEXT NOT NULL,
+        data TEXT NOT NULL,
+        created TEXT NOT NULL,
+        updated TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT 'waiting',
+        attempts INTEGER NOT NULL DEFAULT 0,
+        retry_at REAL NOT NULL DEFAULT 0,
+        since REAL NOT NULL,
+        is_outage INTEGER NOT NULL DEFAULT 0,
+        reason TEXT NOT NULL DEFAULT '',
+        fence INTEGER NOT NULL DEFAULT 0,
+        holder TEXT);
+    CREATE INDEX outbox_waiting ON outbox(number) WHERE status = 'waiting';
+    CREATE INDEX outbox_job ON outbox(job_id, number)
+"""
+
+# Jobs of the service that was here before, as it told its clients of them: they are nobody's to run.
+_IMPORTED = """
+    CREATE TABLE imported (
+        job_id INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        task TEXT NOT NULL,
+        task_percent TEXT NOT NULL,
+        complete INTEGER NOT NULL,
+        updated TEXT NOT NULL,
+        created TEXT NOT NULL,
+        exception TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED)

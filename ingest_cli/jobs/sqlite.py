@@ -6,16 +6,19 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from ..errors import JobBusy, StoreError, WrongState
 from ..text import counted, one_line, story
 from .database import writing
+from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
+from .outbox import announce, kind_of
 from .process import Life, Process, this_process
 from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
-from .sqlite_rows import SELECT, job_of, listed, now_text, override_text
+from .sqlite_rows import SELECT, imported_job_of, job_of, listed, now_text, override_text
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 
@@ -29,7 +32,7 @@ class SqliteJobStore(SqliteQueries):
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
-        return SqliteJobStore(self.path, self._timings, new=False)
+        return SqliteJobStore(self.path, self._timings, self._notifications, new=False)
 
     def submit(
         self,
@@ -64,14 +67,14 @@ class SqliteJobStore(SqliteQueries):
         }
         try:
             with writing(self._database) as connection:
+                if self.imported(job_id) is not None:
+                    raise self._already_holds(job_id)
                 connection.execute(
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
                 _note_mounts(connection, job_id, mounts)
         except sqlite3.IntegrityError as error:
-            raise StoreError(
-                f"{self.path} already holds a job {job_id}; do its ids come from another id store?"
-            ) from error
+            raise self._already_holds(job_id) from error
         return self.get(job_id)
 
     def lease(self, job_id: int) -> Job:
@@ -100,7 +103,7 @@ class SqliteJobStore(SqliteQueries):
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
-                attempts = 0 if job.attempts >= self._timings.runs else job.attempts
+                attempts = 0 if job.attempts >= self._timings.attempts else job.attempts
                 changes = {"attempts": attempts, "waits": 0, "retry_at": 0, "holder": None, "said": None}
                 settled = {"undo_to": None, "successor": None}
                 self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)
@@ -154,6 +157,24 @@ class SqliteJobStore(SqliteQueries):
         with writing(self._database) as connection:
             connection.execute("DELETE FROM archive")
             connection.execute("INSERT INTO archive VALUES (?)", [identity])
+
+    def take_in(self, jobs: Sequence[ImportedJob]) -> Taken:
+        """Keep jobs of the service that was here before."""
+        if not jobs:
+            return Taken(0, 0, [])
+        between = (jobs[0].job_id, jobs[-1].job_id)
+        with writing(self._database) as connection:
+            own = {
+                row[0] for row in connection.execute("SELECT job_id FROM jobs WHERE job_id BETWEEN ? AND ?", between)
+            }
+            rows = connection.execute("SELECT * FROM imported WHERE job_id BETWEEN ? AND ?", between)
+            known = {row["job_id"]: imported_job_of(row) for row in rows}
+            wanted = [job for job in jobs if job.job_id not in own and known.get(job.job_id) != job]
+            connection.executemany(
+                "INSERT OR REPLACE INTO imported VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(astuple, wanted)
+            )
+        new = sum(job.job_id not in known for job in wanted)
+        return Taken(new, len(wanted) - new, [job.job_id for job in jobs if job.job_id in own])
 
     def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
         """Record that the run is alive and its progress."""
@@ -319,6 +340,9 @@ class SqliteJobStore(SqliteQueries):
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
 
+    def _already_holds(self, job_id: int) -> StoreError:
+        return StoreError(f"{self.path} already holds a job {job_id}; do its ids come from another id store?")
+
     def _free(self, job_id: int) -> Job:
         """A job that nobody holds, or JobBusy."""
         job = self.get(job_id)
@@ -418,6 +442,9 @@ class SqliteJobStore(SqliteQueries):
         )
         if changed.rowcount == 0:
             raise _wrong(self.held(fence), event)
+        kind = kind_of(event, to)
+        if kind in self._notifications.kinds:
+            announce(connection, self.get(fence.job_id), kind, self._notifications.receivers)
 
 
 def _note_mounts(connection: sqlite3.Connection, job_id: int, mounts: Iterable[Path]) -> None:

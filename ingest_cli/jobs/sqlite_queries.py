@@ -12,31 +12,39 @@ from typing import Any, Self
 
 from ..errors import JobNotFound, LeaseLost
 from ..mounts import on_network
-from ..settings import Timings
+from ..settings import Notifications, Timings
 from .database import open_database, reading, writing
+from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
 from .liveness import Liveness
 from .migrations import MIGRATIONS
-from .sqlite_rows import SELECT, job_of, listed, time_text
+from .outbox import Outbox
+from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 # SQLite takes at least 999 values in a statement.
 MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
+NOBODY = Notifications()
 
 
 class SqliteQueries:
     """The database at ``path``, and what `store.JobStore` says can be asked of it.
 
-    A ``new`` one is made where it is missing. Raises StoreError and ResourceUnavailable.
+    A ``new`` one is made where it is missing. What becomes of jobs is put into the ``outbox`` as ``notifications`` say.
+    Raises StoreError and ResourceUnavailable.
     """
 
-    def __init__(self, path: Path, timings: Timings, *, new: bool = True) -> None:
-        self.path, self._timings = path, timings
+    def __init__(
+        self, path: Path, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
+    ) -> None:
+        self.path, self._timings, self._notifications = path, timings, notifications
         self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
         self._database.conn.row_factory = sqlite3.Row
-        self._liveness = Liveness(timings.stale, is_local=not on_network(path))
+        is_local = not on_network(path)
+        self._liveness = Liveness(timings.stale, is_local=is_local)
+        self.outbox = Outbox(self._database, is_local=is_local)
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +58,8 @@ class SqliteQueries:
         """The job, or JobNotFound."""
         job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
         if job is None:
+            if self.imported(job_id) is not None:
+                raise JobNotFound(f"job {job_id} was imported: only its state is known here")
             raise JobNotFound(f"there is no job {job_id} in {self.path}")
         return job
 
@@ -172,6 +182,11 @@ class SqliteQueries:
             " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
             time_text(moment),
         )
+
+    def imported(self, job_id: int) -> ImportedJob | None:
+        """The imported job of this id."""
+        row = next(self._rows("SELECT * FROM imported WHERE job_id = ?", job_id), None)
+        return None if row is None else imported_job_of(row)
 
     def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""

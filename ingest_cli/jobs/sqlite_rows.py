@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from .imported import ImportedJob
 from .job import Job, JobKind, JobState, Override, PacificaState, Reservation
 from .process import Process
 
@@ -33,6 +34,12 @@ def job_of(row: sqlite3.Row) -> Job:
         override=_override_of(said),
         reservation=Reservation(first, count, stored) if first is not None else None,
     )
+
+
+def imported_job_of(row: sqlite3.Row) -> ImportedJob:
+    """The imported job of a row."""
+    columns = dict(zip(row.keys(), row, strict=True))
+    return ImportedJob(**{**columns, "complete": bool(columns["complete"])})
 
 
 def _override_of(text: str | None) -> Override | None:

@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ..settings import DATABASE, Settings
+from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, Override
+from .outbox import Outbox
 from .process import Process
 
 
@@ -18,7 +20,12 @@ class JobStore(Protocol):
     changed. WrongState says that the job's state does not let it happen, JobNotFound that there is no such job,
     ResourceUnavailable that the store cannot be used now, and StoreError that it is damaged. One instance belongs to
     one thread at a time.
+
+    A change that is announced, as the site's notifications say, is put into the ``outbox`` in the same statement's
+    transaction: neither is there without the other.
     """
+
+    outbox: Outbox
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
@@ -95,6 +102,9 @@ class JobStore(Protocol):
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that were settled before ``moment``, in UTC, and that no other job refers to."""
 
+    def imported(self, job_id: int) -> ImportedJob | None:
+        """The job of the service that was here before, where one of this id was imported."""
+
     def check_integrity(self) -> str:
         """Check that the store can be written, and return what is wrong with it; empty where nothing is."""
 
@@ -147,6 +157,12 @@ class JobStore(Protocol):
 
     def note_archive(self, identity: str) -> None:
         """Note the identity of the archive that holds the jobs' files, durably; in place of an earlier one."""
+
+    def take_in(self, jobs: Sequence[ImportedJob]) -> Taken:
+        """Keep jobs of the service that was here before, lowest id first, in place of what is kept of them.
+
+        An id under which the store has a job of its own stays that job's.
+        """
 
     # What a holder may do
 
@@ -216,6 +232,17 @@ def open_store(settings: Settings, *, new: bool = True) -> JobStore:
     from .sqlite import SqliteJobStore
 
     new = is_to_be_made(settings, DATABASE, new=new)
-    store = SqliteJobStore(settings.database, settings.timings, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new)
     introduce(settings, DATABASE)
     return store
+
+
+def is_current(settings: Settings) -> bool:
+    """Whether the site's job store is there, and as this version of the program leaves it. Nothing is changed.
+
+    Raises ResourceUnavailable where it cannot be read now, and StoreError.
+    """
+    from .database import version_of
+    from .migrations import MIGRATIONS
+
+    return version_of(settings.database, "job store") == len(MIGRATIONS)

@@ -3,9 +3,10 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -13,12 +14,26 @@ from rich.filesize import decimal
 
 from ..disk import existing, explained, free_bytes, require_writable
 from ..errors import ExitCode, IngestError, SourceError, StoreError
+from ..events.receivers import NotReceived, Receiver, receivers_of
 from ..jobs.job import Job
 from ..jobs.neighbours import is_to_be_made
+from ..jobs.outbox import NoticeStatus
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
-from ..settings import ARCHIVE_URL, CATALOG_URL, DATABASE, POLICY_URL, UNIQUEID_URL, VOLUME_PATH, Option, Settings
+from ..settings import (
+    ARCHIVE_URL,
+    CATALOG_URL,
+    DATABASE,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_URL,
+    POLICY_URL,
+    UNIQUEID_URL,
+    VOLUME_PATH,
+    Option,
+    ReceiverKind,
+    Settings,
+)
 from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
@@ -37,8 +52,8 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Check the job store, the clock, the spool folder and the four services. Nothing is stored, and nothing is made:
-    what the first job will make is not there yet."""
+    """Check the job store, the clock, the spool folder, the four services, and who is sent events. Nothing is stored,
+    and nothing is made: what the first job will make is not there yet."""
     store = finding("job store", lambda: _check_store(settings), _setting(DATABASE))
     yield store
     if store.ok:
@@ -48,6 +63,9 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield finding("policy", lambda: _ping(factory.policy(settings)), _setting(POLICY_URL))
     yield finding("archive", lambda: _check_archive(settings), _setting(ARCHIVE_URL))
     yield finding("catalogue", lambda: _check_catalog(settings), _setting(CATALOG_URL))
+    for name, receiver in receivers_of(settings.notifications).items():
+        option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
+        yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
 
 
 def _setting(option: Option) -> str:
@@ -92,6 +110,20 @@ def _check_catalog(settings: Settings) -> str:
     if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
         return _not_there_yet(settings.catalog)
     return _ping(factory.catalog(settings, new=False))
+
+
+def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) -> str:
+    waits = ""
+    with suppress(IngestError), open_store(settings, new=False) as store:  # its own check says what is wrong with it
+        number, oldest = store.outbox.waiting(name)
+        if oldest is not None:
+            waits = f"; {counted(number, 'event')} waiting, the oldest since {oldest[:16]} UTC"
+        if given_up := store.outbox.tallies()[NoticeStatus.GIVEN_UP]:
+            waits += f"; {counted(given_up, 'event')} given up, which 'ingest events --failed' lists"
+    try:
+        return f"{receiver.ping()}{waits}"
+    except NotReceived as error:
+        raise NotReceived(f"{error}{waits}") from error
 
 
 def _check_store(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""What can be pruned: jobs that ended long ago, and orphaned files in the spool."""
+"""What can be pruned: jobs that ended and events that were sent long ago, and orphaned files in the spool."""
 
 import os
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Prunable:
     jobs: list[Job]
     spooled: list[Path]
     orphans: list[Path]
+    events: list[int]
 
     @property
     def files(self) -> list[Path]:
@@ -34,18 +35,20 @@ class Prunable:
                 path.unlink(missing_ok=True)
         for path in self.orphans:
             remove_orphan(path, store)
+        store.outbox.forget(self.events)
 
 
 def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
-    """The jobs that ended more than ``age`` ago, and the spool's orphans.
+    """The jobs that ended more than ``age`` ago, the events that were sent by then, and the spool's orphans.
 
     A job whose file still lies where it was, or whose disk is not mounted, stays: that is how the file is known, and
     not ingested again. A file that is ours, in the spool, goes with its job.
     """
-    settled = store.settled_before(datetime.now(UTC) - age)
+    moment = datetime.now(UTC) - age
+    settled = store.settled_before(moment)
     jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
     spooled = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
-    return Prunable(jobs, spooled, orphans(settings.spool, store))
+    return Prunable(jobs, spooled, orphans(settings.spool, store), store.outbox.removable(moment))
 
 
 def _is_gone(job: Job, store: JobStore) -> bool:

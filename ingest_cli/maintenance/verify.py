@@ -89,6 +89,6 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
         if reserved is not None and store.has_reserved(reserved):
             continue
-        is_recorded = file.file_id is not None and services.catalog.contains_file(file.file_id)
+        is_recorded = file.file_id is not None and services.catalog.find_file(file.file_id) is not None
         if not is_recorded and services.archive.still_holds(file):
             yield Damage(None, file.file_id, file.location, "orphaned")

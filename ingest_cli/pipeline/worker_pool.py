@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import ExitCode, IngestError, Interrupted, Unavailable
+from ..events.sender import LAST_SECONDS, record, sending
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
@@ -40,8 +42,16 @@ def work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
     timings = settings.timings
     with open_store(settings) as store, connect(settings, store) as services:
         runner = Runner(settings, services, store)
-        with graceful_shutdown(runner, timings.grace):
+        # Of a pool the process that has it sends the events.
+        is_alone = multiprocessing.parent_process() is None
+        events = sending(settings, record, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
+        with events, graceful_shutdown(runner, timings.grace):
             _work_until(runner, settings, observe, until_empty=until_empty)
+
+
+def _last(*, until_empty: bool) -> float:
+    """How long events are still sent after the last job: what runs until it is told to end has sent them before."""
+    return LAST_SECONDS if until_empty else 0.0
 
 
 def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
@@ -75,6 +85,7 @@ class WorkerPool:
         grace = max(0.0, settings.timings.grace - SPARE_SECONDS)
         settings = replace(settings, timings=replace(settings.timings, grace=grace))
         self._timings = settings.timings
+        self._events, self._stack = sending(settings, record, last=_last(until_empty=until_empty)), ExitStack()
         self._work = partial(_work, settings, observe, until_empty=until_empty)
         self._count = count
         self._processes: list[BaseProcess] = []
@@ -88,6 +99,7 @@ class WorkerPool:
         try:
             for _ in range(self._count):
                 self._add()
+            self._stack.enter_context(self._events)
             threading.Thread(target=self._supervise, name="worker pool", daemon=True).start()
         except BaseException:
             self._end()
@@ -100,6 +112,7 @@ class WorkerPool:
         self._closing.set()
         self._supervision_ended.wait()
         self._end()
+        self._stack.__exit__(kind, error, trace)
 
     def stop(self) -> None:
         """Tell all to end after the current file. The end of the block waits for them. A signal may call this."""

@@ -19,12 +19,19 @@ from ..jobs.spool import NoRoom, SpoolKind
 from ..jobs.store import JobStore
 from ..settings import Settings
 from ..text import one_line
+from .access import Access
 from .admission import Receptions, Room
 from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
+from .cart import CartRoutes
+from .carts import Carts
+from .downloads import Downloads
+from .holdings import Holdings
 from .log import AccessLog
 from .protocol import error_object
+from .proxies import Proxies
 from .routes import Routes, ServerRules
+from .streams import Streams
 from .threads import Threads
 from .tus import Tus
 from .tus_protocol import TusHeaders
@@ -43,24 +50,30 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
     room = Room(settings.spool, limits.reserve)
     receptions = Receptions(room)
     uploads = Uploads(settings.spool, room, limits.reserve)
+    access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
+    holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
+    outgoing = (access, holdings, Streams(), looking)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await store.list(lambda jobs: _remove_orphans(settings.spool, jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
-        sweeping = asyncio.create_task(_sweep(store, settings.spool))
+        sweeping = asyncio.create_task(_sweep(store, settings.spool, carts, looking))
         yield
         sweeping.cancel()
+        holdings.close()
         await store.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
-            *Routes(store, settings, receptions, limits, disk).routes,
+            *Routes(store, settings, receptions, limits, disk, access).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
+            *Downloads(*outgoing).routes,
+            *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,
         ],
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),
             Middleware(_Stopping),
-            Middleware(_Authentication, authenticator=authenticator),
+            Middleware(_Authentication, authenticator=authenticator, proxies=Proxies.of(settings)),
             Middleware(TusHeaders),
         ],
         exception_handlers={
@@ -74,14 +87,17 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # to what may be another scheme than the client's; paths have none by now
+    return app
 
 
-async def _sweep(store: AsyncStore, spool: Path) -> None:
-    """Remove the resumable uploads that nobody resumes, now and then."""
+async def _sweep(store: AsyncStore, spool: Path, carts: Carts, looking: Threads) -> None:
+    """Remove the resumable uploads that nobody resumes, and the carts that are too old, now and then."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
             await store.list(lambda jobs: _remove_orphans(spool, jobs, SpoolKind.RESUMABLE))
+            await looking.do(carts.sweep)
 
 
 def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:
@@ -117,13 +133,14 @@ class _Stopping:
 class _Authentication:
     """Passes on the requests that the authenticator knows the user of, with ``request.state.user`` set."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
-        self._app, self._authenticator = app, authenticator
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, proxies: Proxies) -> None:
+        self._app, self._authenticator, self._proxies = app, authenticator, proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                scope.setdefault("state", {})["user"] = self._authenticator.authenticate(HTTPConnection(scope))
+                peer = self._proxies.resolve(scope)
+                scope["state"]["user"] = self._authenticator.authenticate(HTTPConnection(scope), peer)
             except Refusal as refusal:
                 await _error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)
                 return

@@ -5,11 +5,11 @@ import hmac
 import ipaddress
 import socket
 from base64 import b64decode
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from ..errors import SettingsError
@@ -29,72 +29,85 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection: a process of this machine, a proxy that is trusted, both or neither."""
+
+    is_local: bool
+    is_trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticator:
     """Knows in which user's name a request is made, and refuses those of which it does not.
 
     ``hosts`` are the names under which this server may be asked: a page of another site that a browser was made to
-    take for this machine (DNS rebinding) asks under its own. ``trusted`` are the addresses whose ``auth_header`` is
-    believed.
+    take for this machine (DNS rebinding) asks under its own. Whose ``auth_header`` is believed is the peer's matter;
+    where ``proxies_only``, nobody else is answered but who is on this machine.
     """
 
     hosts: frozenset[str]
-    trusted: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    proxies_only: bool
     auth_header: str
     user: str
     token: str | None
     basic: tuple[str, str] | None
 
     @classmethod
-    def for_host(cls, settings: Settings, host: str, more_hosts: list[str]) -> "Authenticator":
-        """The authenticator of a server that listens at ``host`` and is known under ``more_hosts`` too.
+    def for_hosts(cls, settings: Settings, hosts: Iterable[str | None], more_hosts: Iterable[str]) -> "Authenticator":
+        """The authenticator of a server that listens at ``hosts``, None for a Unix socket, and has more names.
 
         Raises SettingsError where others than this machine's users could reach it, and nothing says who may.
         """
         server = settings.server
-        if not _is_loopback(host) and not (server.token or server.basic or server.trusted_proxies):
-            raise SettingsError(
-                f"anyone who can reach {host} could store bundles: set token, or username and password,"
-                " or trusted_proxies in [server]"
-            )
-        names = {"localhost", "127.0.0.1", "::1"} if _is_loopback(host) else _own_names()
+        names = set(more_hosts)
+        for host in hosts:
+            if host is None or _is_loopback(host):
+                names |= {"localhost", "127.0.0.1", "::1", *([host] if host else [])}
+            elif server.token or server.basic or server.has_proxies:
+                names |= {host, *_own_names()}
+            else:
+                raise SettingsError(
+                    f"anyone who can reach {host} could store bundles: set token, or username and password,"
+                    " or trusted_proxies in [server]"
+                )
         return cls(
-            hosts=frozenset(name.lower() for name in {*names, host, *more_hosts}),
-            trusted=server.trusted_proxies,
+            hosts=frozenset(name.lower() for name in names),
+            proxies_only=server.has_proxies,
             auth_header=settings.auth_header,
             user=settings.user,
             token=server.token,
             basic=server.basic,
         )
 
-    def authenticate(self, request: HTTPConnection) -> str:
-        """The user in whose name the request is made. Raises Refusal."""
-        host = _host_name(request.headers.get("host", ""))
-        if host not in self.hosts:
-            raise Refusal(400, f"this server does not answer to the host name {quoted(host)}")
-        self._refuse_other_sites(request.headers)
+    def authenticate(self, request: HTTPConnection, peer: Peer) -> str:
+        """The user in whose name the ``peer`` makes the request. Raises Refusal."""
+        self._refuse_other_sites(request)
         if request.scope["path"] in OPEN_PATHS:
             return self.user
-        if self._is_trusted(request):
+        if peer.is_trusted:
             return _usable(request.headers.get(self.auth_header, "")) or self.user
         if self.token is None and self.basic is None:
-            if self.trusted and not (request.client and _is_loopback(request.client.host)):
+            if self.proxies_only and not peer.is_local:
                 raise Refusal(403, "this server answers only its trusted proxies")
             return self.user
         return self._user_of(request.headers.get("authorization", ""))
 
-    def _refuse_other_sites(self, headers: Headers) -> None:
-        origin = headers.get("origin")
-        if origin is not None and _host_name(urlsplit(origin).netloc) not in self.hosts:
-            raise Refusal(403, "this server refuses requests from the pages of other sites")
+    def _refuse_other_sites(self, request: HTTPConnection) -> None:
+        """Refuse what the page of another site has a browser ask. Other programs ask under a name, an address or none.
 
-    def _is_trusted(self, request: HTTPConnection) -> bool:
-        if request.client is None:
-            return False
-        try:
-            address = ipaddress.ip_address(request.client.host)
-        except ValueError:
-            return False
-        return any(address in network for network in self.trusted)
+        No page has an address of this machine as its own name, unless it comes from there.
+        """
+        headers = request.headers
+        host = _host_name(headers.get("host", ""))
+        is_unnamed = "host" not in headers and request.scope["http_version"] == "1.0"
+        if not (host in self.hosts or is_unnamed or _is_address(host)):
+            raise Refusal(400, f"this server does not answer to the host name {quoted(host)}")
+        origin = headers.get("origin")
+        if origin is not None and _host_name(urlsplit(origin).netloc) not in {*self.hosts, host} - {""}:
+            raise Refusal(403, "this server refuses requests from the pages of other sites")
+        # A link may lead here.
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            raise Refusal(403, "this server refuses requests from the pages of other sites")
 
     def _user_of(self, authorization: str) -> str:
         scheme, _, given = authorization.partition(" ")
@@ -131,10 +144,18 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _host_name(host: str) -> str:
-    """The name without its port; of an IPv6 address without its brackets."""
+def _is_address(host: str) -> bool:
     try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_name(host: str) -> str:
+    """The name without its port and without the dot of the root; of an IPv6 address without its brackets."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower().removesuffix(".")
     except ValueError:
         return ""
 

@@ -57,4 +57,4 @@ class AccessLog:
 
 def _fields(line: dict[str, Any]) -> str:
     """The values with blanks between them and none in them; a path may hold anything, percent-encoded."""
-    return " ".join(one_line(value).replace(" ", "\\x20") for value in line.values())
+    return " ".join(one_line(value).replace(" ", "\\x20") or "-" for value in line.values())

@@ -1,6 +1,7 @@
 """Metrics of the job store, in the text format of Prometheus."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from ..jobs.store import JobStore
 
@@ -23,6 +24,17 @@ def _lines(store: JobStore) -> Iterator[str]:
     yield from _family("ingest_stage_seconds_total", "counter", "Seconds that jobs spent in each stage.")
     for task, seconds in sorted(store.stage_seconds().items()):
         yield f'ingest_stage_seconds_total{{stage="{task}"}} {seconds:.6f}'
+    yield from _family("ingest_events", "gauge", "Events for others, by what became of them.")
+    for status, count in store.outbox.tallies().items():
+        yield f'ingest_events{{status="{status}"}} {count}'
+    yield from _family("ingest_events_oldest_waiting_seconds", "gauge", "For how long the oldest event waits.")
+    yield f"ingest_events_oldest_waiting_seconds {_age(store.outbox.oldest_waiting()):.0f}"
+
+
+def _age(since: str | None) -> float:
+    if since is None:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(since).replace(tzinfo=UTC)).total_seconds())
 
 
 def _family(name: str, kind: str, meaning: str) -> Iterator[str]:

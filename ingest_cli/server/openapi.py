@@ -16,10 +16,24 @@ _STATE = _object(
         "state": {"enum": ["OK", "FAILED"]},
         "task": {"enum": list(STAGES)},
         "task_percent": {"type": "string", "pattern": r"^\d+\.\d{5}$"},
-        "complete": {"type": "boolean"},
+        "complete": {
+            "type": "boolean",
+            "description": "whether the job has come to its end: stored if the state is OK, failed for good if not",
+        },
         "updated": {"type": "string", "description": "UTC, with a space between date and time"},
         "created": {"type": "string", "description": "UTC, with a space between date and time"},
-        "exception": {"type": "string", "description": "what went wrong; a very long text without its middle"},
+        "exception": {
+            "type": "string",
+            "description": "what went wrong, and when a deferred job is tried again, or which job a duplicate is of;"
+            " a very long text without its middle",
+        },
+    }
+)
+# The words of Pacifica Ingest, whatever they are.
+_IMPORTED = _object(
+    {
+        name: kept if name in ("job_id", "complete", "updated", "created") else {"type": "string"}
+        for name, kept in _STATE["properties"].items()
     }
 )
 _LISTED = {
@@ -31,6 +45,7 @@ _LISTED = {
                 "user": {"type": "string"},
                 "running": {"type": "boolean"},
                 "attempts": {"type": "integer"},
+                "retried_at": {"type": ["string", "null"], "description": "when a deferred job is due, in UTC"},
                 "files": {"type": "integer"},
                 "stored": {"type": "integer"},
                 "bytes": {"type": "integer"},
@@ -42,7 +57,12 @@ _LISTED = {
 _JOB = {
     "allOf": [
         {"$ref": "#/components/schemas/Listed"},
-        _object({"stages": {"type": "object", "additionalProperties": {"type": "number", "description": "seconds"}}}),
+        _object(
+            {
+                "stages": {"type": "object", "additionalProperties": {"type": "number", "description": "seconds"}},
+                "downloadable": {"type": "boolean", "description": "whether you may download what is stored of it"},
+            }
+        ),
     ]
 }
 _ERROR = _object({name: {"type": "string"} for name in ("status", "message", "traceback", "version")})
@@ -67,11 +87,13 @@ def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict
         409: "the Upload-Offset is not the current one",
         410: "the upload has expired, or is a part of another one by now",
         411: "a Content-Length is required",
-        412: "the version of tus is not supported",
+        412: "the version of tus is not supported, or what is here is not what the request is about",
         413: "the body is too long",
         415: "the content type is not supported",
+        416: "there are no such bytes",
         423: "another request is writing the upload",
         460: "the body does not match its Upload-Checksum",
+        500: "the archive does not hold what was recorded",
         503: "temporarily unavailable; see Retry-After",
         507: "not enough disk space; see Retry-After",
     }
@@ -89,6 +111,46 @@ _UPLOAD = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {}, "application/x-tar": {}}},
     "responses": _answers(_json("the job's state", _ref("State")), 408, 413, 415, 503, 507),
 }
+_TEXT = {"type": "string"}
+_NULLABLE = {"type": ["string", "null"]}
+_FILE = _object(
+    {
+        "id": {"type": "integer"},
+        "path": {"type": "string", "description": "the name in the bundle"},
+        "size": {"type": "integer"},
+        "hashtype": _TEXT,
+        "hashsum": _TEXT,
+        "mimetype": _TEXT,
+        "ctime": _NULLABLE,
+        "mtime": _NULLABLE,
+    }
+)
+_DOWNLOAD_ERRORS = (404, 412, 416, 500, 503, 507)
+
+
+def _download(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """GET and HEAD of something that has ranges."""
+    content = {"description": "the bytes", "content": {"application/octet-stream": {}}}
+    responses = _answers(content, *_DOWNLOAD_ERRORS)
+    responses["206"] = {"description": "the bytes of the Range", "content": {"application/octet-stream": {}}}
+    responses["304"] = {"description": "the client has it"}
+    asked = _parameter("Range", "header", {"type": "string", "pattern": "^bytes=[0-9]*-[0-9]*$"}, required=False)
+    return {"get": {"summary": summary, "parameters": [*parameters, asked], "responses": responses}}
+
+
+_OF_JOB = _parameter("job_id", "path", _JOB_ID)
+_CART = _parameter("cart", "path", {"type": "string", "format": "uuid"})
+_CART_FILES = _object(
+    {
+        "fileids": {
+            "type": "array",
+            "items": _object(
+                {"id": {"type": ["integer", "string"]}, **dict.fromkeys(("path", "hashtype", "hashsum"), _TEXT)}
+            ),
+        }
+    }
+)
+_MESSAGE = _object({"message": _TEXT})
 _BYTES = {"type": "integer", "minimum": 0}
 _TUS = _parameter("Tus-Resumable", "header", {"const": "1.0.0"})
 _CHECKSUM = _parameter(
@@ -131,7 +193,7 @@ DESCRIPTION: dict[str, Any] = {
             "get": {
                 "summary": "Show the state of a job",
                 "parameters": [_parameter("job_id", "query", _JOB_ID)],
-                "responses": _answers(_json("the job's state", _ref("State")), 404),
+                "responses": _answers(_json("the job's state", {"anyOf": [_ref("State"), _ref("ImportedState")]}), 404),
             }
         },
         "/jobs": {
@@ -147,6 +209,53 @@ DESCRIPTION: dict[str, Any] = {
                 "parameters": [_parameter("job_id", "path", _JOB_ID)],
                 "responses": _answers(_json("the job", _ref("Job")), 404),
             }
+        },
+        "/jobs/{job_id}/bundle": _download("Download what is stored of a job as a bundle", _OF_JOB),
+        "/jobs/{job_id}/files": {
+            "get": {
+                "summary": "List the files that are stored of a job",
+                "parameters": [_OF_JOB],
+                "responses": _answers(_json("the files", {"type": "array", "items": _FILE}), 404, 503),
+            }
+        },
+        "/jobs/{job_id}/files/{path}": _download(
+            "Download a file of a job, by its name in the bundle or by its id",
+            _OF_JOB,
+            _parameter("path", "path", _TEXT),
+        ),
+        "/status/transactions/by_id/{job_id}": {
+            "get": {
+                "summary": "Tell of a job and its files what Pacifica's clients ask a policy service for",
+                "parameters": [_OF_JOB],
+                "responses": _answers(_json("the transaction", {"type": "object"}), 404, 503),
+            }
+        },
+        "/{cart}": {
+            **_download(
+                "Download the files of a cart as a tar", _CART, _parameter("filename", "query", _TEXT, required=False)
+            ),
+            "head": {
+                "summary": "Show whether a cart is ready",
+                "parameters": [_CART],
+                "responses": _answers(
+                    {"description": "see the headers X-Pacifica-Status and X-Pacifica-Message"},
+                    404,
+                    500,
+                    503,
+                    status="204",
+                ),
+            },
+            "post": {
+                "summary": "Make a cart of files",
+                "parameters": [_CART],
+                "requestBody": {"required": True, "content": {"application/json": {"schema": _CART_FILES}}},
+                "responses": _answers(_json("it is made", _MESSAGE), 404, 408, 413, 415, 503, 507, status="201"),
+            },
+            "delete": {
+                "summary": "Delete a cart",
+                "parameters": [_CART],
+                "responses": _answers(_json("it is deleted", _MESSAGE), 404, 503),
+            },
         },
         "/healthz": {
             "get": {
@@ -212,5 +321,7 @@ DESCRIPTION: dict[str, Any] = {
             },
         },
     },
-    "components": {"schemas": {"State": _STATE, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}},
+    "components": {
+        "schemas": {"State": _STATE, "ImportedState": _IMPORTED, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}
+    },
 }

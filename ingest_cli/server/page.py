@@ -8,6 +8,11 @@ from importlib.resources import files
 PAGE = files(__package__).joinpath("page.html").read_text("utf-8")
 
 
+def page_below(path: str) -> str:
+    """The page, which asks for what is below ``path``; below "/", which a proxy may have added to, for its siblings."""
+    return PAGE if path == "/" else PAGE.replace('data-below=""', f'data-below="{path}"', 1)
+
+
 def _hashes(tag: str) -> str:
     texts = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.S)
     return " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts)

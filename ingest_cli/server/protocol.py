@@ -22,6 +22,8 @@ MAX_PIPELINED = 16
 REST_SECONDS = 20.0
 # What HTTP has no name for, but tus.
 OWN_PHRASES = {460: "Checksum Mismatch"}
+# For a request that may be on its way when the server ends.
+ENDING_SECONDS = 0.5
 # For an answer that the client does not read.
 UNREAD_SECONDS = 60.0
 
@@ -37,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _head_bytes: int | None = 0  # None while a body comes
     _idle_since = 0.0
+    _is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -82,6 +85,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        # For a response that cannot be completed; the scope is read when the loop is next at work.
+        self.scope["extensions"] = {"ingest.abort": self.transport.abort}  # type: ignore[dict-item]
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
+        if self._is_ending:
+            self.cycle.keep_alive = False
         self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
     def on_response_complete(self) -> None:
@@ -91,6 +100,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_idle and self.cycle.more_body and not self.transport.is_closing():
             self._stop_waiting()
             self._deadline = self.loop.call_later(REST_SECONDS, self.transport.close)
+
+    def shutdown(self) -> None:
+        """End the connection with the answer to what is under way, or to what still comes in a moment."""
+        self._is_ending = True
+        if self._is_idle:
+            self.loop.call_later(ENDING_SECONDS, self._close_if_idle)
+        else:
+            self.cycle.keep_alive = False
 
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
@@ -112,6 +129,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         """Whether no request of the connection is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle:
+            self.transport.close()
 
     def _make_room(self) -> None:
         idle = [connection for connection in self.connections if isinstance(connection, BoundedProtocol)]

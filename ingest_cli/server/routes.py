@@ -1,8 +1,9 @@
 """The routes: Pacifica Ingest's requests, and a few of our own."""
 
 import json
+import re
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,37 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
+from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
-from ..text import quoted, shortened
+from ..text import listed, quoted, shortened
 from . import metrics
+from .access import Access
 from .admission import Receptions
 from .async_store import AsyncStore
 from .move_check import require_movable
 from .openapi import DESCRIPTION
-from .page import PAGE, PAGE_HEADERS
+from .page import PAGE_HEADERS, page_below
+from .proxies import external_path
 from .receiving import Limits, receive, spooled
 from .threads import Threads
 
 MAX_JOB_ID = (1 << 63) - 1
 MAX_LISTED = 500
-# What clients say that do not know a bundle's own type; a form would have to be unpacked first.
-BUNDLE_TYPES = ("application/octet-stream", "application/x-tar", "application/gzip", "application/x-gzip")
+# What clients call a bundle. Its own bytes say what it is; a form would have to be unpacked first.
+BUNDLE_TYPES = (
+    *("application/octet-stream", "binary/octet-stream", "application/tar", "application/x-tar", "application/x-gtar"),
+    *("application/gzip", "application/x-gzip", "application/x-compressed-tar", "application/tar+gzip"),
+    *("application/x-gtar-compressed", "application/x-tgz", "application/x-gtar+gzip"),
+    *("application/bzip2", "application/x-bzip2", "application/x-bzip", "application/x-bzip-compressed-tar"),
+    *("application/x-bzip2-compressed-tar", "application/xz", "application/x-xz", "application/x-xz-compressed-tar"),
+    *("application/zstd", "application/x-zstd", "application/x-zstd-compressed-tar", "application/zlib"),
+)
+# A bundle may be packed, and so it does not matter whether its sender calls that its type or its coding.
+BUNDLE_CODINGS = ("identity", "gzip", "x-gzip", "deflate", "bzip2", "x-bzip2", "xz", "x-xz", "zstd", "x-zstd")
 LONGEST_EXCEPTION = 4000
 
 
@@ -48,10 +62,16 @@ class Routes:
     spool."""
 
     def __init__(
-        self, store: AsyncStore, settings: Settings, receptions: Receptions, limits: Limits, disk: Threads
+        self,
+        store: AsyncStore,
+        settings: Settings,
+        receptions: Receptions,
+        limits: Limits,
+        disk: Threads,
+        access: Access,
     ) -> None:
         self._store, self._settings, self._spool = store, settings, settings.spool
-        self._receptions, self._limits, self._disk = receptions, limits, disk
+        self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -73,7 +93,8 @@ class Routes:
     async def welcome(self, request: Request) -> Response:
         """Answer that the server is running; to a browser, with its page."""
         if "text/html" in request.headers.get("accept", ""):
-            return Response(PAGE, media_type="text/html", headers=PAGE_HEADERS)
+            page = page_below(external_path(request, "/"))
+            return Response(page, media_type="text/html", headers=PAGE_HEADERS)
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
 
     async def upload(self, request: Request) -> Response:
@@ -81,12 +102,14 @@ class Routes:
         kind = _media_type(request)
         if kind and kind not in BUNDLE_TYPES:
             raise HTTPException(415, f"a bundle must be sent as {BUNDLE_TYPES[0]}, not {quoted(kind)}")
+        _require_coding(request, BUNDLE_CODINGS)
         return await self._receive(request, JobKind.BUNDLE, ".tar", self._limits)
 
     async def move(self, request: Request) -> Response:
         """Receive a document of files to move, and queue its job."""
         if _media_type(request) != "application/json":
             raise HTTPException(415, "a document must be sent as application/json")
+        _require_coding(request, ("identity",))
         if "content-length" not in request.headers:
             raise HTTPException(411, "a document must be sent with a Content-Length")
         if not self._settings.server.move_from:
@@ -120,7 +143,8 @@ class Routes:
         given = request.query_params.get("job_id")
         if given is None:
             raise HTTPException(400, "the query needs a job_id")
-        return JSONResponse(_state_of(await self._job(given)))
+        imported = await self._store.look(partial(_imported, given=given))
+        return JSONResponse(_state_of(await self._job(given)) if imported is None else imported.as_state())
 
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
@@ -132,7 +156,8 @@ class Routes:
         """A job, with how long each stage took."""
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
-        return JSONResponse({**_listed(job), "stages": stages})
+        downloadable = job.is_done and await self._access.has(request, job.job_id)
+        return JSONResponse({**_listed(job), "stages": stages, "downloadable": downloadable})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""
@@ -150,7 +175,7 @@ class Routes:
 
     async def describe(self, request: Request) -> Response:
         """The description of these requests in OpenAPI, for programs."""
-        return Response(_description(), media_type="application/json")
+        return Response(_description(external_path(request, "")), media_type="application/json")
 
     async def _job(self, given: str) -> Job:
         job_id = _whole_number(given, "job_id")
@@ -171,14 +196,19 @@ class Routes:
             raise HTTPException(403, str(error)) from error
 
 
-@cache
-def _description() -> bytes:
-    return json.dumps(DESCRIPTION, separators=(",", ":")).encode()
+def _description(root_path: str) -> bytes:
+    servers = {"servers": [{"url": root_path}]} if root_path else {}
+    return json.dumps({**DESCRIPTION, **servers}, separators=(",", ":")).encode()
 
 
 def _try_spool(spool: Path, reserve: int) -> None:
     with SpoolFile.fresh(SpoolKind.RECEIVED, spool, ".health", reserve) as file:
         file.write(b"ingest")
+
+
+def _imported(store: JobStore, given: str) -> ImportedJob | None:
+    """The job of the earlier service that is asked for, if it is one; it is answered with as that one did."""
+    return store.imported(int(given)) if re.fullmatch("[0-9]{1,18}", given) else None
 
 
 def _state_of(job: Job) -> dict[str, Any]:
@@ -197,6 +227,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "user": job.user,
         "running": job.holder is not None,
         "attempts": job.attempts,
+        "retried_at": job.retried_at or None,
         "files": job.files,
         "stored": job.stored,
         "bytes": job.bytes,
@@ -206,6 +237,14 @@ def _listed(job: Job) -> dict[str, Any]:
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _require_coding(request: Request, known: tuple[str, ...]) -> None:
+    """Raise HTTPException where the body has more than one Content-Encoding, or one that is not ``known``."""
+    coding = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    if coding and coding not in known:
+        message = f"the Content-Encoding {quoted(coding)} is not understood here, only {listed(known, len(known))}"
+        raise HTTPException(415, message, {"Accept-Encoding": ", ".join(known)})
 
 
 def _whole_number(text: str, name: str) -> int:

@@ -12,49 +12,49 @@ from types import FrameType
 
 import uvicorn
 
-from ..errors import SettingsError
 from ..jobs.store import open_store
 from ..pipeline.worker_pool import ObserveJob, WorkerPool
 from ..settings import Settings
 from .app import application
 from .authentication import Authenticator
+from .listening import BACKLOG, Listener
+from .notification import notify_systemd
 from .protocol import BoundedProtocol
 from .routes import ServerRules
 
-BACKLOG = 512
 MAX_CONNECTIONS = 1024
 # What else is open: files in the spool, databases, and the pipes of the workers.
 OTHER_DESCRIPTORS = 512
 KEEP_ALIVE_SECONDS = 30
 # How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
 STOP_SECONDS = 1
+# For connections that are accepted but not known yet.
+ACCEPTED_SECONDS = 0.05
 
 
 def serve(
     settings: Settings,
     rules: ServerRules,
     authenticator: Authenticator,
+    listeners: list[Listener],
     *,
-    host: str,
-    port: int,
     workers: int,
     observe: ObserveJob,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve at ``host`` and ``port`` (0 for a free one), with ``workers`` processes that run the jobs.
+    """Serve at the ``listeners``, with ``workers`` processes that run the jobs.
 
-    ``ready`` is told the URL as soon as connections are accepted. Raises SettingsError where the address cannot be
-    used, and StoreError where the job store cannot.
+    ``ready`` is told each URL as soon as connections wait there to be accepted. Raises StoreError where the job store
+    cannot be used.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     open_store(settings).__exit__(None, None, None)
-    with _listening(host, port) as listener:
-        server = _server(settings, rules, authenticator)
-        shown = f"[{host}]" if ":" in host else host
-        ready(f"http://{shown}:{listener.getsockname()[1]}")
-        with WorkerPool(settings, workers, observe) as pool:
-            server.on_signal = pool.stop
-            asyncio.run(server.serve(sockets=[listener]))
+    server = _server(settings, rules, authenticator)
+    for listener in listeners:
+        ready(listener.url)
+    with WorkerPool(settings, workers, observe) as pool:
+        server.on_signal = pool.stop
+        asyncio.run(server.serve(sockets=[listener.listening for listener in listeners]))
 
 
 def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> "_Server":
@@ -102,6 +102,18 @@ class _Server(uvicorn.Server):
         self.on_signal()
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        notify_systemd("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing more, which another server may do at the same sockets, and end what was accepted."""
+        notify_systemd("STOPPING=1")
+        for listening in sockets or ():
+            asyncio.get_running_loop().remove_reader(listening)
+        await asyncio.sleep(ACCEPTED_SECONDS)
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -109,13 +121,3 @@ class _Server(uvicorn.Server):
             if ignored:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             yield
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise SettingsError(f"cannot listen at {host} port {port}: {error.strerror}") from error
-    except UnicodeError as error:
-        raise SettingsError(f"cannot listen at {host} port {port}: this is not the name of a host") from error

@@ -18,6 +18,7 @@ from ..text import counted
 from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
+from .proxies import external_path
 from .receiving import Limits, announced_length
 from .threads import Threads
 from .tus_body import add_body, require_fit
@@ -220,7 +221,7 @@ def _route(path: str, **answers: Answer) -> Route:
 
 def _location(request: Request, upload: Upload) -> str:
     """Where clients find an upload."""
-    return f"/files/{upload.name}"
+    return external_path(request, f"/files/{upload.name}")
 
 
 def _job_headers(upload: Upload, job_id: int) -> dict[str, str]:

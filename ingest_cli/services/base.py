@@ -1,7 +1,7 @@
 """The interfaces of the four services that the pipeline uses. Every implementation keeps these promises."""
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -29,6 +29,10 @@ class UniqueId(Service, Protocol):
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` consecutive ids of ``mode`` and return the first. Raises Unavailable."""
 
+    def pass_over(self, mode: IdMode, last: int) -> None:
+        """Give out no id of ``mode`` up to ``last`` from now on, where nobody else gives them out: others would have
+        given out these."""
+
 
 class Policy(Service, Protocol):
     """Decides who may ingest what."""
@@ -52,10 +56,12 @@ class ArchivedFile:
 class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
-    As many threads as ``transfers`` says may use a writer at once, each for its own files.
+    As many threads as ``transfers`` says may use a writer at once, each for its own files. Where it ``is_exclusive``, a
+    file that is being read keeps others waiting.
     """
 
     transfers: int
+    is_exclusive: bool
 
     def free_bytes(self) -> int | None:
         """How much more can be stored; None where the archive cannot tell."""
@@ -79,8 +85,8 @@ class Archive(Service, Protocol):
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
 
-    def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces. Raises ArchiveError where the archive holds no such file."""
+    def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
+        """The stored bytes from ``start`` on, in pieces. Raises ArchiveError where the archive holds no such file."""
 
     def list_files(self) -> Iterator[ArchivedFile] | None:
         """Everything that the archive holds; None where it cannot list it."""
@@ -211,14 +217,17 @@ class Catalog(Service, Protocol):
     def contains(self, transaction_id: int, ids: range | None = None) -> bool:
         """Whether the transaction is recorded, with the files ``ids`` and no others where these are given."""
 
-    def contains_file(self, file_id: int) -> bool:
-        """Whether a file of this id is recorded, of whatever transaction."""
+    def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
+        """The file of this id, after the transaction that it belongs to; None where none is recorded."""
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a recorded transaction's document that are not of files; a FileKeyValue has the file's id."""
+
+    def given(self, transaction_id: int) -> list[dict[str, Any]] | None:
+        """The numbered document as it was given, where `files` and `metadata` are not all of it and it was kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,7 @@ class OwnPlaces:
         self.look_again()
         for folder in folders:
             for what, place in others.items():
-                if _identity(place) == _identity(folder) is not None:
+                if identity_at(place) == identity_at(folder) is not None:
                     raise SettingsError(f"the drop folder {folder} is {what} as well: give it a folder of its own")
 
     def holds(self, found: Identity) -> bool:
@@ -50,6 +50,14 @@ def identity(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
 
 
+def identity_at(path: Path) -> Identity | None:
+    """The identity of what is at ``path``, through links; None where nothing can be seen there."""
+    try:
+        return identity(path.stat())
+    except OSError:
+        return None
+
+
 def _identities(places: Iterable[Path]) -> Iterator[Identity]:
     seen: set[Path] = set()
     for place in places:
@@ -59,13 +67,6 @@ def _identities(places: Iterable[Path]) -> Iterator[Identity]:
             if path in seen:
                 break
             seen.add(path)
-            found = _identity(path)
+            found = identity_at(path)
             if found is not None:
                 yield found
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        return identity(path.stat())
-    except OSError:
-        return None

@@ -109,7 +109,7 @@ def put_back_all(folder: Path) -> Iterator[str]:
         ]
     for hidden in left:
         try:
-            with _opened(hidden) as descriptor:
+            with opened(hidden, os.O_NOFOLLOW) as descriptor:
                 for name in os.listdir(descriptor):
                     if name == DELETED and _is_ours(os.fstat(descriptor)):
                         shutil.rmtree(name, dir_fd=descriptor)
@@ -154,20 +154,11 @@ def _hiding_place(path: Path) -> Iterator[tuple[Path, int]]:
             yield hidden.with_suffix(""), folder
         return
     try:
-        with _opened(hidden) as folder:
+        with opened(hidden, os.O_NOFOLLOW) as folder:
             yield hidden / path.name, folder
     finally:
         with suppress(OSError):  # where something could not be put back, which is tried again later
             hidden.rmdir()
-
-
-@contextmanager
-def _opened(hidden: Path) -> Iterator[int]:
-    descriptor = os.open(hidden, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _is_ours(found: os.stat_result) -> bool:

@@ -8,7 +8,7 @@ from ..pipeline.worker_pool import ObserveJob
 from ..settings import Settings
 from .disposition import Disposition
 from .folder import DropFolder
-from .own import OwnPlaces
+from .own import Identity, OwnPlaces, identity_at
 from .rules import WatchRules
 from .said import Audience, Said
 
@@ -30,9 +30,9 @@ class Watcher:
     @property
     def paths(self) -> list[Path]:
         """The absolute paths of the folders, each once, whatever it is called."""
-        paths: dict[object, Path] = {}
+        paths: dict[Identity | Path, Path] = {}
         for folder in self.folders:
-            paths.setdefault(_identity(folder), folder.absolute())
+            paths.setdefault(identity_at(folder) or folder.absolute(), folder.absolute())
         return list(paths.values())
 
     def own_places(self) -> OwnPlaces:
@@ -52,11 +52,3 @@ class Watcher:
             for warning in new.warnings:
                 self.observe(new.job).warn(f"{new.job.name}: {warning}")
         return [new.job for new in submitted]
-
-
-def _identity(folder: Path) -> object:
-    try:
-        found = folder.stat()
-    except OSError:
-        return folder.absolute()
-    return found.st_dev, found.st_ino

@@ -14,10 +14,13 @@ from ingest_cli.cli import app
 
 from ..support import make_pages
 from ..support.bundles import write_bundle
+from ..support.ingeststate import row, write_rows
 from ..support.shell import Shell
 
 COMMANDS = make_pages.commands()
 OVERVIEW = make_pages.MAN / "ingest.1"
+# The commands of another program, which has none of these options.
+OLD_NAMES = make_pages.MAN / "pacifica-ingest.1"
 PAGES = [OVERVIEW, *(make_pages.page_of(name) for name in COMMANDS)]
 
 
@@ -38,7 +41,7 @@ def options_of(command: object) -> set[str]:
 
 
 def test_every_command_has_a_page_and_no_other_has() -> None:
-    assert {path.name for path in make_pages.MAN.glob("*.1")} == {path.name for path in PAGES}
+    assert {path.name for path in make_pages.MAN.glob("*.1")} == {path.name for path in [*PAGES, OLD_NAMES]}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -48,7 +51,7 @@ def test_a_page_has_the_options_of_its_command(name: str) -> None:
 
 
 def test_the_overview_says_of_every_command_what_its_page_says() -> None:
-    said = dict(re.findall(r"^\.It Xr ingest-([a-z]+) 1\n(.+)$", section(OVERVIEW, "COMMANDS"), re.M))
+    said = dict(re.findall(r"^\.It Xr ingest-([a-z-]+) 1\n(.+)$", section(OVERVIEW, "COMMANDS"), re.M))
     assert said == {name: section(make_pages.page_of(name), "NAME").split("\n.Nd ")[1].strip() for name in COMMANDS}
 
 
@@ -143,8 +146,11 @@ READY = {
     "ingest-stats.1": "ingest -q monday.tar",
     "ingest-prune.1": "ingest -q monday.tar && rm monday.tar",
     "ingest-backup.1": "ingest -q monday.tar && mkdir backup",
+    "ingest-import-jobs.1": "",
     "ingest-config.1": "",
     "ingest-doctor.1": "",
+    "ingest-events.1": "mkdir -p $XDG_CONFIG_HOME/pacifica-ingest-cli && printf '[notifications]\\ncommand = true\\n'"
+    " > $XDG_CONFIG_HOME/pacifica-ingest-cli/config.ini && ingest -q monday.tar",
     "ingest-help.1": "",
 }
 # What is of another machine, or does not end by itself.
@@ -155,6 +161,7 @@ NOT_TRIED = ("ssh ", "/etc/pacifica", " /srv/drop", "worker --workers")
 def test_the_examples_work(name: str, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_DATA_HOME")
     shell = Shell(environment)
+    write_rows(environment / "db.sqlite3", [row(1016)])
     for number, bundle in enumerate(("monday", "tuesday", "wednesday")):
         files = {"data/a.txt": b"alpha\n", "data/b.bin": bytes(range(256)) * 8, f"data/{number}": b""}
         write_bundle(environment / f"{bundle}.tar", files)

@@ -10,6 +10,7 @@ import pytest
 
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
+from ..support.shown import is_stored
 from ..support.site import Site
 
 
@@ -77,7 +78,7 @@ def test_what_the_catalogue_holds_is_complete_rather(command: Command, site: Sit
         connection.execute("INSERT INTO reservations VALUES (1, 1, ?, 0, NULL)", [len(FILES)])
     assert command("discard", 1).returncode == 1
     assert site.contents() == FILES
-    assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
+    assert is_stored(json.loads(command("state", 1, "--json").stdout))
 
 
 @pytest.mark.parametrize("stands", ["the file that was moved", "another file", "a file modified since"])
@@ -101,7 +102,7 @@ def test_the_sources_of_a_move_that_the_catalogue_holds(
         source.chmod(0o600)
         source.write_bytes(b"later")
     assert command("discard", 1).returncode == 1
-    assert json.loads(command("state", 1, "--json").stdout)["complete"] is True
+    assert is_stored(json.loads(command("state", 1, "--json").stdout))
     assert source.exists() == (stands != "the file that was moved")
     if stands == "another file":
         assert (source.read_bytes(), site.contents()) == (b"other", {"data/a.txt": b"moved"})

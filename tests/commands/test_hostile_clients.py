@@ -29,6 +29,7 @@ from ..support.bundles import write_bundle
 from ..support.environment import scrub
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server
+from ..support.shown import is_stored
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -252,7 +253,7 @@ def test_an_upload_that_stalls_keeps_nobody_else_from_uploading(
             )
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
-        assert server.settled(server.upload(bundle, **{"X-Http-Authed-User": "ada"})["job_id"])["complete"]
+        assert server.settled(server.upload(bundle, **{"X-Http-Authed-User": "ada"})["job_id"])["state"] == "OK"
         stack.close()
         until(lambda: not list(site.settings.spool.glob("*")))
         assert server.upload(bundle, **{"X-Http-Authed-User": "mallory"})["state"] == "OK"
@@ -327,7 +328,7 @@ def test_an_id_service_that_hangs_holds_up_only_who_needs_an_id(
         uploading = pool.submit(server.upload, bundle)
         assert hangs.wait(PATIENCE)
         begun = time.monotonic()
-        assert server.settled(job_id)["complete"]
+        assert server.settled(job_id)["state"] == "OK"
         for path in ("healthz", "jobs", f"jobs/{job_id}", "metrics"):
             assert requests.get(f"{server.url}/{path}", timeout=SOON_SECONDS).ok
         assert time.monotonic() - begun < 2 * SOON_SECONDS
@@ -582,7 +583,7 @@ def test_a_storm_of_odd_requests_harms_no_one(environment: Path, site: Site, tmp
             for storm in storms:
                 storm.result()
         statuses = sum((attacker.statuses for attacker in attackers), Counter[int]())
-        assert all(state["complete"] for state in good)
+        assert all(is_stored(state) for state in good)
         assert not {status for status in statuses if status >= 500 and status not in (503, 507)}, statuses
         assert len(statuses) > 5, statuses
         onlooker.assert_it_was_well()

@@ -63,7 +63,12 @@ def test_prune_only_names_what_can_go(command: Command, site: Site, history: lis
     assert len(site.jobs()) == 3
     assert command("prune", "--yes").stdout == done.stdout
     assert [job.job_id for job in site.jobs()] == [3], "the file of job 3 is still there"
-    assert json.loads(command("prune", "--json").stdout) == {"removed": False, "job_ids": [], "paths": []}
+    assert json.loads(command("prune", "--json").stdout) == {
+        "removed": False,
+        "job_ids": [],
+        "paths": [],
+        "removed_events": 0,
+    }
 
 
 @pytest.mark.parametrize(("days", "older_than", "gone"), [(5, "6d", 0), (5, "4d", 3), (5, "100h", 3), (5, "1w", 0)])

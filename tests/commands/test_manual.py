@@ -25,26 +25,32 @@ from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import app
 from ingest_cli.cli.describe import describe
 from ingest_cli.errors import ExitCode
-from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.job import JobState
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import STAGES
 from ingest_cli.jobs.store import open_store
 from ingest_cli.jobs.transitions import TRANSITIONS
+from ingest_cli.retrieval.content import MOST_BEFORE_BYTES
 from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.carts import MAX_CARTS, MAX_FILES
 from ingest_cli.server.receiving import IDLE_SECONDS
+from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import (
     ACCESS,
     MAX_TRANSFERS,
+    MOST_RETRIES,
     OPTIONS,
     PACIFICA_KEYS,
     PACIFICA_SECTIONS,
+    USUAL_RETRIES,
     Endpoint,
     Settings,
     load_settings,
 )
 
+from ..support.a_job import a_job
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.site import Site
 
@@ -82,18 +88,6 @@ def test_the_page_has_the_variables_that_are_not_of_settings(page: str) -> None:
 
 def test_the_page_has_every_stage_in_order(page: str) -> None:
     assert re.findall(r"^\.It Li (.+)$", section(page, "STAGES"), re.M) == list(STAGES)
-
-
-def a_job(state: JobState, **changes: Any) -> Job:
-    blank: dict[str, Any] = {
-        **dict.fromkeys(
-            ("source", "origin", "fingerprint", "user", "task", "exception", "created", "updated", "began"), ""
-        ),
-        **dict.fromkeys(("holder", "digest", "undo_to", "successor", "override", "reservation")),
-        **dict.fromkeys(("task_percent", "files", "bytes", "attempts", "waits", "retry_at"), 0),
-        **dict.fromkeys(("fence_number", "heartbeat"), 0),
-    }
-    return Job(**{**blank, "job_id": 1, "kind": JobKind.BUNDLE, "spooled": False, "state": state, **changes})
 
 
 def test_the_page_has_every_state_and_what_clients_see(page: str) -> None:
@@ -222,7 +216,7 @@ def test_the_configuration_page_has_every_default(config_page: str, environment:
 
 def test_the_configuration_page_has_what_every_service_over_http_takes(config_page: str) -> None:
     text = subsections(config_page)["Services over HTTP"]
-    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z]+_)$", text, re.M)
+    prefixes = re.findall(r"^\.It Bq (\w+)\n\.Ev ([A-Z_]+_)$", text, re.M)
     named = [(name, key, f"{prefix}{key.upper()}") for name, prefix in prefixes for key in items(text, "Li ")]
     assert named == [(option.section, option.key, option.variable) for option in ACCESS_OPTIONS]
 
@@ -248,12 +242,21 @@ def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None
     assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
 
 
+def test_the_configuration_page_has_the_most_retries(config_page: str) -> None:
+    assert f"is retried, 0 to {MOST_RETRIES};" in config_page
+    assert f".Li {USUAL_RETRIES} ." in config_page
+
+
 def test_the_page_of_the_server_has_its_limits() -> None:
     page = " ".join((ROOT / "man" / "ingest-serve.1").read_text("utf-8").split())
     assert f"At most {MAX_RECEPTIONS} bodies" in page
     assert f"{MAX_UPLOADS} resumable uploads are open" in page
     assert f"more than {MAX_OBJECTS:,}, is refused" in page
     assert f"nothing for {IDLE_SECONDS:.0f} seconds" in page
+    assert f"At most {MAX_STREAMS} downloads" in page
+    assert f"at most {MOST_BEFORE_BYTES >> 30} GiB come before" in page
+    assert f"A cart has up to {MAX_FILES:,} files" in page
+    assert f"At most {MAX_CARTS} carts are kept" in page
 
 
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:
@@ -266,6 +269,7 @@ def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_
     assert server.archive.basic == ("ingest", "100%secret")
     assert len(server.server.trusted_proxies) == 2
     assert server.server.move_from == (Path("/srv/instruments"), Path("/srv/scratch"))
+    assert (server.server.downloads, server.server.readers) == (True, frozenset({"curator"}))
 
 
 def test_what_is_added_to_pacificas_configuration_is_taken(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from ingest_cli.errors import IngestError
 
 from ..support.bundles import file_record, transaction
+from ..support.command import Command
+from ..support.shown import is_stored
 from ..support.site import Site
 
 CONTENTS = {"one": b"1", "two": b"22", "three": b"333"}
@@ -146,3 +148,25 @@ def test_what_the_catalogue_refuses_at_last_is_given_back(site: Site, tmp_path: 
     assert all_stand(sources)
     assert site.archived() == before
     assert all(os.access(source, os.W_OK) for source in sources.values())
+
+
+def test_a_move_that_was_done_before_says_so_and_leaves_its_sources(
+    command: Command, tmp_path: Path, sources: dict[str, Path]
+) -> None:
+    document = write_document(tmp_path / "d.json", sources)
+    assert command("move", document).returncode == 0
+    for name, source in sources.items():
+        source.write_bytes(CONTENTS[name])
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(document.read_bytes())
+    for again in (document, copy):
+        done = command("move", again)
+        assert done.returncode == 0
+        assert done.stdout == f"job 1: {again} was ingested before; its sources are left where they are\n"
+        assert all_stand(sources)
+    state = json.loads(command("state", 2, "--json").stdout)
+    assert is_stored(state)
+    assert state["exception"] == "the same document was ingested before as job 1; its sources are left where they are"
+    shown = command("state", 2).stdout
+    assert "duplicate of job 1" in shown
+    assert "ingested before" not in shown

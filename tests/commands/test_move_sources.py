@@ -24,6 +24,7 @@ from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
 from ..support.serving import PATIENCE, Server
+from ..support.shown import is_stored
 from ..support.site import Site, Witness
 
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -240,7 +241,7 @@ def test_files_are_moved_over_http_from_the_named_folders_only(
         moved = server.settled(post(server, inside / "deep" / "file", alias / "deep" / "file").json()["job_id"])
         assert moved["state"] == "FAILED", "these are one file"
         moved = server.settled(post(server, alias / "deep" / "file", second / "file").json()["job_id"])
-        assert moved["complete"], moved
+        assert is_stored(moved), moved
     assert site.contents() == {"data/0": b"1", "data/1": b"2"}
     assert (outside / "file").read_bytes() == THEIRS
 
@@ -397,7 +398,7 @@ def test_of_what_only_the_archive_sees_the_name_decides(
             assert answer.status_code == status, source
             if status == 200:
                 state = server.settled(answer.json()["job_id"])
-                assert state["complete"], state
+                assert is_stored(state), state
     assert not (there / "file").exists()
     assert (outside / "file").read_bytes() == THEIRS
 

@@ -24,6 +24,7 @@ READING: dict[str, list[object]] = {
     "retry": ["retry", 1],
     "retry all": ["retry", "--failed"],
     "discard": ["discard", 1],
+    "events": ["events"],
     "prune": ["prune", "--yes"],
     "backup": ["backup", "copies"],
 }

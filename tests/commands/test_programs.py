@@ -15,7 +15,9 @@ from ingest_cli.maintenance.receipt import receipt_schema
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
+from ..support.ingeststate import row, write_rows
 from ..support.serving import Server
+from ..support.shown import is_stored
 from ..support.site import Site
 
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-json.5").read_text("utf-8")
@@ -98,7 +100,7 @@ def test_every_command_that_has_json_is_listed() -> None:
     }
     with_events = re.search(r"^\.It (.+)\nEvents; see below\.$", part("Commands"), re.M)
     assert with_events is not None
-    names = [*COMMANDS, *re.findall(r"Cm (\w+)", with_events[1])]
+    names = [*COMMANDS, *re.findall(r"Cm ([\w-]+)", with_events[1])]
     assert {name.partition(" ")[0] for name in names} == with_json
     assert set(top.commands) - with_json <= {"serve", "help"}, "they write nothing for programs"
 
@@ -138,6 +140,9 @@ def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) 
     assert fields_of(written(command, "stats")) == COMMANDS["stats"]
     assert fields_of(written(command, "prune")) == COMMANDS["prune"]
     assert fields_of(written(command, "backup", "copy")) == COMMANDS["backup"]
+    old = write_rows(tmp_path / "db.sqlite3", [row(7)])
+    assert fields_of(written(command, "import-jobs", old)) == COMMANDS["import-jobs"]
+    assert fields_of(written(command, "state", 7)) == COMMANDS["state job_id"]
     assert fields_of(written(command, "discard", 2)) == COMMANDS["discard"]
 
 
@@ -160,7 +165,7 @@ def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:
     events = events_of(command, "worker", "--until-empty")
     assert {event["event"] for event in events} == {"stage", "warning", "settled"}
     assert [event["task"] for event in events if event["event"] == "stage"][-1] == "ingest metadata"
-    assert events[-1]["complete"]
+    assert is_stored(events[-1])
     assert {(event["job_id"], event["source"]) for event in events} == {(1, str(bundle))}
 
 

@@ -14,6 +14,7 @@ from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
 from ..support.holders import DEAD, HERE
 from ..support.old_stores import old_store
+from ..support.shown import is_stored
 from ..support.site import Site
 
 
@@ -47,7 +48,7 @@ def test_all_failed_jobs_run_again(command: Command, site: Site, failed: Path, t
     assert command(write_bundle(tmp_path / "damaged.tar", {"data/other": b"o"}, document_for(files))).returncode == 1
     done = command("retry", "--failed", "--json")
     assert done.returncode == 3
-    assert [(job["job_id"], job["complete"]) for job in map(json.loads, done.stdout.splitlines())] == [
+    assert [(job["job_id"], is_stored(job)) for job in map(json.loads, done.stdout.splitlines())] == [
         (1, True),
         (2, False),
     ]

@@ -119,7 +119,7 @@ def test_a_document_to_move_is_taken(environment: Path, site: Site, tmp_path: Pa
         answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
         assert answer.status_code == 200
         assert list(answer.json()) == STATE_KEYS
-        assert server.settled(1)["complete"]
+        assert server.settled(1)["state"] == "OK"
     assert site.contents() == {"data/one": b"1"}
     assert not source.exists()
 
@@ -132,7 +132,7 @@ def test_a_bad_bundle_fails_as_pacificas_would(server: Server, site: Site, tmp_p
         "FAILED",
         "open tar",
         "0.00000",
-        False,
+        True,
     )
     assert state["exception"]
     assert len(spooled(site)) == 1, "retry can use it"
@@ -414,7 +414,7 @@ def test_files_are_moved_from_allowed_folders_only(environment: Path, site: Site
             answer = requests.post(f"{server.url}/move", data=document, headers=JSON_TYPE, timeout=PATIENCE)
             assert answer.status_code == status, source
         job_id = answer.json()["job_id"]
-        assert server.settled(job_id)["complete"]
+        assert server.settled(job_id)["state"] == "OK"
     assert [source.exists() for source in sources] == [False, True]
 
 
@@ -464,7 +464,7 @@ def test_a_restart_goes_on_with_what_was_queued(environment: Path, site: Site, t
         server.upload(write_bundle(tmp_path / "b.tar"))
         server.kill()
     with Server(environment) as server:
-        assert server.settled(1)["complete"]
+        assert server.settled(1)["state"] == "OK"
         until_spool_is_empty(site)
     assert site.contents() == FILES
 
@@ -505,7 +505,7 @@ def test_many_clients_and_a_server_that_is_killed_twice(environment: Path, site:
             for future in done:
                 future.result()
             for job_id in answered.values():
-                assert server.settled(job_id)["complete"]
+                assert server.settled(job_id)["state"] == "OK"
             until_spool_is_empty(site)
     assert len(answered) == len(bundles)
     transactions = len(site.rows("Transactions"))

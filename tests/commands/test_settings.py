@@ -11,12 +11,17 @@ from ingest_cli.settings import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DOWNLOADS,
     MOVE_FROM,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
+    RETRIES,
     SERVER_PASSWORD,
     SERVER_USERNAME,
+    SERVICE_TIMEOUT,
     TRANSFERS,
     TRUSTED_PROXIES,
     Endpoint,
@@ -74,11 +79,15 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         TRANSFERS: ["2", "3"],
+        RETRIES: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
-        TRUSTED_PROXIES: ["::1", "::2"],
+        SERVICE_TIMEOUT: ["20", "0.5"],
+        TRUSTED_PROXIES: ["::1", "::2 unix"],
+        DOWNLOADS: ["no", "yes"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
+        NOTIFICATIONS_DISABLED: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
@@ -109,6 +118,14 @@ def test_the_folders_that_files_are_moved_from(tmp_path: Path, text: str, folder
     assert load_settings(environment={}).server.move_from == ()
 
 
+def test_nothing_is_downloaded_unless_the_site_says_so(tmp_path: Path) -> None:
+    server = load_settings(environment={}).server
+    assert (server.downloads, server.readers) == (False, frozenset())
+    file = write(tmp_path / "config.ini", "[server]\ndownloads = Yes\nreaders = ann  bob\n    Céline\n")
+    server = load_settings(config=file).server
+    assert (server.downloads, server.readers) == (True, frozenset({"ann", "bob", "Céline"}))
+
+
 def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"INGEST_MOVE_FROM: .*separate folders by ':', not by blanks"):
         load_settings(environment={"INGEST_MOVE_FROM": "/a /b"})
@@ -117,6 +134,20 @@ def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> N
 def test_an_empty_variable_says_nothing() -> None:
     empty = {option.variable: "" for option in OPTIONS}
     assert {value.origin for value in load_settings(environment=empty).values} == {"default"}
+
+
+@pytest.mark.parametrize(("text", "attempts"), [("0", 1), ("1", 2), ("19", 20), ("1000", 1001)])
+def test_how_often_a_job_is_retried(text: str, attempts: int) -> None:
+    timings = load_settings(environment={"INGEST_RETRIES": text}).timings
+    assert (timings.retries, timings.attempts) == (int(text), attempts)
+    assert timings.runs >= max(20, attempts), "runs that are cut off do not use the attempts up"
+    assert load_settings(environment={}).timings.attempts == 20
+
+
+@pytest.mark.parametrize("text", ["-1", "1001", "never", "1.5", "٣"])
+def test_how_often_no_job_can_be_retried(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"INGEST_RETRIES: \[ingest\] retries: .* is not a number from 0 to 1000"):
+        load_settings(environment={"INGEST_RETRIES": text})
 
 
 def test_a_platform_folder_that_is_relative_is_ignored() -> None:
@@ -179,7 +210,8 @@ def test_a_file_of_another_encoding_is_named_for_what_it_is(tmp_path: Path, enco
         load_settings(config=tmp_path / "config.ini")
 
 
-WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret]
+# A command is split as a shell does it.
+WITHOUT_QUOTES = [option for option in OPTIONS if not option.secret and option != NOTIFICATIONS_COMMAND]
 
 
 @pytest.mark.parametrize("option", WITHOUT_QUOTES, ids=lambda option: str(option.variable))

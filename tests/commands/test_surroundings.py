@@ -23,6 +23,7 @@ from ingest_cli.settings import PLACES
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command, untimed
 from ..support.forks import FORKS, Running
+from ..support.shown import is_stored
 from ..support.site import Site, assert_sound
 from ..support.surroundings import Said, Surroundings, can_be_without_users
 from ..support.waiting import until
@@ -203,7 +204,7 @@ def test_names_are_utf_8_in_every_locale(here: Surroundings, tmp_path: Path, enc
     assert untimed(said.out.decode()) == [f"job 1: {tmp_path}/é日.tar is complete, 3 files"]
     assert_well(there.run("--queue", write_bundle(tmp_path / "é.tar", {"data/e": b"e"})))
     assert_well(there.run("worker", "--until-empty", "-n", 2))
-    assert json.loads(there.run("state", "--json", 2).out)["complete"]
+    assert is_stored(json.loads(there.run("state", "--json", 2).out))
 
 
 def latin_1_locale(folder: Path) -> Path:
@@ -241,7 +242,7 @@ def test_without_a_home_named_places_are_enough(here: Surroundings, tmp_path: Pa
     bundle = write_bundle(tmp_path / "b.tar")
     for words in (["--queue", bundle], ["worker", "-n", 2, "--until-empty"], ["doctor"]):
         assert_well(bare.run(*words))
-    assert json.loads(bare.run("state", "--json", 1).out)["complete"]
+    assert is_stored(json.loads(bare.run("state", "--json", 1).out))
 
 
 def places(folder: Path) -> dict[str, str]:
@@ -371,4 +372,4 @@ def test_every_command_does_as_ever(here: Surroundings, tmp_path: Path, seed: in
         assert_readable(said, encoding, lines=said.out.count(b"\n") if count is None else count)
         if "--json" in words and 1 not in there.closed:
             json.loads(said.out)
-    assert json.loads(replace(there, closed=frozenset()).run("state", "--json", 1).out)["complete"]
+    assert is_stored(json.loads(replace(there, closed=frozenset()).run("state", "--json", 1).out))

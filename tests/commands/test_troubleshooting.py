@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,20 +25,29 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.server.admission import MAX_RECEPTIONS
+from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
+from ..support.ingest_double import Handler as IngestHandler
+from ..support.ingest_double import ReleasedIngest
+from ..support.ingeststate import row, write_rows
 from ..support.pacifica_double import Fault, Handler, PacificaSite
+from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
 from ..support.tar_forms import END, header, long_name, pax
+from ..support.uploader_json import UPLOADER
 from ..support.waiting import until
 from ..support.watching import make_folder, without_inotify
 
+TLS = Path(__file__).parents[1] / "data" / "tls"
+# Nothing listens there.
+NOWHERE = "http://127.0.0.1:1"
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
 
 
@@ -399,6 +409,29 @@ def a_service_that_is_down(scene: Scene) -> str:
     return scene.ingest(code=4)
 
 
+def without(scene: Scene, package: str) -> None:
+    """A package that cannot be imported is found before the one that can."""
+    scene.environment.setenv("PYTHONPATH", str(scene.folder), prepend=os.pathsep)
+    missing = f"No module named {package}"
+    (scene.folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({missing!r})\n")
+
+
+@provokes("cannot use Kerberos for *URL*: *REASON*; install the extra pacifica-ingest-cli[kerberos]")
+def kerberos_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("UNIQUEID_AUTH", "negotiate")
+    without(scene, "requests_gssapi")
+    return scene.ingest(code=2)
+
+
+@provokes("the proxy that the environment sets for *URL* needs SOCKS: install the extra pacifica-ingest-cli[socks]")
+def socks_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("all_proxy", "socks5h://127.0.0.1:1")
+    without(scene, "socks")
+    return scene.ingest(code=2)
+
+
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
@@ -534,6 +567,22 @@ def ids_behind_the_archive(scene: Scene) -> str:
     return said
 
 
+@provokes("warning: events wait: *REASON*")
+def an_event_that_nobody_takes(scene: Scene) -> str:
+    with Receiver(503) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
+@provokes(
+    "warning: the event *KIND* of job *ID* is given up: *REASON*; 'ingest events --resend *NUMBER*' sends it again"
+)
+def an_event_that_is_given_up(scene: Scene) -> str:
+    with Receiver(410) as server:
+        scene.environment.setenv("NOTIFICATIONS_URL", server.url)
+        return scene.ingest(code=0)
+
+
 @provokes("standard input is closed: there is nothing to read from it")
 def no_standard_input(scene: Scene) -> str:
     said = Surroundings(folder=scene.folder, environment=dict(os.environ), closed=frozenset([0])).run("-")
@@ -572,6 +621,24 @@ def ids_behind_the_job_store(scene: Scene) -> str:
     scene.ingest(code=0)
     scene.environment.setenv("UNIQUEID_URL", (scene.folder / "new-ids").as_uri())
     return scene.says("--again", write_bundle(scene.folder / "c.tar"))
+
+
+@provokes("job *ID* was imported: only its state is known here")
+def an_imported_job(scene: Scene) -> str:
+    scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1016)]), code=0)
+    return scene.says("retry", 1016)
+
+
+@provokes("warning: job *ID* is not imported: it is a job of this store")
+def a_job_of_both(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1)]), code=0)
+
+
+@provokes("cannot read *FILE*: no such table: ingeststate")
+def a_database_of_something_else(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", scene.site.settings.database)
 
 
 @provokes("job *ID* is being worked on by *PROCESS*")
@@ -648,6 +715,13 @@ def a_port_that_is_taken(scene: Scene) -> str:
         return scene.says("serve", "--port", listener.getsockname()[1], code=2)
 
 
+@provokes("cannot listen at *FILE*: another server does")
+def a_unix_socket_that_is_taken(scene: Scene) -> str:
+    place = scene.folder / "s"
+    with Server(scene.folder, "--unix", place):
+        return scene.says("serve", "--unix", place, code=2)
+
+
 @provokes("this server does not answer to the host name *NAME*")
 def a_name_that_is_not_the_servers(scene: Scene) -> str:
     with Server(scene.folder) as server:
@@ -670,6 +744,44 @@ def another_folder_to_move_from(scene: Scene) -> str:
     return refused_move(scene, 403)
 
 
+@provokes("this server returns nothing of what is stored: [server] downloads (INGEST_DOWNLOADS) in its configuration")
+def no_downloads(scene: Scene) -> str:
+    return refused_download(scene, 403)
+
+
+@provokes("what is recorded of job *NUMBER* was not submitted by you")
+def the_job_of_another(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.environment.setenv("INGEST_DEFAULT_USER", "ann")
+    scene.ingest(code=0)
+    scene.environment.setenv("INGEST_DEFAULT_USER", "bob")
+    return refused_download(scene, 403)
+
+
+@provokes("*NUMBER* downloads are under way: try again later")
+def too_many_downloads(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": bytes(16 << 20)}, code=0)
+    asked = b"GET /jobs/1/bundle HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server(scene.folder) as server, ExitStack() as stack:
+        for _ in range(MAX_STREAMS // 2):
+            connection = stack.enter_context(server.connected())
+            connection.sendall(asked)
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        status, error = server.exchange(asked)
+    assert status == 503
+    return str(error["message"])
+
+
+@provokes("the archive does not hold what was recorded: see the server's log")
+def a_damaged_download(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DOWNLOADS", "yes")
+    scene.ingest({"data/a": b"a"}, code=0)
+    scene.site.file(1).chmod(0o644)
+    scene.site.file(1).write_bytes(b"b")
+    return refused_download(scene, 500)
+
+
 @provokes("*NUMBER* uploads are under way: try again later")
 def too_many_uploads(scene: Scene) -> str:
     begun = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
@@ -689,6 +801,94 @@ def a_full_spool(scene: Scene) -> str:
         answer = requests.post(f"{server.url}/upload", data=b"x", headers=OCTETS, timeout=60)
     assert answer.status_code == 507
     return str(answer.json()["message"])
+
+
+@provokes("no server to send to: give --to, or set url in [upload]")
+def no_server(scene: Scene) -> str:
+    return scene.says("upload", write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("to pack *PATH*, give *OPTIONS*, or the uploader.json of a site by --uploader-config")
+def no_metadata(scene: Scene) -> str:
+    return scene.says("upload", "--to", NOWHERE, make_folder(scene.folder / "run7"), code=2)
+
+
+@provokes("*OPTION* is needed (*TITLE*): one of *VALUES*")
+def a_choice_without_a_terminal(scene: Scene) -> str:
+    config = scene.folder / "uploader.json"
+    config.write_text(json.dumps(UPLOADER))
+    with ReleasedIngest() as server:
+        scene.environment.setenv("INGEST_UPLOAD_POLICY_URL", f"{server.url}/uploader")
+        words = ("--uploader-config", config, "--logon", 10, "--instrument", 54, make_folder(scene.folder / "run7"))
+        return scene.says("upload", "--to", server.url, *words, code=2)
+
+
+@provokes("the server at *URL* requires credentials: *REASON*")
+def no_credentials(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_SERVER_TOKEN", "secret")
+    with Server(scene.folder) as server:
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the certificate of *URL* is not trusted (*REASON*): name its CA by --ca-file")
+def a_certificate_of_a_site(scene: Scene) -> str:
+    server, context = ReleasedIngest(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem", TLS / "server.key")
+    server.speak_tls(context)
+    with server:
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the server at *URL* has moved to *URL*: name that")
+def a_server_that_has_moved(scene: Scene) -> str:
+    def move(handler: IngestHandler) -> bool:
+        handler.answer(308, {}, {"Location": "https://ingest.example.org/files"})
+        return True
+
+    with ReleasedIngest() as server:
+        server.guard = move
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the server at *URL* does not answer: *REASON*")
+def a_server_that_is_down(scene: Scene) -> str:
+    return scene.says("upload", "--to", NOWHERE, "--retry-for", 0, write_bundle(scene.folder / "b.tar"), code=4)
+
+
+@provokes("*FILE* was changed while it was sent")
+def a_bundle_that_is_still_written(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar", {"data/large": bytes(4_000_000)})
+
+    def write_more(handler: IngestHandler) -> bool:
+        if handler.command == "POST":
+            with bundle.open("ab") as file:
+                file.write(b"more")
+        return False
+
+    with ReleasedIngest() as server:
+        server.guard = write_more
+        return scene.says("upload", "--to", server.url, bundle, "--limit-rate", "8M")
+
+
+@provokes("another process is uploading it")
+def two_uploads(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar")
+    uploads = scene.folder / "data" / "pacifica-ingest-cli" / "uploads"
+    client = scene.command.start("upload", "--to", NOWHERE, bundle)
+    try:
+        until(lambda: list(uploads.glob("*/record.json")))
+        return scene.says("upload", "--to", NOWHERE, bundle, code=4)
+    finally:
+        client.kill()
+        client.wait()
+
+
+@provokes("job *ID* is at *STAGE*; it goes on at the server, and the same command waits for it again")
+def a_job_that_takes_long(scene: Scene) -> str:
+    with ReleasedIngest() as server:
+        server.states = [{"state": "OK", "task": "ingest files"}]
+        words = ("--max-wait", 0, write_bundle(scene.folder / "b.tar"))
+        return scene.says("upload", "--to", server.url, *words, code=4)
 
 
 @provokes("*FOLDER* is already watched by *PROCESS*")
@@ -802,6 +1002,14 @@ def refused_move(scene: Scene, status: int) -> str:
     document = [*transaction(), file_record("data/a", b"a", source=str(scene.folder / "a"))]
     with Server(scene.folder) as server:
         answer = requests.post(f"{server.url}/move", json=document, timeout=60)
+    assert answer.status_code == status
+    return str(answer.json()["message"])
+
+
+def refused_download(scene: Scene, status: int) -> str:
+    """What a server says of downloading job 1."""
+    with Server(scene.folder) as server:
+        answer = requests.get(f"{server.url}/jobs/1/bundle", timeout=60)
     assert answer.status_code == status
     return str(answer.json()["message"])
 

@@ -58,7 +58,7 @@ def test_a_bundle_in_pieces(server: Server, site: Site, content: bytes) -> None:
         assert answer.status_code == 204
         assert answer.headers["Upload-Offset"] == str(min(at + 4000, len(content)))
     job_id = int(answer.headers["Ingest-Job-Id"])
-    assert server.settled(job_id)["complete"]
+    assert server.settled(job_id)["state"] == "OK"
     assert site.contents() == FILES
     again = append(url, len(content), b"")
     assert again.headers["Ingest-Job-Id"] == str(job_id), "an answer that was lost can be asked for again"
@@ -83,7 +83,7 @@ def test_a_server_that_is_killed_keeps_what_came(environment: Path, site: Site, 
         url = again.url + url.removeprefix(server.url)
         assert offset(url) == 5000
         answer = append(url, 5000, content[5000:])
-        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"
     assert site.contents() == FILES
 
 
@@ -95,7 +95,7 @@ def test_an_upload_that_became_whole_but_no_job_is_made_one(environment: Path, s
     path.write_bytes(content)
     with Server(environment) as again:
         answer = requests.head(again.url + url.removeprefix(server.url), headers=V, timeout=PATIENCE)
-        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+        assert again.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_an_upload_that_ends_while_the_queue_is_full_waits(environment: Path, si
         assert requests.post(f"{server.url}/files", headers=headers, timeout=PATIENCE).status_code == 503
         store.undo(other.fence, JobState.FAILED, "UPLOADING", "given up")
         answer = requests.head(url, headers=V, timeout=PATIENCE)
-        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"
 
 
 GB = 1_000_000_000
@@ -323,5 +323,5 @@ def test_the_released_client(server: Server, site: Site, content: bytes, tmp_pat
         assert offset(first.url) == 3000
         client.uploader(file_stream=bundle, chunk_size=3000, url=first.url).upload()
     (job,) = site.jobs()
-    assert server.settled(job.job_id)["complete"]
+    assert server.settled(job.job_id)["state"] == "OK"
     assert site.contents() == FILES

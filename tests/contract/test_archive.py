@@ -97,6 +97,14 @@ class ArchiveContract:
         assert read(archive, IDS[0]) == data
         assert writer.resent == 0
 
+    def test_what_is_there_is_read_from_any_byte_on(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents
+    ) -> None:
+        writer.put(IDS[0], contents(LARGE))
+        writer.flush()
+        for start in (0, 1, (1 << 20) - 1, 1 << 20, len(LARGE) - 1, len(LARGE)):
+            assert b"".join(archive.read(IDS[0], start)) == LARGE[start:]
+
     def test_files_are_put_by_several_threads(
         self, archive: Archive, new_writer: NewWriter, contents: Contents
     ) -> None:

@@ -60,13 +60,15 @@ class CatalogContract:
 
     def test_what_is_recorded_is_there(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
         assert not catalog.contains(transaction_id)
-        assert not any(catalog.contains_file(file_id) for file_id in ids)
+        assert not any(catalog.find_file(file_id) for file_id in ids)
         catalog.check(document())
         catalog.record(document(), transaction_id, ids.start, fence=1)
         assert catalog.contains(transaction_id)
         assert catalog.contains(transaction_id, ids)
-        assert all(catalog.contains_file(file_id) for file_id in ids)
-        assert not catalog.contains_file(ids.stop)
+        assert [catalog.find_file(file_id) for file_id in ids] == [
+            (transaction_id, file) for file in catalog.files(transaction_id)
+        ]
+        assert catalog.find_file(ids.stop) is None
 
     def test_a_transaction_of_other_files_is_another_one(
         self, catalog: Catalog, transaction_id: int, ids: range
@@ -223,7 +225,7 @@ class CatalogContract:
             catalog.record(document(pair("of", "other")), other, ids.stop - 1, fence=1)
         assert not catalog.contains(other)
         assert list(catalog.files(other)) == []
-        assert not catalog.contains_file(ids.stop)
+        assert catalog.find_file(ids.stop) is None
         assert [file.path for file in catalog.files(transaction_id)] == list(FILES)
 
     def test_what_is_recorded_is_not_barred(self, catalog: Catalog, transaction_id: int, ids: range) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ingest_cli.jobs.imported import ImportedJob, Taken
 from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
@@ -34,6 +35,19 @@ def refusal_of(job: Job) -> str:
 def test_every_row_of_the_table_is_tested() -> None:
     tested = {event for events, _ in (*BY_FENCE.values(), *BY_ANYONE.values()) for event in events}
     assert tested | {Event.RETRY, Event.SUPERSEDE} == set(Event) == set(TRANSITIONS)
+
+
+def old_job(job_id: int, *, state: str = "OK") -> ImportedJob:
+    return ImportedJob(
+        job_id=job_id,
+        state=state,
+        task="ingest metadata",
+        task_percent="100.00000",
+        complete=True,
+        updated="2026-11-23 23:18:39",
+        created="2026-11-23 23:18:38",
+        exception="a\nb",
+    )
 
 
 class Jobs:
@@ -915,6 +929,29 @@ class JobStoreContract:
         assert another.stages(complete.job_id) == {}
         with pytest.raises(JobNotFound):
             another.get(complete.job_id)
+
+    def test_imported_jobs_are_kept_as_they_are(self, store: JobStore, another: JobStore) -> None:
+        assert store.take_in([]) == Taken(0, 0, [])
+        assert store.take_in([old_job(5), old_job(9, state="FAILED")]) == Taken(2, 0, [])
+        assert another.imported(9) == old_job(9, state="FAILED")
+        assert another.imported(7) is None
+        assert store.take_in([old_job(5), old_job(7), old_job(9)]) == Taken(1, 1, [])
+        assert [another.imported(job_id) for job_id in (5, 7, 9)] == [old_job(5), old_job(7), old_job(9)]
+
+    def test_imported_jobs_are_no_jobs(self, store: JobStore, jobs: Jobs) -> None:
+        own = jobs.complete()
+        assert store.take_in([old_job(own.job_id), old_job(50)]) == Taken(1, 0, [own.job_id])
+        assert store.imported(own.job_id) is None
+        assert store.get(own.job_id) == own
+        for refused in (store.get, store.lease, store.retry):
+            with pytest.raises(JobNotFound, match="job 50 was imported: only its state is known here"):
+                refused(50)
+        with pytest.raises(StoreError, match="already holds a job 50"):
+            store.submit(50, kind=JobKind.BUNDLE, source="/b", fingerprint="1:2:3", user="u", holder=None)
+        assert [job.job_id for job in store.newest(9)] == [own.job_id]
+        assert (store.count(), store.count_unfinished(), store.lease_next()) == (1, 0, None)
+        assert store.forget([50]) == []
+        assert store.imported(50) == old_job(50)
 
     def test_it_says_that_it_is_well(self, store: JobStore, jobs: Jobs) -> None:
         jobs.queued()

@@ -73,6 +73,15 @@ class TestEmbedded(UniqueIdContract):
     def new(self, tmp_path: Path) -> Callable[[], UniqueId]:
         return lambda: EmbeddedUniqueId(tmp_path / "ids.sqlite3")
 
+    def test_ids_go_on_behind_those_of_others(self, ids: UniqueId, connect: Callable[[], UniqueId]) -> None:
+        ids.pass_over("upload_job", 1000)
+        assert connect().reserve("upload_job", 1) == 1001
+        ids.pass_over("upload_job", 500)
+        assert ids.reserve("upload_job", 2) == 1002
+        ids.pass_over("upload_job", 1002)
+        assert ids.reserve("upload_job", 1) == 1004
+        assert ids.reserve("file", 1) == 1, "another mode has other ids"
+
 
 class TestPacifica(UniqueIdContract):
     @pytest.fixture

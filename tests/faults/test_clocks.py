@@ -22,6 +22,7 @@ from ..support.command import Command
 from ..support.forks import Running
 from ..support.hosts import host, new_boot, skip_unless_possible
 from ..support.pacifica_double import Handler, PacificaSite
+from ..support.shown import is_stored
 from ..support.site import Site
 from ..support.stepping import MAIN, Order, Outcome, Stepper
 from ..support.trials import Trial, Trials
@@ -112,7 +113,7 @@ def test_no_job_is_taken_from_a_living_worker(
     assert set(taken.values()) == {0}, f"jobs taken from the living: {taken}"
     jobs = json.loads(command("state", "--json").stdout)
     assert len(jobs) == BUNDLES
-    assert all(job["complete"] for job in jobs)
+    assert all(is_stored(job) for job in jobs)
     assert site.contents() == {f"data/{number}": bytes([number]) for number in range(BUNDLES)}
 
 
@@ -134,11 +135,11 @@ def test_a_job_rests_no_longer_than_it_may(clock: Clock, trial: Trial, ahead: in
         assert stepper(trial.order_of("--queue", *trial.words)).status == 0
         clock.step(ahead * DAY)
         work(stepper, trial, NO_CATALOGUE)
-        assert [job["complete"] for job in jobs_of(stepper, trial)] == [False]
+        assert [is_stored(job) for job in jobs_of(stepper, trial)] == [False]
         assert sorted(trial.archived().values()) == sorted(FILES.values()), "it went as far as the catalogue"
         clock.step(timedelta())
         work(stepper, trial)
-        assert [job["complete"] for job in jobs_of(stepper, trial)] == [bool(ahead)]
+        assert [is_stored(job) for job in jobs_of(stepper, trial)] == [bool(ahead)]
 
 
 @pytest.mark.parametrize("days", [-40, 40])
@@ -180,7 +181,7 @@ def midway(tmp_path_factory: pytest.TempPathFactory) -> int:
 def kill_midway(stepper: Stepper, trial: Trial, midway: int) -> None:
     """Kill the trial's run when it has begun to store files."""
     assert trial.run(stepper, step=midway).status == -9
-    assert [job["complete"] for job in jobs_of(stepper, trial)] == [False]
+    assert [is_stored(job) for job in jobs_of(stepper, trial)] == [False]
 
 
 def finish_at_once(stepper: Stepper, trial: Trial) -> None:

@@ -55,6 +55,7 @@ COMMANDS: list[list[object]] = [
     ["state"],
     ["state", 1],
     ["stats"],
+    ["events"],
     ["verify", "--all"],
     ["verify", 1],
     ["restore", 1, "-o", "restored.tar"],

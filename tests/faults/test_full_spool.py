@@ -61,7 +61,7 @@ def test_a_body_that_does_not_fit_leaves_nothing(
         assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok
         answer = post(server, bundle, chunked=chunked)
         assert answer.status_code == 200
-        assert server.settled(answer.json()["job_id"])["complete"]
+        assert server.settled(answer.json()["job_id"])["state"] == "OK"
         until(lambda: list(site.settings.spool.iterdir()) == [])
 
 
@@ -86,7 +86,7 @@ def test_of_many_at_once_those_are_taken_that_fit(
         for answer in answers:
             if answer.status_code != 200:
                 assert_no_room(answer)
-        assert all(server.settled(job_id)["complete"] for job_id in taken)
+        assert all(server.settled(job_id)["state"] == "OK" for job_id in taken)
         until(lambda: list(site.settings.spool.iterdir()) == [])
         answers = [post(server, bundle, chunked=False) for bundle in bundles if until_there_is_room(small_spool)]
         assert [answer.status_code for answer in answers] == [200] * len(bundles)
@@ -114,4 +114,4 @@ def test_a_resumable_upload_waits_for_room(environment: Path, site: Site, small_
         headers = {**PIECE, "Upload-Offset": str(offset)}
         answer = requests.patch(url, data=bundle[offset:], headers=headers, timeout=PATIENCE)
         assert answer.status_code == 204
-        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+        assert server.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"

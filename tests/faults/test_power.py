@@ -31,6 +31,7 @@ from ..support.bundles import Record, document_for, write_bundle
 from ..support.command import Command
 from ..support.power_disk import FILE_SYSTEMS, KEEPS, NONE, SOME, Disks, DiskUnavailable, format_disk, mounts_of_our_own
 from ..support.serving import PATIENCE, Server
+from ..support.shown import is_stored
 from ..support.site import is_mark
 from ..support.stepping import Order, Outcome, Stepper
 from ..support.trials import SEED, STEPS, Tally, sample
@@ -140,7 +141,7 @@ class Scene(ABC):
         """One job is complete, and archive and catalog hold what it is of, once and nothing else."""
         (transaction,) = self.rows("Transactions")
         jobs = {job["job_id"]: job for job in json.loads(self.ingest("state", "--json").stdout)}
-        assert jobs[transaction["id"]]["complete"] is True, jobs
+        assert is_stored(jobs[transaction["id"]]), jobs
         archived = self.archived()
         assert len(archived) == len(self.in_archive()), "temporary files are left in the archive"
         files = {"/".join(filter(None, ["data", row["subdir"], row["name"]])): row for row in self.rows("Files")}
@@ -155,7 +156,7 @@ class Scene(ABC):
     def assert_discarded(self) -> None:
         """Neither archive nor catalog holds anything."""
         state = json.loads(self.ingest("state", "1", "--json").stdout)
-        assert (state["state"], state["complete"]) == ("FAILED", False)
+        assert (state["state"], state["complete"]) == ("FAILED", True)
         left = len(self.in_archive())
         assert not left, f"a discarded job left {left} files in the archive"
         assert not self.catalog.exists() or not self.rows("Transactions") + self.rows("Files")
@@ -349,7 +350,7 @@ class Served(Scene):
             with Server(self.elsewhere) as server:
                 job_id = 1 if "taken" in reported else server.upload(self.bundle)["job_id"]
                 state = server.settled(job_id)
-                assert state["complete"], state
+                assert is_stored(state), state
         self.assert_ingested()
 
 

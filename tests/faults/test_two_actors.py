@@ -13,6 +13,7 @@ import pytest
 from ..support.actors import KINDS, ROOM, TOLD, WELL, Scene, assert_told
 from ..support.hosts import host, new_boot
 from ..support.hosts import skip_unless_possible as skip_unless_host
+from ..support.shown import is_stored
 from ..support.stepping import MAIN, Frozen, Stepper
 from ..support.trials import SEED, STEPS, Tally, Trials, sample, skip_unless_possible
 
@@ -129,12 +130,12 @@ def test_a_frozen_run_of_this_host_is_not_dead(
     tally, name = Tally(), f"{kind}, frozen on this host"
     for step in steps_of(stage, kind, counted, name):
         with tally.fault(f"{name}, step {step}"), stage.frozen(kind, step) as (scene, frozen):
-            at_work = [job for job in scene.others() if not job["complete"]]
+            at_work = [job for job in scene.others() if not is_stored(job)]
             scene.run(stage.here, scene.words, ends=(4,) if at_work else TOLD, environment=ROOM)
             for job in at_work:
                 state = scene.run(stage.here, ["state", str(job["job_id"])])
                 assert "stopped" in state.stdout or state.status != 0, state.stdout
             assert_told(frozen.thaw(), scene.words, WELL)
             scene.end()
-            assert {job["job_id"] for job in at_work} <= {job["job_id"] for job in scene.others() if job["complete"]}
+            assert {job["job_id"] for job in at_work} <= {job["job_id"] for job in scene.others() if is_stored(job)}
     tally.close(record_property, name)

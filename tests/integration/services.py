@@ -6,18 +6,18 @@ services and ``fixtures``, the records that the metadata service's own tests loa
 
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..support.loopback import LoopbackServer, QuietHandler
+from ..support.databases import make_postgres_database, new_postgres, postgres_answers
+from ..support.loopback import LoopbackServer, QuietHandler, free_port
 
 START_SECONDS = 60
 CHERRYPY = """
@@ -38,7 +38,7 @@ class PacificaServices:
 
     def __init__(self, home: Path, folder: Path) -> None:
         self._bin, self._fixtures, self._folder = home / "venv/bin", home / "fixtures", folder
-        names = ("postgres", "uniqueid", "archiveinterface", "metadata", "policy")
+        names = ("postgres", "uniqueid", "archiveinterface", "metadata", "policy", "ingest")
         self.ports = {name: free_port() for name in names}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.archive = folder / "archive"
@@ -70,16 +70,75 @@ class PacificaServices:
         self._load_fixtures()
 
     @property
+    def has_ingest(self) -> bool:
+        return (self._bin / "pacifica-ingest").exists()
+
+    @property
+    def jobs(self) -> str:
+        """Where the jobs of Pacifica Ingest are."""
+        return f"postgres://postgres@127.0.0.1:{self.ports['postgres']}/pacifica_ingest"
+
+    def start_ingest(self) -> None:
+        """Start Pacifica Ingest itself: its server, and the worker that runs its jobs one after the other."""
+        folder = self._folder / "ingest"
+        for name in ("queue", "volume"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        # Its broker is a folder, in which each of the two finds what the other has left.
+        for name in ("data_in", "data_out"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to("queue")
+        own = {"PEEWEE_URL": self.jobs, "BROKER_URL": "filesystem://", "BACKEND_URL": "cache+memory://"}
+        own |= {"VOLUME_PATH": str(folder / "volume"), **self.environment()}
+        self._run("pacifica-ingest-cmd", "dbsync", **own)
+        server = [self.program("pacifica-ingest"), "-a", "127.0.0.1", "-p", str(self.ports["ingest"])]
+        self._spawn("ingest", server, lambda: answers(self.url("ingest")), folder=str(folder), **own)
+        worker = ["-m", "celery", "-A", "pacifica.ingest.tasks", "worker", "--pool", "solo", "--without-mingle"]
+        worker += ["--without-gossip", "--loglevel", "info"]
+        ready = self._folder / "worker.log"
+        self._spawn(
+            "worker",
+            [self.program("python"), *worker],
+            lambda: " ready." in ready.read_text(),
+            folder=str(folder),
+            **own,
+        )
+
+    def state(self, job_id: int) -> dict[str, Any]:
+        """What Pacifica Ingest answers for a job, be it that its server is stopped."""
+        ask = (
+            "import json; from pacifica.ingest.orm import read_state;"
+            "from pacifica.ingest.utils import create_state_response;"
+            f"print(json.dumps(create_state_response(read_state({job_id}))))"
+        )
+        environment = self._environment(PEEWEE_URL=self.jobs)
+        done = subprocess.run(
+            [self.program("python"), "-c", ask], env=environment, check=True, capture_output=True, cwd="/"
+        )
+        state: dict[str, Any] = json.loads(done.stdout)
+        return state
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """A service that takes connections and does not answer, until the block ends."""
+        process = self._processes[name]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    @property
     def has_uwsgi(self) -> bool:
         return (self._bin / "uwsgi").exists()
 
-    def start(self, name: str, *, uwsgi: bool = False) -> None:
+    def start(self, name: str, *, uwsgi: bool = False, notifications: str | None = None) -> None:
+        """Start a service; the metadata service sends ``notifications`` there, or none."""
         words = [f"pacifica-{name}", "-a", "127.0.0.1", "-p", str(self.ports[name])]
-        extra = {}
+        extra = {} if notifications is None else {"NOTIFICATIONS_URL": notifications, "NOTIFICATIONS_DISABLED": "no"}
         if uwsgi:
             words = ["uwsgi", "--http-socket", f"127.0.0.1:{self.ports[name]}", "--master", "--die-on-term"]
             words += ["--processes", "4", "--module", "pacifica.archiveinterface.wsgi", "--disable-logging"]
-            extra = {"PAI_BACKEND_TYPE": "posix", "PAI_PREFIX": str(self.archive)}
+            extra |= {"PAI_BACKEND_TYPE": "posix", "PAI_PREFIX": str(self.archive)}
         elif name == "archiveinterface":
             words += ["-t", "posix", "--prefix", str(self.archive)]
         elif name == "uniqueid":
@@ -88,6 +147,9 @@ class PacificaServices:
             extra["PEEWEE_URL"] = self._metadata()
         probe = self.url(name) + ("/groups" if name == "metadata" else "/")
         self._spawn(name, [str(self._bin / words[0]), *words[1:]], lambda: answers(probe), **extra)
+
+    def is_running(self, name: str) -> bool:
+        return name in self._processes
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         process = self._processes.pop(name)
@@ -103,39 +165,10 @@ class PacificaServices:
             self.stop(name)
 
     def _start_postgres(self) -> None:
-        binaries = max(Path("/usr/lib/postgresql").glob("*/bin"))
-        data = self._folder / "postgres"
-        data.mkdir()
-        before: list[str] = []
-        if os.getuid() == 0:  # PostgreSQL refuses to run as root
-            shutil.chown(data, "postgres")
-            for parent in [self._folder, *self._folder.parents]:
-                if parent.stat().st_uid == 0 and parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
-                    parent.chmod(parent.stat().st_mode | 0o011)
-            before = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        user = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
-        subprocess.run(
-            [*before, str(binaries / "initdb"), "-D", str(data), *user], check=True, capture_output=True, cwd="/"
-        )
-        port = str(self.ports["postgres"])
-        ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", port]
-        options = ["-p", port, "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
-        self._spawn(
-            "postgres",
-            [*before, str(binaries / "postgres"), "-D", str(data), *options],
-            lambda: subprocess.run(ready).returncode == 0,
-        )
-        create: list[str | Path] = [
-            binaries / "createdb",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            port,
-            "-U",
-            "postgres",
-            "pacifica_metadata",
-        ]
-        subprocess.run(create, check=True)
+        port = self.ports["postgres"]
+        self._spawn("postgres", new_postgres(self._folder / "postgres", port), lambda: postgres_answers(port))
+        for name in ("pacifica_metadata", "pacifica_ingest"):
+            make_postgres_database(port, name)
 
     def _config(self, name: str) -> Path:
         return self._folder / f"{name}.conf"
@@ -169,9 +202,9 @@ class PacificaServices:
                 cwd="/",
             )  # fmt: skip
 
-    def _spawn(self, name: str, words: list[str], ready: Callable[[], bool], **extra: str) -> None:
+    def _spawn(self, name: str, words: list[str], ready: Callable[[], bool], folder: str = "/", **extra: str) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(words, env=self._environment(**extra), stdout=log, stderr=log, cwd="/")
+            process = subprocess.Popen(words, env=self._environment(**extra), stdout=log, stderr=log, cwd=folder)
         self._processes[name] = process
         deadline = time.monotonic() + START_SECONDS
         while not ready():
@@ -216,13 +249,6 @@ class _Forwarder(QuietHandler):
         self.wfile.write(answer)
 
     do_GET = do_PUT = forward
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def answers(url: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .bundles import FILES, file_record, transaction, write_bundle
 from .command import TIME
+from .shown import is_stored
 from .site import is_mark
 from .stepping import Order, Outcome, Stepper
 from .trials import Trial
@@ -279,7 +280,7 @@ class Scene:
 
     def _go_on_with_the_old(self) -> None:
         """Only its document says where moved files belong: a job that needs it says so, and goes on when it is back."""
-        if any(not job["complete"] for job in self.others()):
+        if any(not is_stored(job) for job in self.others()):
             assert any(job["state"] == "FAILED" and job["exception"] for job in self.others()), self.others()
             self._put(self._old)
             self.run(self.here, self.ingest, ends=WELL)
@@ -289,7 +290,7 @@ class Scene:
         stored, _ = self.archived()
         rows = [row for rows in self.trial.catalogued().values() for row in rows]
         assert sorted(stored) == sorted(row["_id"] for row in rows), "something is left of what was discarded"
-        complete = [job["job_id"] for job in self.others() if job["complete"]]
+        complete = [job["job_id"] for job in self.others() if is_stored(job)]
         assert job_id not in complete, f"job {job_id} was discarded, and is complete"
         if complete:
             return
@@ -314,7 +315,7 @@ class Scene:
         if self.in_flight and self.replaced:
             # The old document may have been on its way when its job was rolled back.
             for job_id in [job_id for job_id in catalogued if str(job_id) in self.jobs]:
-                if not states[job_id]["complete"]:
+                if not is_stored(states[job_id]):
                     del catalogued[job_id]
         contents = {job_id: _name_of(rows, stored) for job_id, rows in catalogued.items()}
         wanted = {None: len(self.bystanders), "new" if self.replaced else "old": 1}
@@ -329,9 +330,9 @@ class Scene:
         for job_id in recorded:
             # Of what was recorded already an administrator may say what he likes.
             said = self.settled and states[job_id]["exception"] == BY_HAND
-            assert states[job_id]["complete"] or said, f"the catalogue holds job {job_id}: {states[job_id]}"
+            assert is_stored(states[job_id]) or said, f"the catalogue holds job {job_id}: {states[job_id]}"
         for job_id, state in states.items():
-            assert job_id in recorded or state["complete"] or state["state"] == "FAILED", state
+            assert job_id in recorded or is_stored(state) or state["state"] == "FAILED", state
 
     def _assert_no_orphans(self, stored: dict[int, bytes], strays: list[Path], owned: set[int]) -> None:
         assert strays == [], "temporary files are left in the archive"

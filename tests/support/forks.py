@@ -26,8 +26,19 @@ from typing import Any
 
 # What the program reads while it runs. A fork cannot have another value of what an interpreter or a library read when
 # it began, such as PYTHONUTF8.
-OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_")
-MAY_DIFFER = (*OUR_OWN, "XDG_", "HOME", "PATH", "NO_COLOR", "PYTEST_", "http_proxy", "https_proxy", "no_proxy")
+OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_")
+MAY_DIFFER = (
+    *OUR_OWN,
+    "XDG_",
+    "HOME",
+    "PATH",
+    "NO_COLOR",
+    "PYTEST_",
+    "NOTIFY_SOCKET",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 LONGEST_REQUEST = 1 << 20
 
 

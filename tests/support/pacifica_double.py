@@ -298,10 +298,12 @@ def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
         files = [record for record in site.rows("Files") if record["_id"] == int(query["_id"])]
     else:
         files = site.rows("Files", int(query["transaction_id"]))
+    owners = {row["_id"]: number for number in site.transactions for row in site.rows("Files", number)}
     described = {record["file_id"] for record in site.rows("FileKeyValue")}
     return [
         {
             **record,
+            "transaction": owners[record["_id"]],
             "ctime": _time(record["ctime"]),
             "mtime": _time(record["mtime"]),
             "metadata": [{}] if record["_id"] in described else [],

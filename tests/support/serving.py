@@ -21,10 +21,15 @@ PATIENCE = 60.0
 
 
 class Server:
-    """``ingest serve`` with ``words``, for as long as a ``with`` block lasts. Its log is in ``log``."""
+    """``ingest serve`` with ``words``, for as long as a ``with`` block lasts. Its log is in ``log``.
 
-    def __init__(self, folder: Path, *words: object, port: int = 0) -> None:
-        self._words, self._port = words, port
+    It has ``given`` as its standard input.
+    """
+
+    def __init__(
+        self, folder: Path, *words: object, port: int = 0, given: socket.socket | IO[bytes] | None = None
+    ) -> None:
+        self._words, self._port, self._given = words, port, given
         self.log = folder / "server.log"
         self.url = ""
 
@@ -32,7 +37,7 @@ class Server:
         with self.log.open("ab") as log:
             words = ["serve", "--port", self._port, "--reserve", 0, "--workers", 1, *self._words]
             begun = self.log.stat().st_size
-            self.process = _start(words, log)
+            self.process = _start(words, log, self._given)
         deadline = time.monotonic() + PATIENCE
         while (found := re.search(r"listening at (\S+)", self.log.read_text()[begun:])) is None:
             assert self.process.poll() is None, self.log.read_text()
@@ -93,11 +98,12 @@ class Server:
             return read_answer(connection)
 
 
-def _start(words: list[object], log: IO[bytes]) -> Running:
-    if not FORKS.can_have(os.environ):
-        return subprocess.Popen(Command.line(*words), stdout=log, stderr=log)
+def _start(words: list[object], log: IO[bytes], given: socket.socket | IO[bytes] | None) -> Running:
     with Path(os.devnull).open("rb") as nothing:
-        return FORKS.start(list(map(str, words)), Path.cwd(), (nothing.fileno(), log.fileno(), log.fileno()))
+        standard_input = (given or nothing).fileno()
+        if not FORKS.can_have(os.environ):
+            return subprocess.Popen(Command.line(*words), stdin=standard_input, stdout=log, stderr=log)
+        return FORKS.start(list(map(str, words)), Path.cwd(), (standard_input, log.fileno(), log.fileno()))
 
 
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -8,14 +8,15 @@ import ingest_cli
 
 TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
-GROUND = {"", "settings", "disk", "errors", "mounts", "streams", "text"}
+GROUND = {"", "settings", "connections", "disk", "errors", "mounts", "streams", "text"}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
-UPPER = MIDDLE | {"pipeline", "maintenance", "retrieval"}
+UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
 DATABASES = {"jobs.database", "jobs.neighbours"}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {
     "settings": GROUND,
+    "connections": GROUND,
     "disk": GROUND,
     "errors": GROUND,
     "mounts": GROUND,
@@ -23,15 +24,17 @@ MAY_IMPORT = {
     "text": GROUND,
     "jobs": GROUND,
     "bundle": GROUND,
+    "client": GROUND | {"bundle"},
     "services": GROUND | {"bundle", "jobs"},
-    "pipeline": MIDDLE,
-    "maintenance": MIDDLE,
+    "events": MIDDLE,
+    "pipeline": MIDDLE | {"events"},
+    "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
     "api": UPPER,
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
-    "server": MIDDLE | {"pipeline", "api"},
-    "cli": UPPER | {"api", "watch", "server"},
+    "server": MIDDLE | {"pipeline", "retrieval", "api"},
+    "cli": UPPER | {"api", "client", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
 

@@ -20,6 +20,7 @@ from ..support.old_stores import old_store
 VERSIONS = range(1, len(MIGRATIONS))
 IN_A_CENTURY = 4_000_000_000.0
 LAST_STAGE = {"task": "ingest metadata", "task_percent": 100.0}
+BEFORE = "the same bundle was ingested before as job 1"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ ROWS = {
         },
         JobState.COMPLETE,
         "FAILED",
+        complete=True,
         exception="by hand",
         job={"exception": "", "task": "ingest metadata", "is_done": True},
     ),
@@ -63,6 +65,7 @@ ROWS = {
         {**LAST_STAGE, "resumable": 0, "duplicate_of": 1},
         JobState.DUPLICATE,
         "OK",
+        exception=BEFORE,
         complete=True,
         job={"duplicate_of": 1, "is_done": True},
     ),
@@ -70,6 +73,7 @@ ROWS = {
         {**LAST_STAGE, "resumable": 0, "duplicate_of": 1, "first_file_id": 10, "stored": 3, "files": 3},
         JobState.UNDOING,
         "OK",
+        exception=BEFORE,
         complete=True,
         reservation=Reservation(10, 3, 3),
         job={"undo_to": JobState.DUPLICATE, "successor": 1, "holder": None},
@@ -78,6 +82,7 @@ ROWS = {
         {"state": "FAILED", "task": "ingest files", "exception": "by hand", "resumable": 0, "duplicate_of": 1},
         JobState.DUPLICATE,
         "FAILED",
+        complete=True,
         exception="by hand",
         job={"duplicate_of": 1},
     ),
@@ -85,6 +90,7 @@ ROWS = {
         {"state": "FAILED", "exception": "continued as job 12", "resumable": 0},
         JobState.SUPERSEDED,
         "FAILED",
+        complete=True,
         exception="continued as job 12",
         job={"successor": 12, "duplicate_of": None, "is_done": False},
     ),
@@ -92,12 +98,14 @@ ROWS = {
         {"state": "FAILED", "exception": "discarded: the archive holds nothing of it", "resumable": 0},
         JobState.DISCARDED,
         "FAILED",
+        complete=True,
         exception="discarded: the archive holds nothing of it",
     ),
     "failed": OldRow(
         {"state": "FAILED", "task": "Policy Validation", "exception": "refused", "resumable": 0},
         JobState.FAILED,
         "FAILED",
+        complete=True,
         exception="refused",
         job={"task": "Policy Validation"},
     ),
@@ -105,6 +113,7 @@ ROWS = {
         {"state": "FAILED", "task": "Policy Validation", "exception": "down", "resumable": 1},
         JobState.FAILED,
         "FAILED",
+        complete=True,
         exception="down",
     ),
     "failed, with files stored": OldRow(
@@ -119,6 +128,7 @@ ROWS = {
         },
         JobState.HELD,
         "FAILED",
+        complete=True,
         exception="down",
         reservation=Reservation(20, 3, 1),
     ),
@@ -133,6 +143,7 @@ ROWS = {
         },
         JobState.HELD,
         "FAILED",
+        complete=True,
         exception="it could not be discarded: the disk is away",
         reservation=Reservation(20, 3, 0),
     ),
@@ -147,7 +158,7 @@ ROWS = {
         {"task": "Policy Validation", "exception": "down", "not_before": IN_A_CENTURY, "attempts": 2},
         JobState.QUEUED,
         "FAILED",
-        exception="down",
+        exception="down\nit will be tried again at 2096-10-02 07:06:40 UTC; do not send it again",
         job={"is_deferred": True, "attempts": 2, "fence_number": 2, "retry_at": IN_A_CENTURY},
         since=3,
     ),

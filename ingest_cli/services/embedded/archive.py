@@ -4,7 +4,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -28,6 +28,7 @@ class EmbeddedArchive:
     """
 
     transfers = 1
+    is_exclusive = False
 
     def __init__(self, root: Path, memory: Memory | None = None) -> None:
         self._root, self._mark = root, Mark(root, memory)
@@ -90,10 +91,11 @@ class EmbeddedArchive:
                 return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces."""
+    def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
+        """The stored bytes from ``start`` on, in pieces."""
         self._require_there()
         with self._mark.guarding(f"read file {file_id} from"), self._path(file_id).open("rb") as file:
+            file.seek(start)
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 

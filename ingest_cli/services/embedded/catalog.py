@@ -1,6 +1,8 @@
 """The catalogue in SQLite: tables that mirror those of Pacifica's metadata service, with its rules."""
 
+import json
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +34,11 @@ MIGRATIONS = (
         PRIMARY KEY (file, key, value)) WITHOUT ROWID
     """,
     "CREATE TABLE Barred (transaction_id INTEGER PRIMARY KEY, fence INTEGER NOT NULL)",
+    # Those of which the tables do not hold all, such as values that were given as numbers, and sources of moves.
+    "CREATE TABLE Documents (transaction_id INTEGER PRIMARY KEY REFERENCES Transactions(id), numbered BLOB NOT NULL)",
 )
+FILE_KEYS = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
+SELECT_FILE = 'SELECT "transaction", id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files'
 INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -90,21 +96,18 @@ class EmbeddedCatalog:
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._rows(
-            "SELECT id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files"
-            ' WHERE "transaction" = ? ORDER BY id',
-            transaction_id,
-        )
-        keys = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
-        return (StoredFile(**dict(zip(keys, row, strict=True))) for row in rows)
+        rows = self._rows(f'{SELECT_FILE} WHERE "transaction" = ? ORDER BY id', transaction_id)
+        return (_file_of(row) for row in rows)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
-        """The records of a transaction's document that are not of files."""
+        """The records of a transaction's document that are not of files, always in the same order."""
         found = next(self._rows("SELECT submitter, project, instrument FROM Transactions WHERE id = ?", transaction_id))
-        pairs = self._rows('SELECT key, value FROM TransactionKeyValue WHERE "transaction" = ?', transaction_id)
+        pairs = self._rows(
+            'SELECT key, value FROM TransactionKeyValue WHERE "transaction" = ? ORDER BY key, value', transaction_id
+        )
         of_files = self._rows(
             "SELECT file, FileKeyValue.key, value FROM FileKeyValue JOIN Files ON Files.id = file"
-            ' WHERE "transaction" = ?',
+            ' WHERE "transaction" = ? ORDER BY file, FileKeyValue.key, value',
             transaction_id,
         )
         names = ("submitter", "project", "instrument")
@@ -117,9 +120,18 @@ class EmbeddedCatalog:
             ),
         ]
 
-    def contains_file(self, file_id: int) -> bool:
-        """Whether a file of this id is recorded, of whatever transaction."""
-        return next(self._rows("SELECT 1 FROM Files WHERE id = ?", file_id), None) is not None
+    def given(self, transaction_id: int) -> list[dict[str, Any]] | None:
+        """The numbered document as it was given, where it was kept."""
+        row = next(self._rows("SELECT numbered FROM Documents WHERE transaction_id = ?", transaction_id), None)
+        if row is None:
+            return None
+        records: list[dict[str, Any]] = json.loads(zlib.decompress(row[0]))
+        return records
+
+    def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
+        """The file of this id, after its transaction; None where none is recorded."""
+        row = next(self._rows(f"{SELECT_FILE} WHERE id = ?", file_id), None)
+        return None if row is None else (row[0], _file_of(row))
 
     def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with reading(self._database) as connection:
@@ -150,6 +162,9 @@ class EmbeddedCatalog:
             ((transaction_id, key, value) for key, value in document.key_values()),
         )
         connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
+        if not document.is_plain:
+            numbered = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+            connection.execute("INSERT INTO Documents VALUES (?, ?)", (transaction_id, zlib.compress(numbered, 1)))
 
 
 def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | None) -> bool:
@@ -160,6 +175,10 @@ def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | 
     query = 'SELECT count(*), min(id), max(id) FROM Files WHERE "transaction" = ?'
     count, first, last = connection.execute(query, [transaction_id]).fetchone()
     return bool(count == len(ids) and (count == 0 or (first, last) == (ids[0], ids[-1])))
+
+
+def _file_of(row: tuple[Any, ...]) -> StoredFile:
+    return StoredFile(**dict(zip(FILE_KEYS, row[1:], strict=True)))
 
 
 def _file_rows(document: Document, transaction_id: int, first_file_id: int) -> Iterator[tuple[object, ...]]:

@@ -39,3 +39,12 @@ class EmbeddedUniqueId:
                 {"mode": mode, "count": count},
             ).fetchone()
         return int(row[0])
+
+    def pass_over(self, mode: IdMode, last: int) -> None:
+        """Let ids go on behind ``last``."""
+        with writing(self._database) as connection:
+            connection.execute(
+                "INSERT INTO unique_index VALUES (:mode, 1 + :last)"
+                " ON CONFLICT DO UPDATE SET next_id = 1 + :last WHERE next_id <= :last",
+                {"mode": mode, "last": last},
+            )

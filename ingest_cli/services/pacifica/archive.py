@@ -1,6 +1,6 @@
 """The archive of a Pacifica site: its archive interface."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 
 from ...settings import Confirm, Endpoint
 from ..base import ArchivedFile
@@ -21,6 +21,8 @@ class PacificaArchive(Adapter):
     come at the same time. ``slots`` count for other processes too. With ``remote_sources`` the paths of files to be
     moved are those of the archive's machine. ``confirm`` says of which files the stored size is asked for.
     """
+
+    is_exclusive = True
 
     def __init__(
         self,
@@ -65,9 +67,9 @@ class PacificaArchive(Adapter):
         """The stored size in bytes; None where the archive holds no such file."""
         return self._holdings.stat(file_id)
 
-    def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces."""
-        return self._holdings.read(file_id)
+    def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
+        """The stored bytes from ``start`` on, in pieces; the archive interface sends those before it, too."""
+        return self._holdings.read(file_id, start)
 
     def list_files(self) -> Iterator[ArchivedFile] | None:
         """None: the archive interface cannot be asked for all that it holds."""

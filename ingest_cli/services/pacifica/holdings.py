@@ -1,13 +1,11 @@
 """What the archive interface reports about the files that it holds."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-
-from urllib3.exceptions import HTTPError
 
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
-from .http import HttpService
+from .http import HttpService, NoAnswer
 
 
 class Holdings:
@@ -36,14 +34,17 @@ class Holdings:
             f"the archive at {self._service.url} does not say whether it holds file {file_id}: {answer.message}"
         )
 
-    def read(self, file_id: int) -> Iterator[bytes]:
-        """The stored bytes, in pieces."""
+    def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
+        """The stored bytes from ``start`` on, in pieces."""
         try:
             with self._service.stream(f"/{file_id}") as response:
                 if response.status != 200:
                     raise ArchiveError(
                         f"the archive at {self._service.url} does not return file {file_id}: {response.status}"
                     )
-                yield from response.stream(CHUNK_BYTES)
-        except HTTPError as error:
+                for piece in response.stream(CHUNK_BYTES, decode_content=True):
+                    if wanted := piece[start:]:
+                        yield wanted
+                    start = max(0, start - len(piece))
+        except NoAnswer as error:
             raise ServiceUnavailable(f"the archive at {self._service.url} fails: {error}") from error

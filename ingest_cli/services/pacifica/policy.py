@@ -24,7 +24,7 @@ class PacificaPolicy(Adapter):
         """Ask whether ``user`` may ingest ``document``."""
         body = json.dumps(document.given).encode()
         # Header values travel as Latin-1: this sends what is not ASCII as UTF-8.
-        headers = {**JSON, self._auth_header: user.encode().decode("latin-1")}
+        headers = {**JSON, self._auth_header: user.strip().encode().decode("latin-1")}
         answer = self._service.request("POST", body=body, headers=headers)
         if answer.is_success:
             return

@@ -26,3 +26,6 @@ class PacificaUniqueId(Adapter):
         if answer.status != 200 or first < 0 or last - first + 1 != count:
             raise ServiceUnavailable(f"{self._service.name} did not return {counted(count, 'id')}: {answer.message}")
         return first
+
+    def pass_over(self, mode: IdMode, last: int) -> None:
+        """Nothing: the service that was here before had its ids from this one."""

@@ -1,0 +1,251 @@
+"""``ingest upload PATH...``."""
+
+import re
+import traceback
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .command import command
+from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
+from .site_options import given_in, uploader_config
+
+if TYPE_CHECKING:
+    from ..client.plan import Description, Metadata
+    from ..client.target import Target
+    from ..client.upload import Outcome, Terms
+    from ..settings import Settings
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where to send to."""
+
+    to: Annotated[
+        str | None, typer.Option("--to", help="The server to send to [env: INGEST_UPLOAD_URL].", metavar="URL")
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", help="The file with the server's bearer token [env: INGEST_UPLOAD_TOKEN].", metavar="FILE"
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-file",
+            help="CA certificates to trust instead of the system's [env: INGEST_UPLOAD_CA_FILE].",
+            metavar="FILE",
+        ),
+    ] = None
+    config: Config = None
+    user: User = None
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings under these options. Raises SettingsError."""
+        from ..settings import ACCESS, UPLOAD_URL
+
+        flags = {
+            UPLOAD_URL: None if self.to is None else _without_password(self.to),
+            ACCESS[UPLOAD_URL].token: None if self.token_file is None else _token_in(self.token_file),
+            ACCESS[UPLOAD_URL].ca_file: None if self.ca_file is None else str(self.ca_file),
+        }
+        return settings_under(config=self.config, user=self.user, more=flags)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What the metadata of packed files says."""
+
+    submitter: Annotated[int | None, SUBMITTER] = None
+    project: Annotated[str | None, PROJECT] = None
+    instrument: Annotated[int | None, INSTRUMENT] = None
+    key: Keys = None
+    uploader_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--uploader-config",
+            help="Ask a policy service for the metadata, as this uploader.json of pacifica-cli says"
+            " [env: UPLOADER_CONFIG].",
+            metavar="FILE",
+        ),
+    ] = None
+    pack: Annotated[bool, typer.Option("--pack", help="Pack files too, even those that may be bundles.")] = False
+    together: Annotated[bool, typer.Option("--together", help="Pack all paths into one bundle.")] = False
+
+    def description(self, ctx: typer.Context) -> "Description":
+        """What these options, and those of the site, say. Raises SettingsError."""
+        from ..client.plan import Description
+
+        return Description(
+            submitter=self.submitter,
+            project=self.project,
+            instrument=self.instrument,
+            pairs=pairs_of(self.key),
+            given=given_in(ctx),
+        )
+
+    def site_config(self, destination: Destination, description: "Description") -> Path | None:
+        """The uploader.json that says what to ask for; None where all that a bundle needs is said already."""
+        if self.uploader_config is None and not description.missing and not description.answers_something:
+            return None
+        return uploader_config(destination.config, self.uploader_config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How it is sent, and for how long anything is waited for."""
+
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="End when the server has everything; do not wait for its jobs.")
+    ] = False
+    max_wait: Annotated[
+        float | None,
+        typer.Option("--max-wait", min=0, help="Wait for a job no longer than this.", metavar="SECONDS"),
+    ] = None
+    retry_for: Annotated[
+        float,
+        typer.Option(
+            "--retry-for", min=0, help="Try again for so long while the server cannot be reached.", metavar="SECONDS"
+        ),
+    ] = 300.0
+    limit_rate: Annotated[
+        str | None,
+        typer.Option("--limit-rate", help="Send no more bytes a second than this, such as 500k or 5M.", metavar="RATE"),
+    ] = None
+
+    @property
+    def terms(self) -> "Terms":
+        """These options. Raises SettingsError."""
+        from ..client.upload import Terms
+
+        return Terms(
+            rate=None if self.limit_rate is None else rate_of(self.limit_rate),
+            patience=self.retry_for,
+            waits=not self.no_wait,
+            longest_wait=self.max_wait,
+        )
+
+
+@command
+def upload(
+    ctx: typer.Context,
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", help="Bundles to send, and files and folders to pack and send.")
+    ],
+    destination: Destination,
+    contents: Contents,
+    packing: Packing,
+    pace: Pace,
+    options: RunOutput,
+) -> None:
+    """Send bundles, files and folders to a server, and wait until they are stored."""
+    from ..client.finding import find_target
+    from ..client.plan import plan
+    from ..client.server import IngestServer
+    from ..client.upload import Uploader
+    from ..errors import SettingsError
+    from .signals import interruptible
+    from .upload_display import upload_screen_for
+
+    settings, terms, description = destination.settings, pace.terms, contents.description(ctx)
+    target, folder = find_target(settings), settings.upload.folder
+    if folder is None:
+        raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
+    describing = _Describing(description, contents.site_config(destination, description), settings, target, pace)
+    pack_files = contents.pack or description.says_something
+    with interruptible(), closing(IngestServer(target)) as server:
+        items = plan(paths, packing.rules, describing, pack_files=pack_files, together=contents.together)
+        uploader = Uploader(server, target.url, folder, terms)
+        outcomes = uploader.upload_all(items, partial(upload_screen_for, options))
+    _finish(outcomes, options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Describing:
+    """Finds the metadata of what is packed: as ``config`` asks for it, the uploader.json of a site, if there is one."""
+
+    description: "Description"
+    config: Path | None
+    settings: "Settings"
+    target: "Target"
+    pace: Pace
+
+    def __call__(self, path: Path) -> "Metadata":
+        """The metadata, where ``path`` is the first of what is packed. Raises SettingsError."""
+        from ..client.plan import described
+        from ..errors import SettingsError
+
+        if self.config is None:
+            return described(self.description, path)
+        if self.target.policy_url is None:
+            raise SettingsError(f"no policy service to ask for what {self.config} says: set policy_url in [upload]")
+        return self._ask(self.config, self.target.policy_url)
+
+    def _ask(self, config: Path, url: str) -> "Metadata":
+        from ..client.plan import asked, user_of
+        from ..client.questions import Policy, read_questions
+        from ..client.retries import Retries
+        from ..client.session import Session
+        from .choosing import choose
+        from .upload_screens import PolicyScreen
+
+        retries = Retries(self.pace.retry_for, PolicyScreen())
+        with closing(Session(self.target, "the policy service")) as session:
+            policy = Policy(session, url, user_of(self.description, self.settings.user), retries)
+            return asked(self.description, read_questions(config), policy, choose)
+
+
+def _finish(outcomes: "list[Outcome]", options: RunOutput) -> None:
+    from ..client.upload import exit_code
+    from ..errors import ExitCode
+
+    if options.debug:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                traceback.print_exception(outcome.error)
+    code = exit_code(outcomes)
+    if code is not ExitCode.SUCCESS:
+        raise typer.Exit(code)
+
+
+def rate_of(text: str) -> float:
+    """Bytes a second, from how they are written. Raises SettingsError."""
+    from ..errors import SettingsError
+
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)([kmg]?)b?(?:/s)?", text.strip(), re.IGNORECASE)
+    rate = float(found[1]) * UNITS[found[2].lower()] if found else 0.0
+    if rate < 1:
+        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second, such as 500k or 5M")
+    return rate
+
+
+def _without_password(url: str) -> str:
+    from ..errors import SettingsError
+
+    if "@" in url:
+        raise SettingsError("--to: whoever lists processes sees a password in it: see the page for other ways")
+    return url
+
+
+def _token_in(path: Path) -> str:
+    from ..disk import explained, open_regular
+    from ..errors import SettingsError
+
+    try:
+        with open_regular(path) as file:
+            token = file.read(10_000).decode().strip()
+    except OSError as error:
+        raise explained(error, f"cannot read {path}", SettingsError) from error
+    except UnicodeDecodeError:
+        token = ""
+    if not token:
+        raise SettingsError(f"{path} holds no token")
+    return token

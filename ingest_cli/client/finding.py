@@ -1,0 +1,39 @@
+"""Which server an upload goes to: what the settings say, else what pacifica-cli is configured with."""
+
+from dataclasses import replace
+
+from ..errors import SettingsError
+from ..settings import DEFAULT_USER, Endpoint, Settings
+from .pacifica_cli import PacificaCli, read_pacifica_cli
+from .target import Target, without_upload
+
+
+def find_target(settings: Settings) -> Target:
+    """The server to send to. Raises SettingsError."""
+    own = settings.upload
+    others = read_pacifica_cli() if own.server is None or own.policy_url is None else None
+    target = _of_settings(own.server) if own.server is not None else _of_pacifica_cli(others)
+    return replace(
+        target,
+        policy_url=own.policy_url or (None if others is None else others.policy_url),
+        auth_header=settings.auth_header,
+        user=_user(settings),
+    )
+
+
+def _of_settings(server: Endpoint) -> Target:
+    base = without_upload(server.url)
+    return Target(endpoint=replace(server, url=base), status_url=f"{base}/get_state")
+
+
+def _of_pacifica_cli(others: PacificaCli | None) -> Target:
+    target = None if others is None else others.target()
+    if target is None:
+        raise SettingsError("no server to send to: give --to, or set url in [upload]")
+    return target
+
+
+def _user(settings: Settings) -> str | None:
+    """The user to name to the server: none that nobody has named to us."""
+    is_named = any(value.option == DEFAULT_USER and value.origin != "default" for value in settings.values)
+    return settings.user if is_named else None

@@ -1,0 +1,126 @@
+"""HTTP to one server: credentials, certificates, and what its answers mean."""
+
+import json
+from typing import Any
+
+import requests
+from requests.exceptions import (
+    InvalidHeader,
+    InvalidProxyURL,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+    SSLError,
+)
+
+from ..connections import session
+from ..errors import IngestError, ServiceUnavailable, SettingsError, UploadRefused
+from ..text import quoted
+from .target import Target
+
+# Before an answer the server may have to bring a large file to its disk. While a body is sent the first one counts.
+SECONDS = (10.0, 60.0)
+SENDING_SECONDS = (60.0, 600.0)
+LONGEST_PAUSE_SECONDS = 60.0
+BUSY_STATUSES = {408, 423, 425, 429}
+# A mistake in the settings, which no second try mends.
+USELESS = (InvalidURL, InvalidSchema, MissingSchema, InvalidHeader, InvalidProxyURL)
+
+
+class Busy(ServiceUnavailable):
+    """The server answers that it cannot do it now, and perhaps for how long."""
+
+    def __init__(self, message: str, at_least: float) -> None:
+        super().__init__(message)
+        self.at_least = at_least
+
+
+class Session:
+    """Requests to the ``name`` at ``target``, with its credentials. Raises SettingsError where they cannot be used."""
+
+    def __init__(self, target: Target, name: str = "the server") -> None:
+        self._name, self._target = name, target
+        self._session = session(target.endpoint)
+        if target.user is not None:
+            self._session.headers[target.auth_header] = target.user.encode()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: tuple[float, float] = SECONDS,
+    ) -> requests.Response:
+        """Send a request and return the answer, whatever its status, but for those that come of the moment.
+
+        Raises ServiceUnavailable where there is no answer, Busy where the server has no time, and SettingsError where
+        it does not let us in, or is another than the URL says.
+        """
+        try:
+            answer = self._session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            )
+        except SSLError as error:
+            raise self._explained(url, error) from error
+        except USELESS as error:
+            raise SettingsError(f"{self._name} at {url} cannot be asked: {error}") from error
+        except RequestException as error:
+            raise ServiceUnavailable(f"{self._name} at {url} does not answer: {_innermost(error)}") from error
+        self._require_usable(url, answer)
+        return answer
+
+    def refused(self, answer: requests.Response) -> IngestError:
+        """The error for an answer that no second try will change."""
+        return UploadRefused(f"{self._name} at {answer.url} refuses it: {message_of(answer)}")
+
+    def _require_usable(self, url: str, answer: requests.Response) -> None:
+        status = answer.status_code
+        if (status >= 500 and status not in (501, 505)) or status in BUSY_STATUSES:
+            raise Busy(f"{self._name} at {url} cannot take it now: {message_of(answer)}", _retry_after(answer))
+        if status in (401, 407):
+            raise SettingsError(f"{self._name} at {url} requires credentials: {message_of(answer)}")
+        if answer.is_redirect:
+            raise SettingsError(f"{self._name} at {url} has moved to {quoted(answer.headers['Location'])}: name that")
+
+    def _explained(self, url: str, error: SSLError) -> IngestError:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            return ServiceUnavailable(f"{self._name} at {url} does not answer: {_innermost(error)}")
+        return SettingsError(f"the certificate of {url} is not trusted ({_innermost(error)}): name its CA by --ca-file")
+
+
+def message_of(answer: requests.Response) -> str:
+    """What the server says went wrong, in a line."""
+    try:
+        message = answer.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        message = " ".join(answer.text[:200].split()) or answer.reason
+    return f"{answer.status_code}: {str(message)[:300]}"
+
+
+def object_of(answer: requests.Response, session: Session) -> Any:
+    """The JSON of an answer. Raises UploadRefused where the status or the body is something else."""
+    if answer.status_code != 200:
+        raise session.refused(answer)
+    try:
+        return json.loads(answer.content)
+    except ValueError:
+        raise session.refused(answer) from None
+
+
+def _innermost(error: BaseException) -> str:
+    """The reason behind an error of the libraries, without the objects that they name."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _retry_after(answer: requests.Response) -> float:
+    value = answer.headers.get("Retry-After", "")
+    return min(LONGEST_PAUSE_SECONDS, float(value)) if value.isascii() and value.isdigit() else 0.0

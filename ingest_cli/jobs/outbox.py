@@ -1,0 +1,262 @@
+"""The outbox: events that wait to be sent, each for one receiver, and those that were.
+
+An event is written in the transaction in which its job changes, and leaves the outbox only once its receiver has it:
+it is sent at least once. Whoever sends one has a lease on it, which ends with the process.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlite_utils import Database
+
+from ..settings import EventKind, ReceiverKind
+from ..text import story
+from .database import reading, writing
+from .job import Job, JobState
+from .process import Life, Process, this_process
+from .sqlite_rows import now_text, time_text
+from .transitions import Event
+
+# A lease that nobody gave back for so long is nobody's: no receiver takes as long.
+LEASE_SECONDS = 300.0
+# The longest time to an attempt: a clock that was wrong must not have an event wait for ever.
+LONGEST_WAIT_SECONDS = 3600.0
+MOST_KEPT = 10_000
+# Now and then, since it looks at all of them.
+TIDIED_EVERY = 100
+
+
+class NoticeStatus(StrEnum):
+    """What has become of an event."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """An event for one ``receiver``.
+
+    ``run`` is the fence that the job had: with ``job_id`` and ``kind`` it names the event, for every receiver. ``data``
+    is the job as Pacifica's clients saw it then. It came to be at ``created`` and changed at ``updated``, in UTC; it
+    waits ``since`` so many seconds after 1970, and is not sent before ``retry_at``. ``reason`` is why the last attempt
+    failed, and ``fence`` the number of the lease.
+    """
+
+    number: int
+    job_id: int
+    run: int
+    kind: EventKind
+    receiver: ReceiverKind
+    data: dict[str, Any]
+    created: str
+    updated: str
+    status: NoticeStatus
+    attempts: int
+    retry_at: float
+    since: float
+    reason: str
+    fence: int
+
+
+def kind_of(event: Event, to: JobState | None) -> EventKind | None:
+    """The kind of event that announces a transition; None where none does."""
+    if event is Event.DEFER:
+        return "deferred"
+    if to is JobState.COMPLETE:
+        return "ingest"
+    return "failed" if to in (JobState.FAILED, JobState.HELD) else None
+
+
+def announce(connection: sqlite3.Connection, job: Job, kind: EventKind, receivers: Collection[ReceiverKind]) -> None:
+    """Put the event into the outbox, in a transaction of the caller's."""
+    now, data = now_text(), json.dumps({**job.as_state(), "source": job.source, "origin": job.name})
+    connection.executemany(
+        "INSERT INTO outbox (job_id, run, kind, receiver, data, created, updated, since)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(job.job_id, job.fence_number, kind, receiver, data, now, now, time.time()) for receiver in receivers],
+    )
+
+
+class Outbox:
+    """The outbox of the job store in ``database``, which ``is_local`` where only this machine can use it."""
+
+    def __init__(self, database: Database, *, is_local: bool) -> None:
+        self._database, self._is_local = database, is_local
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    # For whoever sends
+
+    def lease_next(self, receivers: Collection[ReceiverKind]) -> Notice | None:
+        """Take the lease of the next event that is due for one of these ``receivers``; None where none is.
+
+        An event waits for the earlier ones of its job.
+        """
+        if next(self._due(receivers), None) is None:
+            return None
+        with writing(self._database, durable=False) as connection:
+            row = next(self._due(receivers), None)
+            if row is None:
+                return None
+            connection.execute(
+                "UPDATE outbox SET fence = fence + 1, attempts = attempts + 1, holder = ? WHERE number = ?",
+                (this_process().to_text(), row["number"]),
+            )
+            return self._one(row["number"])
+
+    def sent(self, notice: Notice) -> None:
+        """The receiver has it; what it did not get while it was away, it is to get soon."""
+        self._end(notice, NoticeStatus.SENT, "")
+        if notice.number % TIDIED_EVERY == 0:
+            self._tidy(notice.number - MOST_KEPT)
+        with writing(self._database, durable=False) as connection:
+            connection.execute(
+                "UPDATE outbox SET retry_at = 0, is_outage = 0 WHERE status = 'waiting' AND is_outage AND receiver = ?",
+                [notice.receiver],
+            )
+
+    def retry(self, notice: Notice, reason: str, seconds: float, *, is_outage: bool) -> None:
+        """It is to be sent again in so many seconds; sooner where ``is_outage`` and the receiver is back."""
+        retry_at = time.time() + min(seconds, LONGEST_WAIT_SECONDS)
+        self._let_go(notice, {"retry_at": retry_at, "is_outage": is_outage, "reason": story(reason)})
+
+    def give_up(self, notice: Notice, reason: str) -> None:
+        """It is not sent any more, unless someone asks for it."""
+        self._end(notice, NoticeStatus.GIVEN_UP, reason)
+
+    def release(self, notice: Notice) -> None:
+        """It was not sent, and this was no attempt."""
+        self._let_go(notice, {"attempts": max(0, notice.attempts - 1)})
+
+    # For people
+
+    def newest(
+        self, count: int, *, job_id: int | None = None, statuses: Collection[NoticeStatus] = tuple(NoticeStatus)
+    ) -> list[Notice]:
+        """The newest ``count`` events, of one job or of all, the newest last."""
+        rows = self._rows(
+            f"SELECT * FROM outbox WHERE (job_id = ? OR ? IS NULL) AND status IN ({_listed(statuses)})"
+            " ORDER BY number DESC LIMIT ?",
+            *(job_id, job_id, count),
+        )
+        return list(map(_notice_of, rows))[::-1]
+
+    def tallies(self) -> dict[NoticeStatus, int]:
+        """How many events there are of each status."""
+        found = dict(tuple(row) for row in self._rows("SELECT status, COUNT(*) FROM outbox GROUP BY 1"))
+        return {status: found.get(status, 0) for status in NoticeStatus}
+
+    def waiting(self, receiver: ReceiverKind | None = None) -> tuple[int, str | None]:
+        """How many events wait for a receiver, or for all, and since when the oldest of them does, in UTC."""
+        query = "SELECT COUNT(*), MIN(created) FROM outbox WHERE status = 'waiting' AND (receiver = ? OR ? IS NULL)"
+        number, oldest = next(self._rows(query, receiver, receiver))
+        return int(number), oldest
+
+    def oldest_waiting(self) -> str | None:
+        """Since when the oldest event that waits does so, in UTC."""
+        return self.waiting()[1]
+
+    def resend(self, numbers: Collection[int]) -> list[int]:
+        """Have these events sent, again or soon; those that there are."""
+        found = []
+        with writing(self._database) as connection:
+            for number in numbers:
+                # Who is sending it now has lost its lease: what becomes of that attempt does not count.
+                again = connection.execute(
+                    "UPDATE outbox SET status = 'waiting', attempts = 0, retry_at = 0, is_outage = 0, reason = '',"
+                    " since = ?, updated = ?, fence = fence + 1, holder = NULL WHERE number = ?",
+                    (time.time(), now_text(), number),
+                )
+                found += [number] * again.rowcount
+        return found
+
+    def announce(self, job: Job, receivers: Collection[ReceiverKind]) -> None:
+        """Have the event of a recorded job sent that was not announced when it was recorded."""
+        with writing(self._database) as connection:
+            announce(connection, job, "ingest", receivers)
+
+    def removable(self, moment: datetime) -> list[int]:
+        """The events that were sent or given up before ``moment``, in UTC."""
+        rows = self._rows("SELECT number FROM outbox WHERE status <> 'waiting' AND updated < ?", time_text(moment))
+        return [int(row["number"]) for row in rows]
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Remove those of the events that do not wait."""
+        with writing(self._database) as connection:
+            connection.executemany(
+                "DELETE FROM outbox WHERE number = ? AND status <> 'waiting'", [(number,) for number in numbers]
+            )
+
+    def _due(self, receivers: Collection[ReceiverKind]) -> Iterator[sqlite3.Row]:
+        """What waits for a sender, in order."""
+        if not receivers:
+            return iter(())
+        now = time.time()
+        rows = self._rows(
+            "SELECT * FROM outbox AS this WHERE status = 'waiting'"
+            f" AND receiver IN ({_listed(receivers)}) AND (retry_at <= ? OR retry_at > ?)"
+            " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.job_id = this.job_id"
+            " AND earlier.number < this.number AND earlier.receiver = this.receiver AND earlier.status = 'waiting')"
+            " ORDER BY number",
+            *(now, now + LONGEST_WAIT_SECONDS),
+        )
+        return filter(self._is_free, rows)
+
+    def _is_free(self, row: sqlite3.Row) -> bool:
+        """Whether nobody is sending the event."""
+        if row["holder"] is None:
+            return True
+        holder = Process.from_text(row["holder"])
+        if holder.life() is Life.GONE or (self._is_local and not holder.is_of_this_boot):
+            return True
+        # Of others' clocks nothing is known: what counts is how long it was seen here.
+        fence, since = self._seen.get(row["number"], (None, 0.0))
+        if fence != row["fence"]:
+            fence, since = row["fence"], time.monotonic()
+        self._seen[row["number"]] = (row["fence"], since)
+        return time.monotonic() - since > LEASE_SECONDS
+
+    def _let_go(self, notice: Notice, changes: dict[str, object]) -> None:
+        # Where another one has the lease by now, it is the other's to say what became of the event.
+        assigned = {**changes, "holder": None, "updated": now_text()}
+        self._seen.pop(notice.number, None)
+        with writing(self._database, durable=False) as connection:
+            connection.execute(
+                f"UPDATE outbox SET {', '.join(f'{column} = ?' for column in assigned)}"
+                " WHERE number = ? AND fence = ? AND status = 'waiting'",
+                (*assigned.values(), notice.number, notice.fence),
+            )
+
+    def _end(self, notice: Notice, status: NoticeStatus, reason: str) -> None:
+        self._let_go(notice, {"status": status, "reason": story(reason), "retry_at": 0})
+
+    def _tidy(self, before: int) -> None:
+        """Remove what was sent so long ago that nobody asks for it."""
+        with writing(self._database, durable=False) as connection:
+            connection.execute("DELETE FROM outbox WHERE status = 'sent' AND number <= ?", [before])
+
+    def _one(self, number: int) -> Notice:
+        return _notice_of(next(self._rows("SELECT * FROM outbox WHERE number = ?", number)))
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
+        with reading(self._database) as connection:
+            # Whoever leaves rows behind would have a cursor closed later than the database.
+            yield from iter(connection.execute(sql, values).fetchone, None)
+
+
+def _notice_of(row: sqlite3.Row) -> Notice:
+    columns = dict(zip(row.keys(), row, strict=True))
+    del columns["holder"], columns["is_outage"]
+    return Notice(**{**columns, "data": json.loads(columns["data"]), "status": NoticeStatus(columns["status"])})
+
+
+def _listed(words: Collection[str]) -> str:
+    """Words of the program's own as SQL lists them between parentheses."""
+    return ", ".join(f"'{word}'" for word in sorted(words))

@@ -1,0 +1,178 @@
+"""What a client is told of a job that will be tried again, and what becomes of what it sends again all the same."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.observer import Observer
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.factory import connect
+from ingest_cli.settings import load_settings
+
+from ..support.bundles import FILES, file_record, transaction, write_bundle
+from ..support.command import Command
+from ..support.http_faults import answering
+from ..support.pacifica_double import Handler, PacificaSite
+from ..support.serving import PATIENCE, Server
+from ..support.shown import is_stored
+from ..support.site import Site
+from ..support.waiting import until
+
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+LATER = rf"it will be tried again at {TIME}(, or as soon as a worker is free)?; do not send it again"
+SERVICES = {"policy": "Policy Validation", "archive": "ingest files", "metadata service": "ingest metadata"}
+
+
+@pytest.fixture
+def pacific(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
+    with PacificaSite() as site:
+        for variable, value in site.environment().items():
+            monkeypatch.setenv(variable, value)
+        yield site
+
+
+def unknown(*, is_of: Callable[[Handler], bool]) -> Callable[[Handler], bool]:
+    """The service is not where it was: a proxy says so in its place."""
+
+    def fault(handler: Handler) -> bool:
+        return is_of(handler) and answering(404, b"<html>")(handler)
+
+    return fault
+
+
+OUTAGES = {
+    "policy": unknown(is_of=lambda handler: handler.path == "/policy"),
+    "archive": unknown(is_of=lambda handler: handler.command == "PUT" and handler.path != "/ingest"),
+    "metadata service": unknown(is_of=lambda handler: handler.command == "PUT" and handler.path == "/ingest"),
+}
+
+
+def assert_told(state: dict[str, Any], service: str) -> None:
+    """It failed there, for now."""
+    assert (state["state"], state["task"], state["task_percent"]) == ("FAILED", SERVICES[service], "0.00000")
+    assert state["complete"] is False
+    why, *_, when = state["exception"].split("\n")
+    assert service in why
+    assert re.fullmatch(LATER, when)
+
+
+def assert_stored_once(pacific: PacificaSite, states: list[dict[str, Any]]) -> None:
+    (recorded,) = pacific.transactions
+    assert sorted(pacific.files.values()) == sorted(FILES.values())
+    for state in states:
+        other = state["job_id"] != recorded
+        assert is_stored(state) or (other and state["complete"]), state
+        assert (f"job {recorded}" in state["exception"]) is other, "who asks for it is told which job it is"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_bundle_that_is_uploaded_again_while_it_is_deferred_is_stored_once(
+    environment: Path, pacific: PacificaSite, command: Command, tmp_path: Path, service: str
+) -> None:
+    pacific.guard = OUTAGES[service]
+    bundle = write_bundle(tmp_path / "b.tar")
+    with Server(environment) as server:
+        jobs = [server.upload(bundle)["job_id"] for _ in range(2)]
+        assert_told(server.settled(jobs[0]), service) if service == "policy" else server.settled(jobs[0])
+        assert_told(server.settled(jobs[1]), service)
+        (shown, _) = requests.get(f"{server.url}/jobs", timeout=PATIENCE).json()
+        assert f"at {shown['retried_at']} UTC" in shown["exception"]
+        pacific.guard = None
+        assert command("retry", *jobs).returncode in (0, 3)
+        assert_stored_once(pacific, [server.settled(job_id) for job_id in jobs])
+        again = server.settled(server.upload(bundle)["job_id"])
+        assert again["exception"] == f"the same bundle was ingested before as job {next(iter(pacific.transactions))}"
+        assert_stored_once(pacific, [again])
+
+
+@pytest.mark.parametrize("service", ["policy", "archive"])
+def test_a_bundle_that_is_given_again_while_it_is_deferred_is_stored_once(
+    pacific: PacificaSite, command: Command, tmp_path: Path, service: str
+) -> None:
+    pacific.guard = OUTAGES[service]
+    bundle = write_bundle(tmp_path / "b.tar")
+    for _ in range(2):
+        assert command(bundle).returncode == 4
+    state = json.loads(command("state", 1, "--json").stdout)
+    assert_told(state, service)
+    shown = command("state", 1).stdout
+    assert "deferred: it is retried at" in shown
+    assert "tried again" not in shown, "it says so once"
+    pacific.guard = None
+    copy = write_bundle(tmp_path / "copy.tar")
+    assert command(copy, bundle).returncode in (0, 3)
+    assert_stored_once(pacific, json.loads(command("state", "--json").stdout))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_with_no_retries_failed_is_failed(
+    environment: Path, pacific: PacificaSite, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    monkeypatch.setenv("INGEST_RETRIES", "0")
+    pacific.guard = OUTAGES[service]
+    bundle = write_bundle(tmp_path / "b.tar")
+    with Server(environment) as server:
+        states = [server.settled(server.upload(bundle)["job_id"]) for _ in range(2)]
+        until(lambda: all(job.state == "failed" for job in site.jobs()))
+        assert pacific.files == {}, "nothing of them is left in the archive"
+        pacific.guard = None
+        stored = server.settled(server.upload(bundle)["job_id"])
+    for state in states:
+        assert (state["state"], state["task"]) == ("FAILED", SERVICES[service])
+        assert "tried again" not in state["exception"]
+    assert_stored_once(pacific, [stored])
+
+
+def test_with_no_retries_what_passes_on_this_machine_is_not_waited_for_either(
+    site: Site, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_RETRIES", "0")
+    assert command(write_bundle(tmp_path / "before.tar", {"data/before": b"x"})).returncode == 0
+    away = site.archive.rename(tmp_path / "away")
+    bundle = write_bundle(tmp_path / "b.tar")
+    assert command(bundle).returncode == 4
+    job = site.job(2)
+    assert (job.state, job.task) == ("failed", "ingest files"), job.exception
+    away.rename(site.archive)
+    assert command(bundle).returncode == 0
+    assert site.contents() == {**FILES, "data/before": b"x"}
+
+
+def test_a_run_that_was_cut_off_is_resumed_though_nothing_is_retried(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_RETRIES", "0")
+    site.settings = load_settings()
+    bundle = write_bundle(tmp_path / "b.tar")
+    with open_store(site.settings) as store, connect(site.settings, store) as services:
+        submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u")
+        for _ in range(3):
+            leased = store.lease_next()
+            assert leased is not None
+            store.requeue(leased.fence)
+        leased = store.lease_next()
+        assert leased is not None
+        assert Runner(site.settings, services, store).run_leased(leased, Observer()).is_done
+
+
+def test_a_document_to_move_that_is_sent_again_moves_nothing(environment: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in" / "x"
+    source.parent.mkdir()
+    document = json.dumps([*transaction(), file_record("data/x", b"x", source=str(source))])
+    with Server(environment, "--move-from", source.parent) as server:
+        for _ in range(2):
+            source.write_bytes(b"x")
+            headers = {"Content-Type": "application/json"}
+            answer = requests.post(f"{server.url}/move", data=document, headers=headers, timeout=PATIENCE)
+            state = server.settled(answer.json()["job_id"])
+            assert is_stored(state)
+    assert state["exception"] == "the same document was ingested before as job 1; its sources are left where they are"
+    assert source.read_bytes() == b"x"
