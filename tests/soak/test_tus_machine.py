@@ -343,4 +343,4 @@ def test_some_sequences(environment: Path, site: Site) -> None:
 
 @pytest.mark.sweep
 def test_many_sequences(environment: Path, site: Site) -> None:
-    walk(environment, site, examples=150, steps=50)
+    walk(environment, site, examples=80, steps=50)
