@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import IO, Any, Protocol
 
 from ..errors import ExitCode, IngestError
-from ..settings import OPTIONS, Endpoint, Notifications, ReceiverKind
+from ..settings import Endpoint, Notifications, ReceiverKind
+from ..settings.options import OPTIONS
 from ..text import duration, one_line
 from .message import Message
 
