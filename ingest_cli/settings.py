@@ -42,6 +42,12 @@ DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
 )
+SERVICE_TIMEOUT = Option(
+    "ingest", "service_timeout", "INGEST_SERVICE_TIMEOUT", "how many seconds a service over HTTP may take to answer"
+)
+RETRIES = Option(
+    "ingest", "retries", "INGEST_RETRIES", "how many times a job that fails for now is retried; 0: it has failed"
+)
 UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
@@ -180,6 +186,8 @@ OPTIONS = (
     VOLUME_PATH,
     DEFAULT_USER,
     AUTH_HEADER,
+    SERVICE_TIMEOUT,
+    RETRIES,
     *SERVICES.values(),
     TRANSFERS,
     REMOTE_SOURCES,
@@ -207,6 +215,9 @@ OPTIONS = (
     *(option for access in ACCESS.values() for option in access.options),
 )
 MAX_TRANSFERS = 64
+MAX_TIMEOUT_SECONDS = 86_400
+MOST_RETRIES = 1000
+USUAL_RETRIES = 19
 # Stands for whoever uses a Unix socket of the server.
 UNIX = "unix"
 Confirm = Literal["sample", "all"]
@@ -251,10 +262,12 @@ class Value:
 class Endpoint:
     """A service over HTTP. Its basic credentials, token and files of TLS are None where there are none.
 
-    With ``negotiate`` it is shown the user's Kerberos ticket.
+    With ``negotiate`` it is shown the user's Kerberos ticket. ``timeout`` is how many seconds it may take to answer
+    what gives it little to do, and to take or send a piece of what is longer.
     """
 
     url: str
+    timeout: float = 30.0
     basic: tuple[str, str] | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     negotiate: bool = False
@@ -324,6 +337,8 @@ class UploadSettings:
 class Timings:
     """Intervals and timeouts, in seconds; ``runs`` is the number of attempts after which a job counts as failed.
 
+    ``retries`` is how many times a job is retried that failed for now; with 0 it is rolled back at once, as any that
+    fails. Runs that are interrupted or killed are resumed all the same, until there were ``runs`` of them.
     A run sends a ``heartbeat`` this often, and counts as dead when none is seen for ``stale`` seconds. A transient
     failure is retried after ``first_backoff``, then after twice as long each time, up to ``longest_backoff``.
     ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
@@ -334,6 +349,7 @@ class Timings:
     heartbeat: float = 1.0
     stale: float = 30.0
     runs: int = 20
+    retries: int = USUAL_RETRIES
     first_backoff: float = 10.0
     longest_backoff: float = 600.0
     checkpoint: float = 10.0
@@ -341,6 +357,11 @@ class Timings:
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
+
+    @property
+    def attempts(self) -> int:
+        """How many runs that fail for now a job may have."""
+        return min(self.runs, self.retries + 1)
 
     @property
     def ending(self) -> float:
@@ -353,15 +374,16 @@ class Settings:
     """Everything that can be set. Paths are absolute.
 
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
-    every document is allowed. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many
-    files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked for
-    the size that it stored.
+    every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
+    ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
+    sees the files that are to be moved, and of which files it is asked for the size that it stored.
     """
 
     database: Path
     spool: Path
     user: str
     auth_header: str
+    service_timeout: float
     unique_id: Path | Endpoint
     policy: Path | Endpoint | None
     archive: Path | Endpoint
@@ -429,17 +451,18 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         spool=_path(values[VOLUME_PATH]),
         user=_printable(values[DEFAULT_USER]),
         auth_header=_header_name(values[AUTH_HEADER]),
+        service_timeout=_seconds(values[SERVICE_TIMEOUT]),
         unique_id=_service(values, UNIQUEID_URL),
         policy=_service(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
         catalog=catalog,
-        transfers=_transfers(values[TRANSFERS]),
+        transfers=_number(values[TRANSFERS], 1, MAX_TRANSFERS),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=_server_access(values),
         notifications=_notifications(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=_upload_settings(values),
-        timings=Timings(),
+        timings=_timings(_number(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )
 
@@ -479,6 +502,8 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         **({} if data is None else _places_in(data)),
         DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
+        SERVICE_TIMEOUT: "30",
+        RETRIES: str(USUAL_RETRIES),
         POLICY_URL: "",
         TRANSFERS: "1",
         REMOTE_SOURCES: "no",
@@ -671,6 +696,7 @@ def _endpoint(parts: SplitResult, values: Mapping[Option, Value], url: Value, ac
         )
     return Endpoint(
         url=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+        timeout=_seconds(values[SERVICE_TIMEOUT]),
         basic=(username, password or "") if username is not None else None,
         token=token,
         negotiate=negotiate,
@@ -798,10 +824,23 @@ def _of_a_job(value: Value) -> str:
     return value.text
 
 
-def _transfers(value: Value) -> int:
-    if not value.text.isascii() or not value.text.isdigit() or not 1 <= int(value.text) <= MAX_TRANSFERS:
-        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from 1 to {MAX_TRANSFERS}")
-    return int(value.text)
+def _timings(retries: int) -> Timings:
+    usual = Timings()
+    return replace(usual, retries=retries, runs=usual.runs + max(0, retries - usual.retries))
+
+
+def _number(value: Value, least: int, most: int) -> int:
+    digits = value.text if value.text.isascii() and value.text.isdigit() else ""
+    if not digits or len(digits) > len(str(most)) or not least <= int(digits) <= most:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number from {least} to {most}")
+    return int(digits)
+
+
+def _seconds(value: Value) -> float:
+    number = re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value.text)
+    if number is None or not 0 < float(value.text) <= MAX_TIMEOUT_SECONDS:
+        raise SettingsError(f"{_where(value)}: {value.text!r} is not a number of seconds up to {MAX_TIMEOUT_SECONDS}")
+    return float(value.text)
 
 
 def _negotiate(value: Value) -> bool:

@@ -39,6 +39,7 @@ def serve() -> int:
     run(
         host=found.host,
         port=found.port,
+        unix=found.unix,
         max_upload=found.most,
         config=config,
         db=None,

@@ -19,9 +19,9 @@ from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .proxies import external_path
-from .receiving import Limits
+from .receiving import Limits, announced_length
 from .threads import Threads
-from .tus_body import add_body
+from .tus_body import add_body, require_fit
 from .tus_protocol import (
     ALGORITHMS,
     EXTENSIONS,
@@ -151,6 +151,7 @@ class Tus:
         """Add the body, which begins at ``offset``. The client may have said now how long the upload is."""
         if await self._disk.do(upload.is_whole):
             _require_offset(offset, upload.length)
+            require_fit(announced_length(request) or 0, 0)
             return upload
         with self._receptions.admit(request) as reception:
             async with self._jobs.locked(upload) as file:

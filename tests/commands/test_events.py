@@ -23,7 +23,7 @@ from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
 from ingest_cli.settings import Endpoint, load_settings
 
-from ..support.bundles import FILES, document_for, write_bundle
+from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
@@ -127,6 +127,38 @@ def test_a_recorded_job_is_told_of_as_the_released_service_does(tmp_path: Path, 
 
 def sorted_record(record: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(record.items()))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"destinationTable": "TransactionKeyValue", "key": "User of Record", "value": 10},
+        {"destinationTable": "TransactionKeyValue", "key": "k", "value": "v", "comment": [1]},
+        {"destinationTable": "Other", "x": {"y": None}},
+        file_record("data/odd", b"", mtime=1_700_000_000, encoding="utf-8"),
+    ],
+    ids=str,
+)
+def test_what_the_tables_do_not_hold_is_sent_as_it_was_given(
+    tmp_path: Path, notify: Notify, odd: dict[str, Any]
+) -> None:
+    records = [odd, *document_for(FILES)]
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        job = api.ingest_bundle(write_bundle(tmp_path / "b.tar", {**FILES, "data/odd": b""}, records))
+        api.resend_events(job_id=job.job_id)
+    numbered = Document.of(records).numbered(job.job_id, first_file_id=1)
+    assert [got.json["data"] for got in receiver.got] == [numbered] * 2
+
+
+def test_the_event_of_a_move_has_the_sources(tmp_path: Path, notify: Notify) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    document = [*transaction(), file_record("data/a", b"a", source=str(tmp_path / "a"))]
+    (tmp_path / "move.json").write_text(json.dumps(document))
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        api.move_files(tmp_path / "move.json")
+    assert receiver.got[0].json["data"] == Document.of(document).numbered(1, first_file_id=1)
 
 
 def test_type_source_and_id_are_the_sites(tmp_path: Path, notify: Notify) -> None:

@@ -38,7 +38,7 @@ NAMES = {
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "READ_SECONDS", 5.0)
+    monkeypatch.setenv("INGEST_SERVICE_TIMEOUT", "5")
 
 
 def basic(text: str) -> str:

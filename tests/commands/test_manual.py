@@ -40,9 +40,11 @@ from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import (
     ACCESS,
     MAX_TRANSFERS,
+    MOST_RETRIES,
     OPTIONS,
     PACIFICA_KEYS,
     PACIFICA_SECTIONS,
+    USUAL_RETRIES,
     Endpoint,
     Settings,
     load_settings,
@@ -238,6 +240,11 @@ def test_the_configuration_page_has_the_other_variables(config_page: str) -> Non
 
 def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:
     assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
+
+
+def test_the_configuration_page_has_the_most_retries(config_page: str) -> None:
+    assert f"is retried, 0 to {MOST_RETRIES};" in config_page
+    assert f".Li {USUAL_RETRIES} ." in config_page
 
 
 def test_the_page_of_the_server_has_its_limits() -> None:

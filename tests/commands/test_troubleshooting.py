@@ -34,6 +34,7 @@ from ..support.bundles import FILES, document_for, file_record, member, transact
 from ..support.command import TIME, Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
+from ..support.ingeststate import row, write_rows
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
@@ -408,6 +409,29 @@ def a_service_that_is_down(scene: Scene) -> str:
     return scene.ingest(code=4)
 
 
+def without(scene: Scene, package: str) -> None:
+    """A package that cannot be imported is found before the one that can."""
+    scene.environment.setenv("PYTHONPATH", str(scene.folder), prepend=os.pathsep)
+    missing = f"No module named {package}"
+    (scene.folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({missing!r})\n")
+
+
+@provokes("cannot use Kerberos for *URL*: *REASON*; install the extra pacifica-ingest-cli[kerberos]")
+def kerberos_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("UNIQUEID_AUTH", "negotiate")
+    without(scene, "requests_gssapi")
+    return scene.ingest(code=2)
+
+
+@provokes("the proxy that the environment sets for *URL* needs SOCKS: install the extra pacifica-ingest-cli[socks]")
+def socks_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("all_proxy", "socks5h://127.0.0.1:1")
+    without(scene, "socks")
+    return scene.ingest(code=2)
+
+
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
@@ -597,6 +621,24 @@ def ids_behind_the_job_store(scene: Scene) -> str:
     scene.ingest(code=0)
     scene.environment.setenv("UNIQUEID_URL", (scene.folder / "new-ids").as_uri())
     return scene.says("--again", write_bundle(scene.folder / "c.tar"))
+
+
+@provokes("job *ID* was imported: only its state is known here")
+def an_imported_job(scene: Scene) -> str:
+    scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1016)]), code=0)
+    return scene.says("retry", 1016)
+
+
+@provokes("warning: job *ID* is not imported: it is a job of this store")
+def a_job_of_both(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1)]), code=0)
+
+
+@provokes("cannot read *FILE*: no such table: ingeststate")
+def a_database_of_something_else(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", scene.site.settings.database)
 
 
 @provokes("job *ID* is being worked on by *PROCESS*")

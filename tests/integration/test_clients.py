@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.serving import Server
 from ..support.shown import is_stored
@@ -124,6 +126,32 @@ def folder(tmp_path: Path) -> Path:
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     return folder
+
+
+@pytest.fixture
+def stored(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Files that are stored as job 1, where they may be downloaded, by their names below ``data``."""
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    files = {"top": b"top", "a/b/\u00e9 1%.txt": b"1", "a/two.bin": bytes(3_000_000), "a/empty": b""}
+    site.ingest(write_bundle(tmp_path / "b.tar", {f"data/{name}": content for name, content in files.items()}))
+    return files
+
+
+@pytest.mark.parametrize("way", ["by its id", "by its event"])
+def test_the_command_line_client_downloads(
+    services: PacificaServices, environment: Path, stored: dict[str, bytes], way: str
+) -> None:
+    target, event = environment / "target", environment / "event.json"
+    target.mkdir()
+    with Server(environment) as server:
+        policy = f"{server.url}/status/transactions/by_id"
+        records = requests.get(f"{policy}/1", timeout=60).json()["files"].values()
+        event.write_text(json.dumps({"data": list(records)}))
+        words = {"by its id": ["--transaction-id", "1"], "by its event": ["--cloudevent", str(event)]}[way]
+        endpoints = {"DOWNLOAD_URL": server.url, "DOWNLOAD_POLICY_URL": policy}
+        run(services, "pacifica-cli", "download", "--destination", str(target), *words, **endpoints)
+    found = {path.relative_to(target / "data"): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert found == {Path(name): content for name, content in stored.items()}
 
 
 def run(services: PacificaServices, *words: str, **environment: str) -> str:
