@@ -172,7 +172,7 @@ class TusMachine(RuleBasedStateMachine):
     @rule(which=WHICH)
     def end(self, which: int) -> None:
         upload = self.any_upload(which)
-        self.patched(upload, 0, bytes((upload.length or 0) - len(upload.content)), "none", None, override=False)
+        self.patched(upload, 0, bytes(max(0, (upload.length or 0) - len(upload.content))), "none", None, override=False)
 
     def patched(
         self, upload: Known, shift: int, body: bytes, given: str, length: int | None, *, override: bool
