@@ -98,7 +98,8 @@ class PlainUpload(QuietUpload):
             self._told = ""
         elif until != self._told:
             self._told = until
-            mention(f"{self._name}: job {state['job_id']} is deferred: {state['exception']}")
+            why = "; ".join(str(state["exception"]).splitlines())
+            mention(f"{self._name}: job {state['job_id']} is deferred: {why}")
 
     def warn(self, message: str) -> None:
         """Write the warning."""

@@ -209,5 +209,6 @@ class Job:
         """What comes of a job that is deferred. One that is rolled back has failed, whenever that is done."""
         if not self.is_deferred or self.state is JobState.UNDOING:
             return ""
-        when = f"at {self.retried_at} UTC" if self.retry_at > time.time() else "as soon as a worker is free"
-        return f"it will be tried again {when}; do not send it again"
+        is_due = self.retry_at <= time.time()
+        when = f"{self.retried_at} UTC{', or as soon as a worker is free' if is_due else ''}"
+        return f"it will be tried again at {when}; do not send it again"

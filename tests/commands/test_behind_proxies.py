@@ -2,12 +2,17 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 from starlette.routing import Route
 
 from ingest_cli.server.app import application
@@ -16,8 +21,10 @@ from ingest_cli.server.proxies import FOLDERS
 from ingest_cli.server.receiving import Limits
 from ingest_cli.server.routes import ServerRules
 
+from ..support.bundles import write_bundle
 from ..support.environment import scrub
-from ..support.serving import PATIENCE, Server
+from ..support.proxying import PASSWORD, PROGRAMS, USER, in_front, is_there
+from ..support.serving import OCTETS, PATIENCE, Server
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -107,3 +114,93 @@ def test_what_is_below_the_servers_own_paths_is_no_prefix(site: Site) -> None:
     app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     assert {f"/{path.split('/')[1]}" for path in paths if path.count("/") > 1} == set(FOLDERS)
+
+
+# Real proxies, by the examples of the manual.
+
+FORGED = {
+    "X-Http-Authed-User": "eve",
+    "X-Forwarded-For": "6.6.6.6",
+    "X-Forwarded-Prefix": "/evil",
+    "Forwarded": "for=6.6.6.6",
+}
+ANOTHER_ADDRESS = "127.0.0.2"
+
+
+class FromAnotherAddress(HTTPAdapter):
+    """Connects from an address that is not a trusted proxy's."""
+
+    def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
+        super().init_poolmanager(*arguments, source_address=(ANOTHER_ADDRESS, 0), **keywords)
+
+
+# What the address of an example becomes for a proxy that takes the path off, and for a Unix socket.
+VARIANTS = {
+    "nginx": ["{address}", "{address}/", "unix:{place}", "unix:{place}:/"],
+    "Apache": ["{address}"],
+    "Caddy": ["{address}", "unix/{place}"],
+}
+
+
+@pytest.fixture(scope="module")
+def fronted(request: pytest.FixtureRequest) -> Iterator[tuple[Server, Site, dict[str, str]]]:
+    """A server as the examples have it, at an address or a Unix socket."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        folder = Path(name)
+        scrub(patch, folder)
+        is_unix = request.param == "place"
+        patch.setenv("INGEST_TRUSTED_PROXIES", "unix" if is_unix else "127.0.0.1")
+        words = ["--root-path", "/ingest", "--allow-host", "ingest.example.org", "--log-format", "json"]
+        words += ["--unix", str(folder / "s")] if is_unix else []
+        server = stack.enter_context(Server(folder, *words))
+        site = Site(folder / "data" / "pacifica-ingest-cli")
+        patch.undo()
+        yield server, site, {request.param: server.url.removeprefix("http://").removeprefix("unix:")}
+
+
+@pytest.mark.parametrize(
+    ("fronted", "proxy", "variant"),
+    [
+        pytest.param(
+            "place" if "{place}" in variant else "address",
+            proxy,
+            variant,
+            marks=[
+                pytest.mark.skipif(not is_there(proxy), reason=f"{PROGRAMS[proxy]} is not installed"),
+                *([] if proxy == "nginx" else [pytest.mark.sweep]),
+            ],
+        )
+        for proxy, variants in VARIANTS.items()
+        for variant in variants
+    ],
+    indirect=["fronted"],
+)
+def test_a_client_of_a_proxy_notices_nothing_of_it(
+    fronted: tuple[Server, Site, dict[str, str]], proxy: str, variant: str, tmp_path: Path
+) -> None:
+    server, site, place = fronted
+    content = write_bundle(tmp_path / "b.tar", {"data/x": f"{proxy} {variant}".encode()}).read_bytes()
+    with in_front(proxy, variant.format(**place)) as url, requests.Session() as client:
+        assert client.get(f"{url}/healthz", timeout=PATIENCE).status_code == 401
+        client.auth, client.headers["Host"] = (USER, PASSWORD), "ingest.example.org"
+        client.headers.update(FORGED)
+        client.mount("http://", FromAnotherAddress())
+        if proxy == "Caddy":
+            client.headers["Host"] = urlsplit(url).netloc  # by which it knows its site
+        assert client.get(f"{url}/healthz", timeout=PATIENCE).json() == {"status": "ok"}
+        for body in (content, iter([content[:700], content[700:]])):
+            state = client.post(f"{url}/upload", data=body, headers=OCTETS, timeout=PATIENCE).json()
+            assert site.job(state["job_id"]).user == USER
+        created = client.post(f"{url}/files", headers={**TUS, "Upload-Length": "2"}, timeout=PATIENCE)
+        found = urljoin(created.url, created.headers["Location"])
+        assert re.fullmatch(rf"{url}/files/[0-9a-f]{{32}}", found)
+        assert client.head(found, headers=TUS, timeout=PATIENCE).headers["Upload-Offset"] == "0"
+        assert client.delete(found, headers=TUS, timeout=PATIENCE).status_code == 204
+        page = client.get(f"{url}/", headers={"Accept": "text/html"}, timeout=PATIENCE)
+        assert 'data-below="/ingest/"' in page.text
+        described = client.get(f"{url}/openapi.json", timeout=PATIENCE).json()
+        assert described["servers"] == [{"url": "/ingest"}]
+        assert client.get(f"{url}/jobs/{state['job_id']}/", timeout=PATIENCE).json()["user"] == USER
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    assert {line["client"] for line in lines if line["user"] == USER} == {ANOTHER_ADDRESS}
+    assert not {line["user"] for line in lines} & {"eve"}

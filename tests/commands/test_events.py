@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from ingest_cli import api
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import ExitCode, SettingsError
 from ingest_cli.events import receivers
+from ingest_cli.events.sender import Sender
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
-from ingest_cli.settings import Endpoint, load_settings
+from ingest_cli.jobs.store import open_store
+from ingest_cli.settings import Endpoint, Timings, load_settings
 
-from ..support.bundles import FILES, document_for, write_bundle
+from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
@@ -127,6 +130,38 @@ def test_a_recorded_job_is_told_of_as_the_released_service_does(tmp_path: Path, 
 
 def sorted_record(record: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(record.items()))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"destinationTable": "TransactionKeyValue", "key": "User of Record", "value": 10},
+        {"destinationTable": "TransactionKeyValue", "key": "k", "value": "v", "comment": [1]},
+        {"destinationTable": "Other", "x": {"y": None}},
+        file_record("data/odd", b"", mtime=1_700_000_000, encoding="utf-8"),
+    ],
+    ids=str,
+)
+def test_what_the_tables_do_not_hold_is_sent_as_it_was_given(
+    tmp_path: Path, notify: Notify, odd: dict[str, Any]
+) -> None:
+    records = [odd, *document_for(FILES)]
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        job = api.ingest_bundle(write_bundle(tmp_path / "b.tar", {**FILES, "data/odd": b""}, records))
+        api.resend_events(job_id=job.job_id)
+    numbered = Document.of(records).numbered(job.job_id, first_file_id=1)
+    assert [got.json["data"] for got in receiver.got] == [numbered] * 2
+
+
+def test_the_event_of_a_move_has_the_sources(tmp_path: Path, notify: Notify) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    document = [*transaction(), file_record("data/a", b"a", source=str(tmp_path / "a"))]
+    (tmp_path / "move.json").write_text(json.dumps(document))
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        api.move_files(tmp_path / "move.json")
+    assert receiver.got[0].json["data"] == Document.of(document).numbered(1, first_file_id=1)
 
 
 def test_type_source_and_id_are_the_sites(tmp_path: Path, notify: Notify) -> None:
@@ -387,7 +422,7 @@ def test_a_receiver_that_is_down_holds_up_nothing(tmp_path: Path, notify: Notify
     assert done.stderr.count("warning: events wait") == 1
     assert "Connection refused" in done.stderr
     assert statuses() == [(1, "waiting"), (2, "waiting")]
-    assert command("-q", bundle(tmp_path)).returncode == 0
+    assert "events wait" not in command("-q", bundle(tmp_path, "d")).stderr, "it is told once"
     assert events()[0].attempts + events()[1].attempts <= 3, "one attempt in a round finds out"
 
 
@@ -451,6 +486,27 @@ def test_once_a_receiver_is_back_it_gets_all_that_it_missed(tmp_path: Path, noti
         api.ingest_bundle(bundle(tmp_path, "d"))
         until(lambda: api.send_events().sent == 0)
     assert [status for _, status in statuses()] == ["sent"] * 3
+
+
+def test_a_receiver_that_is_away_is_not_besieged(tmp_path: Path, notify: Notify) -> None:
+    for name in "bcd":
+        api.ingest_bundle(bundle(tmp_path, name))
+    with Receiver(503) as receiver:
+        notify(url=f"{receiver.url}/?key=secret")
+        settings = replace(load_settings(), timings=Timings(first_backoff=0.2))
+        told: list[str] = []
+        with open_store(settings) as store:
+            for job_id in (1, 2, 3):
+                store.outbox.announce(store.get(job_id), ["url"])
+            sender = Sender(settings, told.append)
+            for _ in range(20):
+                sender.send(store)
+            assert len(receiver.got) == 1
+            receiver.statuses = [200]
+            until(lambda: sender.send(store).sent)
+            assert len(receiver.received) == 3
+    assert [line.partition(": ")[0] for line in told] == ["events wait", f"{receiver.url}/ receives events again"]
+    assert "secret" not in "".join(told)
 
 
 @pytest.mark.parametrize(
