@@ -93,6 +93,26 @@ def test_the_command_line_client_downloads(
     assert found == {Path(name): content for name, content in stored.items()}
 
 
+def test_the_command_line_client_downloads_over_the_real_services(
+    pacifica: PacificaServices, environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    files = {"data/top": os.urandom(9), "data/a/large": os.urandom(3_000_000)}
+    target = environment / "target"
+    target.mkdir()
+    with Server(environment) as server:
+        state = server.settled(server.upload(write_bundle(tmp_path / "b.tar", files))["job_id"])
+        assert state["complete"], state
+        endpoints = {
+            "DOWNLOAD_URL": server.url,
+            "DOWNLOAD_POLICY_URL": f"{pacifica.url('policy')}/status/transactions/by_id",
+        }
+        words = ["--destination", str(target), "--transaction-id", str(state["job_id"])]
+        run(pacifica, "pacifica-cli", "download", *words, **endpoints)
+    found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert found == files
+
+
 def run(services: PacificaServices, *words: str, **environment: str) -> str:
     own = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8", **environment}
     done = subprocess.run(
