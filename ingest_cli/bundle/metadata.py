@@ -20,6 +20,13 @@ Record = dict[str, Any]
 Readers = dict[str, dict[str, Callable[[Any], Any]]]
 
 SINGLE_TABLES = ("Transactions.submitter", "Transactions.project", "Transactions.instrument")
+# What the metadata service's tables have of each record.
+COLUMNS = {
+    **{table: {"destinationTable", "value"} for table in ("Transactions._id", *SINGLE_TABLES)},
+    "TransactionKeyValue": {"destinationTable", "key", "value"},
+    "FileKeyValue": {"destinationTable", "file_id", "key", "value"},
+    "Files": {"destinationTable", "_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime"},
+}
 DEFAULT_HASHTYPE = "sha1"
 DEFAULT_MIMETYPE = "application/octet-stream"
 # Guaranteed by hashlib on every platform, and of a fixed length (the shake functions are not).
@@ -138,6 +145,11 @@ class Document:
         """The size of all listed files together, in bytes."""
         return sum(entry.size for entry in self.files)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether each record is as the metadata service keeps it: of its tables, with their columns and types."""
+        return self.given == self.records and all(map(_is_plain, self.records))
+
     def value(self, table: str) -> Any:
         """The value of a record that the document holds once, such as ``Transactions.project``."""
         return next(record["value"] for record in self.records if record["destinationTable"] == table)
@@ -175,6 +187,10 @@ class Document:
             elif table != "Transactions._id":
                 cleaned.append(record)
         return cleaned
+
+
+def _is_plain(record: Record) -> bool:
+    return record.keys() <= COLUMNS.get(record["destinationTable"], set())
 
 
 def _load(raw: bytes) -> list[Any]:

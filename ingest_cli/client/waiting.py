@@ -14,7 +14,7 @@ LONGEST_SECONDS = 10.0
 GROWTH = 1.3
 LAST_STAGE = "ingest metadata"
 # How the exception of a job ends that the server runs again by itself.
-DEFERRED = re.compile(r"it will be tried again at (.+); do not send it again\s*$")
+DEFERRED = re.compile(r"it will be tried again (.+); do not send it again\s*$")
 
 
 class JobFailed(IngestError):
@@ -104,7 +104,7 @@ def _ask(server: IngestServer, job_id: int, retries: Retries) -> State:
 
 def _not_yet(state: State) -> str:
     until = deferred_until(state)
-    where = f"is deferred until {until}" if until else f"is at {str(state.get('task'))!r}"
+    where = f"is deferred, and will be tried again {until}" if until else f"is at {str(state.get('task'))!r}"
     return f"job {state['job_id']} {where}; it goes on at the server, and the same command waits for it again"
 
 

@@ -3,9 +3,9 @@
 ``0.1`` is what Pacifica's metadata service posts of a recorded transaction, to the letter. The others are the two forms
 that an event of CloudEvents 1.0 can have over HTTP: all in the body, or the attributes in headers.
 
-The document of a recorded job is read from the catalogue when the event is sent. It lies there durably, so that it is
-not stored twice; what is sent again, be it years later, is the same; and a document of any size is written record by
-record.
+The document of a recorded job is read from the catalogue when the event is sent. There it lies durably, in tables but
+for what they do not hold, so that it is not stored twice; what is sent again, be it years later, is the same; and a
+document of any size is written record by record.
 """
 
 import json
@@ -81,6 +81,9 @@ def document(catalog: Catalog, transaction_id: int) -> Iterator[dict[str, Any]]:
     """The numbered document of a recorded transaction, record by record. Raises JobNotRecorded."""
     if not catalog.contains(transaction_id):
         raise JobNotRecorded(f"the catalogue has no record of job {transaction_id}")
+    if (given := catalog.given(transaction_id)) is not None:
+        yield from given
+        return
     yield {"destinationTable": "Transactions._id", "value": transaction_id}
     records = catalog.metadata(transaction_id)
     yield from (record for record in records if record["destinationTable"] != "FileKeyValue")

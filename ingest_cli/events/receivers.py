@@ -4,21 +4,18 @@ import os
 import re
 import shlex
 import signal
-import ssl
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, Any, Protocol
 
-from ..errors import ExitCode, IngestError, SettingsError
-from ..settings import OPTIONS, Endpoint, Notifications, ReceiverKind
+from ..errors import ExitCode, IngestError
+from ..settings import Endpoint, Notifications, ReceiverKind
+from ..settings.options import ACCESS, OPTIONS
 from ..text import duration, one_line
 from .message import Message
-
-if TYPE_CHECKING:
-    import requests
 
 CONNECT_SECONDS = 10.0
 # For an answer, and for a command to end.
@@ -79,7 +76,8 @@ class HttpReceiver:
     """The service at an endpoint. It has an event once it answered 2xx; it is not followed elsewhere."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.name, self._endpoint = endpoint.url, endpoint
+        # What is behind the path may be a secret.
+        self.name, self._endpoint = endpoint.url.partition("?")[0], endpoint
 
     def deliver(self, message: Message) -> None:
         """Post the event."""
@@ -110,18 +108,17 @@ class HttpReceiver:
         """The status of the answer, what it says, and its headers."""
         import requests
 
-        from .. import __version__
+        from ..connections import session
 
-        own = {**headers, "User-Agent": f"pacifica-ingest-cli/{__version__}"}
         try:
             # A connection that was kept may be closed by now, which could not be told from a receiver that is away.
             with (
-                _session(self._endpoint) as session,
-                session.request(
+                session(self._endpoint) as opened,
+                opened.request(
                     method,
                     self._endpoint.url,
                     data=body,
-                    headers=own,
+                    headers=headers,
                     timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                     allow_redirects=False,
                     stream=True,
@@ -195,53 +192,9 @@ class CommandReceiver:
 
 def _environment(message: Message) -> dict[str, str]:
     """This process's own variables, without secrets, and the attributes of the event."""
-    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    secrets = SECRETS | {url.variable for url in ACCESS if "@" in os.environ.get(url.variable, "")}
+    own = {name: value for name, value in os.environ.items() if name not in secrets}
     return {**own, **{f"CE_{name.upper()}": value for name, value in message.attributes.items()}}
-
-
-def _session(endpoint: Endpoint) -> "requests.Session":
-    """A session with the endpoint's credentials and certificates. Raises SettingsError where these cannot be used."""
-    import requests
-    from requests.adapters import HTTPAdapter
-    from requests.auth import HTTPBasicAuth
-
-    class Trusting(HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **options: Any) -> None:
-            super().init_poolmanager(*args, **options, ssl_context=_trust(endpoint))
-
-        def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-            return super().proxy_manager_for(*args, **options, ssl_context=_trust(endpoint))
-
-        def cert_verify(self, *_: object) -> None:
-            """The context says whom to trust."""
-
-    session = requests.Session()
-    if endpoint.url.startswith("https:"):
-        session.mount("https://", Trusting())
-    if endpoint.basic is not None:
-        session.auth = HTTPBasicAuth(*(text.encode() for text in endpoint.basic))
-    elif endpoint.token is not None:
-        token = endpoint.token
-
-        def bear(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
-            request.headers["Authorization"] = f"Bearer {token}"
-            return request
-
-        session.auth = bear
-    return session
-
-
-def _trust(endpoint: Endpoint) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
-        if endpoint.client_cert is not None:
-            # The empty password keeps OpenSSL from asking for one on the terminal.
-            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = [endpoint.ca_file, endpoint.client_cert, endpoint.client_key]
-        named = ", ".join(str(file) for file in files if file is not None)
-        raise SettingsError(f"cannot use the certificates for {endpoint.url} ({named}): {error}") from error
-    return context
 
 
 def _cause(error: Exception) -> str:

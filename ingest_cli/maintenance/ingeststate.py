@@ -4,11 +4,12 @@ It is only read, and page by page, so that the service can be at work meanwhile:
 somebody reads. What is read is what the service would answer with, to the digit.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser, InterpolationError
 from configparser import Error as ConfigError
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -33,6 +34,7 @@ DRIVERS = (*POSTGRESQL_DRIVERS, *MYSQL_DRIVERS)
 # What peewee takes in a URL for itself, and for its pools.
 PEEWEES = {"max_connections", "stale_timeout", "timeout", "autocommit", "autoconnect", "autorollback", "thread_safe"}
 PEEWEES |= {"pragmas", "register_hstore", "server_side_cursors", "sql_mode", "prefer_psycopg3"}
+USUAL_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{6})?", re.ASCII)
 TIME_FORMATS = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 # An id beyond would leave none to go on with.
 MAX_ID = 1 << 62
@@ -161,6 +163,9 @@ def _moment(row: dict[str, Any], key: str) -> str:
     if isinstance(row[key], datetime):
         return str(row[key])
     text = _text(row, key)
+    with suppress(ValueError):
+        if USUAL_TIME.fullmatch(text):  # which is read ten times as fast
+            return str(datetime.fromisoformat(text))
     for form in TIME_FORMATS:
         try:
             return str(datetime.strptime(text, form))  # noqa: DTZ007

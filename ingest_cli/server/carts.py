@@ -1,8 +1,10 @@
 """Carts: which stored files a user wants as one tar, and under which names. Each is a record in the spool folder."""
 
+import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,9 +16,10 @@ from uuid import UUID
 from rich.filesize import decimal
 from starlette.exceptions import HTTPException
 
+from ..bundle.bounds import require_bounded
 from ..bundle.metadata import MAX_ID, MAX_PATH_BYTES
 from ..disk import durable_write, explained, free_bytes
-from ..errors import SourceError
+from ..errors import MetadataError, SourceError
 from ..jobs.spool import NoRoom
 from ..services.base import StoredFile
 from ..text import counted, quoted
@@ -54,8 +57,11 @@ class Wanted:
 def read_wanted(raw: bytes) -> list[Wanted]:
     """The files that the body of a request asks for. Raises HTTPException where it is not such a body."""
     try:
+        require_bounded(raw)
         body = json.loads(raw)
-    except (ValueError, RecursionError):
+    except MetadataError:
+        raise _wrong("the body has too many values, or is nested too deeply") from None
+    except ValueError:
         raise _wrong("the body is not JSON") from None
     listed = body.get("fileids") if isinstance(body, dict) else None
     if not isinstance(listed, list):
@@ -95,7 +101,7 @@ def _require_distinct(paths: list[str]) -> None:
     """Raise HTTPException where two files have one place, or one lies below the other."""
     seen = set(paths)
     if len(seen) < len(paths):
-        repeated = next(path for at, path in enumerate(sorted(paths)[1:]) if path == sorted(paths)[at])
+        ((repeated, _),) = Counter(paths).most_common(1)
         raise _wrong(f"{quoted(repeated)} is the path of two files")
     for path in paths:
         folder = path.rpartition("/")[0]
@@ -122,7 +128,8 @@ class Cart:
 class Carts:
     """The carts in the spool folder ``spool``, whose disk keeps ``reserve`` bytes free. Each method blocks.
 
-    Servers may share the folder. A cart that is LIFETIME old is gone.
+    Servers may share the folder. What one user calls a cart is no matter of another's. A cart that is LIFETIME old is
+    gone.
     """
 
     def __init__(self, spool: Path, reserve: int) -> None:
@@ -132,38 +139,43 @@ class Carts:
     def save(self, cart: Cart) -> None:
         """Save a cart, durably, in place of one that the user had under this name.
 
-        Raises Refusal where the name is another user's or there are too many, NoRoom, and SourceError.
+        Raises Refusal where there are too many, half of MAX_CARTS of one user; NoRoom, and SourceError.
         """
         record = json.dumps(
             {
-                "user": cart.user,
                 "created": cart.created,
                 "files": [{**asdict(file), "path": path} for path, file in cart.files],
             }
         ).encode()
         with self._lock:
             self.sweep()
-            earlier = self._read(cart.name)
-            if earlier is not None and earlier.user != cart.user:
-                raise Refusal(409, "there is a cart of this name")
-            self._require_place(len(record))
+            path = self._path(cart.name, cart.user)
+            self._require_place(path, len(record))
             try:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if free_bytes(self._folder) - len(record) < self._reserve:
                     raise NoRoom(f"no room for a cart of {decimal(len(record))} in {self._folder}")
-                with durable_write(self._path(cart.name), replace=True) as file:
+                with durable_write(path, replace=True) as file:
                     file.write(record)
             except OSError as error:
                 raise explained(error, f"cannot write into {self._folder}", SourceError, self._folder) from error
 
     def find(self, name: UUID, user: str) -> Cart | None:
         """The user's cart of this name; None where there is none."""
-        cart = self._read(str(name))
-        return cart if cart is not None and cart.user == user else None
+        path = self._path(str(name), user)
+        try:
+            if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
+                return None
+            record = json.loads(path.read_bytes())
+            return Cart(str(name), user, record["created"], list(_files(record["files"])))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        except OSError as error:
+            raise explained(error, f"cannot read {path}", SourceError, path) from error
 
     def remove(self, cart: Cart) -> None:
         """Remove a cart."""
-        self._path(cart.name).unlink(missing_ok=True)
+        self._path(cart.name, cart.user).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove the carts that are too old."""
@@ -172,29 +184,25 @@ class Carts:
                 if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
                     path.unlink()
 
-    def _require_place(self, length: int) -> None:
-        sizes = []
+    def _require_place(self, place: Path, length: int) -> None:
+        """Raise Refusal where there are too many carts beside the one at ``place``, or too many of this user's."""
+        sizes = {}
         for path in self._folder.glob("*.json"):
             with suppress(FileNotFoundError):
-                sizes.append(path.stat().st_size)
-        if len(sizes) >= MAX_CARTS or sum(sizes) + length > MAX_BYTES:
-            kept = counted(len(sizes), "cart is", "carts are")
-            raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
+                sizes[path] = path.stat().st_size
+        sizes.pop(place, None)
+        own = [size for path, size in sizes.items() if _user_of(path) == _user_of(place)]
+        for carts, share in ((own, 2), (sizes.values(), 1)):
+            if len(carts) >= MAX_CARTS // share or sum(carts) + length > MAX_BYTES // share:
+                kept = counted(len(sizes), "cart is", "carts are")
+                raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
 
-    def _read(self, name: str) -> Cart | None:
-        path = self._path(name)
-        try:
-            if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
-                return None
-            record = json.loads(path.read_bytes())
-            return Cart(name, record["user"], record["created"], list(_files(record["files"])))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
-        except OSError as error:
-            raise explained(error, f"cannot read {path}", SourceError, path) from error
+    def _path(self, name: str, user: str) -> Path:
+        return self._folder / f"{name}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.json"
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+
+def _user_of(path: Path) -> str:
+    return path.name.split(".")[1]
 
 
 def _files(records: Iterable[dict[str, Any]]) -> Iterable[tuple[str, StoredFile]]:

@@ -29,6 +29,13 @@ _STATE = _object(
         },
     }
 )
+# The words of Pacifica Ingest, whatever they are.
+_IMPORTED = _object(
+    {
+        name: kept if name in ("job_id", "complete", "updated", "created") else {"type": "string"}
+        for name, kept in _STATE["properties"].items()
+    }
+)
 _LISTED = {
     "allOf": [
         {"$ref": "#/components/schemas/State"},
@@ -77,8 +84,8 @@ def _answers(success: dict[str, Any], *errors: int, status: str = "200") -> dict
         403: "the request is not allowed",
         404: "not found",
         408: "the request timed out",
+        409: "the Upload-Offset is not the current one",
         410: "the upload has expired, or is a part of another one by now",
-        409: "the Upload-Offset is not the current one, or the cart is another user's",
         411: "a Content-Length is required",
         412: "the version of tus is not supported, or what is here is not what the request is about",
         413: "the body is too long",
@@ -186,7 +193,7 @@ DESCRIPTION: dict[str, Any] = {
             "get": {
                 "summary": "Show the state of a job",
                 "parameters": [_parameter("job_id", "query", _JOB_ID)],
-                "responses": _answers(_json("the job's state", _ref("State")), 404),
+                "responses": _answers(_json("the job's state", {"anyOf": [_ref("State"), _ref("ImportedState")]}), 404),
             }
         },
         "/jobs": {
@@ -242,7 +249,7 @@ DESCRIPTION: dict[str, Any] = {
                 "summary": "Make a cart of files",
                 "parameters": [_CART],
                 "requestBody": {"required": True, "content": {"application/json": {"schema": _CART_FILES}}},
-                "responses": _answers(_json("it is made", _MESSAGE), 404, 408, 409, 413, 415, 503, 507, status="201"),
+                "responses": _answers(_json("it is made", _MESSAGE), 404, 408, 413, 415, 503, 507, status="201"),
             },
             "delete": {
                 "summary": "Delete a cart",
@@ -314,5 +321,7 @@ DESCRIPTION: dict[str, Any] = {
             },
         },
     },
-    "components": {"schemas": {"State": _STATE, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}},
+    "components": {
+        "schemas": {"State": _STATE, "ImportedState": _IMPORTED, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}
+    },
 }

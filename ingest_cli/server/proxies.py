@@ -13,7 +13,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from ..errors import SettingsError
-from ..settings import ROOT_PATH, Settings, root_path_of
+from ..settings import Settings, root_path_of
+from ..settings.options import ROOT_PATH
 from ..text import quoted
 from .authentication import Peer, Refusal
 

@@ -19,9 +19,9 @@ from .admission import Receptions, client_of
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .proxies import external_path
-from .receiving import Limits
+from .receiving import Limits, announced_length
 from .threads import Threads
-from .tus_body import add_body
+from .tus_body import add_body, require_fit
 from .tus_protocol import (
     ALGORITHMS,
     EXTENSIONS,
@@ -151,6 +151,7 @@ class Tus:
         """Add the body, which begins at ``offset``. The client may have said now how long the upload is."""
         if await self._disk.do(upload.is_whole):
             _require_offset(offset, upload.length)
+            require_fit(announced_length(request) or 0, 0)
             return upload
         with self._receptions.admit(request) as reception:
             async with self._jobs.locked(upload) as file:
@@ -193,11 +194,20 @@ class Tus:
             return None
         if upload.user != request.state.user:
             raise Refusal(403, "the upload is another user's")
-        expiry = await self._disk.do(upload.expiry)
-        if expiry is not None and time.time() > expiry and await self._store.list(partial(remove_orphan, upload.path)):
-            await self._disk.do(self._uploads.close, upload)
+        if await self._has_expired(upload):
             raise Refusal(410, "the upload has expired: nothing was added to it for too long")
         return upload
+
+    async def _has_expired(self, upload: Upload) -> bool:
+        """Whether the upload is gone, since its time has come; not while it is written, or its job needs it."""
+        expiry = await self._disk.do(upload.expiry)
+        if expiry is not None and time.time() < expiry:
+            return False
+        await self._store.list(partial(remove_orphan, upload.path))
+        if await self._disk.do(self._uploads.find, upload.name) is not None:
+            return False
+        await self._disk.do(self._uploads.close, upload)
+        return True
 
 
 def _route(path: str, **answers: Answer) -> Route:

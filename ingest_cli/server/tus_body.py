@@ -29,7 +29,7 @@ async def add_body(
     checksum = checksum_in(request)
     most = limits.max_bytes if upload.length is None else upload.length
     left = None if most is None else most - file.length
-    _require_fit(announced_length(request) or 0, left)
+    require_fit(announced_length(request) or 0, left)
     if checksum is None:
         await _append_pieces(request, file, most, disk)
     else:
@@ -39,7 +39,7 @@ async def add_body(
 async def _append_pieces(request: Request, file: SpoolFile, most: int | None, disk: Threads) -> None:
     try:
         async for piece in pieces(request):
-            _require_fit(len(piece), None if most is None else most - file.length)
+            require_fit(len(piece), None if most is None else most - file.length)
             await disk.do(file.write, piece)
     finally:
         await disk.do(file.sync)
@@ -67,6 +67,7 @@ def _digest_of(path: Path, algorithm: str) -> bytes:
         raise SourceError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _require_fit(length: int, left: int | None) -> None:
+def require_fit(length: int, left: int | None) -> None:
+    """Raise Refusal where a body of this length is longer than what is ``left`` to come; None is any length."""
     if left is not None and length > left:
         raise Refusal(413, f"the body is too long: the upload needs only {counted(left, 'byte')} more")

@@ -226,6 +226,9 @@ class Catalog(Service, Protocol):
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a recorded transaction's document that are not of files; a FileKeyValue has the file's id."""
 
+    def given(self, transaction_id: int) -> list[dict[str, Any]] | None:
+        """The numbered document as it was given, where `files` and `metadata` are not all of it and it was kept."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Services:

@@ -15,7 +15,8 @@ import pytest
 from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable, SettingsError
 from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
-from ingest_cli.settings import SERVICES, load_settings
+from ingest_cli.settings import load_settings
+from ingest_cli.settings.options import SERVICES
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
@@ -38,7 +39,7 @@ NAMES = {
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "READ_SECONDS", 5.0)
+    monkeypatch.setenv("INGEST_SERVICE_TIMEOUT", "5")
 
 
 def basic(text: str) -> str:

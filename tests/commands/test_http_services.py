@@ -22,7 +22,7 @@ from ..support.site import Site
 @pytest.fixture
 def pacific(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "READ_SECONDS", 5.0)
+    monkeypatch.setenv("INGEST_SERVICE_TIMEOUT", "5")
     with PacificaSite() as server:
         site.settings = load_settings(
             environment={**os.environ, **server.environment(), "INGEST_DEFAULT_USER": "dmlb2001"}

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,15 +32,22 @@ from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import TIME, Command
+from ..support.ingest_double import Handler as IngestHandler
+from ..support.ingest_double import ReleasedIngest
+from ..support.ingeststate import row, write_rows
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
 from ..support.site import Site
 from ..support.surroundings import Surroundings
 from ..support.tar_forms import END, header, long_name, pax
+from ..support.uploader_json import UPLOADER
 from ..support.waiting import until
 from ..support.watching import make_folder, without_inotify
 
+TLS = Path(__file__).parents[1] / "data" / "tls"
+# Nothing listens there.
+NOWHERE = "http://127.0.0.1:1"
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
 
 
@@ -401,6 +409,29 @@ def a_service_that_is_down(scene: Scene) -> str:
     return scene.ingest(code=4)
 
 
+def without(scene: Scene, package: str) -> None:
+    """A package that cannot be imported is found before the one that can."""
+    scene.environment.setenv("PYTHONPATH", str(scene.folder), prepend=os.pathsep)
+    missing = f"No module named {package}"
+    (scene.folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({missing!r})\n")
+
+
+@provokes("cannot use Kerberos for *URL*: *REASON*; install the extra pacifica-ingest-cli[kerberos]")
+def kerberos_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("UNIQUEID_AUTH", "negotiate")
+    without(scene, "requests_gssapi")
+    return scene.ingest(code=2)
+
+
+@provokes("the proxy that the environment sets for *URL* needs SOCKS: install the extra pacifica-ingest-cli[socks]")
+def socks_without_its_package(scene: Scene) -> str:
+    scene.environment.setenv("UNIQUEID_URL", "http://127.0.0.1:1")
+    scene.environment.setenv("all_proxy", "socks5h://127.0.0.1:1")
+    without(scene, "socks")
+    return scene.ingest(code=2)
+
+
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
@@ -592,6 +623,54 @@ def ids_behind_the_job_store(scene: Scene) -> str:
     return scene.says("--again", write_bundle(scene.folder / "c.tar"))
 
 
+@provokes("it will be tried again at *TIME*; do not send it again")
+def a_job_that_is_deferred(scene: Scene) -> str:
+    assert scene.command(write_bundle(scene.folder / "a.tar")).returncode == 0
+    scene.site.archive.rename(scene.folder / "away")
+    scene.ingest({"data/b": b"b"}, code=4)
+    return exception_of(scene, 2)
+
+
+@provokes("the same bundle was ingested before as job *ID*")
+def a_duplicate(scene: Scene) -> str:
+    for name in ("a.tar", "b.tar"):
+        assert scene.command(write_bundle(scene.folder / name)).returncode == 0
+    return exception_of(scene, 2)
+
+
+@provokes("the same document was ingested before as job *ID*; its sources are left where they are")
+def a_move_of_what_was_moved_before(scene: Scene) -> str:
+    for name in ("a.json", "b.json"):
+        source, document = scene.folder / "source", scene.folder / name
+        source.write_bytes(b"a")
+        document.write_text(json.dumps([*transaction(), file_record("data/a", b"a", source=str(source))]))
+        assert scene.command("move", document).returncode == 0
+    return exception_of(scene, 2)
+
+
+def exception_of(scene: Scene, job_id: int) -> str:
+    """What a client is told of a job."""
+    return str(json.loads(scene.command("state", job_id, "--json").stdout)["exception"])
+
+
+@provokes("job *ID* was imported: only its state is known here")
+def an_imported_job(scene: Scene) -> str:
+    scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1016)]), code=0)
+    return scene.says("retry", 1016)
+
+
+@provokes("warning: job *ID* is not imported: it is a job of this store")
+def a_job_of_both(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1)]), code=0)
+
+
+@provokes("cannot read *FILE*: no such table: ingeststate")
+def a_database_of_something_else(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("import-jobs", scene.site.settings.database)
+
+
 @provokes("job *ID* is being worked on by *PROCESS*")
 def a_job_of_another_process(scene: Scene) -> str:
     return of_a_job_held_by(scene, this_process())
@@ -752,6 +831,94 @@ def a_full_spool(scene: Scene) -> str:
         answer = requests.post(f"{server.url}/upload", data=b"x", headers=OCTETS, timeout=60)
     assert answer.status_code == 507
     return str(answer.json()["message"])
+
+
+@provokes("no server to send to: give --to, or set url in [upload]")
+def no_server(scene: Scene) -> str:
+    return scene.says("upload", write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("to pack *PATH*, give *OPTIONS*, or the uploader.json of a site by --uploader-config")
+def no_metadata(scene: Scene) -> str:
+    return scene.says("upload", "--to", NOWHERE, make_folder(scene.folder / "run7"), code=2)
+
+
+@provokes("*OPTION* is needed (*TITLE*): one of *VALUES*")
+def a_choice_without_a_terminal(scene: Scene) -> str:
+    config = scene.folder / "uploader.json"
+    config.write_text(json.dumps(UPLOADER))
+    with ReleasedIngest() as server:
+        scene.environment.setenv("INGEST_UPLOAD_POLICY_URL", f"{server.url}/uploader")
+        words = ("--uploader-config", config, "--logon", 10, "--instrument", 54, make_folder(scene.folder / "run7"))
+        return scene.says("upload", "--to", server.url, *words, code=2)
+
+
+@provokes("the server at *URL* requires credentials: *REASON*")
+def no_credentials(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_SERVER_TOKEN", "secret")
+    with Server(scene.folder) as server:
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the certificate of *URL* is not trusted (*REASON*): name its CA by --ca-file")
+def a_certificate_of_a_site(scene: Scene) -> str:
+    server, context = ReleasedIngest(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "server.pem", TLS / "server.key")
+    server.speak_tls(context)
+    with server:
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the server at *URL* has moved to *URL*: name that")
+def a_server_that_has_moved(scene: Scene) -> str:
+    def move(handler: IngestHandler) -> bool:
+        handler.answer(308, {}, {"Location": "https://ingest.example.org/files"})
+        return True
+
+    with ReleasedIngest() as server:
+        server.guard = move
+        return scene.says("upload", "--to", server.url, write_bundle(scene.folder / "b.tar"), code=2)
+
+
+@provokes("the server at *URL* does not answer: *REASON*")
+def a_server_that_is_down(scene: Scene) -> str:
+    return scene.says("upload", "--to", NOWHERE, "--retry-for", 0, write_bundle(scene.folder / "b.tar"), code=4)
+
+
+@provokes("*FILE* was changed while it was sent")
+def a_bundle_that_is_still_written(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar", {"data/large": bytes(4_000_000)})
+
+    def write_more(handler: IngestHandler) -> bool:
+        if handler.command == "POST":
+            with bundle.open("ab") as file:
+                file.write(b"more")
+        return False
+
+    with ReleasedIngest() as server:
+        server.guard = write_more
+        return scene.says("upload", "--to", server.url, bundle, "--limit-rate", "8M")
+
+
+@provokes("another process is uploading it")
+def two_uploads(scene: Scene) -> str:
+    bundle = write_bundle(scene.folder / "b.tar")
+    uploads = scene.folder / "data" / "pacifica-ingest-cli" / "uploads"
+    client = scene.command.start("upload", "--to", NOWHERE, bundle)
+    try:
+        until(lambda: list(uploads.glob("*/record.json")))
+        return scene.says("upload", "--to", NOWHERE, bundle, code=4)
+    finally:
+        client.kill()
+        client.wait()
+
+
+@provokes("job *ID* is at *STAGE*; it goes on at the server, and the same command waits for it again")
+def a_job_that_takes_long(scene: Scene) -> str:
+    with ReleasedIngest() as server:
+        server.states = [{"state": "OK", "task": "ingest files"}]
+        words = ("--max-wait", 0, write_bundle(scene.folder / "b.tar"))
+        return scene.says("upload", "--to", server.url, *words, code=4)
 
 
 @provokes("*FOLDER* is already watched by *PROCESS*")

@@ -16,7 +16,7 @@ from ..support.trials import SEED, Tally, Trial, Trials, finish, sample, skip_un
 
 pytestmark = pytest.mark.sweep
 
-KINDS = ["bundle", "packed", "move", "move across", "bundle over HTTP", "move over HTTP"]
+KINDS = ["bundle", "packed", "move", "move across", "bundle over HTTP", "move over HTTP", "bundle and events"]
 Record = Callable[[str, object], None]
 
 
@@ -107,12 +107,14 @@ def test_failing_at_any_step(
 
 
 @pytest.mark.parametrize("fault", ["kill", "full", "broken"])
-def test_a_fault_in_the_thread_that_says_it_lives(
-    stepper: Stepper, trials: Trials, fault: str, record_property: Record
+@pytest.mark.parametrize("kind", ["bundle", "bundle and events"])
+def test_a_fault_in_the_threads_beside_the_job(
+    stepper: Stepper, trials: Trials, kind: str, fault: str, record_property: Record
 ) -> None:
-    tally, name = Tally(), f"{fault} beside the job"
-    for step in sample(steps_of(stepper, trials, "bundle", fault, OTHERS), name):
-        with tally.fault(f"{name}, step {step}"), trials("bundle") as trial:
+    """One says that the run lives, another one sends events."""
+    tally, name = Tally(), f"{kind}, {fault} beside the job"
+    for step in sample(steps_of(stepper, trials, kind, fault, OTHERS), name):
+        with tally.fault(f"{name}, step {step}"), trials(kind) as trial:
             outcome = trial.run(stepper, fault=fault, step=step, thread=OTHERS, lasting=fault != "kill")
             with explained(outcome):
                 if fault == "kill":

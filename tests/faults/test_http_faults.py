@@ -24,7 +24,7 @@ REQUESTS = 3 + len(FILES) + 3  # ids, policy, the archive's welcome; files; one 
 @pytest.fixture
 def pacific(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[PacificaSite]:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "READ_SECONDS", 0.3)
+    monkeypatch.setenv("INGEST_SERVICE_TIMEOUT", "0.3")
     with PacificaSite() as server:
         for variable, value in server.environment().items():
             monkeypatch.setenv(variable, value)

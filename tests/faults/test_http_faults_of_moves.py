@@ -21,8 +21,7 @@ Record = Callable[[str, object], None]
 @pytest.fixture
 def trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
     monkeypatch.setattr(http, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(http, "READ_SECONDS", 0.3)
-    return Trials(tmp_path)
+    return Trials(tmp_path, INGEST_SERVICE_TIMEOUT="0.3")
 
 
 def run(trial: Trial) -> IngestError | None:

@@ -66,14 +66,22 @@ def test_with_jobs_in_flight(released: PacificaServices, command: Command, envir
     wrong = [*transaction(), file_record("data/a", b"other")]
     failed = upload(url, write_bundle(tmp_path / "wrong.tar", {"data/a": b"a"}, wrong))
     refused = upload(url, write_bundle(tmp_path / "refused.tar", {}, document=transaction("none")))
-    before = {job_id: ended(url, job_id) for job_id in (complete, failed, refused)}
-    assert [before[job_id]["state"] for job_id in before] == ["OK", "FAILED", "FAILED"]
+    moved = [*transaction(), file_record("data/a", b"a", source="/nowhere")]
+    missing: int = requests.post(f"{url}/move", json=moved, timeout=PATIENCE).json()["job_id"]
+    before = {job_id: ended(url, job_id) for job_id in (complete, failed, refused, missing)}
+    assert [state["task"] for state in before.values()] == [
+        "ingest metadata",
+        "ingest files",
+        "Policy Validation",
+        "move files",
+    ]
+    assert "Traceback" in before[missing]["exception"]
     slow = {"data/slow": b"slow"}
     with released.frozen("archiveinterface"):
         flying = upload(url, write_bundle(tmp_path / "slow.tar", slow))
         until(lambda: state_of(url, flying)["task"] == "ingest files", every=0.1)
         first = importing()
-        assert (first["new"], first["unfinished"], first["last_id"]) == (4, 1, flying)
+        assert (first["new"], first["unfinished"], first["last_id"]) == (5, 1, flying)
         before[flying] = state_of(url, flying)
         released.stop("ingest")
         # The old worker is still at it. Nobody who asks for a job can tell that another program answers.
@@ -88,7 +96,7 @@ def test_with_jobs_in_flight(released: PacificaServices, command: Command, envir
     released.stop("worker")
     with serving(tmp_path, "-c", config, "-p", port, "-a", "127.0.0.1"):
         last = importing()
-        assert (last["changed"], last["unchanged"], last["unfinished"]) == (1, 3, 0), "while it serves"
+        assert (last["changed"], last["unchanged"], last["unfinished"]) == (1, 4, 0), "while it serves"
         assert _place(ended(url, flying)) == ("OK", "ingest metadata", 100)
         assert {job_id: state_of(url, job_id) for job_id in before} == {
             job_id: released.state(job_id) for job_id in before

@@ -346,7 +346,7 @@ def _import_everything() -> None:
 
     with redirect_stdout(io.StringIO()):
         app(["config"], standalone_mode=False)  # typer imports what it needs when it runs
-    http.FIRST_PAUSE_SECONDS, http.READ_SECONDS = 0.001, 3.0
+    http.FIRST_PAUSE_SECONDS = 0.001
 
 
 def _serve() -> None:

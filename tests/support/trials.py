@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from ingest_cli import api
 from ingest_cli.jobs.job import Job, JobState
+from ingest_cli.jobs.outbox import NoticeStatus
 from ingest_cli.settings import load_settings
 
 from .bundles import FILES, Record, document_for, write_bundle
 from .pacifica_double import PacificaSite
+from .receiver import Receiver
 from .site import Site, is_mark
 from .stepping import Order, Outcome, Stepper
 
@@ -73,10 +76,11 @@ class Tally:
 class Trial:
     """A job of ``kind`` in ``folder``.
 
-    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are.
+    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are, or
+    with `` and events``, which a ``receiver`` is sent.
     """
 
-    def __init__(self, folder: Path, kind: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:
         folder.mkdir()
         self.folder = folder
         self.data = folder / "data" / "pacifica-ingest-cli"
@@ -93,7 +97,12 @@ class Trial:
             self.pacific = stack.enter_context(PacificaSite())
             self.pacific.folder = folder / "archive"
             self.pacific.folder.mkdir()
-            self.environment.update(self.pacific.environment())
+            self.environment.update(self.pacific.environment(), INGEST_SERVICE_TIMEOUT="3")
+        self.receiver: Receiver | None = None
+        if kind.endswith("and events"):
+            self.receiver = stack.enter_context(Receiver())
+            self.environment["NOTIFICATIONS_URL"] = self.receiver.url
+        self.environment.update(environment)
         self.site = Site(self.data)
         self.site.settings = load_settings(environment=self.environment)
 
@@ -217,6 +226,16 @@ class Trial:
         assert stored == FILES
         self._assert_catalogued(rows, done[0].job_id)
         self._assert_tidy()
+        if self.receiver is not None:
+            self.assert_told_of(self.receiver, done[0].job_id)
+
+    def assert_told_of(self, receiver: Receiver, job_id: int) -> None:
+        """The receiver has the event of this job once it is given the time, and of no other."""
+        with closing(sqlite3.connect(self.site.settings.database)) as connection, connection:
+            connection.execute("UPDATE outbox SET retry_at = 0")
+        assert api.send_events(settings=self.site.settings).waiting == 0
+        assert set(receiver.ids()) == {f"metadata.ingest.{job_id}"}
+        assert {event.status for event in api.list_events(10, settings=self.site.settings)} == {NoticeStatus.SENT}
 
     def _assert_catalogued(self, rows: list[Record], job_id: int) -> None:
         columns = ("name", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
@@ -257,8 +276,8 @@ class Trial:
 class Trials:
     """Makes trials, each in a folder of its own that goes when its block ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._count = folder, 0
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self._folder, self._count, self._environment = folder, 0, environment
 
     @contextmanager
     def __call__(self, kind: str) -> Iterator[Trial]:
@@ -266,7 +285,7 @@ class Trials:
         folder = self._folder / f"trial {self._count}"
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            yield Trial(folder, kind, stack)
+            yield Trial(folder, kind, stack, self._environment)
 
 
 def skip_unless_possible(kind: str, folder: Path) -> None:

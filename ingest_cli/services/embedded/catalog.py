@@ -1,6 +1,8 @@
 """The catalogue in SQLite: tables that mirror those of Pacifica's metadata service, with its rules."""
 
+import json
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +34,8 @@ MIGRATIONS = (
         PRIMARY KEY (file, key, value)) WITHOUT ROWID
     """,
     "CREATE TABLE Barred (transaction_id INTEGER PRIMARY KEY, fence INTEGER NOT NULL)",
+    # Those of which the tables do not hold all, such as values that were given as numbers, and sources of moves.
+    "CREATE TABLE Documents (transaction_id INTEGER PRIMARY KEY REFERENCES Transactions(id), numbered BLOB NOT NULL)",
 )
 FILE_KEYS = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
 SELECT_FILE = 'SELECT "transaction", id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files'
@@ -116,6 +120,14 @@ class EmbeddedCatalog:
             ),
         ]
 
+    def given(self, transaction_id: int) -> list[dict[str, Any]] | None:
+        """The numbered document as it was given, where it was kept."""
+        row = next(self._rows("SELECT numbered FROM Documents WHERE transaction_id = ?", transaction_id), None)
+        if row is None:
+            return None
+        records: list[dict[str, Any]] = json.loads(zlib.decompress(row[0]))
+        return records
+
     def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
         """The file of this id, after its transaction; None where none is recorded."""
         row = next(self._rows(f"{SELECT_FILE} WHERE id = ?", file_id), None)
@@ -150,6 +162,9 @@ class EmbeddedCatalog:
             ((transaction_id, key, value) for key, value in document.key_values()),
         )
         connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
+        if not document.is_plain:
+            numbered = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+            connection.execute("INSERT INTO Documents VALUES (?, ?)", (transaction_id, zlib.compress(numbered, 1)))
 
 
 def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | None) -> bool:

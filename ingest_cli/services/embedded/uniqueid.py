@@ -45,6 +45,6 @@ class EmbeddedUniqueId:
         with writing(self._database) as connection:
             connection.execute(
                 "INSERT INTO unique_index VALUES (:mode, 1 + :last)"
-                " ON CONFLICT DO UPDATE SET next_id = max(next_id, 1 + :last)",
+                " ON CONFLICT DO UPDATE SET next_id = 1 + :last WHERE next_id <= :last",
                 {"mode": mode, "last": last},
             )

@@ -12,10 +12,14 @@ from ...settings import Endpoint
 from ...text import quoted
 from ..base import StoredFile
 from .adapter import RESENT_STATUSES, Adapter
-from .http import JSON, TRIES, HttpService
+from .http import JSON, TRIES, HttpService, NeverReached
 
 # So often a metadata service that answers a GET has to answer 500 to a document which then counts as refused.
 REFUSALS = 2
+# It takes 12 s for 10,000 files, and grows with their number; a slower machine, or a database that is busy, takes more.
+WORK_SECONDS_A_FILE = 0.02
+# For a list of files whose number is not known here.
+LIST_SECONDS = 600.0
 # So long a text its database takes.
 MOST_CHARACTERS = 255
 
@@ -51,10 +55,14 @@ class PacificaCatalog(Adapter):
         """
         body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
         ids = range(first_file_id, first_file_id + len(document.files))
-        refusals = 0
+        refusals, work = 0, WORK_SECONDS_A_FILE * len(ids)
         for attempt in range(TRIES):
             try:
-                answer = self._service.request("PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=())
+                answer = self._service.request(
+                    "PUT", "/ingest", body=body, headers=JSON, repeatable=False, busy=(), work=work
+                )
+            except NeverReached:
+                raise
             except ServiceUnavailable:
                 # The service may still be working on the document: where it is not there, a later run looks again.
                 if self._look(transaction_id, ids)[0]:
@@ -90,7 +98,7 @@ class PacificaCatalog(Adapter):
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._list(f"/files?transaction_id={transaction_id}")
+        rows = self._list(f"/files?transaction_id={transaction_id}", work=LIST_SECONDS)
         for row in sorted(rows, key=lambda row: int(row["_id"])):
             yield _file_of(row)
 
@@ -105,7 +113,7 @@ class PacificaCatalog(Adapter):
             {"destinationTable": "TransactionKeyValue", **self._pair(row)}
             for row in _in_order(self._list(f"/trans_key_value?transaction={transaction_id}"))
         ]
-        files = self._list(f"/files?transaction_id={transaction_id}")
+        files = self._list(f"/files?transaction_id={transaction_id}", work=LIST_SECONDS)
         for file in sorted(files, key=lambda row: int(row["_id"])):
             if file["metadata"]:
                 records += [
@@ -113,6 +121,9 @@ class PacificaCatalog(Adapter):
                     for row in _in_order(self._list(f"/file_key_value?file={file['_id']}"))
                 ]
         return records
+
+    def given(self, transaction_id: int) -> None:
+        """The service keeps what its tables hold, and nothing else."""
 
     def _pair(self, row: dict[str, Any]) -> dict[str, str]:
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
@@ -123,6 +134,8 @@ class PacificaCatalog(Adapter):
         try:
             return self._holds(transaction_id, ids, tries=1), True
         except ServiceUnavailable:
+            if self._service.hangs:
+                raise
             return self._holds(transaction_id, ids, tries=TRIES), False
 
     def _holds(self, transaction_id: int, ids: range | None, *, tries: int) -> bool:
@@ -130,12 +143,14 @@ class PacificaCatalog(Adapter):
             return False
         if ids is None:
             return True
-        held = {int(record["_id"]) for record in self._list(f"/files?transaction_id={transaction_id}", tries=tries)}
+        work = WORK_SECONDS_A_FILE * len(ids)
+        listed = self._list(f"/files?transaction_id={transaction_id}", tries=tries, work=work)
+        held = {int(record["_id"]) for record in listed}
         return held == set(ids)
 
-    def _list(self, path: str, *, tries: int = TRIES) -> list[dict[str, Any]]:
+    def _list(self, path: str, *, tries: int = TRIES, work: float = 0.0) -> list[dict[str, Any]]:
         # What is not there is an empty list: 500 is only answered while the service's own database is away.
-        answer = self._service.request("GET", path, busy=RESENT_STATUSES, tries=tries)
+        answer = self._service.request("GET", path, busy=RESENT_STATUSES, tries=tries, work=work)
         content = answer.json()
         if answer.status != 200 or not isinstance(content, list):
             raise ServiceUnavailable(f"the metadata service at {self._service.url} fails: {answer.message}")

@@ -14,6 +14,7 @@ from typing import Any, cast
 from requests import RequestException
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
+from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
 from ...connections import FilePool, session
 from ...errors import ServiceUnavailable
@@ -21,10 +22,13 @@ from ...settings import Endpoint
 from ...text import duration
 from ..slots import Slots
 
-CONNECT_SECONDS = 10.0
-# A metadata service takes 12 s for 10,000 files and grows with their number.
-READ_SECONDS = 600.0
 TRIES = 6
+# So many requests of a run that a service takes and never answers, and it is given up: each costs a whole timeout.
+HANGS = 2
+# A timeout is of each piece, so that a slow line is none that stands still.
+PIECE_BYTES = 1 << 16
+# So much of a body this system may hold when all of it is sent; on a line of 1 Mbit/s, so many bytes a second arrive.
+HELD_BYTES, SLOW_BYTES = 4 << 20, 1 << 17
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
 # After so many connections that were closed under a request, each request gets a connection of its own.
@@ -38,20 +42,44 @@ RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 log = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
-Body = bytes | Iterable[bytes]
+
+
+class Pieces:
+    """A body that is sent piece by piece."""
+
+    def __init__(self, chunks: Iterable[bytes], size: int) -> None:
+        self._chunks, self._size = chunks, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for chunk in self._chunks:
+            view = memoryview(chunk)
+            for start in range(0, len(view), PIECE_BYTES):
+                yield view[start : start + PIECE_BYTES]
 
 
 class NoAnswer(Exception):
-    """A request that was not answered; its text is the reason, without what requests and urllib3 wrap it in."""
+    """A request that was not answered; its text is the reason, without what requests and urllib3 wrap it in.
 
-    def __init__(self, error: Exception) -> None:
+    ``seconds`` is how long the request took.
+    """
+
+    def __init__(self, error: Exception, seconds: float) -> None:
         self._wrapped = tuple(_unwrapped(error))
-        super().__init__(str(self._wrapped[-1]))
+        super().__init__(f"timed out after {duration(seconds)}" if self.has_timed_out else str(self._wrapped[-1]))
 
     @property
     def was_sent(self) -> bool:
         """Whether the service may have seen it."""
         return not isinstance(self._wrapped[-1], NewConnectionError)
+
+    @property
+    def has_timed_out(self) -> bool:
+        """Whether it was waited for until the time was over."""
+        # To urllib3 a connection that is refused is one that was not made in time.
+        return self.was_sent and any(isinstance(error, (TimeoutError, HttpTimeoutError)) for error in self._wrapped)
 
     @property
     def is_lasting(self) -> bool:
@@ -61,7 +89,7 @@ class NoAnswer(Exception):
     @property
     def was_dropped(self) -> bool:
         """Whether the connection was closed under it."""
-        return any(isinstance(error, ProtocolError) for error in self._wrapped)
+        return any(isinstance(error, ProtocolError) for error in self._wrapped) and not self.has_timed_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +134,10 @@ class Answer:
         return f"{self.status}: {' '.join(self.body[:200].decode(errors='replace').split())}"
 
 
+class NeverReached(ServiceUnavailable):
+    """No request has come to the service: it has done nothing."""
+
+
 class HttpService:
     """The service ``name``, as messages call it, at ``endpoint``.
 
@@ -119,11 +151,17 @@ class HttpService:
         self._slots = slots
         self._session = session(endpoint, connections)
         self._files = FilePool(self._session, self.url)
-        self._dropped = 0
+        self._timeout = endpoint.timeout
+        self._dropped = self._hung = 0
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the last requests, so many as a run sends to a service that hangs, were in vain."""
+        return self._hung >= HANGS
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._files.close()
 
     def request(
         self,
@@ -135,29 +173,32 @@ class HttpService:
         repeatable: bool = True,
         busy: Iterable[int] = BUSY_STATUSES,
         tries: int = TRIES,
+        work: float = 0.0,
         require: Callable[[], None] | None = None,
     ) -> Answer:
         """Send a request and return the answer, whatever its status.
 
         It is sent again while the connection fails or the status is one of ``busy``, but only where it was never sent
-        or is ``repeatable``. ``require`` is as for `send`. Raises ServiceUnavailable after ``tries`` attempts.
+        or is ``repeatable``. ``work`` and ``require`` are as for `send`. Raises ServiceUnavailable after ``tries``
+        attempts, and sooner where the service hangs.
         """
         busy = frozenset(busy)
-        trouble = ""
+        trouble, was_sent = "", False
         for attempt in range(tries):
             wait = 0.0
             try:
-                answer = self.send(method, path, body=body, headers=headers, require=require)
+                answer = self.send(method, path, body=body, headers=headers, work=work, require=require)
                 if answer.status not in busy:
                     return answer
-                trouble, wait = answer.message, answer.retry_after
+                trouble, wait, was_sent = answer.message, answer.retry_after, True
             except NoAnswer as error:
-                trouble = str(error)
-                if error.is_lasting or (error.was_sent and not repeatable):
+                trouble, was_sent = str(error), was_sent or error.was_sent
+                if error.is_lasting or self.hangs or (error.was_sent and not repeatable):
                     break
             if attempt + 1 < tries:
                 self.back_off(attempt, trouble, at_least=wait)
-        raise ServiceUnavailable(f"{self.name} at {self.url} does not answer: {trouble}")
+        unavailable = ServiceUnavailable if was_sent else NeverReached
+        raise unavailable(f"{self.name} at {self.url} does not answer: {trouble}")
 
     def back_off(self, attempt: int, trouble: str, *, at_least: float = 0.0) -> None:
         """Wait before the next attempt, after the one of this number (from 0) has failed."""
@@ -193,21 +234,28 @@ class HttpService:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        work: float = 0.0,
         require: Callable[[], None] | None = None,
     ) -> Answer:
         """Send a request once. Raises NoAnswer.
 
-        ``require`` may raise to prevent it: it is called once there is a free slot, which may take long.
+        ``work`` is how many seconds longer than usual the service may take for it. ``require`` may raise to prevent it:
+        it is called once there is a free slot, which may take long.
         """
-        options = {"data": body, "headers": headers}
-        with self._asked(method, path, require, partial(self._ask, method, path, options)) as response:
+        data = Pieces([body], len(body)) if body else None
+        ask = partial(self._ask, method, path, work + _seconds_held(data), data=data, headers=headers)
+        with self._asked(method, path, require, ask) as response:
             return _whole(response)
 
-    def send_file(self, path: str, body: Body, size: int, require: Callable[[], None]) -> Answer:
+    def send_file(
+        self, path: str, chunks: Iterable[bytes], size: int, work: float, require: Callable[[], None]
+    ) -> Answer:
         """PUT the ``size`` bytes of a file once, as `send` sends a request."""
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        with self._asked("PUT", path, require, partial(self._files.put, path, body, headers, timeout)) as response:
+        body = Pieces(chunks, size)
+        timeout = Timeout(connect=self._timeout, read=self._timeout + work + _seconds_held(body))
+        ask = partial(self._files.put, path, body, headers, timeout)
+        with self._asked("PUT", path, require, ask) as response:
             return _whole(response)
 
     @contextmanager
@@ -216,12 +264,12 @@ class HttpService:
 
         Raises NoAnswer, also where the body breaks off.
         """
-        with self._asked("GET", path, None, partial(self._ask, "GET", path, {})) as response:
+        with self._asked("GET", path, None, partial(self._ask, "GET", path, 0.0)) as response:
             yield response
 
-    def _ask(self, method: str, path: str, options: Mapping[str, Any]) -> BaseHTTPResponse:
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        url = self.url + path
+    def _ask(self, method: str, path: str, work: float, **options: Any) -> BaseHTTPResponse:
+        # The first is of the connection and of each piece that is sent, the second of each piece of the answer.
+        timeout, url = (self._timeout, self._timeout + work), self.url + path
         answer = self._session.request(method, url, timeout=timeout, allow_redirects=False, stream=True, **options)
         return cast(BaseHTTPResponse, answer.raw)
 
@@ -236,7 +284,7 @@ class HttpService:
         """The answer that ``ask`` gets, once there is a slot."""
         with self._slots.acquire() if self._slots is not None else nullcontext():
             if self._dropped >= KEPT_ALIVE_FAILURES:
-                self._session.close()  # which leaves it with no connection that the service may have closed
+                self._files.close()  # which leaves no connection that the service may have closed
             if require is not None:
                 require()
             url, begun = self.url + path, time.monotonic()
@@ -244,11 +292,18 @@ class HttpService:
                 with closing(ask()) as response:
                     log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
                     yield response
+                self._hung = 0
             except (RequestException, HTTPError) as error:
-                none = NoAnswer(error)
+                none = NoAnswer(error, time.monotonic() - begun)
                 log.debug("%s %s: %s after %.0f ms", method, url, none, _milliseconds_since(begun))
                 self._dropped += none.was_dropped
+                self._hung = self._hung + 1 if none.has_timed_out else 0
                 raise none from error
+
+
+def _seconds_held(body: Pieces | None) -> float:
+    """How long after its last byte was sent a body may still be on its way."""
+    return 0.0 if body is None else min(HELD_BYTES, len(body)) / SLOW_BYTES
 
 
 def _whole(response: BaseHTTPResponse) -> Answer:

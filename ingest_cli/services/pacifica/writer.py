@@ -22,6 +22,9 @@ from .http import BUSY_STATUSES, JSON, TRIES, Answer, HttpService, NoAnswer
 # sizes are asked for: of every file this large, of some of the smaller ones, and of the last one before each
 # checkpoint, where a full disk shows.
 CONFIRM_FROM_BYTES = 1 << 20
+# It may hash, copy or sync a file before it answers, or a proxy before it may have to hand it on: at so many bytes a
+# second, which a slow disk does.
+WORK_BYTES = 10 << 20
 
 
 class PacificaWriter:
@@ -62,7 +65,8 @@ class PacificaWriter:
         """
         require_within(self._ids, file_id)
         require_lease = partial(content.observe, 0)
-        whole = b"".join(content.chunks()) if content.size <= CHUNK_BYTES else None
+        whole = [b"".join(content.chunks())] if content.size <= CHUNK_BYTES else None
+        work = content.size / WORK_BYTES
         trouble = ""
         for attempt in range(TRIES):
             if attempt:
@@ -71,9 +75,11 @@ class PacificaWriter:
                 if attempt or self._resumed:
                     self._service.send("DELETE", f"/{file_id}", require=require_lease)
                 body = whole if whole is not None else _last_held_back(content.chunks())
-                answer = self._service.send_file(f"/{file_id}", body, content.size, require_lease)
+                answer = self._service.send_file(f"/{file_id}", body, content.size, work, require_lease)
             except NoAnswer as error:
                 trouble = str(error)
+                if self._service.hangs:
+                    break
                 continue
             if answer.status == 201 and _total_bytes(answer) == content.size:
                 self._confirm_some(file_id, content.size)
@@ -112,6 +118,7 @@ class PacificaWriter:
             # A proxy's 502, 503 or 504 may hide a move that was done, after which a second one finds no source.
             repeatable=False,
             busy={429},
+            work=size / WORK_BYTES,
             require=require_lease,
         )
         trouble = f"the archive at {self._service.url} does not move {source}: {answer.message}"
