@@ -222,13 +222,15 @@ def test_the_sdk_of_cloudevents_reads_it(tmp_path: Path, notify: Notify, form: s
 
 def test_deferred_and_recorded_come_in_order(tmp_path: Path, notify: Notify, site: Site) -> None:
     api.ingest_bundle(bundle(tmp_path))
+    late = bundle(tmp_path, "c")
     with Receiver() as receiver:
         notify(url=receiver.url, events=ALL)
         site.archive.rename(tmp_path / "aside")
         with pytest.raises(ResourceUnavailable):
-            api.ingest_bundle(bundle(tmp_path, "c"))
+            api.ingest_bundle(late)
         (tmp_path / "aside").rename(site.archive)
-        api.ingest_bundle(bundle(tmp_path, "c"))
+        api.ingest_bundle(late)
+    assert [got.json["eventID"] for got in receiver.got] == ["ingest.deferred.2.1", "metadata.ingest.2"]
     deferred, recorded = (got.json for got in receiver.got)
     assert (deferred["eventType"], deferred["eventID"]) == ("org.pacifica.ingest.deferred", "ingest.deferred.2.1")
     assert "it will be tried again at" in deferred["data"]["exception"]
