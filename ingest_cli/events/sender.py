@@ -25,8 +25,8 @@ from .receivers import REFUSED_PATIENCE_SECONDS, NotReceived, Receiver, receiver
 FEWEST_ATTEMPTS = 3
 # A receiver that is back is found after a minute at the latest.
 LONGEST_ABSENCE_SECONDS = 60.0
-# How long a command stays for events once its jobs have ended.
-LAST_SECONDS = 3.0
+# How long a command stays for events once its jobs have ended: less than it may take to end after a signal.
+LAST_SECONDS = 2.0
 # How long one that is told to end waits for an answer that may be just coming.
 STOPPED_SECONDS = 0.3
 
