@@ -111,7 +111,10 @@ class Uploader:
                 except (JobFailed, NotYet) as error:
                     observer.settled(error.state)
                     raise
-                observer.settled(state)
+                if self._terms.waits:
+                    observer.settled(state)
+                else:
+                    observer.accepted(state)
         except Interrupted:
             raise
         except IngestError as error:

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -30,8 +31,9 @@ from ..support.bundles import FILES, document_for, file_record, transaction, wri
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
-from ..support.receiver import Receiver, hanging, trickling
+from ..support.receiver import Handler, Receiver, hanging, trickling
 from ..support.serving import Server
+from ..support.site import Site
 from ..support.waiting import until
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -457,6 +459,82 @@ def test_what_passes_is_tried_again(tmp_path: Path, notify: Notify, statuses_of:
     assert statuses() == [(1, "sent")]
 
 
+def test_it_is_not_followed_elsewhere(tmp_path: Path, notify: Notify) -> None:
+    with Receiver() as elsewhere, Receiver(307, Location=elsewhere.url) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+    assert (statuses(), elsewhere.got) == ([(1, "waiting")], [])
+    assert "answers 307: redirects are not followed" in events()[0].reason
+
+
+def test_a_slow_receiver_is_waited_for(tmp_path: Path, notify: Notify) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(0.3)
+        handler.answered(202)
+
+    with Receiver(answer=slow) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+    assert statuses() == [(1, "sent")]
+
+
+def test_a_signal_ends_the_waiting_and_nothing_else(
+    tmp_path: Path, notify: Notify, starting: Callable[..., Running]
+) -> None:
+    with Receiver(answer=hanging) as receiver:
+        notify(url=receiver.url)
+        running = starting("-q", bundle(tmp_path))
+        until(lambda: receiver.got)
+        running.terminate()
+        assert running.wait(60) == ExitCode.SUCCESS, "the job is complete"
+    assert statuses() == [(1, "waiting")]
+
+
+def test_while_the_catalogue_is_away_its_events_wait(tmp_path: Path, notify: Notify, site: Site) -> None:
+    aside = site.catalog.with_name("aside")
+    with Receiver(503, 200) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+        site.catalog.rename(aside)
+        make_old(0)
+        assert api.send_events().waiting == 1
+        assert "is its disk mounted?" in events()[0].reason
+        aside.rename(site.catalog)
+        make_old(0)
+        assert api.send_events().sent == 1
+    assert len(receiver.got) == 2
+
+
+def test_what_the_catalogue_has_lost_is_given_up(tmp_path: Path, notify: Notify, site: Site) -> None:
+    with Receiver(503, 200) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+        with closing(sqlite3.connect(site.catalog)) as connection, connection:
+            connection.execute("DELETE FROM Transactions")
+        for _ in range(2):
+            make_old(90_000)
+            api.send_events()
+    assert (statuses(), len(receiver.got)) == ([(1, "given up")], 1)
+    assert events()[0].reason == "the catalogue has no record of job 1"
+
+
+def test_several_senders_send_each_event_once(tmp_path: Path, notify: Notify) -> None:
+    job = api.ingest_bundle(bundle(tmp_path))
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        with open_store(load_settings()) as store:
+            for number in range(40):  # each as that of another job
+                store.outbox.announce(replace(job, job_id=job.job_id + number), ["url"])
+        with closing(sqlite3.connect(load_settings().catalog)) as connection, connection:  # type: ignore[arg-type]
+            connection.executemany(
+                "INSERT INTO Transactions VALUES (?, 1, 'p', 1, '', '')", [(job.job_id + n,) for n in range(1, 40)]
+            )
+        with ThreadPoolExecutor(4) as pool:
+            tallies = list(pool.map(lambda _: api.send_events(), range(4)))
+    assert sum(tally.sent for tally in tallies) == 40
+    assert len(set(receiver.ids())) == len(receiver.got) == 40
+
+
 def test_the_backoff_grows_and_heeds_retry_after(tmp_path: Path, notify: Notify) -> None:
     def waits() -> float:
         return events()[0].retry_at - time.time()
@@ -544,7 +622,9 @@ def test_the_list(tmp_path: Path, notify: Notify, command: Command) -> None:
     with Receiver(200, 410, 503) as receiver:
         notify(url=receiver.url)
         command("-q", *(bundle(tmp_path, name) for name in "bcd"))
-    lines = command("events").stdout.splitlines()
+    shown = command("events")
+    assert shown.stderr == "ingest: 1 waiting, 1 sent, 1 given up\n"
+    lines = shown.stdout.splitlines()
     assert [line.split()[:4] for line in lines[1:]] == [[str(n), str(n), "ingest", "url"] for n in (1, 2, 3)]
     assert "answers 503" in lines[3]
     assert [row["status"] for row in json.loads(command("events", "--json").stdout)] == ["sent", "given up", "waiting"]

@@ -1,5 +1,6 @@
 """Clients of tus by others: tuspy, and tus-js-client under node, which the folder INGEST_TEST_TUS_JS has."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -135,17 +136,23 @@ def test_javascript_while_the_server_is_killed(
 
 
 @needs_js
-def test_javascript_that_is_killed_and_begins_again(environment: Path, site: Site, bundle: Path) -> None:
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_javascript_that_is_killed_and_begins_again(
+    environment: Path, site: Site, bundle: Path, parallel: int, tmp_path: Path
+) -> None:
+    options = {"chunkSize": 20_000, "storage": str(tmp_path / "uploads.json"), "parallelUploads": parallel}
     with Server(environment) as server:
-        with javascript(f"{server.url}/files", bundle, chunkSize=20_000) as client:
+        with javascript(f"{server.url}/files", bundle, **options) as client:
             until(lambda: client.accepted(100_000), every=0.001)
             client.kill()
-        url = client.said[0]["url"]
-        assert 100_000 <= offset(url) < bundle.stat().st_size
-        with javascript(f"{server.url}/files", bundle, uploadUrl=url, **CHUNKS) as again:
-            done = again.last
-        assert done["url"] == url
-        assert_stored(site, server, done["job"], bundle)
+        begun = {path.stem for path in site.settings.spool.glob("*.json")}
+        assert len(begun) == parallel
+        with javascript(f"{server.url}/files", bundle, **options) as again:
+            assert_stored(site, server, again.last["job"], bundle)
+            assert {"resumed": 1} in again.said
+        left = {path.stem for path in site.settings.spool.glob("*.json")}
+        assert len(left) == (1 if parallel == 1 else parallel + 1), "nothing was begun anew but the final upload"
+        assert begun <= left
 
 
 @needs_js
@@ -153,7 +160,8 @@ def test_javascript_that_gives_up(environment: Path, site: Site, bundle: Path) -
     with Server(environment) as server:
         with javascript(f"{server.url}/files", bundle, abort=True, **CHUNKS) as client:
             assert client.last == {"aborted": True}
-        assert head(client.said[0]["url"]).status_code == 404
+        (url,) = (line["url"] for line in client.said if "url" in line)
+        assert head(url).status_code == 404
         assert list(site.settings.spool.iterdir()) == []
 
 
@@ -193,6 +201,14 @@ def test_tuspy_tries_again_until_the_server_is_back(environment: Path, site: Sit
         uploading = pool.submit(uploader.upload)
         server = stack.enter_context(Server(environment, port=server.port))
         uploading.result()
+        (job,) = site.jobs()
+        assert_stored(site, server, job.job_id, bundle)
+
+
+def test_tuspy_that_is_asynchronous(environment: Path, site: Site, bundle: Path) -> None:
+    with Server(environment) as server, bundle.open("rb") as file:
+        uploader = tuspy(f"{server.url}/files/").async_uploader(file_stream=file, chunk_size=100_000)
+        asyncio.run(uploader.upload())
         (job,) = site.jobs()
         assert_stored(site, server, job.job_id, bundle)
 

@@ -304,6 +304,7 @@ def test_without_waiting(command: Command, released: ReleasedIngest, tmp_path: P
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["job_id"], answer["task"], answer["source"]) == (7, "UPLOADING", str(bundle))
+    assert command("upload", "--to", released.url, "--no-wait", bundle).stdout == f"job 7: {bundle} was sent\n"
     assert left_behind(site) == []
 
 

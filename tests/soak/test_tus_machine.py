@@ -338,9 +338,9 @@ def walk(folder: Path, site: Site, examples: int, steps: int) -> None:
 
 
 def test_some_sequences(environment: Path, site: Site) -> None:
-    walk(environment, site, examples=5, steps=20)
+    walk(environment, site, examples=4, steps=20)
 
 
 @pytest.mark.sweep
 def test_many_sequences(environment: Path, site: Site) -> None:
-    walk(environment, site, examples=150, steps=50)
+    walk(environment, site, examples=80, steps=50)
