@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import random
 import re
 import shutil
@@ -365,6 +366,19 @@ def test_slow_clients_keep_nobody_waiting_and_leave_their_places(
             state = server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
             assert state["state"] == "OK"
         until(lambda: get(server, "/jobs/1/bundle").status_code == 200)
+
+
+def test_the_log_tells_how_much_was_sent(environment: Path, vast: bytes) -> None:
+    with Server(environment, "--log-format", "json") as server, ExitStack() as stack:
+        get(server, "/jobs/1/bundle")
+        get(server, "/jobs/1/bundle", "HEAD")
+        connection, _ = begun(server, stack, "/jobs/1/bundle")
+        connection.close()
+        until(lambda: server.log.read_text().count("/jobs/1/bundle") == 3)
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    whole, head, part = [line["sent"] for line in lines]
+    assert (whole, head) == (len(vast), 0)
+    assert 1000 <= part < len(vast)
 
 
 def test_a_server_that_ends_breaks_downloads_off(environment: Path, vast: bytes) -> None:
