@@ -13,11 +13,11 @@ from typing import Any
 from ..errors import SettingsError
 from ..text import listed
 
-HOST, PORT, MOST = "server.socket_host", "server.socket_port", "server.max_request_body_size"
+HOST, PORT, SOCKET = "server.socket_host", "server.socket_port", "server.socket_file"
+MOST = "server.max_request_body_size"
 # What cannot be done without, with what to do instead.
 WANTED = {
     r"server\.ssl_(certificate|private_key)": "this server does not speak TLS: have a proxy before it do so",
-    r"server\.socket_file": "this option is not known here: see ingest-serve(1) for where it can listen",
     r"tools\.\w*auth\w*\.on": "CherryPy's tools are not there: set username and password, or token, in [server] of the"
     " configuration file",
 }
@@ -27,10 +27,14 @@ NEEDLESS = r"request\.dispatch|tools\.response_headers\..*|engine\.autoreload\..
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where to listen, how large a body may be (None: of any size), and which keys have no effect."""
+    """Where to listen, how large a body may be (None: of any size), and which keys have no effect.
+
+    Where there is a ``unix`` socket, nothing listens at the host and port.
+    """
 
     host: str
     port: int
+    unix: Path | None = None
     most: int | None = None
     ignored: tuple[str, ...] = ()
 
@@ -43,7 +47,7 @@ def listening(path: Path, host: str, port: int, *, required: bool) -> Listening:
     """
     if not required and not path.exists():
         return Listening(host, port)
-    values: dict[str, Any] = {HOST: host, PORT: port, MOST: 0}
+    values: dict[str, Any] = {HOST: host, PORT: port, SOCKET: "", MOST: 0}
     ignored = []
     for section, key, text in _entries(path):
         value = _value(text)
@@ -51,10 +55,12 @@ def listening(path: Path, host: str, port: int, *, required: bool) -> Listening:
             if re.fullmatch(pattern, key) and value not in (None, False, ""):
                 raise SettingsError(f"{path}: {key}: {advice}")
         if section == "global" and key in values:
-            values[key] = _checked(path, key, value, values[key])
+            if value is not None:
+                values[key] = _checked(path, key, value, values[key])
         elif not re.fullmatch(NEEDLESS, key):
             ignored.append(key)
-    return Listening(values[HOST], values[PORT], values[MOST] or None, tuple(ignored))
+    unix = Path(values[SOCKET]) if values[SOCKET] else None
+    return Listening(values[HOST], values[PORT], unix, values[MOST] or None, tuple(ignored))
 
 
 def ignored_keys(path: Path, found: Listening) -> str:

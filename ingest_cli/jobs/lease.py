@@ -180,7 +180,7 @@ class Lease:
         """
         self._leave()
         job, timings = self._job, self._timings
-        if is_attempt and job.attempts >= timings.runs and job.state is not JobState.UNDOING:
+        if is_attempt and job.attempts >= timings.attempts and job.state is not JobState.UNDOING:
             self._store.exhaust(self.fence, task, reason)
             return
         earlier = max(0, job.attempts - 1) + (0 if is_attempt else job.waits)

@@ -103,7 +103,7 @@ class SqliteJobStore(SqliteQueries):
         with writing(self._database) as connection:
             job = self.get(job_id)
             if job.state in TRANSITIONS[Event.RETRY].sources:
-                attempts = 0 if job.attempts >= self._timings.runs else job.attempts
+                attempts = 0 if job.attempts >= self._timings.attempts else job.attempts
                 changes = {"attempts": attempts, "waits": 0, "retry_at": 0, "holder": None, "said": None}
                 settled = {"undo_to": None, "successor": None}
                 self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)

@@ -197,7 +197,8 @@ class Runner:
             task, story = (wish.task, wish.exception) if wish is not None else (lease.task, str(error))
         else:
             task, story = _stage_of(error, lease), _story_of(error, lease)
-        if isinstance(error, IngestError) and error.transient:
+        is_retried = isinstance(error, IngestError) and error.transient and self._settings.timings.retries > 0
+        if isinstance(error, IngestError) and is_retried:
             lease.defer(task, story, is_attempt=error.is_attempt)
             if not error.is_attempt:
                 error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")

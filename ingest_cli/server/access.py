@@ -53,7 +53,7 @@ class Access:
             return
         users = await self._store.look(lambda store: {job_id: _user_of(store, job_id) for job_id in job_ids})
         for job_id, user in users.items():
-            if user != self._own_name(request):
+            if user is None or user != self._own_name(request):
                 raise Refusal(403, f"what is recorded of job {job_id} was not submitted by you")
 
     async def has(self, request: Request, job_id: int) -> bool:

@@ -68,7 +68,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
             *Routes(store, settings, receptions, limits, disk, access).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
             *Downloads(*outgoing).routes,
-            *CartRoutes(*outgoing, carts, receptions).routes,
+            *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,
         ],
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),

@@ -8,6 +8,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..errors import IngestError
+from ..jobs.spool import SpoolFile, SpoolKind
 from ..retrieval.layout import Layout, Member
 from ..retrieval.stored import mtime_of
 from ..services.base import Archive, StoredFile
@@ -22,11 +24,11 @@ from ..text import counted, one_line, quoted
 from .access import Access
 from .admission import Receptions
 from .authentication import Refusal
-from .carts import MAX_BODY_BYTES, MAX_CARTS, Cart, Carts, read_wanted
+from .carts import MAX_BODY_BYTES, MAX_CARTS, Cart, Carts, Wanted, read_wanted
 from .downloads import ANY_TYPE, attachment
 from .holdings import Holdings
 from .ranges import Version
-from .receiving import Limits, announced_length, pieces
+from .receiving import Limits, receive, spooled
 from .streams import SAFE, Download, Streams
 from .threads import Threads
 
@@ -48,10 +50,15 @@ class CartRoutes:
         looking: Threads,
         carts: Carts,
         receptions: Receptions,
+        limits: Limits,
+        disk: Threads,
     ) -> None:
         self._access, self._holdings, self._streams, self._looking = access, holdings, streams, looking
-        self._carts, self._receptions = carts, receptions
-        self._checking = Threads(CHECKS, "cart")
+        self._carts, self._receptions, self._disk = carts, receptions, disk
+        self._limits = Limits(MAX_BODY_BYTES, limits.reserve)
+        self._opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, holdings.spool, ".cart", limits.reserve)
+        # What is known of many files takes memory: of one cart at a time.
+        self._making, self._checking = Threads(1, "new carts"), Threads(CHECKS, "carts")
         self._checks: dict[tuple[str, str], asyncio.Task[str]] = {}
 
     @property
@@ -69,11 +76,16 @@ class CartRoutes:
         self._access.require_downloads()
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise HTTPException(415, "a cart must be sent as application/json")
-        with self._receptions.admit(request):
-            raw = await _body(request)
-        files = await self._files(request, raw)
+        with self._receptions.admit(request) as reception:
+            async with spooled(self._disk, self._opening) as file:
+                await receive(request, file, self._limits, reception, self._disk)
+                found = await self._making.do(_find, self._holdings, file.path)
+        await self._access.require_own(request, {job_id for _, job_id, _ in found})
+        for wanted, _, stored in found:
+            wanted.require_same(stored)
+        files = [(wanted.path, stored) for wanted, _, stored in found]
         cart = Cart(str(request.path_params["cart"]), request.state.user, time.time(), files)
-        await self._looking.do(self._carts.save, cart)
+        await self._making.do(self._carts.save, cart)
         self._forget(cart)
         return JSONResponse({"message": "Cart Processing has begun"}, status_code=201)
 
@@ -93,7 +105,7 @@ class CartRoutes:
             problem = check.result()
         except IngestError as error:
             self._forget(cart)
-            return _status(204, "staging" if error.transient else "error", str(error))
+            return _status(204, "staging", str(error)) if error.transient else _status(500, "error", str(error))
         if problem:
             self._forget(cart)
             return _status(500, "error", problem)
@@ -110,7 +122,8 @@ class CartRoutes:
         layout = await self._looking.do(_layout, cart, folder)
         version = Version(layout.size, f'"{layout.digest}"')
         headers = {"Content-Type": ANY_TYPE, "Content-Disposition": attachment(filename)}
-        return self._streams.answer(request, Download(version, headers, partial(layout.read, self._holdings.read)))
+        read = partial(layout.read, self._holdings.read)
+        return self._streams.answer(request, Download(version, headers, read, len(cart.files)))
 
     async def delete(self, request: Request) -> Response:
         """Remove a cart. Who is downloading it gets it to its end."""
@@ -126,41 +139,31 @@ class CartRoutes:
             raise HTTPException(404, NO_CART)
         return cart
 
-    async def _files(self, request: Request, raw: bytes) -> list[tuple[str, StoredFile]]:
-        """What the body asks for, as the catalogue has it, where the user may have it."""
-        wanted = await self._looking.do(read_wanted, raw)
-        found = await self._checking.do(self._holdings.find_files, [entry.file_id for entry in wanted])
-        for entry, file in zip(wanted, found, strict=True):
-            if file is None:
-                raise HTTPException(404, f"the catalogue has no file {entry.file_id}")
-        known = [file for file in found if file is not None]
-        await self._access.require_own(request, {job_id for job_id, _ in known})
-        for entry, (_, stored) in zip(wanted, known, strict=True):
-            entry.require_same(stored)
-        return [(entry.path, stored) for entry, (_, stored) in zip(wanted, known, strict=True)]
-
     def _check(self, cart: Cart) -> "asyncio.Task[str]":
         """The look at the archive that is under way or done: what is missing there; empty where nothing is."""
         key = (cart.name, cart.user)
         if key not in self._checks:
             while len(self._checks) >= MAX_CARTS:
-                self._checks.pop(next(iter(self._checks))).cancel()
+                self._checks.pop(next(iter(self._checks)))
             work = self._checking.do(lambda: _missing(self._holdings.archive, cart))
             self._checks[key] = asyncio.create_task(work)
+            # Its client may not come back to hear of it.
+            self._checks[key].add_done_callback(lambda check: check.cancelled() or check.exception())
         return self._checks[key]
 
     def _forget(self, cart: Cart) -> None:
-        if (check := self._checks.pop((cart.name, cart.user), None)) is not None and not check.done():
-            check.cancel()
+        self._checks.pop((cart.name, cart.user), None)
 
 
-async def _body(request: Request) -> bytes:
-    limits, raw = Limits(MAX_BODY_BYTES, 0), bytearray()
-    limits.require_allowed(announced_length(request) or 0)
-    async for piece in pieces(request):
-        raw += piece
-        limits.require_allowed(len(raw))
-    return bytes(raw)
+def _find(holdings: Holdings, body: Path) -> list[tuple[Wanted, int, StoredFile]]:
+    """What a body asks for, with the job that it is recorded of, as the catalogue has it. Raises HTTPException."""
+    wanted = read_wanted(body.read_bytes())
+    found = []
+    for entry, file in zip(wanted, holdings.find_files([entry.file_id for entry in wanted]), strict=True):
+        if file is None:
+            raise HTTPException(404, f"the catalogue has no file {entry.file_id}")
+        found.append((entry, *file))
+    return found
 
 
 def _layout(cart: Cart, folder: str) -> Layout:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,9 +16,10 @@ from uuid import UUID
 from rich.filesize import decimal
 from starlette.exceptions import HTTPException
 
+from ..bundle.bounds import require_bounded
 from ..bundle.metadata import MAX_ID, MAX_PATH_BYTES
 from ..disk import durable_write, explained, free_bytes
-from ..errors import SourceError
+from ..errors import MetadataError, SourceError
 from ..jobs.spool import NoRoom
 from ..services.base import StoredFile
 from ..text import counted, quoted
@@ -55,8 +57,11 @@ class Wanted:
 def read_wanted(raw: bytes) -> list[Wanted]:
     """The files that the body of a request asks for. Raises HTTPException where it is not such a body."""
     try:
+        require_bounded(raw)
         body = json.loads(raw)
-    except (ValueError, RecursionError):
+    except MetadataError:
+        raise _wrong("the body has too many values, or is nested too deeply") from None
+    except ValueError:
         raise _wrong("the body is not JSON") from None
     listed = body.get("fileids") if isinstance(body, dict) else None
     if not isinstance(listed, list):
@@ -96,7 +101,7 @@ def _require_distinct(paths: list[str]) -> None:
     """Raise HTTPException where two files have one place, or one lies below the other."""
     seen = set(paths)
     if len(seen) < len(paths):
-        repeated = next(path for at, path in enumerate(sorted(paths)[1:]) if path == sorted(paths)[at])
+        ((repeated, _),) = Counter(paths).most_common(1)
         raise _wrong(f"{quoted(repeated)} is the path of two files")
     for path in paths:
         folder = path.rpartition("/")[0]

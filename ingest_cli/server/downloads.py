@@ -59,7 +59,8 @@ class Downloads:
         layout = stored.layout
         version = Version(layout.size, f'"{layout.digest}"')
         headers = {"Content-Type": TAR, "Content-Disposition": attachment(f"job-{job_id}.tar")}
-        return self._streams.answer(request, Download(version, headers, partial(layout.read, self._holdings.read)))
+        read = partial(layout.read, self._holdings.read)
+        return self._streams.answer(request, Download(version, headers, read, len(stored.named)))
 
     async def list_files(self, request: Request) -> Response:
         """The files, as a cart takes them."""

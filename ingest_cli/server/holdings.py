@@ -22,9 +22,10 @@ KEPT_FILES = 200_000
 
 class Holdings:
     """The catalogue and the archive. Each method blocks, and may be called by several threads at once; they raise what
-    the services do. ``reserve`` bytes stay free on the spool's disk."""
+    the services do. ``reserve`` bytes stay free on the disk of the ``spool`` folder."""
 
     def __init__(self, settings: Settings, reserve: int) -> None:
+        self.spool = settings.spool
         self._settings, self._ahead = settings, Ahead(settings.spool, reserve)
         self._kept: OrderedDict[int, tuple[float, Stored]] = OrderedDict()
         self._archive: Archive | None = None

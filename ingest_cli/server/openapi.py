@@ -29,6 +29,13 @@ _STATE = _object(
         },
     }
 )
+# The words of Pacifica Ingest, whatever they are.
+_IMPORTED = _object(
+    {
+        name: kept if name in ("job_id", "complete", "updated", "created") else {"type": "string"}
+        for name, kept in _STATE["properties"].items()
+    }
+)
 _LISTED = {
     "allOf": [
         {"$ref": "#/components/schemas/State"},
@@ -186,7 +193,7 @@ DESCRIPTION: dict[str, Any] = {
             "get": {
                 "summary": "Show the state of a job",
                 "parameters": [_parameter("job_id", "query", _JOB_ID)],
-                "responses": _answers(_json("the job's state", _ref("State")), 404),
+                "responses": _answers(_json("the job's state", {"anyOf": [_ref("State"), _ref("ImportedState")]}), 404),
             }
         },
         "/jobs": {
@@ -314,5 +321,7 @@ DESCRIPTION: dict[str, Any] = {
             },
         },
     },
-    "components": {"schemas": {"State": _STATE, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}},
+    "components": {
+        "schemas": {"State": _STATE, "ImportedState": _IMPORTED, "Listed": _LISTED, "Job": _JOB, "Error": _ERROR}
+    },
 }

@@ -20,6 +20,8 @@ from .ranges import Span, Version, is_known, requested
 from .threads import Threads
 
 MAX_STREAMS = 16
+# What is known of a file takes up to 1 kB.
+MAX_FILES = 500_000
 # What a slow client has to take within UNREAD_SECONDS.
 SENT_BYTES = 64 << 10
 # Small files are read several at once.
@@ -38,19 +40,22 @@ SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What can be had of something: its bytes, by ``read`` from one on up to another; ``headers`` tell of them."""
+    """What can be had of something: its bytes, by ``read`` from one on up to another; ``headers`` tell of them.
+    ``files`` is of how many files it is made."""
 
     version: Version
     headers: Mapping[str, str]
     read: Callable[[int, int], Pieces]
+    files: int = 1
 
 
 class Streams:
-    """The downloads that are under way: at most half of MAX_STREAMS to one client."""
+    """The downloads that are under way: at most half of MAX_STREAMS to one client, and of no more files together than
+    MAX_FILES, unless it is one alone."""
 
     def __init__(self) -> None:
         self._threads = Threads(MAX_STREAMS, "download")
-        self._clients: list[str] = []
+        self._clients: list[tuple[str, int]] = []
 
     def answer(self, request: Request, download: Download) -> Response:
         """The response to ``request``: all of the download, a range of it, or that there is nothing new.
@@ -72,17 +77,19 @@ class Streams:
         return _Streamed(self, download, span, status, headers)
 
     @contextmanager
-    def admit(self, request: Request) -> Iterator[None]:
-        """Have a place for a download. Raises Refusal where there is none."""
-        client = client_of(request)
-        if self._clients.count(client) >= MAX_STREAMS // 2 or len(self._clients) >= MAX_STREAMS:
+    def admit(self, request: Request, files: int) -> Iterator[None]:
+        """Have a place for a download of so many files. Raises Refusal where there is none."""
+        client, others = client_of(request), len(self._clients)
+        own = sum(other == client for other, _ in self._clients)
+        together = files + sum(theirs for _, theirs in self._clients)
+        if own >= MAX_STREAMS // 2 or others >= MAX_STREAMS or (others and together > MAX_FILES):
             busy = counted(len(self._clients), "download is", "downloads are")
             raise Refusal(503, f"{busy} under way: try again later", {"Retry-After": str(BUSY_SECONDS)})
-        self._clients.append(client)
+        self._clients.append((client, files))
         try:
             yield
         finally:
-            self._clients.remove(client)
+            self._clients.remove((client, files))
 
     async def next(self, pieces: Pieces) -> bytes:
         """The next bytes; none at the end. A thread is busy only until they are read."""
@@ -106,7 +113,7 @@ class _Streamed(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        with self._streams.admit(request):
+        with self._streams.admit(request, self._download.files):
             pieces = _gathered(self._download.read(self._span.start, self._span.stop))
             try:
                 await self._send(request, pieces, send)

@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, S
         server = stack.enter_context(Server(folder, "--move-from", folder))
         site = Site(folder / "data" / "pacifica-ingest-cli")
         patch.undo()
-        assert server.settled(server.upload(write_bundle(folder / "b.tar"))["job_id"])["complete"]
+        assert server.settled(server.upload(write_bundle(folder / "b.tar"))["job_id"])["state"] == "OK"
         yield server, site
 
 
@@ -159,7 +159,7 @@ def test_a_bundle_has_many_names(shared: tuple[Server, Site], tmp_path: Path, gi
     content = packed(write_bundle(tmp_path / "b.tar", {"data/x": repr(given).encode()}).read_bytes(), given or "")
     answer = upload(server, content, {} if given is None else {"Content-Type": given})
     assert answer.status_code == 200, answer.text
-    assert server.settled(answer.json()["job_id"])["complete"]
+    assert server.settled(answer.json()["job_id"])["state"] == "OK"
     assert site.contents()["data/x"] == repr(given).encode()
 
 
@@ -176,7 +176,7 @@ def test_a_bundle_may_be_packed_on_its_way(shared: tuple[Server, Site], tmp_path
     headers = {"Content-Type": "application/x-tar", "Content-Encoding": coding}
     answer = upload(server, packed(content, coding.lower()), headers)
     assert answer.status_code == 200, answer.text
-    assert server.settled(answer.json()["job_id"])["complete"]
+    assert server.settled(answer.json()["job_id"])["state"] == "OK"
     assert site.contents()["data/x"] == coding.encode()
 
 

@@ -14,7 +14,8 @@ import pytest
 from ingest_cli.errors import IngestError, ServiceUnavailable, SettingsError
 from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
-from ingest_cli.settings import SERVICES, load_settings
+from ingest_cli.settings import load_settings
+from ingest_cli.settings.options import SERVICES
 
 from ..support.bundles import write_bundle
 from ..support.loopback import LoopbackServer, QuietHandler

@@ -37,16 +37,9 @@ from ingest_cli.server.receiving import IDLE_SECONDS
 from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
-from ingest_cli.settings import (
-    ACCESS,
-    MAX_TRANSFERS,
-    OPTIONS,
-    PACIFICA_KEYS,
-    PACIFICA_SECTIONS,
-    Endpoint,
-    Settings,
-    load_settings,
-)
+from ingest_cli.settings import Endpoint, Settings, load_settings
+from ingest_cli.settings.options import ACCESS, OPTIONS, PACIFICA_KEYS, PACIFICA_SECTIONS, USUAL_RETRIES
+from ingest_cli.settings.site import MAX_TRANSFERS, MOST_RETRIES
 
 from ..support.a_job import a_job
 from ..support.bundles import FILES, document_for, write_bundle
@@ -238,6 +231,11 @@ def test_the_configuration_page_has_the_other_variables(config_page: str) -> Non
 
 def test_the_configuration_page_has_the_most_transfers(config_page: str) -> None:
     assert f"takes at once, 1 to {MAX_TRANSFERS}." in config_page
+
+
+def test_the_configuration_page_has_the_most_retries(config_page: str) -> None:
+    assert f"is retried, 0 to {MOST_RETRIES};" in config_page
+    assert f".Li {USUAL_RETRIES} ." in config_page
 
 
 def test_the_page_of_the_server_has_its_limits() -> None:

@@ -166,10 +166,12 @@ def test_the_file_of_cherrypy_goes_before_the_options(tmp_path: Path) -> None:
     path = tmp_path / "cp.ini"
     path.write_text(DOCUMENTED + "server.socket_port: 1\n")  # which is no port, where it stands in [/]
     assert listening(path, "elsewhere", 99, required=True) == Listening(
-        "127.0.0.1", 8066, None, ("log.screen", "log.access_file", "log.error_file", "server.socket_port")
+        "127.0.0.1", 8066, None, None, ("log.screen", "log.access_file", "log.error_file", "server.socket_port")
     )
     path.write_text("[global]\nserver.max_request_body_size = 5000\n")
-    assert listening(path, "here", 99, required=True) == Listening("here", 99, 5000)
+    assert listening(path, "here", 99, required=True) == Listening("here", 99, most=5000)
+    path.write_text("[global]\nserver.socket_file: '/run/ingest'\nserver.socket_host: None\n")
+    assert listening(path, "here", 99, required=True) == Listening("here", 99, Path("/run/ingest"))
     path.write_text("[global]\nserver.max_request_body_size = 0\n")
     assert listening(path, "here", 99, required=True).most is None
     assert listening(tmp_path / "none.ini", "here", 99, required=False) == Listening("here", 99)
@@ -177,7 +179,6 @@ def test_the_file_of_cherrypy_goes_before_the_options(tmp_path: Path) -> None:
 
 MISSED = {
     "TLS": ("[global]\nserver.ssl_certificate: 'x.pem'", "ssl_certificate: this server does not speak TLS"),
-    "a socket": ("[global]\nserver.socket_file: '/run/x'", "server.socket_file: this option is not known here"),
     "passwords": ("[/]\ntools.auth_basic.on: True", "tools.auth_basic.on: CherryPy's tools are not there"),
     "digests": ("[/upload]\ntools.auth_digest.on = 1", "tools.auth_digest.on: CherryPy's tools are not there"),
     "a number for a host": ("[global]\nserver.socket_host: 1", "socket_host is not a name in quotes"),
@@ -197,9 +198,7 @@ def test_what_would_be_missed_is_refused(tmp_path: Path, text: str, message: str
         listening(path, "localhost", 8066, required=True)
 
 
-@pytest.mark.parametrize(
-    "text", ["tools.auth_basic.on: False", "server.ssl_certificate: None", "server.socket_file: ''"]
-)
+@pytest.mark.parametrize("text", ["tools.auth_basic.on: False", "server.ssl_certificate: None"])
 def test_what_is_switched_off_is_not_missed(tmp_path: Path, text: str) -> None:
     (tmp_path / "cp.ini").write_text(f"[global]\n{text}\n")
     assert listening(tmp_path / "cp.ini", "localhost", 8066, required=True).host == "localhost"

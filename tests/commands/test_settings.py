@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import (
+from ingest_cli.settings import Endpoint, Option, load_settings
+from ingest_cli.settings.options import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
@@ -18,14 +19,12 @@ from ingest_cli.settings import (
     OPTIONS,
     POLICY_URL,
     REMOTE_SOURCES,
+    RETRIES,
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
     TRANSFERS,
     TRUSTED_PROXIES,
-    Endpoint,
-    Option,
-    load_settings,
 )
 
 from ..support.bundles import document_for, transaction, write_bundle
@@ -78,6 +77,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         TRANSFERS: ["2", "3"],
+        RETRIES: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
@@ -132,6 +132,20 @@ def test_folders_that_blanks_separate_are_not_taken_for_one(tmp_path: Path) -> N
 def test_an_empty_variable_says_nothing() -> None:
     empty = {option.variable: "" for option in OPTIONS}
     assert {value.origin for value in load_settings(environment=empty).values} == {"default"}
+
+
+@pytest.mark.parametrize(("text", "attempts"), [("0", 1), ("1", 2), ("19", 20), ("1000", 1001)])
+def test_how_often_a_job_is_retried(text: str, attempts: int) -> None:
+    timings = load_settings(environment={"INGEST_RETRIES": text}).timings
+    assert (timings.retries, timings.attempts) == (int(text), attempts)
+    assert timings.runs >= max(20, attempts), "runs that are cut off do not use the attempts up"
+    assert load_settings(environment={}).timings.attempts == 20
+
+
+@pytest.mark.parametrize("text", ["-1", "1001", "never", "1.5", "٣"])
+def test_how_often_no_job_can_be_retried(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"INGEST_RETRIES: \[ingest\] retries: .* is not a number from 0 to 1000"):
+        load_settings(environment={"INGEST_RETRIES": text})
 
 
 def test_a_platform_folder_that_is_relative_is_ignored() -> None:

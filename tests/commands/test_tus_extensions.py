@@ -70,7 +70,7 @@ def post(server: Server, headers: dict[str, str], body: bytes | None = None) -> 
 
 def assert_complete(server: Server, site: Site, answer: requests.Response, content: bytes) -> None:
     """The upload of a bundle has become a job, which is complete."""
-    assert server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"]
+    assert server.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"
     assert content.startswith(b"data/a"), "as `content` is made"
     assert content[512:532] in site.contents().values()
 

@@ -131,13 +131,14 @@ class PacificaServices:
     def has_uwsgi(self) -> bool:
         return (self._bin / "uwsgi").exists()
 
-    def start(self, name: str, *, uwsgi: bool = False) -> None:
+    def start(self, name: str, *, uwsgi: bool = False, notifications: str | None = None) -> None:
+        """Start a service; the metadata service sends ``notifications`` there, or none."""
         words = [f"pacifica-{name}", "-a", "127.0.0.1", "-p", str(self.ports[name])]
-        extra = {}
+        extra = {} if notifications is None else {"NOTIFICATIONS_URL": notifications, "NOTIFICATIONS_DISABLED": "no"}
         if uwsgi:
             words = ["uwsgi", "--http-socket", f"127.0.0.1:{self.ports[name]}", "--master", "--die-on-term"]
             words += ["--processes", "4", "--module", "pacifica.archiveinterface.wsgi", "--disable-logging"]
-            extra = {"PAI_BACKEND_TYPE": "posix", "PAI_PREFIX": str(self.archive)}
+            extra |= {"PAI_BACKEND_TYPE": "posix", "PAI_PREFIX": str(self.archive)}
         elif name == "archiveinterface":
             words += ["-t", "posix", "--prefix", str(self.archive)]
         elif name == "uniqueid":
@@ -146,6 +147,9 @@ class PacificaServices:
             extra["PEEWEE_URL"] = self._metadata()
         probe = self.url(name) + ("/groups" if name == "metadata" else "/")
         self._spawn(name, [str(self._bin / words[0]), *words[1:]], lambda: answers(probe), **extra)
+
+    def is_running(self, name: str) -> bool:
+        return name in self._processes
 
     def stop(self, name: str, *, kill: bool = False) -> None:
         process = self._processes.pop(name)

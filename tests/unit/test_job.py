@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_cli.client.waiting import deferred_until, is_complete
 from ingest_cli.jobs.job import UNFINISHED, Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES
@@ -18,7 +19,7 @@ from ..support.a_job import a_job
 
 WHY = "the archive at http://archive does not answer"
 LATER = r"it will be tried again at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC; do not send it again"
-SOON = "it will be tried again as soon as a worker is free; do not send it again"
+SOON = "it will be tried again at 2026-11-28 14:05:07 UTC, or as soon as a worker is free; do not send it again"
 ENDINGS = [None, JobState.FAILED, JobState.DISCARDED, JobState.DUPLICATE]
 REASONS = ["", WHY, f"{WHY}\nrolled back later, since it is down"]
 
@@ -70,6 +71,13 @@ def test_what_is_ok_and_complete_is_in_the_catalogue_and_nothing_else_is(job: Jo
 
 
 @given(jobs())
+def test_our_own_client_waits_for_a_deferred_job_and_for_no_other_that_failed(job: Job) -> None:
+    shown = job.as_state()
+    assert (deferred_until(shown) is not None) is (job.state is JobState.QUEUED and job.is_deferred)
+    assert is_complete(shown) is (shown["state"] == "OK" and shown["complete"])
+
+
+@given(jobs())
 def test_a_client_is_told_not_to_send_again_what_will_be_tried_again(job: Job) -> None:
     shown = job.as_state()
     assert shown["exception"].startswith(job.exception)
@@ -89,7 +97,8 @@ def test_a_deferred_job_says_why_and_when() -> None:
 
 
 def test_a_job_that_is_due_waits_for_a_worker() -> None:
-    shown = a_job(JobState.QUEUED, exception=WHY, retry_at=time.time() - 1).as_state()
+    due = datetime(2026, 11, 28, 14, 5, 7, tzinfo=UTC).timestamp()
+    shown = a_job(JobState.QUEUED, exception=WHY, retry_at=due).as_state()
     assert shown["exception"] == f"{WHY}\n{SOON}"
 
 
