@@ -167,6 +167,12 @@ def list_events(
         return store.outbox.newest(count, job_id=job_id, statuses=statuses)
 
 
+def count_events(*, settings: Settings | None = None) -> dict[NoticeStatus, int]:
+    """How many events there are of each status."""
+    with open_store(settings or load_settings(), new=False) as store:
+        return store.outbox.tallies()
+
+
 def resend_events(
     numbers: Sequence[int] = (),
     *,

@@ -51,6 +51,8 @@ def events(
         _show_tally(api.resend_events(numbers or (), job_id=job, given_up=failed, settings=settings), json=output.json)
     else:
         _show_list(api.list_events(count, job_id=job, given_up=failed, settings=settings), json=output.json)
+        if not output.json:
+            notify(", ".join(f"{number:,} {status}" for status, number in api.count_events(settings=settings).items()))
 
 
 def _show_list(notices: "list[Notice]", *, json: bool) -> None:

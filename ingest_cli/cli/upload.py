@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ..client.upload import Outcome, Terms
     from ..settings import Settings
 
+# A server does not wait for longer than a minute for the next bytes.
+SMALLEST_RATE = 1000
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -50,7 +52,7 @@ class Destination:
     @property
     def settings(self) -> "Settings":
         """The settings under these options. Raises SettingsError."""
-        from ..settings import ACCESS, UPLOAD_URL
+        from ..settings.options import ACCESS, UPLOAD_URL
 
         flags = {
             UPLOAD_URL: None if self.to is None else _without_password(self.to),
@@ -222,8 +224,8 @@ def rate_of(text: str) -> float:
 
     found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)([kmg]?)b?(?:/s)?", text.strip(), re.IGNORECASE)
     rate = float(found[1]) * UNITS[found[2].lower()] if found else 0.0
-    if rate < 1:
-        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second, such as 500k or 5M")
+    if rate < SMALLEST_RATE:
+        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second from 1k, such as 500k or 5M")
     return rate
 
 

@@ -46,6 +46,10 @@ class JsonUpload(QuietUpload):
         """Write the warning."""
         self._warnings.warn(message)
 
+    def accepted(self, state: State) -> None:
+        """Write the job's state."""
+        self.settled(state)
+
     def settled(self, state: State) -> None:
         """Write the job's state."""
         self._warnings.end()
@@ -104,6 +108,11 @@ class PlainUpload(QuietUpload):
     def warn(self, message: str) -> None:
         """Write the warning."""
         self._screen.warn(message)
+
+    def accepted(self, state: State) -> None:
+        """Write which job it is."""
+        self._screen.end()
+        self._say(f"job {state['job_id']}: {self._name} was sent")
 
     def settled(self, state: State) -> None:
         """Write how it ended, where it ended well."""

@@ -41,8 +41,11 @@ class UploadObserver:
     def warn(self, message: str) -> None:
         """A warning for a person."""
 
+    def accepted(self, state: State) -> None:
+        """The upload is done: the server has made a job of it, which is not waited for."""
+
     def settled(self, state: State) -> None:
-        """The upload is done: the job has ended, or is not waited for."""
+        """The upload is done: the job has ended, or has been waited for long enough."""
 
     def failed(self, error: IngestError) -> None:
         """The upload ended with this error."""

@@ -67,7 +67,7 @@ def plan(
     together: bool = False,
 ) -> list[Item]:
     """The items to upload. Files are bundles, unless ``pack_files``. ``describe`` is asked once, if any is packed."""
-    packed = [path for path in paths if pack_files or together or path.is_dir()]
+    packed = [path for path in paths if pack_files or together or _is_folder(path)]
     if not packed:
         return [Item(name=str(path), paths=(path,)) for path in paths]
     metadata = describe(packed[0])
@@ -116,10 +116,17 @@ def _item(paths: Sequence[Path], rules: PackRules, metadata: Metadata) -> Item:
     folder = metadata.folder
     names = None if folder is None else tuple(name_in_bundle(folder, path) for path in paths)
     # A folder is packed, be it that a link leads to it.
-    tops = tuple(path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths)
+    tops = tuple(path.resolve() if _is_folder(path) and path.is_symlink() else path for path in paths)
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     return Item(name=name, paths=tops, packing=Packing(records=metadata.records, rules=rules, names=names))
 
 
 def _both(answer: Given, more: Given | None) -> Given:
     return answer if more is None else Given(value=answer.value, pattern=more.pattern)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long: whoever reads it will say so
+        return False

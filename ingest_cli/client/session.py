@@ -1,7 +1,9 @@
 """HTTP to one server: credentials, certificates, and what its answers mean."""
 
 import json
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import (
@@ -41,13 +43,13 @@ class Session:
 
     def __init__(self, target: Target, name: str = "the server") -> None:
         self._name, self._target = name, target
-        self._session = session(target.endpoint)
-        if target.user is not None:
-            self._session.headers[target.auth_header] = target.user.encode()
+        self._sessions: dict[str, requests.Session] = {}
+        self._session(target.url)
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        for made in self._sessions.values():
+            made.close()
 
     def request(
         self,
@@ -64,7 +66,7 @@ class Session:
         it does not let us in, or is another than the URL says.
         """
         try:
-            answer = self._session.request(
+            answer = self._session(url).request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             )
         except SSLError as error:
@@ -80,12 +82,25 @@ class Session:
         """The error for an answer that no second try will change."""
         return UploadRefused(f"{self._name} at {answer.url} refuses it: {message_of(answer)}")
 
+    def _session(self, url: str) -> requests.Session:
+        """The session with the host of the URL: it has a proxy, authorities and an entry in .netrc of its own."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._sessions:
+            made = session(replace(self._target.endpoint, url=origin))
+            if self._target.user is not None:
+                made.headers[self._target.auth_header] = self._target.user.encode()
+            self._sessions[origin] = made
+        return self._sessions[origin]
+
     def _require_usable(self, url: str, answer: requests.Response) -> None:
         status = answer.status_code
         if (status >= 500 and status not in (501, 505)) or status in BUSY_STATUSES:
             raise Busy(f"{self._name} at {url} cannot take it now: {message_of(answer)}", _retry_after(answer))
         if status in (401, 407):
             raise SettingsError(f"{self._name} at {url} requires credentials: {message_of(answer)}")
+        if status == 403:
+            raise SettingsError(f"{self._name} at {url} does not allow it: {message_of(answer)}")
         if answer.is_redirect:
             raise SettingsError(f"{self._name} at {url} has moved to {quoted(answer.headers['Location'])}: name that")
 

@@ -12,6 +12,7 @@ from ..bundle.fingerprint import fingerprint, fingerprint_of
 from ..bundle.gather import gather
 from ..bundle.pack import write_bundle
 from ..bundle.pack_rules import PackRules
+from ..disk import explained
 from ..errors import ExitCode, IngestError, Interrupted, SourceError, Unavailable, UploadRefused
 from .observer import State, UploadObserver
 from .retries import Retries
@@ -110,12 +111,16 @@ class Uploader:
                 except (JobFailed, NotYet) as error:
                     observer.settled(error.state)
                     raise
-                observer.settled(state)
+                if self._terms.waits:
+                    observer.settled(state)
+                else:
+                    observer.accepted(state)
         except Interrupted:
             raise
         except IngestError as error:
-            observer.failed(error)
-            return Outcome(item, getattr(error, "state", None), error)
+            return _failed(item, error, observer)
+        except OSError as error:
+            return _failed(item, explained(error, f"cannot read {error.filename}", SourceError), observer)
         return Outcome(item, state)
 
     def _key(self, item: Item) -> str:
@@ -192,6 +197,11 @@ class Uploader:
             return self._server.state(job_id) or {"job_id": job_id}
         except Unavailable:  # it has the bundle, which is all that is asked for
             return {"job_id": job_id}
+
+
+def _failed(item: Item, error: IngestError, observer: UploadObserver) -> Outcome:
+    observer.failed(error)
+    return Outcome(item, getattr(error, "state", None), error)
 
 
 def _content_of(item: Item) -> str:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import IO, Any, Protocol
 
 from ..errors import ExitCode, IngestError
-from ..settings import OPTIONS, Endpoint, Notifications, ReceiverKind
+from ..settings import Endpoint, Notifications, ReceiverKind
+from ..settings.options import ACCESS, OPTIONS
 from ..text import duration, one_line
 from .message import Message
 
@@ -75,7 +76,8 @@ class HttpReceiver:
     """The service at an endpoint. It has an event once it answered 2xx; it is not followed elsewhere."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.name, self._endpoint = endpoint.url, endpoint
+        # What is behind the path may be a secret.
+        self.name, self._endpoint = endpoint.url.partition("?")[0], endpoint
 
     def deliver(self, message: Message) -> None:
         """Post the event."""
@@ -190,7 +192,8 @@ class CommandReceiver:
 
 def _environment(message: Message) -> dict[str, str]:
     """This process's own variables, without secrets, and the attributes of the event."""
-    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    secrets = SECRETS | {url.variable for url in ACCESS if "@" in os.environ.get(url.variable, "")}
+    own = {name: value for name, value in os.environ.items() if name not in secrets}
     return {**own, **{f"CE_{name.upper()}": value for name, value in message.attributes.items()}}
 
 

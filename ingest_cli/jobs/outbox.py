@@ -27,6 +27,7 @@ from .transitions import Event
 LEASE_SECONDS = 300.0
 # The longest time to an attempt: a clock that was wrong must not have an event wait for ever.
 LONGEST_WAIT_SECONDS = 3600.0
+MOST_SEEN = 1000
 MOST_KEPT = 10_000
 # Now and then, since it looks at all of them.
 TIDIED_EVERY = 100
@@ -121,6 +122,11 @@ class Outbox:
                 "UPDATE outbox SET retry_at = 0, is_outage = 0 WHERE status = 'waiting' AND is_outage AND receiver = ?",
                 [notice.receiver],
             )
+
+    def has_outage(self, receiver: ReceiverKind) -> bool:
+        """Whether it is known already that the receiver is away."""
+        query = "SELECT 1 FROM outbox WHERE status = 'waiting' AND is_outage AND receiver = ? LIMIT 1"
+        return next(self._rows(query, receiver), None) is not None
 
     def retry(self, notice: Notice, reason: str, seconds: float, *, is_outage: bool) -> None:
         """It is to be sent again in so many seconds; sooner where ``is_outage`` and the receiver is back."""
@@ -217,6 +223,8 @@ class Outbox:
         if holder.life() is Life.GONE or (self._is_local and not holder.is_of_this_boot):
             return True
         # Of others' clocks nothing is known: what counts is how long it was seen here.
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
         fence, since = self._seen.get(row["number"], (None, 0.0))
         if fence != row["fence"]:
             fence, since = row["fence"], time.monotonic()

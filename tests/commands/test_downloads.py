@@ -45,13 +45,17 @@ def bundle_with(folder: Path, files: dict[str, bytes], **changes: object) -> Pat
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
-    """A server and its site, which holds job 1, for all the requests that change nothing."""
+    """A server and its site, for all the requests that change nothing."""
     folder = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         scrub(patch, folder)
         patch.setenv("INGEST_DOWNLOADS", "yes")
         site = Site(folder / "data" / "pacifica-ingest-cli")
         site.ingest(bundle_with(folder, HELD))
+        for _ in ("job 2", "its duplicate"):
+            site.ingest(bundle_with(folder, {"data/other": b"other"}))
+        for kind in ("text/html", "image/svg+xml", "text/x y"):
+            site.ingest(bundle_with(folder, {f"data/{kind.replace('/', '')}": b"<script>"}, mimetype=kind))
         server = stack.enter_context(Server(folder))
         patch.undo()
         yield server, site
@@ -109,14 +113,14 @@ def test_each_file_is_had_by_its_name_and_by_its_id(shared: tuple[Server, Site])
 @pytest.mark.parametrize(
     "path",
     [
-        *("/jobs/2/bundle", "/jobs/0/bundle", "/jobs/-1/bundle", "/jobs/x/bundle", f"/jobs/{'9' * 30}/bundle"),
+        *("/jobs/99/bundle", "/jobs/0/bundle", "/jobs/-1/bundle", "/jobs/x/bundle", f"/jobs/{'9' * 30}/bundle"),
         *("/jobs/1/files/data", "/jobs/1/files/data/none", "/jobs/1/files/99999"),
         *(
             "/jobs/1/files/data/../data/a.txt/",
             "/jobs/1/files/%2e%2e/%2e%2e/etc/passwd",
             "/jobs/1/files/%2fetc%2fpasswd",
         ),
-        *("/jobs/1/files/data/a.txt%00", "/status/transactions/by_id/2", "/status/transactions/by_id/x"),
+        *("/jobs/1/files/data/a.txt%00", "/status/transactions/by_id/99", "/status/transactions/by_id/x"),
     ],
 )
 def test_what_is_not_there_is_404(shared: tuple[Server, Site], path: str) -> None:
@@ -125,14 +129,32 @@ def test_what_is_not_there_is_404(shared: tuple[Server, Site], path: str) -> Non
     assert (status, error["traceback"]) == (404, "")
 
 
-def test_a_file_of_another_job_is_not_one_of_this(
-    environment: Path, site: Site, tmp_path: Path, downloads: None
-) -> None:
-    for name in "ab":
-        site.ingest(bundle_with(tmp_path, {f"data/{name}": name.encode()}))
-    with Server(environment) as server:
-        assert get(server, "/jobs/2/files/2").content == b"b"
-        assert get(server, "/jobs/1/files/2").status_code == 404
+def test_a_file_of_another_job_is_not_one_of_this(shared: tuple[Server, Site]) -> None:
+    server, _ = shared
+    (file,) = get(server, "/jobs/2/files").json()
+    assert get(server, f"/jobs/2/files/{file['id']}").content == b"other"
+    assert get(server, f"/jobs/1/files/{file['id']}").status_code == 404
+
+
+def test_a_duplicates_id_stands_for_what_it_repeats(shared: tuple[Server, Site], tmp_path: Path) -> None:
+    server, site = shared
+    assert site.job(3).duplicate_of == 2
+    first, second = get(server, "/jobs/2/bundle"), get(server, "/jobs/3/bundle")
+    assert (first.content, first.headers["ETag"]) == (second.content, second.headers["ETag"])
+    (tmp_path / "had.tar").write_bytes(first.content)
+    had = members(tmp_path / "had.tar")
+    assert (had.pop("data/other"), list(had)) == (b"other", ["metadata.txt"])
+
+
+def test_a_browser_opens_nothing_of_what_others_have_stored(shared: tuple[Server, Site]) -> None:
+    server, _ = shared
+    for job_id, kind in enumerate(("text/html", "image/svg+xml", "application/octet-stream"), 4):
+        (file,) = get(server, f"/jobs/{job_id}/files").json()
+        answer = get(server, f"/jobs/{job_id}/files/{file['id']}")
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
 
 
 # Ranges
@@ -431,34 +453,3 @@ def test_what_the_job_store_has_forgotten_is_for_readers(
             named = {"X-Http-Authed-User": user} if user else {}
             made = requests.post(cart, json={"fileids": listed}, headers=named, timeout=PATIENCE)
             assert (get(server, "/jobs/1/bundle", **named).status_code, made.status_code) == statuses
-
-
-def test_a_browser_opens_nothing_of_what_others_have_stored(
-    environment: Path, site: Site, tmp_path: Path, downloads: None
-) -> None:
-    for kind in ("text/html", "image/svg+xml", "text/x y"):
-        site.ingest(bundle_with(tmp_path, {f"data/{kind.replace('/', '')}": b"<script>"}, mimetype=kind))
-    with Server(environment) as server:
-        for number, kind in enumerate(("text/html", "image/svg+xml", "application/octet-stream"), 1):
-            answer = get(server, f"/jobs/{number}/files/{number}")
-            assert answer.headers["Content-Type"] == kind
-            assert answer.headers["Content-Disposition"].startswith("attachment")
-            assert answer.headers["X-Content-Type-Options"] == "nosniff"
-            assert "sandbox" in answer.headers["Content-Security-Policy"]
-
-
-def test_a_duplicates_id_stands_for_what_it_repeats(
-    environment: Path, site: Site, tmp_path: Path, downloads: None
-) -> None:
-    bundle = write_bundle(tmp_path / "b.tar")
-    site.ingest(bundle)
-    shutil.copy(bundle, tmp_path / "again.tar")
-    site.ingest(tmp_path / "again.tar")
-    with Server(environment) as server:
-        first, second = get(server, "/jobs/1/bundle"), get(server, "/jobs/2/bundle")
-    assert site.job(2).duplicate_of == 1
-    assert (first.content, first.headers["ETag"]) == (second.content, second.headers["ETag"])
-    (tmp_path / "had.tar").write_bytes(first.content)
-    had = members(tmp_path / "had.tar")
-    had.pop("metadata.txt")
-    assert had == FILES

@@ -7,7 +7,9 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,19 @@ from ingest_cli import api
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import ExitCode, SettingsError
 from ingest_cli.events import receivers
+from ingest_cli.events.sender import Sender
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
-from ingest_cli.settings import Endpoint, load_settings
+from ingest_cli.jobs.store import open_store
+from ingest_cli.settings import Endpoint, Timings, load_settings
 
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
-from ..support.receiver import Receiver, hanging, trickling
+from ..support.receiver import Handler, Receiver, hanging, trickling
 from ..support.serving import Server
+from ..support.site import Site
 from ..support.waiting import until
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -419,7 +424,7 @@ def test_a_receiver_that_is_down_holds_up_nothing(tmp_path: Path, notify: Notify
     assert done.stderr.count("warning: events wait") == 1
     assert "Connection refused" in done.stderr
     assert statuses() == [(1, "waiting"), (2, "waiting")]
-    assert command("-q", bundle(tmp_path)).returncode == 0
+    assert "events wait" not in command("-q", bundle(tmp_path, "d")).stderr, "it is told once"
     assert events()[0].attempts + events()[1].attempts <= 3, "one attempt in a round finds out"
 
 
@@ -454,6 +459,82 @@ def test_what_passes_is_tried_again(tmp_path: Path, notify: Notify, statuses_of:
     assert statuses() == [(1, "sent")]
 
 
+def test_it_is_not_followed_elsewhere(tmp_path: Path, notify: Notify) -> None:
+    with Receiver() as elsewhere, Receiver(307, Location=elsewhere.url) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+    assert (statuses(), elsewhere.got) == ([(1, "waiting")], [])
+    assert "answers 307: redirects are not followed" in events()[0].reason
+
+
+def test_a_slow_receiver_is_waited_for(tmp_path: Path, notify: Notify) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(0.3)
+        handler.answered(202)
+
+    with Receiver(answer=slow) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+    assert statuses() == [(1, "sent")]
+
+
+def test_a_signal_ends_the_waiting_and_nothing_else(
+    tmp_path: Path, notify: Notify, starting: Callable[..., Running]
+) -> None:
+    with Receiver(answer=hanging) as receiver:
+        notify(url=receiver.url)
+        running = starting("-q", bundle(tmp_path))
+        until(lambda: receiver.got)
+        running.terminate()
+        assert running.wait(60) == ExitCode.SUCCESS, "the job is complete"
+    assert statuses() == [(1, "waiting")]
+
+
+def test_while_the_catalogue_is_away_its_events_wait(tmp_path: Path, notify: Notify, site: Site) -> None:
+    aside = site.catalog.with_name("aside")
+    with Receiver(503, 200) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+        site.catalog.rename(aside)
+        make_old(0)
+        assert api.send_events().waiting == 1
+        assert "is its disk mounted?" in events()[0].reason
+        aside.rename(site.catalog)
+        make_old(0)
+        assert api.send_events().sent == 1
+    assert len(receiver.got) == 2
+
+
+def test_what_the_catalogue_has_lost_is_given_up(tmp_path: Path, notify: Notify, site: Site) -> None:
+    with Receiver(503, 200) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+        with closing(sqlite3.connect(site.catalog)) as connection, connection:
+            connection.execute("DELETE FROM Transactions")
+        for _ in range(2):
+            make_old(90_000)
+            api.send_events()
+    assert (statuses(), len(receiver.got)) == ([(1, "given up")], 1)
+    assert events()[0].reason == "the catalogue has no record of job 1"
+
+
+def test_several_senders_send_each_event_once(tmp_path: Path, notify: Notify) -> None:
+    job = api.ingest_bundle(bundle(tmp_path))
+    with Receiver() as receiver:
+        notify(url=receiver.url)
+        with open_store(load_settings()) as store:
+            for number in range(40):  # each as that of another job
+                store.outbox.announce(replace(job, job_id=job.job_id + number), ["url"])
+        with closing(sqlite3.connect(load_settings().catalog)) as connection, connection:  # type: ignore[arg-type]
+            connection.executemany(
+                "INSERT INTO Transactions VALUES (?, 1, 'p', 1, '', '')", [(job.job_id + n,) for n in range(1, 40)]
+            )
+        with ThreadPoolExecutor(4) as pool:
+            tallies = list(pool.map(lambda _: api.send_events(), range(4)))
+    assert sum(tally.sent for tally in tallies) == 40
+    assert len(set(receiver.ids())) == len(receiver.got) == 40
+
+
 def test_the_backoff_grows_and_heeds_retry_after(tmp_path: Path, notify: Notify) -> None:
     def waits() -> float:
         return events()[0].retry_at - time.time()
@@ -483,6 +564,27 @@ def test_once_a_receiver_is_back_it_gets_all_that_it_missed(tmp_path: Path, noti
         api.ingest_bundle(bundle(tmp_path, "d"))
         until(lambda: api.send_events().sent == 0)
     assert [status for _, status in statuses()] == ["sent"] * 3
+
+
+def test_a_receiver_that_is_away_is_not_besieged(tmp_path: Path, notify: Notify) -> None:
+    for name in "bcd":
+        api.ingest_bundle(bundle(tmp_path, name))
+    with Receiver(503) as receiver:
+        notify(url=f"{receiver.url}/?key=secret")
+        settings = replace(load_settings(), timings=Timings(first_backoff=0.2))
+        told: list[str] = []
+        with open_store(settings) as store:
+            for job_id in (1, 2, 3):
+                store.outbox.announce(store.get(job_id), ["url"])
+            sender = Sender(settings, told.append)
+            for _ in range(20):
+                sender.send(store)
+            assert len(receiver.got) == 1
+            receiver.statuses = [200]
+            until(lambda: sender.send(store).sent)
+            assert len(receiver.received) == 3
+    assert [line.partition(": ")[0] for line in told] == ["events wait", f"{receiver.url}/ receives events again"]
+    assert "secret" not in "".join(told)
 
 
 @pytest.mark.parametrize(
@@ -520,7 +622,9 @@ def test_the_list(tmp_path: Path, notify: Notify, command: Command) -> None:
     with Receiver(200, 410, 503) as receiver:
         notify(url=receiver.url)
         command("-q", *(bundle(tmp_path, name) for name in "bcd"))
-    lines = command("events").stdout.splitlines()
+    shown = command("events")
+    assert shown.stderr == "ingest: 1 waiting, 1 sent, 1 given up\n"
+    lines = shown.stdout.splitlines()
     assert [line.split()[:4] for line in lines[1:]] == [[str(n), str(n), "ingest", "url"] for n in (1, 2, 3)]
     assert "answers 503" in lines[3]
     assert [row["status"] for row in json.loads(command("events", "--json").stdout)] == ["sent", "given up", "waiting"]

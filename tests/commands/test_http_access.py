@@ -15,7 +15,8 @@ import pytest
 from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable, SettingsError
 from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
-from ingest_cli.settings import SERVICES, load_settings
+from ingest_cli.settings import load_settings
+from ingest_cli.settings.options import SERVICES
 
 from ..support.bundles import write_bundle
 from ..support.command import Command

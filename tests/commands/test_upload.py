@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -88,15 +89,17 @@ def test_a_bundle_and_a_folder(command: Command, server: Server, site: Site, tmp
 def test_one_that_fails_does_not_stop_the_others(command: Command, server: Server, site: Site, tmp_path: Path) -> None:
     (tmp_path / "none.tar").write_bytes(b"no tar" * 1000)
     good = write_bundle(tmp_path / "good.tar")
-    done = command("upload", "--json", "--to", server.url, tmp_path / "absent.tar", tmp_path / "none.tar", good)
+    words = ("absent.tar", tmp_path / "none.tar", tmp_path / ("n" * 300), good)
+    done = command("upload", "--json", "--to", server.url, *words)
     assert done.returncode == 3, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(answer["source"], answer["state"]) for answer in answers] == [
         (str(tmp_path / "none.tar"), "FAILED"),
         (str(good), "OK"),
     ]
-    absent, none = done.stderr.splitlines()
-    assert absent == f"ingest: {tmp_path}/absent.tar: cannot read {tmp_path}/absent.tar: No such file or directory"
+    absent, none, long = done.stderr.splitlines()
+    assert absent == "ingest: absent.tar: cannot read absent.tar: No such file or directory"
+    assert long.endswith("File name too long")
     assert none.startswith(f"ingest: {tmp_path}/none.tar: job 1 failed at 'open tar': ")
     assert (site.contents(), left_behind(site)) == (FILES, [])
 
@@ -301,6 +304,7 @@ def test_without_waiting(command: Command, released: ReleasedIngest, tmp_path: P
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["job_id"], answer["task"], answer["source"]) == (7, "UPLOADING", str(bundle))
+    assert command("upload", "--to", released.url, "--no-wait", bundle).stdout == f"job 7: {bundle} was sent\n"
     assert left_behind(site) == []
 
 
@@ -530,10 +534,45 @@ def test_a_server_that_has_moved(command: Command, released: ReleasedIngest, tmp
     assert "has moved to 'https://ingest.example.org/'" in done.stderr
 
 
+def test_a_server_that_allows_it_to_others_only_keeps_what_it_has(
+    command: Command, released: ReleasedIngest, tmp_path: Path
+) -> None:
+    def forbid(handler: Handler) -> bool:
+        handler.body()
+        handler.answer(403, {"message": "this server answers only its trusted proxies"})
+        return True
+
+    released.guard = forbid
+    done = command("upload", "--to", released.url, write_bundle(tmp_path / "b.tar"))
+    assert done.returncode == 2
+    assert "does not allow it: 403: this server answers only its trusted proxies" in done.stderr
+
+
+def test_ctrl_c(
+    starting: Callable[..., Running],
+    command: Command,
+    server: Server,
+    site: Site,
+    large: tuple[Path, dict[str, bytes]],
+    tmp_path: Path,
+) -> None:
+    bundle, files = large
+    with (tmp_path / "said").open("wb") as said:
+        client = starting("upload", "--to", server.url, bundle, *SLOWLY, output=said)
+        until(lambda: arrived(site) > 200_000)
+        client.send_signal(signal.SIGINT)
+        assert client.wait() == 130
+    assert (tmp_path / "said").read_text().endswith("ingest: interrupted; the same command resumes from here\n")
+    (name,) = names(site)
+    assert command("upload", "--to", server.url, bundle).returncode == 0
+    assert site.jobs()[0].source.endswith(name)
+    assert_sound(site, files, jobs=1)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--limit-rate", "fast"), "--limit-rate 'fast' is not a number of bytes a second, such as 500k or 5M"),
+        (("--limit-rate", "fast"), "--limit-rate 'fast' is not a number of bytes a second from 1k, such as 500k or 5M"),
         (("--key", "novalue"), "--key 'novalue' is not of the form KEY=VALUE"),
         (("--project", "1"), "to pack {path}, give --submitter, --instrument, or the uploader.json of a site"),
         (("--pack",), "to pack {path}, give --submitter, --project, --instrument, or the uploader.json of a site"),

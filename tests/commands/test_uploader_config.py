@@ -57,6 +57,7 @@ SAME = [
 ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", SAME, ids=range(len(SAME)))
 @pytest.mark.parametrize("path", ["run7", "run7/sub/spectrum", "run7/notes.txt"])
 def test_the_document_is_that_of_pacifica_cli(
@@ -68,6 +69,7 @@ def test_the_document_is_that_of_pacifica_cli(
     assert document(server, environment) == wanted
 
 
+@pytest.mark.sweep
 def test_whole_paths_too(command: Command, server: ReleasedIngest, config: Path, environment: Path) -> None:
     wanted = bundled_by_pacifica_cli(environment, f"{server.url}/uploader", config, *SAME[0], environment / "run7")
     assert command("upload", "--uploader-config", config, *SAME[0], environment / "run7").returncode == 0

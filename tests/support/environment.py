@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.settings import OPTIONS
+from ingest_cli.settings.options import OPTIONS
 
 
 def scrub(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -45,7 +45,9 @@ def test_without_a_limit_there_is_no_pause() -> None:
     assert (Throttle(None).pause(1 << 40, 0.0), Throttle(None).piece) == (0.0, LARGEST_PIECE)
 
 
-@pytest.mark.parametrize(("text", "rate"), [("5M", 5e6), ("500k", 5e5), ("1.5G", 1.5e9), ("100", 100), ("2MB/s", 2e6)])
+@pytest.mark.parametrize(
+    ("text", "rate"), [("5M", 5e6), ("500k", 5e5), ("1.5G", 1.5e9), ("1000", 1000), ("2MB/s", 2e6)]
+)
 def test_a_rate(text: str, rate: float) -> None:
     assert rate_of(text) == rate
 
