@@ -238,6 +238,10 @@ PACIFICA_KEYS = {
 }
 
 
+# Whose values may hold a password.
+URLS = {*ACCESS, UPLOAD_POLICY_URL}
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """An effective value and where it came from."""
@@ -252,7 +256,7 @@ class Value:
         if self.option.secret and self.text:
             return HIDDEN
         before, at, after = self.text.rpartition("@")
-        if not at or self.option not in ACCESS or self.text.startswith("file:"):
+        if not at or self.option not in URLS or self.text.startswith("file:"):
             return self.text
         scheme, separator, _ = before.partition("://")
         return f"{scheme}://{HIDDEN}@{after}" if separator else f"{HIDDEN}@{after}"
@@ -737,6 +741,8 @@ def _upload_settings(values: Mapping[Option, Value]) -> UploadSettings:
     for value in (server, policy):
         if value.text and split_http_url(value.text) is None:
             raise SettingsError(f"{_where(value)}: {value.shown!r} is not an http(s) URL")
+    if "@" in policy.text:
+        raise SettingsError(f"{_where(policy)}: its credentials are those of the server: give none here")
     parts = split_http_url(server.text) if server.text else None
     return UploadSettings(
         server=None if parts is None else _endpoint(parts, values, server, ACCESS[UPLOAD_URL]),
