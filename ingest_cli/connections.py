@@ -48,28 +48,43 @@ class FilePool:
 
     def __init__(self, session: Session, url: str) -> None:
         self._session, self._url = session, url
+        adapter = session.get_adapter(url)
+        assert isinstance(adapter, HTTPAdapter)
+        self._adapter, self._proxies = adapter, dict(session.proxies)
         self._sample = session.prepare_request(Request("PUT", url))
+        self._headers = dict(self._sample.headers)
+        self._target = adapter.request_url(self._sample, self._proxies).rstrip("/")
+        self._pool: HTTPConnectionPool | None = None
+
+    def close(self) -> None:
+        """Close the connections that are idle, with those of the session; others take their place when needed."""
+        self._session.close()
+        self._pool = None
 
     def put(self, path: str, body: Any, headers: Mapping[str, str], timeout: Timeout) -> BaseHTTPResponse:
         """Send a body to the ``path`` below the endpoint. Raises urllib3's HTTPError where there is no answer."""
-        sample, proxies = self._sample, dict(self._session.proxies)
+        own = self._headers
         if isinstance(self._session.auth, _Negotiate):
-            sample = self._session.prepare_request(Request("PUT", self._url))
-        adapter = self._session.get_adapter(self._url)
-        assert isinstance(adapter, HTTPAdapter)
-        pool = adapter.get_connection_with_tls_context(sample, verify=True, proxies=proxies)
-        assert isinstance(pool, HTTPConnectionPool)
-        return pool.urlopen(
+            own = dict(self._session.prepare_request(Request("PUT", self._url)).headers)
+        return self._connections().urlopen(
             "PUT",
-            adapter.request_url(sample, proxies).rstrip("/") + path,
+            self._target + path,
             body=body,
-            headers={**sample.headers, **headers},
+            headers={**own, **headers},
             timeout=timeout,
             retries=False,
             redirect=False,
             assert_same_host=False,  # the pool is the proxy's, where there is one
             preload_content=False,
         )
+
+    def _connections(self) -> HTTPConnectionPool:
+        pool = self._pool
+        if pool is None:
+            found = self._adapter.get_connection_with_tls_context(self._sample, verify=True, proxies=self._proxies)
+            assert isinstance(found, HTTPConnectionPool)
+            pool = self._pool = found
+        return pool
 
 
 class _Adapter(HTTPAdapter):

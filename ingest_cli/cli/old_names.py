@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 from ..errors import ExitCode, SettingsError
-from ..settings import SERVICES, login_name
+from ..settings import login_name
+from ..settings.options import SERVICES
 from .cherrypy_config import ignored_keys, listening
 from .options import settings_under, values_under
 from .output import notify, warn

@@ -192,7 +192,8 @@ def values_under(
     more: "Mapping[Option, str | None] | None" = None,
 ) -> "tuple[Value, ...]":
     """The effective values under these flags, usable or not."""
-    from ..settings import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, ROOT_PATH, read_values
+    from ..settings import read_values
+    from ..settings.options import DATABASE, DEFAULT_USER, MOVE_FROM, REMOTE_SOURCES, ROOT_PATH
 
     flags = {
         DATABASE: str(db) if db else None,

@@ -56,7 +56,7 @@ def given_in(ctx: typer.Context) -> "dict[str, Given]":
 def uploader_config(config: Path | None, given: Path | None) -> Path | None:
     """The ``uploader.json`` that counts: the ``given`` one, else that of the settings, else pacifica-cli's own."""
     from ..client.pacifica_cli import find_uploader_config
-    from ..settings import UPLOADER_CONFIG
+    from ..settings.options import UPLOADER_CONFIG
     from .options import values_under
 
     flags = {UPLOADER_CONFIG: None if given is None else str(given)}

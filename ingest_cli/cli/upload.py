@@ -52,7 +52,7 @@ class Destination:
     @property
     def settings(self) -> "Settings":
         """The settings under these options. Raises SettingsError."""
-        from ..settings import ACCESS, UPLOAD_URL
+        from ..settings.options import ACCESS, UPLOAD_URL
 
         flags = {
             UPLOAD_URL: None if self.to is None else _without_password(self.to),

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from ..errors import SettingsError
-from ..settings import DEFAULT_USER, Endpoint, Settings
+from ..settings import Endpoint, Settings
+from ..settings.options import DEFAULT_USER
 from .pacifica_cli import PacificaCli, read_pacifica_cli
 from .target import Target, without_upload
 

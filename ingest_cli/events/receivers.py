@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import IO, Any, Protocol
 
 from ..errors import ExitCode, IngestError
-from ..settings import OPTIONS, Endpoint, Notifications, ReceiverKind
+from ..settings import Endpoint, Notifications, ReceiverKind
+from ..settings.options import ACCESS, OPTIONS
 from ..text import duration, one_line
 from .message import Message
 
@@ -33,7 +34,7 @@ SECRETS = {option.variable for option in OPTIONS if option.secret}
 class NotReceived(IngestError):
     """A receiver did not take an event. It is sent again for ``patience`` seconds, the next time in ``wait`` at least.
 
-    ``is_outage`` says that it would have taken no other either.
+    ``is_outage`` says that it would have taken no other either, as far as that can be told.
     """
 
     transient = True
@@ -75,7 +76,8 @@ class HttpReceiver:
     """The service at an endpoint. It has an event once it answered 2xx; it is not followed elsewhere."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.name, self._endpoint = endpoint.url, endpoint
+        # What is behind the path may be a secret.
+        self.name, self._endpoint = endpoint.url.partition("?")[0], endpoint
 
     def deliver(self, message: Message) -> None:
         """Post the event."""
@@ -147,7 +149,7 @@ class CommandReceiver:
         if status == 0:
             return
         how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        raise NotReceived(f"{self.name} {how}{f': {one_line(told)}' if told else ''}", is_outage=False)
+        raise NotReceived(f"{self.name} {how}{f': {one_line(told)}' if told else ''}")
 
     def ping(self) -> str:
         """See that the program is there."""
@@ -180,7 +182,7 @@ class CommandReceiver:
         try:
             return process.wait(ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NotReceived(f"{self.name} did not end within {duration(ANSWER_SECONDS)}", is_outage=False) from None
+            raise NotReceived(f"{self.name} did not end within {duration(ANSWER_SECONDS)}") from None
         finally:
             if process.poll() is None:
                 self.abandon()
@@ -190,7 +192,8 @@ class CommandReceiver:
 
 def _environment(message: Message) -> dict[str, str]:
     """This process's own variables, without secrets, and the attributes of the event."""
-    own = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    secrets = SECRETS | {url.variable for url in ACCESS if "@" in os.environ.get(url.variable, "")}
+    own = {name: value for name, value in os.environ.items() if name not in secrets}
     return {**own, **{f"CE_{name.upper()}": value for name, value in message.attributes.items()}}
 
 

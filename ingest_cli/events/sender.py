@@ -23,8 +23,10 @@ from .receivers import REFUSED_PATIENCE_SECONDS, NotReceived, Receiver, receiver
 
 # However patient one is, a few attempts there are: a clock may be wrong, and nobody may have sent for long.
 FEWEST_ATTEMPTS = 3
-# How long a command stays for events once its jobs have ended.
-LAST_SECONDS = 3.0
+# A receiver that is back is found after a minute at the latest.
+LONGEST_ABSENCE_SECONDS = 60.0
+# How long a command stays for events once its jobs have ended: less than it may take to end after a signal.
+LAST_SECONDS = 2.0
 # How long one that is told to end waits for an answer that may be just coming.
 STOPPED_SECONDS = 0.3
 
@@ -53,13 +55,21 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
 
 
+@dataclass
+class _Absence:
+    """A receiver is away since so many attempts, and is not tried until then, by the monotonic clock."""
+
+    attempts: int = 0
+    until: float = 0.0
+
+
 class Sender:
     """Sends the events of a site, from one thread. ``tell`` is told, in sentences, what a person should know."""
 
     def __init__(self, settings: Settings, tell: Tell) -> None:
         self._settings, self._tell = settings, tell
         self._receivers: dict[ReceiverKind, Receiver] = receivers_of(settings.notifications)
-        self._away: dict[ReceiverKind, str] = {}
+        self._away: dict[ReceiverKind, _Absence] = {}
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -69,8 +79,11 @@ class Sender:
             receiver.abandon()
 
     def send(self, store: JobStore) -> Tally:
-        """Send what waits and is due, each once. A receiver that is away is left alone after the first attempt."""
-        tally, left = Tally(), list(self._receivers)
+        """Send what waits and is due, each once. A receiver that is away is left alone after the first attempt, and
+        for some time."""
+        now = time.monotonic()
+        tally = Tally()
+        left = [kind for kind in self._receivers if kind not in self._away or self._away[kind].until <= now]
         while left and not self._stopped.is_set():
             notice = store.outbox.lease_next(left)
             if notice is None:
@@ -87,8 +100,10 @@ class Sender:
             if self._stopped.is_set():
                 store.outbox.release(notice)
                 return False
-            self._put_back(store, notice, error, tally)
-            return not error.is_outage
+            # The receiver has taken another one since this one failed: it is not the receiver.
+            is_away = error.is_outage and not notice.is_hastened
+            self._put_back(store, notice, error, tally, is_away=is_away)
+            return not is_away
         except BaseException:
             store.outbox.release(notice)
             raise
@@ -122,21 +137,31 @@ class Sender:
             log.error("job %d: an unexpected error, which is worth a report", notice.job_id, exc_info=error)
             raise NotReceived(f"unexpected error: {type(error).__name__}: {error}", is_outage=False) from error
 
-    def _put_back(self, store: JobStore, notice: Notice, error: NotReceived, tally: Tally) -> None:
+    def _put_back(self, store: JobStore, notice: Notice, error: NotReceived, tally: Tally, *, is_away: bool) -> None:
         tally.reasons.append(str(error))
-        receiver, which = self._receivers[notice.receiver], f"the event {notice.kind} of job {notice.job_id}"
+        which = f"the event {notice.kind} of job {notice.job_id}"
         log.info("job %d: %s", notice.job_id, error)
+        # Once an outage: another process may have told of it.
+        is_told = not is_away or store.outbox.has_outage(notice.receiver)
+        if is_away:
+            self._note_absence(notice.receiver, error.wait)
         is_old = time.time() - notice.since >= error.patience and notice.attempts >= FEWEST_ATTEMPTS
         if is_old or not error.patience:
             store.outbox.give_up(notice, str(error))
             tally.given_up += 1
             self._tell(f"{which} is given up: {error}; 'ingest events --resend {notice.number}' sends it again")
             return
-        store.outbox.retry(notice, str(error), max(error.wait, self._backoff(notice)), is_outage=error.is_outage)
+        store.outbox.retry(notice, str(error), max(error.wait, self._backoff(notice)), is_outage=is_away)
         tally.waiting += 1
-        if error.is_outage and self._away.get(notice.receiver) != receiver.name:
-            self._away[notice.receiver] = receiver.name
+        if not is_told:
             self._tell(f"events wait: {error}")
+
+    def _note_absence(self, receiver: ReceiverKind, at_least: float) -> None:
+        """Have the receiver left alone: of all that waits for it, one event at a time finds out whether it is back."""
+        absence = self._away.setdefault(receiver, _Absence())
+        absence.attempts += 1
+        wait = self._settings.timings.first_backoff * 2.0 ** min(absence.attempts - 1, 20)
+        absence.until = time.monotonic() + max(at_least, min(LONGEST_ABSENCE_SECONDS, wait))
 
     def _backoff(self, notice: Notice) -> float:
         return min(LONGEST_WAIT_SECONDS, self._settings.timings.first_backoff * 2.0 ** min(notice.attempts - 1, 20))

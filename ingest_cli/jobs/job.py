@@ -147,6 +147,11 @@ class Job:
         return self.state in (JobState.QUEUED, JobState.UNDOING) and self.holder is None and self.retry_at > 0
 
     @property
+    def will_be_tried_again(self) -> bool:
+        """Whether the job is deferred to be run again: not if it has failed, and is to be rolled back."""
+        return self.is_deferred and self.state is JobState.QUEUED
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether a run was interrupted and left the job for another to resume; not where a person requeued it."""
         was_run = self.state is JobState.QUEUED and self.attempts > 0 and not self.is_deferred
@@ -206,8 +211,8 @@ class Job:
         return f"the same bundle was ingested before as job {self.successor}"
 
     def _outlook(self) -> str:
-        """What comes of a job that is deferred. One that is rolled back has failed, whenever that is done."""
-        if not self.is_deferred or self.state is JobState.UNDOING:
+        """What comes of a job that will be tried again."""
+        if not self.will_be_tried_again:
             return ""
         is_due = self.retry_at <= time.time()
         when = f"{self.retried_at} UTC{', or as soon as a worker is free' if is_due else ''}"

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 from ..errors import ResourceUnavailable, SettingsError
-from ..settings import CATALOG_URL, DATABASE, UNIQUEID_URL, Option, Settings
+from ..settings import Option, Settings
+from ..settings.options import CATALOG_URL, DATABASE, UNIQUEID_URL
 
 NAMES = {DATABASE: "job store", UNIQUEID_URL: "id store", CATALOG_URL: "catalogue"}
 # Whoever writes to a neighbour for longer is not waited for: the next process tells it.

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..settings import DATABASE, Settings
+from ..settings import Settings
+from ..settings.options import DATABASE
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, Override
 from .outbox import Outbox

@@ -21,7 +21,8 @@ from ..jobs.outbox import NoticeStatus
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
-from ..settings import (
+from ..settings import Option, ReceiverKind, Settings
+from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
     DATABASE,
@@ -30,9 +31,6 @@ from ..settings import (
     POLICY_URL,
     UNIQUEID_URL,
     VOLUME_PATH,
-    Option,
-    ReceiverKind,
-    Settings,
 )
 from ..text import counted
 

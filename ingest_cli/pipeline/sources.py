@@ -16,7 +16,8 @@ from ..errors import SourceRefused
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import is_received
 from ..services.embedded.mark import MARK_NAME
-from ..settings import MOVE_FROM, Settings
+from ..settings import Settings
+from ..settings.options import MOVE_FROM
 from ..text import quoted
 
 # What this program puts beside files of others while it works: locks, and files that it writes or is about to remove.

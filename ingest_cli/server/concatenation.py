@@ -10,7 +10,7 @@ from .authentication import Refusal
 from .threads import Threads
 
 # What is copied in one go, between which others have their turn.
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 20
 
 
 async def append_files(file: SpoolFile, begun: int, parts: Sequence[Path], disk: Threads) -> None:

@@ -38,8 +38,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _head_bytes: int | None = 0  # None while a body comes
+    _useless_bytes = 0  # of what came since a body's last byte, while a body comes
+    _is_useless = True
     _idle_since = 0.0
-    _is_ending = False
+    _is_ending = _is_cut = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -60,6 +62,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until the head is whole."""
+        if self._is_cut:
+            return
+        self._is_useless = True
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -67,6 +72,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the request header is longer than {decimal(MAX_HEAD_BYTES)}")
+        elif self._is_useless:
+            self._useless_bytes += len(data)
+            if self._useless_bytes > MAX_HEAD_BYTES:
+                self._refuse_trailer()
         # Blank lines end the wait for another request, but begin none.
         if self._is_idle and self._deadline is None:
             self._await_head()
@@ -75,6 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request begins, which may be the second of a connection."""
         super().on_message_begin()
         self._head_bytes = 0
+        self._note_use()
         if self._deadline is None:
             self._await_head()
 
@@ -93,6 +103,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
+    def on_body(self, body: bytes) -> None:
+        """Something of a body came."""
+        self._note_use()
+        super().on_body(body)
+
     def on_response_complete(self) -> None:
         """The connection is idle, but for the rest of a body that nobody reads any more."""
         self._idle_since = self.loop.time()
@@ -108,6 +123,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.loop.call_later(ENDING_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
+
+    def cut(self) -> None:
+        """Take nothing more of what comes: a body without end, in small chunks, would take the time of all else."""
+        self._is_cut = True
 
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
@@ -142,6 +161,16 @@ class BoundedProtocol(HttpToolsProtocol):
         # Several at once, since this is a look at all.
         for longest in idle[: min(MADE_ROOM, len(idle) - 1)]:
             longest.transport.abort()
+
+    def _note_use(self) -> None:
+        self._is_useless, self._useless_bytes = False, 0
+
+    def _refuse_trailer(self) -> None:
+        """End the connection of a client that sends trailers, or extensions of a chunk, which nobody reads."""
+        if self.cycle.response_started:
+            self.transport.abort()
+        else:
+            self._refuse(431, f"what is between or behind the chunks is longer than {decimal(MAX_HEAD_BYTES)}")
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")

@@ -7,19 +7,19 @@ scheme, host and port, and nothing that a request claims of them can end up in a
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from ..errors import SettingsError
-from ..settings import ROOT_PATH, Settings, root_path_of
+from ..settings import Settings, root_path_of
+from ..settings.options import ROOT_PATH
 from ..text import quoted
 from .authentication import Peer, Refusal
 
 # What has paths of its own below: it could not be told from a prefix of the same name that a proxy takes off or not.
-FOLDERS = ("/files", "/jobs")
+FOLDERS = ("/files", "/jobs", "/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +99,6 @@ def external_path(request: HTTPConnection, path: str) -> str:
     """The path by which clients find what is at ``path`` of this server, to be resolved against their request's URL."""
     root_path: str = request.state.root_path
     return root_path + path
-
-
-def internal_path(request: HTTPConnection, url: str) -> str | None:
-    """The path in this server of a URL, or of an `external_path`, that a client has; None where it is malformed."""
-    try:
-        path = urlsplit(url).path
-    except ValueError:
-        return None
-    return _own_path(path, "GET", request.state.root_path)
 
 
 def _own_path(path: str, method: str, root_path: str) -> str:

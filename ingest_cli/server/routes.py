@@ -227,7 +227,7 @@ def _listed(job: Job) -> dict[str, Any]:
         "user": job.user,
         "running": job.holder is not None,
         "attempts": job.attempts,
-        "retried_at": job.retried_at or None,
+        "retried_at": job.retried_at if job.will_be_tried_again else None,
         "files": job.files,
         "stored": job.stored,
         "bytes": job.bytes,

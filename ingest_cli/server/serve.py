@@ -112,7 +112,13 @@ class _Server(uvicorn.Server):
         for listening in sockets or ():
             asyncio.get_running_loop().remove_reader(listening)
         await asyncio.sleep(ACCEPTED_SECONDS)
+        asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut)
         await super().shutdown(sockets)
+
+    def _cut(self) -> None:
+        for connection in self.server_state.connections:
+            assert isinstance(connection, BoundedProtocol)
+            connection.cut()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -194,11 +194,20 @@ class Tus:
             return None
         if upload.user != request.state.user:
             raise Refusal(403, "the upload is another user's")
-        expiry = await self._disk.do(upload.expiry)
-        if expiry is not None and time.time() > expiry and await self._store.list(partial(remove_orphan, upload.path)):
-            await self._disk.do(self._uploads.close, upload)
+        if await self._has_expired(upload):
             raise Refusal(410, "the upload has expired: nothing was added to it for too long")
         return upload
+
+    async def _has_expired(self, upload: Upload) -> bool:
+        """Whether the upload is gone, since its time has come; not while it is written, or its job needs it."""
+        expiry = await self._disk.do(upload.expiry)
+        if expiry is not None and time.time() < expiry:
+            return False
+        await self._store.list(partial(remove_orphan, upload.path))
+        if await self._disk.do(self._uploads.find, upload.name) is not None:
+            return False
+        await self._disk.do(self._uploads.close, upload)
+        return True
 
 
 def _route(path: str, **answers: Answer) -> Route:

@@ -45,8 +45,7 @@ class TusHeaders:
             return
         method = Headers(scope=scope).get("x-http-method-override", scope["method"]).upper()
         # Another one: the protocol below goes by the real method when it sends the answer.
-        own = {**scope, "method": method, "path": scope["path"].rstrip("/")}
-        await self._app(own, receive, noted)
+        await self._app({**scope, "method": method}, receive, noted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..disk import durable_write, explained
 from ..errors import SourceError
 from ..jobs.orphans import expiry_of
-from ..jobs.spool import SpoolFile, SpoolKind, record_of
+from ..jobs.spool import Locked, SpoolFile, SpoolKind, record_of
 from ..text import counted
 from .admission import BUSY_SECONDS, Room
 from .authentication import Refusal
@@ -112,12 +112,11 @@ class Uploads:
                 self.keep(upload)
 
     def create(self, length: int | None, user: str, client: str, metadata: str = "", concat: str = "") -> Upload:
-        """Create an upload, durably. Raises Refusal, NoRoom, and Locked where another request creates the same one."""
+        """Create an upload, durably. Raises Refusal and NoRoom."""
         parts = part_names(concat)
         path = self.path_of(final_name(parts) if parts else secrets.token_hex(16))
         upload = Upload(path, length, user, client, metadata, concat)
-        # Of a final upload, a server that was killed may have left the file without the record.
-        with SpoolFile(path, self._reserve, new=not path.exists()) as file:
+        with self._new_file(path) as file:
             with self._lock:
                 self._require_place(client)
                 self._room.claim(upload, length or 0)
@@ -129,6 +128,13 @@ class Uploads:
                 raise
             file.keep()
         return upload
+
+    def _new_file(self, path: Path) -> SpoolFile:
+        try:
+            # Of a final upload, a server that was killed may have left the file without the record.
+            return SpoolFile(path, self._reserve, new=not path.exists())
+        except Locked as error:
+            raise Refusal(423, str(error)) from error
 
     def find(self, name: str) -> Upload | None:
         """The upload of this name; it may be a job by now."""

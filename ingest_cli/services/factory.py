@@ -8,7 +8,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from ..jobs.neighbours import introduce, is_to_be_made
-from ..settings import CATALOG_URL, UNIQUEID_URL, Settings
+from ..settings import Settings
+from ..settings.options import CATALOG_URL, UNIQUEID_URL
 from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
 
 

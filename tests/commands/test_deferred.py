@@ -1,8 +1,11 @@
 """What a client is told of a job that will be tried again, and what becomes of what it sends again all the same."""
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,13 @@ import pytest
 import requests
 
 from ingest_cli.jobs.job import JobKind
-from ingest_cli.jobs.store import open_store
+from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.base import Services
 from ingest_cli.services.factory import connect
-from ingest_cli.settings import load_settings
+from ingest_cli.settings import Timings, load_settings
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
@@ -110,6 +114,69 @@ def test_a_bundle_that_is_given_again_while_it_is_deferred_is_stored_once(
     copy = write_bundle(tmp_path / "copy.tar")
     assert command(copy, bundle).returncode in (0, 3)
     assert_stored_once(pacific, json.loads(command("state", "--json").stdout))
+
+
+class Sender:
+    """Sends one bundle again and again, as uploads come, and has a worker take the job that is next."""
+
+    def __init__(self, site: Site, folder: Path) -> None:
+        at_once = replace(load_settings(), timings=Timings(first_backoff=0.0))
+        self._site, self._folder, self._settings = site, folder, at_once
+        self.sent = 0
+
+    def send(self) -> None:
+        self.sent += 1
+        path = write_bundle(self._folder / f"{self.sent}.tar")
+        with self._open() as (store, services):
+            submit(store, services.unique_id, JobKind.BUNDLE, path, user="u", spooled=True)
+
+    def work(self) -> bool:
+        with self._open() as (store, services):
+            runner = Runner(self._settings, services, store)
+            job = runner.lease_next()
+            if job is not None:
+                runner.run_leased(job, Observer())
+            return job is not None
+
+    def states(self) -> list[dict[str, Any]]:
+        return [job.as_state() for job in self._site.jobs()]
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[JobStore, Services]]:
+        with open_store(self._settings) as store, connect(self._settings, store) as services:
+            yield store, services
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(3, 50))])
+def test_whatever_is_down_and_however_often_it_is_sent_again_it_is_stored_once(
+    pacific: PacificaSite, site: Site, tmp_path: Path, seed: int
+) -> None:
+    chance, sender = random.Random(seed), Sender(site, tmp_path)
+    sender.send()
+    for _ in range(12):
+        pacific.guard = chance.choice([None, *OUTAGES.values()])
+        chance.choice([sender.send, sender.work, sender.work])()
+        for state in sender.states():
+            told = state["exception"].endswith("do not send it again")
+            assert told is (state["state"] == "FAILED" and not state["complete"]), state
+    pacific.guard = None
+    until(lambda: not sender.work())
+    assert len(sender.states()) == sender.sent
+    assert_ended(sender.states())
+    assert sorted(pacific.files.values()) == sorted(FILES.values())
+
+
+def assert_ended(states: list[dict[str, Any]]) -> None:
+    """One recorded the bundle, and from each of the others one is led to it by the jobs that are named."""
+    others = {state["job_id"]: re.search(r"job (\d+)", state["exception"]) for state in states}
+    (recorded,) = [job_id for job_id, other in others.items() if other is None]
+    assert is_stored(next(state for state in states if state["job_id"] == recorded))
+    for state in states:
+        assert state["complete"], state
+        job_id, passed = state["job_id"], 0
+        while (other := others[job_id]) is not None and passed < len(states):
+            job_id, passed = int(other[1]), passed + 1
+        assert job_id == recorded, state
 
 
 @pytest.mark.parametrize("service", SERVICES)

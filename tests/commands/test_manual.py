@@ -37,18 +37,9 @@ from ingest_cli.server.receiving import IDLE_SECONDS
 from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
-from ingest_cli.settings import (
-    ACCESS,
-    MAX_TRANSFERS,
-    MOST_RETRIES,
-    OPTIONS,
-    PACIFICA_KEYS,
-    PACIFICA_SECTIONS,
-    USUAL_RETRIES,
-    Endpoint,
-    Settings,
-    load_settings,
-)
+from ingest_cli.settings import Endpoint, Settings, load_settings
+from ingest_cli.settings.options import ACCESS, OPTIONS, PACIFICA_KEYS, PACIFICA_SECTIONS, USUAL_RETRIES
+from ingest_cli.settings.site import MAX_TRANSFERS, MOST_RETRIES
 
 from ..support.a_job import a_job
 from ..support.bundles import FILES, document_for, write_bundle

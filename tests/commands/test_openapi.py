@@ -42,13 +42,15 @@ def schema_of(path: str) -> dict[str, Any]:
     return {**schema, "components": DESCRIPTION["components"]}
 
 
-def test_answers_are_as_described(environment: Path, tmp_path: Path) -> None:
+def test_answers_are_as_described(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
     with Server(environment) as server:
         server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
         for path, asked in [
             ("/get_state", "/get_state?job_id=1"),
             ("/jobs", "/jobs"),
             ("/jobs/{job_id}", "/jobs/1"),
+            ("/jobs/{job_id}/files", "/jobs/1/files"),
             ("/", "/"),
             ("/healthz", "/healthz"),
         ]:
@@ -69,7 +71,9 @@ def piece(context, value):
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
-def test_no_request_makes_the_server_fail(environment: Path) -> None:
+def test_no_request_makes_the_server_fail(environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    site.ingest(write_bundle(environment / "b.tar"))
     (environment / "hooks.py").write_text(HOOKS)
     with Server(environment, "--max-upload", 100_000) as server:
         done = subprocess.run(

@@ -5,11 +5,12 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from ingest_cli.jobs.store import open_store
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.environment import scrub
-from ..support.pacifica_double import PacificaSite
+from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server
+from ..support.shown import is_stored
 from ..support.site import Site, assert_sound
 from ..support.waiting import until
 
@@ -260,6 +262,41 @@ def test_ids_that_are_not_to_be_had(
         assert "Retry-After" in answer.headers
         assert "127.0.0.1:1" not in answer.text
         assert "127.0.0.1:1" in server.log.read_text()
+
+
+def test_two_uploads_at_once_and_ids_for_one_at_a_time(
+    environment: Path, pacific: PacificaSite, tmp_path: Path
+) -> None:
+    """As the released id service has it on SQLite. One more client asks it, as another server would."""
+    database, refused, together = threading.Lock(), threading.Event(), threading.Barrier(2)
+
+    def locked(handler: Handler) -> bool:
+        if not handler.path.startswith("/getid"):
+            return False
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.5)  # the first that come at once, if two do
+        if not database.acquire(blocking=False):
+            refused.set()
+            handler.answer(500, {"message": "database is locked"})
+            return True
+        try:
+            time.sleep(0.02)
+            handler.serve_get()
+        finally:
+            database.release()
+        return True
+
+    pacific.guard = locked
+    bundles = [write_bundle(tmp_path / f"{number}.tar", {"data/x": b"%d" % number}) for number in range(6)]
+    with Server(environment, "--workers", 2) as one, Server(environment) as another, ThreadPoolExecutor(6) as pool:
+        uploads = [
+            pool.submit(server.upload, bundle) for server, bundle in zip((one, another) * 3, bundles, strict=True)
+        ]
+        job_ids = [upload.result()["job_id"] for upload in uploads]
+        assert len(set(job_ids)) == len(bundles)
+        assert all(is_stored(one.settled(job_id)) for job_id in job_ids)
+    assert refused.is_set()
+    assert len(pacific.transactions) == len(bundles)
 
 
 @pytest.mark.parametrize(

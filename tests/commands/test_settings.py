@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import (
+from ingest_cli.settings import Endpoint, Option, load_settings
+from ingest_cli.settings.options import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
@@ -24,9 +25,6 @@ from ingest_cli.settings import (
     SERVICE_TIMEOUT,
     TRANSFERS,
     TRUSTED_PROXIES,
-    Endpoint,
-    Option,
-    load_settings,
 )
 
 from ..support.bundles import document_for, transaction, write_bundle

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import ExitCode
-from ingest_cli.settings import PLACES
+from ingest_cli.settings.options import PLACES
 
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command, untimed

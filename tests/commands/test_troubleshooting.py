@@ -623,6 +623,36 @@ def ids_behind_the_job_store(scene: Scene) -> str:
     return scene.says("--again", write_bundle(scene.folder / "c.tar"))
 
 
+@provokes("it will be tried again at *TIME*; do not send it again")
+def a_job_that_is_deferred(scene: Scene) -> str:
+    assert scene.command(write_bundle(scene.folder / "a.tar")).returncode == 0
+    scene.site.archive.rename(scene.folder / "away")
+    scene.ingest({"data/b": b"b"}, code=4)
+    return exception_of(scene, 2)
+
+
+@provokes("the same bundle was ingested before as job *ID*")
+def a_duplicate(scene: Scene) -> str:
+    for name in ("a.tar", "b.tar"):
+        assert scene.command(write_bundle(scene.folder / name)).returncode == 0
+    return exception_of(scene, 2)
+
+
+@provokes("the same document was ingested before as job *ID*; its sources are left where they are")
+def a_move_of_what_was_moved_before(scene: Scene) -> str:
+    for name in ("a.json", "b.json"):
+        source, document = scene.folder / "source", scene.folder / name
+        source.write_bytes(b"a")
+        document.write_text(json.dumps([*transaction(), file_record("data/a", b"a", source=str(source))]))
+        assert scene.command("move", document).returncode == 0
+    return exception_of(scene, 2)
+
+
+def exception_of(scene: Scene, job_id: int) -> str:
+    """What a client is told of a job."""
+    return str(json.loads(scene.command("state", job_id, "--json").stdout)["exception"])
+
+
 @provokes("job *ID* was imported: only its state is known here")
 def an_imported_job(scene: Scene) -> str:
     scene.says("import-jobs", write_rows(scene.folder / "db.sqlite3", [row(1016)]), code=0)

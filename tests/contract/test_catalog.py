@@ -180,6 +180,10 @@ class CatalogContract:
         (file,) = catalog.files(transaction_id)
         assert {key: getattr(file, key) for key in kept} == kept
 
+    def test_of_a_usual_document_nothing_is_kept_twice(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        assert catalog.given(transaction_id) is None
+
     def test_transactions_do_not_get_in_each_others_way(
         self, catalog: Catalog, new_ids: NewIds, transaction_id: int, ids: range
     ) -> None:
@@ -259,6 +263,24 @@ class TestEmbedded(CatalogContract):
     @pytest.fixture
     def new_ids(self) -> NewIds:
         return counting()
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            pair("User of Record", 10),
+            {**pair("k", "v"), "comment": None},
+            {"destinationTable": "Other"},
+            {"destinationTable": "FileKeyValue", "file_id": 100, "key": "k", "value": 1.5},
+        ],
+        ids=str,
+    )
+    def test_what_its_tables_do_not_hold_is_kept(
+        self, catalog: Catalog, transaction_id: int, ids: range, odd: Record
+    ) -> None:
+        odd_one = document(odd)
+        assert not odd_one.is_plain
+        catalog.record(odd_one, transaction_id, ids.start, fence=1)
+        assert catalog.given(transaction_id) == odd_one.numbered(transaction_id, ids.start)
 
     def test_a_run_that_is_barred_records_nothing(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
         assert not catalog.bar(transaction_id, ids, 2)

@@ -14,14 +14,14 @@ from ingest_cli.settings import load_settings
 from ..support.bundles import write_bundle
 from ..support.serving import OCTETS, PATIENCE, Server
 from ..support.site import Site
+from ..support.tus import PARTIAL, PIECE, append, checksum, create, join, offset
+from ..support.tus import V as TUS
 from ..support.waiting import until
 
 # Disks that are filled by real uploads.
 pytestmark = pytest.mark.sweep
 
 KB = 1000
-TUS = {"Tus-Resumable": "1.0.0"}
-PIECE = {**TUS, "Content-Type": "application/offset+octet-stream"}
 
 
 @pytest.fixture
@@ -103,15 +103,71 @@ def until_there_is_room(disk: Path) -> bool:
 def test_a_resumable_upload_waits_for_room(environment: Path, site: Site, small_spool: Path, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b.tar", {"data/x": os.urandom(1500 * KB)}).read_bytes()
     with Server(environment) as server:
-        answer = requests.post(
-            f"{server.url}/files", headers={**TUS, "Upload-Length": str(len(bundle))}, timeout=PATIENCE
-        )
-        url = server.url + answer.headers["Location"]
+        url = create(server, len(bundle))
         (small_spool / "ballast").write_bytes(bytes(1000 * KB))
-        assert_no_room(requests.patch(url, data=bundle, headers={**PIECE, "Upload-Offset": "0"}, timeout=PATIENCE))
-        offset = int(requests.head(url, headers=TUS, timeout=PATIENCE).headers["Upload-Offset"])
+        assert_no_room(append(url, 0, bundle))
+        at = offset(url)
         (small_spool / "ballast").unlink()
-        headers = {**PIECE, "Upload-Offset": str(offset)}
-        answer = requests.patch(url, data=bundle[offset:], headers=headers, timeout=PATIENCE)
+        answer = append(url, at, bundle[at:])
         assert answer.status_code == 204
         assert server.settled(int(answer.headers["Ingest-Job-Id"]))["state"] == "OK"
+
+
+def ended(server: Server, answer: requests.Response) -> bool:
+    return bool(server.settled(int(answer.headers["Ingest-Job-Id"]))["complete"])
+
+
+@pytest.mark.parametrize("length", [{"Upload-Length": "3000000"}, {"Upload-Defer-Length": "1"}])
+def test_what_comes_with_a_creation_leaves_nothing_where_it_does_not_fit(
+    environment: Path, site: Site, small_spool: Path, length: dict[str, str]
+) -> None:
+    with Server(environment) as server:
+        for _ in range(3):
+            assert_no_room(
+                requests.post(
+                    f"{server.url}/files", data=bytes(2500 * KB), headers={**PIECE, **length}, timeout=PATIENCE
+                )
+            )
+            assert list(site.settings.spool.iterdir()) == []
+
+
+def test_a_length_that_is_said_later_needs_room(environment: Path, small_spool: Path) -> None:
+    with Server(environment) as server:
+        answer = requests.post(f"{server.url}/files", headers={**TUS, "Upload-Defer-Length": "1"}, timeout=PATIENCE)
+        url = server.url + answer.headers["Location"]
+        assert append(url, 0, bytes(KB)).headers["Upload-Offset"] == str(KB)
+        assert_no_room(append(url, KB, bytes(KB), {"Upload-Length": str(3000 * KB)}))
+        assert append(url, KB, bytes(KB), {"Upload-Length": str(1500 * KB)}).headers["Upload-Offset"] == str(2 * KB)
+
+
+def test_a_piece_with_a_checksum_needs_room_beside_the_upload(
+    environment: Path, site: Site, small_spool: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {"data/x": os.urandom(1200 * KB)}).read_bytes()
+    with Server(environment) as server:
+        url = create(server, len(bundle))
+        assert_no_room(append(url, 0, bundle, checksum(bundle)))
+        assert offset(url) == 0
+        assert not list(site.settings.spool.glob("received-*"))
+        for at in range(0, len(bundle), 200 * KB):
+            piece = bundle[at : at + 200 * KB]
+            answer = append(url, at, piece, checksum(piece))
+            assert answer.status_code == 204, answer.text
+        assert ended(server, answer)
+
+
+def test_parts_that_cannot_be_joined_for_want_of_room_stay(
+    environment: Path, site: Site, small_spool: Path, tmp_path: Path
+) -> None:
+    bundle = write_bundle(tmp_path / "b.tar", {"data/x": os.urandom(800 * KB)}).read_bytes()
+    with Server(environment) as server:
+        urls = []
+        for piece in (bundle[: 300 * KB], bundle[300 * KB :]):
+            urls.append(create(server, len(piece), PARTIAL))
+            append(urls[-1], 0, piece)
+        (small_spool / "ballast").write_bytes(bytes(500 * KB))
+        assert_no_room(join(server, urls))
+        assert [offset(url) for url in urls] == [300 * KB, len(bundle) - 300 * KB]
+        assert len(list(site.settings.spool.glob("*.tar"))) == 2
+        (small_spool / "ballast").unlink()
+        assert ended(server, join(server, urls))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from .released import Released
 from .services import PacificaServices
 
 
@@ -28,3 +29,11 @@ def pacifica(services: PacificaServices, monkeypatch: pytest.MonkeyPatch) -> Pac
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("INGEST_DEFAULT_USER", "dmlb2001")
     return services
+
+
+@pytest.fixture
+def released(pacifica: PacificaServices, environment: Path) -> Released:
+    home = Path(os.environ["INGEST_TEST_PACIFICA"]) / "suites"
+    if not (home / "complete").exists():
+        pytest.skip("the sources of the released packages are not installed; see .ci/pacifica")
+    return Released(home, pacifica, environment)

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..support.command import Command
 from ..support.serving import Server
 from ..support.shown import is_stored
 from ..support.site import Site
+from .released import Released
 from .services import PacificaServices, ask, assert_stored
 
 pytestmark = pytest.mark.pacifica
@@ -28,7 +30,7 @@ from pacifica.uploader import Uploader
 from pacifica.uploader.bundler import Bundler
 from pacifica.uploader.metadata import MetaData, MetaObj
 
-records = {"submitter": 10, "project": "1234a", "instrument": 54}
+records = {"submitter": 10, "project": "1234a", "instrument": 54, "_id": 4711}
 document = MetaData([MetaObj(destinationTable=f"Transactions.{key}", value=value) for key, value in records.items()])
 members = [
     {"name": f"data/{path.name}", "fileobj": path.open("rb"), "size": path.stat().st_size, "mtime": 0}
@@ -53,70 +55,7 @@ while status["state"] == "OK" and not (
 assert status["state"] == "OK", status
 print(job_id)
 """
-# What pacifica-cli asks a policy service for.
-LOGON = {
-    "metaID": "logon",
-    "displayType": "logged_on",
-    "displayTitle": "Currently Logged On",
-    "sourceTable": "users",
-    "destinationTable": "Transactions.submitter",
-    "queryDependency": {},
-    "queryFields": ["first_name", "last_name", "_id", "network_id"],
-    "displayFormat": "{_id}",
-    "valueField": "_id",
-    "value": "",
-}
-PROJECT = {
-    "metaID": "project",
-    "displayType": "select",
-    "displayTitle": "Project",
-    "sourceTable": "projects",
-    "destinationTable": "Transactions.project",
-    "queryDependency": {},
-    "queryFields": ["_id", "title"],
-    "displayFormat": "{_id}",
-    "valueField": "_id",
-    "value": "",
-}
-INSTRUMENT = {
-    "metaID": "instrument",
-    "displayType": "select",
-    "displayTitle": "Instrument",
-    "sourceTable": "instruments",
-    "destinationTable": "Transactions.instrument",
-    "queryDependency": {"project_id": "project"},
-    "queryFields": ["_id", "name_short", "display_name"],
-    "displayFormat": "{_id}",
-    "valueField": "_id",
-    "value": "",
-}
-# As the client's documentation has it: the value is a user's id, a number.
-USER_OF_RECORD = {
-    "metaID": "user-of-record",
-    "displayType": "select",
-    "displayTitle": "User of Record",
-    "sourceTable": "users",
-    "destinationTable": "TransactionKeyValue",
-    "key": "User of Record",
-    "queryDependency": {"project_id": "project"},
-    "queryFields": ["first_name", "last_name", "_id"],
-    "displayFormat": "{_id} - {first_name} {last_name}",
-    "valueField": "_id",
-    "value": "",
-}
-DIRECTORY = {
-    "metaID": "directory-project",
-    "displayType": "directoryTree",
-    "directoryOrder": 0,
-    "sourceTable": "projects",
-    "destinationTable": "NothingReally",
-    "queryDependency": {"_id": "project"},
-    "queryFields": ["_id"],
-    "displayFormat": "Project ID {_id}",
-    "valueField": "_id",
-    "value": "",
-}
-FILES = {"one": b"1", "two.bin": bytes(2_000_000)}
+FILES = {"one": b"1", "two.bin": bytes(2_000_000), "\u00fcn\u00ef.txt": b"hello", "empty": b""}
 
 
 @pytest.fixture
@@ -154,6 +93,26 @@ def test_the_command_line_client_downloads(
     assert found == {Path(name): content for name, content in stored.items()}
 
 
+def test_the_command_line_client_downloads_over_the_real_services(
+    pacifica: PacificaServices, environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    files = {"data/top": os.urandom(9), "data/a/large": os.urandom(3_000_000)}
+    target = environment / "target"
+    target.mkdir()
+    with Server(environment) as server:
+        state = server.settled(server.upload(write_bundle(tmp_path / "b.tar", files))["job_id"])
+        assert state["complete"], state
+        endpoints = {
+            "DOWNLOAD_URL": server.url,
+            "DOWNLOAD_POLICY_URL": f"{pacifica.url('policy')}/status/transactions/by_id",
+        }
+        words = ["--destination", str(target), "--transaction-id", str(state["job_id"])]
+        run(pacifica, "pacifica-cli", "download", *words, **endpoints)
+    found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert found == files
+
+
 def run(services: PacificaServices, *words: str, **environment: str) -> str:
     own = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LANG": "C.UTF-8", **environment}
     done = subprocess.run(
@@ -178,43 +137,80 @@ def test_the_uploader_over_the_real_services(pacifica: PacificaServices, environ
     assert_stored(pacifica, job_id, {f"data/{name}": content for name, content in FILES.items()})
 
 
-@pytest.fixture
-def uploaded(pacifica: PacificaServices, environment: Path, command: Command) -> Callable[..., int]:
-    """Uploads a file by pacifica-cli, with a configuration of these records; the job's id."""
-
-    def upload(server: Server, path: Path, *records: dict[str, Any]) -> int:
-        config = environment / "uploader.json"
-        config.write_text(json.dumps([LOGON, PROJECT, INSTRUMENT, *records]))
-        endpoints = {
-            "UPLOAD_URL": f"{server.url}/upload",
-            "UPLOAD_STATUS_URL": f"{server.url}/get_state",
-            "UPLOAD_POLICY_URL": f"{pacifica.url('policy')}/uploader",
-            "UPLOAD_VALIDATION_URL": f"{pacifica.url('policy')}/ingest",
-        }
-        chosen = ["--logon", "dmlb2001", "--project", "1234a", "--instrument", "54"]
-        said = run(pacifica, "pacifica-cli", "upload", f"--config={config}", *chosen, str(path), **endpoints)
-        state = json.loads(command("state", "--json", "-n", 1).stdout)[0]
-        assert is_stored(state), said
-        job_id: int = state["job_id"]
-        return job_id
-
-    return upload
+def shown(said: str) -> dict[str, Any]:
+    """The job's state, which pacifica-cli shows when it has waited."""
+    state: dict[str, Any] = json.loads(said[said.index("\n{\n") :])
+    return state
 
 
-def test_the_command_line_client(
-    pacifica: PacificaServices, environment: Path, uploaded: Callable[..., int], folder: Path
+def test_pacifica_cli_as_its_documentation_configures_it(
+    pacifica: PacificaServices, released: Released, environment: Path, folder: Path
 ) -> None:
     with Server(environment) as server:
-        job_id = uploaded(server, folder / "one")
-    assert_stored(pacifica, job_id, {f"data{folder}/one": FILES["one"]})
-
-
-def test_the_command_line_client_as_its_documentation_configures_it(
-    pacifica: PacificaServices, environment: Path, uploaded: Callable[..., int], folder: Path
-) -> None:
-    with Server(environment) as server:
-        job_id = uploaded(server, folder / "one", USER_OF_RECORD, DIRECTORY)
+        job_id = shown(released.upload(server, folder / "one"))["job_id"]
     assert_stored(pacifica, job_id, {f"data/Project ID 1234a{folder}/one": FILES["one"]})
     (pair,) = ask(pacifica, f"/trans_key_value?transaction={job_id}")
     assert ask(pacifica, f"/keys?_id={pair['key']}")[0]["key"] == "User of Record"
     assert ask(pacifica, f"/values?_id={pair['value']}")[0]["value"] == "10"
+
+
+def test_pacifica_cli_uploads_files_and_folders(released: Released, environment: Path, folder: Path) -> None:
+    with Server(environment) as server:
+        for given in ([folder], [folder / "two.bin"], ["--tar-in-tar", folder], ["--follow-links", folder]):
+            state = shown(released.upload(server, *given))
+            assert is_stored(state)
+            assert state["exception"] == "" or given[0] == "--follow-links", state
+
+
+def test_pacifica_cli_does_not_wait_if_it_is_told_not_to(released: Released, environment: Path, folder: Path) -> None:
+    with Server(environment) as server:
+        found = re.search(r"Not Waiting Job ID \((\d+)\)", released.upload(server, "--nowait", folder))
+        assert found is not None
+        assert is_stored(server.settled(int(found[1])))
+
+
+@pytest.mark.parametrize("packed", [[], ["--local-compress", "bzip2"], ["--local-compress", "gzip"]])
+def test_what_pacifica_cli_saved_is_known(
+    released: Released, environment: Path, folder: Path, command: Command, packed: list[str]
+) -> None:
+    saved = environment / "saved.tar"
+    with Server(environment) as server:
+        state = shown(released.upload(server, "--local-save", saved, *packed, folder))
+        assert is_stored(state)
+        again = shown(released.upload(server, "--local-retry", saved))
+        assert is_stored(again)
+        assert again["exception"] == f"the same bundle was ingested before as job {state['job_id']}"
+    done = command(saved)
+    assert done.stdout == f"job {state['job_id']}: {saved} was ingested before\n", done.stderr
+
+
+def test_what_pacifica_cli_saved_without_uploading_is_uploaded_later(
+    released: Released, environment: Path, folder: Path
+) -> None:
+    saved = environment / "saved.tar"
+    with Server(environment) as server:
+        released.upload(server, "--local-save", saved, "--do-not-upload", folder)
+        state = shown(released.upload(server, "--local-retry", saved))
+        assert is_stored(state)
+        assert state["exception"] == ""
+
+
+def test_pacifica_cli_is_told_within_seconds_that_the_archive_is_down(
+    released: Released, pacifica: PacificaServices, environment: Path, folder: Path, command: Command
+) -> None:
+    pacifica.stop("archiveinterface")
+    try:
+        with Server(environment) as server:
+            begun = time.monotonic()
+            state = shown(released.upload(server, folder))
+            took = time.monotonic() - begun
+            assert (state["state"], state["task"], state["complete"]) == ("FAILED", "ingest files", False)
+            assert state["exception"].startswith("the archive at ")
+            assert state["exception"].endswith("; do not send it again")
+            assert took < 30
+            pacifica.start("archiveinterface")
+            assert command("retry", state["job_id"]).returncode == 0
+            assert is_stored(server.settled(state["job_id"]))
+    finally:
+        if not pacifica.is_running("archiveinterface"):
+            pacifica.start("archiveinterface")

@@ -5,6 +5,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ingest_cli.settings import load_settings
 from ..support.bundles import FILES, cleaned, document_for, file_record, members, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.serving import Server
+from ..support.shown import is_stored
 from ..support.site import Site
 from .services import LosingAnswers, PacificaServices, ask, assert_stored
 
@@ -44,6 +47,19 @@ def test_a_good_bundle(
     assert done.returncode == 0, done.stderr
     assert_stored(pacifica, state(command)["job_id"], files)
     assert len(archived(pacifica)) == len(before) + count
+
+
+def test_uploads_at_once_get_ids_of_a_database_for_one(
+    pacifica: PacificaServices, environment: Path, tmp_path: Path, before: set[str]
+) -> None:
+    bundles = [write_bundle(tmp_path / f"{n}.tar", {"data/x": os.urandom(99)}) for n in range(12)]
+    with Server(environment, "--workers", 2) as one, Server(environment) as another, ThreadPoolExecutor(6) as pool:
+        servers = (one, another) * 6
+        uploads = [pool.submit(server.upload, bundle) for server, bundle in zip(servers, bundles, strict=True)]
+        job_ids = [upload.result()["job_id"] for upload in uploads]
+        assert len(set(job_ids)) == len(bundles)
+        assert all(is_stored(one.settled(job_id)) for job_id in job_ids)
+    assert len(archived(pacifica)) == len(before) + len(bundles)
 
 
 @pytest.mark.parametrize(

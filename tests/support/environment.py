@@ -4,13 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.settings import OPTIONS
+from ingest_cli.settings.options import OPTIONS
+
+# What is read of the environment for services over HTTP, in small letters and in capitals.
+OF_HTTP = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "netrc", "requests_ca_bundle", "curl_ca_bundle")
 
 
 def scrub(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """No setting of the account that runs the tests leaks in; everything goes below ``folder``."""
     for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
         patch.delenv(variable, raising=False)
+    for variable in OF_HTTP:
+        patch.delenv(variable, raising=False)
+        patch.delenv(variable.upper(), raising=False)
     patch.setenv("HOME", str(folder / "home"))
     patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     patch.setenv("XDG_DATA_HOME", str(folder / "data"))

@@ -161,7 +161,7 @@ class HttpService:
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._files.close()
 
     def request(
         self,
@@ -284,7 +284,7 @@ class HttpService:
         """The answer that ``ask`` gets, once there is a slot."""
         with self._slots.acquire() if self._slots is not None else nullcontext():
             if self._dropped >= KEPT_ALIVE_FAILURES:
-                self._session.close()  # which leaves it with no connection that the service may have closed
+                self._files.close()  # which leaves no connection that the service may have closed
             if require is not None:
                 require()
             url, begun = self.url + path, time.monotonic()

@@ -1,0 +1,35 @@
+"""The settings: what can be set, where each value comes from, what it must look like, and what they make together.
+
+They are built once and then frozen. Imports nothing but errors.
+"""
+
+from .endpoint import Endpoint, split_http_url
+from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
+from .options import Option
+from .server import ServerAccess, root_path_of
+from .site import Confirm, Settings, load_settings, settings_of
+from .timings import Timings
+from .upload import UploadSettings
+from .values import Value, homeless, login_name, read_values
+
+__all__ = [
+    "EVENT_KINDS",
+    "Confirm",
+    "Endpoint",
+    "EventKind",
+    "Notifications",
+    "Option",
+    "ReceiverKind",
+    "ServerAccess",
+    "Settings",
+    "Timings",
+    "UploadSettings",
+    "Value",
+    "homeless",
+    "load_settings",
+    "login_name",
+    "read_values",
+    "root_path_of",
+    "settings_of",
+    "split_http_url",
+]

@@ -1,0 +1,210 @@
+"""What can be set: the place of each option in config.ini, its environment variable, and what it means.
+
+Sections and variables are those of Pacifica Ingest, so that a site can point at the file it has. What only Pacifica's
+own processes need (celery, peewee) is accepted and ignored.
+"""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting: its place in config.ini, its environment variable, and what it means."""
+
+    section: str
+    key: str
+    variable: str
+    meaning: str
+    secret: bool = False
+
+
+DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
+VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
+DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
+AUTH_HEADER = Option(
+    "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
+)
+SERVICE_TIMEOUT = Option(
+    "ingest", "service_timeout", "INGEST_SERVICE_TIMEOUT", "how many seconds a service over HTTP may take to answer"
+)
+RETRIES = Option(
+    "ingest", "retries", "INGEST_RETRIES", "how many times a job that fails for now is retried; 0: it has failed"
+)
+UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
+POLICY_URL = Option(
+    "policy",
+    "ingest_url",
+    "POLICY_INGEST_URL",
+    "who may ingest what: a JSON Schema for metadata documents, or a service",
+)
+ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where files are kept: a folder, or a service")
+CATALOG_URL = Option(
+    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
+)
+TRANSFERS = Option(
+    "archiveinterface", "transfers", "ARCHIVEINTERFACE_TRANSFERS", "how many files an archive service takes at once"
+)
+REMOTE_SOURCES = Option(
+    "archiveinterface",
+    "remote_sources",
+    "ARCHIVEINTERFACE_REMOTE_SOURCES",
+    "yes if only the archive service can see the files to move",
+)
+CONFIRM = Option(
+    "archiveinterface",
+    "confirm",
+    "ARCHIVEINTERFACE_CONFIRM",
+    "which files' stored sizes to confirm with an archive service: sample or all",
+)
+SERVER_TOKEN = Option(
+    "server", "token", "INGEST_SERVER_TOKEN", "the bearer token that the server requires", secret=True
+)
+SERVER_USERNAME = Option("server", "username", "INGEST_SERVER_USERNAME", "the user name that the server requires")
+SERVER_PASSWORD = Option(
+    "server", "password", "INGEST_SERVER_PASSWORD", "the password that the server requires", secret=True
+)
+TRUSTED_PROXIES = Option(
+    "server",
+    "trusted_proxies",
+    "INGEST_TRUSTED_PROXIES",
+    "the addresses of proxies, separated by spaces, whose auth_header and X-Forwarded headers the server trusts",
+)
+ROOT_PATH = Option("server", "root_path", "INGEST_ROOT_PATH", "the path below which a proxy offers the server")
+MOVE_FROM = Option(
+    "server",
+    "move_from",
+    "INGEST_MOVE_FROM",
+    f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
+)
+NOTIFICATIONS_URL = Option("notifications", "url", "NOTIFICATIONS_URL", "where events are sent: a service over HTTP")
+NOTIFICATIONS_COMMAND = Option(
+    "notifications", "command", "NOTIFICATIONS_COMMAND", "a command that is given each event on its standard input"
+)
+NOTIFICATIONS_DISABLED = Option("notifications", "disabled", "NOTIFICATIONS_DISABLED", "yes if no events are sent")
+NOTIFICATIONS_EVENTS = Option(
+    "notifications", "events", "NOTIFICATIONS_EVENTS", "what events are sent of: ingest, failed, deferred"
+)
+NOTIFICATIONS_FORMAT = Option(
+    "notifications", "format", "NOTIFICATIONS_FORMAT", "the form of events: 0.1, structured or binary"
+)
+EVENT_TYPE = Option(
+    "notifications", "ingest_eventtype", "NOTIFICATIONS_INGEST_EVENT_TYPE", "the type of the event of a recorded job"
+)
+EVENT_SOURCE = Option(
+    "notifications", "ingest_source", "NOTIFICATIONS_INGEST_SOURCE", "the source of events; {_id} is the job"
+)
+EVENT_ID = Option(
+    "notifications",
+    "ingest_eventid",
+    "NOTIFICATIONS_INGEST_EVENTID",
+    "the id of the event of a recorded job; {_id} is the job",
+)
+DOWNLOADS = Option(
+    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
+)
+READERS = Option(
+    "server",
+    "readers",
+    "INGEST_READERS",
+    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
+)
+UPLOAD_URL = Option("upload", "url", "INGEST_UPLOAD_URL", "the server that 'ingest upload' sends to")
+UPLOAD_POLICY_URL = Option(
+    "upload",
+    "policy_url",
+    "INGEST_UPLOAD_POLICY_URL",
+    "the policy service that 'ingest upload' asks, for uploader_config",
+)
+UPLOADER_CONFIG = Option(
+    "upload", "uploader_config", "UPLOADER_CONFIG", "what 'ingest upload' asks it: an uploader.json of pacifica-cli"
+)
+UPLOADS = Option("upload", "folder", "INGEST_UPLOADS", "where 'ingest upload' keeps what it needs to resume uploads")
+# What must be somewhere.
+PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
+SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The settings for credentials and certificates of one service over HTTP."""
+
+    username: Option
+    password: Option
+    token: Option
+    auth: Option
+    ca_file: Option
+    client_cert: Option
+    client_key: Option
+
+    @classmethod
+    def of(cls, prefix: str, section: str) -> "Access":
+        """Those of the service whose section this is and whose variables begin with ``prefix``."""
+
+        def option(key: str, meaning: str, *, secret: bool = False) -> Option:
+            return Option(section, key, f"{prefix}_{key.upper()}", meaning, secret)
+
+        return cls(
+            username=option("username", "the user name for basic authentication"),
+            password=option("password", "the password for basic authentication", secret=True),
+            token=option("token", "a bearer token", secret=True),
+            auth=option("auth", "negotiate, for the user's Kerberos ticket in place of credentials"),
+            ca_file=option("ca_file", "CA certificates to trust instead of the system's (PEM)"),
+            client_cert=option("client_cert", "a client certificate (PEM)"),
+            client_key=option("client_key", "the client certificate's key, if it is in a separate file (PEM)"),
+        )
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All seven."""
+        return (self.username, self.password, self.token, self.auth, self.ca_file, self.client_cert, self.client_key)
+
+
+ACCESS = {
+    url: Access.of(prefix, url.section)
+    for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
+}
+# Whose values may hold a password.
+URLS = {*ACCESS, UPLOAD_POLICY_URL}
+OPTIONS = (
+    DATABASE,
+    VOLUME_PATH,
+    DEFAULT_USER,
+    AUTH_HEADER,
+    SERVICE_TIMEOUT,
+    RETRIES,
+    *SERVICES.values(),
+    TRANSFERS,
+    REMOTE_SOURCES,
+    CONFIRM,
+    SERVER_TOKEN,
+    SERVER_USERNAME,
+    SERVER_PASSWORD,
+    TRUSTED_PROXIES,
+    ROOT_PATH,
+    MOVE_FROM,
+    NOTIFICATIONS_URL,
+    NOTIFICATIONS_COMMAND,
+    NOTIFICATIONS_DISABLED,
+    NOTIFICATIONS_EVENTS,
+    NOTIFICATIONS_FORMAT,
+    EVENT_TYPE,
+    EVENT_SOURCE,
+    EVENT_ID,
+    DOWNLOADS,
+    READERS,
+    UPLOAD_URL,
+    UPLOAD_POLICY_URL,
+    UPLOADER_CONFIG,
+    UPLOADS,
+    *(option for access in ACCESS.values() for option in access.options),
+)
+USUAL_RETRIES = 19
+PACIFICA_SECTIONS = ("celery",)
+PACIFICA_KEYS = {
+    "ingest": ("transfer_size",),
+    "database": ("peewee_url", "connect_attempts", "connect_wait"),
+    "notifications": tuple(
+        f"{kind}_{key}" for kind in ("orm", "doientry", "doiupdate") for key in ("eventtype", "source", "eventid")
+    ),
+}

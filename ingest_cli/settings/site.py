@@ -1,0 +1,118 @@
+"""The settings of a site: built once, then frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import SettingsError
+from .endpoint import Endpoint, service_of
+from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
+from .notifications import Notifications, notifications_of
+from .options import (
+    ARCHIVE_URL,
+    AUTH_HEADER,
+    CATALOG_URL,
+    CONFIRM,
+    DATABASE,
+    DEFAULT_USER,
+    POLICY_URL,
+    REMOTE_SOURCES,
+    RETRIES,
+    SERVICE_TIMEOUT,
+    TRANSFERS,
+    UNIQUEID_URL,
+    VOLUME_PATH,
+    Option,
+)
+from .server import ServerAccess, server_access_of
+from .timings import Timings, timings_of
+from .upload import UploadSettings, upload_settings_of
+from .values import Value, homeless, read_values, where
+
+Confirm = Literal["sample", "all"]
+MAX_TRANSFERS = 64
+MOST_RETRIES = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything that can be set. Paths are absolute.
+
+    A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
+    every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
+    ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
+    sees the files that are to be moved, and of which files it is asked for the size that it stored.
+    """
+
+    database: Path
+    spool: Path
+    user: str
+    auth_header: str
+    service_timeout: float
+    unique_id: Path | Endpoint
+    policy: Path | Endpoint | None
+    archive: Path | Endpoint
+    catalog: Path | Endpoint
+    transfers: int
+    remote_sources: bool
+    confirm: Confirm
+    server: ServerAccess
+    notifications: Notifications
+    upload: UploadSettings
+    timings: Timings
+    values: tuple[Value, ...]
+
+    def where(self, option: Option) -> str:
+        """Where an option was set, for messages."""
+        return next(where(value) for value in self.values if value.option == option)
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    flags: Mapping[Option, str | None] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Build the settings. ``environment`` is the process's own unless given. Raises SettingsError."""
+    return settings_of(read_values(config=config, flags=flags, environment=environment))
+
+
+def settings_of(effective: tuple[Value, ...]) -> Settings:
+    """Build the settings from the value of every option. Raises SettingsError."""
+    if wanted := homeless(effective):
+        raise SettingsError(wanted)
+    for value in effective:
+        refuse_quotes(value)
+    values = {value.option: value for value in effective}
+    archive = service_of(values, ARCHIVE_URL)
+    remote_sources = switch_of(values[REMOTE_SOURCES])
+    if remote_sources and isinstance(archive, Path):
+        raise SettingsError(f"{where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
+    catalog = service_of(values, CATALOG_URL)
+    return Settings(
+        database=path_of(values[DATABASE]),
+        spool=path_of(values[VOLUME_PATH]),
+        user=printable_of(values[DEFAULT_USER]),
+        auth_header=header_name_of(values[AUTH_HEADER]),
+        service_timeout=seconds_of(values[SERVICE_TIMEOUT]),
+        unique_id=service_of(values, UNIQUEID_URL),
+        policy=service_of(values, POLICY_URL) if values[POLICY_URL].text else None,
+        archive=archive,
+        catalog=catalog,
+        transfers=number_of(values[TRANSFERS], 1, MAX_TRANSFERS),
+        remote_sources=remote_sources,
+        confirm=_confirm(values[CONFIRM]),
+        server=server_access_of(values),
+        notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
+        upload=upload_settings_of(values),
+        timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
+        values=effective,
+    )
+
+
+def _confirm(value: Value) -> Confirm:
+    match value.text:
+        case "sample" | "all" as choice:
+            return choice
+    raise SettingsError(f"{where(value)}: {value.text!r} is neither sample nor all")
