@@ -26,8 +26,6 @@ MAX_CONNECTIONS = 1024
 # What else is open: files in the spool, databases, and the pipes of the workers.
 OTHER_DESCRIPTORS = 512
 KEEP_ALIVE_SECONDS = 30
-# How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
-STOP_SECONDS = 1
 # For connections that are accepted but not known yet.
 ACCEPTED_SECONDS = 0.05
 
@@ -72,7 +70,7 @@ def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator
         backlog=BACKLOG,
         limit_concurrency=_most_connections(),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=rules.grace,
     )
     return _Server(config)
 
@@ -112,7 +110,7 @@ class _Server(uvicorn.Server):
         for listening in sockets or ():
             asyncio.get_running_loop().remove_reader(listening)
         await asyncio.sleep(ACCEPTED_SECONDS)
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut)
+        asyncio.get_running_loop().call_later(self.config.timeout_graceful_shutdown or 0, self._cut)
         await super().shutdown(sockets)
 
     def _cut(self) -> None:

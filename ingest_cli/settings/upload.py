@@ -28,6 +28,8 @@ def upload_settings_of(values: Mapping[Option, Value]) -> UploadSettings:
     for value in (server, policy):
         if value.text and split_http_url(value.text) is None:
             raise SettingsError(f"{where(value)}: {value.shown!r} is not an http(s) URL")
+    if "@" in policy.text:
+        raise SettingsError(f"{where(policy)}: its credentials are those of the server: give none here")
     parts = split_http_url(server.text) if server.text else None
     return UploadSettings(
         server=None if parts is None else endpoint_of(parts, values, server, ACCESS[UPLOAD_URL]),
