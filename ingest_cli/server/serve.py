@@ -18,9 +18,10 @@ from ..settings import Settings
 from .app import application
 from .authentication import Authenticator
 from .listening import BACKLOG, Listener
-from .notification import notify_systemd
 from .protocol import BoundedProtocol
+from .proxies import Proxies
 from .routes import ServerRules
+from .systemd import notify_systemd
 
 MAX_CONNECTIONS = 1024
 # What else is open: files in the spool, databases, and the pipes of the workers.
@@ -43,7 +44,7 @@ def serve(
     """Serve at the ``listeners``, with ``workers`` processes that run the jobs.
 
     ``ready`` is told each URL as soon as connections wait there to be accepted. Raises StoreError where the job store
-    cannot be used.
+    cannot be used, and SettingsError where the root path cannot.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     open_store(settings).__exit__(None, None, None)
@@ -57,7 +58,7 @@ def serve(
 
 def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> "_Server":
     config = uvicorn.Config(
-        partial(application, settings, authenticator, rules),
+        partial(application, settings, authenticator, Proxies.of(settings), rules),
         factory=True,
         http=BoundedProtocol,
         ws="none",
