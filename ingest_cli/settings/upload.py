@@ -1,6 +1,6 @@
 """The section of `ingest upload`: where it sends to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,3 +37,11 @@ def upload_settings_of(values: Mapping[Option, Value]) -> UploadSettings:
         uploader_config=path_of(values[UPLOADER_CONFIG]) if values[UPLOADER_CONFIG].text else None,
         folder=path_of(values[UPLOADS]) if values[UPLOADS].text else None,
     )
+
+
+def upload_endpoint(url: str, values: Iterable[Value]) -> Endpoint:
+    """The server at this URL, whoever has named it, with the credentials and certificates of the settings."""
+    by_option = {value.option: value for value in values}
+    parts = split_http_url(url)
+    assert parts is not None
+    return endpoint_of(parts, by_option, by_option[UPLOAD_URL], ACCESS[UPLOAD_URL])

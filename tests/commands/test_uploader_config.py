@@ -103,6 +103,10 @@ def test_what_pacifica_cli_is_configured_with(
     said = {headers["Authorization"] for _, _, headers in server.requests}
     assert said == {"Basic YWRhOmElYg=="}
     assert "--user-of-record" in command("upload", "--help").stdout
+    (environment / "token").write_text("secret")
+    server.requests.clear()
+    assert command("upload", "run7", *ALL, "--token-file", environment / "token").returncode == 0
+    assert {headers["Authorization"] for _, _, headers in server.requests} == {"Bearer secret"}
 
 
 def test_a_value_and_a_key_more(command: Command, server: ReleasedIngest, config: Path, environment: Path) -> None:
