@@ -1,7 +1,7 @@
 """Sessions with an endpoint: its credentials, its certificates, and the proxy that leads there."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ def session(endpoint: Endpoint, connections: int = 1) -> Session:
     """A session with the endpoint, which so many threads may use at once.
 
     What the environment says of proxies and authorities, and ~/.netrc of credentials, is read here, once; nothing of it
-    takes the place of what the endpoint has. Who sends a request with it gives a timeout, and follows no redirect.
+    takes the place of what the endpoint has. Who sends a request with it gives a timeout. No redirect is followed: what
+    is sent, and the credentials with it, goes to the endpoint only.
 
     Raises SettingsError where the endpoint's certificates, the environment's proxy or Kerberos cannot be used.
     """
-    made = Session()
+    made = _Session()
     environment = made.merge_environment_settings(endpoint.url, {}, None, None, None)
     made.trust_env = False
     made.auth = _auth(endpoint)
@@ -85,6 +86,12 @@ class FilePool:
             assert isinstance(found, HTTPConnectionPool)
             pool = self._pool = found
         return pool
+
+
+class _Session(Session):
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None, whatever a caller says; where a redirect leads is not even looked at, which odd ones would fail at."""
+        return iter(())
 
 
 class _Adapter(HTTPAdapter):

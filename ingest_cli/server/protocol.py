@@ -1,7 +1,11 @@
 """Limits on connections: how many there are, how long each may take to say what it wants, and to read the answer."""
 
 import asyncio
+import fcntl
 import json
+import sys
+import termios
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +28,7 @@ REST_SECONDS = 20.0
 OWN_PHRASES = {460: "Checksum Mismatch"}
 # For a request that may be on its way when the server ends.
 ENDING_SECONDS = 0.5
-# For an answer that the client does not read.
+# For an answer of which the client reads nothing.
 UNREAD_SECONDS = 60.0
 
 
@@ -131,7 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+        self._await_reading(self._unread_bytes())
 
     def resume_writing(self) -> None:
         """The client has read."""
@@ -139,6 +143,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _await_reading(self, unread: int) -> None:
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._require_reading, unread)
+
+    def _require_reading(self, unread: int) -> None:
+        """Abort unless something of ``unread`` bytes was read since: it may take long until more can be written."""
+        if (left := self._unread_bytes()) < unread:
+            self._await_reading(left)
+        else:
+            self.transport.abort()
+
+    def _unread_bytes(self) -> int:
+        """How many of the bytes that were written the other end has not received."""
+        queued = bytearray(4)
+        with suppress(OSError):  # not every system tells what it has queued
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in the form of every other error."""

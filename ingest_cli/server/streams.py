@@ -23,7 +23,7 @@ from .threads import Threads
 MAX_STREAMS = 16
 # What is known of a file takes up to 1 kB.
 MAX_FILES = 500_000
-# What a slow client has to take within UNREAD_SECONDS.
+# Written at once: what is kept here for a slow client.
 SENT_BYTES = 64 << 10
 # Small files are read several at once.
 PIECE_BYTES = 1 << 20

@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -712,6 +714,42 @@ def test_a_worker_sends_in_the_background(tmp_path: Path, notify: Notify, starti
     assert len(receiver.received) == 2
     assert len(receiver.got) == 3
     assert re.search(r"Z ingest: events wait: .* answers 503", (tmp_path / "log").read_text())
+
+
+def test_a_worker_that_is_told_to_end_waits_for_no_receiver(
+    tmp_path: Path, notify: Notify, starting: Callable[..., Running]
+) -> None:
+    with Receiver(answer=hanging) as receiver:
+        notify(url=receiver.url)
+        queue(tmp_path)
+        running = starting("worker", "-q")
+        until(lambda: receiver.got and all(job.is_done for job in (api.find_job(1), api.find_job(2))))
+        running.terminate()
+        assert running.wait(60) == ExitCode.SUCCESS
+    assert statuses() == [(1, "waiting"), (2, "waiting")]
+
+
+def test_while_a_sender_is_frozen_nobody_else_sends_what_it_sends(
+    tmp_path: Path, notify: Notify, starting: Callable[..., Running]
+) -> None:
+    thawed = threading.Event()
+
+    def patient(handler: Handler) -> None:
+        thawed.wait(60)
+        handler.server.received.append(handler.server.got[-1])
+        handler.answered(200)
+
+    with Receiver(answer=patient) as receiver:
+        notify(url=receiver.url)
+        assert len(list(api.queue_files(JobKind.BUNDLE, [bundle(tmp_path)]))) == 1
+        running = starting("worker", "-q")
+        until(lambda: receiver.got)
+        running.send_signal(signal.SIGSTOP)
+        assert api.send_events().sent == 0
+        running.send_signal(signal.SIGCONT)
+        thawed.set()
+        until(lambda: statuses() == [(1, "sent")])
+    assert len(receiver.got) == 1
 
 
 @pytest.mark.sweep

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from ingest_cli.server.app import application
 from ingest_cli.server.authentication import Authenticator
 from ingest_cli.server.openapi import DESCRIPTION
+from ingest_cli.server.proxies import Proxies
 from ingest_cli.server.receiving import Limits
 from ingest_cli.server.routes import ServerRules
 
@@ -27,7 +28,8 @@ from ..support.site import Site
 
 def test_it_has_every_path_and_method_and_no_other(site: Site) -> None:
     rules = ServerRules(limits=Limits(None, 0), max_waiting=1, log_json=False)
-    app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
+    authenticator = Authenticator.for_hosts(site.settings, ["127.0.0.1"], [])
+    app = application(site.settings, authenticator, Proxies.of(site.settings), rules)
     served: dict[str, set[str]] = {}
     for route in app.routes:
         assert isinstance(route, Route)

@@ -39,6 +39,9 @@ BUSY_STATUSES = {429, 502, 503, 504}
 # These are about who asks, the address or the moment, not about what was sent: a later run may succeed.
 RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
 
+# What requests and urllib3 say, and what they let through of odd answers, such as a length beyond all numbers.
+FAILURES = (RequestException, HTTPError, ValueError, OverflowError)
+
 log = logging.getLogger(__name__)
 
 JSON = {"Content-Type": "application/json"}
@@ -104,7 +107,7 @@ class Answer:
         """The body as JSON; None where it is something else, such as a proxy's page of HTML."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property
@@ -293,7 +296,7 @@ class HttpService:
                     log.debug("%s %s: %d after %.0f ms", method, url, response.status, _milliseconds_since(begun))
                     yield response
                 self._hung = 0
-            except (RequestException, HTTPError) as error:
+            except FAILURES as error:
                 none = NoAnswer(error, time.monotonic() - begun)
                 log.debug("%s %s: %s after %.0f ms", method, url, none, _milliseconds_since(begun))
                 self._dropped += none.was_dropped
