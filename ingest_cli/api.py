@@ -5,6 +5,7 @@ where none are given: the environment, the configuration file and the defaults, 
 IngestError.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from typing import IO, BinaryIO
 
 from .errors import IngestError, JobNotFound
 from .events.resend import require_receivers, resend
-from .events.sender import Sender, Tally, sending, warn
+from .events.sender import Sender, Tally, sending
 from .jobs.imported import ImportedJob
 from .jobs.job import Job, JobKind, Override
 from .jobs.outbox import Notice, NoticeStatus
@@ -35,6 +36,8 @@ from .services.factory import archive, catalog, connect, policy, unique_id
 from .settings import Settings, load_settings
 
 Source = Path | BinaryIO
+
+log = logging.getLogger(__name__)
 
 
 def ingest_bundle(
@@ -195,7 +198,7 @@ def send_events(*, settings: Settings | None = None) -> Tally:
     settings = settings or load_settings()
     require_receivers(settings.notifications)
     with open_store(settings, new=False) as store:
-        return Sender(settings, warn).send(store)
+        return Sender(settings, log.info).send(store)
 
 
 def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..client.questions import Choice, Question
 from ..errors import SettingsError
-from ..text import listed
+from ..text import listed, printable
 from .output import mention
 
 PROMPT = "{} [{}]: "
@@ -21,7 +21,7 @@ def choose(question: Question, choices: list[Choice]) -> Any:
         mention(f"  {choice.value}  {choice.shown}" if choice.shown != str(choice.value) else f"  {choice.shown}")
     values = [str(choice.value) for choice in choices]
     while True:
-        print(PROMPT.format(question.name, first), end="", file=sys.stderr, flush=True)
+        print(PROMPT.format(question.name, printable(str(first))), end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline()
         if not typed:
             raise SettingsError(f"--{question.name} is needed ({question.title})")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..events.sender import Tally
     from ..jobs.outbox import Notice
 
+MOST_REASONS = 5
 COLUMNS = "{:>8}  {:>8}  {:<8}  {:<7}  {:<8}  {:>8}  {:<19}  {}"
 
 
@@ -69,6 +70,8 @@ def _show_list(notices: "list[Notice]", *, json: bool) -> None:
 
 
 def _show_tally(tally: "Tally", *, json: bool) -> None:
+    for reason in list(dict.fromkeys(tally.reasons))[:MOST_REASONS]:
+        notify(reason)
     if json:
         write_json({"sent": tally.sent, "waiting": tally.waiting, "given_up": tally.given_up})
     else:

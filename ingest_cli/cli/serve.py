@@ -38,6 +38,10 @@ def serve(
     reserve: Annotated[
         int, typer.Option("--reserve", min=0, help="Keep this much of the spool's disk free.", metavar="BYTES")
     ] = 1_000_000_000,
+    grace: Annotated[
+        int,
+        typer.Option("--grace", min=0, help="Give uploads this long to end, once told to end.", metavar="SECONDS"),
+    ] = 1,
     move_from: Annotated[
         list[Path] | None,
         typer.Option(
@@ -81,7 +85,6 @@ def serve(
     from ..server.listening import listening_at
     from ..server.receiving import Limits
     from ..server.routes import ServerRules
-    from ..server.serve import STOP_SECONDS
     from ..server.serve import serve as run
     from .display import screens_of_queue
     from .output import notify
@@ -95,13 +98,14 @@ def serve(
         limits=Limits(max_upload, reserve),
         max_waiting=max_waiting,
         log_json=log_format == "json",
+        grace=grace,
     )
     with suppress(Interrupted), interruptible() as deadline, listening as listeners:
         authenticator = Authenticator.for_hosts(settings, [place.host for place in listeners], allow_host or [])
 
         def ready(url: str) -> None:
             # From now on uploads that are under way may end, and then the processes of the jobs.
-            deadline.seconds = STOP_SECONDS + settings.timings.ending + SPARE_SECONDS
+            deadline.seconds = grace + settings.timings.ending + SPARE_SECONDS
             notify(f"listening at {url}")
 
         run(

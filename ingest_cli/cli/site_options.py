@@ -73,7 +73,8 @@ def _questions(args: list[str]) -> "Questions | None":
     given = _value_of(args, "--uploader-config")
     try:
         path = uploader_config(*(None if text is None else Path(text) for text in (config, given)))
-        return None if path is None else read_questions(path)
+        # One that is not there is no trouble of bundles.
+        return None if path is None or (given is None and not path.is_file()) else read_questions(path)
     except SettingsError:
         if {"-h", "--help"} & set(args):
             return None

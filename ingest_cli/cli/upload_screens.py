@@ -145,7 +145,7 @@ class Sending:
     def _counts(self) -> list[str]:
         from rich.filesize import decimal
 
-        return ["", f"{decimal(min(self._done, self._total))} of {decimal(self._total)}"]
+        return [f"{decimal(min(self._done, self._total))} of {decimal(self._total)}"]
 
 
 class PlainSending(Sending, PlainScreen):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..errors import SettingsError
-from ..settings import Endpoint, Settings
+from ..settings import Endpoint, Settings, upload_endpoint
 from ..settings.options import DEFAULT_USER
 from .pacifica_cli import PacificaCli, read_pacifica_cli
 from .target import Target, without_upload
@@ -13,7 +13,7 @@ def find_target(settings: Settings) -> Target:
     """The server to send to. Raises SettingsError."""
     own = settings.upload
     others = read_pacifica_cli() if own.server is None or own.policy_url is None else None
-    target = _of_settings(own.server) if own.server is not None else _of_pacifica_cli(others)
+    target = _of_settings(own.server) if own.server is not None else _of_pacifica_cli(others, settings)
     return replace(
         target,
         policy_url=own.policy_url or (None if others is None else others.policy_url),
@@ -27,11 +27,26 @@ def _of_settings(server: Endpoint) -> Target:
     return Target(endpoint=replace(server, url=base), status_url=f"{base}/get_state")
 
 
-def _of_pacifica_cli(others: PacificaCli | None) -> Target:
+def _of_pacifica_cli(others: PacificaCli | None, settings: Settings) -> Target:
     target = None if others is None else others.target()
     if target is None:
         raise SettingsError("no server to send to: give --to, or set url in [upload]")
-    return target
+    return replace(target, endpoint=_preferring(upload_endpoint(target.url, settings.values), target.endpoint))
+
+
+def _preferring(own: Endpoint, other: Endpoint) -> Endpoint:
+    """The endpoint with its own credentials and certificates, else those of the other one."""
+    certified = own if own.client_cert is not None else other
+    known = own if own.basic is not None or own.token is not None or own.negotiate else other
+    return replace(
+        own,
+        basic=known.basic,
+        token=known.token,
+        negotiate=known.negotiate,
+        ca_file=own.ca_file or other.ca_file,
+        client_cert=certified.client_cert,
+        client_key=certified.client_key,
+    )
 
 
 def _user(settings: Settings) -> str | None:

@@ -33,6 +33,11 @@ class Packing:
     rules: PackRules
     names: tuple[str, ...] | None = None
 
+    @property
+    def said(self) -> list[dict[str, Any]]:
+        """The records without what else could have been chosen, which others may change from day to day."""
+        return [{key: value for key, value in record.items() if key != "query_results"} for record in self.records]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
@@ -125,7 +130,7 @@ class Uploader:
 
     def _key(self, item: Item) -> str:
         packing = item.packing
-        how = None if packing is None else [packing.records, packing.names, asdict(packing.rules)]
+        how = None if packing is None else [packing.said, packing.names, asdict(packing.rules)]
         return key_of(self._url, [str(path.absolute()) for path in item.paths], how)
 
     def _finish(self, item: Item, record: Unfinished, observer: UploadObserver) -> State:

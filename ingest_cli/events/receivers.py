@@ -34,7 +34,7 @@ SECRETS = {option.variable for option in OPTIONS if option.secret}
 class NotReceived(IngestError):
     """A receiver did not take an event. It is sent again for ``patience`` seconds, the next time in ``wait`` at least.
 
-    ``is_outage`` says that it would have taken no other either.
+    ``is_outage`` says that it would have taken no other either, as far as that can be told.
     """
 
     transient = True
@@ -149,7 +149,7 @@ class CommandReceiver:
         if status == 0:
             return
         how = f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        raise NotReceived(f"{self.name} {how}{f': {one_line(told)}' if told else ''}", is_outage=False)
+        raise NotReceived(f"{self.name} {how}{f': {one_line(told)}' if told else ''}")
 
     def ping(self) -> str:
         """See that the program is there."""
@@ -182,7 +182,7 @@ class CommandReceiver:
         try:
             return process.wait(ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
-            raise NotReceived(f"{self.name} did not end within {duration(ANSWER_SECONDS)}", is_outage=False) from None
+            raise NotReceived(f"{self.name} did not end within {duration(ANSWER_SECONDS)}") from None
         finally:
             if process.poll() is None:
                 self.abandon()

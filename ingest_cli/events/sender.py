@@ -25,8 +25,8 @@ from .receivers import REFUSED_PATIENCE_SECONDS, NotReceived, Receiver, receiver
 FEWEST_ATTEMPTS = 3
 # A receiver that is back is found after a minute at the latest.
 LONGEST_ABSENCE_SECONDS = 60.0
-# How long a command stays for events once its jobs have ended.
-LAST_SECONDS = 3.0
+# How long a command stays for events once its jobs have ended: less than it may take to end after a signal.
+LAST_SECONDS = 2.0
 # How long one that is told to end waits for an answer that may be just coming.
 STOPPED_SECONDS = 0.3
 
@@ -100,8 +100,10 @@ class Sender:
             if self._stopped.is_set():
                 store.outbox.release(notice)
                 return False
-            self._put_back(store, notice, error, tally)
-            return not error.is_outage
+            # The receiver has taken another one since this one failed: it is not the receiver.
+            is_away = error.is_outage and not notice.is_hastened
+            self._put_back(store, notice, error, tally, is_away=is_away)
+            return not is_away
         except BaseException:
             store.outbox.release(notice)
             raise
@@ -135,24 +137,24 @@ class Sender:
             log.error("job %d: an unexpected error, which is worth a report", notice.job_id, exc_info=error)
             raise NotReceived(f"unexpected error: {type(error).__name__}: {error}", is_outage=False) from error
 
-    def _put_back(self, store: JobStore, notice: Notice, error: NotReceived, tally: Tally) -> None:
+    def _put_back(self, store: JobStore, notice: Notice, error: NotReceived, tally: Tally, *, is_away: bool) -> None:
         tally.reasons.append(str(error))
         which = f"the event {notice.kind} of job {notice.job_id}"
         log.info("job %d: %s", notice.job_id, error)
+        # Once an outage: another process may have told of it.
+        is_told = not is_away or store.outbox.has_outage(notice.receiver)
+        if is_away:
+            self._note_absence(notice.receiver, error.wait)
         is_old = time.time() - notice.since >= error.patience and notice.attempts >= FEWEST_ATTEMPTS
         if is_old or not error.patience:
             store.outbox.give_up(notice, str(error))
             tally.given_up += 1
             self._tell(f"{which} is given up: {error}; 'ingest events --resend {notice.number}' sends it again")
             return
-        # Once an outage: another process may have told of it.
-        is_known = not error.is_outage or store.outbox.has_outage(notice.receiver)
-        store.outbox.retry(notice, str(error), max(error.wait, self._backoff(notice)), is_outage=error.is_outage)
+        store.outbox.retry(notice, str(error), max(error.wait, self._backoff(notice)), is_outage=is_away)
         tally.waiting += 1
-        if not is_known:
+        if not is_told:
             self._tell(f"events wait: {error}")
-        if error.is_outage:
-            self._note_absence(notice.receiver, error.wait)
 
     def _note_absence(self, receiver: ReceiverKind, at_least: float) -> None:
         """Have the receiver left alone: of all that waits for it, one event at a time finds out whether it is back."""

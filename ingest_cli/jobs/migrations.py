@@ -157,6 +157,7 @@ _OUTBOX = """
         retry_at REAL NOT NULL DEFAULT 0,
         since REAL NOT NULL,
         is_outage INTEGER NOT NULL DEFAULT 0,
+        is_hastened INTEGER NOT NULL DEFAULT 0,
         reason TEXT NOT NULL DEFAULT '',
         fence INTEGER NOT NULL DEFAULT 0,
         holder TEXT);

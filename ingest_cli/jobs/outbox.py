@@ -48,7 +48,8 @@ class Notice:
     ``run`` is the fence that the job had: with ``job_id`` and ``kind`` it names the event, for every receiver. ``data``
     is the job as Pacifica's clients saw it then. It came to be at ``created`` and changed at ``updated``, in UTC; it
     waits ``since`` so many seconds after 1970, and is not sent before ``retry_at``. ``reason`` is why the last attempt
-    failed, and ``fence`` the number of the lease.
+    failed, and ``fence`` the number of the lease. One that ``is_hastened`` failed while the receiver seemed to be away,
+    which took another one since.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Notice:
     since: float
     reason: str
     fence: int
+    is_hastened: bool
 
 
 def kind_of(event: Event, to: JobState | None) -> EventKind | None:
@@ -119,7 +121,8 @@ class Outbox:
             self._tidy(notice.number - MOST_KEPT)
         with writing(self._database, durable=False) as connection:
             connection.execute(
-                "UPDATE outbox SET retry_at = 0, is_outage = 0 WHERE status = 'waiting' AND is_outage AND receiver = ?",
+                "UPDATE outbox SET retry_at = 0, is_outage = 0, is_hastened = 1"
+                " WHERE status = 'waiting' AND is_outage AND receiver = ?",
                 [notice.receiver],
             )
 
@@ -176,8 +179,9 @@ class Outbox:
             for number in numbers:
                 # Who is sending it now has lost its lease: what becomes of that attempt does not count.
                 again = connection.execute(
-                    "UPDATE outbox SET status = 'waiting', attempts = 0, retry_at = 0, is_outage = 0, reason = '',"
-                    " since = ?, updated = ?, fence = fence + 1, holder = NULL WHERE number = ?",
+                    "UPDATE outbox SET status = 'waiting', attempts = 0, retry_at = 0, is_outage = 0,"
+                    " is_hastened = 0, reason = '', since = ?, updated = ?, fence = fence + 1, holder = NULL"
+                    " WHERE number = ?",
                     (time.time(), now_text(), number),
                 )
                 found += [number] * again.rowcount
@@ -262,7 +266,14 @@ class Outbox:
 def _notice_of(row: sqlite3.Row) -> Notice:
     columns = dict(zip(row.keys(), row, strict=True))
     del columns["holder"], columns["is_outage"]
-    return Notice(**{**columns, "data": json.loads(columns["data"]), "status": NoticeStatus(columns["status"])})
+    return Notice(
+        **{
+            **columns,
+            "data": json.loads(columns["data"]),
+            "status": NoticeStatus(columns["status"]),
+            "is_hastened": bool(columns["is_hastened"]),
+        }
+    )
 
 
 def _listed(words: Collection[str]) -> str:

@@ -73,15 +73,7 @@ class SpoolFile:
         self._spool = path.parent
         with _translate_os_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_CREAT | os.O_EXCL if new else os.O_APPEND
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self._descriptor)
-            if new:
-                path.unlink(missing_ok=True)
-            raise
+            self._descriptor = _created(path) if new else _opened(path)
 
     @classmethod
     def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> "SpoolFile":
@@ -96,16 +88,6 @@ class SpoolFile:
             with suppress(FileNotFoundError):
                 self.path.unlink()
         os.close(self._descriptor)
-
-    def _lock(self) -> None:
-        with _translate_os_errors(self._spool):
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_ours = os.fstat(self._descriptor).st_nlink > 0
-            except BlockingIOError:
-                is_ours = False
-        if not is_ours:
-            raise Locked(f"another request is writing {self.path.name}, or has just removed it")
 
     @property
     def length(self) -> int:
@@ -175,6 +157,37 @@ def is_received(path: Path) -> bool:
 def record_of(upload: Path) -> Path:
     """Where the record of a resumable upload lies, which says what is to come and from whom."""
     return upload.with_suffix(".json")
+
+
+def _created(path: Path) -> int:
+    """A descriptor of a new file, which is locked. Who looks for orphans may find it before that, and remove it."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink > 0:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of a file, which is locked. Raises Locked where another process has the lock."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_APPEND)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink > 0:
+            return descriptor
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    raise Locked(f"another request is writing {path.name}, or has just removed it")
 
 
 def _read(stream: BinaryIO) -> bytes:

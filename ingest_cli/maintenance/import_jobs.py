@@ -67,7 +67,7 @@ def _take_in(store: JobStore, jobs: list[ImportedJob], tally: Tally, note: Calla
     tally.new += taken.new
     tally.changed += taken.changed
     tally.own += len(taken.own)
-    tally.unfinished += sum(map(_is_at_work, jobs))
+    tally.unfinished += sum(_is_at_work(job) for job in jobs if job.job_id not in taken.own)
     tally.last_id = jobs[-1].job_id
     for job_id in taken.own:
         note(f"job {job_id} is not imported: it is a job of this store")

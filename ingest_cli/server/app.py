@@ -43,7 +43,7 @@ DISK_THREADS = 16
 SWEEP_SECONDS = 600.0
 
 
-def application(settings: Settings, authenticator: Authenticator, rules: ServerRules) -> Starlette:
+def application(settings: Settings, authenticator: Authenticator, proxies: Proxies, rules: ServerRules) -> Starlette:
     """The application for a site."""
     limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
@@ -73,7 +73,7 @@ def application(settings: Settings, authenticator: Authenticator, rules: ServerR
         middleware=[
             Middleware(AccessLog, as_json=rules.log_json),
             Middleware(_Stopping),
-            Middleware(_Authentication, authenticator=authenticator, proxies=Proxies.of(settings)),
+            Middleware(_Authentication, authenticator=authenticator, proxies=proxies),
             Middleware(TusHeaders),
         ],
         exception_handlers={

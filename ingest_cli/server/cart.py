@@ -29,7 +29,7 @@ from .downloads import ANY_TYPE, attachment
 from .holdings import Holdings
 from .ranges import Version
 from .receiving import Limits, receive, spooled
-from .streams import SAFE, Download, Streams
+from .streams import SAFE, Download, Streams, log_failure
 from .threads import Threads
 
 # How long a client waits for a look at the archive before it is told to ask again.
@@ -105,7 +105,9 @@ class CartRoutes:
             problem = check.result()
         except IngestError as error:
             self._forget(cart)
-            return _status(204, "staging", str(error)) if error.transient else _status(500, "error", str(error))
+            log_failure(request, error)
+            code, word = (204, "staging") if error.transient else (500, "error")
+            return _status(code, word, "the archive cannot be asked: see the server's log")
         if problem:
             self._forget(cart)
             return _status(500, "error", problem)

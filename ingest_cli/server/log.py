@@ -23,7 +23,7 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = {"status": 0, "received": 0}
+        seen = {"status": 0, "received": 0, "sent": 0}
         begun = time.monotonic()
 
         async def counted() -> Message:
@@ -35,6 +35,8 @@ class AccessLog:
             if message["type"] == "http.response.start":
                 seen["status"] = message["status"]
             await send(message)
+            if scope["method"] != "HEAD":  # whose body is dropped on the way
+                seen["sent"] += len(message.get("body", b""))
 
         try:
             await self._app(scope, counted, noted)
@@ -51,6 +53,7 @@ class AccessLog:
             "status": seen["status"],
             "received": seen["received"],
             "seconds": round(seconds, 4),
+            "sent": seen["sent"],
         }
         print(as_json(line) if self._as_json else _fields(line), file=sys.stderr, flush=True)
 

@@ -1,7 +1,11 @@
 """Limits on connections: how many there are, how long each may take to say what it wants, and to read the answer."""
 
 import asyncio
+import fcntl
 import json
+import sys
+import termios
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,7 +28,7 @@ REST_SECONDS = 20.0
 OWN_PHRASES = {460: "Checksum Mismatch"}
 # For a request that may be on its way when the server ends.
 ENDING_SECONDS = 0.5
-# For an answer that the client does not read.
+# For an answer of which the client reads nothing.
 UNREAD_SECONDS = 60.0
 
 
@@ -38,8 +42,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _head_bytes: int | None = 0  # None while a body comes
+    _useless_bytes = 0  # of what came since a body's last byte, while a body comes
+    _is_useless = True
     _idle_since = 0.0
-    _is_ending = False
+    _is_ending = _is_cut = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -60,6 +66,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until the head is whole."""
+        if self._is_cut:
+            return
+        self._is_useless = True
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -67,6 +76,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the request header is longer than {decimal(MAX_HEAD_BYTES)}")
+        elif self._is_useless:
+            self._useless_bytes += len(data)
+            if self._useless_bytes > MAX_HEAD_BYTES:
+                self._refuse_trailer()
         # Blank lines end the wait for another request, but begin none.
         if self._is_idle and self._deadline is None:
             self._await_head()
@@ -75,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """A request begins, which may be the second of a connection."""
         super().on_message_begin()
         self._head_bytes = 0
+        self._note_use()
         if self._deadline is None:
             self._await_head()
 
@@ -93,6 +107,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
+    def on_body(self, body: bytes) -> None:
+        """Something of a body came."""
+        self._note_use()
+        super().on_body(body)
+
     def on_response_complete(self) -> None:
         """The connection is idle, but for the rest of a body that nobody reads any more."""
         self._idle_since = self.loop.time()
@@ -109,10 +128,14 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False
 
+    def cut(self) -> None:
+        """Take nothing more of what comes: a body without end, in small chunks, would take the time of all else."""
+        self._is_cut = True
+
     def pause_writing(self) -> None:
         """The client reads more slowly than it is answered."""
         super().pause_writing()
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+        self._await_reading(self._unread_bytes())
 
     def resume_writing(self) -> None:
         """The client has read."""
@@ -120,6 +143,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+
+    def _await_reading(self, unread: int) -> None:
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._require_reading, unread)
+
+    def _require_reading(self, unread: int) -> None:
+        """Abort unless something of ``unread`` bytes was read since: it may take long until more can be written."""
+        if (left := self._unread_bytes()) < unread:
+            self._await_reading(left)
+        else:
+            self.transport.abort()
+
+    def _unread_bytes(self) -> int:
+        """How many of the bytes that were written the other end has not received."""
+        queued = bytearray(4)
+        with suppress(OSError):  # not every system tells what it has queued
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+        return self.transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in the form of every other error."""
@@ -142,6 +182,16 @@ class BoundedProtocol(HttpToolsProtocol):
         # Several at once, since this is a look at all.
         for longest in idle[: min(MADE_ROOM, len(idle) - 1)]:
             longest.transport.abort()
+
+    def _note_use(self) -> None:
+        self._is_useless, self._useless_bytes = False, 0
+
+    def _refuse_trailer(self) -> None:
+        """End the connection of a client that sends trailers, or extensions of a chunk, which nobody reads."""
+        if self.cycle.response_started:
+            self.transport.abort()
+        else:
+            self._refuse(431, f"what is between or behind the chunks is longer than {decimal(MAX_HEAD_BYTES)}")
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")

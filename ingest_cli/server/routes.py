@@ -50,11 +50,12 @@ LONGEST_EXCEPTION = 4000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerRules:
-    """What the server accepts, and how it logs."""
+    """What the server accepts, how it logs, and how many seconds uploads under way may go on after a signal."""
 
     limits: Limits
     max_waiting: int
     log_json: bool
+    grace: int = 1
 
 
 class Routes:

@@ -18,16 +18,15 @@ from ..settings import Settings
 from .app import application
 from .authentication import Authenticator
 from .listening import BACKLOG, Listener
-from .notification import notify_systemd
 from .protocol import BoundedProtocol
+from .proxies import Proxies
 from .routes import ServerRules
+from .systemd import notify_systemd
 
 MAX_CONNECTIONS = 1024
 # What else is open: files in the spool, databases, and the pipes of the workers.
 OTHER_DESCRIPTORS = 512
 KEEP_ALIVE_SECONDS = 30
-# How long uploads that are under way may continue after SIGTERM. Those of tus can be resumed at another server.
-STOP_SECONDS = 1
 # For connections that are accepted but not known yet.
 ACCEPTED_SECONDS = 0.05
 
@@ -45,7 +44,7 @@ def serve(
     """Serve at the ``listeners``, with ``workers`` processes that run the jobs.
 
     ``ready`` is told each URL as soon as connections wait there to be accepted. Raises StoreError where the job store
-    cannot be used.
+    cannot be used, and SettingsError where the root path cannot.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     open_store(settings).__exit__(None, None, None)
@@ -59,7 +58,7 @@ def serve(
 
 def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator) -> "_Server":
     config = uvicorn.Config(
-        partial(application, settings, authenticator, rules),
+        partial(application, settings, authenticator, Proxies.of(settings), rules),
         factory=True,
         http=BoundedProtocol,
         ws="none",
@@ -72,7 +71,7 @@ def _server(settings: Settings, rules: ServerRules, authenticator: Authenticator
         backlog=BACKLOG,
         limit_concurrency=_most_connections(),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=rules.grace,
     )
     return _Server(config)
 
@@ -112,7 +111,13 @@ class _Server(uvicorn.Server):
         for listening in sockets or ():
             asyncio.get_running_loop().remove_reader(listening)
         await asyncio.sleep(ACCEPTED_SECONDS)
+        asyncio.get_running_loop().call_later(self.config.timeout_graceful_shutdown or 0, self._cut)
         await super().shutdown(sockets)
+
+    def _cut(self) -> None:
+        for connection in self.server_state.connections:
+            assert isinstance(connection, BoundedProtocol)
+            connection.cut()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from .threads import Threads
 MAX_STREAMS = 16
 # What is known of a file takes up to 1 kB.
 MAX_FILES = 500_000
-# What a slow client has to take within UNREAD_SECONDS.
+# Written at once: what is kept here for a slow client.
 SENT_BYTES = 64 << 10
 # Small files are read several at once.
 PIECE_BYTES = 1 << 20
@@ -54,8 +55,11 @@ class Streams:
     MAX_FILES, unless it is one alone."""
 
     def __init__(self) -> None:
-        self._threads = Threads(MAX_STREAMS, "download")
         self._clients: list[tuple[str, int]] = []
+
+    @cached_property
+    def _threads(self) -> Threads:
+        return Threads(MAX_STREAMS, "download")
 
     def answer(self, request: Request, download: Download) -> Response:
         """The response to ``request``: all of the download, a range of it, or that there is nothing new.
@@ -132,7 +136,7 @@ class _Streamed(Response):
                     return
                 piece = await self._streams.next(pieces)
         except IngestError as error:
-            _log(request, error)
+            log_failure(request, error)
             await _break_off(request)
         except asyncio.CancelledError:
             await _break_off(request)
@@ -147,7 +151,7 @@ class _Streamed(Response):
         except IngestError as error:
             if error.transient:
                 raise
-            _log(request, error)
+            log_failure(request, error)
             raise HTTPException(500, "the archive does not hold what was recorded: see the server's log") from error
 
 
@@ -162,7 +166,8 @@ def _gathered(pieces: Pieces) -> Pieces:
         yield bytes(held)
 
 
-def _log(request: Request, error: IngestError) -> None:
+def log_failure(request: Request, error: IngestError) -> None:
+    """Write to the log why the request fails, where its client is not told."""
     line = one_line(f"ingest: {request.method} {request.scope['path']}: {error}")
     print(line, file=sys.stderr, flush=True)
 

@@ -129,13 +129,6 @@ class Uploads:
             file.keep()
         return upload
 
-    def _new_file(self, path: Path) -> SpoolFile:
-        try:
-            # Of a final upload, a server that was killed may have left the file without the record.
-            return SpoolFile(path, self._reserve, new=not path.exists())
-        except Locked as error:
-            raise Refusal(423, str(error)) from error
-
     def find(self, name: str) -> Upload | None:
         """The upload of this name; it may be a job by now."""
         return _read(record_of(self.path_of(name))) if re.fullmatch(NAME, name) else None
@@ -147,8 +140,11 @@ class Uploads:
         try:
             self._room.claim(known, length - (upload.offset() or 0))
             _write(known)
-        finally:
-            self.keep(known)
+        except BaseException:
+            self.close(known)
+            self.keep(upload)
+            raise
+        self.keep(known)
         return known
 
     def keep(self, upload: Upload) -> None:
@@ -186,6 +182,13 @@ class Uploads:
     def path_of(self, name: str) -> Path:
         """Where the file of an upload lies."""
         return SpoolKind.RESUMABLE.path(self._spool, f"{name}.tar")
+
+    def _new_file(self, path: Path) -> SpoolFile:
+        try:
+            # Of a final upload, a server that was killed may have left the file without the record.
+            return SpoolFile(path, self._reserve, new=not path.exists())
+        except Locked as error:
+            raise Refusal(423, str(error)) from error
 
     def _require_place(self, client: str) -> None:
         """Raise Refusal where too many are open, or too many of this client's."""

@@ -9,7 +9,7 @@ from .options import Option
 from .server import ServerAccess, root_path_of
 from .site import Confirm, Settings, load_settings, settings_of
 from .timings import Timings
-from .upload import UploadSettings
+from .upload import UploadSettings, upload_endpoint
 from .values import Value, homeless, login_name, read_values
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "root_path_of",
     "settings_of",
     "split_http_url",
+    "upload_endpoint",
 ]

@@ -164,6 +164,8 @@ ACCESS = {
     url: Access.of(prefix, url.section)
     for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
+# Whose values may hold a password.
+URLS = {*ACCESS, UPLOAD_POLICY_URL}
 OPTIONS = (
     DATABASE,
     VOLUME_PATH,

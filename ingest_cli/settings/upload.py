@@ -1,6 +1,6 @@
 """The section of `ingest upload`: where it sends to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ def upload_settings_of(values: Mapping[Option, Value]) -> UploadSettings:
     for value in (server, policy):
         if value.text and split_http_url(value.text) is None:
             raise SettingsError(f"{where(value)}: {value.shown!r} is not an http(s) URL")
+    if "@" in policy.text:
+        raise SettingsError(f"{where(policy)}: its credentials are those of the server: give none here")
     parts = split_http_url(server.text) if server.text else None
     return UploadSettings(
         server=None if parts is None else endpoint_of(parts, values, server, ACCESS[UPLOAD_URL]),
@@ -35,3 +37,11 @@ def upload_settings_of(values: Mapping[Option, Value]) -> UploadSettings:
         uploader_config=path_of(values[UPLOADER_CONFIG]) if values[UPLOADER_CONFIG].text else None,
         folder=path_of(values[UPLOADS]) if values[UPLOADS].text else None,
     )
+
+
+def upload_endpoint(url: str, values: Iterable[Value]) -> Endpoint:
+    """The server at this URL, whoever has named it, with the credentials and certificates of the settings."""
+    by_option = {value.option: value for value in values}
+    parts = split_http_url(url)
+    assert parts is not None
+    return endpoint_of(parts, by_option, by_option[UPLOAD_URL], ACCESS[UPLOAD_URL])

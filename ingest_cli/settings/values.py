@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from .options import (
-    ACCESS,
     ARCHIVE_URL,
     AUTH_HEADER,
     CATALOG_URL,
@@ -38,6 +37,7 @@ from .options import (
     TRANSFERS,
     UNIQUEID_URL,
     UPLOADS,
+    URLS,
     USUAL_RETRIES,
     VOLUME_PATH,
     Option,
@@ -61,7 +61,7 @@ class Value:
         if self.option.secret and self.text:
             return HIDDEN
         before, at, after = self.text.rpartition("@")
-        if not at or self.option not in ACCESS or self.text.startswith("file:"):
+        if not at or self.option not in URLS or self.text.startswith("file:"):
             return self.text
         scheme, separator, _ = before.partition("://")
         return f"{scheme}://{HIDDEN}@{after}" if separator else f"{HIDDEN}@{after}"

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from ingest_cli.server.app import application
 from ingest_cli.server.authentication import Authenticator
-from ingest_cli.server.proxies import FOLDERS
+from ingest_cli.server.proxies import FOLDERS, Proxies
 from ingest_cli.server.receiving import Limits
 from ingest_cli.server.routes import ServerRules
 
@@ -111,7 +111,8 @@ def test_a_bundle_can_be_posted_to_a_prefix_of_that_name(trusting: Server) -> No
 
 def test_what_is_below_the_servers_own_paths_is_no_prefix(site: Site) -> None:
     rules = ServerRules(limits=Limits(None, 0), max_waiting=1, log_json=False)
-    app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
+    authenticator = Authenticator.for_hosts(site.settings, ["127.0.0.1"], [])
+    app = application(site.settings, authenticator, Proxies.of(site.settings), rules)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     assert {f"/{path.split('/')[1]}" for path in paths if path.count("/") > 1} == set(FOLDERS)
 

@@ -25,7 +25,7 @@ from ingest_cli.server.carts import LIFETIME, Cart, Carts
 
 from ..support.bundles import FILES, write_bundle
 from ..support.environment import scrub
-from ..support.pacifica_double import PacificaSite
+from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
 
@@ -273,10 +273,20 @@ def test_old_carts_are_gone_and_there_are_only_so_many(tmp_path: Path, monkeypat
 
 
 def test_of_an_archive_over_http(environment: Path, pacific: PacificaSite, tmp_path: Path) -> None:
+    def ill(handler: Handler) -> bool:
+        if handler.command == "HEAD":
+            handler.answer(403, b"")
+        return handler.command == "HEAD"
+
     cart = uuid4()
     with Server(environment) as server:
         server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
         assert ask(server, "POST", cart, all_files()).status_code == 201
+        pacific.guard = ill
+        waiting = "the archive cannot be asked: see the server's log"
+        assert status(ask(server, "HEAD", cart)) == (204, "staging", waiting)
+        assert "does not say whether it holds file 1" in server.log.read_text()
+        pacific.guard = None
         assert status(ask(server, "HEAD", cart)) == (204, "ready", "")
         assert members_of(ask(server, "GET", f"{cart}?filename=data").content) == {
             f"data/{path}": data for path, data in FILES.items()

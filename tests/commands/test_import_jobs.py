@@ -17,6 +17,7 @@ from ingest_cli import api
 from ingest_cli.errors import ExitCode, IngestError, JobNotFound, SettingsError, StoreError
 from ingest_cli.jobs.job import Override, PacificaState
 from ingest_cli.jobs.store import open_store
+from ingest_cli.maintenance import ingeststate
 from ingest_cli.maintenance.import_jobs import Tally
 from ingest_cli.maintenance.ingeststate import PAGE
 from ingest_cli.maintenance.prune import find_prunable
@@ -107,11 +108,35 @@ def test_the_database_is_only_read_and_never_held(site: Site, old: Path) -> None
     assert (old.read_bytes(), sorted(old.parent.glob("db.*"))) == (before, [old])
 
 
+def test_nothing_can_be_written(old: Path) -> None:
+    write_rows(old, [row(1)])
+    with pytest.raises(IngestError, match="readonly"), ingeststate.opened(str(old)) as table:
+        table._connection.execute("DELETE FROM ingeststate")
+
+
+def test_what_the_service_has_not_yet_written_back(site: Site, old: Path) -> None:
+    """It may keep a write-ahead log, and have the database open."""
+    write_rows(old, [row(1)])
+    with closing(sqlite3.connect(old, isolation_level=None)) as service:
+        service.execute("PRAGMA journal_mode = WAL")
+        service.execute("UPDATE ingeststate SET state = 'FAILED'")
+        assert old.with_name("db.sqlite3-wal").stat().st_size > 0
+        imported(old, site)
+        assert state_of(1, site)["state"] == "FAILED"
+        service.execute("UPDATE ingeststate SET state = 'OK'")
+        assert imported(old, site)[0].changed == 1
+
+
 def test_a_job_of_this_store_stays_what_it_is(site: Site, old: Path, tmp_path: Path) -> None:
     own = site.ingest(write_bundle(tmp_path / "b.tar"))
-    write_rows(old, [row(own.job_id, **FAILED), row(own.job_id + 1)])
+    write_rows(old, [row(own.job_id, task="open tar"), row(own.job_id + 1)])
     tally, told = imported(old, site)
-    assert (tally.own, tally.new, told) == (1, 1, ["job 1 is not imported: it is a job of this store"])
+    assert (tally.own, tally.new, tally.unfinished, told) == (
+        1,
+        1,
+        0,
+        ["job 1 is not imported: it is a job of this store"],
+    )
     assert site.job(own.job_id) == own
     with pytest.raises(JobNotFound):
         api.find_imported_job(own.job_id, settings=site.settings)

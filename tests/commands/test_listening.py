@@ -23,6 +23,7 @@ from ingest_cli.errors import ExitCode
 from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.serving import OCTETS, PATIENCE, Server, read_answer
+from ..support.shown import is_stored
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -239,3 +240,25 @@ def test_no_visitor_notices_that_another_server_takes_over(
     taken = [job_id for visitor in coming for job_id in visitor.job_ids]
     assert len(set(taken)) == len(taken) > 0
     assert set(taken) <= {job.job_id for job in site.jobs()}
+
+
+def test_a_long_upload_ends_where_it_has_begun(environment: Path, site: Site, tmp_path: Path) -> None:
+    """Its job is run by the next server, which has workers still."""
+    content = write_bundle(tmp_path / "b.tar").read_bytes()
+    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+    head = f"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+    with listening, ExitStack() as stack:
+        old = stack.enter_context(Server(environment, "--grace", 60, "--fd", 0, given=listening))
+        uploading, idle = (stack.enter_context(old.connected()) for _ in range(2))
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert read_answer(idle)[0] == 200
+        uploading.sendall(head + content[:1000])
+        until(lambda: list(site.settings.spool.glob("received-*")))
+        old.process.send_signal(signal.SIGTERM)
+        new = stack.enter_context(Server(environment, "--fd", 0, given=listening))
+        assert idle.recv(1) == b"", "nothing comes of it"
+        time.sleep(2)  # longer than without --grace
+        uploading.sendall(content[1000:])
+        status, state = read_answer(uploading)
+        assert (status, old.process.wait(PATIENCE)) == (200, 0)
+        assert is_stored(new.settled(state["job_id"]))

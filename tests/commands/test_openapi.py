@@ -17,6 +17,7 @@ from starlette.routing import Route
 from ingest_cli.server.app import application
 from ingest_cli.server.authentication import Authenticator
 from ingest_cli.server.openapi import DESCRIPTION
+from ingest_cli.server.proxies import Proxies
 from ingest_cli.server.receiving import Limits
 from ingest_cli.server.routes import ServerRules
 
@@ -27,7 +28,8 @@ from ..support.site import Site
 
 def test_it_has_every_path_and_method_and_no_other(site: Site) -> None:
     rules = ServerRules(limits=Limits(None, 0), max_waiting=1, log_json=False)
-    app = application(site.settings, Authenticator.for_hosts(site.settings, ["127.0.0.1"], []), rules)
+    authenticator = Authenticator.for_hosts(site.settings, ["127.0.0.1"], [])
+    app = application(site.settings, authenticator, Proxies.of(site.settings), rules)
     served: dict[str, set[str]] = {}
     for route in app.routes:
         assert isinstance(route, Route)
@@ -42,13 +44,15 @@ def schema_of(path: str) -> dict[str, Any]:
     return {**schema, "components": DESCRIPTION["components"]}
 
 
-def test_answers_are_as_described(environment: Path, tmp_path: Path) -> None:
+def test_answers_are_as_described(environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
     with Server(environment) as server:
         server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
         for path, asked in [
             ("/get_state", "/get_state?job_id=1"),
             ("/jobs", "/jobs"),
             ("/jobs/{job_id}", "/jobs/1"),
+            ("/jobs/{job_id}/files", "/jobs/1/files"),
             ("/", "/"),
             ("/healthz", "/healthz"),
         ]:
@@ -69,7 +73,9 @@ def piece(context, value):
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
-def test_no_request_makes_the_server_fail(environment: Path) -> None:
+def test_no_request_makes_the_server_fail(environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    site.ingest(write_bundle(environment / "b.tar"))
     (environment / "hooks.py").write_text(HOOKS)
     with Server(environment, "--max-upload", 100_000) as server:
         done = subprocess.run(

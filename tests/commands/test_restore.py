@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from rich.filesize import decimal
 
-from ingest_cli.errors import ExitCode
+from ingest_cli.errors import ArchiveError, ExitCode
+from ingest_cli.retrieval import content as retrieved
+from ingest_cli.retrieval.content import read_content
+from ingest_cli.services.factory import connect
 from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, cleaned, document_for, members, write_bundle
@@ -202,6 +205,36 @@ def test_a_job_that_is_not_recorded(command: Command, site: Site, stored: Path, 
 @pytest.mark.parametrize("words", [["restore", 1], ["restore", 1, "-o", "a", "--to", "b"], ["verify"]])
 def test_wrong_usage(command: Command, words: list[object]) -> None:
     assert command(*words).returncode == ExitCode.USAGE
+
+
+def test_the_end_of_a_file_is_had_only_if_all_of_it_is_right(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * (3 << 12)
+    site.ingest(write_bundle(tmp_path / "b.tar", {"data/a": data}))
+    with connect(site.settings) as services:
+        (file,) = services.catalog.files(1)
+
+        def part(start: int, stop: int) -> bytes:
+            return b"".join(read_content(services.archive, file, start, stop))
+
+        for start, stop in ((0, len(data)), (5, len(data)), (len(data) - 1, len(data)), (5, 6), (0, len(data) - 1)):
+            assert part(start, stop) == data[start:stop]
+        site.file(1).chmod(0o644)
+        wrong = data[:9] + b"!" + data[10:]
+        site.file(1).write_bytes(wrong)
+        for start in (0, 9, 10, len(data) - 1):
+            with pytest.raises(ArchiveError, match="does not match the catalogue"):
+                part(start, len(data))
+        assert part(5, 15) == wrong[5:15], "a part of it is not compared"
+        monkeypatch.setattr(retrieved, "MOST_BEFORE_BYTES", 1000)
+        assert part(1001, len(data)) == data[1001:], "nor what has more before it than is read for that"
+        with pytest.raises(ArchiveError):
+            part(1000, len(data))
+        for held in (data[:-1], data + b"!"):
+            site.file(1).write_bytes(held)
+            with pytest.raises(ArchiveError):
+                part(0, len(data))
 
 
 # verify

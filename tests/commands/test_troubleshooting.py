@@ -760,6 +760,16 @@ def a_name_that_is_not_the_servers(scene: Scene) -> str:
     return str(answer.json()["message"])
 
 
+@provokes("the headers Forwarded and X-Forwarded-For disagree on the client")
+def a_proxy_that_hands_on_what_a_client_made_up(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+    headers = {"X-Forwarded-For": "192.0.2.60", "Forwarded": "for=192.0.2.61"}
+    with Server(scene.folder) as server:
+        answer = requests.get(server.url, headers=headers, timeout=60)
+    assert answer.status_code == 400
+    return str(answer.json()["message"])
+
+
 @provokes(
     "this server moves no files: [server] move_from (INGEST_MOVE_FROM) in its configuration names the folders that it"
     " may move files from, and names none"

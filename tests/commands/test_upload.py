@@ -16,6 +16,7 @@ from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.ingest_double import DONE, Handler, ReleasedIngest
+from ..support.mounts import Mount
 from ..support.pacifica_double import Handler as PacificaHandler
 from ..support.pacifica_double import PacificaSite
 from ..support.serving import Server
@@ -407,6 +408,49 @@ def test_a_piece_that_is_changed_on_its_way_is_sent_again(
         pieces = len(proxy.headers_of("PATCH"))
     assert done.returncode == 0, done.stderr
     assert (changed, pieces, len(site.jobs())) == (["sha256"], 2, 1)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("after", [False, True], ids=["unheard", "unanswered"])
+def test_any_request_or_answer_can_be_lost(
+    command: Command, server: Server, site: Site, tmp_path: Path, after: bool
+) -> None:
+    """However far it has come when the connection breaks, before or after the server has done it: there is one job."""
+    for number in range(1, 9):  # OPTIONS, POST, HEAD, two of PATCH, three of GET
+        bundle = write_bundle(tmp_path / f"{number}{after}.tar", {f"data/{number}{after}": os.urandom(600_000)})
+        seen: list[str] = []
+
+        def pass_on(handler: Handler, seen: list[str] = seen, lost: int = number) -> bool:
+            seen.append(handler.command)
+            body = handler.body(1000 if len(seen) == lost and not after else None)
+            if len(seen) == lost:
+                if after:
+                    handler.ask(server.url, body)
+                handler.drop()
+            else:
+                handler.pass_on(server.url, body)
+            return True
+
+        with ReleasedIngest() as proxy:
+            proxy.guard = pass_on
+            done = command("upload", "--to", proxy.url, bundle)
+        assert done.returncode == 0, (seen, done.stderr)
+        assert len(site.jobs()) == number, seen
+    assert left_behind(site) == []
+
+
+@pytest.mark.sweep
+def test_a_disk_that_is_too_small_to_pack_on(
+    command: Command, mount: Mount, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "large.bin").write_bytes(os.urandom(3_000_000))
+    disk = tmp_path / "disk"
+    mount(disk, "-t", "tmpfs", "-o", "size=2000k", "none")
+    monkeypatch.setenv("INGEST_UPLOADS", str(disk / "uploads"))
+    done = command("upload", "--to", "http://127.0.0.1:1", folder, *IDS)
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+    assert [path.name for path in disk.rglob("*.tar")] == []
 
 
 def test_progress_on_a_terminal(released: ReleasedIngest, tmp_path: Path) -> None:

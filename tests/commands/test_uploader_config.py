@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ..support import ingest_double
+from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.ingest_double import Handler, ReleasedIngest
 from ..support.pacifica_cli import bundled_by_pacifica_cli, document_of
@@ -101,6 +103,10 @@ def test_what_pacifica_cli_is_configured_with(
     said = {headers["Authorization"] for _, _, headers in server.requests}
     assert said == {"Basic YWRhOmElYg=="}
     assert "--user-of-record" in command("upload", "--help").stdout
+    (environment / "token").write_text("secret")
+    server.requests.clear()
+    assert command("upload", "run7", *ALL, "--token-file", environment / "token").returncode == 0
+    assert {headers["Authorization"] for _, _, headers in server.requests} == {"Bearer secret"}
 
 
 def test_a_value_and_a_key_more(command: Command, server: ReleasedIngest, config: Path, environment: Path) -> None:
@@ -170,6 +176,27 @@ def test_a_policy_service_that_fails(command: Command, server: ReleasedIngest, c
     assert done.stderr == (
         f"ingest: the policy service at {server.url}/uploader cannot take it now: 500: no database\n"
     )
+
+
+def test_what_else_can_be_chosen_does_not_matter_to_who_resumes(
+    command: Command, server: ReleasedIngest, config: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("upload", "--uploader-config", config, "run7", *ALL)
+    server.states = [{"state": "OK", "task": "ingest files"}]
+    assert command(*words, "--max-wait", 0).returncode == 4
+    monkeypatch.setattr(ingest_double, "INSTRUMENTS", ingest_double.INSTRUMENTS[:1])
+    server.states = []
+    assert command(*words).returncode == 0
+    assert len(server.bundles) == 1
+
+
+def test_a_variable_that_names_no_file_is_no_trouble_of_bundles(
+    command: Command, config: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPLOADER_CONFIG", "none.json")
+    assert command("upload", write_bundle(environment / "b.tar")).returncode == 0
+    done = command("upload", "run7")
+    assert (done.returncode, done.stderr) == (2, "ingest: cannot read none.json: No such file or directory\n")
 
 
 def test_a_person_is_asked(server: ReleasedIngest, config: Path, environment: Path) -> None:

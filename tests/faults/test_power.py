@@ -35,6 +35,7 @@ from ..support.shown import is_stored
 from ..support.site import is_mark
 from ..support.stepping import Order, Outcome, Stepper
 from ..support.trials import SEED, STEPS, Tally, sample
+from ..support.tus import PARTIAL, append, checksum, create, join, offset
 
 pytestmark = pytest.mark.sweep
 
@@ -354,6 +355,65 @@ class Served(Scene):
         self.assert_ingested()
 
 
+class SentInParts(Scene):
+    """A bundle that is sent in two parts, each in two pieces, one of them with a checksum, and that is joined then.
+
+    The client notes what it is told, as those of tus do, and goes on from there.
+    """
+
+    stride = 2
+
+    def prepare(self) -> None:
+        content = write_bundle(self.elsewhere / "sent.tar", FILES).read_bytes()
+        self.parts = [content[:100_000], content[100_000:]]
+        self.noted: list[str] = []
+        with Server(self.elsewhere):
+            pass
+
+    def work(self) -> None:
+        with Server(self.elsewhere) as server:
+            for number, part in enumerate(self.parts):
+                url = create(server, len(part), PARTIAL)
+                self.noted.append(url.removeprefix(server.url))
+                self.report(f"{number} at 0")
+                for at, end, more in [(0, 50_000, checksum(part[:50_000])), (50_000, len(part), {})]:
+                    assert append(url, at, part[at:end], more).status_code == 204
+                    self.report(f"{number} at {end}")
+            job_id = self.join_rest(server, self.noted)
+            self.report("joined")
+            server.settled(job_id)
+            self.report("complete")
+
+    def check(self, reported: set[str]) -> None:
+        if "complete" not in reported:
+            with Server(self.elsewhere) as server:
+                known = [path for number, path in enumerate(self.noted) if f"{number} at 0" in reported]
+                for number, path in enumerate(known):
+                    self.assert_kept(server, number, path, reported)
+                new = [create(server, len(part), PARTIAL) for part in self.parts[len(known) :]]
+                job_id = self.join_rest(server, [*known, *(url.removeprefix(server.url) for url in new)])
+                state = server.settled(job_id)
+                assert is_stored(state), state
+        self.assert_ingested()
+
+    def assert_kept(self, server: Server, number: int, path: str, reported: set[str]) -> None:
+        """As much is there as the client was told, and it is what was sent."""
+        told = max(int(claim.split()[2]) for claim in reported if claim.startswith(f"{number} at "))
+        at = offset(server.url + path)
+        assert at >= told, f"of {told} bytes {at} are left"
+        file = Path(self.environment["VOLUME_PATH"]) / f"resumable-{path.rpartition('/')[2]}.tar"
+        assert not file.exists() or file.read_bytes() == self.parts[number][:at]
+
+    def join_rest(self, server: Server, paths: list[str]) -> int:
+        """Send what is not there yet, join the parts, and return the id of the job."""
+        for path, part in zip(paths, self.parts, strict=True):
+            if (at := offset(server.url + path)) < len(part):
+                assert append(server.url + path, at, part[at:]).status_code == 204
+        answer = join(server, paths)
+        assert answer.status_code == 201, answer.text
+        return int(answer.headers["Ingest-Job-Id"])
+
+
 SCENES: dict[str, type[Scene]] = {
     "ingest": Ingest,
     "move": Move,
@@ -361,6 +421,7 @@ SCENES: dict[str, type[Scene]] = {
     "discard of a move": MoveDiscarded,
     "worker": Worked,
     "serve": Served,
+    "sent in parts": SentInParts,
     "move across": MoveAcross,
     "discard of a move across": MoveAcrossDiscarded,
 }

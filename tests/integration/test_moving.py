@@ -1,6 +1,7 @@
 """A site moves from the released Pacifica Ingest to this program, with jobs in flight."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import requests
 from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.old_names import serving
+from ..support.receiver import Receiver
 from ..support.serving import OCTETS
 from ..support.waiting import PATIENCE, until
 from .services import PacificaServices, assert_stored
@@ -18,12 +20,25 @@ pytestmark = pytest.mark.pacifica
 
 
 @pytest.fixture
-def released(pacifica: PacificaServices) -> PacificaServices:
-    """The released services, with an ingest service that the test may end."""
+def listener() -> Iterator[Receiver]:
+    """Who is told of each recorded transaction, by the metadata service."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def released(pacifica: PacificaServices, listener: Receiver) -> Iterator[PacificaServices]:
+    """The released services, with an ingest service that the test ends."""
     if not pacifica.has_ingest:
         pytest.skip("the released Pacifica Ingest is not installed in the folder of INGEST_TEST_PACIFICA")
+    pacifica.stop("metadata")
+    pacifica.start("metadata", notifications=listener.url)
     pacifica.start_ingest()
-    return pacifica
+    yield pacifica
+    for name in ("ingest", "worker", "metadata"):
+        if pacifica.is_running(name):
+            pacifica.stop(name)
+    pacifica.start("metadata")
 
 
 def upload(url: str, bundle: Path) -> int:
@@ -51,9 +66,12 @@ def _place(state: dict[str, Any]) -> tuple[str, str, int]:
     return state["state"], state["task"], int(float(state["task_percent"]))
 
 
-def test_with_jobs_in_flight(released: PacificaServices, command: Command, environment: Path, tmp_path: Path) -> None:
+def test_with_jobs_in_flight(
+    released: PacificaServices, listener: Receiver, command: Command, environment: Path, tmp_path: Path
+) -> None:
     config, url, port = tmp_path / "config.ini", released.url("ingest"), released.ports["ingest"]
-    config.write_text(f"[database]\npeewee_url = {released.jobs}\npath = {tmp_path / 'jobs.sqlite3'}\n")
+    places = f"[database]\npeewee_url = {released.jobs}\npath = {tmp_path / 'jobs.sqlite3'}\n"
+    config.write_text(f"{places}[notifications]\nurl = {listener.url}\n")
 
     def importing() -> dict[str, int]:
         done = command("import-jobs", "--config", config, config, "--json")
@@ -109,3 +127,5 @@ def test_with_jobs_in_flight(released: PacificaServices, command: Command, envir
         assert_stored(released, number, files)
     shown = json.loads(command("state", "--config", config, "--json").stdout)
     assert [job["job_id"] for job in shown] == [job_id]
+    told = sorted(number for number in listener.ids() if number.startswith("metadata.ingest."))
+    assert told == sorted(f"metadata.ingest.{number}" for number in (complete, flying, job_id)), "each of them once"

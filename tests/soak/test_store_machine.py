@@ -20,11 +20,12 @@ from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
-from ingest_cli.settings import Timings
+from ingest_cli.settings import Notifications, Timings
 
 from ..support.holders import ELSEWHERE, HERE, Workers
 from ..support.store_changes import BY_FENCE, RERUN, WISH, sources_of, targets_of
 
+TOLD = Notifications(command=("tell",), kinds=frozenset(["ingest"]))
 TIMINGS = Timings(stale=0.05, runs=4, longest_backoff=60.0)
 JOBS, FILES = 5, 3
 # What is drawn must not depend on what time and other processes bring: so it is a number, of what there is then.
@@ -55,7 +56,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "jobs.sqlite3"
-        self.store = SqliteJobStore(self.path, TIMINGS)
+        self.store = SqliteJobStore(self.path, TIMINGS, TOLD)
         self.seen: dict[int, Job] = {}
         self.runs: list[Fence] = []
         self.others: set[int] = set()
@@ -324,7 +325,13 @@ class StoreMachine(RuleBasedStateMachine):
             self.check_road(self.seen.get(job.job_id, job), job)
         self.check_reservations(list(jobs.values()))
         self.check_successors(jobs)
+        self.check_announced(jobs)
         self.seen = jobs
+
+    def check_announced(self, jobs: dict[int, Job]) -> None:
+        """Each job that was recorded is announced once, and no other."""
+        announced = [notice.job_id for notice in self.store.outbox.newest(1000)]
+        assert sorted(announced) == [job_id for job_id, job in sorted(jobs.items()) if job.state is JobState.COMPLETE]
 
     def check(self, job: Job) -> None:
         assert job.attempts >= 0

@@ -338,7 +338,7 @@ def walk(folder: Path, site: Site, examples: int, steps: int) -> None:
 
 
 def test_some_sequences(environment: Path, site: Site) -> None:
-    walk(environment, site, examples=4, steps=20)
+    walk(environment, site, examples=3, steps=15)
 
 
 @pytest.mark.sweep

@@ -17,7 +17,7 @@ from .forks import FORKS, Running
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 WITH_TIMINGS = """
 import functools, json, sys
-from ingest_cli import settings
+from ingest_cli.settings import timings as settings
 settings.Timings = functools.partial(settings.Timings, **json.loads(sys.argv.pop(1)))
 from ingest_cli.__main__ import main
 main()

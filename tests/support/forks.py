@@ -216,7 +216,7 @@ def _run(request: dict[str, Any]) -> None:
     if request["limit"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["limit"], request["limit"]))
     if request["timings"]:  # which a command with workers of its own could not hand on to them
-        settings = vars(import_module("ingest_cli.settings"))
+        settings = vars(import_module("ingest_cli.settings.timings"))
         settings["Timings"] = partial(settings["Timings"], **request["timings"])
     sys.argv = ["ingest", *request["words"]]
     runpy.run_module("ingest_cli", run_name="__main__", alter_sys=True)

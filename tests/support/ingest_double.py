@@ -76,8 +76,10 @@ class Handler(QuietHandler):
 
     do_GET = do_POST = do_OPTIONS = do_HEAD = do_PATCH = do_DELETE = dispatch
 
-    def body(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    def body(self, most: int | None = None) -> bytes:
+        """What the client sends, or only the first of it."""
+        length = int(self.headers.get("Content-Length", 0))
+        return self.rfile.read(length if most is None else min(length, most))
 
     def answer(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(content).encode()
@@ -89,10 +91,14 @@ class Handler(QuietHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def ask(self, url: str, body: bytes) -> requests.Response:
+        """What another server answers."""
+        own = {name: value for name, value in self.headers.items() if name not in ("Host", "Content-Length")}
+        return requests.request(self.command, f"{url}{self.path}", data=body, headers=own, timeout=60)
+
     def pass_on(self, url: str, body: bytes) -> None:
         """Answer as another server does."""
-        own = {name: value for name, value in self.headers.items() if name not in ("Host", "Content-Length")}
-        answer = requests.request(self.command, f"{url}{self.path}", data=body, headers=own, timeout=60)
+        answer = self.ask(url, body)
         self.send_response(answer.status_code)
         for name, value in {**answer.headers, "Content-Length": str(len(answer.content))}.items():
             self.send_header(name, value)

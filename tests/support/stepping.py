@@ -297,7 +297,7 @@ def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
 
 
 def _set_timings(timings: dict[str, float]) -> None:
-    settings = vars(import_module("ingest_cli.settings"))
+    settings = vars(import_module("ingest_cli.settings.timings"))
     settings["Timings"] = partial(settings["Timings"], **timings)
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from ingest_cli.errors import SettingsError
+from ingest_cli.server.admission import client_of
 from ingest_cli.server.authentication import Peer, Refusal
 from ingest_cli.server.proxies import FOLDERS, Proxies, external_path
 from ingest_cli.settings import load_settings
@@ -64,6 +65,13 @@ def test_the_client_is_who_a_trusted_proxy_says(headers: dict[str, str], client:
     assert client_after(PROXIES, scope_of(PROXY, **headers)) == client
     assert client_after(PROXIES, scope_of(f"::ffff:{PROXY}", **headers)) in (client, f"::ffff:{PROXY}")
     assert client_after(PROXIES, scope_of(LIAR, **headers)) == LIAR
+
+
+def test_limits_for_each_client_are_for_those_behind_the_proxy() -> None:
+    scope = scope_of(PROXY, X_Forwarded_For=CLIENT)
+    PROXIES.resolve(scope)
+    scope["state"]["user"] = "ada"
+    assert client_of(Request(scope)) == f"ada {CLIENT}"
 
 
 def test_one_of_two_headers_that_disagree_is_made_up() -> None:

@@ -2,14 +2,16 @@
 
 import io
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ingest_cli.errors import BundleError, ServiceUnavailable
-from ingest_cli.jobs.job import JobKind
-from ingest_cli.jobs.orphans import orphans
+from ingest_cli.jobs.job import JobKind, JobState
+from ingest_cli.jobs.orphans import orphans, remove_orphan
 from ingest_cli.jobs.spool import SpoolFile, SpoolKind, record_of, spooled_input
 from ingest_cli.jobs.store import open_store
 
@@ -71,6 +73,48 @@ def test_what_is_being_written(site: Site, kind: SpoolKind) -> None:
     with SpoolFile.fresh(kind, site.settings.spool, ".tar") as file:
         leave(file.path)
         assert orphans_of(site) == []
+
+
+def test_a_file_is_made_while_others_look_for_orphans(site: Site) -> None:
+    """They may find it before it is locked."""
+    ended = threading.Event()
+
+    def sweep() -> None:
+        with open_store(site.settings) as store:
+            while not ended.is_set():
+                for path in orphans(site.settings.spool, store, [SpoolKind.RECEIVED]):
+                    remove_orphan(path, store)
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep)
+        try:
+            for _ in range(1500):
+                with SpoolFile.fresh(SpoolKind.RECEIVED, site.settings.spool, ".tar") as file:
+                    assert file.path.exists()
+        finally:
+            ended.set()
+        sweeping.result()
+
+
+def test_an_orphan_that_is_needed_again_is_not_removed(site: Site) -> None:
+    """It was listed a while ago, when somebody was asked about it."""
+    upload = leave(SpoolKind.RESUMABLE.path(site.settings.spool, "0.tar"))
+    record = leave(record_of(upload))
+    with open_store(site.settings) as store:
+        with SpoolFile(upload, 0, new=False) as file:
+            assert not remove_orphan(upload, store)
+            file.write(b"more")
+        assert not remove_orphan(upload, store)
+        assert not remove_orphan(record, store)
+        leave(upload)
+        leave(record)
+        store.submit(1, kind=JobKind.BUNDLE, source=str(upload), fingerprint="1:2:3", user="u", holder=None)
+        assert not remove_orphan(record, store)
+        assert upload.exists()
+        store.undo(store.lease(1).fence, JobState.FAILED, "UPLOADING", "given up")
+        store.forget([1])
+        assert remove_orphan(record, store)
+    assert list(site.settings.spool.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", SpoolKind)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.cli.upload import rate_of
+from ingest_cli.cli.upload_screens import PlainSending
 from ingest_cli.client.plan import name_in_bundle
 from ingest_cli.client.retries import LONGEST_SECONDS, Pauses
 from ingest_cli.client.throttle import BURST_SECONDS, LARGEST_PIECE, Throttle
@@ -79,6 +80,14 @@ def test_a_piece_with_a_checksum_is_as_long_as_a_line_can_take_it() -> None:
     without.failed()
     without.took(1000)
     assert without.bytes == LARGEST_SENT
+
+
+def test_a_line_of_a_long_upload(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainSending("b.tar", every=0.0)
+    screen.stage("sending")
+    screen.plan(1, 4000)
+    screen.stored(1000)
+    assert capsys.readouterr().err == "b.tar: sending\nb.tar: sending, 25%, 1.0 kB of 4.0 kB\n"
 
 
 def test_what_was_never_noted_leaves_nothing(tmp_path: Path) -> None:
