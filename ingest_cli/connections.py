@@ -6,12 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from requests import PreparedRequest, Request, RequestException, Response, Session
+from requests import PreparedRequest, Request, Session
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPProxyAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.exceptions import HTTPError
 
 from . import __version__
 from .errors import SettingsError
@@ -90,15 +89,6 @@ class FilePool:
 
 
 class _Session(Session):
-    def send(self, request: PreparedRequest, **options: Any) -> Response:
-        """Raise RequestException too for what requests lets through of odd answers, such as a length beyond numbers."""
-        try:
-            return super().send(request, **options)
-        except RequestException:
-            raise
-        except (HTTPError, ValueError, OverflowError) as error:
-            raise RequestException(error, request=request) from error
-
     def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
         """None, whatever a caller says; where a redirect leads is not even looked at, which odd ones would fail at."""
         return iter(())
