@@ -18,6 +18,8 @@ import requests
 
 from ..support.bundles import document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
+from ..support.ingest_double import Handler as IngestHandler
+from ..support.ingest_double import ReleasedIngest
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import Server
 from ..support.site import Site
@@ -96,6 +98,24 @@ def a_file_in_a_drop_folder(scene: Scene, name: str) -> str:
     for path in drop.iterdir():
         path.unlink()
     return said + scene.run("prune", "--older-than", "0d")
+
+
+@scene
+def what_is_uploaded_and_what_a_server_says(scene: Scene, name: str) -> str:
+    clean = without(name, "\x00", "\ud800", "\udce9")
+
+    def refuse(handler: IngestHandler) -> bool:
+        handler.body()
+        handler.answer(400, {"message": clean})
+        return True
+
+    (scene.folder / file_name(name)).write_text("x")
+    with ReleasedIngest() as server:
+        words = ("upload", "--to", server.url, file_name(name), "absent")
+        server.states = [{"state": "FAILED", "task": clean, "exception": clean}]
+        said = scene.run(*words) + scene.run(*words, "--json")
+        server.guard = refuse
+        return said + scene.run(*words)
 
 
 @scene

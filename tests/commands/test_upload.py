@@ -105,6 +105,7 @@ def test_one_that_fails_does_not_stop_the_others(command: Command, server: Serve
     assert (site.contents(), left_behind(site)) == (FILES, [])
 
 
+@pytest.mark.sweep
 def test_several_paths_can_be_one_bundle(
     command: Command, server: Server, site: Site, tmp_path: Path, folder: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_client_that_is_killed_resumes(
     assert left_behind(site) == []
 
 
+@pytest.mark.sweep
 def test_a_packed_folder_is_sent_as_it_was_packed(
     command: Command, starting: Callable[..., Running], server: Server, site: Site, folder: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_packed_folder_is_sent_as_it_was_packed(
     assert (len(site.jobs()), site.jobs()[0].is_done, left_behind(site)) == (1, True, [])
 
 
+@pytest.mark.sweep
 def test_what_was_changed_meanwhile_begins_anew(
     command: Command, starting: Callable[..., Running], server: Server, site: Site, folder: Path
 ) -> None:
@@ -172,6 +175,7 @@ def test_what_was_changed_meanwhile_begins_anew(
     assert (name in names(site), left_behind(site)) == (False, [])
 
 
+@pytest.mark.sweep
 def test_a_bundle_that_is_changed_while_it_is_sent_is_no_job(
     starting: Callable[..., Running], server: Server, site: Site, large: tuple[Path, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -186,6 +190,7 @@ def test_a_bundle_that_is_changed_while_it_is_sent_is_no_job(
     assert (site.jobs(), names(site)) == ([], [])
 
 
+@pytest.mark.sweep
 def test_an_upload_that_the_server_has_forgotten_begins_anew(
     command: Command,
     starting: Callable[..., Running],
@@ -220,6 +225,7 @@ def test_a_server_that_is_killed_is_waited_for(
     assert site.jobs()[0].source.endswith(name)
 
 
+@pytest.mark.sweep
 def test_a_server_that_stays_away(command: Command, tmp_path: Path, site: Site) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     done = command("upload", "--to", "http://127.0.0.1:1", "--retry-for", 0, bundle)
@@ -263,6 +269,7 @@ def test_both_are_killed_again_and_again(
     assert left_behind(site) == []
 
 
+@pytest.mark.sweep
 def test_waiting_is_resumed_too(command: Command, released: ReleasedIngest, tmp_path: Path, site: Site) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     released.states = [{"state": "OK", "task": "ingest files", "task_percent": "5.00000"}]
@@ -280,6 +287,7 @@ def test_waiting_is_resumed_too(command: Command, released: ReleasedIngest, tmp_
     assert len(released.bundles) == 2, "what is done is no unfinished upload"
 
 
+@pytest.mark.sweep
 def test_a_job_that_the_server_has_forgotten_is_made_anew(
     command: Command, released: ReleasedIngest, tmp_path: Path, site: Site
 ) -> None:
@@ -298,6 +306,7 @@ def test_a_job_that_the_server_has_forgotten_is_made_anew(
     assert (len(released.bundles), left_behind(site)) == (2, [])
 
 
+@pytest.mark.sweep
 def test_without_waiting(command: Command, released: ReleasedIngest, tmp_path: Path, site: Site) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     released.states = [{"state": "OK", "task": "UPLOADING"}]
@@ -317,6 +326,7 @@ def test_a_server_without_resumable_uploads(command: Command, released: Released
     assert released.headers_of("POST")[0]["Content-Type"] == "application/octet-stream"
 
 
+@pytest.mark.sweep
 def test_a_bundle_whose_answer_was_lost_is_not_sent_again_in_one_request(
     command: Command, released: ReleasedIngest, tmp_path: Path
 ) -> None:
@@ -333,6 +343,7 @@ def test_a_bundle_whose_answer_was_lost_is_not_sent_again_in_one_request(
     assert "all of the bundle was sent, and it may be a job there" in done.stderr
 
 
+@pytest.mark.sweep
 def test_a_bundle_that_was_not_sent_whole_is_sent_again(
     command: Command, released: ReleasedIngest, tmp_path: Path
 ) -> None:
@@ -387,6 +398,7 @@ def test_an_archive_that_is_away_is_waited_for(
     assert (len(site.jobs()), len(pacific.files)) == (1, len(FILES))
 
 
+@pytest.mark.sweep
 def test_a_piece_that_is_changed_on_its_way_is_sent_again(
     command: Command, server: Server, site: Site, tmp_path: Path
 ) -> None:
@@ -465,6 +477,7 @@ def test_progress_on_a_terminal(released: ReleasedIngest, tmp_path: Path) -> Non
     assert terminal.cursor_is_shown
 
 
+@pytest.mark.sweep
 def test_quiet(command: Command, released: ReleasedIngest, tmp_path: Path) -> None:
     done = command("upload", "--quiet", "--to", released.url, write_bundle(tmp_path / "b.tar"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -479,11 +492,13 @@ def test_a_job_that_failed(command: Command, released: ReleasedIngest, tmp_path:
     assert left_behind(site) == []
 
 
+@pytest.mark.sweep
 def test_a_server_that_cannot_say_for_a_moment(command: Command, released: ReleasedIngest, tmp_path: Path) -> None:
     released.states = [{"state": "DATA_ACCESS_ERROR", "task": "", "task_percent": "0.0"}, DONE]
     assert command("upload", "--to", released.url, write_bundle(tmp_path / "b.tar")).returncode == 0
 
 
+@pytest.mark.sweep
 def test_a_busy_server_is_asked_again(command: Command, released: ReleasedIngest, tmp_path: Path) -> None:
     """Also where it is the gateway that has no server behind it for a moment: it is not taken for one without tus."""
     refused: list[str] = []
@@ -501,6 +516,7 @@ def test_a_busy_server_is_asked_again(command: Command, released: ReleasedIngest
     assert refused == ["OPTIONS", "POST", "GET"]
 
 
+@pytest.mark.sweep
 def test_a_token_from_a_file(
     command: Command, environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: Site
 ) -> None:
@@ -517,6 +533,7 @@ def test_a_token_from_a_file(
     assert_sound(site, FILES, jobs=1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("where", ["environment", "netrc"])
 def test_a_name_and_a_password(
     command: Command, environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: Site, where: str
@@ -537,12 +554,14 @@ def test_a_name_and_a_password(
     assert site.jobs()[0].user == "ada"
 
 
+@pytest.mark.sweep
 def test_a_password_is_not_given_on_the_command_line(command: Command, tmp_path: Path) -> None:
     done = command("upload", "--to", "http://ada:secret@127.0.0.1:1", tmp_path / "b.tar")
     assert done.returncode == 2
     assert "secret" not in done.stderr
 
 
+@pytest.mark.sweep
 def test_the_user_is_named_only_if_someone_has_named_it(
     command: Command, released: ReleasedIngest, tmp_path: Path
 ) -> None:
@@ -552,6 +571,7 @@ def test_the_user_is_named_only_if_someone_has_named_it(
     assert [headers.get("X-Http-Authed-User") for headers in released.headers_of("POST")] == [None, "ada"]
 
 
+@pytest.mark.sweep
 def test_tls(command: Command, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(TLS / "server.pem", TLS / "server.key")
@@ -566,6 +586,7 @@ def test_tls(command: Command, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.sweep
 def test_a_server_that_has_moved(command: Command, released: ReleasedIngest, tmp_path: Path) -> None:
     def move(handler: Handler) -> bool:
         handler.body()
@@ -578,6 +599,7 @@ def test_a_server_that_has_moved(command: Command, released: ReleasedIngest, tmp
     assert "has moved to 'https://ingest.example.org/'" in done.stderr
 
 
+@pytest.mark.sweep
 def test_a_server_that_allows_it_to_others_only_keeps_what_it_has(
     command: Command, released: ReleasedIngest, tmp_path: Path
 ) -> None:
@@ -592,6 +614,7 @@ def test_a_server_that_allows_it_to_others_only_keeps_what_it_has(
     assert "does not allow it: 403: this server answers only its trusted proxies" in done.stderr
 
 
+@pytest.mark.sweep
 def test_ctrl_c(
     starting: Callable[..., Running],
     command: Command,
@@ -613,6 +636,7 @@ def test_ctrl_c(
     assert_sound(site, files, jobs=1)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -630,11 +654,13 @@ def test_what_is_wrong(command: Command, tmp_path: Path, words: tuple[Any, ...],
     assert said.format(path=bundle) in done.stderr
 
 
+@pytest.mark.sweep
 def test_without_a_server(command: Command, tmp_path: Path) -> None:
     done = command("upload", write_bundle(tmp_path / "b.tar"))
     assert (done.returncode, done.stderr) == (2, "ingest: no server to send to: give --to, or set url in [upload]\n")
 
 
+@pytest.mark.sweep
 def test_two_clients_of_one_bundle(
     command: Command,
     starting: Callable[..., Running],
