@@ -7,18 +7,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from requests import PreparedRequest, Request, Session
+from requests import PreparedRequest, Request, RequestException, Session
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPProxyAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from . import __version__
 from .errors import SettingsError
 from .settings import Endpoint, split_http_url
 from .text import number_of, one_line
 
+# What a request and the reading of its answer may raise: what requests and urllib3 say, and what they let through of
+# odd answers, such as a length beyond all numbers.
+FAILURES = (RequestException, HTTPError, ValueError, OverflowError)
 # How urllib3 begins what it says.
 OF_A_CONNECTION = re.compile(r"^HTTPS?Connection(?:Pool)?\(.*?\): ")
 

@@ -12,11 +12,10 @@ from requests.exceptions import (
     InvalidSchema,
     InvalidURL,
     MissingSchema,
-    RequestException,
     SSLError,
 )
 
-from ..connections import reason_of, retry_after, session
+from ..connections import FAILURES, reason_of, retry_after, session
 from ..errors import IngestError, ServiceUnavailable, SettingsError, UploadRefused
 from ..text import quoted
 from .target import Target
@@ -73,7 +72,7 @@ class Session:
             raise self._explained(url, error) from error
         except USELESS as error:
             raise SettingsError(f"{self._name} at {url} cannot be asked: {error}") from error
-        except RequestException as error:
+        except FAILURES as error:
             raise ServiceUnavailable(f"{self._name} at {url} does not answer: {reason_of(error)}") from error
         self._require_usable(url, answer)
         return answer
@@ -117,7 +116,7 @@ def message_of(answer: requests.Response) -> str:
     """What the server says went wrong, in a line."""
     try:
         message = answer.json()["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = " ".join(answer.text[:200].split()) or answer.reason
     return f"{answer.status_code}: {str(message)[:300]}"
 
@@ -128,5 +127,5 @@ def object_of(answer: requests.Response, session: Session) -> Any:
         raise session.refused(answer)
     try:
         return json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise session.refused(answer) from None

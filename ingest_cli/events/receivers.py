@@ -109,7 +109,7 @@ class HttpReceiver:
         """The status of the answer, what it says, and its headers."""
         import requests
 
-        from ..connections import reason_of, session
+        from ..connections import FAILURES, reason_of, session
 
         try:
             # A connection that was kept may be closed by now, which could not be told from a receiver that is away.
@@ -129,8 +129,7 @@ class HttpReceiver:
                 return answer.status_code, one_line(" ".join(said.decode(errors="replace").split())), answer.headers
         except requests.Timeout as error:
             raise NotReceived(f"{self.name} does not answer") from error
-        # Beside its own, requests lets through what urllib3 and the standard library say of odd answers.
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (*FAILURES, OSError) as error:
             raise NotReceived(f"{self.name} does not answer: {reason_of(error)}") from error
 
 

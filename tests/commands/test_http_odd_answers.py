@@ -1,18 +1,24 @@
 """Whatever answers in a service's place, what it says is an answer or none: no odd one ends a run with a traceback."""
 
+import io
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 
 import pytest
 from requests import RequestException
 
+from ingest_cli.client.server import IngestServer
+from ingest_cli.client.target import Target
 from ingest_cli.connections import session
-from ingest_cli.errors import ServiceUnavailable
+from ingest_cli.errors import IngestError, ServiceUnavailable
+from ingest_cli.events.message import Message
+from ingest_cli.events.receivers import NotReceived, receivers_of
 from ingest_cli.services.pacifica.http import HttpService, NoAnswer
-from ingest_cli.settings import Endpoint
+from ingest_cli.settings import Endpoint, Notifications
 
 STATUS_LINES = [
     b"HTTP/1.1 200 OK",
@@ -132,6 +138,31 @@ def test_an_odd_answer_is_an_answer_or_none(liar: Liar, seed: int) -> None:
                     service.ping("GET", "/")
             except (NoAnswer, ServiceUnavailable):
                 continue
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 20))])
+def test_an_odd_answer_to_an_event_is_none(liar: Liar, seed: int) -> None:
+    chance = random.Random(f"event {seed}")
+    receiver = receivers_of(Notifications(url=Endpoint(url=liar.url)))["url"]
+    for _ in range(100):
+        liar.answer = odd_answer(chance)
+        with suppress(NotReceived):
+            receiver.deliver(Message({}, {}, io.BytesIO(b"{}")))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 20))])
+def test_an_odd_answer_to_an_upload_is_none(liar: Liar, seed: int) -> None:
+    chance = random.Random(f"upload {seed}")
+    with closing(IngestServer(Target(endpoint=Endpoint(url=liar.url), status_url=liar.url))) as server:
+        for _ in range(100):
+            liar.answer = odd_answer(chance)
+            asks: list[Callable[[], object]] = [server.features, partial(server.state, 1), partial(server.create, 1)]
+            with suppress(IngestError):
+                chance.choice(asks)()
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

@@ -11,12 +11,11 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, cast
 
-from requests import RequestException
 from urllib3 import BaseHTTPResponse, Timeout
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
+from urllib3.exceptions import NewConnectionError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
-from ...connections import FilePool, reason_of, retry_after, session, unwrapped
+from ...connections import FAILURES, FilePool, reason_of, retry_after, session, unwrapped
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
 from ...text import duration
@@ -38,9 +37,6 @@ MAX_SKEW_SECONDS = 60.0
 BUSY_STATUSES = {429, 502, 503, 504}
 # These are about who asks, the address or the moment, not about what was sent: a later run may succeed.
 RETRYABLE_4XX = {401, 403, 404, 405, 407, 408, 425, 429}
-
-# What requests and urllib3 say, and what they let through of odd answers, such as a length beyond all numbers.
-FAILURES = (RequestException, HTTPError, ValueError, OverflowError)
 
 log = logging.getLogger(__name__)
 
