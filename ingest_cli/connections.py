@@ -1,5 +1,6 @@
-"""Sessions with an endpoint: its credentials, its certificates, and the proxy that leads there."""
+"""Sessions with an endpoint: its credentials, its certificates, the proxy that leads there; and what comes of it."""
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -11,10 +12,15 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPProxyAuth
 from requests.utils import get_auth_from_url, get_netrc_auth, select_proxy
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
+from urllib3.exceptions import NewConnectionError
 
 from . import __version__
 from .errors import SettingsError
 from .settings import Endpoint, split_http_url
+from .text import number_of, one_line
+
+# How urllib3 begins what it says.
+OF_A_CONNECTION = re.compile(r"^HTTPS?Connection(?:Pool)?\(.*?\): ")
 
 
 def session(endpoint: Endpoint, connections: int = 1) -> Session:
@@ -41,6 +47,30 @@ def session(endpoint: Endpoint, connections: int = 1) -> Session:
     return made
 
 
+def unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """An error of requests or urllib3, the one that it tells of, and so on to the innermost."""
+    yield error
+    inner = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
+    for found in inner:
+        if isinstance(found, BaseException):
+            yield from unwrapped(found)
+            return
+
+
+def reason_of(error: BaseException) -> str:
+    """Why there was no answer, in a line, without what requests and urllib3 say around it."""
+    *_, innermost = unwrapped(error)
+    if isinstance(innermost, NewConnectionError) and isinstance(innermost.__cause__, OSError):
+        innermost = innermost.__cause__
+    said = getattr(innermost, "strerror", None) or str(innermost) or type(innermost).__name__
+    return one_line(OF_A_CONNECTION.sub("", said))
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
+    return float(number_of(headers.get("Retry-After", "")) or 0)
+
+
 class FilePool:
     """The connections under a session with the endpoint, for requests that send files.
 
@@ -52,7 +82,8 @@ class FilePool:
         adapter = session.get_adapter(url)
         assert isinstance(adapter, HTTPAdapter)
         self._adapter, self._proxies = adapter, dict(session.proxies)
-        self._sample = session.prepare_request(Request("PUT", url))
+        self._is_signed_anew = isinstance(session.auth, _Negotiate)
+        self._sample = session.prepare_request(Request("PUT", url, auth=_unsigned if self._is_signed_anew else None))
         self._headers = dict(self._sample.headers)
         self._target = adapter.request_url(self._sample, self._proxies).rstrip("/")
         self._pool: HTTPConnectionPool | None = None
@@ -65,7 +96,7 @@ class FilePool:
     def put(self, path: str, body: Any, headers: Mapping[str, str], timeout: Timeout) -> BaseHTTPResponse:
         """Send a body to the ``path`` below the endpoint. Raises urllib3's HTTPError where there is no answer."""
         own = self._headers
-        if isinstance(self._session.auth, _Negotiate):
+        if self._is_signed_anew:
             own = dict(self._session.prepare_request(Request("PUT", self._url)).headers)
         return self._connections().urlopen(
             "PUT",
@@ -86,6 +117,11 @@ class FilePool:
             assert isinstance(found, HTTPConnectionPool)
             pool = self._pool = found
         return pool
+
+
+def _unsigned(request: PreparedRequest) -> PreparedRequest:
+    """Takes the place of a session's own credentials."""
+    return request
 
 
 class _Session(Session):

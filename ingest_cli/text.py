@@ -17,6 +17,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def number_of(text: str) -> int | None:
+    """The number that is written with nothing but up to 18 of the digits 0 to 9; None where it is anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def duration(seconds: float) -> str:
     """A length of time for people to read: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if seconds < 10:

@@ -4,12 +4,12 @@ import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import requests
 
 from ..errors import ServiceUnavailable, UploadRefused
-from ..text import quoted
+from ..text import number_of, quoted
 from .observer import State
 from .session import SENDING_SECONDS, Busy, Session, message_of, object_of
 from .target import Target
@@ -139,10 +139,10 @@ class IngestServer:
     def _progress(self, answer: requests.Response) -> Progress:
         if answer.status_code in (404, 410):
             raise UploadGone(f"the server at {self._target.url} has no upload of this name any more")
-        offset, job_id = answer.headers.get("Upload-Offset", ""), answer.headers.get("Ingest-Job-Id", "")
-        if not answer.ok or not _is_number(offset):
+        offset = number_of(answer.headers.get("Upload-Offset", ""))
+        if not answer.ok or offset is None:
             raise self._session.refused(answer)
-        return Progress(int(offset), int(job_id) if _is_number(job_id) else None)
+        return Progress(offset, number_of(answer.headers.get("Ingest-Job-Id", "")))
 
     def _state(self, answer: requests.Response) -> State:
         state = object_of(answer, self._session)
@@ -174,7 +174,3 @@ def checksum_of(body: Body, name: str) -> str:
     for piece in body.hashed():
         digest.update(piece)
     return f"{name} {b64encode(digest.digest()).decode()}"
-
-
-def _is_number(text: Any) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 18

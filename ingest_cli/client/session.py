@@ -16,7 +16,7 @@ from requests.exceptions import (
     SSLError,
 )
 
-from ..connections import session
+from ..connections import reason_of, retry_after, session
 from ..errors import IngestError, ServiceUnavailable, SettingsError, UploadRefused
 from ..text import quoted
 from .target import Target
@@ -74,7 +74,7 @@ class Session:
         except USELESS as error:
             raise SettingsError(f"{self._name} at {url} cannot be asked: {error}") from error
         except RequestException as error:
-            raise ServiceUnavailable(f"{self._name} at {url} does not answer: {_innermost(error)}") from error
+            raise ServiceUnavailable(f"{self._name} at {url} does not answer: {reason_of(error)}") from error
         self._require_usable(url, answer)
         return answer
 
@@ -96,7 +96,10 @@ class Session:
     def _require_usable(self, url: str, answer: requests.Response) -> None:
         status = answer.status_code
         if (status >= 500 and status not in (501, 505)) or status in BUSY_STATUSES:
-            raise Busy(f"{self._name} at {url} cannot take it now: {message_of(answer)}", _retry_after(answer))
+            raise Busy(
+                f"{self._name} at {url} cannot take it now: {message_of(answer)}",
+                min(LONGEST_PAUSE_SECONDS, retry_after(answer.headers)),
+            )
         if status in (401, 407):
             raise SettingsError(f"{self._name} at {url} requires credentials: {message_of(answer)}")
         if status == 403:
@@ -106,8 +109,8 @@ class Session:
 
     def _explained(self, url: str, error: SSLError) -> IngestError:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            return ServiceUnavailable(f"{self._name} at {url} does not answer: {_innermost(error)}")
-        return SettingsError(f"the certificate of {url} is not trusted ({_innermost(error)}): name its CA by --ca-file")
+            return ServiceUnavailable(f"{self._name} at {url} does not answer: {reason_of(error)}")
+        return SettingsError(f"the certificate of {url} is not trusted ({reason_of(error)}): name its CA by --ca-file")
 
 
 def message_of(answer: requests.Response) -> str:
@@ -127,15 +130,3 @@ def object_of(answer: requests.Response, session: Session) -> Any:
         return json.loads(answer.content)
     except ValueError:
         raise session.refused(answer) from None
-
-
-def _innermost(error: BaseException) -> str:
-    """The reason behind an error of the libraries, without the objects that they name."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _retry_after(answer: requests.Response) -> float:
-    value = answer.headers.get("Retry-After", "")
-    return min(LONGEST_PAUSE_SECONDS, float(value)) if value.isascii() and value.isdigit() else 0.0

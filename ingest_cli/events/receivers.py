@@ -1,7 +1,6 @@
 """Those who are sent events: a service over HTTP, and a command."""
 
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -81,6 +80,8 @@ class HttpReceiver:
 
     def deliver(self, message: Message) -> None:
         """Post the event."""
+        from ..connections import retry_after
+
         status, said, headers = self._answer("POST", message.headers, message.body)
         if 200 <= status < 300:
             return
@@ -91,7 +92,7 @@ class HttpReceiver:
             raise NotReceived(told, patience=0.0, is_outage=False)
         if 400 <= status < 500 and status not in RETRYABLE_4XX:
             raise NotReceived(told, patience=REFUSED_PATIENCE_SECONDS, is_outage=False)
-        raise NotReceived(told, wait=_retry_after(headers))
+        raise NotReceived(told, wait=retry_after(headers))
 
     def ping(self) -> str:
         """Ask for its headers, which is harmless: whatever it answers, it answers."""
@@ -108,7 +109,7 @@ class HttpReceiver:
         """The status of the answer, what it says, and its headers."""
         import requests
 
-        from ..connections import session
+        from ..connections import reason_of, session
 
         try:
             # A connection that was kept may be closed by now, which could not be told from a receiver that is away.
@@ -130,7 +131,7 @@ class HttpReceiver:
             raise NotReceived(f"{self.name} does not answer") from error
         # Beside its own, requests lets through what urllib3 and the standard library say of odd answers.
         except (requests.RequestException, OSError, ValueError) as error:
-            raise NotReceived(f"{self.name} does not answer: {_cause(error)}") from error
+            raise NotReceived(f"{self.name} does not answer: {reason_of(error)}") from error
 
 
 class CommandReceiver:
@@ -195,15 +196,3 @@ def _environment(message: Message) -> dict[str, str]:
     secrets = SECRETS | {url.variable for url in ACCESS if "@" in os.environ.get(url.variable, "")}
     own = {name: value for name, value in os.environ.items() if name not in secrets}
     return {**own, **{f"CE_{name.upper()}": value for name, value in message.attributes.items()}}
-
-
-def _cause(error: Exception) -> str:
-    """Why there was no answer, without what each library says around it."""
-    inner = getattr(error.args[0], "reason", None) if error.args else None
-    return one_line(re.sub(r"^HTTPS?Connection(?:Pool)?\(.*?\): ", "", str(inner or error)))
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0

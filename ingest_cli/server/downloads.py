@@ -49,7 +49,7 @@ class Downloads:
         return [
             Route("/jobs/{job_id}/bundle", self.bundle),
             Route("/jobs/{job_id}/files", self.list_files),
-            Route("/jobs/{job_id}/files/{path:path}", self.file),
+            _of_any_name(Route("/jobs/{job_id}/files/{path:path}", self.file)),
             Route("/status/transactions/by_id/{job_id}", self.transaction),
         ]
 
@@ -93,6 +93,12 @@ class Downloads:
             return recorded, await self._looking.do(self._holdings.stored, recorded)
         except JobNotRecorded as error:
             raise HTTPException(404, str(error)) from error
+
+
+def _of_any_name(route: Route) -> Route:
+    """The route, whose last part may have line feeds in it, as the names of files may."""
+    route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
+    return route
 
 
 def _download(file: StoredFile, read: Callable[[int, int], Pieces]) -> Download:

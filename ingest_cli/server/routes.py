@@ -185,6 +185,8 @@ class Routes:
         try:
             return await self._store.look(lambda store: store.get(job_id))
         except JobNotFound:
+            if await self._store.look(partial(_imported, given=given)) is not None:
+                raise HTTPException(404, f"job {job_id} was imported: only its state is known here") from None
             raise HTTPException(404, f"there is no job {job_id}") from None
 
     async def _require_movable(self, document: SpoolFile) -> None:

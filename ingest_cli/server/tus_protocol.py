@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..text import quoted
+from ..text import number_of, quoted
 from .authentication import Refusal
 from .uploads import FINAL, PARTIAL, Upload, part_names
 
@@ -64,10 +64,10 @@ def require_version(request: Request) -> None:
 
 def number_in(request: Request, header: str) -> int:
     """The number of bytes in a header. Raises Refusal where it is none."""
-    value = request.headers.get(header, "")
-    if not value.isascii() or not value.isdigit() or len(value) > 18:
+    number = number_of(request.headers.get(header, ""))
+    if number is None:
         raise Refusal(400, f"the header {header} must be a number of bytes")
-    return int(value)
+    return number
 
 
 def new_length(request: Request) -> int | None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
+from requests import RequestException
 
+from ingest_cli.connections import session
 from ingest_cli.errors import ServiceUnavailable
 from ingest_cli.services.pacifica.http import HttpService, NoAnswer
 from ingest_cli.settings import Endpoint
@@ -130,3 +132,15 @@ def test_an_odd_answer_is_an_answer_or_none(liar: Liar, seed: int) -> None:
                     service.ping("GET", "/")
             except (NoAnswer, ServiceUnavailable):
                 continue
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 20))])
+def test_what_a_session_raises_is_of_requests(liar: Liar, seed: int) -> None:
+    chance = random.Random(f"session {seed}")
+    with session(Endpoint(url=liar.url)) as opened:
+        for _ in range(100):
+            liar.answer = odd_answer(chance)
+            with suppress(RequestException):
+                opened.request(chance.choice(["GET", "POST", "HEAD"]), liar.url, timeout=2.0)

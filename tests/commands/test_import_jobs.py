@@ -59,6 +59,11 @@ def test_an_old_id_is_answered_as_it_was(command: Command, old: Path, tmp_path: 
         assert server.state(1017) == failed
         assert requests.get(f"{server.url}/get_state?job_id=1018", timeout=60).status_code == 404
         assert requests.get(f"{server.url}/jobs", timeout=60).json() == []
+        told = requests.get(f"{server.url}/jobs/1016", timeout=60)
+        assert (told.status_code, told.json()["message"]) == (
+            404,
+            "job 1016 was imported: only its state is known here",
+        )
         write_rows(old, [row(1018)])
         assert command("import-jobs", old).returncode == 0
         assert server.state(1018) == answer(1018), "while the server runs"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ..support.bundles import write_bundle
+from ..support.loopback import lasting_port
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
 from ..support.tus import head, offset
@@ -125,7 +126,7 @@ def test_javascript_while_the_server_is_killed(
     environment: Path, site: Site, bundle: Path, options: dict[str, Any]
 ) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(Server(environment))
+        server = stack.enter_context(Server(environment, port=lasting_port()))
         client = stack.enter_context(javascript(f"{server.url}/files", bundle, **options, **RETRY))
         for length in (200_000, 400_000):
             until(lambda length=length: client.accepted(length), every=0.001)  # type: ignore[misc]
@@ -174,7 +175,8 @@ def test_tuspy_while_the_server_is_killed(
     environment: Path, site: Site, bundle: Path, with_checksum: bool, path: str
 ) -> None:
     with ExitStack() as stack:
-        server, file = stack.enter_context(Server(environment)), stack.enter_context(bundle.open("rb"))
+        server = stack.enter_context(Server(environment, port=lasting_port()))
+        file = stack.enter_context(bundle.open("rb"))
         client = tuspy(server.url + path)
         given = {"file_stream": file, "chunk_size": 100_000, "upload_checksum": with_checksum}
         uploader = client.uploader(**given, metadata={"filename": "b.tar"})
@@ -191,7 +193,8 @@ def test_tuspy_while_the_server_is_killed(
 
 def test_tuspy_tries_again_until_the_server_is_back(environment: Path, site: Site, bundle: Path) -> None:
     with ExitStack() as stack:
-        server, file = stack.enter_context(Server(environment)), stack.enter_context(bundle.open("rb"))
+        server = stack.enter_context(Server(environment, port=lasting_port()))
+        file = stack.enter_context(bundle.open("rb"))
         uploader = tuspy(f"{server.url}/files").uploader(
             file_stream=file, chunk_size=100_000, retries=1000, retry_delay=0.05
         )

@@ -13,6 +13,7 @@ from ingest_cli.text import (
     counted,
     duration,
     listed,
+    number_of,
     one_line,
     printable,
     quoted,
@@ -79,3 +80,8 @@ def test_json_is_printable_too() -> None:
 def test_numbers_and_times() -> None:
     assert (counted(1, "file"), counted(20_000, "entry", "entries")) == ("1 file", "20,000 entries")
     assert (duration(0.44), duration(185), duration(7800)) == ("0.4 s", "3 min 5 s", "2 h 10 min")
+
+
+def test_a_number_is_of_plain_digits() -> None:
+    assert [number_of(text) for text in ("0", "007", "9" * 18)] == [0, 7, 10**18 - 1]
+    assert {number_of(text) for text in ("", "-1", "+1", " 1", "1.0", "1_0", "²", "٣", "9" * 19)} == {None}

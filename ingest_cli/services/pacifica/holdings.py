@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
+from ...text import number_of
 from .http import HttpService, NoAnswer
 
 
@@ -24,9 +25,9 @@ class Holdings:
         The archive answers 500 for a file that it does not hold.
         """
         answer = self._service.request("HEAD", f"/{file_id}")
-        length = answer.headers.get("X-Content-Length", "")
-        if answer.status == 204 and length.isdigit():
-            return int(length), Path(answer.headers.get("X-Pacifica-File", ""))
+        length = number_of(answer.headers.get("X-Content-Length", ""))
+        if answer.status == 204 and length is not None:
+            return length, Path(answer.headers.get("X-Pacifica-File", ""))
         # An archive that fails answers 500 to everything, and a 403 does not mean that there is no file.
         if answer.status in (404, 500) and self._service.request("GET", "/").status == 200:
             return None, Path()

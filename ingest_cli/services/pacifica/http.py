@@ -16,7 +16,7 @@ from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
 from urllib3.exceptions import TimeoutError as HttpTimeoutError
 
-from ...connections import FilePool, session
+from ...connections import FilePool, reason_of, retry_after, session, unwrapped
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint
 from ...text import duration
@@ -70,8 +70,8 @@ class NoAnswer(Exception):
     """
 
     def __init__(self, error: Exception, seconds: float) -> None:
-        self._wrapped = tuple(_unwrapped(error))
-        super().__init__(f"timed out after {duration(seconds)}" if self.has_timed_out else str(self._wrapped[-1]))
+        self._wrapped = tuple(unwrapped(error))
+        super().__init__(f"timed out after {duration(seconds)}" if self.has_timed_out else reason_of(error))
 
     @property
     def was_sent(self) -> bool:
@@ -123,10 +123,8 @@ class Answer:
 
     @property
     def retry_after(self) -> float:
-        """The seconds that a Retry-After header asks for (RFC 9110, 10.2.3); its form as a date is not read."""
-        value: str = self.headers.get("Retry-After", "")
-        seconds = float(value) if value.isdigit() else 0.0
-        return min(LONGEST_PAUSE_SECONDS, seconds)
+        """The seconds that the service asks to wait, within reason."""
+        return min(LONGEST_PAUSE_SECONDS, retry_after(self.headers))
 
     @property
     def message(self) -> str:
@@ -311,16 +309,6 @@ def _seconds_held(body: Pieces | None) -> float:
 
 def _whole(response: BaseHTTPResponse) -> Answer:
     return Answer(response.status, response.headers, response.read(decode_content=True))
-
-
-def _unwrapped(error: BaseException) -> Iterator[BaseException]:
-    """An error of requests or urllib3, the one that it tells of, and so on to the innermost."""
-    yield error
-    inner = (getattr(error, "reason", None), getattr(error, "original_error", None), *error.args)
-    for found in inner:
-        if isinstance(found, BaseException):
-            yield from _unwrapped(found)
-            return
 
 
 def _milliseconds_since(begun: float) -> float:
