@@ -102,7 +102,7 @@ class PlainUpload(QuietUpload):
             self._told = ""
         elif until != self._told:
             self._told = until
-            why = "; ".join(str(state["exception"]).splitlines())
+            why = "; ".join(str(state["exception"]).split("\n"))
             mention(f"{self._name}: job {state['job_id']} is deferred: {why}")
 
     def warn(self, message: str) -> None:
@@ -118,8 +118,8 @@ class PlainUpload(QuietUpload):
         """Write how it ended, where it ended well."""
         self._screen.end()
         if is_complete(state):
-            note = f" ({str(state['exception']).splitlines()[0]})" if state.get("exception") else ""
-            self._say(f"job {state['job_id']}: {self._name} is complete{note}")
+            note = str(state.get("exception") or "").partition("\n")[0]
+            self._say(f"job {state['job_id']}: {self._name} is complete{f' ({note})' if note else ''}")
 
     def failed(self, error: IngestError) -> None:
         """Say on standard error why it failed."""

@@ -81,7 +81,7 @@ def wait(server: IngestServer, job_id: int, retries: Retries, observer: UploadOb
 
 def failure_of(state: State) -> JobFailed:
     """The error for a job that failed for good."""
-    why, *more = str(state.get("exception") or "the server does not say why").splitlines()
+    why, *more = str(state.get("exception") or "the server does not say why").split("\n")
     error = JobFailed(f"job {state['job_id']} failed at {str(state.get('task'))!r}: {why}", state)
     for line in more:
         error.add_note(line)

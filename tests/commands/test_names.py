@@ -112,7 +112,7 @@ def what_is_uploaded_and_what_a_server_says(scene: Scene, name: str) -> str:
     (scene.folder / file_name(name)).write_text("x")
     with ReleasedIngest() as server:
         words = ("upload", "--to", server.url, file_name(name), "absent")
-        server.states = [{"state": "FAILED", "task": clean, "exception": clean}]
+        server.states = [{"state": "FAILED", "task": clean, "exception": without(clean, "\n")}]
         said = scene.run(*words) + scene.run(*words, "--json")
         server.guard = refuse
         return said + scene.run(*words)
