@@ -35,7 +35,7 @@ def events(
     site: Site,
     output: Output,
 ) -> None:
-    """List the events for others, or send them.
+    """List events, or send them.
 
     They are sent by themselves while jobs are run; see 'ingest help config'.
     """
