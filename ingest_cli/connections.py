@@ -82,7 +82,8 @@ class FilePool:
         adapter = session.get_adapter(url)
         assert isinstance(adapter, HTTPAdapter)
         self._adapter, self._proxies = adapter, dict(session.proxies)
-        self._sample = session.prepare_request(Request("PUT", url))
+        self._is_signed_anew = isinstance(session.auth, _Negotiate)
+        self._sample = session.prepare_request(Request("PUT", url, auth=_unsigned if self._is_signed_anew else None))
         self._headers = dict(self._sample.headers)
         self._target = adapter.request_url(self._sample, self._proxies).rstrip("/")
         self._pool: HTTPConnectionPool | None = None
@@ -95,7 +96,7 @@ class FilePool:
     def put(self, path: str, body: Any, headers: Mapping[str, str], timeout: Timeout) -> BaseHTTPResponse:
         """Send a body to the ``path`` below the endpoint. Raises urllib3's HTTPError where there is no answer."""
         own = self._headers
-        if isinstance(self._session.auth, _Negotiate):
+        if self._is_signed_anew:
             own = dict(self._session.prepare_request(Request("PUT", self._url)).headers)
         return self._connections().urlopen(
             "PUT",
@@ -116,6 +117,11 @@ class FilePool:
             assert isinstance(found, HTTPConnectionPool)
             pool = self._pool = found
         return pool
+
+
+def _unsigned(request: PreparedRequest) -> PreparedRequest:
+    """Takes the place of a session's own credentials."""
+    return request
 
 
 class _Session(Session):
