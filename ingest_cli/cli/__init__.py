@@ -82,18 +82,18 @@ for _command in (
     discard.discard,
     worker.worker,
     pack.pack,
+    upload.upload,
     watch.watch,
     serve.serve,
     verify.verify,
     restore.restore,
+    events.events,
     stats.stats,
     prune.prune,
     backup.backup,
     import_jobs.import_jobs,
     config.config,
-    events.events,
     doctor.doctor,
     help.help,
 ):
-    app.command(cls=Command)(_command)
-app.command(cls=SiteCommand)(upload.upload)
+    app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)

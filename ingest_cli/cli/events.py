@@ -29,13 +29,13 @@ def events(
     ] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only the events that were given up.")] = False,
     resend: Annotated[bool, typer.Option("--resend", help="Send these events again instead of listing them.")] = False,
-    send: Annotated[bool, typer.Option("--send", help="Send the events that wait, each once.")] = False,
+    send: Annotated[bool, typer.Option("--send", help="Send the events that wait and are due, each once.")] = False,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many events to show.", metavar="NUMBER")] = 20,
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """List the events for others, or send them.
+    """List events, or send them.
 
     They are sent by themselves while jobs are run; see 'ingest help config'.
     """

@@ -22,9 +22,10 @@ def import_jobs(
     site: Site,
     options: QuietOutput,
 ) -> None:
-    """Import the states of Pacifica Ingest's jobs, so that they can be asked for here.
+    """Import the states of Pacifica Ingest's jobs.
 
-    Its database is only read, and the service may be at work. Import again to bring everything up to date.
+    They can be asked for here then, under their ids. The service's database is only read, and it may be at work.
+    Import again to bring everything up to date.
     """
     import time
     from dataclasses import asdict

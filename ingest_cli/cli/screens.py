@@ -223,4 +223,4 @@ def _before(job: Job) -> str:
 
 
 def _failed(job: Job) -> str:
-    return f"job {job.job_id} {'is deferred: it ' if job.is_deferred else ''}failed at {job.task!r}"
+    return f"job {job.job_id} {'is deferred: it ' if job.will_be_tried_again else ''}failed at {job.task!r}"

@@ -148,7 +148,10 @@ def upload(
     pace: Pace,
     options: RunOutput,
 ) -> None:
-    """Send bundles, files and folders to a server, and wait until they are stored."""
+    """Send bundles, files and folders to a server.
+
+    Files and folders are packed. Ends when all is stored, unless told not to wait.
+    """
     from ..client.finding import find_target
     from ..client.plan import plan
     from ..client.server import IngestServer

@@ -79,7 +79,12 @@ def kind_of(event: Event, to: JobState | None) -> EventKind | None:
 
 
 def announce(connection: sqlite3.Connection, job: Job, kind: EventKind, receivers: Collection[ReceiverKind]) -> None:
-    """Put the event into the outbox, in a transaction of the caller's."""
+    """Put the event into the outbox, in a transaction of the caller's.
+
+    A job that waits only to be rolled back is not deferred: what becomes of it is announced in the end.
+    """
+    if kind == "deferred" and not job.will_be_tried_again:
+        return
     now, data = now_text(), json.dumps({**job.as_state(), "source": job.source, "origin": job.name})
     connection.executemany(
         "INSERT INTO outbox (job_id, run, kind, receiver, data, created, updated, since)"

@@ -112,9 +112,12 @@ def _own_path(path: str, method: str, root_path: str) -> str:
 
 def _prefix(value: str) -> str:
     try:
-        return root_path_of("".join(part.rstrip("/") for part in _split(value)))  # of several proxies, in turn
+        prefix = root_path_of("".join(part.rstrip("/") for part in _split(value)))  # of several proxies, in turn
     except ValueError:
         raise Refusal(400, f"the X-Forwarded-Prefix {quoted(value)} is not a path") from None
+    if prefix in FOLDERS:
+        raise Refusal(400, f"the X-Forwarded-Prefix {quoted(value)} is a path of the server itself")
+    return prefix
 
 
 def _forwarded_for(value: str) -> list[str]:

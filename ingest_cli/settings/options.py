@@ -77,6 +77,15 @@ MOVE_FROM = Option(
     "INGEST_MOVE_FROM",
     f"the folders, separated by {os.pathsep!r}, from which the server moves files; none if it is empty",
 )
+DOWNLOADS = Option(
+    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
+)
+READERS = Option(
+    "server",
+    "readers",
+    "INGEST_READERS",
+    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
+)
 NOTIFICATIONS_URL = Option("notifications", "url", "NOTIFICATIONS_URL", "where events are sent: a service over HTTP")
 NOTIFICATIONS_COMMAND = Option(
     "notifications", "command", "NOTIFICATIONS_COMMAND", "a command that is given each event on its standard input"
@@ -99,15 +108,6 @@ EVENT_ID = Option(
     "ingest_eventid",
     "NOTIFICATIONS_INGEST_EVENTID",
     "the id of the event of a recorded job; {_id} is the job",
-)
-DOWNLOADS = Option(
-    "server", "downloads", "INGEST_DOWNLOADS", "yes if the server returns what is stored to those who submitted it"
-)
-READERS = Option(
-    "server",
-    "readers",
-    "INGEST_READERS",
-    "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
 )
 UPLOAD_URL = Option("upload", "url", "INGEST_UPLOAD_URL", "the server that 'ingest upload' sends to")
 UPLOAD_POLICY_URL = Option(
@@ -183,6 +183,8 @@ OPTIONS = (
     TRUSTED_PROXIES,
     ROOT_PATH,
     MOVE_FROM,
+    DOWNLOADS,
+    READERS,
     NOTIFICATIONS_URL,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
@@ -191,8 +193,6 @@ OPTIONS = (
     EVENT_TYPE,
     EVENT_SOURCE,
     EVENT_ID,
-    DOWNLOADS,
-    READERS,
     UPLOAD_URL,
     UPLOAD_POLICY_URL,
     UPLOADER_CONFIG,

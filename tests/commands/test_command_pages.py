@@ -14,6 +14,7 @@ from ingest_cli.cli import app
 
 from ..support import make_pages
 from ..support.bundles import write_bundle
+from ..support.command import Command
 from ..support.ingeststate import row, write_rows
 from ..support.shell import Shell
 
@@ -67,6 +68,13 @@ def test_the_overview_explains_every_common_option_in_every_spelling() -> None:
     }
     assert {frozenset(flags(line)) for line in lines} == known | {frozenset(("-h", "--help"))}
     assert len(lines) == len(known) + 1
+
+
+def test_the_help_says_what_each_command_does_to_the_end(command: Command) -> None:
+    _, listed = command("--help").stdout.split("Commands:\n")
+    lines = listed.splitlines()
+    assert {line.split()[0] for line in lines} == set(COMMANDS)
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -213,6 +213,17 @@ def test_with_no_retries_what_passes_on_this_machine_is_not_waited_for_either(
     assert site.contents() == {**FILES, "data/before": b"x"}
 
 
+def test_with_no_retries_nothing_is_called_deferred_though_it_is_rolled_back_later(
+    pacific: PacificaSite, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_RETRIES", "0")
+    pacific.guard = unknown(is_of=lambda handler: handler.path.startswith(("/ingest", "/transactions")))
+    done = command(write_bundle(tmp_path / "b.tar"))
+    assert "job 1 failed at 'ingest metadata'" in done.stderr
+    assert "deferred" not in done.stderr
+    assert "rolled back later" in done.stderr
+
+
 def test_a_run_that_was_cut_off_is_resumed_though_nothing_is_retried(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,17 @@ def test_a_duplicate_and_a_discarded_job_are_not_announced(store: SqliteJobStore
     assert store.outbox.newest(100) == []
 
 
+@pytest.mark.parametrize("end", [JobState.FAILED, JobState.DUPLICATE])
+def test_a_job_that_is_rolled_back_later_is_not_announced_as_deferred(store: SqliteJobStore, end: JobState) -> None:
+    job = running(store)
+    store.reserve(job.fence, range(10, 11), None)
+    job = store.undo(job.fence, end, "ingest files", "why", successor=7 if end is JobState.DUPLICATE else None)
+    store.defer(job.fence, "ingest files", "rolled back later", 0.0)
+    assert store.outbox.newest(100) == []
+    store.rolled_back(store.lease(1).fence)
+    assert kinds(store) == ([(1, "failed")] if end is JobState.FAILED else [])
+
+
 def test_a_run_that_lost_its_lease_announces_nothing(store: SqliteJobStore) -> None:
     job = running(store)
     for name in ("defer", "undo", "record", "hold", "exhaust"):

@@ -174,3 +174,5 @@ def test_a_link_stays_at_the_same_host(prefix: str) -> None:
 def test_a_prefix_is_no_folder_of_the_server(folder: str) -> None:
     with pytest.raises(SettingsError, match="a path of the server itself"):
         Proxies.of(load_settings(environment={"INGEST_ROOT_PATH": f"{folder}/"}))
+    with pytest.raises(Refusal, match="a path of the server itself"):
+        PROXIES.resolve(scope_of(PROXY, f"{folder}/1", X_Forwarded_Prefix=f"{folder}/"))
