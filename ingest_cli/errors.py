@@ -34,6 +34,11 @@ class ExitCode(IntEnum):
             return cls.SUCCESS
         return cls.of_failures(failures) if len(failures) == len(codes) else cls.SOME_FAILED
 
+    @classmethod
+    def of_errors(cls, errors: Iterable["IngestError | None"]) -> "ExitCode":
+        """The exit code of a command that did several things, from the error that ended each, None where none did."""
+        return cls.of_several([cls.SUCCESS if error is None else error.exit_code for error in errors])
+
 
 class IngestError(Exception):
     """An error that a person can do something about."""

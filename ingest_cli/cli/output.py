@@ -4,11 +4,13 @@ Names and texts of others are shown by what is here, so that none of them can co
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self
 
-from ..errors import SettingsError
+import typer
+
+from ..errors import ExitCode, IngestError, SettingsError
 from ..text import as_json, one_line, timed
 
 MOST_WARNINGS = 20
@@ -22,6 +24,19 @@ def say(text: object) -> None:
 def write_json(answer: object, *, indent: int | None = None) -> None:
     """Write a command's whole answer, or that of one job, for programs."""
     print(as_json(answer, indent), flush=True)
+
+
+def finish(errors: Iterable[IngestError | None], *, debug: bool) -> None:
+    """Exit as the table of exit codes says, where any of several things ended with an error; ``debug`` shows where."""
+    import traceback
+
+    errors = list(errors)
+    if debug:
+        for error in filter(None, errors):
+            traceback.print_exception(error)
+    code = ExitCode.of_errors(errors)
+    if code is not ExitCode.SUCCESS:
+        raise typer.Exit(code)
 
 
 def write_event(event: str, /, **fields: object) -> None:

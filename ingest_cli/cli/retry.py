@@ -32,7 +32,7 @@ def retry(
 
     from .. import api
     from .display import screen_for
-    from .running import finish
+    from .output import finish
     from .signals import interruptible
 
     if bool(job_ids) == (failed or interrupted):
@@ -42,4 +42,4 @@ def retry(
         outcomes = api.retry_jobs(
             job_ids or [], partial(screen_for, options), failed=failed, interrupted=interrupted, settings=settings
         )
-    finish(outcomes, options)
+    finish([outcome.error for outcome in outcomes], debug=options.debug)

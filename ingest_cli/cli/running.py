@@ -1,19 +1,15 @@
 """What the commands that submit and run jobs have in common."""
 
-import traceback
 from functools import partial
 from pathlib import Path
 
-import typer
-
 from .. import api
-from ..errors import ExitCode, SettingsError
+from ..errors import SettingsError
 from ..jobs.job import JobKind
-from ..pipeline.batch import Outcome, exit_code
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
-from .output import standard_input
+from .output import finish, standard_input
 from .signals import interruptible
 
 STANDARD_INPUT = Path("-")
@@ -29,17 +25,6 @@ def submit_files(
         _ingest_files(kind, paths, settings, submission, options)
 
 
-def finish(outcomes: list[Outcome], options: RunOutput) -> None:
-    """Exit as the table of exit codes says, where any of them failed."""
-    if options.debug:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                traceback.print_exception(outcome.error)
-    code = exit_code(outcomes)
-    if code is not ExitCode.SUCCESS:
-        raise typer.Exit(code)
-
-
 def _ingest_files(
     kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
@@ -50,7 +35,7 @@ def _ingest_files(
         outcomes = api.ingest_files(
             kind, sources, partial(screen_for, options), settings=settings, again=submission.again
         )
-    finish(outcomes, options)
+    finish([outcome.error for outcome in outcomes], debug=options.debug)
     if submission.receipt is not None:
         for outcome in outcomes:
             assert outcome.job is not None

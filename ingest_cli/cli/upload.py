@@ -1,7 +1,6 @@
 """``ingest upload PATH...``."""
 
 import re
-import traceback
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +11,13 @@ import typer
 
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
+from .output import finish
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
     from ..client.plan import Description, Metadata
     from ..client.target import Target
-    from ..client.upload import Outcome, Terms
+    from ..client.upload import Terms
     from ..settings import Settings
 
 # A server does not wait for longer than a minute for the next bytes.
@@ -168,9 +168,9 @@ def upload(
     pack_files = contents.pack or description.says_something
     with interruptible(), closing(IngestServer(target)) as server:
         items = plan(paths, packing.rules, describing, pack_files=pack_files, together=contents.together)
-        uploader = Uploader(server, target.url, folder, terms)
+        uploader = Uploader(server, target, folder, terms)
         outcomes = uploader.upload_all(items, partial(upload_screen_for, options))
-    _finish(outcomes, options)
+    finish([outcome.error for outcome in outcomes], debug=options.debug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +206,6 @@ class _Describing:
         with closing(Session(self.target, "the policy service")) as session:
             policy = Policy(session, url, user_of(self.description, self.settings.user), retries)
             return asked(self.description, read_questions(config), policy, choose)
-
-
-def _finish(outcomes: "list[Outcome]", options: RunOutput) -> None:
-    from ..client.upload import exit_code
-    from ..errors import ExitCode
-
-    if options.debug:
-        for outcome in outcomes:
-            if outcome.error is not None:
-                traceback.print_exception(outcome.error)
-    code = exit_code(outcomes)
-    if code is not ExitCode.SUCCESS:
-        raise typer.Exit(code)
 
 
 def rate_of(text: str) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,11 +13,12 @@ from ..bundle.gather import gather
 from ..bundle.pack import write_bundle
 from ..bundle.pack_rules import PackRules
 from ..disk import explained
-from ..errors import ExitCode, IngestError, Interrupted, SourceError, Unavailable, UploadRefused
+from ..errors import IngestError, Interrupted, SourceError, Unavailable, UploadRefused
 from .observer import State, UploadObserver
 from .retries import Retries
 from .server import Features, IngestServer
 from .source import Source
+from .target import Target
 from .throttle import Throttle
 from .tus import TusUpload
 from .unfinished import Unfinished, key_of, sweep, unfinished
@@ -75,17 +76,11 @@ class Outcome:
 Observe = Callable[[str, int, int], UploadObserver]
 
 
-def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
-    """The exit code of a command, from the outcomes of its uploads."""
-    errors = [outcome.error for outcome in outcomes]
-    return ExitCode.of_several([ExitCode.SUCCESS if error is None else error.exit_code for error in errors])
-
-
 class Uploader:
-    """Uploads to the server at ``url``. ``folder`` is where unfinished uploads are noted, and bundles packed."""
+    """Uploads to the server at ``target``. ``folder`` is where unfinished uploads are noted, and bundles packed."""
 
-    def __init__(self, server: IngestServer, url: str, folder: Path, terms: Terms) -> None:
-        self._server, self._url, self._folder, self._terms = server, url, folder, terms
+    def __init__(self, server: IngestServer, target: Target, folder: Path, terms: Terms) -> None:
+        self._server, self._target, self._folder, self._terms = server, target, folder, terms
         self._throttle = Throttle(terms.rate)
         self._features: Features | None = None
 
@@ -131,7 +126,9 @@ class Uploader:
     def _key(self, item: Item) -> str:
         packing = item.packing
         how = None if packing is None else [packing.said, packing.names, asdict(packing.rules)]
-        return key_of(self._url, [str(path.absolute()) for path in item.paths], how)
+        # What was begun in another user's name is not to be resumed, nor its job to be waited for, in this one's.
+        to = [self._target.url, self._target.user]
+        return key_of(to, [str(path.absolute()) for path in item.paths], how)
 
     def _finish(self, item: Item, record: Unfinished, observer: UploadObserver) -> State:
         retries = Retries(self._terms.patience, observer)

@@ -44,8 +44,7 @@ def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, 
 
 def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
     """The exit code of a command, from the outcomes of its jobs."""
-    errors = [outcome.error for outcome in outcomes]
-    return ExitCode.of_several([ExitCode.SUCCESS if error is None else error.exit_code for error in errors])
+    return ExitCode.of_errors(outcome.error for outcome in outcomes)
 
 
 def _run(task: Task, runner: Runner, store: JobStore, grace: float, observer: Observer) -> Outcome:

@@ -554,6 +554,26 @@ def test_a_name_and_a_password(
     assert site.jobs()[0].user == "ada"
 
 
+def test_what_another_user_has_begun_is_not_resumed(
+    environment: Path,
+    command: Command,
+    starting: Callable[..., Running],
+    site: Site,
+    large: tuple[Path, dict[str, bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
+    bundle, files = large
+    with Server(environment) as server:
+        client = starting("upload", "--to", server.url, bundle, *SLOWLY, "--user", "ada")
+        until(lambda: arrived(site) > 200_000)
+        client.kill()
+        done = command("upload", "--to", server.url, bundle, "--user", "bob")
+        assert done.returncode == 0, done.stderr
+    assert [job.user for job in site.jobs()] == ["bob"]
+    assert site.contents() == files
+
+
 @pytest.mark.sweep
 def test_a_password_is_not_given_on_the_command_line(command: Command, tmp_path: Path) -> None:
     done = command("upload", "--to", "http://ada:secret@127.0.0.1:1", tmp_path / "b.tar")
