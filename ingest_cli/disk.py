@@ -7,10 +7,10 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from .errors import IngestError, ResourceUnavailable, SourceError
 from .mounts import on_network
@@ -75,6 +75,36 @@ def make_folder(folder: Path) -> None:
         if made == above:
             break
         sync_folder(made.parent)
+
+
+@contextmanager
+def scratch(folder: Path, pieces: Iterable[bytes], otherwise: type[IngestError]) -> Iterator[IO[bytes]]:
+    """An open file of these pieces on the disk of ``folder``, which is gone afterwards.
+
+    Raises ResourceUnavailable where there is no room for it now, else an ``otherwise``.
+    """
+    import tempfile
+
+    try:
+        make_folder(folder)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+        try:
+            for piece in pieces:
+                file.write(piece)
+            file.seek(0)
+        except BaseException:
+            close_in_vain(file)
+            raise
+    except OSError as error:
+        raise explained(error, f"cannot write into {folder}", otherwise, folder) from error
+    with file:
+        yield file
+
+
+def close_in_vain(file: IO[bytes]) -> None:
+    """Close a file that could not be written: what is left of it is tried again, and fails again."""
+    with suppress(OSError):
+        file.close()
 
 
 def sync_folder(folder: Path) -> None:

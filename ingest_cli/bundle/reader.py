@@ -11,7 +11,7 @@ from typing import BinaryIO, Self, cast
 
 from rich.filesize import decimal
 
-from ..disk import RESERVE_BYTES, explained, open_regular
+from ..disk import RESERVE_BYTES, close_in_vain, explained, open_regular
 from ..errors import (
     BundleError,
     MetadataError,
@@ -179,11 +179,10 @@ def _unpack(
             _require_room(plain, len(piece), cannot)
             plain.write(piece)
         plain.flush()
-    except OSError as error:
-        plain.close()
-        raise explained(error, cannot, SourceError) from error
-    except BaseException:
-        plain.close()
+    except BaseException as error:
+        close_in_vain(plain)
+        if isinstance(error, OSError):
+            raise explained(error, cannot, SourceError) from error
         raise
     return plain
 

@@ -9,16 +9,15 @@ document of any size is written record by record.
 """
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from ..disk import explained, make_folder
+from ..disk import scratch
 from ..errors import IngestError, JobNotRecorded
 from ..jobs.outbox import Notice
 from ..services.base import Catalog
@@ -73,7 +72,7 @@ def message(
             named = {f"ce-{name}": quote(value, PLAIN) for name, value in attributes.items()}
             del named["ce-datacontenttype"]
             headers, pieces = {"Content-Type": JSON, **named}, data
-    with _written(pieces, folder) as body:
+    with scratch(folder, (piece.encode("ascii") for piece in pieces), IngestError) as body:
         yield Message(attributes, headers, body)
 
 
@@ -122,18 +121,3 @@ def _listed(records: Iterable[dict[str, Any]]) -> Iterator[str]:
     for number, record in enumerate(records):
         yield f"{', ' if number else ''}{json.dumps(record)}"
     yield "]"
-
-
-@contextmanager
-def _written(pieces: Iterable[str], folder: Path) -> Iterator[IO[bytes]]:
-    """An open file with these pieces, which is gone afterwards."""
-    with ExitStack() as stack:
-        try:
-            make_folder(folder)
-            body = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            for piece in pieces:
-                body.write(piece.encode("ascii"))
-            body.seek(0)
-        except OSError as error:
-            raise explained(error, f"cannot write into {folder}", IngestError, folder) from error
-        yield body

@@ -3,16 +3,15 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from rich.filesize import decimal
 
-from ..disk import existing, explained, free_bytes, require_writable
+from ..disk import existing, explained, free_bytes, require_writable, scratch
 from ..errors import ExitCode, IngestError, SourceError, StoreError
 from ..events.receivers import NotReceived, Receiver, receivers_of
 from ..jobs.job import Job
@@ -152,7 +151,7 @@ def _require_past(jobs: list[Job], now: datetime) -> None:
 def _check_spool(spool: Path) -> str:
     if not os.path.lexists(spool):
         return _not_there_yet(spool)
-    with spooled(spool, b"ingest"):
+    with scratch(spool, [b"ingest"], SourceError):
         return f"{spool}: {decimal(free_bytes(spool))} free"
 
 
@@ -162,17 +161,3 @@ def _not_there_yet(path: Path) -> str:
     except OSError as error:
         raise explained(error, f"cannot make {path}", StoreError, path) from error
     return f"{path}: not there yet"
-
-
-@contextmanager
-def spooled(spool: Path, content: bytes) -> Iterator[IO[bytes]]:
-    """A file that holds ``content`` and is gone afterwards."""
-    with ExitStack() as stack:
-        try:
-            spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = stack.enter_context(tempfile.TemporaryFile(dir=spool))
-            file.write(content)
-            file.flush()
-        except OSError as error:
-            raise explained(error, f"cannot write into {spool}", SourceError, spool) from error
-        yield file

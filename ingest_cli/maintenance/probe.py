@@ -11,13 +11,14 @@ from functools import partial
 from rich.filesize import decimal
 
 from ..bundle.content import Content
-from ..errors import ArchiveError, IngestError, RollbackFailed
+from ..disk import scratch
+from ..errors import ArchiveError, IngestError, RollbackFailed, SourceError
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Archive, ArchiveWriter
 from ..settings import Settings
 from ..text import counted
-from .doctor import Finding, finding, spooled
+from .doctor import Finding, finding
 
 PROBE_TRANSFERS = (1, 2, 4, 8)
 PROBE_FILES = 32  # of each number of transfers: with the released archive, some files of two at once stay right
@@ -59,7 +60,7 @@ def _try_transfers(settings: Settings) -> str:
     with (
         open_store(settings) as store,
         factory.connect(settings, store) as connected,
-        spooled(settings.spool, os.urandom(PROBE_FILES * PROBE_BYTES)) as file,
+        scratch(settings.spool, [os.urandom(PROBE_FILES * PROBE_BYTES)], SourceError) as file,
     ):
         contents = [_content(file.fileno(), number) for number in range(PROBE_FILES)]
         first = connected.unique_id.reserve("file", len(contents))

@@ -254,3 +254,22 @@ class Filler(Witness):
         if self._ballast is None and self._left and self._chance.random() < 0.3:
             self._left -= 1
             self._ballast = fill(self._disk, leaving=self._chance.choice([0, 4096, 100_000]))
+
+
+def test_what_needs_a_little_room_says_that_there_is_none(
+    environment: Path, command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that it is worth a report: closing a file that could not be written fails again."""
+    monkeypatch.setenv("NOTIFICATIONS_COMMAND", "false")
+    assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
+    disk = tmp_path / "disk"
+    with small_disk(disk, "100k"):
+        monkeypatch.setenv("VOLUME_PATH", str(disk / "spool"))
+        (disk / "spool").mkdir()
+        fill(disk)
+        api.resend_events([1])
+        checked = command("doctor")
+        (event,) = api.list_events(1)
+    assert event.reason == f"cannot write into {disk}/spool: No space left on device"
+    assert f"FAIL spool folder cannot write into {disk}/spool: No space left on device" in checked.stdout
+    assert "Traceback" not in checked.stderr
