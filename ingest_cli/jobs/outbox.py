@@ -162,9 +162,10 @@ class Outbox:
         )
         return list(map(_notice_of, rows))[::-1]
 
-    def tallies(self) -> dict[NoticeStatus, int]:
-        """How many events there are of each status."""
-        found = dict(tuple(row) for row in self._rows("SELECT status, COUNT(*) FROM outbox GROUP BY 1"))
+    def tallies(self, receiver: ReceiverKind | None = None) -> dict[NoticeStatus, int]:
+        """How many events for a receiver, or for all, there are of each status."""
+        query = "SELECT status, COUNT(*) FROM outbox WHERE receiver = ? OR ? IS NULL GROUP BY 1"
+        found = dict(tuple(row) for row in self._rows(query, receiver, receiver))
         return {status: found.get(status, 0) for status in NoticeStatus}
 
     def waiting(self, receiver: ReceiverKind | None = None) -> tuple[int, str | None]:

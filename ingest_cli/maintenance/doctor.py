@@ -115,7 +115,7 @@ def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) 
         number, oldest = store.outbox.waiting(name)
         if oldest is not None:
             waits = f"; {counted(number, 'event')} waiting, the oldest since {oldest[:16]} UTC"
-        if given_up := store.outbox.tallies()[NoticeStatus.GIVEN_UP]:
+        if given_up := store.outbox.tallies(name)[NoticeStatus.GIVEN_UP]:
             waits += f"; {counted(given_up, 'event')} given up, which 'ingest events --failed' lists"
     try:
         return f"{receiver.ping()}{waits}"

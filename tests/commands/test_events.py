@@ -700,6 +700,14 @@ def test_doctor_looks_for_the_receiver(tmp_path: Path, notify: Notify, command: 
     assert "see [notifications] url" in done.stdout
 
 
+def test_doctor_tells_of_each_receiver_what_it_did_not_get(tmp_path: Path, notify: Notify, command: Command) -> None:
+    with Receiver(410) as receiver:
+        notify(url=receiver.url, command=script(tmp_path, ""))
+        command("-q", bundle(tmp_path))
+        told = [line for line in command("doctor").stdout.splitlines() if "events" in line]
+    assert ["1 event given up" in line for line in told[:2]] == [True, False]
+
+
 # What runs for long
 
 
