@@ -181,7 +181,7 @@ class Routes:
     async def _job(self, given: str) -> Job:
         job_id = _whole_number(given, "job_id")
         if not 0 < job_id <= MAX_JOB_ID:
-            raise HTTPException(404, f"there is no job {job_id}")
+            raise HTTPException(404, f"there is no job {quoted(given)}")
         try:
             return await self._store.look(lambda store: store.get(job_id))
         except JobNotFound:

@@ -176,6 +176,11 @@ def test_what_is_wrong_is_said_in_an_object(
     assert spooled(site) == []
 
 
+def test_a_number_that_no_job_can_have_is_named_as_it_was_given(shared: tuple[Server, Site]) -> None:
+    answer = requests.get(f"{shared[0].url}/get_state?job_id=99999999999999999999999", timeout=PATIENCE)
+    assert answer.json()["message"] == "there is no job '99999999999999999999999'"
+
+
 # A body on its way.
 
 
