@@ -241,7 +241,7 @@ def test_what_clients_send_is_one_line_of_the_log(tmp_path: Path, words: list[st
     if words:
         assert len([json.loads(line) for line in lines if line.startswith("{")]) == len(paths)
     else:
-        assert len([line for line in lines if len(line.split(" ")) == 8 and " GET /x" in line]) == len(paths)
+        assert len([line for line in lines if len(line.split(" ")) == 9 and " GET /x" in line]) == len(paths)
 
 
 def test_no_line_is_longer_than_a_person_can_use(command: Command, tmp_path: Path) -> None:
