@@ -6,8 +6,7 @@ import pytest
 
 from ingest_cli.settings.options import OPTIONS
 
-# What is read of the environment for services over HTTP, in small letters and in capitals.
-OF_HTTP = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "netrc", "requests_ca_bundle", "curl_ca_bundle")
+from .forks import OF_HTTP
 
 
 def scrub(patch: pytest.MonkeyPatch, folder: Path) -> None:

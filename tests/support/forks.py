@@ -24,6 +24,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+# What is read of the environment for services over HTTP, in small letters and in capitals.
+OF_HTTP = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "netrc", "requests_ca_bundle", "curl_ca_bundle")
 # What the program reads while it runs. A fork cannot have another value of what an interpreter or a library read when
 # it began, such as PYTHONUTF8.
 OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_")
@@ -35,9 +37,8 @@ MAY_DIFFER = (
     "NO_COLOR",
     "PYTEST_",
     "NOTIFY_SOCKET",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
+    *OF_HTTP,
+    *map(str.upper, OF_HTTP),
 )
 LONGEST_REQUEST = 1 << 20
 
