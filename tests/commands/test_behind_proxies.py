@@ -159,6 +159,7 @@ def fronted(request: pytest.FixtureRequest) -> Iterator[tuple[Server, Site, dict
         yield server, site, {request.param: server.url.removeprefix("http://").removeprefix("unix:")}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("fronted", "proxy", "variant"),
     [
@@ -166,10 +167,7 @@ def fronted(request: pytest.FixtureRequest) -> Iterator[tuple[Server, Site, dict
             "place" if "{place}" in variant else "address",
             proxy,
             variant,
-            marks=[
-                pytest.mark.skipif(not is_there(proxy), reason=f"{PROGRAMS[proxy]} is not installed"),
-                *([] if proxy == "nginx" else [pytest.mark.sweep]),
-            ],
+            marks=pytest.mark.skipif(not is_there(proxy), reason=f"{PROGRAMS[proxy]} is not installed"),
         )
         for proxy, variants in VARIANTS.items()
         for variant in variants

@@ -165,6 +165,7 @@ READY = {
 NOT_TRIED = ("ssh ", "/etc/pacifica", " /srv/drop", "worker --workers")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", READY)
 def test_the_examples_work(name: str, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_DATA_HOME")

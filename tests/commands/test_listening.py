@@ -200,9 +200,8 @@ class Visitor:
             return str(read_answer(connection)[0])
 
 
-@pytest.mark.parametrize(
-    ("visitors", "times"), [(6, 1), pytest.param(24, 6, marks=pytest.mark.sweep)], ids=["once", "often"]
-)
+@pytest.mark.sweep
+@pytest.mark.parametrize(("visitors", "times"), [(6, 1), (24, 6)], ids=["once", "often"])
 @pytest.mark.parametrize("overlap", [True, False], ids=["beside", "after"])
 def test_no_visitor_notices_that_another_server_takes_over(
     environment: Path, site: Site, tmp_path: Path, visitors: int, times: int, overlap: bool
@@ -242,6 +241,7 @@ def test_no_visitor_notices_that_another_server_takes_over(
     assert [site.job(job_id).job_id for job_id in taken] == taken
 
 
+@pytest.mark.sweep
 def test_a_long_upload_ends_where_it_has_begun(environment: Path, site: Site, tmp_path: Path) -> None:
     """Its job is run by the next server, which has workers still."""
     content = write_bundle(tmp_path / "b.tar").read_bytes()

@@ -193,7 +193,8 @@ def a_service(scene: Scene, name: str) -> str:
 
 
 @pytest.mark.parametrize("play", SCENES.values(), ids=SCENES)
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.sweep) for n in range(1, 20))])
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.sweep
 def test_a_name_is_shown_within_its_line(command: Command, tmp_path: Path, play: Play, seed: int) -> None:
     lines = None
     for number, name in enumerate([TAME, *hostile_names(seed, 1 if seed == 0 else 3)]):

@@ -27,6 +27,7 @@ def alike(line: str) -> str:
     return "".join(re.sub(r"[━─]+", "━", re.sub(r"\d", "", line)).split())
 
 
+@pytest.mark.sweep
 def test_it_shows_what_the_program_writes() -> None:
     pytest.importorskip("pexpect", reason="pexpect is not installed")
     pytest.importorskip("pyte", reason="pyte is not installed")

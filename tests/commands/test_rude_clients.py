@@ -136,7 +136,8 @@ def test_what_comes_without_end_beside_a_body_is_cut_off(
 # Many of them.
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(MAX_CONNECTIONS + 100, marks=pytest.mark.sweep)])
+@pytest.mark.sweep
+@pytest.mark.parametrize("count", [60, MAX_CONNECTIONS + 100])
 def test_slow_heads_and_silent_clients_hold_up_nobody(environment: Path, tmp_path: Path, count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count + 1000:

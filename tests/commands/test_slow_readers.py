@@ -60,6 +60,7 @@ def rest_of(client: socket.socket) -> int:
     return length
 
 
+@pytest.mark.sweep
 def test_it_may_be_slow_but_not_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "UNREAD_SECONDS", UNREAD)
     with served() as port:

@@ -56,6 +56,7 @@ def test_quiet_and_verbose_is_wrong_usage(command: Command, tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: --quiet and --verbose cannot be used together\n")
 
 
+@pytest.mark.sweep
 def test_lines_of_several_processes_are_whole(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

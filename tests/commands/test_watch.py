@@ -64,7 +64,7 @@ with open(sys.argv[2], "wb", buffering=0) as file:
 """
 
 
-@pytest.mark.parametrize("step", [0.2, SETTLE * 0.8])
+@pytest.mark.parametrize("step", [0.2, pytest.param(SETTLE * 0.8, marks=pytest.mark.sweep)])
 def test_a_slow_writer_is_waited_for(
     watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path, step: float
 ) -> None:
@@ -241,6 +241,7 @@ def test_a_folder_that_was_changed_is_packed_again(command: Command, drop: Path,
     assert visible(drop) == []
 
 
+@pytest.mark.sweep
 def test_a_folder_that_fills_slowly(watching: Callable[..., object], drop: Path, site: Site, template: Path) -> None:
     watching("--pack", template, "--settle", 5 * SETTLE)
     for number in range(12):

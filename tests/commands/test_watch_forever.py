@@ -110,6 +110,7 @@ def test_without_file_system_events_it_polls(command: Command, drop: Path, site:
 # What is new, and what it costs.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("poll", [(), ("--poll",)], ids=["events", "polling"])
 def test_what_stays_costs_nothing_and_what_is_new_is_seen(
     starting: Callable[..., Running], drop: Path, site: Site, poll: tuple[str, ...]

@@ -96,7 +96,7 @@ def assert_spoken_of_once(said: str, odd: dict[str, str]) -> None:
     assert {name: sum(name in line for line in lines) for name in odd} == dict.fromkeys(odd, 1), said
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.sweep) for n in range(1, 3))])
 def test_each_odd_file_is_spoken_of_once_and_stops_no_other(
     command: Command, roomy: Path, site: Site, seed: int
 ) -> None:
@@ -160,6 +160,7 @@ def test_each_odd_folder_is_packed_or_spoken_of_once(command: Command, roomy: Pa
     assert {path.name for path in (roomy.parent / "failed").iterdir() if path.is_dir()} == set(odd)
 
 
+@pytest.mark.sweep
 def test_files_that_vanish_while_they_are_looked_at(command: Command, drop: Path, site: Site) -> None:
     over = threading.Event()
 

@@ -30,6 +30,8 @@ from ..support.site import Leaver, Site, Witness, assert_sound
 from ..support.stepping import Order, Outcome, Stepper
 from ..support.waiting import until
 
+pytestmark = pytest.mark.sweep
+
 MORE = {"data/more": b"more\n"}
 Ingest = Callable[..., Outcome]
 QUICK = {"first_backoff": 0.05, "longest_backoff": 0.2, "poll": 0.02}
