@@ -10,7 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -273,19 +273,17 @@ def test_two_uploads_at_once_and_ids_for_one_at_a_time(
     environment: Path, pacific: PacificaSite, tmp_path: Path
 ) -> None:
     """As the released id service has it on SQLite. One more client asks it, as another server would."""
-    database, refused, together = threading.Lock(), threading.Event(), threading.Barrier(2)
+    database, refused = threading.Lock(), threading.Event()
 
     def locked(handler: Handler) -> bool:
         if not handler.path.startswith("/getid"):
             return False
-        with suppress(threading.BrokenBarrierError):
-            together.wait(0.5)  # the first that come at once, if two do
         if not database.acquire(blocking=False):
             refused.set()
             handler.answer(500, {"message": "database is locked"})
             return True
         try:
-            time.sleep(0.02)
+            refused.wait(PATIENCE)  # of the first, until another has come
             handler.serve_get()
         finally:
             database.release()
