@@ -44,9 +44,9 @@ def introduce(settings: Settings, option: Option) -> None:
     """Have the database that ``option`` names and the site's others know each other, as far as they are there."""
     path = databases(settings)[option]
     for other in _others(settings, path):
-        if other.is_file() and not _knows(path, other):
-            # In this order: what is noted here is noted there too.
-            with suppress(sqlite3.Error, OSError):
+        with suppress(sqlite3.Error, OSError):
+            if other.is_file() and not _knows(path, other):
+                # In this order: what is noted here is noted there too.
                 _note(other, path)
                 _note(path, other)
 

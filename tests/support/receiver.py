@@ -61,7 +61,11 @@ class Handler(QuietHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # nobody is there to be answered
+            return
         got = Got("POST", self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         server = self.server
         with server.lock:
