@@ -68,10 +68,10 @@ def version_of(path: Path, application: str) -> int | None:
 
     Nothing is changed. Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
-    if not path.is_file():
-        return None
     message = f"cannot open the {application} {path}"
     try:
+        if not path.is_file():
+            return None
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
             version, identity = (
                 connection.execute(f"PRAGMA {key}").fetchone()[0] for key in ("user_version", "application_id")
@@ -80,6 +80,8 @@ def version_of(path: Path, application: str) -> int | None:
         raise _explained(error, message, path) from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{message}: {error}") from error
+    except OSError as error:
+        raise explained(error, message, StoreError, path) from error
     return int(version) if identity == _identity(application) else None
 
 
