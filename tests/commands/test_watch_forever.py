@@ -127,5 +127,5 @@ def test_what_stays_costs_nothing_and_what_is_new_is_seen(
     until(lambda: (drop / "bad.tar.error.json").exists())
     write_bundle(drop / "bad.tar", {"data/b": b"b"})
     until(lambda: "data/b" in site.contents())
-    until(lambda: time.monotonic() - begun > 4)
+    until(lambda: time.monotonic() - begun > 12)  # what other work costs a busy machine weighs little by then
     assert (seconds_of(process.pid) - used) / (time.monotonic() - begun) < 0.2
