@@ -121,11 +121,11 @@ def test_what_stays_costs_nothing_and_what_is_new_is_seen(
     words = ("--quiet", "--settle", SETTLE, "--patience", 10 * PATIENCE, "--scan", 600)
     process = starting("watch", drop, *words, *poll)
     write_bundle(drop / "a.tar", {"data/a": b"a"})
-    until(lambda: site.contents() == {"data/a": b"a"} if site.catalog.exists() else False)
+    until(lambda: site.recorded() == {"data/a": b"a"})
     begun, used = time.monotonic(), seconds_of(process.pid)
     write_bad_bundle(drop / "bad.tar")
     until(lambda: (drop / "bad.tar.error.json").exists())
     write_bundle(drop / "bad.tar", {"data/b": b"b"})
-    until(lambda: "data/b" in site.contents())
+    until(lambda: "data/b" in site.recorded())
     until(lambda: time.monotonic() - begun > 12)  # what other work costs a busy machine weighs little by then
     assert (seconds_of(process.pid) - used) / (time.monotonic() - begun) < 0.2

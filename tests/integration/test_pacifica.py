@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from ..support.forks import Running
 from ..support.serving import Server
 from ..support.shown import is_stored
 from ..support.site import Site
+from ..support.waiting import until
 from .services import LosingAnswers, PacificaServices, ask, assert_stored
 
 pytestmark = pytest.mark.pacifica
@@ -155,8 +155,7 @@ def test_an_archive_killed_in_the_middle(
     files = {f"data/{number}": os.urandom(2000) for number in range(1500)}
     bundle = write_bundle(tmp_path / "b.tar", files)
     running = starting(bundle)
-    while len(archived(pacifica)) < len(before) + 50 and running.poll() is None:
-        time.sleep(0.02)
+    until(lambda: len(archived(pacifica)) >= len(before) + 50 or running.poll() is not None)
     pacifica.stop("archiveinterface", kill=True)
     assert running.wait(120) == 4
     first = state(command)

@@ -83,7 +83,7 @@ class Site:
             return store.newest(1000)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(self.catalog)) as connection:
+        with closing(sqlite3.connect(f"{self.catalog.as_uri()}?mode=rw", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(f"SELECT * FROM {table}")]
 
@@ -98,14 +98,19 @@ class Site:
     def contents(self) -> dict[str, bytes]:
         """What the catalogue says is stored, by name in the bundle, with the archive's bytes."""
         archived = self.archived()
-        return {
-            "/".join(filter(None, ["data", row["subdir"], row["name"]])): archived[row["id"]]
-            for row in self.rows("Files")
-        }
+        return {path_in_bundle(row): archived[row["id"]] for row in self.rows("Files")}
+
+    def recorded(self) -> dict[str, bytes]:
+        """The same while something is at work in the archive."""
+        return {path_in_bundle(row): self.file(row["id"]).read_bytes() for row in self.rows("Files")}
 
     def holds_nothing(self) -> bool:
         tables = ("Transactions", "Files", "TransactionKeyValue", "FileKeyValue")
         return not self.archived() and not any(self.rows(table) for table in tables)
+
+
+def path_in_bundle(row: dict[str, Any]) -> str:
+    return "/".join(filter(None, ["data", row["subdir"], row["name"]]))
 
 
 def is_mark(path: Path) -> bool:
