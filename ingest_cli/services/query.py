@@ -4,8 +4,9 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from itertools import chain
 
 from ..bundle.metadata import HASH_TYPES, HEX
 from ..errors import SettingsError
@@ -23,7 +24,7 @@ class FileQuery:
     ``name`` and ``path`` are globs as find(1) has them, for the name alone and for all of the path in the bundle, with
     or without its ``data/``. ``hashsum`` is of one of the ``hashtypes``. Each of ``pairs`` is a key and its value, of
     the transaction or of the file. The rest is of the transaction; it was recorded from ``since`` on and before
-    ``until``, in UTC.
+    ``until``, which are of UTC where they have no zone. Raises SettingsError for what is not valid UTF-8.
     """
 
     name: str = ""
@@ -36,6 +37,13 @@ class FileQuery:
     submitter: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.name, self.path, self.project, *chain.from_iterable(self.pairs)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise SettingsError(f"{quoted(text)} is not valid UTF-8, as all text in a catalogue is") from error
 
     @property
     def is_of_transactions(self) -> bool:
@@ -73,13 +81,9 @@ def hash_of(text: str) -> tuple[str, tuple[str, ...]]:
     return hashsum, tuple(types)
 
 
-def require_text(option: str, value: str) -> str:
-    """The value, of which a catalogue can be asked. Raises SettingsError for bytes that are not UTF-8."""
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise SettingsError(f"{option} {quoted(value)} is not valid UTF-8, as all names in a catalogue are") from error
-    return value
+def in_utc(moment: datetime, separator: str) -> str:
+    """The moment as a catalogue writes it, with this between the day and the time."""
+    return (moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)).isoformat(separator)
 
 
 def is_exact(glob: str) -> bool:

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -294,6 +294,9 @@ class CatalogContract:
             (FileQuery(pairs=((own, "of"),)), {}),
             (FileQuery(name=f"*{own}*", project="1234a", instrument=54, submitter=10, since=begun), None),
             (FileQuery(name=f"*{own}*", until=begun + timedelta(days=1)), None),
+            (FileQuery(name=f"*{own}*", since=begun.astimezone(timezone(timedelta(hours=5)))), None),
+            (FileQuery(pairs=(("of", own),), until=begun.astimezone(timezone(timedelta(hours=5)))), {}),
+            (FileQuery(pairs=(("of", own),), until=begun.replace(tzinfo=None)), {}),
             (FileQuery(pairs=(("of", own),), until=begun), {}),
             (FileQuery(name=f"*{own}*", since=begun + timedelta(days=1)), {}),
             (FileQuery(name=f"*{own}*", project="1234b"), {}),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..query import TOP_FOLDER, FileQuery, is_exact, widened
+from ..query import TOP_FOLDER, FileQuery, in_utc, is_exact, widened
 
 PATH = "'data/' || CASE subdir WHEN '' THEN '' ELSE subdir || '/' END || name"
 PAIR = """
@@ -48,7 +48,7 @@ def _conditions(query: FileQuery) -> Iterator[tuple[Any, ...]]:
             yield f"{column} = ?", value
     for moment, comparison in ((query.since, ">="), (query.until, "<")):
         if moment is not None:
-            yield f"created {comparison} ?", moment.replace(tzinfo=None).isoformat(" ")
+            yield f"created {comparison} ?", in_utc(moment, " ")
 
 
 def _has_index(query: FileQuery) -> bool:

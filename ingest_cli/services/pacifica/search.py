@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from ..base import StoredFile
-from ..query import FileQuery, is_exact, widened
+from ..query import FileQuery, in_utc, is_exact, widened
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Search:
         if max(query.instrument or 0, query.submitter or 0) > LARGEST_ID:
             return set()
         rows = self._pages("transsip", dict(_of_transactions(query)))
-        until = "" if query.until is None else query.until.replace(tzinfo=None).isoformat()
+        until = "" if query.until is None else in_utc(query.until, "T")
         return {int(row["_id"]) for row in rows if not until or str(row["created"]) < until}
 
     def _transactions_of(self, transactions: set[int], files: set[int]) -> set[int]:
@@ -113,7 +113,7 @@ def _of_transactions(query: FileQuery) -> Iterator[tuple[str, Any]]:
             yield name, value
     if query.since is not None:
         # It keeps whole seconds, and leaves out what is below one of a time that it is given.
-        yield "created", query.since.replace(tzinfo=None).isoformat()
+        yield "created", in_utc(query.since, "T")
         yield "created_operator", "gte"
 
 
