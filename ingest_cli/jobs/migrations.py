@@ -178,4 +178,11 @@ _IMPORTED = """
         exception TEXT NOT NULL)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED)
+# What was asked for with a folder, and cannot be read from it.
+_REQUESTS = """
+    CREATE TABLE requests (
+        job_id INTEGER PRIMARY KEY,
+        request TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _REQUESTS)
