@@ -1,11 +1,13 @@
 """What the commands that submit and run jobs have in common."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from .. import api
 from ..errors import SettingsError
 from ..jobs.job import JobKind
+from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
@@ -16,7 +18,7 @@ STANDARD_INPUT = Path("-")
 
 
 def submit_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""
     if submission.queue:
@@ -26,7 +28,7 @@ def submit_files(
 
 
 def _ingest_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
@@ -43,7 +45,7 @@ def _ingest_files(
 
 
 def _queue_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     if submission.receipt is not None:
         raise SettingsError("--receipt and --queue cannot be used together: there is nothing to write yet")
@@ -52,4 +54,4 @@ def _queue_files(
     if STANDARD_INPUT in paths:
         raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
     for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
-        screen_for(options, str(path)).queued(job)
+        screen_for(options, str(path.path if isinstance(path, FolderSource) else path)).queued(job)

@@ -88,6 +88,10 @@ class EventScreen(Screen):
         """Write the warning."""
         self._write("warning", message=message)
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        self._write("note", message=message)
+
     def settled(self, job: Job) -> None:
         """Write the job's state."""
         self._write("settled", **job.as_state())
@@ -159,6 +163,10 @@ class PlainScreen(Screen):
         """Write the warning."""
         self._warnings.warn(message)
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        mention(f"{self._name}: {message}")
+
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
         files_done = sum(files for _, files in self._counted.values())
@@ -201,6 +209,10 @@ class QueueScreen(PlainScreen):
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        record(f"{self._name}: {message}")
+
     def _count(self, phase: str, length: int, files: int) -> None:
         """Nor is what they do."""
 
@@ -215,6 +227,9 @@ class QuietQueueScreen(QueueScreen):
 
     def warn(self, message: str) -> None:
         """Warnings are not written."""
+
+    def note(self, message: str) -> None:
+        """Nor is what is only good to know."""
 
 
 def _before(job: Job) -> str:
