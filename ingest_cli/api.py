@@ -31,6 +31,7 @@ from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
+from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
 from .pipeline.dry_run import FolderPlan, plan_folder
 from .pipeline.observer import Observer
@@ -74,19 +75,19 @@ def ingest_files(
     *,
     settings: Settings | None = None,
     again: bool = False,
+    at_once: int = 1,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
-    spool folder. ``observe`` makes an observer from the
-    name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
-    job to be resumed, and raise Interrupted or KeyboardInterrupt.
+    spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
+    several are ingested ``at_once``, in a thread of its own. In the main thread, SIGINT and SIGTERM leave the current
+    jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     with _running(settings, new_store=True) as (settings, services, store):
-        runner = Runner(settings, services, store, again=again)
-        submitted = partial(_submitted, settings, store, services, kind, again=again)
-        tasks = [Task(_name_of(source), submitted(source)) for source in sources]
-        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+        submitted = partial(_submitted, settings, kind, again=again)
+        tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store, again=again), observe)
 
 
 def plan_folders(
@@ -141,15 +142,15 @@ def retry_jobs(
     failed: bool = False,
     interrupted: bool = False,
     settings: Settings | None = None,
+    at_once: int = 1,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
     with _running(settings) as (settings, services, store):
         jobs = [store.get(job_id) for job_id in job_ids]
         jobs += failed_jobs(store) if failed else []
         jobs += interrupted_jobs(store) if interrupted else []
-        runner = Runner(settings, services, store)
-        tasks = [Task(job.name, _as_it_stands(store, job.job_id)) for job in jobs]
-        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+        tasks = [Task(job.name, partial(_as_it_stands, job.job_id)) for job in jobs]
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
 
 
 def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
@@ -436,18 +437,31 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
-        with _submitted(settings, store, services, kind, path, again=again) as job:
+        with _submitted(settings, kind, path, runner, again=again) as job:
             job = runner.run(job, observer or Observer())
         return store.get(job.duplicate_of) if job.duplicate_of is not None else job
 
 
+def _run_all(
+    tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
+) -> list[Outcome]:
+    if at_once == 1 or len(tasks) == 1:
+        return run_tasks(tasks, runner, settings.timings.grace, observe)
+
+    @contextmanager
+    def another() -> Iterator[Runner]:
+        with _opened(settings) as (_, services, store):
+            yield runner.another(services, store)
+
+    return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
+
+
 @contextmanager
-def _submitted(
-    settings: Settings, store: JobStore, services: Services, kind: JobKind, source: Source, *, again: bool
-) -> Iterator[Job]:
-    enter = partial(submit, store, services.unique_id, kind, user=settings.user, holder=this_process(), again=again)
+def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
+    unique_id, holder = runner.services.unique_id, this_process()
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
     if isinstance(source, FolderSource):
-        yield submit_folder(store, services.unique_id, source, settings, holder=this_process(), again=again)
+        yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return
     if isinstance(source, Path):
         yield enter(source)
@@ -457,8 +471,8 @@ def _submitted(
 
 
 @contextmanager
-def _as_it_stands(store: JobStore, job_id: int) -> Iterator[Job]:
-    yield store.get(job_id)
+def _as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
+    yield runner.store.get(job_id)
 
 
 def _name_of(source: Source) -> str:
