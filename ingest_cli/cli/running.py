@@ -36,8 +36,9 @@ def _ingest_files(
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    # The size of a document says nothing about those of its files.
-    sizes = sizes_of(paths) if kind is JobKind.BUNDLE else None
+    # The size of a document, or of a folder's own entry, says nothing about those of its files.
+    bundles = [path for path in paths if isinstance(path, Path)]
+    sizes = sizes_of(bundles) if kind is JobKind.BUNDLE and len(bundles) == len(paths) else None
     screens = Screens(options, noun=NOUNS[kind], at_once=submission.jobs, sizes=sizes)
     try:
         with interruptible(settings.timings.ending), screens:
