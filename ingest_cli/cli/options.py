@@ -61,6 +61,11 @@ Keys = Annotated[
     list[str] | None,
     typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
 ]
+MAX_JOBS = 64
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=1, max=MAX_JOBS, help="How many jobs to run at once.", metavar="NUMBER"),
+]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
@@ -99,6 +104,7 @@ class Submission:
     again: Again = False
     receipt: Receipt = None
     queue: Queue = False
+    jobs: Jobs = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,23 @@
 """What the commands that submit and run jobs have in common."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from .. import api
-from ..errors import SettingsError
+from ..errors import Interrupted, SettingsError
 from ..jobs.job import JobKind
 from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
 from .output import finish, standard_input
+from .several import Screens, sizes_of
 from .signals import interruptible
 
 STANDARD_INPUT = Path("-")
+# The same command would ingest once more what it has ingested.
+INTERRUPTED_AGAIN = "interrupted; 'ingest retry --interrupted' resumes what was begun"
+NOUNS = {JobKind.BUNDLE: "bundle", JobKind.MOVE: "document"}
 
 
 def submit_files(
@@ -33,10 +36,18 @@ def _ingest_files(
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    with interruptible(settings.timings.ending):
-        outcomes = api.ingest_files(
-            kind, sources, partial(screen_for, options), settings=settings, again=submission.again
-        )
+    # The size of a document says nothing about those of its files.
+    sizes = sizes_of(paths) if kind is JobKind.BUNDLE else None
+    screens = Screens(options, noun=NOUNS[kind], at_once=submission.jobs, sizes=sizes)
+    try:
+        with interruptible(settings.timings.ending), screens:
+            outcomes = api.ingest_files(
+                kind, sources, screens, settings=settings, again=submission.again, at_once=submission.jobs
+            )
+    except Interrupted:
+        if not submission.again or len(paths) == 1:
+            raise
+        raise Interrupted(INTERRUPTED_AGAIN) from None
     finish([outcome.error for outcome in outcomes], debug=options.debug)
     if submission.receipt is not None:
         for outcome in outcomes:

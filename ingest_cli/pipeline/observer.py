@@ -49,5 +49,8 @@ class Observer:
     def settled(self, job: Job) -> None:
         """A run of the job has ended; this is the job as it is now."""
 
+    def postponed(self) -> None:
+        """The job is busy; the same command runs it again later, when this observer is entered once more."""
+
     def failed(self, error: IngestError) -> None:
         """The run ended with this error, which was noted with the job, if there is one."""

@@ -43,12 +43,26 @@ log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs jobs of ``store`` with ``services``. ``again`` ingests a document even where another job recorded it."""
+    """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
+    recorded it."""
 
-    def __init__(self, settings: Settings, services: Services, store: JobStore, *, again: bool = False) -> None:
-        self._settings, self._services, self._store, self._again = settings, services, store, again
-        self._interruption = Interruption()
+    def __init__(
+        self,
+        settings: Settings,
+        services: Services,
+        store: JobStore,
+        *,
+        again: bool = False,
+        interruption: Interruption | None = None,
+    ) -> None:
+        self.services, self.store = services, store
+        self._settings, self._again = settings, again
+        self._interruption = interruption or Interruption()
         self._unsettled: list[Lease] = []
+
+    def another(self, services: Services, store: JobStore) -> "Runner":
+        """One for another thread, with services and a store of its own, that is interrupted with this one."""
+        return Runner(self._settings, services, store, again=self._again, interruption=self._interruption)
 
     def interrupt(self) -> None:
         """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
@@ -75,13 +89,13 @@ class Runner:
         if job.has_failed:
             if job.state is JobState.FAILED and self._fingerprint(job) != job.fingerprint:
                 raise SourceChanged(replaced(job))
-            job = self._store.retry(job.job_id)
+            job = self.store.retry(job.job_id)
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()
         try:
-            leased = job if is_held else self._store.lease(job.job_id)
+            leased = job if is_held else self.store.lease(job.job_id)
         except WrongState:
-            later = self._store.get(job.job_id)
+            later = self.store.get(job.job_id)
             if later.is_done:  # another process was quicker
                 return later
             raise
@@ -93,7 +107,7 @@ class Runner:
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
         self._let_go_of_unsettled()
-        return self._store.lease_next()
+        return self.store.lease_next()
 
     def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.
@@ -107,13 +121,13 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - it is noted with the job, and a worker runs the next one
             if isinstance(error, LeaseLost):
                 observer.warn(str(error))
-            return self._store.get(job.job_id)
+            return self.store.get(job.job_id)
 
     def _run(self, job: Job, observer: Observer) -> Job:
-        lease = Lease(self._store, job, self._settings.timings, self._interruption)
+        lease = Lease(self.store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
-            run = Run(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
+            run = Run(lease, Progress(lease, observer), self.services, self._settings, again=self._again)
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
@@ -126,7 +140,7 @@ class Runner:
             except Exception as error:
                 with suppress(WrongState):  # it was settled just now
                     self._settle_failure(lease, run, error)
-                settled = self._store.get(job.job_id)
+                settled = self.store.get(job.job_id)
                 if not settled.is_done:
                     raise
                 # The catalogue has it, though another run, or this one, did not hear of it.
@@ -190,10 +204,10 @@ class Runner:
         """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
         if lease.job.state is JobState.UNDOING:
             # What is left to be undone is undone later, whatever the fault was: not at once, and over and over.
-            lease.defer(lease.task, self._store.held(lease.fence).exception)
+            lease.defer(lease.task, self.store.held(lease.fence).exception)
             return
         if isinstance(error, StopRequested):
-            wish = self._store.held(lease.fence).override
+            wish = self.store.held(lease.fence).override
             if wish is not None and wish.state is PacificaState.OK:
                 lease.requeue()
                 return
@@ -219,11 +233,11 @@ class Runner:
                 error.add_note(settled.exception.splitlines()[-1])
 
     def _roll_back(self, lease: Lease, reached: int | None) -> Job:
-        return roll_back(lease, self._services, reached=reached)
+        return roll_back(lease, self.services, reached=reached)
 
     def _settle_replaced(self, job: Job) -> None:
         """Fail the jobs whose place this one takes, as far as nobody works on them."""
-        replaced_jobs = [other for other in self._store.replaced(job) if self._is_of_the_same(other, job)]
+        replaced_jobs = [other for other in self.store.replaced(job) if self._is_of_the_same(other, job)]
         try:
             if replaced_jobs and self._fingerprint(job) != job.fingerprint:
                 return
@@ -231,13 +245,13 @@ class Runner:
             return  # the run says so
         for earlier in replaced_jobs:
             try:
-                undone = self._store.end(
+                undone = self.store.end(
                     earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
                 )
                 if undone.state is JobState.UNDOING:
-                    lease = Lease(self._store, undone, self._settings.timings, self._interruption)
+                    lease = Lease(self.store, undone, self._settings.timings, self._interruption)
                     with lease.kept_alive():
-                        roll_back(lease, self._services)
+                        roll_back(lease, self.services)
             except IngestError as error:
                 log.info(
                     "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
@@ -257,7 +271,7 @@ class Runner:
         return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint
 
     def _request(self, job: Job) -> FolderRequest:
-        return FolderRequest.from_text(self._store.request(job.job_id))
+        return FolderRequest.from_text(self.store.request(job.job_id))
 
 
 def _failure_of(job: Job) -> IngestError:
