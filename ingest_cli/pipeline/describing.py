@@ -28,14 +28,10 @@ def require_described(description: Description, folder: Path) -> None:
     """Raise SettingsError where something is missing that must be said of the folder."""
     missing = description.missing
     if missing:
-        flags, variables = (
-            " and ".join(names)
-            for names in ([f"--{name}" for name in missing], [OPTIONS[name].variable for name in missing])
-        )
-        names = " and ".join(missing)
+        flags, variables = [f"--{name}" for name in missing], [OPTIONS[name].variable for name in missing]
         raise SettingsError(
-            f"{folder}: {names} {'is' if len(missing) == 1 else 'are'} not given: give {flags}, or set {names} in"
-            f" [defaults] of the configuration file ({variables}) or in {folder / DESCRIPTION}"
+            f"{folder}: {_and(missing)} not given: give {_and(flags)}, set {_and(variables)} or [defaults] in the"
+            f" configuration file, or write {folder / DESCRIPTION}"
         )
 
 
@@ -51,3 +47,8 @@ def request_of(description: Description, rules: PackRules) -> FolderRequest:
             dereference=rules.dereference,
         ),
     )
+
+
+def _and(names: list[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

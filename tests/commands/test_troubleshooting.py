@@ -177,6 +177,14 @@ def a_path_for_a_url(scene: Scene) -> str:
     return scene.says("config", code=2)
 
 
+@provokes(
+    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file, or write *FILE*"
+)
+def a_folder_of_nobody(scene: Scene) -> str:
+    (scene.folder / "run").mkdir()
+    return scene.says(scene.folder / "run", "--project", "1234a", code=2)
+
+
 @provokes("there is no *STORE* *FILE* (*PLACE*: [*SECTION*] *KEY*)")
 def no_store(scene: Scene) -> str:
     return scene.says("state", code=2)
