@@ -206,7 +206,12 @@ def no_database(scene: Scene) -> str:
 
 @provokes("cannot read *FILE*: No such file or directory")
 def no_bundle(scene: Scene) -> str:
-    return scene.says("sate")
+    return scene.says("none.tar")
+
+
+@provokes("no file and no command *WORD*; did you mean *COMMAND*?")
+def a_mistyped_command(scene: Scene) -> str:
+    return scene.says("sate", code=2)
 
 
 @provokes("cannot read *FILE*: it is not a regular file")
