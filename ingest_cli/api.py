@@ -6,9 +6,12 @@ IngestError.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -28,11 +31,13 @@ from .pipeline import check, settlement
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
-from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
+from .pipeline.selection import failed_jobs, interrupted_jobs, is_of_user, recorded_as, require_recorded
 from .pipeline.submission import submit
 from .retrieval import restore
-from .services.base import Services
+from .retrieval.held import Held, look_up
+from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
+from .services.query import FileQuery, hash_of
 from .settings import Settings, load_settings
 
 Source = Path | BinaryIO
@@ -233,7 +238,7 @@ def verify_jobs(
     ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
     """
     with _opened(settings, new_services=False) as (settings, services, store):
-        recorded = [_recorded_as(store, job_id, note) for job_id in job_ids]
+        recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
         yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
 
 
@@ -273,19 +278,91 @@ def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -
         write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
 
 
-def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
-    """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
-    with _opened(settings, new_services=False) as (_, services, store):
-        recorded = recorded_as(store, job_id)
+def restore_bundle(
+    job_id: int, target: Path | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
+) -> int:
+    """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files.
+
+    With ``paths``, only those of its files that have one of these in the bundle, or lie in one.
+    """
+    with _recorded(job_id, settings) as (services, recorded):
         if isinstance(target, Path):
-            return restore.write_bundle_file(services, recorded, target)
-        return restore.write_tar(services, recorded, target)
+            return restore.write_bundle_file(services, recorded, target, paths)
+        return restore.write_tar(services, recorded, target, paths)
 
 
-def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
-    """Write a stored job's files to the new folder ``target``, and return the number of files."""
+def restore_folder(job_id: int, target: Path, *, paths: Collection[str] = (), settings: Settings | None = None) -> int:
+    """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
+    `restore_bundle`."""
+    with _recorded(job_id, settings) as (services, recorded):
+        return restore.write_folder(services, recorded, target, paths)
+
+
+def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
+    """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
+
+    They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
+    """
+    with _recorded(job_id, settings) as (services, recorded):
+        yield from restore.read_files(services, recorded, paths)
+
+
+def list_files(
+    job_id: int, *, note: Callable[[str], None] = lambda _: None, settings: Settings | None = None
+) -> Iterator[StoredFile]:
+    """Yield the files of a stored job. ``note`` is told where another job has its content. Raises JobNotRecorded."""
+    with _recorded(job_id, settings) as (services, recorded):
+        if recorded != job_id:
+            note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
+        yield from services.catalog.files(recorded)
+
+
+def find_files(
+    *,
+    name: str = "",
+    path: str = "",
+    hashsum: str = "",
+    pairs: Iterable[tuple[str, str]] = (),
+    project: str = "",
+    instrument: int | None = None,
+    submitter: int | None = None,
+    user: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    settings: Settings | None = None,
+) -> Iterator[tuple[int, StoredFile]]:
+    """Yield the stored files of which all that is given holds, each after its job; all files where nothing is given.
+
+    ``name`` and ``path`` are globs, and ``hashsum`` is ``HEX`` or ``TYPE:HEX``; see `FileQuery` for these and the rest.
+    With a ``user``, only files of jobs that were submitted in this name and that the job store still has. Raises
+    NotFindable where the catalogue cannot be asked.
+    """
+    digits, hashtypes = hash_of(hashsum) if hashsum else ("", ())
+    query = FileQuery(
+        name=name,
+        path=path,
+        hashsum=digits,
+        hashtypes=hashtypes,
+        pairs=tuple(pairs),
+        project=project,
+        instrument=instrument,
+        submitter=submitter,
+        since=since,
+        until=until,
+    )
     with _opened(settings, new_services=False) as (_, services, store):
-        return restore.write_folder(services, recorded_as(store, job_id), target)
+        for job_id, files in groupby(services.catalog.find(query), key=itemgetter(0)):
+            if not user or is_of_user(store, job_id, user):
+                yield from files
+
+
+def find_copies(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Held]:
+    """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
+
+    They are hashed for it. What cannot be read is told in its place, as an ``error``.
+    """
+    with _opened(settings, new_services=False) as (_, services, _):
+        yield from look_up(services.catalog, services.archive, paths)
 
 
 @contextmanager
@@ -296,6 +373,13 @@ def _opened(
     settings = settings or load_settings()
     with open_store(settings, new=new_store) as store, connect(settings, store, new=new_services) as services:
         yield settings, services, store
+
+
+@contextmanager
+def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services, int]]:
+    """The services, and the job under whose id the catalogue has the content of this one. Raises JobNotRecorded."""
+    with _opened(settings, new_services=False) as (_, services, store):
+        yield services, require_recorded(store, services.catalog, job_id)
 
 
 @contextmanager
@@ -335,7 +419,7 @@ def _name_of(source: Source) -> str:
     return "standard input" if name == "<stdin>" else name
 
 
-def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
+def _verified_for(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
     recorded = recorded_as(store, job_id)
     if recorded != job_id:
         note(f"job {recorded} has the content of job {job_id}, and is verified instead")

@@ -31,6 +31,22 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"  # another job of the same document took over what it had stored
 
 
+class JobStatus(StrEnum):
+    """What people are told of a job in a word: its state, and of a queued one what it waits for."""
+
+    WAITING = "waiting"  # for a worker, or for its first run
+    DEFERRED = "deferred"  # until it is retried after a transient failure
+    INTERRUPTED = "interrupted"  # until another run resumes it
+    RUNNING = "running"
+    UNDOING = "undoing"
+    HELD = "held"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+    COMPLETE = "complete"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
+
+
 class PacificaState(StrEnum):
     """The two states that Pacifica's clients know."""
 
@@ -125,6 +141,15 @@ class Job:
     def name(self) -> str:
         """What a person knows the job by: its origin, else its source."""
         return self.origin or self.source
+
+    @property
+    def status(self) -> JobStatus:
+        """The job's state in the word that people see; whether its holder is alive is not looked at."""
+        if self.state is not JobState.QUEUED:
+            return JobStatus(self.state)
+        if self.is_deferred:
+            return JobStatus.DEFERRED
+        return JobStatus.INTERRUPTED if self.is_interrupted else JobStatus.WAITING
 
     @property
     def fence(self) -> Fence:

@@ -8,8 +8,9 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
+from .filter import ALL, JobFilter, JobOrder
 from .imported import ImportedJob, Taken
-from .job import Fence, Job, JobKind, JobState, Override
+from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
 
@@ -44,8 +45,22 @@ class JobStore(Protocol):
     def get(self, job_id: int) -> Job:
         """The job. Raises JobNotFound."""
 
-    def newest(self, count: int) -> list[Job]:
-        """The ``count`` jobs submitted last, newest first."""
+    def select(
+        self,
+        wanted: JobFilter = ALL,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = True,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[Job]:
+        """The first jobs that are ``wanted``, at most ``limit`` of them; those that are alike in order of their ids.
+
+        With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
+        """
+
+    def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
+        """How many of the jobs that are ``wanted`` have each status."""
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""

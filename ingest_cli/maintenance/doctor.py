@@ -154,7 +154,7 @@ def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
     if settings.database.exists():
         with open_store(settings, new=False) as store:
-            _require_past(store.newest(1), now)
+            _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 
 

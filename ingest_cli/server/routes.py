@@ -150,7 +150,7 @@ class Routes:
     async def list_jobs(self, request: Request) -> Response:
         """The jobs that were submitted last."""
         count = _whole_number(request.query_params.get("count", "50"), "count")
-        jobs = await self._store.list(lambda store: store.newest(max(0, min(count, MAX_LISTED))))
+        jobs = await self._store.list(lambda store: store.select(limit=max(0, min(count, MAX_LISTED))))
         return JSONResponse([_listed(job) for job in jobs])
 
     async def show_job(self, request: Request) -> Response:

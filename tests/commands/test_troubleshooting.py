@@ -130,6 +130,7 @@ def test_every_message_is_provoked_and_no_other() -> None:
     assert list(PROVOCATIONS) == MESSAGES
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("message", MESSAGES)
 def test_the_program_says_it(scene: Scene, message: str) -> None:
     said = PROVOCATIONS[message](scene)
