@@ -55,7 +55,7 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
         if not settings.database.is_file():
             return []
         with open_store(settings, new=False) as store:
-            jobs = store.newest(MOST_JOBS)
+            jobs = store.select(limit=MOST_JOBS)
     except (IngestError, OSError, RuntimeError):  # which expanduser raises
         # A message would land in the line that is being typed; the command itself will say it.
         return []

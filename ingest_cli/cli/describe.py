@@ -12,14 +12,12 @@ def describe(job: "Job", store: "JobStore | None" = None) -> str:
     from ..jobs.job import JobState
     from ..jobs.process import Life
 
-    if job.state is JobState.QUEUED:
-        return "deferred" if job.is_deferred else "interrupted" if job.is_interrupted else "waiting"
     if job.state in (JobState.RUNNING, JobState.UNDOING) and job.holder is not None and store is not None:
         if job.holder.life() is Life.STOPPED:
             return "stopped"
         if store.is_dead(job):
             return "interrupted"
-    return str(job.state)
+    return str(job.status)
 
 
 def describe_fully(job: "Job", store: "JobStore") -> str:

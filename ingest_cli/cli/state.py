@@ -34,7 +34,7 @@ def state(
 
     with open_store(site.settings, new=False) as store:
         if job_id is None:
-            _show_table(store.newest(count), store, json=output.json)
+            _show_table(store.select(limit=count), store, json=output.json)
         elif (imported := store.imported(job_id)) is not None:
             _show_imported(imported, json=output.json)
         else:

@@ -15,6 +15,7 @@ class JobKind(StrEnum):
 
     BUNDLE = "bundle"
     MOVE = "move"
+    FOLDER = "folder"
 
 
 class JobState(StrEnum):
@@ -29,6 +30,22 @@ class JobState(StrEnum):
     COMPLETE = "complete"  # the catalogue has it
     DUPLICATE = "duplicate"  # the catalogue has another job of the same document
     SUPERSEDED = "superseded"  # another job of the same document took over what it had stored
+
+
+class JobStatus(StrEnum):
+    """What people are told of a job in a word: its state, and of a queued one what it waits for."""
+
+    WAITING = "waiting"  # for a worker, or for its first run
+    DEFERRED = "deferred"  # until it is retried after a transient failure
+    INTERRUPTED = "interrupted"  # until another run resumes it
+    RUNNING = "running"
+    UNDOING = "undoing"
+    HELD = "held"
+    FAILED = "failed"
+    DISCARDED = "discarded"
+    COMPLETE = "complete"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
 
 
 class PacificaState(StrEnum):
@@ -82,7 +99,7 @@ class Reservation:
 class Job:
     """A job as the store holds it.
 
-    ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
+    ``source`` is the path of the bundle, document or folder, and ``fingerprint`` its identity on disk; a ``spooled``
     file is removed when the job is complete, and its ``origin`` is what it was made of, where that is known: the path
     of a folder, or a few words. ``digest``, ``files`` and ``bytes`` are the document's, once it was read. ``task``,
     ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts`` counts its runs, from 0
@@ -125,6 +142,15 @@ class Job:
     def name(self) -> str:
         """What a person knows the job by: its origin, else its source."""
         return self.origin or self.source
+
+    @property
+    def status(self) -> JobStatus:
+        """The job's state in the word that people see; whether its holder is alive is not looked at."""
+        if self.state is not JobState.QUEUED:
+            return JobStatus(self.state)
+        if self.is_deferred:
+            return JobStatus.DEFERRED
+        return JobStatus.INTERRUPTED if self.is_interrupted else JobStatus.WAITING
 
     @property
     def fence(self) -> Fence:

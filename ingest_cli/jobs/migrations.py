@@ -178,4 +178,24 @@ _IMPORTED = """
         exception TEXT NOT NULL)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED)
+# `Job.status` in SQL: jobs are asked for by it, alone or with the time of their last change.
+_STATUS = """
+    ALTER TABLE jobs ADD COLUMN status TEXT GENERATED ALWAYS AS (
+        CASE
+            WHEN state <> 'queued' THEN state
+            WHEN holder IS NULL AND retry_at > 0 THEN 'deferred'
+            WHEN attempts > 0 AND said IS NULL AND exception = '' THEN 'interrupted'
+            ELSE 'waiting'
+        END) VIRTUAL;
+    CREATE INDEX jobs_status ON jobs(status);
+    CREATE INDEX jobs_updated ON jobs(status, updated)
+"""
+
+# What was asked for with a folder, and cannot be read from it.
+_REQUESTS = """
+    CREATE TABLE requests (
+        job_id INTEGER PRIMARY KEY,
+        request TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS)

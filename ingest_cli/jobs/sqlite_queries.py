@@ -14,11 +14,13 @@ from ..errors import JobNotFound, LeaseLost
 from ..mounts import on_network
 from ..settings import Notifications, Timings
 from .database import open_database, reading, writing
+from .filter import ALL, JobFilter, JobOrder, matches
 from .imported import ImportedJob
-from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState
+from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .outbox import Outbox
+from .sqlite_filter import condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
@@ -42,6 +44,7 @@ class SqliteQueries:
         self.path, self._timings, self._notifications = path, timings, notifications
         self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
         self._database.conn.row_factory = sqlite3.Row
+        self._database.conn.create_function("matches", 2, matches, deterministic=True)
         is_local = not on_network(path)
         self._liveness = Liveness(timings.stale, is_local=is_local)
         self.outbox = Outbox(self._database, is_local=is_local)
@@ -63,9 +66,24 @@ class SqliteQueries:
             raise JobNotFound(f"there is no job {job_id} in {self.path}")
         return job
 
-    def newest(self, count: int) -> list[Job]:
-        """The jobs submitted last."""
-        return self._all(f"{SELECT} ORDER BY created DESC, jobs.job_id DESC LIMIT ?", count)
+    def select(
+        self,
+        wanted: JobFilter = ALL,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = True,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[Job]:
+        """The first jobs that are wanted."""
+        ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
+        return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
+
+    def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
+        """How many of the jobs that are wanted have each status."""
+        where, values = condition(wanted, wanted.statuses)
+        found = dict(map(tuple, self._rows(f"SELECT status, COUNT(*) FROM jobs WHERE {where} GROUP BY 1", *values)))
+        return {status: found.get(status, 0) for status in JobStatus}
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -91,6 +109,23 @@ class SqliteQueries:
             fingerprint,
             kind,
         )
+
+    def completed(self, kind: JobKind, source: str) -> list[Job]:
+        """The jobs of what stands at this path that the catalogue has."""
+        return self._all(
+            f"{SELECT} WHERE source = ? AND kind = ? AND state IN ({listed(DONE)}) ORDER BY jobs.job_id", source, kind
+        )
+
+    def request(self, job_id: int) -> str:
+        """What was asked for with the folder of a job."""
+        row = next(self._rows("SELECT request FROM requests WHERE job_id = ?", job_id), None)
+        return "" if row is None else str(row["request"])
+
+    def last_request(self, user: str) -> str:
+        """What the user asked for with the folder that was submitted last."""
+        query = "SELECT request FROM requests JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        row = next(self._rows(query, user), None)
+        return "" if row is None else str(row["request"])
 
     def replaced(self, job: Job) -> list[Job]:
         """The jobs of the same path whose place this one takes."""

@@ -20,6 +20,7 @@ def job_of(row: sqlite3.Row) -> Job:
     """The job of a row that `SELECT` gave."""
     columns = dict(zip(row.keys(), row, strict=True))
     first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
+    del columns["status"]  # which is made of the others
     said, holder, undo_to, fence = (columns.pop(name) for name in ("said", "holder", "undo_to", "fence"))
     return Job(
         **{
@@ -65,5 +66,7 @@ def now_text() -> str:
 
 
 def time_text(moment: datetime) -> str:
-    """A moment of UTC as a column holds it."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+    """A moment as a column holds it; one without a zone is of UTC."""
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return f"{moment:%Y}".zfill(4) + f"{moment:-%m-%d %H:%M:%S.%f}"

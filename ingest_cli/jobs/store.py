@@ -8,8 +8,9 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
+from .filter import ALL, JobFilter, JobOrder
 from .imported import ImportedJob, Taken
-from .job import Fence, Job, JobKind, JobState, Override
+from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
 
@@ -44,8 +45,22 @@ class JobStore(Protocol):
     def get(self, job_id: int) -> Job:
         """The job. Raises JobNotFound."""
 
-    def newest(self, count: int) -> list[Job]:
-        """The ``count`` jobs submitted last, newest first."""
+    def select(
+        self,
+        wanted: JobFilter = ALL,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = True,
+        limit: int | None = None,
+        before: int | None = None,
+    ) -> list[Job]:
+        """The first jobs that are ``wanted``, at most ``limit`` of them; those that are alike in order of their ids.
+
+        With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
+        """
+
+    def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
+        """How many of the jobs that are ``wanted`` have each status."""
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -55,6 +70,15 @@ class JobStore(Protocol):
 
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
+
+    def completed(self, kind: JobKind, source: str) -> list[Job]:
+        """The jobs of what stands at this path, as it is or was, that are complete or duplicates, oldest first."""
+
+    def request(self, job_id: int) -> str:
+        """What was asked for with the folder of a job; empty for others."""
+
+    def last_request(self, user: str) -> str:
+        """What the user asked for with the folder that was submitted last; empty where there was none."""
 
     def replaced(self, job: Job) -> list[Job]:
         """The jobs of the same path whose place this one takes: those of other files that stood there, if they are
@@ -123,9 +147,10 @@ class JobStore(Protocol):
         spooled: bool = False,
         mounts: Iterable[Path] = (),
         origin: str = "",
+        request: str = "",
     ) -> Job:
         """Add a new job, which is queued, or held by ``holder`` from the start. The ``origin`` of a
-        ``spooled`` file is what it was made of."""
+        ``spooled`` file is what it was made of; the ``request`` is that of a folder's job."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""

@@ -165,7 +165,7 @@ def test_many_processes_write_one_store(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.map(_submit_and_settle, [(tmp_path / "jobs", number) for number in range(4)])
     with opened(tmp_path / "jobs") as store:
-        jobs = store.newest(1000)
+        jobs = store.select(limit=1000)
     assert len(jobs) == 200
     assert all(job.is_done for job in jobs)
     with closing(sqlite3.connect(tmp_path / "jobs")) as connection:
@@ -299,9 +299,9 @@ def test_a_second_connection_of_a_process_leaves_the_locks_of_the_first(tmp_path
             pool.map(_open_and_close, [path])
         assert Path(f"{path}-wal").exists()
         submit(first, 2)
-        assert [job.job_id for job in first.newest(9)] == [2, 1]
+        assert [job.job_id for job in first.select(limit=9)] == [2, 1]
     with opened(path) as store:
-        assert [job.job_id for job in store.newest(9)] == [2, 1]
+        assert [job.job_id for job in store.select(limit=9)] == [2, 1]
 
 
 def test_many_commands_at_once_share_one_store(command: Command, site: Site, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_many_processes_open_an_old_store_at_once(tmp_path: Path) -> None:
 def downgrade(path: Path, version: int) -> None:
     """Make of a store of today, in which one run was interrupted, one that an old program left."""
     with SqliteJobStore(path, Timings()) as store:
-        jobs: list[Job] = store.newest(9)[::-1]
+        jobs: list[Job] = store.select(limit=9)[::-1]
     path.rename(path.with_suffix(".new"))
     for left in path.parent.glob(f"{path.name}-*"):
         left.unlink()
@@ -86,6 +86,7 @@ def interrupt(site: Site, bundle: Path) -> None:
     assert site.job(1).stored == 1
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("by", ["the job itself", "another job of the document"])
 def test_what_an_old_program_left_half_stored_is_finished(

@@ -1,18 +1,26 @@
 """What every store of jobs promises: one suite, inherited for each. A job is brought into a state through the port."""
 
 import dataclasses
+import itertools
 import os
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta, timezone
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ingest_cli.jobs.filter import COMPLETE, FAILED, WAITING, JobFilter, JobOrder
 from ingest_cli.jobs.imported import ImportedJob, Taken
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Reservation
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
@@ -57,6 +65,7 @@ class Jobs:
 
     def __init__(self, store: JobStore) -> None:
         self._store, self._last = store, 0
+        self.user, self.origin = "u", ""
 
     def submitted(
         self,
@@ -67,9 +76,14 @@ class Jobs:
         fingerprint: str = "1:2:3",
     ) -> Job:
         self._last += 1
-        source = source or f"/data/{self._last}.tar"
         return self._store.submit(
-            self._last, kind=kind, source=source, fingerprint=fingerprint, user="u", holder=holder
+            self._last,
+            kind=kind,
+            source=source or f"/data/{self._last}.tar",
+            fingerprint=fingerprint,
+            user=self.user,
+            holder=holder,
+            origin=self.origin,
         )
 
     def queued(self) -> Job:
@@ -126,6 +140,9 @@ class Jobs:
         self._store.supersede(self.running().fence, other)
         return self._store.get(other.job_id)
 
+    def retried(self) -> Job:
+        return self._store.retry(self.failed().job_id)
+
     def in_state(self, state: JobState, holder: Process = HERE) -> Job:
         made: dict[JobState, Callable[[], Job]] = {
             JobState.QUEUED: self.queued,
@@ -141,6 +158,56 @@ class Jobs:
         job = made[state]()
         assert job.state is state
         return job
+
+
+def many_jobs(store: JobStore, jobs: Jobs, random: Random) -> list[Job]:
+    """Some of every status, by several people, with names and sizes that some of them share."""
+    made: list[Callable[[], Job]] = [partial(jobs.in_state, state) for state in JobState]
+    made += [jobs.resumable, jobs.deferred, jobs.retried]
+    for _ in range(3):
+        for make in made:
+            jobs.user = random.choice(["ada", "bob", "u"])
+            jobs.origin = random.choice(["", "", "/run 7/", "/data/[1].tar", "a few words", "/Ü/ü.tar"])
+            make()
+    found = [store.get(job_id) for job_id in range(1, store.count() + 1)]
+    assert {job.status for job in found} == set(JobStatus)
+    return found
+
+
+def some_filter(jobs: list[Job], random: Random) -> JobFilter:
+    """Each part of it is given by chance."""
+    moments = [None, None, datetime.fromisoformat(random.choice(jobs).updated)]
+    globs = ["", "", "*", "*.tar", "/data/*", "[12].tar", "/data/1?.tar", "run*", "ü.tar", "[!1]*", "[", "\udcff"]
+    return JobFilter(
+        statuses=frozenset(random.sample(list(JobStatus), random.choice([0, 0, 1, 2, 5]))),
+        since=random.choice(moments),
+        until=random.choice(moments),
+        source=random.choice(globs),
+        user=random.choice(["", "", "ada", "u", "eve", "\udcff"]),
+        kind=random.choice([None, None, JobKind.BUNDLE, JobKind.MOVE]),
+    )
+
+
+def is_wanted(job: Job, wanted: JobFilter) -> bool:
+    changed = datetime.fromisoformat(job.updated)
+    names = [job.name, Path(job.name).name]
+    return (
+        (not wanted.statuses or job.status in wanted.statuses)
+        and (wanted.since is None or changed >= wanted.since)
+        and (wanted.until is None or changed < wanted.until)
+        and (not wanted.source or any(fnmatchcase(name, wanted.source) for name in names))
+        and (not wanted.user or job.user == wanted.user)
+        and (wanted.kind is None or job.kind is wanted.kind)
+    )
+
+
+PLACE: dict[JobOrder, Callable[[Job], Any]] = {
+    JobOrder.JOB: lambda job: job.job_id,
+    JobOrder.UPDATED: lambda job: (job.updated, job.job_id),
+    JobOrder.SIZE: lambda job: (job.bytes, job.job_id),
+    JobOrder.FILES: lambda job: (job.files, job.job_id),
+    JobOrder.NAME: lambda job: (job.name, job.job_id),
+}
 
 
 class JobStoreContract:
@@ -266,7 +333,7 @@ class JobStoreContract:
         job = jobs.queued()
         with pytest.raises(StoreError, match=f"already holds a job {job.job_id}"):
             Jobs(store).queued()
-        assert store.newest(9) == [job]
+        assert store.select(limit=9) == [job]
 
     # Claiming
 
@@ -813,11 +880,43 @@ class JobStoreContract:
 
     def test_jobs_are_listed(self, store: JobStore, jobs: Jobs) -> None:
         made = [jobs.queued(), jobs.failed(), jobs.queued(), jobs.held()]
-        assert store.newest(3) == made[:0:-1]
+        assert store.select(limit=3) == made[:0:-1]
         assert store.in_states([JobState.QUEUED]) == [made[0], made[2]]
         assert store.in_states({JobState.HELD, JobState.FAILED}) == [made[1], made[3]]
         assert store.in_states([]) == []
         assert (store.count(), store.count_unfinished()) == (4, 2)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_any_filter_finds_the_jobs_that_it_names(self, store: JobStore, jobs: Jobs, seed: int) -> None:
+        random = Random(seed)
+        made = many_jobs(store, jobs, random)
+        for _ in range(60):
+            wanted = some_filter(made, random)
+            found = [job for job in made if is_wanted(job, wanted)]
+            counts = Counter(job.status for job in found)
+            assert store.tally(wanted) == {status: counts[status] for status in JobStatus}
+            order, descending = random.choice(list(JobOrder)), random.random() < 0.5
+            limit, before = random.choice([None, 0, 1, 5]), random.choice([None, None, random.randrange(len(made) + 2)])
+            expected = [job for job in found if before is None or job.job_id < before]
+            expected.sort(key=PLACE[order], reverse=descending)
+            selected = store.select(wanted, order=order, descending=descending, limit=limit, before=before)
+            assert selected == expected[:limit], (wanted, order)
+
+    def test_pages_show_every_job_once(self, store: JobStore, jobs: Jobs) -> None:
+        wanted = JobFilter(statuses=FAILED | WAITING)
+        made = [job for job in many_jobs(store, jobs, Random(0)) if is_wanted(job, wanted)]
+        pages: list[list[Job]] = []
+        while page := store.select(wanted, limit=5, before=pages[-1][-1].job_id if pages else None):
+            pages.append(page)
+            jobs.failed()  # what comes meanwhile is on no page behind the first
+        assert [job for page in pages for job in page] == made[::-1]
+
+    def test_a_moment_counts_in_whatever_zone_it_is(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.queued()
+        moment = datetime.fromisoformat(job.updated).replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=9)))
+        assert store.select(JobFilter(since=moment)) == [job]
+        assert store.select(JobFilter(until=moment)) == []
+        assert store.select(JobFilter(since=datetime(1, 1, 1, tzinfo=UTC))) == [job]
 
     def test_the_newest_job_of_a_file(self, store: JobStore, jobs: Jobs) -> None:
         jobs.submitted(holder=None, source="/a.tar")
@@ -925,7 +1024,7 @@ class JobStoreContract:
         store.record_stage_time(complete.fence, LOAD_METADATA, 1.0)
         store.record(complete.fence)
         assert store.forget([complete.job_id, held.job_id, kept.job_id, 99]) == [complete.job_id]
-        assert {job.job_id for job in another.newest(9)} == {kept.job_id, held.job_id}, "they have come to no end"
+        assert {job.job_id for job in another.select(limit=9)} == {kept.job_id, held.job_id}, "they have come to no end"
         assert another.stages(complete.job_id) == {}
         with pytest.raises(JobNotFound):
             another.get(complete.job_id)
@@ -948,7 +1047,7 @@ class JobStoreContract:
                 refused(50)
         with pytest.raises(StoreError, match="already holds a job 50"):
             store.submit(50, kind=JobKind.BUNDLE, source="/b", fingerprint="1:2:3", user="u", holder=None)
-        assert [job.job_id for job in store.newest(9)] == [own.job_id]
+        assert [job.job_id for job in store.select(limit=9)] == [own.job_id]
         assert (store.count(), store.count_unfinished(), store.lease_next()) == (1, 0, None)
         assert store.forget([50]) == []
         assert store.imported(50) == old_job(50)
@@ -958,11 +1057,61 @@ class JobStoreContract:
         assert store.check_integrity() == ""
 
 
+MANY = 20_000
+
+
+@pytest.fixture(scope="session")
+def many_in_a_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of very many jobs, a second apart, of which each hundredth failed."""
+    path = tmp_path_factory.mktemp("many") / "jobs.sqlite3"
+    SqliteJobStore(path, QUICK).__exit__(None, None, None)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    rows = [
+        (job_id, str(start + timedelta(seconds=job_id))[:19], "complete" if job_id % 100 else "failed")
+        for job_id in range(1, MANY + 1)
+    ]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO jobs (job_id, kind, source, fingerprint, user, created, updated, state)"
+            " VALUES (?1, 'bundle', '/' || ?1, '1:2:3', 'u', ?2, ?2, ?3)",
+            rows,
+        )
+    return path
+
+
 class TestSqlite(JobStoreContract):
+    @pytest.fixture
+    def many(self, many_in_a_file: Path) -> Iterator[SqliteJobStore]:
+        with SqliteJobStore(many_in_a_file, QUICK) as store:
+            yield store
+
     @pytest.fixture
     def opened(self, tmp_path: Path) -> Iterator[Opened]:
         with ExitStack() as stack:
             yield lambda timings: stack.enter_context(SqliteJobStore(tmp_path / "jobs.sqlite3", timings))
+
+    @pytest.mark.parametrize(
+        ("wanted", "order", "before"),
+        {
+            "the newest": (JobFilter(), JobOrder.JOB, None),
+            "another page": (JobFilter(), JobOrder.JOB, MANY // 2),
+            "of one status": (JobFilter(statuses=FAILED), JobOrder.JOB, None),
+            "of most jobs": (JobFilter(statuses=COMPLETE), JobOrder.JOB, MANY // 2),
+            "of no job": (JobFilter(statuses=WAITING), JobOrder.JOB, None),
+            "the last to change": (JobFilter(), JobOrder.UPDATED, None),
+            "the last to fail": (JobFilter(statuses=FAILED), JobOrder.UPDATED, None),
+            "since": (JobFilter(since=datetime(2026, 1, 1, 5, 30, tzinfo=UTC)), JobOrder.JOB, None),
+        }.values(),
+    )
+    @pytest.mark.parametrize("descending", [True, False])
+    def test_a_few_of_very_many_jobs_are_found_by_looking_at_few(
+        self, many: SqliteJobStore, wanted: JobFilter, order: JobOrder, before: int | None, descending: bool
+    ) -> None:
+        steps = itertools.count()
+        many._database.conn.set_progress_handler(lambda: next(steps) < 0, 10)
+        found = many.select(wanted, order=order, descending=descending, limit=20, before=before)
+        assert len(found) == (0 if wanted.statuses is WAITING else 20)
+        assert next(steps) < MANY / 10, "SQLite went through all of them"
 
     def test_a_run_frozen_behind_its_heartbeat_hears_that_it_lost_the_lease(self, opened: Opened) -> None:
         """It was written, then another process took the job: what is asked for is how things stand on return."""

@@ -118,13 +118,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(by_another=st.booleans())
     def lease_next(self, by_another: bool) -> None:
-        before = {job.job_id: job for job in self.store.newest(1000)}
+        before = {job.job_id: job for job in self.store.select(limit=1000)}
         due = [job for job in before.values() if self.is_due(job) and job.holder != ELSEWHERE]
         if by_another:
             assert not self.claimed(None)
         else:
             self.store.lease_next()
-        changed = [job for job in self.store.newest(1000) if job != before[job.job_id]]
+        changed = [job for job in self.store.select(limit=1000) if job != before[job.job_id]]
         begun = [job for job in changed if job.state in WAITING]
         for job in changed:
             was = before[job.job_id]
@@ -174,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
         os.kill(pid, number)
         if number is signal.SIGKILL:
             self.others.remove(pid)
-            for job in self.store.newest(1000):
+            for job in self.store.select(limit=1000):
                 while job.holder is not None and job.holder.pid == pid and job.holder.life() is not Life.GONE:
                     time.sleep(0.001)
 
@@ -319,7 +319,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def promises_hold(self) -> None:
-        jobs = {job.job_id: job for job in self.store.newest(1000)}
+        jobs = {job.job_id: job for job in self.store.select(limit=1000)}
         for job in jobs.values():
             self.check(job)
             self.check_road(self.seen.get(job.job_id, job), job)

@@ -80,7 +80,7 @@ class Site:
 
     def jobs(self) -> list[Job]:
         with open_store(self.settings) as store:
-            return store.newest(1000)
+            return store.select(limit=1000)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(f"{self.catalog.as_uri()}?mode=rw", uri=True)) as connection:
