@@ -132,7 +132,7 @@ def queue_files(
             if isinstance(path, FolderSource):
                 yield submit_folder(store, services.unique_id, path, settings)
             else:
-                yield submit(store, services.unique_id, kind, path, user=settings.user)
+                yield submit(store, services.unique_id, kind, path, user=settings.user, peek=True)
 
 
 def retry_jobs(
@@ -459,7 +459,7 @@ def _run_all(
 @contextmanager
 def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
     unique_id, holder = runner.services.unique_id, this_process()
-    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again, peek=True)
     if isinstance(source, FolderSource):
         yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return

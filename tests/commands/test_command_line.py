@@ -175,7 +175,8 @@ def help_of(name: str, width: int) -> str:
     command = COMMANDS.get(name, TOP)
     text = HelpText(width)
     top = typer.Context(TOP, info_name="ingest", help_option_names=["-h", "--help"])
-    command.format_help(top if command is TOP else typer.Context(command, info_name=name, parent=top), text)
+    context = top if command is TOP else command.make_context(name, [], parent=top, resilient_parsing=True)
+    command.format_help(context, text)
     return text.getvalue()
 
 
