@@ -1,18 +1,20 @@
 """The functions behind the command line, which has no logic of its own; scripts can call them too.
 
 Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
-where none are given: the environment, the configuration file and the defaults, as on the command line. All raise
-IngestError.
+where none are given: the environment, the configuration file and the defaults, as on the command line. A path may be
+any that ``open`` takes, but for bytes. What returns an iterator does its work while one goes through it, and closes
+what it has opened at its end. All raise IngestError.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
-from .errors import IngestError, JobNotFound
+from .errors import IngestError, JobNotFound, SettingsError
 from .events.resend import require_receivers, resend
 from .events.sender import Sender, Tally, sending
 from .jobs.imported import ImportedJob
@@ -35,13 +37,22 @@ from .services.base import Services
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .settings import Settings, load_settings
 
-Source = Path | BinaryIO
+if TYPE_CHECKING:
+    from .bundle.pack_rules import PackRules
+    from .client.plan import Description, Metadata
+    from .client.target import Target
+    from .client.upload import Observe as ObserveUpload
+    from .client.upload import Outcome as UploadOutcome
+    from .client.upload import Terms
+
+AnyPath = str | os.PathLike[str]
+Source = AnyPath | BinaryIO
 
 log = logging.getLogger(__name__)
 
 
 def ingest_bundle(
-    path: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+    path: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
     """Ingest the bundle at ``path`` and return its job, which is complete; or the job that ingested it before.
 
@@ -51,7 +62,7 @@ def ingest_bundle(
 
 
 def move_files(
-    document: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+    document: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
     """Move the files that a metadata document lists into the archive; return the job as `ingest_bundle` does."""
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
@@ -78,11 +89,23 @@ def ingest_files(
         return run_tasks(tasks, runner, store, settings.timings.grace, observe)
 
 
-def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
+def queue_files(kind: JobKind, paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
+    for outcome in queue_each(kind, paths, settings=settings):
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.job is not None
+        yield outcome.job
+
+
+def queue_each(kind: JobKind, paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Outcome]:
+    """Queue a job for every path, for workers to run, and yield what came of each; one failure stops no other."""
     with _opened(settings, new_store=True) as (settings, services, store):
         for path in paths:
-            yield submit(store, services.unique_id, kind, path, user=settings.user)
+            try:
+                yield Outcome(os.fspath(path), submit(store, services.unique_id, kind, Path(path), user=settings.user))
+            except IngestError as error:
+                yield Outcome(os.fspath(path), None, error)
 
 
 def retry_jobs(
@@ -201,18 +224,60 @@ def send_events(*, settings: Settings | None = None) -> Tally:
         return Sender(settings, log.info).send(store)
 
 
-def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
+def upload(
+    paths: Iterable[AnyPath],
+    description: "Description | None" = None,
+    *,
+    to: str | None = None,
+    ask: "Callable[[Path, Target], Metadata] | None" = None,
+    rules: "PackRules | None" = None,
+    pack: bool = False,
+    together: bool = False,
+    terms: "Terms | None" = None,
+    observe: "ObserveUpload | None" = None,
+    settings: Settings | None = None,
+) -> "Iterator[UploadOutcome]":
+    """Send bundles, and files and folders to be packed, to the server at ``to``, else to that of the settings.
+
+    Yields what came of each, once that is known. What is packed has the metadata of the ``description``, or what
+    ``ask`` returns for the first path and the server. Packed are folders, by the ``rules``; files too with ``pack``,
+    or where something is described; and all as one bundle with ``together``. An upload that was cut off is resumed by
+    the same call.
+    """
+    from .bundle.pack_rules import PackRules
+    from .client.finding import find_target
+    from .client.observer import UploadObserver
+    from .client.plan import Description, described, plan
+    from .client.server import IngestServer
+    from .client.upload import Terms, Uploader
+
+    settings, said = settings or load_settings(), description or Description()
+    target, folder = find_target(settings, to), settings.upload.folder
+    if folder is None:
+        raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
+
+    def describe(path: Path) -> "Metadata":
+        return described(said, path) if ask is None else ask(path, target)
+
+    with closing(IngestServer(target)) as server:
+        pack_files = pack or said.says_something
+        items = plan(list(map(Path, paths)), rules or PackRules(), describe, pack_files=pack_files, together=together)
+        uploader = Uploader(server, target, folder, terms or Terms())
+        yield from uploader.upload_all(items, observe or (lambda *_: UploadObserver()))
+
+
+def check_bundle(path: AnyPath, *, settings: Settings | None = None) -> check.Findings:
     """Find everything that is wrong with the bundle at ``path``; nothing is stored."""
     (findings,) = check_bundles([path], settings=settings)
     return findings
 
 
-def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[check.Findings]:
+def check_bundles(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[check.Findings]:
     """Find everything that is wrong with each of the bundles, one after the other; nothing is stored."""
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
         for path in paths:
-            yield check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
+            yield check.check_bundle(Path(path), user=settings.user, spool=settings.spool, policy=site_policy)
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
@@ -257,35 +322,35 @@ def verify_all(
 
 
 def verify_receipt(
-    path: Path, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
+    path: AnyPath, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
 ) -> Iterator[verify.Damage]:
     """Verify a job by its receipt alone, without the job store or the catalogue; see `verify_jobs`."""
-    receipt, tally = read_receipt(path), tally or verify.Tally()
+    receipt, tally = read_receipt(Path(path)), tally or verify.Tally()
     tally.jobs = 1
     with closing(archive(settings or load_settings())) as site_archive:
         yield from verify.verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
 
 
-def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
+def save_receipt(job_id: int, path: AnyPath, *, settings: Settings | None = None) -> None:
     """Write a complete job's receipt to ``path``; for a duplicate, that of the job that has its content."""
     settings = settings or load_settings()
     with closing(catalog(settings, new=False)) as site_catalog, open_store(settings, new=False) as store:
-        write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
+        write_receipt(Path(path), site_catalog, store.get(recorded_as(store, job_id)))
 
 
-def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
+def restore_bundle(job_id: int, target: AnyPath | IO[bytes], *, settings: Settings | None = None) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
     with _opened(settings, new_services=False) as (_, services, store):
         recorded = recorded_as(store, job_id)
-        if isinstance(target, Path):
-            return restore.write_bundle_file(services, recorded, target)
+        if isinstance(target, str | os.PathLike):
+            return restore.write_bundle_file(services, recorded, Path(target))
         return restore.write_tar(services, recorded, target)
 
 
-def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
+def restore_folder(job_id: int, target: AnyPath, *, settings: Settings | None = None) -> int:
     """Write a stored job's files to the new folder ``target``, and return the number of files."""
     with _opened(settings, new_services=False) as (_, services, store):
-        return restore.write_folder(services, recorded_as(store, job_id), target)
+        return restore.write_folder(services, recorded_as(store, job_id), Path(target))
 
 
 @contextmanager
@@ -305,7 +370,7 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
         yield opened
 
 
-def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+def _run(kind: JobKind, path: AnyPath, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, store, services, kind, path, again=again) as job:
@@ -318,8 +383,8 @@ def _submitted(
     settings: Settings, store: JobStore, services: Services, kind: JobKind, source: Source, *, again: bool
 ) -> Iterator[Job]:
     enter = partial(submit, store, services.unique_id, kind, user=settings.user, holder=this_process(), again=again)
-    if isinstance(source, Path):
-        yield enter(source)
+    if isinstance(source, str | os.PathLike):
+        yield enter(Path(source))
         return
     with spooled_input(source, settings.spool) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
@@ -331,7 +396,7 @@ def _as_it_stands(store: JobStore, job_id: int) -> Iterator[Job]:
 
 
 def _name_of(source: Source) -> str:
-    name = str(source) if isinstance(source, Path) else str(source.name)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(source.name)
     return "standard input" if name == "<stdin>" else name
 
 

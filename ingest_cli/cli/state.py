@@ -42,8 +42,10 @@ def state(
 
 
 def _show_imported(job: "ImportedJob", *, json: bool) -> None:
+    from ..jobs.fields import imported_fields
+
     if json:
-        write_json({**job.as_state(), "source": "", "origin": "Pacifica Ingest"})
+        write_json(imported_fields(job))
         return
     rows = {
         "job": f"{job.job_id}, imported from Pacifica Ingest",
@@ -57,8 +59,10 @@ def _show_imported(job: "ImportedJob", *, json: bool) -> None:
 
 
 def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
+    from ..jobs.fields import job_fields
+
     if json:
-        write_json(_as_json(job))
+        write_json(job_fields(job))
         return
     rows: dict[str, Any] = {
         "job": job.job_id,
@@ -87,8 +91,10 @@ def _show_rows(rows: dict[str, Any], exception: str) -> None:
 
 
 def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
+    from ..jobs.fields import job_fields
+
     if json:
-        write_json([_as_json(job) for job in jobs])
+        write_json([job_fields(job) for job in jobs])
         return
     if not jobs:
         say("no jobs yet")
@@ -97,7 +103,3 @@ def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
     for job in jobs:
         percent = f"{job.task_percent:.1f}"
         say(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.name))
-
-
-def _as_json(job: "Job") -> dict[str, Any]:
-    return {**job.as_state(), "source": job.source, "origin": job.name}
