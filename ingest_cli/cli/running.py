@@ -65,5 +65,12 @@ def _queue_files(
         raise SettingsError("--again and --queue cannot be used together: workers do not ingest again")
     if STANDARD_INPUT in paths:
         raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
-    for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
-        screen_for(options, str(path.path if isinstance(path, FolderSource) else path)).queued(job)
+    errors = []
+    for outcome in api.queue_each(kind, paths, settings=settings):
+        screen = screen_for(options, outcome.name)
+        if outcome.job is not None:
+            screen.queued(outcome.job)
+        if outcome.error is not None:
+            screen.not_queued(outcome.error)
+        errors.append(outcome.error)
+    finish(errors, debug=options.debug)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from .output import say, write_csv, write_json, write_json_list
 
 if TYPE_CHECKING:
     from ..jobs.filter import JobFilter, JobOrder
-    from ..jobs.imported import ImportedJob
     from ..jobs.job import Job
     from ..jobs.store import JobStore
 
@@ -52,6 +51,7 @@ def state(
     output: Output,
 ) -> None:
     """Show the state of a job, or of the newest jobs."""
+    from ..jobs.fields import job_fields
     from ..jobs.filter import ALL
     from ..jobs.store import open_store
 
@@ -68,7 +68,7 @@ def state(
         else:
             found = _pages(store, wanted, order, None if every else count)
             if output.json:
-                write_json_list(map(_as_json, chain.from_iterable(found)))
+                write_json_list(map(job_fields, chain.from_iterable(found)))
             elif csv:
                 write_csv(CSV_COLUMNS, map(_as_csv, chain.from_iterable(found)))
             else:
@@ -100,11 +100,12 @@ def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int
 
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
+    from ..jobs.fields import imported_fields, job_fields
     from .job_page import imported_page, job_page
 
     imported = store.imported(job_id)
     if json:
-        write_json(_as_json(store.get(job_id)) if imported is None else _imported_as_json(imported))
+        write_json(job_fields(store.get(job_id)) if imported is None else imported_fields(imported))
         return
     for line in imported_page(imported) if imported is not None else job_page(store.get(job_id), store):
         say(line)
@@ -127,14 +128,6 @@ def _follow(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: in
     if console is None or not console.is_terminal or console.is_dumb_terminal:
         raise SettingsError("--follow needs a terminal")
     follow(store, wanted, order, console, count)
-
-
-def _as_json(job: "Job") -> dict[str, Any]:
-    return {**job.as_state(), "source": job.source, "origin": job.name}
-
-
-def _imported_as_json(job: "ImportedJob") -> dict[str, Any]:
-    return {**job.as_state(), "source": "", "origin": "Pacifica Ingest"}
 
 
 def _as_csv(job: "Job") -> tuple[object, ...]:

@@ -152,60 +152,55 @@ def upload(
 
     Files and folders are packed. Ends when all is stored, unless told not to wait.
     """
-    from ..client.finding import find_target
-    from ..client.plan import plan
-    from ..client.server import IngestServer
-    from ..client.upload import Uploader
-    from ..errors import SettingsError
+    from .. import api
     from .signals import interruptible
     from .upload_display import upload_screen_for
 
-    settings, terms, description = destination.settings, pace.terms, contents.description(ctx)
-    target, folder = find_target(settings), settings.upload.folder
-    if folder is None:
-        raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
-    describing = _Describing(description, contents.site_config(destination, description), settings, target, pace)
-    pack_files = contents.pack or description.says_something
-    with interruptible(), closing(IngestServer(target)) as server:
-        items = plan(paths, packing.rules, describing, pack_files=pack_files, together=contents.together)
-        uploader = Uploader(server, target, folder, terms)
-        outcomes = uploader.upload_all(items, partial(upload_screen_for, options))
+    settings, description = destination.settings, contents.description(ctx)
+    config = contents.site_config(destination, description)
+    asking = None if config is None else _Asking(description, config, settings, pace)
+    with interruptible():
+        outcomes = list(
+            api.upload(
+                paths,
+                description,
+                ask=asking,
+                rules=packing.rules,
+                pack=contents.pack,
+                together=contents.together,
+                terms=pace.terms,
+                observe=partial(upload_screen_for, options),
+                settings=settings,
+            )
+        )
     finish([outcome.error for outcome in outcomes], debug=options.debug)
 
 
 @dataclass(frozen=True, slots=True)
-class _Describing:
-    """Finds the metadata of what is packed: as ``config`` asks for it, the uploader.json of a site, if there is one."""
+class _Asking:
+    """Finds the metadata of what is packed as ``config`` asks for it, the uploader.json of a site."""
 
     description: "Description"
-    config: Path | None
+    config: Path
     settings: "Settings"
-    target: "Target"
     pace: Pace
 
-    def __call__(self, path: Path) -> "Metadata":
-        """The metadata, where ``path`` is the first of what is packed. Raises SettingsError."""
-        from ..client.plan import described
-        from ..errors import SettingsError
-
-        if self.config is None:
-            return described(self.description, path)
-        if self.target.policy_url is None:
-            raise SettingsError(f"no policy service to ask for what {self.config} says: set policy_url in [upload]")
-        return self._ask(self.config, self.target.policy_url)
-
-    def _ask(self, config: Path, url: str) -> "Metadata":
+    def __call__(self, path: Path, target: "Target") -> "Metadata":
+        """The metadata. Raises SettingsError."""
         from ..client.plan import asked, user_of
         from ..client.questions import Policy, read_questions
         from ..client.retries import Retries
         from ..client.session import Session
+        from ..errors import SettingsError
         from .choosing import choose
         from .upload_screens import PolicyScreen
 
+        if target.policy_url is None:
+            raise SettingsError(f"no policy service to ask for what {self.config} says: set policy_url in [upload]")
         retries = Retries(self.pace.retry_for, PolicyScreen())
-        with closing(Session(self.target, "the policy service")) as session:
-            policy = Policy(session, url, user_of(self.description, self.settings.user), retries)
-            return asked(self.description, read_questions(config), policy, choose)
+        with closing(Session(target, "the policy service")) as session:
+            policy = Policy(session, target.policy_url, user_of(self.description, self.settings.user), retries)
+            return asked(self.description, read_questions(self.config), policy, choose)
 
 
 def rate_of(text: str) -> float:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
-    "api": UPPER,
+    "api": UPPER | {"client"},
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
