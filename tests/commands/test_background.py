@@ -64,6 +64,7 @@ def test_a_job(
     assert "Traceback" not in (tmp_path / "said").read_text()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", [("serve", "--port", 0, "-n", 1), ("watch", "drop")], ids=lambda words: words[0])
 def test_what_runs_for_long(in_background: Background, tmp_path: Path, words: tuple[object, ...]) -> None:
     (tmp_path / "drop").mkdir()

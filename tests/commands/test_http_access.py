@@ -282,6 +282,7 @@ def test_settings_that_contradict_each_other_are_named(
     assert not shows_a_secret(str(caught.value))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "url",
     [

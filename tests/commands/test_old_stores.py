@@ -86,6 +86,7 @@ def interrupt(site: Site, bundle: Path) -> None:
     assert site.job(1).stored == 1
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("by", ["the job itself", "another job of the document"])
 def test_what_an_old_program_left_half_stored_is_finished(

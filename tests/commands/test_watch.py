@@ -107,6 +107,7 @@ def test_a_file_that_is_truncated_and_written_again(
     assert [job.is_done for job in site.jobs()] == [True]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("tool", ["cp", "mv", "rsync", "mv from another file system"])
 def test_tools(watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path, tool: str) -> None:
     if shutil.which(tool.split()[0]) is None:

@@ -206,6 +206,7 @@ def test_a_full_archive_is_told_before_anything_is_stored(full_archive: Site, tm
     assert full_archive.job(1).reservation is None
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("seed", range(6))
 def test_a_disk_that_fills_up_while_jobs_run(full_archive: Site, tmp_path: Path, seed: int) -> None:
     """Others fill it and free it again at any time; in the end all is stored once."""
