@@ -42,7 +42,8 @@ from .pipeline.selection import failed_jobs, interrupted_jobs, is_of_user, recor
 from .pipeline.sources import folders_in as find_folders
 from .pipeline.submission import FolderSource, submit, submit_folder
 from .retrieval import restore
-from .retrieval.held import Held, look_up
+from .retrieval.copies import Copies, look_up
+from .retrieval.layout import Pieces
 from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .services.query import FileQuery, hash_of
@@ -413,7 +414,7 @@ def restore_folder(
         return restore.write_folder(services, recorded, Path(target), paths)
 
 
-def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
+def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Pieces:
     """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
 
     They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
@@ -424,12 +425,16 @@ def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None =
 
 def list_files(
     job_id: int, *, note: Callable[[str], None] = lambda _: None, settings: Settings | None = None
-) -> Iterator[StoredFile]:
-    """Yield the files of a stored job. ``note`` is told where another job has its content. Raises JobNotRecorded."""
+) -> Iterator[tuple[int, StoredFile]]:
+    """Yield the files of a stored job, each after the job that has it: another one, where that has the content.
+
+    ``note`` is told of that. Raises JobNotRecorded.
+    """
     with _recorded(job_id, settings) as (services, recorded):
         if recorded != job_id:
             note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
-        yield from services.catalog.files(recorded)
+        for file in services.catalog.files(recorded):
+            yield recorded, file
 
 
 def find_files(
@@ -471,7 +476,7 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Held]:
+def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
