@@ -156,6 +156,10 @@ class EventScreen(Screen):
         """Write the warning."""
         self._write("warning", message=message)
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        self._write("note", message=message)
+
     def settled(self, job: Job) -> None:
         """Write the job's state."""
         self._write("settled", **job.as_state())
@@ -226,6 +230,10 @@ class PlainScreen(Screen):
         """Write the warning."""
         self._warnings.warn(message)
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        mention(f"{self._name}: {message}")
+
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
         files_done = sum(files for _, files in self._counted.values())
@@ -268,6 +276,10 @@ class QueueScreen(PlainScreen):
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        record(f"{self._name}: {message}")
+
     def _count(self, phase: str, length: int, files: int) -> None:
         """Nor is what they do."""
 
@@ -282,6 +294,9 @@ class QuietQueueScreen(QueueScreen):
 
     def warn(self, message: str) -> None:
         """Warnings are not written."""
+
+    def note(self, message: str) -> None:
+        """Nor is what is only good to know."""
 
 
 def _before(job: Job) -> str:

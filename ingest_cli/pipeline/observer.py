@@ -43,6 +43,9 @@ class Observer:
     def warn(self, message: str) -> None:
         """A warning for a person."""
 
+    def note(self, message: str) -> None:
+        """What a person may like to know of the job."""
+
     def settled(self, job: Job) -> None:
         """A run of the job has ended; this is the job as it is now."""
 

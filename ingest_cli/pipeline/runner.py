@@ -6,12 +6,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
+from ..bundle.folder import Folder, FolderRequest
 from ..disk import explained
 from ..errors import (
     BundleError,
     IngestError,
     Interrupted,
     LeaseLost,
+    PackError,
     ResourceUnavailable,
     SourceChanged,
     SourceError,
@@ -32,6 +34,7 @@ from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
+from .sources import left_in_place
 
 # The text of an error of Python's own may quote what it was given, whole.
 LONGEST_UNEXPECTED = 500
@@ -84,7 +87,7 @@ class Runner:
         if job.is_done:
             return job
         if job.has_failed:
-            if job.state is JobState.FAILED and fingerprint(Path(job.source)) != job.fingerprint:
+            if job.state is JobState.FAILED and self._fingerprint(job) != job.fingerprint:
                 raise SourceChanged(replaced(job))
             job = self.store.retry(job.job_id)
         # What was just submitted is held by this process already.
@@ -187,7 +190,7 @@ class Runner:
             if str(error) != NO_THREAD:
                 raise
             raise ResourceUnavailable(f"{source}: {NO_THREAD}") from error
-        except (SourceError, SourceMissing, SourceChanged, BundleError):
+        except (SourceError, SourceMissing, SourceChanged, BundleError, PackError):
             # What is found below a disk that is away is not the job's.
             lease.require_mounted()
             if lease.job.spooled and not os.path.lexists(source):
@@ -234,12 +237,13 @@ class Runner:
 
     def _settle_replaced(self, job: Job) -> None:
         """Fail the jobs whose place this one takes, as far as nobody works on them."""
+        replaced_jobs = [other for other in self.store.replaced(job) if self._is_of_the_same(other, job)]
         try:
-            if fingerprint(Path(job.source)) != job.fingerprint:
+            if replaced_jobs and self._fingerprint(job) != job.fingerprint:
                 return
         except IngestError:
             return  # the run says so
-        for earlier in self.store.replaced(job):
+        for earlier in replaced_jobs:
             try:
                 undone = self.store.end(
                     earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
@@ -252,6 +256,22 @@ class Runner:
                 log.info(
                     "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
                 )
+
+    def _is_of_the_same(self, earlier: Job, job: Job) -> bool:
+        """Whether one job can take the other's place: a folder may be ingested in several ways."""
+        if not earlier.kind is job.kind is JobKind.FOLDER:
+            return True
+        return self._request(earlier).is_of_the_same(self._request(job))
+
+    def _fingerprint(self, job: Job) -> str:
+        """The fingerprint of what stands at the job's path now."""
+        path = Path(job.source)
+        if job.kind is not JobKind.FOLDER:
+            return fingerprint(path)
+        return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint
+
+    def _request(self, job: Job) -> FolderRequest:
+        return FolderRequest.from_text(self.store.request(job.job_id))
 
 
 def _failure_of(job: Job) -> IngestError:
