@@ -146,6 +146,17 @@ def no_configuration_file(scene: Scene) -> str:
     return scene.says("config", "--config", scene.folder / "none.ini", code=2)
 
 
+@provokes("*FILE* is there already: change it with an editor, or replace it with --force")
+def a_configuration_that_is_there(scene: Scene) -> str:
+    (scene.folder / "config.ini").write_text("")
+    return scene.says("config", "init", "--yes", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("there is no folder to watch: give one, or set [watch] folders in the configuration")
+def nothing_to_watch(scene: Scene) -> str:
+    return scene.says("watch", "--once", code=2)
+
+
 @provokes("there is no home folder: set HOME, or XDG_DATA_HOME, or each of *KEYS*")
 def no_home(scene: Scene) -> str:
     scene.environment.delenv("XDG_DATA_HOME")
@@ -178,7 +189,8 @@ def a_path_for_a_url(scene: Scene) -> str:
 
 
 @provokes(
-    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file, or write *FILE*"
+    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file,"
+    " or write *FILE*"
 )
 def a_folder_of_nobody(scene: Scene) -> str:
     (scene.folder / "run").mkdir()
