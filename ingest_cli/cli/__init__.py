@@ -81,8 +81,8 @@ for _command in (
     prune.prune,
     backup.backup,
     import_jobs.import_jobs,
-    config.config,
     doctor.doctor,
     help.help,
 ):
     app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)
+app.add_typer(config.app, name="config")

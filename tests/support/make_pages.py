@@ -19,15 +19,17 @@ SHARED = ("--config", "--db", "--user", "--json", "--quiet", "--verbose", "--deb
 
 
 def commands() -> dict[str, Any]:
-    """The commands by their names."""
+    """The commands by their names, which are two words for one of a group."""
     top = typer.main.get_command(app)
     assert isinstance(top, TyperGroup)
-    return dict(top.commands)
+    groups = {name: command for name, command in top.commands.items() if isinstance(command, TyperGroup)}
+    inner = {f"{name} {word}": command for name, group in groups.items() for word, command in group.commands.items()}
+    return dict(top.commands) | inner
 
 
 def page_of(name: str) -> Path:
     """The page of a command."""
-    return MAN / f"ingest-{name}.1"
+    return MAN / f"ingest-{name.replace(' ', '-')}.1"
 
 
 def with_made_sections(text: str, name: str) -> str:
