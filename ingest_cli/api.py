@@ -48,6 +48,7 @@ from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .services.query import FileQuery, hash_of
 from .settings import Ids, Settings, load_settings
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .client.plan import Description, Metadata
@@ -87,18 +88,21 @@ def ingest_files(
     settings: Settings | None = None,
     again: bool = False,
     at_once: int = 1,
+    rate: float | None = None,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
     spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
-    several are ingested ``at_once``, in a thread of its own. In the main thread, SIGINT and SIGTERM leave the current
+    several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
+    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
     jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     with _running(settings, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
-        return _run_all(tasks, at_once, settings, Runner(settings, services, store, again=again), observe)
+        runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
+        return _run_all(tasks, at_once, settings, runner, observe)
 
 
 def plan_folders(
@@ -541,7 +545,7 @@ def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner
     if isinstance(source, str | os.PathLike):
         yield enter(Path(source))
         return
-    with spooled_input(source, settings.spool) as spooled:
+    with spooled_input(source, settings.spool, runner.pace) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
 
 

@@ -1,6 +1,5 @@
 """``ingest upload PATH...``."""
 
-import re
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import typer
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
 from .output import finish
+from .rates import rate_of
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from ..client.target import Target
     from ..client.upload import Terms
     from ..settings import Settings
-
-# A server does not wait for longer than a minute for the next bytes.
-SMALLEST_RATE = 1000
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +125,7 @@ class Pace:
         from ..client.upload import Terms
 
         return Terms(
-            rate=None if self.limit_rate is None else rate_of(self.limit_rate),
+            rate=rate_of(self.limit_rate),
             patience=self.retry_for,
             waits=not self.no_wait,
             longest_wait=self.max_wait,
@@ -201,17 +197,6 @@ class _Asking:
         with closing(Session(target, "the policy service")) as session:
             policy = Policy(session, target.policy_url, user_of(self.description, self.settings.user), retries)
             return asked(self.description, read_questions(self.config), policy, choose)
-
-
-def rate_of(text: str) -> float:
-    """Bytes a second, from how they are written. Raises SettingsError."""
-    from ..errors import SettingsError
-
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)([kmg]?)b?(?:/s)?", text.strip(), re.IGNORECASE)
-    rate = float(found[1]) * UNITS[found[2].lower()] if found else 0.0
-    if rate < SMALLEST_RATE:
-        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second from 1k, such as 500k or 5M")
-    return rate
 
 
 def _without_password(url: str) -> str:
