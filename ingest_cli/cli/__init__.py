@@ -12,6 +12,7 @@ from . import (
     backup,
     check,
     config,
+    deploy,
     discard,
     doctor,
     events,
@@ -93,6 +94,7 @@ for _command in (
     backup.backup,
     import_jobs.import_jobs,
     doctor.doctor,
+    deploy.deploy,
     help.help,
 ):
     app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)

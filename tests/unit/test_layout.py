@@ -31,11 +31,12 @@ MAY_IMPORT = {
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
+    "deployment": GROUND,
     "api": UPPER,
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
-    "cli": UPPER | {"api", "client", "watch", "server"},
+    "cli": UPPER | {"api", "client", "deployment", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
 
