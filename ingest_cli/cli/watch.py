@@ -81,8 +81,8 @@ def watch(
     """Ingest whatever is put into drop folders."""
     from contextlib import suppress
 
-    from ..bundle.pack import read_template
     from ..bundle.pack_rules import USUAL
+    from ..bundle.records import read_template
     from ..errors import Interrupted, SettingsError
     from ..jobs.job import JobKind
     from ..watch.disposition import Destination, Disposition

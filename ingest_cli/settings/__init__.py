@@ -3,6 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
+from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
 from .options import Option
@@ -16,8 +17,10 @@ from .watch import WatchSettings
 __all__ = [
     "EVENT_KINDS",
     "Confirm",
+    "Defaults",
     "Endpoint",
     "EventKind",
+    "Ids",
     "Notifications",
     "Option",
     "ReceiverKind",

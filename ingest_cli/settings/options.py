@@ -120,6 +120,9 @@ UPLOADER_CONFIG = Option(
     "upload", "uploader_config", "UPLOADER_CONFIG", "what 'ingest upload' asks it: an uploader.json of pacifica-cli"
 )
 UPLOADS = Option("upload", "folder", "INGEST_UPLOADS", "where 'ingest upload' keeps what it needs to resume uploads")
+DEFAULT_SUBMITTER = Option("defaults", "submitter", "INGEST_SUBMITTER", "the submitter's id of folders")
+DEFAULT_PROJECT = Option("defaults", "project", "INGEST_PROJECT", "the project's id of folders")
+DEFAULT_INSTRUMENT = Option("defaults", "instrument", "INGEST_INSTRUMENT", "the instrument's id of folders")
 WATCH_FOLDERS = Option(
     "watch",
     "folders",
@@ -206,6 +209,9 @@ OPTIONS = (
     UPLOAD_POLICY_URL,
     UPLOADER_CONFIG,
     UPLOADS,
+    DEFAULT_SUBMITTER,
+    DEFAULT_PROJECT,
+    DEFAULT_INSTRUMENT,
     WATCH_FOLDERS,
     WATCH_DONE,
     *(option for access in ACCESS.values() for option in access.options),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
+from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
 from .notifications import Notifications, notifications_of
@@ -61,6 +62,7 @@ class Settings:
     server: ServerAccess
     notifications: Notifications
     upload: UploadSettings
+    defaults: Defaults
     watch: WatchSettings
     timings: Timings
     values: tuple[Value, ...]
@@ -108,6 +110,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         server=server_access_of(values),
         notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=upload_settings_of(values),
+        defaults=defaults_of(values),
         watch=watch_settings_of(values),
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,

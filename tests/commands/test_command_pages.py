@@ -74,7 +74,7 @@ def test_the_overview_explains_every_common_option_in_every_spelling() -> None:
 
 def test_the_help_says_what_each_command_does_to_the_end(command: Command) -> None:
     _, listed = command("--help").stdout.split("Commands:\n")
-    lines = listed.splitlines()
+    lines = listed.partition("\n\n")[0].splitlines()
     assert {line.split()[0] for line in lines} == {name for name in COMMANDS if " " not in name}
     assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 

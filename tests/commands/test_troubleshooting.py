@@ -188,6 +188,15 @@ def a_path_for_a_url(scene: Scene) -> str:
     return scene.says("config", code=2)
 
 
+@provokes(
+    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file,"
+    " or write *FILE*"
+)
+def a_folder_of_nobody(scene: Scene) -> str:
+    (scene.folder / "run").mkdir()
+    return scene.says(scene.folder / "run", "--project", "1234a", code=2)
+
+
 @provokes("there is no *STORE* *FILE* (*PLACE*: [*SECTION*] *KEY*)")
 def no_store(scene: Scene) -> str:
     return scene.says("state", code=2)
@@ -209,7 +218,12 @@ def no_database(scene: Scene) -> str:
 
 @provokes("cannot read *FILE*: No such file or directory")
 def no_bundle(scene: Scene) -> str:
-    return scene.says("sate")
+    return scene.says("none.tar")
+
+
+@provokes("no file and no command *WORD*; did you mean *COMMAND*?")
+def a_mistyped_command(scene: Scene) -> str:
+    return scene.says("sate", code=2)
 
 
 @provokes("cannot read *FILE*: it is not a regular file")

@@ -79,7 +79,8 @@ def options(command: Any) -> list[str]:
 
 def _parameters(command: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """A command's own options, those that it shares with others, and its arguments."""
-    named = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    named = [option for option in options if not option.hidden]
     shared = [option for option in named if option.opts[0] in SHARED]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     return [option for option in named if option not in shared], shared, arguments
@@ -105,10 +106,8 @@ def _value(parameter: Any) -> str:
     return f"Ar {parameter.metavar.lower()}"
 
 
-def _default(value: Any) -> list[str]:
-    if isinstance(value, float):
-        value = f"{value:g}"
-    return [] if value in ("", 0) else ["The default is", f".Li {value} ."]
+def _default(value: str) -> list[str]:
+    return [] if value in ("", "0") else ["The default is", f".Li {value} ."]
 
 
 def _listed(names: list[str]) -> list[str]:
