@@ -60,9 +60,10 @@ def deploy(
     site: Site,
     answer: Output,
 ) -> None:
-    """Print the files with which systemd or containers run it permanently.
+    """Print files for systemd or containers.
 
-    They are filled in for this site: its program, its configuration and its folders.
+    With these the program runs permanently. They are filled in for this site: its program, its configuration and its
+    folders.
     """
     from ..deployment import Deployment, Kind, files_for, this_program
 

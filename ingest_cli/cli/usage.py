@@ -5,8 +5,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import typer
-from typer._click.exceptions import BadOptionUsage, MissingParameter, NoSuchOption, UsageError
-from typer.core import TyperArgument, TyperCommand
+from typer._click.exceptions import BadOptionUsage, MissingParameter, NoArgsIsHelpError, NoSuchOption, UsageError
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from ..errors import SettingsError
 from ..text import quoted
@@ -52,6 +52,37 @@ class Command(TyperCommand):
     def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
         """The help, as wide as the window."""
         return help_of(self, ctx)
+
+
+class Group(TyperGroup):
+    """A group of commands whose help fits the window, and which says in a sentence what it does not understand."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Take the words apart. Raises SettingsError."""
+        try:
+            return super().parse_args(ctx, args)
+        except NoArgsIsHelpError:
+            raise
+        except UsageError as error:
+            raise explained(error, ctx) from None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """The command that the first word names. Raises SettingsError."""
+        try:
+            return super().resolve_command(ctx, args)
+        except UsageError:
+            meant = did_you_mean(closest(args[0], self.commands)[:1])
+            raise _hinting(f"{_name(ctx)} has no command {quoted(args[0])}{meant}", ctx) from None
+
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        """The help, as wide as the window."""
+        return help_of(self, ctx)
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """What each command does, to the end of the sentence."""
+        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def help_of(command: Any, ctx: typer.Context) -> str:
