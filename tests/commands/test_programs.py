@@ -190,6 +190,7 @@ def test_standard_output_is_either_a_bundle_or_json(command: Command, stored: Pa
 def test_what_is_in_effect(command: Command) -> None:
     assert all(fields_of(row) == COMMANDS["config"] for row in written(command, "config"))
     assert all(fields_of(row) == COMMANDS["doctor"] for row in written(command, "doctor"))
+    assert all(fields_of(row) == COMMANDS["deploy"] for row in written(command, "deploy", "container"))
 
 
 def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:
