@@ -178,7 +178,8 @@ def a_path_for_a_url(scene: Scene) -> str:
 
 
 @provokes(
-    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file, or write *FILE*"
+    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file,"
+    " or write *FILE*"
 )
 def a_folder_of_nobody(scene: Scene) -> str:
     (scene.folder / "run").mkdir()
