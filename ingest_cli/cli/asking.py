@@ -1,56 +1,49 @@
-"""Asks at the terminal for what must be said of a folder, with what was said last as the answer that is at hand."""
+"""Asks whoever sits at the terminal, on standard error."""
 
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
-from ..bundle.description import Description
-from ..errors import SettingsError
-from ..settings import Ids
+from ..errors import IngestError, Interrupted
 from ..text import printable
 from .output import mention
 
-PROMPT = "{} [{}]: "
-PLAIN_PROMPT = "{}: "
+T = TypeVar("T")
 
 
-class Asking:
-    """Asks a person for what is missing of descriptions: once, be it of many folders.
-
-    ``last`` finds what was said the last time.
-    """
-
-    def __init__(self, last: Callable[[], Ids]) -> None:
-        self._last = last
-        self._answers = Ids()
-
-    def complete(self, description: Description) -> Description:
-        """The description with the person's answers; as it is where there is nobody to ask."""
-        description = description.over(self._answers)
-        missing = description.missing
-        if not missing or not _is_there_somebody():
-            return description
-        last = self._last()
-        answers = {name: _ask(name, getattr(last, name)) for name in missing}
-        self._answers = Description(**answers).over(self._answers)  # type: ignore[arg-type]
-        return description.over(self._answers)
-
-
-def _is_there_somebody() -> bool:
+def is_attended() -> bool:
+    """Whether there is somebody to ask."""
     return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
 
 
-def _ask(name: str, last: int | str | None) -> int | str:
-    prompt = PLAIN_PROMPT.format(name) if last is None else PROMPT.format(name, printable(str(last)))
+def ask(question: str, proposal: str, read: Callable[[str], T]) -> T:
+    """The answer as ``read`` understands it, or what it makes of the ``proposal`` where nothing is typed.
+
+    What ``read`` raises is shown, and the question asked again. Raises Interrupted at the end of the input.
+    """
     while True:
-        print(prompt, end="", file=sys.stderr, flush=True)
+        mention(question)
+        print(f"  [{printable(proposal)}] ", end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline()
         if not typed:
-            raise SettingsError(f"--{name} is needed")
-        answer = typed.strip()
-        if not answer and last is not None:
-            return last
-        if answer and name == "project":
+            mention("")
+            raise Interrupted("nothing was typed: nothing is written")
+        try:
+            return read(typed.strip() or proposal)
+        except IngestError as error:
+            for line in error.lines:
+                mention(f"  {line}")
+
+
+def ask_whether(question: str, *, proposal: bool) -> bool:
+    """Whether the answer is yes."""
+    return ask(question, "yes" if proposal else "no", _yes_or_no)
+
+
+def _yes_or_no(text: str) -> bool:
+    from ..errors import SettingsError
+
+    for answer, word in ((True, "yes"), (False, "no")):
+        if word.startswith(text.lower()):
             return answer
-        if answer.isascii() and answer.isdigit() and len(answer) < 19:
-            return int(answer)
-        mention(f"the {name} is a number" if answer else f"the {name} is needed")
+    raise SettingsError(f"{text!r} is neither yes nor no")

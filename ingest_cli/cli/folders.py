@@ -12,7 +12,7 @@ from ..errors import SettingsError
 from ..pipeline.describing import describe, request_of, require_described
 from ..pipeline.submission import FolderSource
 from ..settings import Settings
-from .asking import Asking
+from .folder_questions import Asking
 from .output import warn
 
 

@@ -43,14 +43,7 @@ class Display:
         self._console = Console(file=unguarded(self._stderr), highlight=False)
         if self._console.width < 2:  # as COLUMNS has it where nobody knows better
             self._console.width = 80
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._frame,
-            refresh_per_second=FRAMES_A_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live: Live | None = None
 
     @property
     def height(self) -> int:
@@ -73,6 +66,14 @@ class Display:
             sys.stderr = cast(TextIO, _Above(self._console))
             if self._answers and self._stdout is not None and self._stdout.isatty():
                 sys.stdout = cast(TextIO, _Above(self._console))
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._frame,
+                refresh_per_second=FRAMES_A_SECOND,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start(refresh=True)
         except BaseException:
             self.erase()
@@ -81,7 +82,8 @@ class Display:
     def erase(self) -> None:
         """Draw no more, and leave nothing of it."""
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def _frame(self) -> Text:
         # A line as long as the window would make some terminals wrap.

@@ -153,9 +153,10 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The output of a command that only answers what it is asked."""
+    """The output of a command that only answers what it is asked: ``--quiet`` is taken, and changes nothing."""
 
     json: Json = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", hidden=True)] = False
     debug: Debug = False
 
 

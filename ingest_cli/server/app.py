@@ -28,6 +28,7 @@ from .carts import Carts
 from .downloads import Downloads
 from .holdings import Holdings
 from .log import AccessLog
+from .pages.routes import PageRoutes
 from .protocol import error_object
 from .proxies import Proxies
 from .routes import Routes, ServerRules
@@ -65,6 +66,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
 
     app = Starlette(
         routes=[
+            *PageRoutes(store, access, holdings, looking).routes,
             *Routes(store, settings, receptions, limits, disk, access).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
             *Downloads(*outgoing).routes,

@@ -45,11 +45,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _useless_bytes = 0  # of what came since a body's last byte, while a body comes
     _is_useless = True
     _idle_since = 0.0
-    _is_ending = _is_cut = False
+    _is_cut = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._ending = asyncio.Event()
         super().connection_made(transport)
         # With asyncio's own measure the others wait long for what one sends in the smallest chunks.
         transport.max_size = MAX_READ_BYTES  # type: ignore[attr-defined]
@@ -100,10 +101,11 @@ class BoundedProtocol(HttpToolsProtocol):
             raise ValueError("too many requests at once")
         super().on_headers_complete()
         # For a response that cannot be completed; the scope is read when the loop is next at work.
-        self.scope["extensions"] = {"ingest.abort": self.transport.abort}  # type: ignore[dict-item]
+        # And for one that goes on until the server ends.
+        self.scope["extensions"] = {"ingest.abort": self.transport.abort, "ingest.ending": self._ending}  # type: ignore[dict-item]
         if self.parser.get_http_version() == "1.0":
             self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
-        if self._is_ending:
+        if self._ending.is_set():
             self.cycle.keep_alive = False
         self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
 
@@ -122,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End the connection with the answer to what is under way, or to what still comes in a moment."""
-        self._is_ending = True
+        self._ending.set()
         if self._is_idle:
             self.loop.call_later(ENDING_SECONDS, self._close_if_idle)
         else:

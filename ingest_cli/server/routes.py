@@ -27,7 +27,6 @@ from .admission import Receptions
 from .async_store import AsyncStore
 from .move_check import require_movable
 from .openapi import DESCRIPTION
-from .page import PAGE_HEADERS, page_below
 from .proxies import external_path
 from .receiving import Limits, receive, spooled
 from .threads import Threads
@@ -92,10 +91,7 @@ class Routes:
         ]
 
     async def welcome(self, request: Request) -> Response:
-        """Answer that the server is running; to a browser, with its page."""
-        if "text/html" in request.headers.get("accept", ""):
-            page = page_below(external_path(request, "/"))
-            return Response(page, media_type="text/html", headers=PAGE_HEADERS)
+        """Answer that the server is running."""
         return JSONResponse({"message": "Pacifica Ingest Up and Running"}, headers={"Vary": "Accept"})
 
     async def upload(self, request: Request) -> Response:

@@ -11,7 +11,8 @@ from .server import ServerAccess, root_path_of
 from .site import Confirm, Settings, load_settings, settings_of
 from .timings import Timings
 from .upload import UploadSettings, upload_endpoint
-from .values import Value, homeless, login_name, read_values
+from .values import Value, config_path, homeless, login_name, read_values
+from .watch import WatchSettings
 
 __all__ = [
     "EVENT_KINDS",
@@ -28,6 +29,8 @@ __all__ = [
     "Timings",
     "UploadSettings",
     "Value",
+    "WatchSettings",
+    "config_path",
     "homeless",
     "load_settings",
     "login_name",

@@ -30,6 +30,7 @@ from .server import ServerAccess, server_access_of
 from .timings import Timings, timings_of
 from .upload import UploadSettings, upload_settings_of
 from .values import Value, homeless, read_values, where
+from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
 MAX_TRANSFERS = 64
@@ -62,6 +63,7 @@ class Settings:
     notifications: Notifications
     upload: UploadSettings
     defaults: Defaults
+    watch: WatchSettings
     timings: Timings
     values: tuple[Value, ...]
 
@@ -109,6 +111,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=upload_settings_of(values),
         defaults=defaults_of(values),
+        watch=watch_settings_of(values),
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )

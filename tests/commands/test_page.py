@@ -1,62 +1,173 @@
-"""The page for browsers, driven in a real one."""
+"""The pages for browsers: as HTML without a script, and driven in a real browser."""
 
 import hashlib
 import re
-import shutil
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
+from ingest_cli.jobs.job import JobKind, JobState
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.store import JobStore, open_store
+from ingest_cli.settings import load_settings
+
+from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
+from ..support.environment import scrub
 from ..support.serving import PATIENCE, Server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
+JOBS = 60
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 
-def test_browsers_get_a_page_and_clients_do_not(environment: Path) -> None:
-    with Server(environment) as server:
-        page = requests.get(server.url, headers=HTML, timeout=PATIENCE)
-        assert page.headers["Content-Type"].startswith("text/html")
-        assert "Accept" in page.headers["Vary"]
+def add(store: JobStore, job_id: int, *, user: str = "eve", failed: bool = False, source: str = "") -> None:
+    """A job that has come to its end."""
+    source = source or f"/data/run-{job_id}.tar"
+    kept = {"kind": JobKind.BUNDLE, "source": source, "fingerprint": "1:2:3", "user": user}
+    job = store.submit(job_id, holder=None if failed else this_process(), **kept)  # type: ignore[arg-type]
+    if failed:
+        store.end(job_id, JobState.FAILED, holder=None, reason=f"reason {job_id}\nand more of it")
+    else:
+        store.identify(job.fence, f"digest {job_id}", 3, 4567)
+        store.record(job.fence)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One with many jobs, of which every tenth has failed, and every second is another user's."""
+    folder = tmp_path_factory.mktemp("many")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        with open_store(load_settings()) as store:
+            for number in range(1, JOBS + 1):
+                add(store, number, user="adam" if number % 2 else "eve", failed=number % 10 == 0)
+        server = stack.enter_context(Server(folder))
+        patch.undo()
+        yield server
+
+
+def page(server: Server, path: str = "/", status: int = 200) -> str:
+    answer = requests.get(server.url + path, headers=HTML, timeout=PATIENCE)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+def listed(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'<tr id="job-(\d+)"', page)]
+
+
+def test_browsers_get_a_page_and_programs_do_not(many: Server) -> None:
+    for path in ("/", "/jobs/1"):
+        found = requests.get(many.url + path, headers=HTML, timeout=PATIENCE)
+        assert found.headers["Content-Type"].startswith("text/html")
+        assert "Accept" in found.headers["Vary"]
+        policy = found.headers["Content-Security-Policy"]
+        for tag in ("script", "style"):
+            (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", found.text, re.S)
+            digest = b64encode(hashlib.sha256(content.encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}'" in policy
+        assert not re.search(r"\ssrc=|url\(|@import|\w://", found.text), "it loads nothing from elsewhere"
         for accept in ("*/*", "application/json"):
-            answer = requests.get(server.url, headers={"Accept": accept}, timeout=PATIENCE)
+            answer = requests.get(many.url + path, headers={"Accept": accept}, timeout=PATIENCE)
             assert answer.headers["Content-Type"] == "application/json"
-    assert not re.search(r"(?:src|href)\s*=|url\(|@import|//\w", page.text), "it loads nothing from elsewhere"
-    assert "innerHTML" not in page.text
-    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.S)
-    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in page.headers["Content-Security-Policy"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+def test_the_list_shows_what_each_job_is(many: Server) -> None:
+    found = page(many)
+    (row,) = re.findall(r'<tr id="job-59".*?</tr>', found, re.S)
+    for what in ("complete", "/data/", "run-59.tar", "adam", "4.6 kB", ">3<"):
+        assert what in row
+    (failed,) = re.findall(r'<tr id="job-60".*?</tr>', found, re.S)
+    assert "reason 60" in failed
+    assert "and more of it" not in failed
+
+
+def test_counts_lead_to_what_they_count(many: Server) -> None:
+    found = page(many)
+    (way, count) = re.findall(r'href="([^"]*state=failed[^"]*)"><b>(\d+)</b>', found)[0]
+    assert int(count) == JOBS // 10
+    assert listed(page(many, f"/{way.removeprefix('./')}")) == list(range(JOBS, 0, -10))
+
+
+def test_failures_stand_first_with_their_reasons(many: Server) -> None:
+    (pinned,) = re.findall(r'<section id="failures".*?</section>', page(many), re.S)
+    assert re.findall(r"reason (\d+)", pinned) == ["60", "50", "40", "30", "20"]
+    assert "All 6 failed jobs" in pinned
+    assert 'id="failures"' not in page(many, "/?state=complete")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("name=run-5", [59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 5]),
+        ("name=run-1?.tar", list(range(19, 9, -1))),
+        ("name=run-1%3F.tar&user=eve", [18, 16, 14, 12, 10]),
+        ("name=run-1%3F.tar&user=eve&state=failed", [10]),
+        ("user=nobody", []),
+    ],
+)
+def test_a_search(many: Server, query: str, found: list[int]) -> None:
+    assert listed(page(many, f"/?{query}")) == found
+
+
+def test_pages_lead_to_the_first_job(many: Server) -> None:
+    seen, path = [], "/"
+    while True:
+        found = page(many, path)
+        seen += listed(found)
+        older = re.search(r'<a href="([^"]*)" rel="next"', found)
+        if older is None:
+            break
+        path = "/" + older[1].removeprefix("./")
+    assert seen == list(range(JOBS, 0, -1))
+
+
+def test_a_job_has_a_page_of_its_own(many: Server) -> None:
+    found = page(many, "/jobs/60")
+    assert "<title>Job 60: failed - ingest</title>" in found
+    assert "reason 60\nand more of it" in found
+    assert 'href="../"' in found
+    for given in ("9999", "x", "-1", "99999999999999999999"):
+        assert "there is no job" in page(many, f"/jobs/{given}", 404).lower()
+
+
+def test_the_page_of_a_job_shows_its_stages_and_files(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
+    with Server(environment) as server:
+        job_id = server.upload(write_bundle(tmp_path / "b.tar"))["job_id"]
+        server.settled(job_id)
+        found = page(server, f"/jobs/{job_id}")
+        assert "ingest files</th>" in found
+        for name in FILES:
+            (way,) = re.findall(rf'href="\.\./([^"]*)">{name}</a>', found)
+            answer = requests.get(f"{server.url}/{way}", timeout=PATIENCE)
+            assert answer.content == FILES[name]
+
+
+@needs_chromium
 def test_jobs_in_a_browser(environment: Path, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    """On a phone, in the dark: rows appear and change by themselves, and nothing that others wrote runs."""
     files = {f"data/{HOSTILE.replace('/', '')}": b"x"}
     hostile = write_bundle(tmp_path / "hostile.tar", {}, document_for(files))
-    with Server(environment) as server, playwright.sync_playwright() as driver:
+    with Server(environment) as server, Browser() as browser:
         server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
-        server.settled(server.upload(hostile)["job_id"])
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(server.url)
-        page.get_by_text("2 jobs, newest first, 0 running").wait_for()
-        assert page.locator("li").count() == 2
-        page.get_by_text("failed").click()
-        page.locator("pre").get_by_text("onerror").wait_for()
-        page.get_by_text("complete").click()
-        page.get_by_text(f"{len(FILES)} of {len(FILES)} stored").wait_for()
-        server.upload(write_bundle(tmp_path / "c.tar", {"data/new": b"new"}))
-        page.get_by_text("3 jobs, newest first").wait_for()
-        assert page.title() == "ingest: jobs"
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-            "a phone needs no sideways scrolling"
-        )
-        assert [text for text in complaints if "favicon" not in text] == []
-        browser.close()
+        shown = browser.page(width=375, height=800, dark=True)
+        shown.go(server.url)
+        shown.until("document.getElementById('live').textContent === 'Live'")
+        job_id = server.upload(hostile)["job_id"]
+        shown.until(f"document.querySelector('#job-{job_id} .badge')?.textContent === 'failed'")
+        shown.until("document.getElementById('failures').textContent.includes('onerror')")
+        shown.until("document.querySelector('#counts [data-state=failed] b').textContent === '1'")
+        assert shown.value("document.documentElement.scrollWidth <= innerWidth"), "it needs no sideways scrolling"
+        shown.value(f"document.querySelector('#job-{job_id} a').click()")
+        shown.until("document.querySelector('pre')?.textContent.includes('onerror')")
+        assert shown.value("document.title").startswith(f"Job {job_id}: failed")
+        assert shown.complaints == []
