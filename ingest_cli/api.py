@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from .bundle.description import description_of
+from .bundle.description import Description, description_of
 from .bundle.folder import FolderRequest
 from .bundle.pack_rules import USUAL, PackRules
 from .errors import IngestError, JobNotFound, SettingsError
@@ -35,6 +35,7 @@ from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
 from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from .pipeline.describing import describe, request_of, require_described
 from .pipeline.dry_run import FolderPlan, plan_folder
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
@@ -78,6 +79,31 @@ def move_files(
 ) -> Job:
     """Move the files that a metadata document lists into the archive; return the job as `ingest_bundle` does."""
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
+
+
+def ingest_folder(
+    path: Path,
+    *,
+    submitter: int | None = None,
+    project: str | None = None,
+    instrument: int | None = None,
+    keys: Iterable[tuple[str, str]] = (),
+    rules: PackRules = USUAL,
+    settings: Settings | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> Job:
+    """Ingest the folder at ``path`` as it lies, and return the job as `ingest_bundle` does.
+
+    A submitter, project or instrument that is not given is taken from the environment, the file in the folder or the
+    configuration, as on the command line. Of a folder that has grown only what is new is stored.
+    """
+    settings = settings or load_settings()
+    given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
+    whole = describe([path], given, settings)
+    require_described(whole, path)
+    source = FolderSource(path, request_of(whole, rules))
+    return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)
 
 
 def ingest_files(
@@ -513,7 +539,9 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
         yield opened
 
 
-def _run(kind: JobKind, path: AnyPath, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+def _run(
+    kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
+) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, kind, path, runner, again=again) as job:

@@ -37,11 +37,12 @@ def _ingest_files(
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    # The size of a document, or of a folder's own entry, says nothing about those of its files.
-    bundles = [path for path in paths if isinstance(path, Path)]
-    sizes = sizes_of(bundles) if kind is JobKind.BUNDLE and len(bundles) == len(paths) else None
+    files = [path for path in paths if isinstance(path, Path)]
+    # The size of a document, or of a folder, says nothing about those of its files.
+    sizes = sizes_of(files) if kind is JobKind.BUNDLE and len(files) == len(paths) else None
+    noun = NOUNS[kind] if len(files) == len(paths) else "job" if files else "folder"
+    screens = Screens(options, noun=noun, at_once=submission.jobs, sizes=sizes)
     rate = rate_of(submission.limit_rate)
-    screens = Screens(options, noun=NOUNS[kind], at_once=submission.jobs, sizes=sizes)
     try:
         with interruptible(settings.timings.ending), screens:
             outcomes = api.ingest_files(
