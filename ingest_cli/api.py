@@ -6,13 +6,19 @@ IngestError.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from .errors import IngestError, JobNotFound
+from .bundle.description import description_of
+from .bundle.folder import FolderRequest
+from .bundle.pack_rules import PackRules
+from .errors import IngestError, JobNotFound, SettingsError
 from .events.resend import require_receivers, resend
 from .events.sender import Sender, Tally, sending
 from .jobs.imported import ImportedJob
@@ -25,17 +31,22 @@ from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
+from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from .pipeline.dry_run import FolderPlan, plan_folder
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
-from .pipeline.selection import failed_jobs, interrupted_jobs, recorded_as
-from .pipeline.submission import submit
+from .pipeline.selection import failed_jobs, interrupted_jobs, is_of_user, recorded_as, require_recorded
+from .pipeline.sources import folders_in as find_folders
+from .pipeline.submission import FolderSource, submit, submit_folder
 from .retrieval import restore
-from .services.base import Services
+from .retrieval.held import Held, look_up
+from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
-from .settings import Settings, load_settings
+from .services.query import FileQuery, hash_of
+from .settings import Ids, Settings, load_settings
 
-Source = Path | BinaryIO
+Source = Path | BinaryIO | FolderSource
 
 log = logging.getLogger(__name__)
 
@@ -64,25 +75,64 @@ def ingest_files(
     *,
     settings: Settings | None = None,
     again: bool = False,
+    at_once: int = 1,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
-    A source that is an open file is first read to its end into the spool folder. ``observe`` makes an observer from the
-    name of each source, its number, and how many there are. In the main thread, SIGINT and SIGTERM leave the current
-    job to be resumed, and raise Interrupted or KeyboardInterrupt.
+    A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
+    spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
+    several are ingested ``at_once``, in a thread of its own. In the main thread, SIGINT and SIGTERM leave the current
+    jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     with _running(settings, new_store=True) as (settings, services, store):
-        runner = Runner(settings, services, store, again=again)
-        submitted = partial(_submitted, settings, store, services, kind, again=again)
-        tasks = [Task(_name_of(source), submitted(source)) for source in sources]
-        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+        submitted = partial(_submitted, settings, kind, again=again)
+        tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store, again=again), observe)
 
 
-def queue_files(kind: JobKind, paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Job]:
+def plan_folders(
+    sources: Iterable[FolderSource], *, settings: Settings | None = None
+) -> Iterator[FolderPlan | IngestError]:
+    """What would be stored of each of the folders, or why it would not; nothing is stored, and no site is made."""
+    settings = settings or load_settings()
+    with ExitStack() as stack:
+        site_policy = stack.enter_context(closing(policy(settings)))
+        try:
+            store = stack.enter_context(open_store(settings, new=False))
+            earlier = (store, stack.enter_context(closing(catalog(settings, new=False))))
+        except SettingsError:  # nothing was ever ingested
+            earlier = None
+        for source in sources:
+            try:
+                yield plan_folder(source, settings, site_policy, earlier)
+            except IngestError as error:
+                yield error
+
+
+def folders_in(folder: Path, rules: PackRules, *, settings: Settings | None = None) -> tuple[list[Path], list[str]]:
+    """The folders in a folder that are to be ingested one by one; and in words, what else is in it."""
+    return find_folders(folder, rules, settings or load_settings())
+
+
+def last_ids(*, settings: Settings | None = None) -> Ids:
+    """Of whom and what the folder was that the user ingested last."""
+    settings = settings or load_settings()
+    with suppress(IngestError), open_store(settings, new=False) as store:
+        request = store.last_request(settings.user)
+        return description_of(FolderRequest.from_text(request).records) if request else Ids()
+    return Ids()
+
+
+def queue_files(
+    kind: JobKind, paths: Iterable[Path | FolderSource], *, settings: Settings | None = None
+) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
     with _opened(settings, new_store=True) as (settings, services, store):
         for path in paths:
-            yield submit(store, services.unique_id, kind, path, user=settings.user)
+            if isinstance(path, FolderSource):
+                yield submit_folder(store, services.unique_id, path, settings)
+            else:
+                yield submit(store, services.unique_id, kind, path, user=settings.user)
 
 
 def retry_jobs(
@@ -92,15 +142,15 @@ def retry_jobs(
     failed: bool = False,
     interrupted: bool = False,
     settings: Settings | None = None,
+    at_once: int = 1,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
     with _running(settings) as (settings, services, store):
         jobs = [store.get(job_id) for job_id in job_ids]
         jobs += failed_jobs(store) if failed else []
         jobs += interrupted_jobs(store) if interrupted else []
-        runner = Runner(settings, services, store)
-        tasks = [Task(job.name, _as_it_stands(store, job.job_id)) for job in jobs]
-        return run_tasks(tasks, runner, store, settings.timings.grace, observe)
+        tasks = [Task(job.name, partial(_as_it_stands, job.job_id)) for job in jobs]
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
 
 
 def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
@@ -233,7 +283,7 @@ def verify_jobs(
     ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
     """
     with _opened(settings, new_services=False) as (settings, services, store):
-        recorded = [_recorded_as(store, job_id, note) for job_id in job_ids]
+        recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
         yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
 
 
@@ -273,19 +323,91 @@ def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -
         write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
 
 
-def restore_bundle(job_id: int, target: Path | IO[bytes], *, settings: Settings | None = None) -> int:
-    """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files."""
-    with _opened(settings, new_services=False) as (_, services, store):
-        recorded = recorded_as(store, job_id)
+def restore_bundle(
+    job_id: int, target: Path | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
+) -> int:
+    """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files.
+
+    With ``paths``, only those of its files that have one of these in the bundle, or lie in one.
+    """
+    with _recorded(job_id, settings) as (services, recorded):
         if isinstance(target, Path):
-            return restore.write_bundle_file(services, recorded, target)
-        return restore.write_tar(services, recorded, target)
+            return restore.write_bundle_file(services, recorded, target, paths)
+        return restore.write_tar(services, recorded, target, paths)
 
 
-def restore_folder(job_id: int, target: Path, *, settings: Settings | None = None) -> int:
-    """Write a stored job's files to the new folder ``target``, and return the number of files."""
+def restore_folder(job_id: int, target: Path, *, paths: Collection[str] = (), settings: Settings | None = None) -> int:
+    """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
+    `restore_bundle`."""
+    with _recorded(job_id, settings) as (services, recorded):
+        return restore.write_folder(services, recorded, target, paths)
+
+
+def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
+    """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
+
+    They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
+    """
+    with _recorded(job_id, settings) as (services, recorded):
+        yield from restore.read_files(services, recorded, paths)
+
+
+def list_files(
+    job_id: int, *, note: Callable[[str], None] = lambda _: None, settings: Settings | None = None
+) -> Iterator[StoredFile]:
+    """Yield the files of a stored job. ``note`` is told where another job has its content. Raises JobNotRecorded."""
+    with _recorded(job_id, settings) as (services, recorded):
+        if recorded != job_id:
+            note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
+        yield from services.catalog.files(recorded)
+
+
+def find_files(
+    *,
+    name: str = "",
+    path: str = "",
+    hashsum: str = "",
+    pairs: Iterable[tuple[str, str]] = (),
+    project: str = "",
+    instrument: int | None = None,
+    submitter: int | None = None,
+    user: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    settings: Settings | None = None,
+) -> Iterator[tuple[int, StoredFile]]:
+    """Yield the stored files of which all that is given holds, each after its job; all files where nothing is given.
+
+    ``name`` and ``path`` are globs, and ``hashsum`` is ``HEX`` or ``TYPE:HEX``; see `FileQuery` for these and the rest.
+    With a ``user``, only files of jobs that were submitted in this name and that the job store still has. Raises
+    NotFindable where the catalogue cannot be asked.
+    """
+    digits, hashtypes = hash_of(hashsum) if hashsum else ("", ())
+    query = FileQuery(
+        name=name,
+        path=path,
+        hashsum=digits,
+        hashtypes=hashtypes,
+        pairs=tuple(pairs),
+        project=project,
+        instrument=instrument,
+        submitter=submitter,
+        since=since,
+        until=until,
+    )
     with _opened(settings, new_services=False) as (_, services, store):
-        return restore.write_folder(services, recorded_as(store, job_id), target)
+        for job_id, files in groupby(services.catalog.find(query), key=itemgetter(0)):
+            if not user or is_of_user(store, job_id, user):
+                yield from files
+
+
+def find_copies(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Held]:
+    """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
+
+    They are hashed for it. What cannot be read is told in its place, as an ``error``.
+    """
+    with _opened(settings, new_services=False) as (_, services, _):
+        yield from look_up(services.catalog, services.archive, paths)
 
 
 @contextmanager
@@ -299,6 +421,13 @@ def _opened(
 
 
 @contextmanager
+def _recorded(job_id: int, settings: Settings | None) -> Iterator[tuple[Services, int]]:
+    """The services, and the job under whose id the catalogue has the content of this one. Raises JobNotRecorded."""
+    with _opened(settings, new_services=False) as (_, services, store):
+        yield services, require_recorded(store, services.catalog, job_id)
+
+
+@contextmanager
 def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[tuple[Settings, Services, JobStore]]:
     """The store and the services of a site whose jobs are run; events are sent meanwhile."""
     with _opened(settings, new_store=new_store) as opened, sending(opened[0]):
@@ -308,16 +437,32 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
 def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
-        with _submitted(settings, store, services, kind, path, again=again) as job:
+        with _submitted(settings, kind, path, runner, again=again) as job:
             job = runner.run(job, observer or Observer())
         return store.get(job.duplicate_of) if job.duplicate_of is not None else job
 
 
+def _run_all(
+    tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
+) -> list[Outcome]:
+    if at_once == 1 or len(tasks) == 1:
+        return run_tasks(tasks, runner, settings.timings.grace, observe)
+
+    @contextmanager
+    def another() -> Iterator[Runner]:
+        with _opened(settings) as (_, services, store):
+            yield runner.another(services, store)
+
+    return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
+
+
 @contextmanager
-def _submitted(
-    settings: Settings, store: JobStore, services: Services, kind: JobKind, source: Source, *, again: bool
-) -> Iterator[Job]:
-    enter = partial(submit, store, services.unique_id, kind, user=settings.user, holder=this_process(), again=again)
+def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
+    unique_id, holder = runner.services.unique_id, this_process()
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
+    if isinstance(source, FolderSource):
+        yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
+        return
     if isinstance(source, Path):
         yield enter(source)
         return
@@ -326,16 +471,18 @@ def _submitted(
 
 
 @contextmanager
-def _as_it_stands(store: JobStore, job_id: int) -> Iterator[Job]:
-    yield store.get(job_id)
+def _as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
+    yield runner.store.get(job_id)
 
 
 def _name_of(source: Source) -> str:
+    if isinstance(source, FolderSource):
+        return str(source.path)
     name = str(source) if isinstance(source, Path) else str(source.name)
     return "standard input" if name == "<stdin>" else name
 
 
-def _recorded_as(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
+def _verified_for(store: JobStore, job_id: int, note: Callable[[str], None]) -> int:
     recorded = recorded_as(store, job_id)
     if recorded != job_id:
         note(f"job {recorded} has the content of job {job_id}, and is verified instead")

@@ -146,6 +146,12 @@ class CatalogRefused(IngestError):
     stage = "ingest metadata"
 
 
+class NotFindable(IngestError):
+    """The catalogue cannot be asked for these files."""
+
+    exit_code = ExitCode.USAGE
+
+
 class Unavailable(IngestError):
     """Something that is needed is unavailable now; the same command may succeed later."""
 
@@ -176,6 +182,10 @@ class JobNotFound(IngestError):
 
 class JobNotRecorded(IngestError):
     """The catalogue does not hold the job's transaction."""
+
+
+class FileNotRecorded(IngestError):
+    """The catalogue holds no such file of the job."""
 
 
 class JobBusy(IngestError):

@@ -1,8 +1,8 @@
 """The files that are to be packed into a bundle; and what is left out of it."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from ..disk import explained
 from ..errors import PackError
 from ..text import counted, listed, quoted
 from .header import MAX_NAME_BYTES
-from .pack_rules import PackRules, Reason
+from .pack_rules import PLURALS, PackRules, Reason
 from .reader import DATA_FOLDER, MAX_METADATA_BYTES
-from .tree import Entry, Identity, walk
+from .tree import NOTHING, Entry, Identity, walk
 
 MAX_PROBLEMS = 100
 # No document lists as many files; and links that are followed can make any number of a few.
@@ -28,9 +28,12 @@ class Gathered:
 
 
 def gather(
-    paths: Sequence[Path], rules: PackRules, itself: Identity | None = None, names: Sequence[str] | None = None
+    paths: Sequence[Path],
+    rules: PackRules,
+    own: Mapping[Identity, Reason] = NOTHING,
+    names: Sequence[str] | None = None,
 ) -> Gathered:
-    """Find the files to be packed. What has the identity ``itself`` is the bundle, and is left out.
+    """Find the files to be packed. What has an identity in ``own`` is left out, for the reason that stands there.
 
     The files and folders have these ``names`` below ``data/``. Without, the contents of a single folder come directly
     below it, several files and folders under their own names.
@@ -42,13 +45,11 @@ def gather(
     alone = len(paths) == 1
     names = [_top_name(path, alone=alone) for path in paths] if names is None else names
     tops = zip(paths, names, strict=True)
-    found = chain.from_iterable(walk(path, name, rules, problems.note) for path, name in tops)
+    found = chain.from_iterable(walk(path, name, rules, problems.note, own) for path, name in tops)
     for number, entry in enumerate(found):
         if number == MAX_ENTRIES:
             raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")
-        if entry.identity == itself:
-            left_out.append(replace(entry, reason=Reason.ITSELF))
-        elif entry.reason is None:
+        if entry.reason is None:
             problem = _problem_of(entry, files)
             if problem is None:
                 files[entry.name] = entry
@@ -70,7 +71,10 @@ def warnings_of(left_out: Iterable[Entry]) -> list[str]:
     for entry in left_out:
         names.setdefault(entry.reason, []).append(entry.name)
     reasons = [reason for reason in Reason if reason in names]
-    return [f"{counted(len(names[reason]), reason)} left out: {listed(names[reason])}" for reason in reasons]
+    return [
+        f"{counted(len(names[reason]), reason, PLURALS.get(reason, ''))} left out: {listed(names[reason])}"
+        for reason in reasons
+    ]
 
 
 class _Problems:

@@ -30,7 +30,7 @@ COLUMNS = {
 DEFAULT_HASHTYPE = "sha1"
 DEFAULT_MIMETYPE = "application/octet-stream"
 # Guaranteed by hashlib on every platform, and of a fixed length (the shake functions are not).
-HASH_TYPES = {name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_")}
+HASH_TYPES = frozenset(name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))
 HEX = re.compile(r"[0-9a-f]*")
 # As long as a name in a tar may be.
 MAX_PATH_BYTES = 4096

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     EXCLUDED = "excluded path"
     LITTER = "system file"
     ITSELF = "bundle being written"
+    LOOSE = "file in none of the folders"
+    OWN = "file or folder of this program"
     EMPTY = "empty folder"
     LINK = "symbolic link"
     BROKEN = "broken link"
@@ -33,6 +35,12 @@ class Reason(StrEnum):
     OTHER = "special file"
 
 
+# Of those that take more than an s.
+PLURALS = {
+    Reason.LOOSE: "files in none of the folders",
+    Reason.ITSELF: "bundles being written",
+    Reason.OWN: "files and folders of this program",
+}
 # Refused, unless it is to be skipped.
 SPECIAL = frozenset({Reason.LINK, Reason.BROKEN, Reason.LOOP, Reason.FIFO, Reason.SOCKET, Reason.DEVICE, Reason.OTHER})
 

@@ -3,10 +3,13 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
+from ..disk import explained
+from ..errors import SourceError
 from .pack_rules import PackRules, Reason
 
 MAX_DEPTH = 200
@@ -49,10 +52,16 @@ def identity_of(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
 
 
-def walk(top: Path, name: str, rules: PackRules, on_error: OnError) -> Iterator[Entry]:
+# What is left out though no rule says so.
+NOTHING: Mapping[Identity, Reason] = MappingProxyType({})
+
+
+def walk(
+    top: Path, name: str, rules: PackRules, on_error: OnError, own: Mapping[Identity, Reason] = NOTHING
+) -> Iterator[Entry]:
     """The file ``top``, which is ``name`` below ``data/``, or the files in this folder; and what is left out of it.
 
-    ``on_error`` is told what cannot be looked at, by its path.
+    ``on_error`` is told what cannot be looked at, by its path. What is ``own`` is left out, whatever the rules say.
     """
     # Those that we are in. A folder stays open: whatever takes its name meanwhile, we stay in what we have seen.
     folders = [_Folder(None, None, iter([_Place(str(top), str(top), name)]))]
@@ -63,7 +72,7 @@ def walk(top: Path, name: str, rules: PackRules, on_error: OnError) -> Iterator[
                 folders.pop().close()
                 continue
             try:
-                found = _enter(_look(place, folders[-1], rules), place, folders, rules)
+                found = _enter(_look(place, folders[-1], rules, own), place, folders, rules)
             except OSError as error:
                 # What has gone since its folder was read is not in it.
                 if len(folders) == 1 or not isinstance(error, FileNotFoundError):
@@ -74,6 +83,23 @@ def walk(top: Path, name: str, rules: PackRules, on_error: OnError) -> Iterator[
     finally:
         for folder in folders:
             folder.close()
+
+
+def within(top: Path, rules: PackRules, own: Mapping[Identity, Reason] = NOTHING) -> Iterator[Entry]:
+    """What is directly in the folder ``top``: a folder has no reason to be left out, a file has none to be taken.
+
+    Raises SourceError where that cannot be read.
+    """
+    try:
+        children = sorted(os.listdir(top))
+        folder = _Folder(None, None, iter([]))
+        for child in children:
+            path = str(top / child)
+            entry = _look(_Place(path, path, child), folder, rules, own)
+            is_loose = entry.reason is None and not stat.S_ISDIR(entry.found.st_mode)
+            yield replace(entry, reason=Reason.LOOSE) if is_loose else entry
+    except OSError as error:
+        raise explained(error, f"cannot read {top}", SourceError, top) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +125,11 @@ class _Folder:
             os.close(self.descriptor)
 
 
-def _look(place: _Place, folder: _Folder, rules: PackRules) -> Entry:
+def _look(place: _Place, folder: _Folder, rules: PackRules, own: Mapping[Identity, Reason]) -> Entry:
     found, reason = _find(place, folder, follow=rules.dereference)
     name = f"{place.name}/" if stat.S_ISDIR(found.st_mode) and place.name else place.name
     excluded = rules.exclusion(name) if name else None
-    return Entry(Path(place.path), name, found, excluded or reason)
+    return Entry(Path(place.path), name, found, own.get(identity_of(found)) or excluded or reason)
 
 
 def _find(place: _Place, folder: _Folder, *, follow: bool) -> tuple[os.stat_result, Reason | None]:

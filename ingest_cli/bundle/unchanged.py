@@ -18,11 +18,12 @@ REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 class UnchangedFile:
     """The file that was found as ``entry``, open for a tar to read it, and hashed meanwhile. ``follow`` follows links.
 
-    Raises FilesChanged where it is not that file any more, else PackError or ResourceUnavailable.
+    Messages say what is ``done`` with it. Raises FilesChanged where it is not that file any more, else PackError or
+    ResourceUnavailable.
     """
 
-    def __init__(self, entry: Entry, hashtype: str, *, follow: bool) -> None:
-        self._entry = entry
+    def __init__(self, entry: Entry, hashtype: str, *, follow: bool, done: str = "packed") -> None:
+        self._entry, self._done = entry, done
         self._digest = hashlib.new(hashtype, usedforsecurity=False)
         # What has taken its place may be a FIFO or a device, whose opening would wait, or do something.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
@@ -42,6 +43,11 @@ class UnchangedFile:
         """The hash of what was read."""
         return self._digest.hexdigest()
 
+    @property
+    def descriptor(self) -> int:
+        """Its file descriptor."""
+        return self._file.fileno()
+
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes."""
         with self._explained():
@@ -57,7 +63,7 @@ class UnchangedFile:
         with self._explained():
             found = os.fstat(self._file.fileno())
         if _identity(found) != _identity(self._entry.found):
-            raise FilesChanged(f"{self._entry.path} was modified while it was packed")
+            raise FilesChanged(f"{self._entry.path} was modified while it was {self._done}")
 
     def require_end(self) -> None:
         """Raise PackError where there is more to read, as in a file of /proc, whose size is 0."""
@@ -76,7 +82,7 @@ class UnchangedFile:
             yield
         except OSError as error:
             if error.errno in REPLACED:
-                raise FilesChanged(f"{self._entry.path} was removed before it was packed") from error
+                raise FilesChanged(f"{self._entry.path} was removed before it was {self._done}") from error
             raise explained(error, str(self._entry.path), PackError) from error
 
 

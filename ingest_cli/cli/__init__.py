@@ -36,20 +36,9 @@ from .group import IngestGroup
 from .site_options import SiteCommand
 from .usage import Command
 
-EXIT_CODES = """\b
-Exit codes:
-  0   success
-  1   a job failed
-  2   wrong usage or configuration
-  3   some of several bundles failed
-  4   a service, a disk or a lock is unavailable, or a job is busy: try again later
-  130 interrupted
-"""
-
 app = typer.Typer(
     cls=IngestGroup,
-    help="Ingest bundles of scientific data. 'ingest BUNDLE...' is short for 'ingest ingest BUNDLE...'.\n\n"
-    + EXIT_CODES,
+    help="Ingest bundles of scientific data. 'ingest BUNDLE...' is short for 'ingest ingest BUNDLE...'.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -92,8 +81,8 @@ for _command in (
     prune.prune,
     backup.backup,
     import_jobs.import_jobs,
-    config.config,
     doctor.doctor,
     help.help,
 ):
     app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)
+app.add_typer(config.app, name="config")

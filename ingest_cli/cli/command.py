@@ -1,4 +1,4 @@
-"""Turns a function into a command: spreads groups of options, and applies the options that all commands share."""
+"""Turns a function into a command: spreads groups of options, reads their words, and applies those that all share."""
 
 import functools
 import inspect
@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from ..errors import IngestError
+from .values import Reader, as_words
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -26,11 +27,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         from .verbosity import set_verbosity
 
         verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
-        given = {
-            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
-        }
         try:
+            for name, reader in readers.items():
+                values[name] = reader.read(values[name])
+            given = {
+                name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+                for name, group in groups.items()
+            }
             set_verbosity(verbose, quiet=quiet)
             with interruptible(message="interrupted"):
                 function(**values, **given)
@@ -44,6 +47,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
         for option in (_options_of(groups[name]) if name in groups else [parameter])
     ]
+    readers: dict[str, Reader] = {}
+    for number, parameter in enumerate(parameters):
+        parameters[number], reader = as_words(parameter)
+        if reader is not None:
+            readers[parameter.name] = reader
     if run.__doc__ is None:  # as under python -OO
         from .pages import summary
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -48,7 +49,8 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
     from .describe import describe
 
     try:
-        config, db = (None if value is None else value.expanduser() for value in map(ctx.params.get, ("config", "db")))
+        given = map(ctx.params.get, ("config", "db"))
+        config, db = (None if word is None else Path(word).expanduser() for word in given)
         settings = settings_under(config=config, db=db)
         if not settings.database.is_file():
             return []

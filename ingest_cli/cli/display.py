@@ -30,6 +30,11 @@ def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -
     return LiveScreen(name, number, count)
 
 
+def is_live(options: RunOutput) -> bool:
+    """Whether jobs are shown by lines that are redrawn."""
+    return not options.json and not options.quiet and can_be_drawn_on(sys.stderr)
+
+
 def screens_of_queue(*, json: bool, quiet: bool, verbose: int) -> Callable[[Job], Observer]:
     """What makes the screen of a job from the queue; it can be handed to another process."""
     return partial(_screen_of_queue, json=json, quiet=quiet, verbose=verbose)

@@ -41,7 +41,7 @@ def doctor(
         for finding in check(settings):
             findings.append(finding)
             if not output.json:
-                _show(finding)
+                show(finding)
     if output.json:
         rows = [{"name": f.name, "ok": f.ok, "detail": f.detail, "advice": f.advice} for f in findings]
         write_json(rows, indent=2)
@@ -50,7 +50,8 @@ def doctor(
         raise typer.Exit(ExitCode.of_failures(codes))
 
 
-def _show(finding: "Finding") -> None:
+def show(finding: "Finding") -> None:
+    """Print a line of the result of a check, and one of advice where it failed."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,25 +1,47 @@
-"""``ingest BUNDLE...``."""
+"""``ingest PATH...``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .command import command
-from .options import RunOutput, Submission, UserSite
+from .options import Describing, Packing, RunOutput, Submission, UserSite
 
 
 @command
 def ingest(
-    bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE", help="The bundles to ingest, or - for standard input.")
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="The bundles and folders to ingest, or - for a bundle on standard input."),
     ],
+    each: Annotated[bool, typer.Option("--each", help="Make a job of each folder in the given folders.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be stored of the folders, and what is left out.")
+    ] = False,
+    *,
+    describing: Describing,
+    packing: Packing,
     site: UserSite,
     submission: Submission,
     options: RunOutput,
 ) -> None:
-    """Check bundles and store them."""
+    """Check bundles and folders and store them."""
     from ..jobs.job import JobKind
+    from .dry_run import show_plans
+    from .folders import Folders
     from .running import submit_files
 
-    submit_files(JobKind.BUNDLE, bundles, site.settings, submission, options)
+    is_of_folders = each or dry_run or describing != Describing() or packing != Packing()
+    bundles = [path for path in paths if not path.is_dir()]
+    if is_of_folders and bundles and (dry_run or len(bundles) == len(paths)):
+        hint = f"; 'ingest check {bundles[0]}' checks a bundle" if dry_run else ""
+        raise SettingsError(f"{bundles[0]} is not a folder, and these options are of folders{hint}")
+    settings = site.settings
+    folders = Folders(describing.description, packing.rules, settings)
+    sources = [source for path in paths for source in (folders.sources(path, each=each) if path.is_dir() else [path])]
+    if dry_run:
+        show_plans([source for source in sources if not isinstance(source, Path)], settings, options)
+    else:
+        submit_files(JobKind.BUNDLE, sources, settings, submission, options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from ..bundle.description import Description
     from ..bundle.pack_rules import PackRules
     from ..settings import Option, Settings, Value
 
@@ -51,9 +52,19 @@ Dereference = Annotated[bool, typer.Option("--dereference", help="Pack what link
 SUBMITTER = typer.Option("--submitter", min=0, help="The submitter's id.", metavar="ID")
 PROJECT = typer.Option("--project", help="The project's id.", metavar="ID")
 INSTRUMENT = typer.Option("--instrument", min=0, help="The instrument's id.", metavar="ID")
+FOLDER_SUBMITTER = typer.Option("--submitter", min=0, help="The submitter's id [env: INGEST_SUBMITTER].", metavar="ID")
+FOLDER_PROJECT = typer.Option("--project", help="The project's id [env: INGEST_PROJECT].", metavar="ID")
+FOLDER_INSTRUMENT = typer.Option(
+    "--instrument", min=0, help="The instrument's id [env: INGEST_INSTRUMENT].", metavar="ID"
+)
 Keys = Annotated[
     list[str] | None,
     typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
+]
+MAX_JOBS = 64
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=1, max=MAX_JOBS, help="How many jobs to run at once.", metavar="NUMBER"),
 ]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
@@ -93,6 +104,29 @@ class Submission:
     again: Again = False
     receipt: Receipt = None
     queue: Queue = False
+    jobs: Jobs = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describing:
+    """Of whom and what a folder is."""
+
+    submitter: Annotated[int | None, FOLDER_SUBMITTER] = None
+    project: Annotated[str | None, FOLDER_PROJECT] = None
+    instrument: Annotated[int | None, FOLDER_INSTRUMENT] = None
+    key: Keys = None
+
+    @property
+    def description(self) -> "Description":
+        """What these options say. Raises SettingsError."""
+        from ..bundle.description import Description
+
+        return Description(
+            submitter=self.submitter,
+            project=self.project,
+            instrument=self.instrument,
+            keys=tuple(pairs_of(self.key)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +153,10 @@ class Packing:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """The output of a command that only answers what it is asked."""
+    """The output of a command that only answers what it is asked: ``--quiet`` is taken, and changes nothing."""
 
     json: Json = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", hidden=True)] = False
     debug: Debug = False
 
 

@@ -6,7 +6,7 @@ Names and texts of others are shown by what is here, so that none of them can co
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TextIO
 
 import typer
 
@@ -18,12 +18,12 @@ MOST_WARNINGS = 20
 
 def say(text: object) -> None:
     """Print a line of a command's answer."""
-    print(one_line(text), flush=True)
+    _print([text], sys.stdout)
 
 
 def write_json(answer: object, *, indent: int | None = None) -> None:
     """Write a command's whole answer, or that of one job, for programs."""
-    print(as_json(answer, indent), flush=True)
+    print(f"{as_json(answer, indent)}\n", end="", flush=True)
 
 
 def finish(errors: Iterable[IngestError | None], *, debug: bool) -> None:
@@ -46,12 +46,17 @@ def write_event(event: str, /, **fields: object) -> None:
 
 def mention(text: object) -> None:
     """Print a line of what happens to standard error."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    _print([text], sys.stderr)
 
 
-def notify(text: object) -> None:
-    """Print a message for the person who runs the command."""
-    mention(f"ingest: {text}")
+def notify(*texts: object) -> None:
+    """Print a message for the person who runs the command; of several lines, between which there comes no other."""
+    _print([f"ingest: {text}" for text in texts], sys.stderr)
+
+
+def _print(lines: Iterable[object], stream: TextIO) -> None:
+    # In one piece: other threads and processes write to the same place.
+    print("".join(f"{one_line(line)}\n" for line in lines), end="", file=stream, flush=True)
 
 
 def record(text: object) -> None:

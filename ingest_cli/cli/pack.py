@@ -31,7 +31,8 @@ def pack(
     from rich.filesize import decimal
 
     from ..bundle.pack import pack as pack_to
-    from ..bundle.pack import transaction_records, write_bundle
+    from ..bundle.pack import write_bundle
+    from ..bundle.records import transaction_records
     from ..errors import SettingsError
     from ..text import counted
     from .output import notify, standard_output, warn, write_json

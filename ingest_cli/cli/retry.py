@@ -7,7 +7,7 @@ import typer
 from ..errors import SettingsError
 from .command import command
 from .completion import unfinished_job_ids
-from .options import RunOutput, Site
+from .options import Jobs, RunOutput, Site
 
 
 @command
@@ -20,6 +20,7 @@ def retry(
     interrupted: Annotated[
         bool, typer.Option("--interrupted", help="Retry every job that was interrupted or whose process died.")
     ] = False,
+    jobs: Jobs = 1,
     *,
     site: Site,
     options: RunOutput,
@@ -28,18 +29,16 @@ def retry(
 
     Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
     """
-    from functools import partial
-
     from .. import api
-    from .display import screen_for
     from .output import finish
+    from .several import Screens
     from .signals import interruptible
 
     if bool(job_ids) == (failed or interrupted):
         raise SettingsError("give job ids, or --failed, or --interrupted")
     settings = site.settings
-    with interruptible(settings.timings.ending):
+    with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=jobs) as screens:
         outcomes = api.retry_jobs(
-            job_ids or [], partial(screen_for, options), failed=failed, interrupted=interrupted, settings=settings
+            job_ids or [], screens, failed=failed, interrupted=interrupted, settings=settings, at_once=jobs
         )
     finish([outcome.error for outcome in outcomes], debug=options.debug)

@@ -1,22 +1,27 @@
 """What the commands that submit and run jobs have in common."""
 
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import api
-from ..errors import SettingsError
+from ..errors import Interrupted, SettingsError
 from ..jobs.job import JobKind
+from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
 from .output import finish, standard_input
+from .several import Screens, sizes_of
 from .signals import interruptible
 
 STANDARD_INPUT = Path("-")
+# The same command would ingest once more what it has ingested.
+INTERRUPTED_AGAIN = "interrupted; 'ingest retry --interrupted' resumes what was begun"
+NOUNS = {JobKind.BUNDLE: "bundle", JobKind.MOVE: "document"}
 
 
 def submit_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""
     if submission.queue:
@@ -26,15 +31,24 @@ def submit_files(
 
 
 def _ingest_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    with interruptible(settings.timings.ending):
-        outcomes = api.ingest_files(
-            kind, sources, partial(screen_for, options), settings=settings, again=submission.again
-        )
+    # The size of a document, or of a folder's own entry, says nothing about those of its files.
+    bundles = [path for path in paths if isinstance(path, Path)]
+    sizes = sizes_of(bundles) if kind is JobKind.BUNDLE and len(bundles) == len(paths) else None
+    screens = Screens(options, noun=NOUNS[kind], at_once=submission.jobs, sizes=sizes)
+    try:
+        with interruptible(settings.timings.ending), screens:
+            outcomes = api.ingest_files(
+                kind, sources, screens, settings=settings, again=submission.again, at_once=submission.jobs
+            )
+    except Interrupted:
+        if not submission.again or len(paths) == 1:
+            raise
+        raise Interrupted(INTERRUPTED_AGAIN) from None
     finish([outcome.error for outcome in outcomes], debug=options.debug)
     if submission.receipt is not None:
         for outcome in outcomes:
@@ -43,7 +57,7 @@ def _ingest_files(
 
 
 def _queue_files(
-    kind: JobKind, paths: list[Path], settings: Settings, submission: Submission, options: RunOutput
+    kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     if submission.receipt is not None:
         raise SettingsError("--receipt and --queue cannot be used together: there is nothing to write yet")
@@ -52,4 +66,4 @@ def _queue_files(
     if STANDARD_INPUT in paths:
         raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
     for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
-        screen_for(options, str(path)).queued(job)
+        screen_for(options, str(path.path if isinstance(path, FolderSource) else path)).queued(job)

@@ -1,6 +1,8 @@
 """What a person or a program sees of a job while it runs: one screen for each kind of output."""
 
+import threading
 import time
+from types import TracebackType
 
 from ..errors import IngestError
 from ..jobs.job import Job, JobKind
@@ -21,10 +23,28 @@ class Screen(Observer):
         self._job: Job | None = None
         self._earlier: int | None = None
         self._warnings = Warnings()
+        self.failure: str | None = None
+        self.error: IngestError | None = None
+        self.is_postponed = False
+
+    @property
+    def job(self) -> Job | None:
+        """The job as it ended, where it came to that."""
+        return self._job
+
+    @property
+    def earlier(self) -> int | None:
+        """The job that had ingested the same before."""
+        return self._earlier or (self._job.duplicate_of if self._job is not None else None)
 
     def started(self, job: Job) -> None:
         """The bundle has a job, which may be one that ingested it before."""
         self._earlier = (job.duplicate_of or job.job_id) if job.is_done else None
+        self.is_postponed = False
+
+    def postponed(self) -> None:
+        """Nothing has ended yet."""
+        self.is_postponed = True
 
     def settled(self, job: Job) -> None:
         """Note how the job ended."""
@@ -43,12 +63,62 @@ class Screen(Observer):
             # Not where the job did not come to be run, as while another process works on it.
             failed = f"{_failed(job)}: " if what in job.exception else ""
             where = f"{self._name}: {failed}"
-        for line in (where + what, *notes):
-            notify(line)
+        self.error, self.failure = error, where + what
+        notify(self.failure, *notes)
+
+
+class Turns:
+    """Has what is said of several jobs at once come in the order of their numbers, which begin with 1."""
+
+    def __init__(self) -> None:
+        self._turn = 1
+        self._kept: dict[int, list[object]] = {}
+        self._ended: set[int] = set()
+        self._lock = threading.Lock()
+
+    def write(self, number: int, answer: object) -> None:
+        """Write an answer of a job, once those before it have come to their ends."""
+        with self._lock:
+            self._kept.setdefault(number, []).append(answer)
+            self._write_due()
+
+    def end(self, number: int) -> None:
+        """The job has no more to say."""
+        with self._lock:
+            self._ended.add(number)
+            self._write_due()
+
+    def flush(self) -> None:
+        """Write what is left: those before it will not come to their ends."""
+        with self._lock:
+            for number in sorted(self._kept):
+                self._write(number)
+
+    def _write_due(self) -> None:
+        self._write(self._turn)
+        while self._turn in self._ended:
+            self._ended.remove(self._turn)
+            self._turn += 1
+            self._write(self._turn)
+
+    def _write(self, number: int) -> None:
+        for answer in self._kept.pop(number, ()):
+            with regardless():
+                write_json(answer)
 
 
 class JsonScreen(Screen):
-    """One JSON object per job on standard output, as ``ingest state --json`` writes it."""
+    """One JSON object per job on standard output, as ``ingest state --json`` writes it, when it is its turn."""
+
+    def __init__(self, name: str, number: int = 1, turns: Turns | None = None) -> None:
+        super().__init__(name)
+        self._number, self._turns = number, turns or Turns()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.is_postponed:
+            self._turns.end(self._number)
 
     def settled(self, job: Job) -> None:
         """Write the job's state."""
@@ -63,10 +133,8 @@ class JsonScreen(Screen):
         """Write the warning."""
         self._warnings.warn(message)
 
-    @staticmethod
-    def _write(job: Job) -> None:
-        with regardless():
-            write_json(job.as_state())
+    def _write(self, job: Job) -> None:
+        self._turns.write(self._number, job.as_state())
 
 
 class EventScreen(Screen):
@@ -87,6 +155,10 @@ class EventScreen(Screen):
     def warn(self, message: str) -> None:
         """Write the warning."""
         self._write("warning", message=message)
+
+    def note(self, message: str) -> None:
+        """Write it."""
+        self._write("note", message=message)
 
     def settled(self, job: Job) -> None:
         """Write the job's state."""
@@ -114,9 +186,8 @@ class PlainScreen(Screen):
     def settled(self, job: Job) -> None:
         """Write how the job ended, where it ended well."""
         super().settled(job)
-        earlier = self._earlier or job.duplicate_of
-        if earlier is not None:
-            self._say(f"job {earlier}: {self._name} {_before(job)}")
+        if self.earlier is not None:
+            self._say(f"job {self.earlier}: {self._name} {_before(job)}")
         elif job.is_done:
             self._say(f"job {job.job_id}: {self._name} is complete, {counted(job.stored, 'file')}")
 
@@ -158,6 +229,10 @@ class PlainScreen(Screen):
     def warn(self, message: str) -> None:
         """Write the warning."""
         self._warnings.warn(message)
+
+    def note(self, message: str) -> None:
+        """Write it."""
+        mention(f"{self._name}: {message}")
 
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
@@ -201,6 +276,10 @@ class QueueScreen(PlainScreen):
     def stage(self, task: str) -> None:
         """Stages are not worth a line."""
 
+    def note(self, message: str) -> None:
+        """Write it."""
+        record(f"{self._name}: {message}")
+
     def _count(self, phase: str, length: int, files: int) -> None:
         """Nor is what they do."""
 
@@ -215,6 +294,9 @@ class QuietQueueScreen(QueueScreen):
 
     def warn(self, message: str) -> None:
         """Warnings are not written."""
+
+    def note(self, message: str) -> None:
+        """Nor is what is only good to know."""
 
 
 def _before(job: Job) -> str:

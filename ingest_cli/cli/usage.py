@@ -1,8 +1,19 @@
-"""How commands show their usage: arguments by their names alone, as manual pages show them."""
+"""How commands show what they take, and what is said where a command line is not understood."""
 
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from typing import Any
 
+import typer
+from typer._click.exceptions import BadOptionUsage, MissingParameter, NoSuchOption, UsageError
 from typer.core import TyperArgument, TyperCommand
+
+from ..errors import SettingsError
+from ..text import quoted
+from .help_text import HelpText
+
+# How alike two words are, of 1.0, where one may be meant by the other.
+ALIKE = 0.7
 
 
 class Argument(TyperArgument):
@@ -18,10 +29,83 @@ class Argument(TyperArgument):
 
 
 class Command(TyperCommand):
-    """A command whose arguments are shown so."""
+    """A command whose help fits the window, and which says in a sentence what it does not understand."""
+
+    allow_extra_args = True  # so that it is we who say that there are too many
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         for parameter in self.params:
             if isinstance(parameter, TyperArgument):
                 parameter.__class__ = Argument
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Take the words apart. Raises SettingsError."""
+        try:
+            left = super().parse_args(ctx, args)
+        except UsageError as error:
+            raise explained(error, ctx) from None
+        if left and not ctx.resilient_parsing:
+            raise _hinting(_too_many(self, left[0], ctx), ctx)
+        return left
+
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        """The help, as wide as the window."""
+        return help_of(self, ctx)
+
+
+def help_of(command: Any, ctx: typer.Context) -> str:
+    """The help of a command or group, as wide as the window."""
+    text = HelpText()
+    command.format_help(ctx, text)
+    return text.getvalue()
+
+
+def explained(error: UsageError, ctx: typer.Context) -> SettingsError:
+    """What is said for typer's own error."""
+    return _hinting(_sentence(error, ctx), ctx)
+
+
+def closest(word: str, names: Iterable[str]) -> list[str]:
+    """Those of the names, the best first, that may be meant by a word that is none of them."""
+    likeness = {name: SequenceMatcher(None, name, word).ratio() for name in names}
+    return sorted((name for name in likeness if likeness[name] >= ALIKE), key=lambda name: -likeness[name])
+
+
+def _sentence(error: UsageError, ctx: typer.Context) -> str:
+    if isinstance(error, MissingParameter) and error.param is not None:
+        parameter: Any = error.param
+        what = " ".join(filter(None, [max(parameter.opts, key=len), parameter.metavar]))
+        return f"{_name(ctx)} needs {parameter.metavar if isinstance(parameter, TyperArgument) else what}"
+    if isinstance(error, NoSuchOption):
+        known = [spelling for parameter in ctx.command.params for spelling in parameter.opts if spelling[0] == "-"]
+        meant = closest(error.option_name, known)
+        return f"{_name(ctx)} has no option {quoted(error.option_name)}{did_you_mean(meant[:1])}"
+    if isinstance(error, BadOptionUsage):
+        option = next((option for option in ctx.command.params if error.option_name in option.opts), None)
+        if option is None or getattr(option, "is_flag", False) or getattr(option, "count", False):
+            return f"{error.option_name} takes no value"
+        return f"{error.option_name} needs a value: {error.option_name} {option.metavar}"
+    return f"{_name(ctx)} does not understand this: {error.format_message()}"
+
+
+def did_you_mean(names: list[str]) -> str:
+    """The end of a sentence that says what may be meant; empty where nothing is near."""
+    return f"; did you mean {' or '.join(map(repr, names))}?" if names else ""
+
+
+def _too_many(command: Command, word: str, ctx: typer.Context) -> str:
+    arguments = [parameter.metavar for parameter in command.params if isinstance(parameter, TyperArgument)]
+    takes = f"takes only {' and '.join(map(str, arguments))}" if arguments else "takes only options"
+    return f"{_name(ctx)} {takes}: {quoted(word)} is too much"
+
+
+def _name(ctx: typer.Context) -> str:
+    """The command as it is called; the default one by the program's name alone."""
+    return repr(ctx.command_path.replace("ingest ingest", "ingest"))
+
+
+def _hinting(sentence: str, ctx: typer.Context) -> SettingsError:
+    error = SettingsError(sentence)
+    error.add_note(f"'{ctx.command_path} --help' says what it takes")
+    return error

@@ -1,17 +1,29 @@
 """``ingest watch FOLDER...``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .command import command
 from .options import Packing, RunOutput, UserSite
 
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from ..watch.disposition import Destination
+
 
 @command
 def watch(
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER", help="The folders to watch.", readable=False)],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FOLDER",
+            help="The folders to watch; without any, those of the configuration.",
+            readable=False,
+            show_default=False,
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Ingest what is complete, then exit; for cron.")] = False,
     move: Annotated[
         bool, typer.Option("--move", help="Look for documents of files to move, instead of bundles.")
@@ -69,8 +81,8 @@ def watch(
     """Ingest whatever is put into drop folders."""
     from contextlib import suppress
 
-    from ..bundle.pack import read_template
     from ..bundle.pack_rules import USUAL
+    from ..bundle.records import read_template
     from ..errors import Interrupted, SettingsError
     from ..jobs.job import JobKind
     from ..watch.disposition import Destination, Disposition
@@ -87,9 +99,10 @@ def watch(
         raise SettingsError("--move and --pack cannot be used together")
     if pack is None and packing.rules != USUAL:
         raise SettingsError("--exclude, --no-default-excludes, --skip-special and --dereference need --pack")
+    settings = site.settings
     watcher = Watcher(
-        settings=site.settings,
-        folders=folders,
+        settings=settings,
+        folders=_folders(folders, settings),
         rules=WatchRules(
             kind=JobKind.MOVE if move else JobKind.BUNDLE,
             settle=settle,
@@ -100,17 +113,35 @@ def watch(
             packing=packing.rules,
         ),
         disposition=Disposition(
-            done=None if done is None else Destination(done, "--done"),
+            done=None if delete else _done(done, settings),
             failed=None if failed is None else Destination(failed, "--failed"),
             delete=delete,
         ),
         observe=screens_of_queue(json=options.json, quiet=options.quiet, verbose=options.verbose),
         audience=audience_of_watcher(json=options.json, quiet=options.quiet),
     )
-    ending = site.settings.timings.ending
+    ending = settings.timings.ending
     if once:
         with interruptible(ending):
             raise typer.Exit(ingest_once(watcher, may_overlap=options.quiet))
     # The processes of the jobs are waited for.
     with suppress(Interrupted), interruptible(ending + SPARE_SECONDS):
         watch_forever(watcher, workers=workers, seconds=scan, poll=poll)
+
+
+def _folders(given: list[Path] | None, settings: "Settings") -> list[Path]:
+    from ..errors import SettingsError
+
+    folders = given or list(settings.watch.folders)
+    if not folders:
+        raise SettingsError("there is no folder to watch: give one, or set [watch] folders in the configuration")
+    return folders
+
+
+def _done(given: Path | None, settings: "Settings") -> "Destination | None":
+    from ..settings.options import WATCH_DONE
+    from ..watch.disposition import Destination
+
+    if given is not None:
+        return Destination(given, "--done")
+    return None if settings.watch.done is None else Destination(settings.watch.done, settings.where(WATCH_DONE))

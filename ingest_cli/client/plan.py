@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.pack import transaction_records
 from ..bundle.pack_rules import PackRules
+from ..bundle.records import transaction_records
 from ..errors import SettingsError
 from .questions import LOGON, Choose, Given, Policy, Questions
 from .upload import Item, Packing

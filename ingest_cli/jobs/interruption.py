@@ -28,3 +28,4 @@ class Interruption:
         if not self._set:
             with suppress(Empty):
                 self._wake.get(timeout=seconds)
+                self._wake.put(None)  # for whoever else waits

@@ -15,6 +15,7 @@ class JobKind(StrEnum):
 
     BUNDLE = "bundle"
     MOVE = "move"
+    FOLDER = "folder"
 
 
 class JobState(StrEnum):
@@ -98,7 +99,7 @@ class Reservation:
 class Job:
     """A job as the store holds it.
 
-    ``source`` is the bundle's or document's path and ``fingerprint`` its identity on disk; a ``spooled``
+    ``source`` is the path of the bundle, document or folder, and ``fingerprint`` its identity on disk; a ``spooled``
     file is removed when the job is complete, and its ``origin`` is what it was made of, where that is known: the path
     of a folder, or a few words. ``digest``, ``files`` and ``bytes`` are the document's, once it was read. ``task``,
     ``task_percent`` and ``exception`` say where the job is or failed, and why. ``attempts`` counts its runs, from 0

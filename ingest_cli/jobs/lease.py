@@ -139,6 +139,10 @@ class Lease:
         """Where the files of a move lay, in document order."""
         return self._store.sources(self.job_id)
 
+    def request(self) -> str:
+        """What was asked for with the folder of the job."""
+        return self._store.request(self.job_id)
+
     def require_mounted(self, paths: Iterable[Path] | None = None) -> None:
         """Raise ResourceUnavailable where a disk that the job's files, or these of them, lay on is not mounted."""
         mounts = [mount for mount in self._store.mounts(self.job_id) if is_away(mount)]

@@ -191,4 +191,11 @@ _STATUS = """
     CREATE INDEX jobs_updated ON jobs(status, updated)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS)
+# What was asked for with a folder, and cannot be read from it.
+_REQUESTS = """
+    CREATE TABLE requests (
+        job_id INTEGER PRIMARY KEY,
+        request TEXT NOT NULL)
+"""
+
+MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS)

@@ -46,6 +46,7 @@ class SqliteJobStore(SqliteQueries):
         spooled: bool = False,
         mounts: Iterable[Path] = (),
         origin: str = "",
+        request: str = "",
     ) -> Job:
         """Add a new job."""
         now, run = now_text(), holder is not None
@@ -73,6 +74,8 @@ class SqliteJobStore(SqliteQueries):
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
                 _note_mounts(connection, job_id, mounts)
+                if request:
+                    connection.execute("INSERT INTO requests VALUES (?, ?)", (job_id, request))
         except sqlite3.IntegrityError as error:
             raise self._already_holds(job_id) from error
         return self.get(job_id)
@@ -147,7 +150,7 @@ class SqliteJobStore(SqliteQueries):
             for job_id in job_ids:
                 where = f"WHERE job_id = ? AND state IN ({listed(SETTLED)})"
                 if connection.execute(f"DELETE FROM jobs {where}", [job_id]).rowcount:
-                    for table in ("stages", "mounts"):
+                    for table in ("stages", "mounts", "requests"):
                         connection.execute(f"DELETE FROM {table} WHERE job_id = ?", [job_id])
                     gone.append(job_id)
         return gone

@@ -110,6 +110,23 @@ class SqliteQueries:
             kind,
         )
 
+    def completed(self, kind: JobKind, source: str) -> list[Job]:
+        """The jobs of what stands at this path that the catalogue has."""
+        return self._all(
+            f"{SELECT} WHERE source = ? AND kind = ? AND state IN ({listed(DONE)}) ORDER BY jobs.job_id", source, kind
+        )
+
+    def request(self, job_id: int) -> str:
+        """What was asked for with the folder of a job."""
+        row = next(self._rows("SELECT request FROM requests WHERE job_id = ?", job_id), None)
+        return "" if row is None else str(row["request"])
+
+    def last_request(self, user: str) -> str:
+        """What the user asked for with the folder that was submitted last."""
+        query = "SELECT request FROM requests JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        row = next(self._rows(query, user), None)
+        return "" if row is None else str(row["request"])
+
     def replaced(self, job: Job) -> list[Job]:
         """The jobs of the same path whose place this one takes."""
         return self._all(

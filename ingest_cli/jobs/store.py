@@ -71,6 +71,15 @@ class JobStore(Protocol):
     def find(self, kind: JobKind, source: str, fingerprint: str) -> Job | None:
         """The newest job of this very file that is done, or that a run may yet finish."""
 
+    def completed(self, kind: JobKind, source: str) -> list[Job]:
+        """The jobs of what stands at this path, as it is or was, that are complete or duplicates, oldest first."""
+
+    def request(self, job_id: int) -> str:
+        """What was asked for with the folder of a job; empty for others."""
+
+    def last_request(self, user: str) -> str:
+        """What the user asked for with the folder that was submitted last; empty where there was none."""
+
     def replaced(self, job: Job) -> list[Job]:
         """The jobs of the same path whose place this one takes: those of other files that stood there, if they are
         unfinished or held, and those that are being rolled back."""
@@ -138,9 +147,10 @@ class JobStore(Protocol):
         spooled: bool = False,
         mounts: Iterable[Path] = (),
         origin: str = "",
+        request: str = "",
     ) -> Job:
         """Add a new job, which is queued, or held by ``holder`` from the start. The ``origin`` of a
-        ``spooled`` file is what it was made of."""
+        ``spooled`` file is what it was made of; the ``request`` is that of a folder's job."""
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job that is queued, or whose holder is dead. Raises JobBusy while it has another."""

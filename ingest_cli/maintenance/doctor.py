@@ -28,6 +28,7 @@ from ..settings.options import (
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_URL,
     POLICY_URL,
+    SERVICES,
     UNIQUEID_URL,
     VOLUME_PATH,
 )
@@ -56,13 +57,17 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
     yield finding("spool folder", lambda: _check_spool(settings.spool), _setting(VOLUME_PATH))
-    yield finding("ids", lambda: _check_ids(settings), _setting(UNIQUEID_URL))
-    yield finding("policy", lambda: _ping(factory.policy(settings)), _setting(POLICY_URL))
-    yield finding("archive", lambda: _check_archive(settings), _setting(ARCHIVE_URL))
-    yield finding("catalogue", lambda: _check_catalog(settings), _setting(CATALOG_URL))
+    for option in SERVICES.values():
+        yield diagnose_service(settings, option)
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
+
+
+def diagnose_service(settings: Settings, option: Option) -> Finding:
+    """Check the one of the four services whose URL the option is."""
+    name, check = SERVICE_CHECKS[option]
+    return finding(name, lambda: check(settings), _setting(option))
 
 
 def _setting(option: Option) -> str:
@@ -107,6 +112,18 @@ def _check_catalog(settings: Settings) -> str:
     if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
         return _not_there_yet(settings.catalog)
     return _ping(factory.catalog(settings, new=False))
+
+
+def _check_policy(settings: Settings) -> str:
+    return _ping(factory.policy(settings))
+
+
+SERVICE_CHECKS = {
+    UNIQUEID_URL: ("ids", _check_ids),
+    POLICY_URL: ("policy", _check_policy),
+    ARCHIVE_URL: ("archive", _check_archive),
+    CATALOG_URL: ("catalogue", _check_catalog),
+}
 
 
 def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) -> str:

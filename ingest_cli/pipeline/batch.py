@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from ..errors import ExitCode, IngestError, Interrupted
+from ..errors import ExitCode, IngestError, Interrupted, JobBusy
 from ..jobs.job import Job
-from ..jobs.store import JobStore
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
 
 ObserveTask = Callable[[str, int, int], Observer]
+TakeJob = Callable[[Runner], AbstractContextManager[Job]]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be run: the ``name`` a person knows it by, and what yields its job for as long as it runs."""
+    """What is to be run: the ``name`` a person knows it by, and what yields its job for as long as a runner runs it."""
 
     name: str
-    job: AbstractContextManager[Job]
+    job: TakeJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,14 @@ class Outcome:
     error: IngestError | None = None
 
 
-def run_tasks(tasks: list[Task], runner: Runner, store: JobStore, grace: float, observe: ObserveTask) -> list[Outcome]:
+def run_tasks(tasks: list[Task], runner: Runner, grace: float, observe: ObserveTask) -> list[Outcome]:
     """Run the tasks in order. ``observe`` makes an observer from a task's name, its number, and how many there are.
 
     In the main thread SIGINT and SIGTERM interrupt the current job after the current file, at the latest after
     ``grace`` seconds, and raise Interrupted or KeyboardInterrupt.
     """
     return [
-        _run(task, runner, store, grace, observe(task.name, number, len(tasks))) for number, task in enumerate(tasks, 1)
+        run_task(task, runner, grace, observe(task.name, number, len(tasks))) for number, task in enumerate(tasks, 1)
     ]
 
 
@@ -47,22 +47,28 @@ def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
     return ExitCode.of_errors(outcome.error for outcome in outcomes)
 
 
-def _run(task: Task, runner: Runner, store: JobStore, grace: float, observer: Observer) -> Outcome:
+def run_task(task: Task, runner: Runner, grace: float, observer: Observer, *, may_wait: bool = False) -> Outcome:
+    """Run a task. Where its job is busy and it ``may_wait``, the observer hears that it is run again later."""
     job: Job | None = None
-    try:
-        with observer, task.job as job:
-            observer.started(job)
-            try:
-                with graceful_shutdown(runner, grace):
-                    job = runner.run(job, observer)
-            except Exception:
-                job = store.get(job.job_id)
+    with observer:
+        try:
+            with task.job(runner) as job:
+                observer.started(job)
+                try:
+                    with graceful_shutdown(runner, grace):
+                        job = runner.run(job, observer)
+                except Exception as error:
+                    job = runner.store.get(job.job_id)
+                    if not (may_wait and isinstance(error, JobBusy)):
+                        observer.settled(job)
+                    raise
                 observer.settled(job)
-                raise
-            observer.settled(job)
-    except Interrupted:
-        raise
-    except IngestError as error:
-        observer.failed(error)
-        return Outcome(task.name, job, error)
+        except Interrupted:
+            raise
+        except IngestError as error:
+            if may_wait and isinstance(error, JobBusy):
+                observer.postponed()
+            else:
+                observer.failed(error)
+            return Outcome(task.name, job, error)
     return Outcome(task.name, job)

@@ -43,8 +43,14 @@ class Observer:
     def warn(self, message: str) -> None:
         """A warning for a person."""
 
+    def note(self, message: str) -> None:
+        """What a person may like to know of the job."""
+
     def settled(self, job: Job) -> None:
         """A run of the job has ended; this is the job as it is now."""
+
+    def postponed(self) -> None:
+        """The job is busy; the same command runs it again later, when this observer is entered once more."""
 
     def failed(self, error: IngestError) -> None:
         """The run ended with this error, which was noted with the job, if there is one."""

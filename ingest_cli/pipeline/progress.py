@@ -31,6 +31,10 @@ class Progress:
         """Something that does not stop the job, but that a person should see."""
         self._observer.warn(message)
 
+    def note(self, message: str) -> None:
+        """Something that a person may like to know."""
+        self._observer.note(message)
+
     def checking(self, length: int) -> None:
         """So many more bytes were read to check them. Raises Interrupted too: what was checked is not worth much."""
         if self._lease.interrupted:

@@ -110,9 +110,9 @@ def _require_place(source: Path) -> None:
 
 
 def _sources(lease: Lease) -> list[Path] | None:
-    """Where the files of a move came from; None for a bundle."""
+    """Where the files of a move came from; None for others, which stay where they are."""
     job = lease.job
-    if job.kind is JobKind.BUNDLE:
+    if job.kind is not JobKind.MOVE:
         return None
     noted = lease.sources()
     if noted is not None:

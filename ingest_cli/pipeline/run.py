@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle, read_document
 from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
@@ -27,13 +28,14 @@ from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
 from ..services.base import ArchiveWriter, Services
 from ..settings import Settings
-from ..text import counted
+from ..text import counted, listed
 from .bundle_files import BundleFiles
 from .files import JobFiles
+from .folder_files import FolderFiles
 from .in_order import done_in_order
 from .moved_files import MovedFiles, RemoteFiles
 from .progress import Progress
-from .sources import SourceRules
+from .sources import SourceRules, left_in_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ class Run:
         """Go through all stages, to the catalogue's word."""
         if self._lease.job.kind is JobKind.MOVE:
             return self._move()
+        if self._lease.job.kind is JobKind.FOLDER:
+            return self._folder()
         self._progress.stage(OPEN_TAR)
         with Bundle(self._path, self._settings.spool, require=self._lease.require_uninterrupted) as bundle:
             self._require_same(bundle.fingerprint)
@@ -83,6 +87,23 @@ class Run:
         archive, reservation = self._services.archive, self._lease.reservation
         rules = SourceRules.of(self._lease.job, self._settings)
         return earlier or self._store(document, files(document, self._progress, archive, reservation, rules))
+
+    def _folder(self) -> Recorded | DuplicateOf:
+        self._progress.stage(LOAD_METADATA)
+        job, services = self._lease.job, self._services
+        request = FolderRequest.from_text(self._lease.request())
+        folder = Folder(self._path, request, left_in_place(self._path, self._settings))
+        self._require_same(folder.fingerprint)
+        for warning in folder.warnings:
+            self._progress.warn(warning)
+        # Before hours are spent on reading.
+        services.policy.check(folder.unhashed, job.user)
+        files = FolderFiles(folder, request, services.catalog, self._progress)
+        if files.count_known:
+            self._progress.note(_known_before(files, request))
+        if files.document is None:
+            return DuplicateOf(request.beyond[-1])
+        return self._identify(files.document) or self._store(files.document, files)
 
     def _parse(self, raw: bytes) -> Document:
         return Document.parse(raw, require=self._lease.require_uninterrupted)
@@ -118,9 +139,9 @@ class Run:
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
         if lease.reservation is not None and lease.reservation.count != len(document.files):
-            listed = counted(len(document.files), "file")
+            found = counted(len(document.files), "file")
             raise SourceChanged(
-                f"{lease.job.source} lists {listed}, but the job has reserved {lease.reservation.count} ids"
+                f"{lease.job.source} lists {found}, but the job has reserved {lease.reservation.count} ids"
             )
         is_recorded = self._has(lease.job)
         if lease.reservation is not None:
@@ -221,6 +242,14 @@ class Run:
         self._lease.checkpoint(stored)
 
 
+def _known_before(files: FolderFiles, request: FolderRequest) -> str:
+    jobs = f"job{'s' if len(request.beyond) > 1 else ''} {listed([str(job_id) for job_id in request.beyond])}"
+    new = counted(0 if files.document is None else len(files.document.files), "file")
+    return f"{counted(files.count_known, 'file')} ingested before by {jobs}, {new} new"
+
+
 def replaced(job: Job) -> str:
     """The error for a job whose file was replaced after the job was submitted."""
+    if job.kind is JobKind.FOLDER:
+        return f"{job.source} was changed after job {job.job_id} was submitted: ingest it as a new job"
     return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a new job"

@@ -6,12 +6,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
+from ..bundle.folder import Folder, FolderRequest
 from ..disk import explained
 from ..errors import (
     BundleError,
     IngestError,
     Interrupted,
     LeaseLost,
+    PackError,
     ResourceUnavailable,
     SourceChanged,
     SourceError,
@@ -32,6 +34,7 @@ from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
+from .sources import left_in_place
 
 # The text of an error of Python's own may quote what it was given, whole.
 LONGEST_UNEXPECTED = 500
@@ -40,12 +43,26 @@ log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs jobs of ``store`` with ``services``. ``again`` ingests a document even where another job recorded it."""
+    """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
+    recorded it."""
 
-    def __init__(self, settings: Settings, services: Services, store: JobStore, *, again: bool = False) -> None:
-        self._settings, self._services, self._store, self._again = settings, services, store, again
-        self._interruption = Interruption()
+    def __init__(
+        self,
+        settings: Settings,
+        services: Services,
+        store: JobStore,
+        *,
+        again: bool = False,
+        interruption: Interruption | None = None,
+    ) -> None:
+        self.services, self.store = services, store
+        self._settings, self._again = settings, again
+        self._interruption = interruption or Interruption()
         self._unsettled: list[Lease] = []
+
+    def another(self, services: Services, store: JobStore) -> "Runner":
+        """One for another thread, with services and a store of its own, that is interrupted with this one."""
+        return Runner(self._settings, services, store, again=self._again, interruption=self._interruption)
 
     def interrupt(self) -> None:
         """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
@@ -70,15 +87,15 @@ class Runner:
         if job.is_done:
             return job
         if job.has_failed:
-            if job.state is JobState.FAILED and fingerprint(Path(job.source)) != job.fingerprint:
+            if job.state is JobState.FAILED and self._fingerprint(job) != job.fingerprint:
                 raise SourceChanged(replaced(job))
-            job = self._store.retry(job.job_id)
+            job = self.store.retry(job.job_id)
         # What was just submitted is held by this process already.
         is_held = job.state is JobState.RUNNING and job.holder == this_process()
         try:
-            leased = job if is_held else self._store.lease(job.job_id)
+            leased = job if is_held else self.store.lease(job.job_id)
         except WrongState:
-            later = self._store.get(job.job_id)
+            later = self.store.get(job.job_id)
             if later.is_done:  # another process was quicker
                 return later
             raise
@@ -90,7 +107,7 @@ class Runner:
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
         self._let_go_of_unsettled()
-        return self._store.lease_next()
+        return self.store.lease_next()
 
     def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.
@@ -104,13 +121,13 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - it is noted with the job, and a worker runs the next one
             if isinstance(error, LeaseLost):
                 observer.warn(str(error))
-            return self._store.get(job.job_id)
+            return self.store.get(job.job_id)
 
     def _run(self, job: Job, observer: Observer) -> Job:
-        lease = Lease(self._store, job, self._settings.timings, self._interruption)
+        lease = Lease(self.store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
-            run = Run(lease, Progress(lease, observer), self._services, self._settings, again=self._again)
+            run = Run(lease, Progress(lease, observer), self.services, self._settings, again=self._again)
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
@@ -123,7 +140,7 @@ class Runner:
             except Exception as error:
                 with suppress(WrongState):  # it was settled just now
                     self._settle_failure(lease, run, error)
-                settled = self._store.get(job.job_id)
+                settled = self.store.get(job.job_id)
                 if not settled.is_done:
                     raise
                 # The catalogue has it, though another run, or this one, did not hear of it.
@@ -173,7 +190,7 @@ class Runner:
             if str(error) != NO_THREAD:
                 raise
             raise ResourceUnavailable(f"{source}: {NO_THREAD}") from error
-        except (SourceError, SourceMissing, SourceChanged, BundleError):
+        except (SourceError, SourceMissing, SourceChanged, BundleError, PackError):
             # What is found below a disk that is away is not the job's.
             lease.require_mounted()
             if lease.job.spooled and not os.path.lexists(source):
@@ -187,10 +204,10 @@ class Runner:
         """Settle a job whose run ended with ``error``; what that brings is added to it as notes."""
         if lease.job.state is JobState.UNDOING:
             # What is left to be undone is undone later, whatever the fault was: not at once, and over and over.
-            lease.defer(lease.task, self._store.held(lease.fence).exception)
+            lease.defer(lease.task, self.store.held(lease.fence).exception)
             return
         if isinstance(error, StopRequested):
-            wish = self._store.held(lease.fence).override
+            wish = self.store.held(lease.fence).override
             if wish is not None and wish.state is PacificaState.OK:
                 lease.requeue()
                 return
@@ -216,28 +233,45 @@ class Runner:
                 error.add_note(settled.exception.splitlines()[-1])
 
     def _roll_back(self, lease: Lease, reached: int | None) -> Job:
-        return roll_back(lease, self._services, reached=reached)
+        return roll_back(lease, self.services, reached=reached)
 
     def _settle_replaced(self, job: Job) -> None:
         """Fail the jobs whose place this one takes, as far as nobody works on them."""
+        replaced_jobs = [other for other in self.store.replaced(job) if self._is_of_the_same(other, job)]
         try:
-            if fingerprint(Path(job.source)) != job.fingerprint:
+            if replaced_jobs and self._fingerprint(job) != job.fingerprint:
                 return
         except IngestError:
             return  # the run says so
-        for earlier in self._store.replaced(job):
+        for earlier in replaced_jobs:
             try:
-                undone = self._store.end(
+                undone = self.store.end(
                     earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
                 )
                 if undone.state is JobState.UNDOING:
-                    lease = Lease(self._store, undone, self._settings.timings, self._interruption)
+                    lease = Lease(self.store, undone, self._settings.timings, self._interruption)
                     with lease.kept_alive():
-                        roll_back(lease, self._services)
+                        roll_back(lease, self.services)
             except IngestError as error:
                 log.info(
                     "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error
                 )
+
+    def _is_of_the_same(self, earlier: Job, job: Job) -> bool:
+        """Whether one job can take the other's place: a folder may be ingested in several ways."""
+        if not earlier.kind is job.kind is JobKind.FOLDER:
+            return True
+        return self._request(earlier).is_of_the_same(self._request(job))
+
+    def _fingerprint(self, job: Job) -> str:
+        """The fingerprint of what stands at the job's path now."""
+        path = Path(job.source)
+        if job.kind is not JobKind.FOLDER:
+            return fingerprint(path)
+        return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint
+
+    def _request(self, job: Job) -> FolderRequest:
+        return FolderRequest.from_text(self.store.request(job.job_id))
 
 
 def _failure_of(job: Job) -> IngestError:

@@ -1,8 +1,9 @@
 """Selects jobs: the failed ones, the interrupted ones, the one that was recorded."""
 
-from ..errors import JobNotFound
+from ..errors import JobNotFound, JobNotRecorded
 from ..jobs.job import UNFINISHED, Job, JobState
 from ..jobs.store import JobStore
+from ..services.base import Catalog
 
 
 def failed_jobs(store: JobStore) -> list[Job]:
@@ -25,3 +26,33 @@ def recorded_as(store: JobStore, job_id: int) -> int:
     except JobNotFound:
         return job_id  # the catalogue may have jobs that the store has forgotten
     return job_id if job.successor is None else recorded_as(store, job.successor)
+
+
+def is_of_user(store: JobStore, job_id: int, user: str) -> bool:
+    """Whether the store has the job, and it was submitted in this user's name."""
+    try:
+        return store.get(job_id).user == user
+    except JobNotFound:
+        return False
+
+
+def require_recorded(store: JobStore, catalog: Catalog, job_id: int) -> int:
+    """The job under whose id the catalogue has the content of this one. Raises JobNotRecorded, which says why."""
+    recorded = recorded_as(store, job_id)
+    if not catalog.contains(recorded):
+        raise JobNotRecorded(f"the catalogue has no record of job {recorded}: {_why_not_recorded(store, recorded)}")
+    return recorded
+
+
+def _why_not_recorded(store: JobStore, job_id: int) -> str:
+    if store.imported(job_id) is not None:
+        return "Pacifica Ingest ran it, and only its state was imported"
+    try:
+        job = store.get(job_id)
+    except JobNotFound:
+        return "there is no such job"
+    if job.state in UNFINISHED:
+        return f"it is {job.status}, and not complete yet"
+    if job.is_done:
+        return "another catalogue was in use when it was recorded"
+    return f"it is {job.status}; 'ingest state {job_id}' says why"

@@ -5,12 +5,17 @@ counts is the file that is open, and where the kernel says that it lies.
 """
 
 import errno
+import glob
 import os
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
+from ..bundle.folder import DESCRIPTION
+from ..bundle.gather import warnings_of
+from ..bundle.pack_rules import PackRules, Reason
+from ..bundle.tree import Identity, within
 from ..disk import opened
 from ..errors import SourceRefused
 from ..jobs.job import Job, JobKind
@@ -110,6 +115,18 @@ class OwnFiles:
         is_known = inode in self._inodes or (found.st_nlink > 1 and inode in self._spooled)
         return is_known or self.has_name(place) or self._is_inside(place.parent)
 
+    def holds(self, folder: Path) -> bool:
+        """Whether a folder is one of them, or lies in one."""
+        return self._is_inside(folder)
+
+    @property
+    def identities(self) -> set[Identity]:
+        """What those are to the system that there are now."""
+        locks = (
+            path for database in self._databases for path in database.parent.glob(f"{glob.escape(database.name)}-*")
+        )
+        return {*self._inodes, *self._folder_inodes, *_inodes(locks)}
+
     @cached_property
     def _spooled(self) -> set[tuple[int, int]]:
         try:
@@ -126,6 +143,28 @@ class OwnFiles:
             path.parent == own.parent and (path.name == own.name or path.name.startswith(f"{own.name}-"))
             for own in self._databases
         )
+
+
+def folders_in(folder: Path, rules: PackRules, settings: Settings) -> tuple[list[Path], list[str]]:
+    """The folders in a folder that are to be ingested one by one; and in words, what else is in it.
+
+    Raises SourceError where it cannot be read, SourceRefused where it is this program's own.
+    """
+    own = left_in_place(folder, settings)
+    entries = list(within(folder, rules, own))
+    left_out = [entry for entry in entries if entry.reason is not None]
+    return [entry.path for entry in entries if entry.reason is None], warnings_of(left_out)
+
+
+def left_in_place(folder: Path, settings: Settings) -> dict[Identity, Reason]:
+    """What is not ingested of a folder, as it is this program's: what it works with, and what tells it of the folder.
+
+    Raises SourceRefused where the folder itself is.
+    """
+    own = OwnFiles(settings)
+    if own.holds(folder):
+        raise SourceRefused(f"{quoted(str(folder))} is a folder of this program's own, and is not ingested")
+    return dict.fromkeys({*own.identities, *_inodes([folder / DESCRIPTION])}, Reason.OWN)
 
 
 def _config_files(settings: Settings) -> set[Path]:

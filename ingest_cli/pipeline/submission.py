@@ -1,14 +1,20 @@
-"""How a file becomes a job."""
+"""How a file or a folder becomes a job."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint, is_text
+from ..bundle.folder import Folder, FolderRequest
+from ..disk import explained
 from ..errors import SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.process import Process
 from ..jobs.store import JobStore
 from ..mounts import mounts_of
 from ..services.base import UniqueId
+from ..settings import Settings
+from .selection import recorded_as
+from .sources import left_in_place
 
 
 def submit(
@@ -33,8 +39,7 @@ def submit(
         path = source.absolute()
     except FileNotFoundError as error:
         raise SourceError(f"cannot read {source}: the working directory is gone") from error
-    if not is_text(path):
-        raise SourceError(f"the name {str(path)!r} is not valid UTF-8: rename the file")
+    _require_text(path, "file")
     found_fingerprint = fingerprint(path)
     found = store.find(kind, str(path), found_fingerprint)
     if found is not None and not (found.is_done and again):
@@ -50,3 +55,64 @@ def submit(
         mounts=mounts_of([path]),
         origin=origin,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder that is to be ingested as it lies, and how."""
+
+    path: Path
+    request: FolderRequest
+
+
+def submit_folder(
+    store: JobStore,
+    unique_id: UniqueId,
+    source: FolderSource,
+    settings: Settings,
+    *,
+    holder: Process | None = None,
+    again: bool = False,
+) -> Job:
+    """Return the job of a folder, as `submit` does of a file.
+
+    A new one stores only what those jobs have not that are complete, of the same folder and with the same metadata;
+    ``again``, all. Raises PackError too, where it could not be ingested.
+    """
+    path, folder = look_into(source, settings)
+    found = store.find(JobKind.FOLDER, str(path), folder.fingerprint)
+    if found is not None and not (found.is_done and again):
+        return found
+    beyond = () if again else completed(store, path, source.request)
+    return store.submit(
+        unique_id.reserve("upload_job", 1),
+        kind=JobKind.FOLDER,
+        source=str(path),
+        fingerprint=folder.fingerprint,
+        user=settings.user,
+        holder=holder,
+        mounts=mounts_of([path]),
+        request=replace(source.request, beyond=beyond).to_text(),
+    )
+
+
+def look_into(source: FolderSource, settings: Settings) -> tuple[Path, Folder]:
+    """Where a folder lies, links followed, and which of its files would be ingested. Raises as `submit_folder` does."""
+    try:
+        path = source.path.resolve(strict=True)
+    except OSError as error:
+        raise explained(error, f"cannot read {source.path}", SourceError, source.path) from error
+    _require_text(path, "folder")
+    return path, Folder(path, source.request, left_in_place(path, settings))
+
+
+def completed(store: JobStore, path: Path, request: FolderRequest) -> tuple[int, ...]:
+    """The jobs under whose ids the catalogue has what was in the folder before, in the order of its growth."""
+    jobs = store.completed(JobKind.FOLDER, str(path))
+    same = [job for job in jobs if FolderRequest.from_text(store.request(job.job_id)).is_of_the_same(request)]
+    return tuple(dict.fromkeys(recorded_as(store, job.job_id) for job in same))
+
+
+def _require_text(path: Path, what: str) -> None:
+    if not is_text(path):
+        raise SourceError(f"the name {str(path)!r} is not valid UTF-8: rename the {what}")

@@ -1,6 +1,10 @@
-"""Restores a stored job as the bundle it came from: the same bytes, and a document that can be ingested again."""
+"""Restores a stored job as the bundle it came from: the same bytes, and a document that can be ingested again.
+
+With ``paths``, only the files that have one of these or lie in one, as a bundle of their own.
+"""
 
 import os
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -10,22 +14,23 @@ from ..disk import durable_write, explained, new_at, require_free, sync_file_sys
 from ..errors import SourceError
 from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
+from .choice import named_files
 from .content import read_content
 from .stored import Stored, mtime_of
 
 
-def write_tar(services: Services, job_id: int, out: IO[bytes]) -> int:
+def write_tar(services: Services, job_id: int, out: IO[bytes], paths: Collection[str] = ()) -> int:
     """Write the bundle to ``out`` and return how many files it holds.
 
-    Raises JobNotRecorded, and ArchiveError where a file does not match the catalogue.
+    Raises JobNotRecorded, FileNotRecorded, and ArchiveError where a file does not match the catalogue.
     """
-    stored = Stored(services.catalog, job_id)
+    stored = Stored(services.catalog, job_id, paths)
     for piece in stored.layout.read(partial(read_content, services.archive)):
         out.write(piece)
     return len(stored.named)
 
 
-def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
+def write_bundle_file(services: Services, job_id: int, target: Path, paths: Collection[str] = ()) -> int:
     """Write the bundle to the new file ``target``, which appears whole or not at all.
 
     Raises SourceError where it cannot be written, and ResourceUnavailable where it may be later, too.
@@ -33,19 +38,19 @@ def write_bundle_file(services: Services, job_id: int, target: Path) -> int:
     try:
         require_free(target)
         with durable_write(target, mode=0o644) as out:
-            return write_tar(services, job_id, out)
+            return write_tar(services, job_id, out, paths)
     except OSError as error:
         raise explained(error, f"cannot write {target}", SourceError) from error
 
 
-def write_folder(services: Services, job_id: int, target: Path) -> int:
+def write_folder(services: Services, job_id: int, target: Path, paths: Collection[str] = ()) -> int:
     """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all.
 
     Raises as `write_bundle_file` does; a name that the file system does not take is named.
     """
     with new_at(target) as aside:
         aside.mkdir()
-        stored = Stored(services.catalog, job_id)
+        stored = Stored(services.catalog, job_id, paths)
         for name, file in stored.named:
             try:
                 _write_file(services.archive, aside / name, file)
@@ -55,6 +60,20 @@ def write_folder(services: Services, job_id: int, target: Path) -> int:
         sync_file_system(aside)
         aside.rename(target)
     return len(stored.named)
+
+
+def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Iterator[bytes]:
+    """The bytes of the job's files at these ``paths``, or of its document, one after the other, in pieces.
+
+    Raises as `write_tar` does; the last piece of a file comes only if all of the file is right.
+    """
+    of_files = [path for path in paths if path != METADATA_NAME]
+    files = dict(zip(of_files, named_files(job_id, services.catalog.files(job_id), of_files), strict=True))
+    for path in paths:
+        if path == METADATA_NAME:
+            yield Stored(services.catalog, job_id).document
+        else:
+            yield from read_content(services.archive, files[path])
 
 
 def _write_file(archive: Archive, path: Path, file: StoredFile) -> None:

@@ -1,7 +1,7 @@
 """What is stored of a job: its files, under their names in the bundle, and the document that lists them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -9,22 +9,28 @@ from ..bundle.metadata import Document
 from ..bundle.reader import METADATA_NAME
 from ..errors import JobNotRecorded
 from ..services.base import Catalog, StoredFile
+from .choice import choose_files
 from .layout import Layout, Member
 
 
 class Stored:
     """A recorded job: ``named`` are its files, each after its checked name in the bundle; ``records`` those of its
-    document that are not of files, ``document`` all of it, and ``layout`` the bundle.
+    document that are not of files, ``document`` all of it, and ``layout`` the bundle. With ``paths``, it is as if the
+    job had only the files that have one of these, or lie in one.
 
-    Raises JobNotRecorded, and MetadataError for a name that points outside the bundle, which another program's
-    catalogue may hold.
+    Raises JobNotRecorded, FileNotRecorded, and MetadataError for a name that points outside the bundle, which another
+    program's catalogue may hold.
     """
 
-    def __init__(self, catalog: Catalog, job_id: int) -> None:
+    def __init__(self, catalog: Catalog, job_id: int, paths: Collection[str] = ()) -> None:
         if not catalog.contains(job_id):
             raise JobNotRecorded(f"the catalogue has no record of job {job_id}")
         files = list(catalog.files(job_id))
         self.records = catalog.metadata(job_id)
+        if paths:
+            files = choose_files(job_id, files, paths)
+            described = {None, *(file.file_id for file in files)}
+            self.records = [record for record in self.records if record.get("file_id") in described]
         records = [*self.records, *(file.as_record() for file in files)]
         self.document = json.dumps(records, ensure_ascii=False).encode()
         entries = Document.of(records).files

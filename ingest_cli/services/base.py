@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from ..bundle.content import Content
 from ..bundle.metadata import Document
 from ..errors import ArchiveError
+from .query import FileQuery
 
 IdMode = Literal["upload_job", "file"]
 
@@ -180,6 +181,10 @@ class StoredFile:
         """Its name in the bundle."""
         return "/".join(filter(None, ["data", self.subdir, self.name]))
 
+    def answers(self, query: FileQuery) -> bool:
+        """Whether all that is asked of a file itself holds of this one, whatever its transaction."""
+        return query.matches(name=self.name, path=self.path, hashtype=self.hashtype, hashsum=self.hashsum)
+
     def as_record(self) -> dict[str, Any]:
         """Its record in a metadata document, with its id as ``_id``."""
         times = {"ctime": self.ctime, "mtime": self.mtime}
@@ -222,6 +227,18 @@ class Catalog(Service, Protocol):
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
+
+    def require_findable(self, query: FileQuery) -> None:
+        """Raise NotFindable where the catalogue cannot be asked for these files."""
+
+    def find(self, query: FileQuery) -> Iterator[tuple[int, StoredFile]]:
+        """The files that are asked for, each after its transaction: those of a transaction together, by their ids.
+
+        What is recorded meanwhile may be among them or not. Raises NotFindable.
+        """
+
+    def hashtypes(self) -> frozenset[str]:
+        """The types of hash that recorded files have, of those that can be used here."""
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a recorded transaction's document that are not of files; a FileKeyValue has the file's id."""

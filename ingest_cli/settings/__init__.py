@@ -3,6 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
+from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
 from .options import Option
@@ -10,13 +11,16 @@ from .server import ServerAccess, root_path_of
 from .site import Confirm, Settings, load_settings, settings_of
 from .timings import Timings
 from .upload import UploadSettings, upload_endpoint
-from .values import Value, homeless, login_name, read_values
+from .values import Value, config_path, homeless, login_name, read_values
+from .watch import WatchSettings
 
 __all__ = [
     "EVENT_KINDS",
     "Confirm",
+    "Defaults",
     "Endpoint",
     "EventKind",
+    "Ids",
     "Notifications",
     "Option",
     "ReceiverKind",
@@ -25,6 +29,8 @@ __all__ = [
     "Timings",
     "UploadSettings",
     "Value",
+    "WatchSettings",
+    "config_path",
     "homeless",
     "load_settings",
     "login_name",

@@ -126,6 +126,18 @@ UPLOADER_CONFIG = Option(
     "upload", "uploader_config", "UPLOADER_CONFIG", "what 'ingest upload' asks it: an uploader.json of pacifica-cli"
 )
 UPLOADS = Option("upload", "folder", "INGEST_UPLOADS", "where 'ingest upload' keeps what it needs to resume uploads")
+DEFAULT_SUBMITTER = Option("defaults", "submitter", "INGEST_SUBMITTER", "the submitter's id of folders")
+DEFAULT_PROJECT = Option("defaults", "project", "INGEST_PROJECT", "the project's id of folders")
+DEFAULT_INSTRUMENT = Option("defaults", "instrument", "INGEST_INSTRUMENT", "the instrument's id of folders")
+WATCH_FOLDERS = Option(
+    "watch",
+    "folders",
+    "INGEST_WATCH_FOLDERS",
+    f"the drop folders, separated by {os.pathsep!r}, that 'ingest watch' watches where it is given none",
+)
+WATCH_DONE = Option(
+    "watch", "done", "INGEST_WATCH_DONE", "where 'ingest watch' moves what it has ingested; it stays if it is empty"
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -204,6 +216,11 @@ OPTIONS = (
     UPLOAD_POLICY_URL,
     UPLOADER_CONFIG,
     UPLOADS,
+    DEFAULT_SUBMITTER,
+    DEFAULT_PROJECT,
+    DEFAULT_INSTRUMENT,
+    WATCH_FOLDERS,
+    WATCH_DONE,
     *(option for access in ACCESS.values() for option in access.options),
 )
 USUAL_RETRIES = 19

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
+from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
 from .notifications import Notifications, notifications_of
@@ -29,6 +30,7 @@ from .server import ServerAccess, server_access_of
 from .timings import Timings, timings_of
 from .upload import UploadSettings, upload_settings_of
 from .values import Value, homeless, read_values, where
+from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
 MAX_TRANSFERS = 64
@@ -60,6 +62,8 @@ class Settings:
     server: ServerAccess
     notifications: Notifications
     upload: UploadSettings
+    defaults: Defaults
+    watch: WatchSettings
     timings: Timings
     values: tuple[Value, ...]
 
@@ -106,6 +110,8 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         server=server_access_of(values),
         notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=upload_settings_of(values),
+        defaults=defaults_of(values),
+        watch=watch_settings_of(values),
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )

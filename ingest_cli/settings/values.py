@@ -80,6 +80,16 @@ def read_values(
     return tuple(_effective(option, flags or {}, environment, file, defaults) for option in OPTIONS)
 
 
+def values_in(text: str, path: Path, *, environment: Mapping[str, str] | None = None) -> tuple[Value, ...]:
+    """The value of every option where ``text`` is the configuration file at ``path`` and nothing else is said.
+
+    Raises SettingsError.
+    """
+    file = path, _parsed(text, path)
+    defaults = _defaults(os.environ if environment is None else environment)
+    return tuple(_effective(option, {}, {}, file, defaults) for option in OPTIONS)
+
+
 def homeless(values: Iterable[Value]) -> str | None:
     """What is to be set where there is no home folder for places that are not set; None where nothing is."""
     missing = [value.option for value in values if value.option in PLACES and not value.text]
@@ -121,7 +131,7 @@ def _home() -> Path | None:
 def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
     data = _platform_folder(environment, "XDG_DATA_HOME", ".local/share")
     return {
-        **({} if data is None else _places_in(data)),
+        **({} if data is None else places_in(data)),
         DEFAULT_USER: login_name(),
         AUTH_HEADER: "X-Http-Authed-User",
         SERVICE_TIMEOUT: "30",
@@ -140,7 +150,8 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
     }
 
 
-def _places_in(data: Path) -> dict[Option, str]:
+def places_in(data: Path) -> dict[Option, str]:
+    """Where everything is that this program keeps, if it is in one folder."""
     return {
         DATABASE: str(data / "jobs.sqlite3"),
         VOLUME_PATH: str(data / "spool"),
@@ -165,12 +176,19 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
         return path, parser
     required = given is not None or bool(environment.get("INGEST_CONFIG"))
     try:
-        parser.read_string(_text_of(path), str(path))
+        return path, _parsed(_text_of(path), path)
     except (FileNotFoundError, NotADirectoryError) as error:  # such as a home folder /dev/null
         if required:
             raise SettingsError(f"there is no configuration file {path}") from error
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    return path, parser
+
+
+def _parsed(text: str, path: Path) -> ConfigParser:
+    parser = ConfigParser()
+    try:
+        parser.read_string(text, str(path))
     except ParsingError as error:
         # The error's own text quotes the lines, which may hold secrets.
         first = error.lineno if isinstance(error, MissingSectionHeaderError) else error.errors[0][0]
@@ -178,7 +196,7 @@ def _read_config(given: Path | None, environment: Mapping[str, str]) -> tuple[Pa
     except ConfigError as error:
         raise SettingsError(f"{path} is malformed: {' '.join(str(error).split())}") from error
     _refuse_unknown(path, parser)
-    return path, parser
+    return parser
 
 
 def _text_of(path: Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.core import TyperGroup
 
 from ingest_cli.cli import app
 
@@ -53,7 +52,10 @@ def test_a_page_has_the_options_of_its_command(name: str) -> None:
 
 def test_the_overview_says_of_every_command_what_its_page_says() -> None:
     said = dict(re.findall(r"^\.It Xr ingest-([a-z-]+) 1\n(.+)$", section(OVERVIEW, "COMMANDS"), re.M))
-    assert said == {name: section(make_pages.page_of(name), "NAME").split("\n.Nd ")[1].strip() for name in COMMANDS}
+    assert said == {
+        name.replace(" ", "-"): section(make_pages.page_of(name), "NAME").split("\n.Nd ")[1].strip()
+        for name in COMMANDS
+    }
 
 
 def test_the_overview_explains_every_common_option_in_every_spelling() -> None:
@@ -72,8 +74,8 @@ def test_the_overview_explains_every_common_option_in_every_spelling() -> None:
 
 def test_the_help_says_what_each_command_does_to_the_end(command: Command) -> None:
     _, listed = command("--help").stdout.split("Commands:\n")
-    lines = listed.splitlines()
-    assert {line.split()[0] for line in lines} == set(COMMANDS)
+    lines = listed.partition("\n\n")[0].splitlines()
+    assert {line.split()[0] for line in lines} == {name for name in COMMANDS if " " not in name}
     assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 
 
@@ -125,11 +127,11 @@ EXAMPLES = [(page, line) for page in PAGES for line, _ in examples(page)]
 
 @pytest.mark.parametrize(("page", "line"), EXAMPLES, ids=[f"{page.name}: {line[:40]}" for page, line in EXAMPLES])
 def test_an_example_is_understood(page: Path, line: str) -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
     for words in calls(line):
         name, rest = (words[0], words[1:]) if words[0] in COMMANDS else ("ingest", words)
-        top.commands[name].make_context(name, rest)
+        if " ".join(words[:2]) in COMMANDS:
+            name, rest = " ".join(words[:2]), words[2:]
+        COMMANDS[name].make_context(name, rest)
 
 
 # What has to be there before the examples of a page are tried.
@@ -156,6 +158,7 @@ READY = {
     "ingest-backup.1": "ingest -q monday.tar && mkdir backup",
     "ingest-import-jobs.1": "",
     "ingest-config.1": "",
+    "ingest-config-init.1": "",
     "ingest-doctor.1": "",
     "ingest-events.1": "mkdir -p $XDG_CONFIG_HOME/pacifica-ingest-cli && printf '[notifications]\\ncommand = true\\n'"
     " > $XDG_CONFIG_HOME/pacifica-ingest-cli/config.ini && ingest -q monday.tar",
@@ -182,6 +185,7 @@ def test_the_examples_work(name: str, environment: Path, monkeypatch: pytest.Mon
         tried += 1
         written = shell(line)
         if said:
+            written = written.replace(f"{environment}/config", "/home/ada/.config")
             _compare(written.replace(str(environment), "/home/ada"), said)
     assert tried
 

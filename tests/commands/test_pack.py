@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from ingest_cli.bundle.pack import pack, transaction_records, write_bundle
+from ingest_cli.bundle.pack import pack, write_bundle
+from ingest_cli.bundle.records import transaction_records
 from ingest_cli.errors import ExitCode, FilesChanged
 
 from ..support.bundles import FILES

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest_cli.bundle.pack import transaction_records, write_bundle
+from ingest_cli.bundle.pack import write_bundle
 from ingest_cli.bundle.pack_rules import LITTER, SPECIAL, PackRules, Reason
+from ingest_cli.bundle.records import transaction_records
 from ingest_cli.errors import PackError
 
 from ..support.site import Site

@@ -12,6 +12,8 @@ from ingest_cli.settings.options import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DEFAULT_INSTRUMENT,
+    DEFAULT_SUBMITTER,
     DOWNLOADS,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
@@ -86,6 +88,8 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         DOWNLOADS: ["no", "yes"],
         MOVE_FROM: ["/file/x", "/variable/x:/variable/y"],
         NOTIFICATIONS_DISABLED: ["no", "yes"],
+        DEFAULT_SUBMITTER: ["1", "2"],
+        DEFAULT_INSTRUMENT: ["1", "2"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}

@@ -74,7 +74,48 @@ def test_several_bundles_say_which_it_is(tmp_path: Path, held: Held) -> None:
     assert lines[2].startswith("bundle 2 of 3  0 of 1 file stored")
     held.let_go()
     assert terminal.end() == 0
-    assert terminal.lines == [f"job {number}: {name} is complete, 1 file" for number, name in enumerate(names, 1)]
+    *lines, summary = terminal.lines
+    assert lines == [f"job {number}: {name} is complete, 1 file" for number, name in enumerate(names, 1)]
+    assert summary.startswith("ingest: 3 bundles: 3 complete; 3 files, 3 bytes in ")
+
+
+def of_two(tmp_path: Path) -> list[str]:
+    return [write_bundle(tmp_path / f"{name}.tar", {**FILES, "data/d": name.encode()}).name for name in "ab"]
+
+
+def are_storing(lines: list[str]) -> bool:
+    return sum("ingest files" in line for line in lines) == 2
+
+
+def test_several_at_once_have_a_line_each_and_one_together(tmp_path: Path, held: Held) -> None:
+    terminal = started(tmp_path, "--jobs", 2, *of_two(tmp_path), columns=40)
+    first, second, whole = terminal.until(are_storing)
+    assert first.startswith("a.tar: ingest files  ")
+    assert second.startswith("b.tar: ingest files  ")
+    assert whole.startswith("0 of 2 done")
+    held.let_go()
+    assert terminal.end() == 0
+    *lines, summary, rest = terminal.lines
+    assert sorted(line.partition(": ")[2] for line in lines) == [f"{name}.tar is complete, 4 files" for name in "ab"]
+    assert f"{summary} {rest}".startswith("ingest: 2 bundles: 2 complete; 8 files, 600.0 kB in ")
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+
+
+def test_ctrl_c_leaves_all_to_be_resumed(tmp_path: Path, held: Held) -> None:
+    names = of_two(tmp_path)
+    terminal = started(tmp_path, "--jobs", 2, *names)
+    terminal.until(are_storing)
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    summary, message = terminal.lines
+    assert summary.startswith("ingest: 2 bundles: 2 interrupted; 0 files")
+    assert message == "ingest: interrupted; the same command resumes from here"
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+    held.let_go()
+    again = started(tmp_path, "--jobs", 2, *names)
+    assert again.end() == 0
+    assert sorted(again.lines)[1].startswith("job 1: ")
+    assert sorted(again.lines)[2].startswith("job 2: ")
 
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*[349]\d(?:;\d+)*m")
@@ -158,7 +199,8 @@ def test_a_failure_shows_its_error_below_what_was_done(tmp_path: Path) -> None:
     assert terminal.end() == ExitCode.SOME_FAILED
     assert terminal.lines[0] == "job 1: good.tar is complete, 3 files"
     assert terminal.lines[1].startswith("ingest: bad.tar: job 2 failed at 'ingest files': 'data/x' hashes to sha1")
-    assert len(terminal.lines) == 2
+    assert terminal.lines[2].startswith("ingest: 2 bundles: 1 complete, 1 failed; 3 files, 300.0 kB in ")
+    assert terminal.lines[3:] == terminal.lines[1:2]
     assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
 
 

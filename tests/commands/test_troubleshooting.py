@@ -146,6 +146,17 @@ def no_configuration_file(scene: Scene) -> str:
     return scene.says("config", "--config", scene.folder / "none.ini", code=2)
 
 
+@provokes("*FILE* is there already: change it with an editor, or replace it with --force")
+def a_configuration_that_is_there(scene: Scene) -> str:
+    (scene.folder / "config.ini").write_text("")
+    return scene.says("config", "init", "--yes", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("there is no folder to watch: give one, or set [watch] folders in the configuration")
+def nothing_to_watch(scene: Scene) -> str:
+    return scene.says("watch", "--once", code=2)
+
+
 @provokes("there is no home folder: set HOME, or XDG_DATA_HOME, or each of *KEYS*")
 def no_home(scene: Scene) -> str:
     scene.environment.delenv("XDG_DATA_HOME")
@@ -177,6 +188,15 @@ def a_path_for_a_url(scene: Scene) -> str:
     return scene.says("config", code=2)
 
 
+@provokes(
+    "*FOLDER*: *NAMES* not given: give *FLAGS*, set *VARIABLES* or [defaults] in the configuration file,"
+    " or write *FILE*"
+)
+def a_folder_of_nobody(scene: Scene) -> str:
+    (scene.folder / "run").mkdir()
+    return scene.says(scene.folder / "run", "--project", "1234a", code=2)
+
+
 @provokes("there is no *STORE* *FILE* (*PLACE*: [*SECTION*] *KEY*)")
 def no_store(scene: Scene) -> str:
     return scene.says("state", code=2)
@@ -198,7 +218,12 @@ def no_database(scene: Scene) -> str:
 
 @provokes("cannot read *FILE*: No such file or directory")
 def no_bundle(scene: Scene) -> str:
-    return scene.says("sate")
+    return scene.says("none.tar")
+
+
+@provokes("no file and no command *WORD*; did you mean *COMMAND*?")
+def a_mistyped_command(scene: Scene) -> str:
+    return scene.says("sate", code=2)
 
 
 @provokes("cannot read *FILE*: it is not a regular file")

@@ -1,18 +1,24 @@
 """What every catalogue promises: one suite, inherited for each."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingest_cli.bundle.metadata import Document
-from ingest_cli.errors import CatalogRefused
+from ingest_cli.errors import CatalogRefused, NotFindable
 from ingest_cli.services.base import Catalog, StoredFile
-from ingest_cli.services.embedded.catalog import EmbeddedCatalog
+from ingest_cli.services.embedded.catalog import SELECT_FILE, EmbeddedCatalog
+from ingest_cli.services.embedded.search import search
+from ingest_cli.services.pacifica import search as pacifica_search
 from ingest_cli.services.pacifica.catalog import PacificaCatalog
+from ingest_cli.services.query import FileQuery
 from ingest_cli.settings import Endpoint
 
 from ..support.bundles import FILES, Record, document_for, file_record, transaction
@@ -27,6 +33,30 @@ def document(*extra: Record, files: dict[str, bytes] = FILES, **changes: Any) ->
         file_record(path, content, _id=number, **changes) for number, (path, content) in enumerate(files.items(), 100)
     ]
     return Document.parse(json.dumps([*transaction(), *records, *extra]).encode())
+
+
+# What one language of globs or another takes for a sign.
+ODD_NAMES = ["a", "A", "aa", "a%", "a_b", "a\\b", "[", "]", "[a]", "!", "^", "-", "a]", "é", "测定 1", "a\nb", "?*"]
+GLOBS = [
+    *("a", "a*", "?", "a?b", "a%", "a_b", "a\\b", "a\\*", "[a]", "[[]", "[]]", "[]a]", "[!a]", "[!]a]*", "[^a]", "[a"),
+    *(
+        "[",
+        "[]",
+        "[!",
+        "[!]",
+        "[[]a]",
+        "*]",
+        "[a-z]*",
+        "[!a-z]",
+        "[A-Z]",
+        "?[*]",
+        "[?][*]",
+        "é",
+        "测*",
+        "a*b",
+        "a[\n]b",
+    ),
+]
 
 
 def pair(key: Any, value: Any) -> Record:
@@ -232,6 +262,67 @@ class CatalogContract:
         assert catalog.find_file(ids.stop) is None
         assert [file.path for file in catalog.files(transaction_id)] == list(FILES)
 
+    def test_files_are_found_by_what_is_known_of_them(
+        self, catalog: Catalog, new_ids: NewIds, transaction_id: int, ids: range
+    ) -> None:
+        """Those of other tests may be there too: each name and each value is this one's own."""
+        own = f"{transaction_id}-{ids.start}"
+        other, first = new_ids("upload_job", 1), new_ids("file", 10)
+        names = {f"data/{own}.raw": b"1", f"data/run/{own}_a.raw": b"", f"data/run/[{own}]%.RAW": b"3"}
+        of_file = {"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": own}
+        begun = datetime.now(UTC).replace(microsecond=0)
+        catalog.record(document(pair("of", own), of_file, files=names), transaction_id, ids.start, fence=1)
+        catalog.record(document(pair("of", f"{own}'s"), files={f"data/{own}": b"1"}), other, first, fence=1)
+        content = file_record("data/x", b"3")["hashsum"]
+        for query, found in (
+            (FileQuery(name=f"{own}.raw"), {transaction_id: [0]}),
+            (FileQuery(name=f"{own}*"), {transaction_id: [0, 1], other: [0]}),
+            (FileQuery(name=f"{own}?a.raw"), {transaction_id: [1]}),
+            (FileQuery(name=f"{own}[!.]a.raw"), {transaction_id: [1]}),
+            (FileQuery(name=f"[[]{own}]*.RAW"), {transaction_id: [2]}),
+            (FileQuery(name=f"[[]{own}]_.RAW"), {}),
+            (FileQuery(name=f"{own}.RAW"), {}),
+            (FileQuery(name=f"*{own}*", path="data/run/*"), {transaction_id: [1, 2]}),
+            (FileQuery(name=f"*{own}*", path="run/*.raw"), {transaction_id: [1]}),
+            (FileQuery(name=f"*{own}*", path="*/*.raw"), {transaction_id: [0, 1]}),
+            (FileQuery(name=f"*{own}*", hashsum=content, hashtypes=("sha1",)), {transaction_id: [2]}),
+            (FileQuery(name=f"*{own}*", hashsum=content, hashtypes=("sha256",)), {}),
+            (FileQuery(pairs=(("of", own),)), {transaction_id: [0, 1, 2]}),
+            (FileQuery(pairs=(("of", own), ("phase", own))), {transaction_id: [1]}),
+            (FileQuery(pairs=(("phase", own),)), {transaction_id: [1]}),
+            (FileQuery(pairs=(("of", f"{own}'s"),)), {other: [0]}),
+            (FileQuery(pairs=((own, "of"),)), {}),
+            (FileQuery(name=f"*{own}*", project="1234a", instrument=54, submitter=10, since=begun), None),
+            (FileQuery(name=f"*{own}*", until=begun + timedelta(days=1)), None),
+            (FileQuery(name=f"*{own}*", since=begun.astimezone(timezone(timedelta(hours=5)))), None),
+            (FileQuery(pairs=(("of", own),), until=begun.astimezone(timezone(timedelta(hours=5)))), {}),
+            (FileQuery(pairs=(("of", own),), until=begun.replace(tzinfo=None)), {}),
+            (FileQuery(pairs=(("of", own),), until=begun), {}),
+            (FileQuery(name=f"*{own}*", since=begun + timedelta(days=1)), {}),
+            (FileQuery(name=f"*{own}*", project="1234b"), {}),
+            (FileQuery(name=f"*{own}*", instrument=2**40), {}),
+            (FileQuery(pairs=(("of", own),), submitter=11), {}),
+        ):
+            expected = {transaction_id: [0, 1, 2], other: [0]} if found is None else found
+            files = {
+                number: [file for at, file in enumerate(catalog.files(number)) if at in expected[number]]
+                for number in expected
+            }
+            assert list(catalog.find(query)) == [(number, file) for number in files for file in files[number]], query
+
+    def test_a_glob_finds_what_it_matches(self, catalog: Catalog, new_ids: NewIds, transaction_id: int) -> None:
+        first = new_ids("file", len(ODD_NAMES))
+        own = f"{transaction_id}-{first}"
+        files = {f"data/{own}/{name}": b"" for name in ODD_NAMES}
+        catalog.record(document(files=files), transaction_id, first, fence=1)
+        for glob in GLOBS:
+            found = [file.name for _, file in catalog.find(FileQuery(name=glob, path=f"{own}/*"))]
+            assert found == [name for name in ODD_NAMES if fnmatchcase(name, glob)], glob
+
+    def test_it_knows_which_hashes_there_are(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(hashtype="sha256", hashsum="ab" * 32), transaction_id, ids.start, fence=1)
+        assert "sha256" in catalog.hashtypes()
+
     def test_what_is_recorded_is_not_barred(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
         assert not catalog.bar(transaction_id, ids, 1)
         catalog.record(document(), transaction_id, ids.start, fence=2)
@@ -282,6 +373,40 @@ class TestEmbedded(CatalogContract):
         catalog.record(odd_one, transaction_id, ids.start, fence=1)
         assert catalog.given(transaction_id) == odd_one.numbered(transaction_id, ids.start)
 
+    @pytest.mark.parametrize(
+        ("query", "index"),
+        [
+            (FileQuery(hashsum="ab" * 20, hashtypes=("sha1",)), "Files_hash"),
+            (FileQuery(hashsum="ab" * 32, hashtypes=("blake2s", "sha256")), "Files_hash"),
+            (FileQuery(name="a.raw", project="1234a"), "Files_name"),
+            (FileQuery(name="a*.raw"), "Files_name"),
+            (FileQuery(pairs=(("k", "v"),)), "Files_transaction"),
+            (FileQuery(name="*.raw", project="1234a"), "Files_transaction"),
+            (FileQuery(path="data/*", since=datetime(2026, 1, 1, tzinfo=UTC)), "Files_transaction"),
+        ],
+        ids=str,
+    )
+    def test_what_it_need_not_look_at_it_leaves(
+        self, tmp_path: Path, catalog: Catalog, query: FileQuery, index: str
+    ) -> None:
+        with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
+            sql, values = search(query, SELECT_FILE)
+            steps = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert any(step.startswith("SEARCH Files USING INDEX") and f" {index} " in step for step in steps), steps
+
+    def test_whatever_is_asked_for_is_found(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        for query in (FileQuery(), FileQuery(name="*"), FileQuery(path="data/*")):
+            catalog.require_findable(query)
+            assert [file.file_id for _, file in catalog.find(query)] == list(ids)
+
+    def test_a_million_files_are_not_held_at_once(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        catalog.record(document(), transaction_id, ids.start, fence=1)
+        found = catalog.find(FileQuery())
+        assert next(found)[1].file_id == ids.start
+        catalog.record(document(files={"data/x": b""}), transaction_id + 1, ids.stop, fence=1)
+        assert [file.file_id for _, file in found][: len(ids) - 1] == list(ids)[1:]
+
     def test_a_run_that_is_barred_records_nothing(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
         assert not catalog.bar(transaction_id, ids, 2)
         assert not catalog.bar(transaction_id, ids, 1)
@@ -325,6 +450,25 @@ class TestPacifica(CatalogContract):
         del records[-1][needed]
         with pytest.raises(CatalogRefused, match=f"has no {needed}"):
             catalog.check(Document.of(records))
+
+    @pytest.mark.parametrize("query", [FileQuery(), FileQuery(name="**"), FileQuery(path="data/*")], ids=str)
+    def test_it_is_not_asked_for_all_its_files(self, catalog: Catalog, pacific: PacificaSite, query: FileQuery) -> None:
+        with pytest.raises(NotFindable, match="without listing all its files"):
+            catalog.require_findable(query)
+        with pytest.raises(NotFindable):
+            catalog.find(query)
+        assert pacific.requests == []
+
+    def test_many_files_come_a_page_at_a_time(
+        self, catalog: Catalog, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pacifica_search, "PAGE_ROWS", 2)
+        catalog.record(document(files={f"data/{number}.raw": b"" for number in range(4)}), 1, 1, fence=1)
+        found = catalog.find(FileQuery(name="*.raw"))
+        asked = len(pacific.requests)
+        assert [next(found)[1].file_id for _ in range(2)] == [1, 2]
+        assert len(pacific.requests) == asked + 1
+        assert [file.file_id for _, file in found] == [3, 4]
 
     def test_it_gets_keys_and_values_as_they_were_given(self, catalog: Catalog, pacific: PacificaSite) -> None:
         of_file = {"destinationTable": "FileKeyValue", "file_id": 101, "key": 1.5, "value": {"a": None}}

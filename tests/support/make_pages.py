@@ -19,15 +19,17 @@ SHARED = ("--config", "--db", "--user", "--json", "--quiet", "--verbose", "--deb
 
 
 def commands() -> dict[str, Any]:
-    """The commands by their names."""
+    """The commands by their names, which are two words for one of a group."""
     top = typer.main.get_command(app)
     assert isinstance(top, TyperGroup)
-    return dict(top.commands)
+    groups = {name: command for name, command in top.commands.items() if isinstance(command, TyperGroup)}
+    inner = {f"{name} {word}": command for name, group in groups.items() for word, command in group.commands.items()}
+    return dict(top.commands) | inner
 
 
 def page_of(name: str) -> Path:
     """The page of a command."""
-    return MAN / f"ingest-{name}.1"
+    return MAN / f"ingest-{name.replace(' ', '-')}.1"
 
 
 def with_made_sections(text: str, name: str) -> str:
@@ -77,7 +79,8 @@ def options(command: Any) -> list[str]:
 
 def _parameters(command: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """A command's own options, those that it shares with others, and its arguments."""
-    named = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    named = [option for option in options if not option.hidden]
     shared = [option for option in named if option.opts[0] in SHARED]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     return [option for option in named if option not in shared], shared, arguments
@@ -103,10 +106,8 @@ def _value(parameter: Any) -> str:
     return f"Ar {parameter.metavar.lower()}"
 
 
-def _default(value: Any) -> list[str]:
-    if isinstance(value, float):
-        value = f"{value:g}"
-    return [] if value in ("", 0) else ["The default is", f".Li {value} ."]
+def _default(value: str) -> list[str]:
+    return [] if value in ("", "0") else ["The default is", f".Li {value} ."]
 
 
 def _listed(names: list[str]) -> list[str]:

@@ -33,6 +33,8 @@ class PacificaSite(LoopbackServer):
         super().__init__(Handler)
         self.files: dict[int, bytes] = {}
         self.transactions: dict[int, list[dict[str, Any]]] = {}
+        # When each was recorded.
+        self.created: dict[int, str] = {}
         self.requests: list[tuple[str, str]] = []
         self.faults: dict[tuple[str, int], Fault] = {}
         # Sees every request first.
@@ -168,12 +170,15 @@ class Handler(QuietHandler):
 
     def serve_get(self) -> None:
         parts = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        query = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         site = self.server
         if parts.path == "/getid":
             self.answer(200, self.ids(query["mode"], int(query["range"])))
         elif parts.path in METADATA:
-            self.answer(200, METADATA[parts.path](site, query))
+            rows = METADATA[parts.path](site, query)
+            length = int(query.get("items_per_page", len(rows)))
+            first = (int(query.get("page_number", 1)) - 1) * length
+            self.answer(200, rows[first : first + length])
         elif re.fullmatch(r"/\d+", parts.path):
             found = self.stored()
             self.answer(500, {}) if found is None else self.answer(200, found)
@@ -225,6 +230,10 @@ class Handler(QuietHandler):
             self.answer(500, {"message": "Internal Server Error"})
             return
         self.server.transactions[number] = records
+        for record in records:
+            if "KeyValue" in record["destinationTable"]:
+                self.server.pair(record)
+        self.server.created[number] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
         self.answer(200, {"status": "success"})
 
     def serve_patch(self) -> None:
@@ -280,24 +289,29 @@ def _transactions(site: PacificaSite, query: dict[str, str]) -> list[Row]:
 
 
 def _transsip(site: PacificaSite, query: dict[str, str]) -> list[Row]:
-    number = int(query["_id"])
-    if number not in site.transactions:
-        return []
-    values = {record["destinationTable"]: record.get("value") for record in site.transactions[number]}
+    wanted = {name: query[name] for name in KNOWN if name in query}
+    rows = [_sip(site, number) for number in sorted(site.transactions) if query.get("_id", str(number)) == str(number)]
     return [
-        {
-            "_id": number,
-            **{name: values[f"Transactions.{name}"] for name in KNOWN},
-            "project": str(values["Transactions.project"]),
-        }
+        row
+        for row in rows
+        if all(str(row[name]) == value for name, value in wanted.items())
+        and ("created" not in query or row["created"] >= query["created"].split(".")[0])
     ]
 
 
+def _sip(site: PacificaSite, number: int) -> Row:
+    values = {record["destinationTable"]: record.get("value") for record in site.transactions[number]}
+    return {
+        "_id": number,
+        **{name: values[f"Transactions.{name}"] for name in KNOWN},
+        "project": str(values["Transactions.project"]),
+        "created": site.created[number],
+    }
+
+
 def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
-    if "_id" in query:
-        files = [record for record in site.rows("Files") if record["_id"] == int(query["_id"])]
-    else:
-        files = site.rows("Files", int(query["transaction_id"]))
+    number = query.get("transaction_id")
+    files = site.rows("Files", None if number is None else int(number))
     owners = {row["_id"]: number for number in site.transactions for row in site.rows("Files", number)}
     described = {record["file_id"] for record in site.rows("FileKeyValue")}
     return [
@@ -308,28 +322,58 @@ def _files(site: PacificaSite, query: dict[str, str]) -> list[Row]:
             "mtime": _time(record["mtime"]),
             "metadata": [{}] if record["_id"] in described else [],
         }
-        for record in files
+        for record in sorted(files, key=lambda record: int(record["_id"]))
+        if all(query.get(key, str(record[key])) == str(record[key]) for key in ("_id", "hashtype", "hashsum"))
+        and _is_named(str(record["name"]), query)
     ]
+
+
+def _is_named(name: str, query: dict[str, str]) -> bool:
+    if query.get("name_operator") != "like":
+        return query.get("name", name) == name
+    pieces = re.findall(r"\\.|[%_]|[^%_\\]+", query["name"], re.DOTALL)
+    signs = {"%": ".*", "_": "."}
+    pattern = "".join(signs.get(piece) or re.escape(piece.removeprefix("\\")) for piece in pieces)
+    return re.fullmatch(pattern, name, re.DOTALL) is not None
 
 
 def _time(value: str | int) -> str:
     return value if isinstance(value, str) else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(value))
 
 
-def _key_values(site: PacificaSite, query: dict[str, str]) -> list[Row]:
-    return [site.pair(record) for record in site.rows("TransactionKeyValue", int(query["transaction"]))]
+def _pairs(site: PacificaSite, table: str, of: str, number: int | None) -> list[Row]:
+    """The pairs of keys and values by their numbers, of one transaction or file, or of all."""
+    owned = [(owner, record) for owner in site.transactions for record in site.rows(table, owner)]
+    return [
+        {of: record.get("file_id", owner), **site.pair(record)}
+        for owner, record in owned
+        if number in (None, record.get("file_id", owner))
+    ]
 
 
-def _file_key_values(site: PacificaSite, query: dict[str, str]) -> list[Row]:
-    return [site.pair(record) for record in site.rows("FileKeyValue") if record["file_id"] == int(query["file"])]
+def _linked(table: str, of: str) -> Callable[[PacificaSite, dict[str, str]], list[Row]]:
+    def rows(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+        found = _pairs(site, table, of, int(query[of]) if of in query else None)
+        return [row for row in found if all(query.get(key, str(row[key])) == str(row[key]) for key in ("key", "value"))]
+
+    return rows
+
+
+def _words(name: str) -> Callable[[PacificaSite, dict[str, str]], list[Row]]:
+    def rows(site: PacificaSite, query: dict[str, str]) -> list[Row]:
+        if "_id" in query:
+            return [{"_id": int(query["_id"]), name: site.words[int(query["_id"])]}]
+        return [{"_id": number, name: word} for number, word in enumerate(site.words) if word == query[name]]
+
+    return rows
 
 
 METADATA: dict[str, Callable[[PacificaSite, dict[str, str]], list[Row]]] = {
     "/transactions": _transactions,
     "/transsip": _transsip,
     "/files": _files,
-    "/trans_key_value": _key_values,
-    "/file_key_value": _file_key_values,
-    "/keys": lambda site, query: [{"key": site.words[int(query["_id"])]}],
-    "/values": lambda site, query: [{"value": site.words[int(query["_id"])]}],
+    "/trans_key_value": _linked("TransactionKeyValue", "transaction"),
+    "/file_key_value": _linked("FileKeyValue", "file"),
+    "/keys": _words("key"),
+    "/values": _words("value"),
 }

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import Document
+from ...bundle.metadata import HASH_TYPES, Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
 from ...text import counted
 from ..base import StoredFile
+from ..query import FileQuery
+from .search import search
 
 MIGRATIONS = (
     """
@@ -36,9 +38,23 @@ MIGRATIONS = (
     "CREATE TABLE Barred (transaction_id INTEGER PRIMARY KEY, fence INTEGER NOT NULL)",
     # Those of which the tables do not hold all, such as values that were given as numbers, and sources of moves.
     "CREATE TABLE Documents (transaction_id INTEGER PRIMARY KEY REFERENCES Transactions(id), numbered BLOB NOT NULL)",
+    # What is looked for among many files, and which types of hash there are, is found without reading them all.
+    """
+    DROP INDEX Files_hashsum;
+    CREATE INDEX Files_hash ON Files(hashtype, hashsum);
+    CREATE INDEX Files_name ON Files(name)
+    """,
 )
 FILE_KEYS = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
-SELECT_FILE = 'SELECT "transaction", id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files'
+SELECT_FILE = 'SELECT "transaction", Files.id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files'
+# One step in the index for each type.
+SELECT_HASHTYPES = """
+    WITH RECURSIVE found(hashtype) AS (
+        SELECT min(hashtype) FROM Files
+        UNION ALL SELECT (SELECT min(hashtype) FROM Files WHERE hashtype > found.hashtype) FROM found
+        WHERE found.hashtype IS NOT NULL)
+    SELECT hashtype FROM found WHERE hashtype IS NOT NULL
+"""
 INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -96,7 +112,7 @@ class EmbeddedCatalog:
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._rows(f'{SELECT_FILE} WHERE "transaction" = ? ORDER BY id', transaction_id)
+        rows = self._rows(f'{SELECT_FILE} WHERE "transaction" = ? ORDER BY Files.id', transaction_id)
         return (_file_of(row) for row in rows)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
@@ -132,6 +148,19 @@ class EmbeddedCatalog:
         """The file of this id, after its transaction; None where none is recorded."""
         row = next(self._rows(f"{SELECT_FILE} WHERE id = ?", file_id), None)
         return None if row is None else (row[0], _file_of(row))
+
+    def require_findable(self, query: FileQuery) -> None:
+        """Whatever is asked for can be found."""
+
+    def find(self, query: FileQuery) -> Iterator[tuple[int, StoredFile]]:
+        """The files that are asked for, each after its transaction."""
+        sql, values = search(query, SELECT_FILE)
+        found = ((row[0], _file_of(row)) for row in self._rows(sql, *values))
+        return ((transaction_id, file) for transaction_id, file in found if file.answers(query))
+
+    def hashtypes(self) -> frozenset[str]:
+        """The types of hash that recorded files have."""
+        return HASH_TYPES & {row[0] for row in self._rows(SELECT_HASHTYPES)}
 
     def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         with reading(self._database) as connection:

@@ -6,20 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import Document
-from ...errors import CatalogRefused, ServiceUnavailable
+from ...bundle.metadata import HASH_TYPES, Document
+from ...errors import CatalogRefused, NotFindable, ServiceUnavailable
 from ...settings import Endpoint
 from ...text import quoted
 from ..base import StoredFile
+from ..query import FileQuery
 from .adapter import RESENT_STATUSES, Adapter
 from .http import JSON, TRIES, HttpService, NeverReached
+from .search import FIRST_ONLY, SEARCH_SECONDS, Search, file_of
 
 # So often a metadata service that answers a GET has to answer 500 to a document which then counts as refused.
 REFUSALS = 2
 # It takes 12 s for 10,000 files, and grows with their number; a slower machine, or a database that is busy, takes more.
 WORK_SECONDS_A_FILE = 0.02
-# For a list of files whose number is not known here.
-LIST_SECONDS = 600.0
 # So long a text its database takes.
 MOST_CHARACTERS = 255
 
@@ -29,6 +29,7 @@ class PacificaCatalog(Adapter):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._service = HttpService("the metadata service", _without_ingest(endpoint))
+        self._search = Search(self._list)
 
     def ping(self) -> str:
         """Say how quickly the service finds that there is no transaction 0."""
@@ -94,13 +95,13 @@ class PacificaCatalog(Adapter):
     def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
         """The file of this id, after its transaction; None where the service holds none."""
         found = self._list(f"/files?_id={file_id}")
-        return (int(found[0]["transaction"]), _file_of(found[0])) if found else None
+        return (int(found[0]["transaction"]), file_of(found[0])) if found else None
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._list(f"/files?transaction_id={transaction_id}", work=LIST_SECONDS)
+        rows = self._list(f"/files?transaction_id={transaction_id}", work=SEARCH_SECONDS)
         for row in sorted(rows, key=lambda row: int(row["_id"])):
-            yield _file_of(row)
+            yield file_of(row)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
         """The records of a transaction's document that are not of files. The service keeps each key and value once."""
@@ -113,7 +114,7 @@ class PacificaCatalog(Adapter):
             {"destinationTable": "TransactionKeyValue", **self._pair(row)}
             for row in _in_order(self._list(f"/trans_key_value?transaction={transaction_id}"))
         ]
-        files = self._list(f"/files?transaction_id={transaction_id}", work=LIST_SECONDS)
+        files = self._list(f"/files?transaction_id={transaction_id}", work=SEARCH_SECONDS)
         for file in sorted(files, key=lambda row: int(row["_id"])):
             if file["metadata"]:
                 records += [
@@ -124,6 +125,23 @@ class PacificaCatalog(Adapter):
 
     def given(self, transaction_id: int) -> None:
         """The service keeps what its tables hold, and nothing else."""
+
+    def require_findable(self, query: FileQuery) -> None:
+        """Raise NotFindable where the service would have to list all its files."""
+        if not (query.name.strip("*") or query.hashsum or query.pairs or query.is_of_transactions):
+            others = "--name, --hash, --key, --project, --instrument, --submitter, --since and --until"
+            raise NotFindable(
+                f"the metadata service cannot be asked for this without listing all its files: add {others}"
+            )
+
+    def find(self, query: FileQuery) -> Iterator[tuple[int, StoredFile]]:
+        """The files that are asked for, each after its transaction."""
+        self.require_findable(query)
+        return self._search.find(query)
+
+    def hashtypes(self) -> frozenset[str]:
+        """The types of hash of which the service has a file."""
+        return frozenset(name for name in HASH_TYPES if self._list(f"/files?hashtype={name}&{FIRST_ONLY}"))
 
     def _pair(self, row: dict[str, Any]) -> dict[str, str]:
         (key,), (value,) = self._list(f"/keys?_id={row['key']}"), self._list(f"/values?_id={row['value']}")
@@ -159,20 +177,6 @@ class PacificaCatalog(Adapter):
 
 def _in_order(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(pairs, key=lambda row: (int(row["key"]), int(row["value"])))
-
-
-def _file_of(row: dict[str, Any]) -> StoredFile:
-    return StoredFile(
-        file_id=int(row["_id"]),
-        name=str(row["name"]),
-        subdir=str(row["subdir"]),
-        size=int(row["size"]),
-        hashtype=str(row["hashtype"]),
-        hashsum=str(row["hashsum"]),
-        mimetype=str(row["mimetype"]),
-        ctime=row["ctime"],
-        mtime=row["mtime"],
-    )
 
 
 def _check_length(*texts: str) -> None:

@@ -1,0 +1,117 @@
+"""What is seen of a command that runs several jobs: their screens, and a summary at the end."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.filesize import decimal
+
+from ..errors import Interrupted
+from ..text import counted, duration
+from .display import is_live, screen_for
+from .options import RunOutput
+from .output import notify
+from .screens import JsonScreen, Screen, Turns
+
+if TYPE_CHECKING:
+    from .live import LiveTogether
+
+# So many failures are named once more; those of a night's work no one reads here.
+MOST_FAILURES = 20
+# What comes of a job, in the order of the summary: one, several.
+COMPLETE, DUPLICATE = ("complete", "complete"), ("duplicate", "duplicates")
+FAILED, DEFERRED = ("failed", "failed"), ("deferred", "deferred")
+INTERRUPTED, NOT_BEGUN = ("interrupted", "interrupted"), ("not begun", "not begun")
+ENDINGS = (COMPLETE, DUPLICATE, FAILED, DEFERRED, INTERRUPTED, NOT_BEGUN)
+
+
+class Screens:
+    """Makes the screens of jobs, of which so many run ``at_once``, for as long as a ``with`` block lasts.
+
+    ``noun`` is what one is called; ``sizes`` are those of the files that they are of, where these are known.
+    """
+
+    def __init__(
+        self, options: RunOutput, *, noun: str = "bundle", at_once: int = 1, sizes: Sequence[int] | None = None
+    ) -> None:
+        self._options, self._noun, self._sizes = options, noun, sizes
+        self._is_shown_together = at_once > 1 and is_live(options)
+        self._screens: dict[int, Screen] = {}
+        self._turns, self._together, self._count = Turns(), None, 0
+        self._lock, self._stack = threading.Lock(), ExitStack()
+
+    _together: "LiveTogether | None"
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def __call__(self, name: str, number: int, count: int) -> Screen:
+        """The screen of the ``number``th of ``count`` jobs. From any thread."""
+        with self._lock:
+            self._count = count
+            screen = self._screens[number] = self._made(name, number, count)
+            return screen
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self._turns.flush()
+        is_over = error is None or isinstance(error, Interrupted | KeyboardInterrupt)
+        if self._count > 1 and is_over and not self._options.quiet:
+            notify(*self._summary())
+
+    def _made(self, name: str, number: int, count: int) -> Screen:
+        if self._options.json:
+            return JsonScreen(name, number, self._turns)
+        if not self._is_shown_together or count == 1:
+            return screen_for(self._options, name, number, count)
+        if self._together is None:
+            from .live import LiveTogether
+
+            self._together = self._stack.enter_context(LiveTogether(count, self._sizes))
+        return self._together.row(name, number)
+
+    def _summary(self) -> list[str]:
+        screens = [screen for _, screen in sorted(self._screens.items())]
+        endings = Counter(map(_ending, screens))
+        endings[NOT_BEGUN] = self._count - len(screens)
+        told = [f"{endings[ending]:,} {ending[endings[ending] != 1]}" for ending in ENDINGS if endings[ending]]
+        lines = [f"{counted(self._count, self._noun)}: {', '.join(told)}; {self._achieved(screens)}"]
+        failures = [screen.failure for screen in screens if screen.failure is not None]
+        lines += failures[:MOST_FAILURES]
+        if len(failures) > MOST_FAILURES:
+            lines.append(f"and {len(failures) - MOST_FAILURES:,} more: 'ingest state --failed'")
+        return lines
+
+    def _achieved(self, screens: Sequence[Screen]) -> str:
+        """How much was stored, how long it took, and how fast that is."""
+        jobs = [screen.job for screen in screens if _ending(screen) is COMPLETE]
+        files, size = sum(job.files for job in jobs if job), sum(job.bytes for job in jobs if job)
+        seconds = time.monotonic() - self._began
+        rate = f" ({decimal(int(size / seconds))}/s)" if size and seconds else ""
+        return f"{counted(files, 'file')}, {decimal(size)} in {duration(seconds)}{rate}"
+
+
+def sizes_of(paths: Sequence[Path]) -> list[int] | None:
+    """How large the files are; None where that cannot be told of one."""
+    try:
+        return [path.stat().st_size for path in paths]
+    except OSError:
+        return None
+
+
+def _ending(screen: Screen) -> tuple[str, str]:
+    job, error = screen.job, screen.error
+    if error is not None:
+        waits = job.will_be_tried_again if job is not None and job.exception else error.transient
+        return DEFERRED if waits else FAILED
+    if job is None or not job.is_done:
+        return INTERRUPTED
+    return COMPLETE if screen.earlier is None else DUPLICATE

@@ -1,0 +1,110 @@
+"""The files of a folder, which are read where they lie: how they are hashed, checked and stored."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..bundle.content import Content
+from ..bundle.folder import Folder, FolderRequest
+from ..bundle.metadata import Document
+from ..bundle.reader import DATA_FOLDER
+from ..bundle.records import Record, seconds_of
+from ..bundle.tree import Entry
+from ..errors import FileRefused
+from ..jobs.stages import INGEST_FILES
+from ..mounts import mounts_of
+from ..services.base import ArchiveWriter, Catalog
+from .progress import Progress
+
+Known = set[tuple[str, int, str, str]]
+
+
+class FolderFiles:
+    """The files of ``folder`` that the catalogue has not from the jobs that the request is beyond.
+
+    They are hashed at once: ``document`` lists them, and is None where there are none. Raises FilesChanged where one of
+    the folder is not as it was found.
+    """
+
+    stage = INGEST_FILES
+    sources: list[str] | None = None
+
+    def __init__(self, folder: Folder, request: FolderRequest, catalog: Catalog, progress: Progress) -> None:
+        self._folder, self._progress = folder, progress
+        known = _known(request.beyond, catalog)
+        self._entries: list[Entry] = []
+        records: list[Record] = []
+        progress.plan(len(folder.files), folder.total_bytes)
+        for file, record in zip(folder.files, folder.hashed(progress.checking), strict=True):
+            progress.checked(file.found.st_size)
+            if _key(record) not in known:
+                self._entries.append(file)
+                records.append(record)
+        self.document: Document | None = folder.document(records) if records else None
+
+    @property
+    def count_known(self) -> int:
+        """How many files of the folder the catalogue has already."""
+        return len(self._folder.files) - len(self._entries)
+
+    def mounts(self) -> set[Path]:
+        """Where the file systems are mounted that the files lie on: more than one may lie in a folder."""
+        return mounts_of({entry.path.parent for entry in self._entries})
+
+    def bytes_to_archive(self) -> int:
+        """Their sizes."""
+        return sum(entry.found.st_size for entry in self._entries)
+
+    def check(self) -> None:
+        """See that all are still what was hashed, before the first is stored."""
+        for entry in self._entries:
+            with self._folder.open(entry) as content:
+                content.require_unchanged()
+            self._progress.checked(entry.found.st_size)
+
+    def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Send the bytes, which are hashed again on their way."""
+        assert self.document is not None
+        entry, listed = self._entries[position], self.document.files[position]
+        with self._folder.open(entry) as content:
+            content.require_unchanged()
+            try:
+                writer.put(
+                    file_id,
+                    Content(
+                        name=str(entry.path),
+                        descriptor=content.descriptor,
+                        offset=0,
+                        size=listed.size,
+                        mtime=seconds_of(entry),
+                        hashtype=listed.hashtype,
+                        hashsum=listed.hashsum,
+                        observe=self._progress.storing,
+                    ),
+                )
+            except FileRefused:
+                content.require_unchanged()  # which says more plainly what has happened
+                raise
+
+    def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
+        """What was stored is what was hashed."""
+
+    def release(self, writer: ArchiveWriter, ids: range) -> None:
+        """The folder stays as it is."""
+
+
+def known_files(folder: Folder, jobs: Iterable[int], catalog: Catalog) -> list[Entry]:
+    """The files of the folder that the catalogue has from these jobs. Only those that look so are read."""
+    known = _known(jobs, catalog)
+    look_so = {(path, size) for path, size, _, _ in known}
+    likely = [file for file in folder.files if (f"{DATA_FOLDER}{file.name}", file.found.st_size) in look_so]
+    records = folder.hashed(lambda _: None, likely)
+    return [file for file, record in zip(likely, records, strict=True) if _key(record) in known]
+
+
+def _known(jobs: Iterable[int], catalog: Catalog) -> Known:
+    """What the catalogue has of the jobs."""
+    return {_key(file.as_record()) for job_id in jobs for file in catalog.files(job_id)}
+
+
+def _key(record: Record) -> tuple[str, int, str, str]:
+    return f"{record['subdir']}/{record['name']}", record["size"], record["hashtype"], record["hashsum"]

@@ -1,0 +1,104 @@
+"""Several bundles in one command: at once, each once, and summed up at the end."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.cli.screens import Turns
+from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.job import JobState
+
+from ..support.bundles import document_for, write_bundle
+from ..support.command import Command
+from ..support.site import Site
+
+
+def bundle(folder: Path, name: str, content: str = "") -> Path:
+    return write_bundle(folder / f"{name}.tar", {"data/x": (content or name).encode(), "data/y": b"y"})
+
+
+def broken(folder: Path, name: str) -> Path:
+    files = {"data/x": name.encode()}
+    return write_bundle(folder / f"{name}.tar", files, document_for({"data/x": b"?" * len(name)}))
+
+
+def summary_of(stderr: str) -> list[str]:
+    """The lines from the summary on."""
+    lines = stderr.splitlines()
+    (first,) = [number for number, line in enumerate(lines) if re.match(r"ingest: \d+ (bundle|job|document)s:", line)]
+    return lines[first:]
+
+
+def test_all_are_stored_and_each_line_is_whole(tmp_path: Path, command: Command, site: Site) -> None:
+    names = [str(bundle(tmp_path, f"b{number}")) for number in range(12)]
+    done = command("--jobs", 4, *names)
+    assert done.returncode == 0
+    found = [re.fullmatch(r"job (\d+): (.*) is complete, 2 files", line) for line in done.stdout.splitlines()]
+    assert sorted(match[2] for match in found if match) == sorted(names)
+    *stages, summary = done.stderr.splitlines()
+    assert all(re.fullmatch(r"/\S+\.tar: (UPLOADING|[a-zA-Z ]+)", line) for line in stages), stages
+    assert summary.startswith("ingest: 12 bundles: 12 complete; 24 files, 38 bytes in ")
+    assert len(site.archived()) == len(site.rows("Files")) == 24
+
+
+def test_of_one_file_and_of_one_document_one_is_stored(tmp_path: Path, command: Command, site: Site) -> None:
+    one, other = bundle(tmp_path, "a", "same"), bundle(tmp_path, "b", "same")
+    done = command("--jobs", 4, one, one, other, one, other)
+    assert done.returncode == 0, done.stderr
+    assert summary_of(done.stderr)[0].startswith("ingest: 5 bundles: 1 complete, 4 duplicates; 2 files, ")
+    assert [job.state for job in site.jobs()].count(JobState.COMPLETE) == 1
+
+
+def test_the_summary_names_each_failure_again(tmp_path: Path, command: Command) -> None:
+    paths = [bundle(tmp_path, "good"), broken(tmp_path, "bad"), tmp_path / "none.tar"]
+    done = command("--jobs", 2, *paths)
+    assert done.returncode == ExitCode.SOME_FAILED
+    summary, *failures = summary_of(done.stderr)
+    assert summary.startswith("ingest: 3 bundles: 1 complete, 2 failed; 2 files, 5 bytes in ")
+    assert re.match(rf"ingest: {paths[1]}: job \d failed at 'ingest files': 'data/x' hashes to sha1 ", failures[0])
+    assert failures[1] == f"ingest: cannot read {paths[2]}: No such file or directory"
+
+
+def test_of_very_many_failures_the_first_are_named(tmp_path: Path, command: Command) -> None:
+    done = command("--jobs", 2, *(tmp_path / f"none{number}.tar" for number in range(25)))
+    assert done.returncode == ExitCode.FAILED
+    summary, *failures, more = summary_of(done.stderr)
+    assert summary.startswith("ingest: 25 bundles: 25 failed; 0 files, 0 bytes in ")
+    assert [re.findall(r"none\d+", line) for line in failures] == [[f"none{number}"] for number in range(20)]
+    assert more == "ingest: and 5 more: 'ingest state --failed'"
+
+
+def test_programs_are_answered_in_the_order_of_the_arguments(tmp_path: Path, command: Command) -> None:
+    paths = [bundle(tmp_path, f"b{number}") for number in range(6)]
+    command("--jobs", 1, *reversed(paths))
+    done = command("--jobs", 3, "--json", *paths)
+    assert [json.loads(line)["job_id"] for line in done.stdout.splitlines()] == [6, 5, 4, 3, 2, 1]
+
+
+def test_what_is_said_too_early_is_said_in_its_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    turns = Turns()
+    for number in (3, 1):
+        turns.write(number, number)
+        turns.end(number)
+    assert capsys.readouterr().out == "1\n"
+    turns.end(2)  # which had nothing to say
+    assert capsys.readouterr().out == "3\n"
+    turns.write(6, 6)
+    turns.write(5, 5)
+    turns.flush()
+    assert capsys.readouterr().out == "5\n6\n"
+
+
+def test_one_job_needs_no_summary_and_quiet_wants_none(tmp_path: Path, command: Command) -> None:
+    assert "1 bundle" not in command(bundle(tmp_path, "a")).stderr
+    assert command("--quiet", "--jobs", 2, bundle(tmp_path, "b"), bundle(tmp_path, "c")).stderr == ""
+
+
+def test_failed_jobs_are_retried_at_once(tmp_path: Path, command: Command) -> None:
+    paths = [broken(tmp_path, name) for name in "ab"]
+    command(*paths)
+    done = command("retry", "--failed", "--jobs", 2)
+    assert done.returncode == ExitCode.FAILED
+    assert summary_of(done.stderr)[0].startswith("ingest: 2 jobs: 2 failed; 0 files")
