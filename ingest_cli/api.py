@@ -52,7 +52,7 @@ from .settings import Ids, Settings, load_settings
 from .throttle import Throttle
 
 if TYPE_CHECKING:
-    from .client.plan import Description, Metadata
+    from .client.plan import Metadata, UploadDescription
     from .client.target import Target
     from .client.upload import Observe as ObserveUpload
     from .client.upload import Outcome as UploadOutcome
@@ -311,7 +311,7 @@ def send_events(*, settings: Settings | None = None) -> Tally:
 
 def upload(
     paths: Iterable[AnyPath],
-    description: "Description | None" = None,
+    description: "UploadDescription | None" = None,
     *,
     to: str | None = None,
     ask: "Callable[[Path, Target], Metadata] | None" = None,
@@ -331,11 +331,11 @@ def upload(
     """
     from .client.finding import find_target
     from .client.observer import UploadObserver
-    from .client.plan import Description, described, plan
+    from .client.plan import UploadDescription, described, plan
     from .client.server import IngestServer
     from .client.upload import Terms, Uploader
 
-    settings, said = settings or load_settings(), description or Description()
+    settings, said = settings or load_settings(), description or UploadDescription()
     target, folder = find_target(settings, to), settings.upload.folder
     if folder is None:
         raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")

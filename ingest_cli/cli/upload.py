@@ -15,7 +15,7 @@ from .rates import rate_of
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
-    from ..client.plan import Description, Metadata
+    from ..client.plan import Metadata, UploadDescription
     from ..client.target import Target
     from ..client.upload import Terms
     from ..settings import Settings
@@ -78,11 +78,11 @@ class Contents:
     pack: Annotated[bool, typer.Option("--pack", help="Pack files too, even those that may be bundles.")] = False
     together: Annotated[bool, typer.Option("--together", help="Pack all paths into one bundle.")] = False
 
-    def description(self, ctx: typer.Context) -> "Description":
+    def description(self, ctx: typer.Context) -> "UploadDescription":
         """What these options, and those of the site, say. Raises SettingsError."""
-        from ..client.plan import Description
+        from ..client.plan import UploadDescription
 
-        return Description(
+        return UploadDescription(
             submitter=self.submitter,
             project=self.project,
             instrument=self.instrument,
@@ -90,7 +90,7 @@ class Contents:
             given=given_in(ctx),
         )
 
-    def site_config(self, destination: Destination, description: "Description") -> Path | None:
+    def site_config(self, destination: Destination, description: "UploadDescription") -> Path | None:
         """The uploader.json that says what to ask for; None where all that a bundle needs is said already."""
         if self.uploader_config is None and not description.missing and not description.answers_something:
             return None
@@ -176,7 +176,7 @@ def upload(
 class _Asking:
     """Finds the metadata of what is packed as ``config`` asks for it, the uploader.json of a site."""
 
-    description: "Description"
+    description: "UploadDescription"
     config: Path
     settings: "Settings"
     pace: Pace
