@@ -77,11 +77,11 @@ def require_document(path: Path, name: str) -> None:
     """Raise MetadataError where a file begins with nothing that a list in JSON begins with; SourceError."""
     try:
         with open_regular(path) as file:
-            head = file.read(BLOCK).lstrip(b" \t\r\n")
+            head = file.read(BLOCK).lstrip(b" \t\r\n\0")
     except OSError as error:
         raise explained(error, f"cannot read {path}", SourceError, path) from error
     # What is not ASCII may be another encoding, of which a run has more to say.
-    if head[:1].isascii() and not head.startswith((b"[", b"\0")):
+    if head[:1].isascii() and not head.startswith(b"["):
         raise MetadataError(f"{name} is not a list in JSON, or is empty")
 
 
