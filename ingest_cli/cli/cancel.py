@@ -36,7 +36,7 @@ def cancel(
 
     possible = WAITING | DEFERRED | RUNNING
     change = Change("cancel", "cancelled", possible, possible)
-    jobs = Chooser(change, chosen, consent, site.settings, json=options.json).choose(job_ids)
+    jobs = Chooser(change, chosen, consent, site.settings, json=options.json, quiet=options.quiet).choose(job_ids)
     show_settled(jobs, api.cancel_jobs(jobs, settings=site.settings), _said, options)
 
 

@@ -1,7 +1,7 @@
 """Which jobs a command is to change, and whether the person who chose them by what they are means these."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -48,16 +48,18 @@ class Chooser:
     also: "frozenset[JobStatus]" = frozenset()
     unasked: bool = False
     json: bool = False
+    quiet: bool = False
 
     def choose(self, job_ids: list[int] | None) -> list[int]:
         """The ids of the jobs that are to be changed. Raises SettingsError where nobody says that they are meant."""
         from ..jobs.filter import ALL
         from ..jobs.store import open_store
         from ..pipeline.selection import chosen_jobs
+        from .output import notify
 
         wanted = self.chosen.filter
         if bool(job_ids) == (self.interrupted or wanted != ALL):
-            raise SettingsError("give job ids, or options that choose jobs: --failed, --since, --source and others")
+            raise SettingsError("give job ids, or options that choose jobs, such as --failed or --since, but not both")
         if job_ids and not self.consent.dry_run:
             return job_ids
         wanted = self._possible(wanted)
@@ -67,9 +69,10 @@ class Chooser:
             else:
                 jobs = chosen_jobs(store, wanted, interrupted=self.interrupted)
             if self.consent.dry_run:
-                self._list(jobs, store)
-                raise typer.Exit(ExitCode.SUCCESS)
-            if jobs and not (self.unasked or self.consent.yes):
+                self._list(jobs, store, named=bool(job_ids))
+            elif not jobs and not (self.unasked or self.quiet):
+                notify("no job is like that")
+            elif jobs and not (self.unasked or self.consent.yes):
                 self._require_consent(jobs, store)
         return [job.job_id for job in jobs]
 
@@ -80,21 +83,27 @@ class Chooser:
             raise SettingsError(f"jobs that are {' or '.join(sorted(impossible))} cannot be {self.change.done}")
         return replace(wanted, statuses=statuses if statuses or self.interrupted else self.change.usual)
 
-    def _list(self, jobs: "list[Job]", store: "JobStore") -> None:
+    def _list(self, jobs: "list[Job]", store: "JobStore", *, named: bool) -> NoReturn:
+        """Show the jobs, and end: as a failure where one was ``named`` by its id to which it cannot be done."""
         from ..jobs.fields import job_fields
         from ..jobs.filter import ALL
         from ..text import counted
         from .job_list import JobList, PlainList, console_for
         from .output import notify, write_json
 
+        possible = [job for job in jobs if job.status in self.change.possible or not named]
         if self.json:
-            for job in jobs:
+            for job in possible:
                 write_json(job_fields(job))
-            return
-        if jobs:
+        elif possible:
             console = console_for()
-            (PlainList(store) if console is None else JobList(store, ALL, console)).show(jobs)
-        notify(f"{counted(len(jobs), 'job')} would be {self.change.done}")
+            (PlainList(store) if console is None else JobList(store, ALL, console)).show(possible)
+        for job in jobs:
+            if job not in possible:
+                notify(f"job {job.job_id} cannot be {self.change.done}: it is {job.status}")
+        if not (self.json or self.quiet):
+            notify(f"{counted(len(possible), 'job')} would be {self.change.done}")
+        raise typer.Exit(ExitCode.SUCCESS if len(possible) == len(jobs) else ExitCode.FAILED)
 
     def _require_consent(self, jobs: "list[Job]", store: "JobStore") -> None:
         """Show the jobs, and ask. Raises SettingsError where there is nobody to ask, Exit where the answer is no."""

@@ -33,7 +33,7 @@ def discard(
 
     possible = FAILED | DEFERRED | WAITING
     change = Change("discard", "discarded", possible, possible)
-    jobs = Chooser(change, chosen, consent, site.settings, json=options.json).choose(job_ids)
+    jobs = Chooser(change, chosen, consent, site.settings, json=options.json, quiet=options.quiet).choose(job_ids)
     show_settled(
         jobs,
         api.discard_jobs(jobs, settings=site.settings),

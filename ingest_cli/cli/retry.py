@@ -51,6 +51,7 @@ def retry(
         also=DEFERRED if chosen.failed else frozenset(),
         unasked=chosen in (Jobs(), Jobs(failed=True)),
         json=options.json,
+        quiet=options.quiet,
     )
     jobs = chooser.choose(job_ids)
     if not jobs:

@@ -48,7 +48,8 @@ def cancel(store: JobStore, job_id: int, reason: str, timings: Timings, connect:
     job = store.get(job_id)
     if job.state not in (*UNFINISHED, JobState.DISCARDED):
         hint = "" if job.is_done or job.successor else f"; 'ingest discard {job_id}' abandons it"
-        raise WrongState(f"job {job_id} cannot be cancelled: it is {job.status}{hint}")
+        is_what = "has failed" if job.state is JobState.FAILED else f"is {job.status}"
+        raise WrongState(f"job {job_id} cannot be cancelled: it {is_what}{hint}")
     if store.is_dead(job):
         with suppress(JobBusy):  # which a worker has just taken up
             return discard(store, job_id, timings, connect, reason=reason)
