@@ -65,6 +65,11 @@ def write_event(event: str, /, **fields: object) -> None:
     write_json({"event": event, **fields})
 
 
+def error_fields(error: IngestError | None) -> dict[str, object]:
+    """What a program is told of the error that ended one of several things; nothing where none did."""
+    return {} if error is None else {"error": "\n".join(error.lines), "exit_code": int(error.exit_code)}
+
+
 def mention(text: object) -> None:
     """Print a line of what happens to standard error."""
     _print([text], sys.stderr)
