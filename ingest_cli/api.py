@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -23,8 +23,9 @@ from .bundle.pack_rules import USUAL, PackRules
 from .errors import IngestError, JobNotFound, SettingsError
 from .events.resend import require_receivers, resend
 from .events.sender import Sender, Tally, sending
+from .jobs.filter import ALL, JobFilter
 from .jobs.imported import ImportedJob
-from .jobs.job import Job, JobKind, Override
+from .jobs.job import Job, JobKind, JobStatus, Override
 from .jobs.outbox import Notice, NoticeStatus
 from .jobs.process import this_process
 from .jobs.spool import spooled_input
@@ -49,14 +50,17 @@ from .services.query import FileQuery, hash_of
 from .settings import Ids, Settings, load_settings
 
 if TYPE_CHECKING:
-    from .client.plan import Description, Metadata
+    from .client.plan import Metadata
     from .client.target import Target
     from .client.upload import Observe as ObserveUpload
     from .client.upload import Outcome as UploadOutcome
     from .client.upload import Terms
+    from .maintenance.doctor import Finding
+    from .maintenance.prune import Prunable
 
 AnyPath = str | os.PathLike[str]
 Source = AnyPath | BinaryIO | FolderSource
+JOBS_AT_ONCE = 500
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +210,71 @@ def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
         return store.get(job_id)
 
 
+def list_jobs(wanted: JobFilter = ALL, *, settings: Settings | None = None) -> Iterator[Job]:
+    """Yield the jobs that are ``wanted``, newest first, as they are when it comes to them."""
+    with open_store(settings or load_settings(), new=False) as store:
+        before = None
+        while jobs := store.select(wanted, limit=JOBS_AT_ONCE, before=before):
+            yield from jobs
+            before = jobs[-1].job_id
+
+
+def count_jobs(wanted: JobFilter = ALL, *, settings: Settings | None = None) -> dict[JobStatus, int]:
+    """How many of the jobs that are ``wanted`` have each status."""
+    with open_store(settings or load_settings(), new=False) as store:
+        return store.tally(wanted)
+
+
+def run_queue(
+    observe: Callable[[Job], Observer] = lambda _: Observer(),
+    *,
+    until_empty: bool = True,
+    settings: Settings | None = None,
+) -> None:
+    """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
+
+    ``observe`` makes the observer of a job. Those that fail do not stop it. In the main thread, SIGINT and SIGTERM
+    leave the current job to be resumed, and raise Interrupted or KeyboardInterrupt.
+    """
+    from .pipeline.worker_pool import work
+
+    work(settings or load_settings(), observe, until_empty=until_empty)
+
+
+def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = None) -> "Prunable":
+    """Find what can be pruned: jobs and events that ended so long ago, and orphaned files in the spool; ``remove`` it
+    if asked."""
+    from .maintenance.prune import find_prunable
+
+    settings = settings or load_settings()
+    with open_store(settings, new=False) as store:
+        found = find_prunable(settings, store, age)
+        if remove:
+            found.remove(store)
+        return found
+
+
+def back_up(target: AnyPath, *, settings: Settings | None = None) -> list[Path]:
+    """Copy the databases of this machine, which may be in use, into the new folder ``target``; return the copies."""
+    from .maintenance import backup
+
+    return backup.back_up(settings or load_settings(), Path(target))
+
+
+def diagnose(*, probe: bool = False, settings: Settings | None = None) -> "Iterator[Finding]":
+    """Check that all works which a job needs, and yield what is found.
+
+    With ``probe``, test files are written into the archive, read and deleted: nothing else should write to it.
+    """
+    from .maintenance import doctor
+    from .maintenance import probe as probing
+
+    settings = settings or load_settings()
+    yield from doctor.diagnose(settings)
+    if probe:
+        yield from probing.probe(settings)
+
+
 def import_jobs(
     source: str,
     *,
@@ -280,9 +349,12 @@ def send_events(*, settings: Settings | None = None) -> Tally:
 
 def upload(
     paths: Iterable[AnyPath],
-    description: "Description | None" = None,
     *,
     to: str | None = None,
+    submitter: int | None = None,
+    project: str | None = None,
+    instrument: int | None = None,
+    keys: Iterable[tuple[str, str]] = (),
     ask: "Callable[[Path, Target], Metadata] | None" = None,
     rules: PackRules = USUAL,
     pack: bool = False,
@@ -293,10 +365,9 @@ def upload(
 ) -> "Iterator[UploadOutcome]":
     """Send bundles, and files and folders to be packed, to the server at ``to``, else to that of the settings.
 
-    Yields what came of each, once that is known. What is packed has the metadata of the ``description``, or what
-    ``ask`` returns for the first path and the server. Packed are folders, by the ``rules``; files too with ``pack``,
-    or where something is described; and all as one bundle with ``together``. An upload that was cut off is resumed by
-    the same call.
+    Yields what came of each, once that is known. Packed are folders, by the ``rules``; files too with ``pack``, or
+    where an id or a key of the metadata is given; and all as one bundle with ``together``. With ``ask``, the metadata
+    are what it returns for the first path and the server. An upload that was cut off is resumed by the same call.
     """
     from .client.finding import find_target
     from .client.observer import UploadObserver
@@ -304,7 +375,8 @@ def upload(
     from .client.server import IngestServer
     from .client.upload import Terms, Uploader
 
-    settings, said = settings or load_settings(), description or Description()
+    settings = settings or load_settings()
+    said = Description(submitter=submitter, project=project, instrument=instrument, pairs=tuple(keys))
     target, folder = find_target(settings, to), settings.upload.folder
     if folder is None:
         raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
     "api": UPPER | {"client"},
-    "": {"api", "settings", "errors"},
+    "": UPPER | {"api", "client"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
     "cli": UPPER | {"api", "client", "watch", "server"},
