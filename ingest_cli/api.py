@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from .bundle.description import description_of
+from .bundle.description import Description, description_of
 from .bundle.folder import FolderRequest
 from .bundle.pack_rules import USUAL, PackRules
 from .errors import IngestError, JobNotFound, SettingsError
@@ -36,6 +36,7 @@ from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
 from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from .pipeline.describing import describe, request_of, require_described
 from .pipeline.dry_run import FolderPlan, plan_folder
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
@@ -43,11 +44,13 @@ from .pipeline.selection import failed_jobs, interrupted_jobs, is_of_user, recor
 from .pipeline.sources import folders_in as find_folders
 from .pipeline.submission import FolderSource, submit, submit_folder
 from .retrieval import restore
-from .retrieval.held import Held, look_up
+from .retrieval.copies import Copies, look_up
+from .retrieval.layout import Pieces
 from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .services.query import FileQuery, hash_of
 from .settings import Ids, Settings, load_settings
+from .throttle import Throttle
 
 if TYPE_CHECKING:
     from .client.plan import Metadata
@@ -82,6 +85,32 @@ def move_files(
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
 
 
+def ingest_folder(
+    path: AnyPath,
+    *,
+    submitter: int | None = None,
+    project: str | None = None,
+    instrument: int | None = None,
+    keys: Iterable[tuple[str, str]] = (),
+    rules: PackRules = USUAL,
+    settings: Settings | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> Job:
+    """Ingest the folder at ``path`` as it lies, and return the job as `ingest_bundle` does.
+
+    A submitter, project or instrument that is not given is taken from the environment, the file in the folder or the
+    configuration, as on the command line. Of a folder that has grown only what is new is stored.
+    """
+    settings = settings or load_settings()
+    given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
+    folder = Path(path)
+    whole = describe([folder], given, settings)
+    require_described(whole, folder)
+    source = FolderSource(folder, request_of(whole, rules))
+    return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)
+
+
 def ingest_files(
     kind: JobKind,
     sources: Iterable[Source],
@@ -90,18 +119,21 @@ def ingest_files(
     settings: Settings | None = None,
     again: bool = False,
     at_once: int = 1,
+    rate: float | None = None,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
     spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
-    several are ingested ``at_once``, in a thread of its own. In the main thread, SIGINT and SIGTERM leave the current
+    several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
+    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
     jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     with _running(settings, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
-        return _run_all(tasks, at_once, settings, Runner(settings, services, store, again=again), observe)
+        runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
+        return _run_all(tasks, at_once, settings, runner, observe)
 
 
 def plan_folders(
@@ -371,12 +403,12 @@ def upload(
     """
     from .client.finding import find_target
     from .client.observer import UploadObserver
-    from .client.plan import Description, described, plan
+    from .client.plan import UploadDescription, described, plan
     from .client.server import IngestServer
     from .client.upload import Terms, Uploader
 
     settings = settings or load_settings()
-    said = Description(submitter=submitter, project=project, instrument=instrument, pairs=tuple(keys))
+    said = UploadDescription(submitter=submitter, project=project, instrument=instrument, pairs=tuple(keys))
     target, folder = find_target(settings, to), settings.upload.folder
     if folder is None:
         raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
@@ -485,7 +517,7 @@ def restore_folder(
         return restore.write_folder(services, recorded, Path(target), paths)
 
 
-def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
+def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Pieces:
     """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
 
     They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
@@ -496,12 +528,16 @@ def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None =
 
 def list_files(
     job_id: int, *, note: Callable[[str], None] = lambda _: None, settings: Settings | None = None
-) -> Iterator[StoredFile]:
-    """Yield the files of a stored job. ``note`` is told where another job has its content. Raises JobNotRecorded."""
+) -> Iterator[tuple[int, StoredFile]]:
+    """Yield the files of a stored job, each after the job that has it: another one, where that has the content.
+
+    ``note`` is told of that. Raises JobNotRecorded.
+    """
     with _recorded(job_id, settings) as (services, recorded):
         if recorded != job_id:
             note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
-        yield from services.catalog.files(recorded)
+        for file in services.catalog.files(recorded):
+            yield recorded, file
 
 
 def find_files(
@@ -543,7 +579,7 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Held]:
+def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
@@ -576,7 +612,9 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
         yield opened
 
 
-def _run(kind: JobKind, path: AnyPath, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+def _run(
+    kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
+) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, kind, path, runner, again=again) as job:
@@ -608,7 +646,7 @@ def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner
     if isinstance(source, str | os.PathLike):
         yield enter(Path(source))
         return
-    with spooled_input(source, settings.spool) as spooled:
+    with spooled_input(source, settings.spool, runner.pace) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
 
 

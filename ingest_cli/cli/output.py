@@ -4,7 +4,7 @@ Names and texts of others are shown by what is here, so that none of them can co
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self, TextIO
 
@@ -24,6 +24,27 @@ def say(text: object) -> None:
 def write_json(answer: object, *, indent: int | None = None) -> None:
     """Write a command's whole answer, or that of one job, for programs."""
     print(f"{as_json(answer, indent)}\n", end="", flush=True)
+
+
+def write_json_list(items: Iterable[object]) -> None:
+    """Write a list for programs, of which no more than an item need be in memory."""
+    lead = "["
+    for item in items:
+        print(lead, as_json(item), sep="", end="")
+        lead = ", "
+    print("[]" if lead == "[" else "]", flush=True)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table for programs, with a line of the names of its columns."""
+    import csv
+
+    if sys.stdout is None:  # what is closed takes nothing, as with `print`
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([one_line(value) for value in row] for row in rows)
+    sys.stdout.flush()
 
 
 def finish(errors: Iterable[IngestError | None], *, debug: bool) -> None:

@@ -1,6 +1,5 @@
 """``ingest upload PATH...``."""
 
-import re
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +11,14 @@ import typer
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
 from .output import finish
+from .rates import rate_of
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
-    from ..client.plan import Description, Metadata
+    from ..client.plan import Metadata, UploadDescription
     from ..client.target import Target
     from ..client.upload import Terms
     from ..settings import Settings
-
-# A server does not wait for longer than a minute for the next bytes.
-SMALLEST_RATE = 1000
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +78,11 @@ class Contents:
     pack: Annotated[bool, typer.Option("--pack", help="Pack files too, even those that may be bundles.")] = False
     together: Annotated[bool, typer.Option("--together", help="Pack all paths into one bundle.")] = False
 
-    def description(self, ctx: typer.Context) -> "Description":
+    def description(self, ctx: typer.Context) -> "UploadDescription":
         """What these options, and those of the site, say. Raises SettingsError."""
-        from ..client.plan import Description
+        from ..client.plan import UploadDescription
 
-        return Description(
+        return UploadDescription(
             submitter=self.submitter,
             project=self.project,
             instrument=self.instrument,
@@ -94,7 +90,7 @@ class Contents:
             given=given_in(ctx),
         )
 
-    def site_config(self, destination: Destination, description: "Description") -> Path | None:
+    def site_config(self, destination: Destination, description: "UploadDescription") -> Path | None:
         """The uploader.json that says what to ask for; None where all that a bundle needs is said already."""
         if self.uploader_config is None and not description.missing and not description.answers_something:
             return None
@@ -129,7 +125,7 @@ class Pace:
         from ..client.upload import Terms
 
         return Terms(
-            rate=None if self.limit_rate is None else rate_of(self.limit_rate),
+            rate=rate_of(self.limit_rate),
             patience=self.retry_for,
             waits=not self.no_wait,
             longest_wait=self.max_wait,
@@ -181,7 +177,7 @@ def upload(
 class _Asking:
     """Finds the metadata of what is packed as ``config`` asks for it, the uploader.json of a site."""
 
-    description: "Description"
+    description: "UploadDescription"
     config: Path
     settings: "Settings"
     pace: Pace
@@ -202,17 +198,6 @@ class _Asking:
         with closing(Session(target, "the policy service")) as session:
             policy = Policy(session, target.policy_url, user_of(self.description, self.settings.user), retries)
             return asked(self.description, read_questions(self.config), policy, choose)
-
-
-def rate_of(text: str) -> float:
-    """Bytes a second, from how they are written. Raises SettingsError."""
-    from ..errors import SettingsError
-
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)([kmg]?)b?(?:/s)?", text.strip(), re.IGNORECASE)
-    rate = float(found[1]) * UNITS[found[2].lower()] if found else 0.0
-    if rate < SMALLEST_RATE:
-        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second from 1k, such as 500k or 5M")
-    return rate
 
 
 def _without_password(url: str) -> str:

@@ -1,6 +1,7 @@
 """An ingest server: what can be asked of it, and what it answers."""
 
 import hashlib
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,9 +89,11 @@ class IngestServer:
         known = [name.strip() for name in answer.headers.get("Tus-Checksum-Algorithm", "").split(",")]
         return Features(resumes=True, checksum=next((name for name in CHECKSUMS if name in known), None))
 
-    def create(self, length: int) -> str:
-        """Create an upload of ``length`` bytes; its name."""
-        answer = self._session.request("POST", self._files, headers={**TUS, "Upload-Length": str(length)})
+    def create(self, length: int, file_name: str) -> str:
+        """Create an upload of ``length`` bytes, by which people see the name of its file; its own name."""
+        metadata = f"filename {b64encode(os.fsencode(file_name)).decode()}"
+        headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": metadata}
+        answer = self._session.request("POST", self._files, headers=headers)
         name = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
         # The rest of the address may be that of a server behind a proxy.
         if answer.status_code != 201 or not name or len(name) > MAX_NAME:

@@ -14,12 +14,12 @@ from ..bundle.pack import write_bundle
 from ..bundle.pack_rules import PackRules
 from ..disk import explained
 from ..errors import IngestError, Interrupted, SourceError, Unavailable, UploadRefused
+from ..throttle import Throttle
 from .observer import State, UploadObserver
 from .retries import Retries
 from .server import Features, IngestServer
 from .source import Source
 from .target import Target
-from .throttle import Throttle
 from .tus import TusUpload
 from .unfinished import Unfinished, key_of, sweep, unfinished
 from .waiting import JobFailed, JobUnknown, NotYet, detailed, wait

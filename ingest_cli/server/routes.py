@@ -28,6 +28,7 @@ from .admission import Receptions
 from .async_store import AsyncStore
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
+from .names import name_in
 from .openapi import DESCRIPTION
 from .proxies import external_path
 from .receiving import Limits, receive, spooled
@@ -123,14 +124,14 @@ class Routes:
                     await receive(request, file, limits, reception, self._disk)
                     if kind is JobKind.MOVE:
                         await self._require_movable(file)
-                    job = await self._submit(job_id, kind, file, request.state.user)
+                    job = await self._submit(job_id, kind, file, request)
         return JSONResponse(_state_of(job))
 
-    async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, user: str) -> Job:
+    async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, request: Request) -> Job:
         # Before: a request that is cancelled meanwhile must not take the file of a job that was entered.
         file.keep()
         try:
-            return await self._store.submit(job_id, kind, file.path, user)
+            return await self._store.submit(job_id, kind, file.path, request.state.user, name_in(request))
         except IngestError:
             file.drop()
             raise

@@ -109,8 +109,8 @@ def test_a_path_may_be_of_any_type(site: Site, tmp_path: Path, form: Callable[[P
     assert list(verify_receipt(form(tmp_path / "receipt.json"), settings=settings)) == []
     assert restore_bundle(job.job_id, form(tmp_path / "again.tar"), settings=settings) == len(FILES)
     assert restore_folder(job.job_id, form(tmp_path / "again"), settings=settings) == len(FILES)
-    (held,) = find_copies([form(tmp_path / "again" / "data" / "a.txt")], settings=settings)
-    assert held.is_held
+    (copies,) = find_copies([form(tmp_path / "again" / "data" / "a.txt")], settings=settings)
+    assert copies.is_stored
     assert back_up(form(tmp_path / "copy"), settings=settings)[0].parent == tmp_path / "copy"
 
 

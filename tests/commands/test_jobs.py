@@ -74,7 +74,7 @@ def test_the_newest_jobs_as_a_table(command: Command, tmp_path: Path) -> None:
     assert command("state").stdout == "no jobs yet\n"
     command(write_bundle(tmp_path / "b.tar"))
     header, line = command("state").stdout.splitlines()
-    assert header.split()[:3] == ["job", "state", "task"]
+    assert header.split()[:3] == ["job", "state", "name"]
     assert line.split()[:2] == ["1", "complete"]
     assert json.loads(command("state", "--json").stdout)[0]["job_id"] == 1
 

@@ -107,7 +107,7 @@ def test_every_command_that_has_json_is_listed() -> None:
     assert with_events is not None
     names = [*COMMANDS, *re.findall(r"Cm ([\w-]+)", with_events[1])]
     assert {name.partition(" ")[0] for name in names} == with_json
-    assert set(top.commands) - with_json <= {"serve", "help"}, "they write nothing for programs"
+    assert set(top.commands) - with_json <= {"serve", "help", "cat"}, "they write nothing for programs"
 
 
 def test_every_field_is_explained_and_no_other() -> None:
@@ -158,6 +158,8 @@ def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
     packed = written(command, "pack", stored, *transaction_options, "-o", "packed.tar")
     assert packed == {"target": "packed.tar", "files": 1, "bytes": stored.stat().st_size, "left_out": []}
     assert fields_of(packed) == COMMANDS["pack"]
+    assert fields_of(written(command, "find", "--name", "a.txt")) == COMMANDS["find"] == COMMANDS["ls"]
+    assert fields_of(written(command, "find", "--file", stored, status=1)) == COMMANDS["find Fl -file"]
     restored = written(command, "restore", 1, "-o", "again.tar")
     assert restored == {"job_id": 1, "target": "again.tar", "files": len(FILES)}
     assert fields_of(restored) == COMMANDS["restore"]
@@ -188,6 +190,7 @@ def test_standard_output_is_either_a_bundle_or_json(command: Command, stored: Pa
 def test_what_is_in_effect(command: Command) -> None:
     assert all(fields_of(row) == COMMANDS["config"] for row in written(command, "config"))
     assert all(fields_of(row) == COMMANDS["doctor"] for row in written(command, "doctor"))
+    assert all(fields_of(row) == COMMANDS["deploy"] for row in written(command, "deploy", "container"))
 
 
 def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:
