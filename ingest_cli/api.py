@@ -6,6 +6,7 @@ IngestError.
 """
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
@@ -30,6 +31,7 @@ from .jobs.store import JobStore, open_store
 from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
+from .meter import NOBODY, Meter
 from .pipeline import check, settlement
 from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
@@ -261,12 +263,24 @@ def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findi
     return findings
 
 
-def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[check.Findings]:
-    """Find everything that is wrong with each of the bundles, one after the other; nothing is stored."""
+def check_bundles(
+    paths: Iterable[Path],
+    *,
+    observe: Callable[[Path], Meter] = lambda _: NOBODY,
+    settings: Settings | None = None,
+) -> Iterator[check.Findings]:
+    """Find everything that is wrong with each of the bundles, one after the other; nothing is stored.
+
+    ``observe`` makes a meter of a bundle.
+    """
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
         for path in paths:
-            yield check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
+            with observe(path) as meter:
+                findings = check.check_bundle(
+                    path, user=settings.user, spool=settings.spool, policy=site_policy, meter=meter
+                )
+            yield findings
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
@@ -280,15 +294,19 @@ def verify_jobs(
     share: float = 1.0,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
+    meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Hash jobs' files in the archive again, or a random ``share`` of them; yield what is wrong as it is found.
 
-    ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
+    ``tally`` counts along, and ``meter`` is told how far it is. In place of a duplicate, the job that has its content
+    is verified, and ``note`` is told so.
     """
     with _opened(settings, new_services=False) as (settings, services, store):
         recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
-        yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
+        jobs = [store.get(job_id) for job_id in recorded]
+        _plan(meter, sum(job.files for job in jobs), sum(job.bytes for job in jobs), share)
+        yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter)
 
 
 def verify_all(
@@ -297,11 +315,14 @@ def verify_all(
     share: float = 1.0,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
+    meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
     with _opened(settings, new_services=False) as (settings, services, store):
-        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
+        _plan(meter, *store.volume(since), share)
+        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally, meter=meter)
+        meter.stage("orphans")
         try:
             yield from verify.find_orphans(services, store)
         except IngestError as error:
@@ -311,13 +332,24 @@ def verify_all(
 
 
 def verify_receipt(
-    path: Path, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
+    path: Path,
+    *,
+    share: float = 1.0,
+    tally: verify.Tally | None = None,
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify a job by its receipt alone, without the job store or the catalogue; see `verify_jobs`."""
     receipt, tally = read_receipt(path), tally or verify.Tally()
     tally.jobs = 1
     with closing(archive(settings or load_settings())) as site_archive:
-        yield from verify.verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
+        files = list(receipt.files)
+        _plan(meter, len(files), sum(file.size for file in files), share)
+        yield from verify.verify_files(site_archive, receipt.job_id, files, share=share, tally=tally, meter=meter)
+
+
+def _plan(meter: Meter, files: int, total_bytes: int, share: float) -> None:
+    meter.plan(math.ceil(files * share), int(total_bytes * share))
 
 
 def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
@@ -328,7 +360,12 @@ def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -
 
 
 def restore_bundle(
-    job_id: int, target: Path | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
+    job_id: int,
+    target: Path | IO[bytes],
+    *,
+    paths: Collection[str] = (),
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
 ) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files.
 
@@ -336,15 +373,22 @@ def restore_bundle(
     """
     with _recorded(job_id, settings) as (services, recorded):
         if isinstance(target, Path):
-            return restore.write_bundle_file(services, recorded, target, paths)
-        return restore.write_tar(services, recorded, target, paths)
+            return restore.write_bundle_file(services, recorded, target, paths, meter)
+        return restore.write_tar(services, recorded, target, paths, meter)
 
 
-def restore_folder(job_id: int, target: Path, *, paths: Collection[str] = (), settings: Settings | None = None) -> int:
+def restore_folder(
+    job_id: int,
+    target: Path,
+    *,
+    paths: Collection[str] = (),
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
+) -> int:
     """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
     `restore_bundle`."""
     with _recorded(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, target, paths)
+        return restore.write_folder(services, recorded, target, paths, meter)
 
 
 def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
