@@ -7,6 +7,7 @@ what it has opened at its end. All raise IngestError.
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -33,6 +34,7 @@ from .jobs.store import JobStore, open_store
 from .maintenance import import_jobs as import_old_jobs
 from .maintenance import verify
 from .maintenance.receipt import read_receipt, write_receipt
+from .meter import NOBODY, Meter
 from .pipeline import check, settlement
 from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
@@ -286,11 +288,11 @@ def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = N
         return found
 
 
-def back_up(target: AnyPath, *, settings: Settings | None = None) -> list[Path]:
+def back_up(target: AnyPath, *, meter: Meter = NOBODY, settings: Settings | None = None) -> list[Path]:
     """Copy the databases of this machine, which may be in use, into the new folder ``target``; return the copies."""
     from .maintenance import backup
 
-    return backup.back_up(settings or load_settings(), Path(target))
+    return backup.back_up(settings or load_settings(), Path(target), meter)
 
 
 def diagnose(*, probe: bool = False, settings: Settings | None = None) -> "Iterator[Finding]":
@@ -429,12 +431,24 @@ def check_bundle(path: AnyPath, *, settings: Settings | None = None) -> check.Fi
     return findings
 
 
-def check_bundles(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[check.Findings]:
-    """Find everything that is wrong with each of the bundles, one after the other; nothing is stored."""
+def check_bundles(
+    paths: Iterable[AnyPath],
+    *,
+    observe: Callable[[Path], Meter] = lambda _: NOBODY,
+    settings: Settings | None = None,
+) -> Iterator[check.Findings]:
+    """Find everything that is wrong with each of the bundles, one after the other; nothing is stored.
+
+    ``observe`` makes a meter of a bundle.
+    """
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
-        for path in paths:
-            yield check.check_bundle(Path(path), user=settings.user, spool=settings.spool, policy=site_policy)
+        for path in map(Path, paths):
+            with observe(path) as meter:
+                findings = check.check_bundle(
+                    path, user=settings.user, spool=settings.spool, policy=site_policy, meter=meter
+                )
+            yield findings
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
@@ -448,15 +462,18 @@ def verify_jobs(
     share: float = 1.0,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
+    meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Hash jobs' files in the archive again, or a random ``share`` of them; yield what is wrong as it is found.
 
-    ``tally`` counts along. In place of a duplicate, the job that has its content is verified, and ``note`` is told so.
+    ``tally`` counts along, and ``meter`` is told how far it is. In place of a duplicate, the job that has its content
+    is verified, and ``note`` is told so.
     """
     with _opened(settings, new_services=False) as (settings, services, store):
         recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
-        yield from verify.verify_jobs(services, recorded, share=share, tally=tally)
+        _plan(meter, *_volume_of(store, recorded), share)
+        yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter)
 
 
 def verify_all(
@@ -465,11 +482,14 @@ def verify_all(
     share: float = 1.0,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
+    meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
     with _opened(settings, new_services=False) as (settings, services, store):
-        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally)
+        _plan(meter, *store.volume(since), share)
+        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally, meter=meter)
+        meter.stage("orphans")
         try:
             yield from verify.find_orphans(services, store)
         except IngestError as error:
@@ -479,13 +499,34 @@ def verify_all(
 
 
 def verify_receipt(
-    path: AnyPath, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
+    path: AnyPath,
+    *,
+    share: float = 1.0,
+    tally: verify.Tally | None = None,
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Verify a job by its receipt alone, without the job store or the catalogue; see `verify_jobs`."""
     receipt, tally = read_receipt(Path(path)), tally or verify.Tally()
     tally.jobs = 1
     with closing(archive(settings or load_settings())) as site_archive:
-        yield from verify.verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
+        files = list(receipt.files)
+        _plan(meter, len(files), sum(file.size for file in files), share)
+        yield from verify.verify_files(site_archive, receipt.job_id, files, share=share, tally=tally, meter=meter)
+
+
+def _volume_of(store: JobStore, job_ids: Iterable[int]) -> tuple[int, int]:
+    """How many files and bytes these jobs have together, as far as the store has not forgotten them."""
+    files = size = 0
+    for job_id in job_ids:
+        with suppress(JobNotFound):
+            job = store.get(job_id)
+            files, size = files + job.files, size + job.bytes
+    return files, size
+
+
+def _plan(meter: Meter, files: int, total_bytes: int, share: float) -> None:
+    meter.plan(math.ceil(files * share), int(total_bytes * share))
 
 
 def save_receipt(job_id: int, path: AnyPath, *, settings: Settings | None = None) -> None:
@@ -496,7 +537,12 @@ def save_receipt(job_id: int, path: AnyPath, *, settings: Settings | None = None
 
 
 def restore_bundle(
-    job_id: int, target: AnyPath | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
+    job_id: int,
+    target: AnyPath | IO[bytes],
+    *,
+    paths: Collection[str] = (),
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
 ) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files.
 
@@ -504,17 +550,22 @@ def restore_bundle(
     """
     with _recorded(job_id, settings) as (services, recorded):
         if isinstance(target, str | os.PathLike):
-            return restore.write_bundle_file(services, recorded, Path(target), paths)
-        return restore.write_tar(services, recorded, target, paths)
+            return restore.write_bundle_file(services, recorded, Path(target), paths, meter)
+        return restore.write_tar(services, recorded, target, paths, meter)
 
 
 def restore_folder(
-    job_id: int, target: AnyPath, *, paths: Collection[str] = (), settings: Settings | None = None
+    job_id: int,
+    target: AnyPath,
+    *,
+    paths: Collection[str] = (),
+    meter: Meter = NOBODY,
+    settings: Settings | None = None,
 ) -> int:
     """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
     `restore_bundle`."""
     with _recorded(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, Path(target), paths)
+        return restore.write_folder(services, recorded, Path(target), paths, meter)
 
 
 def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Pieces:

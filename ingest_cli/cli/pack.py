@@ -8,8 +8,6 @@ import typer
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Keys, Packing, QuietOutput, pairs_of
 
-STANDARD_OUTPUT = Path("-")
-
 
 @command
 def pack(
@@ -35,6 +33,8 @@ def pack(
     from ..bundle.records import transaction_records
     from ..errors import SettingsError
     from ..text import counted
+    from .display import meter_for
+    from .left import STANDARD_OUTPUT, saying_what_is_left
     from .output import notify, standard_output, warn, write_json
 
     pairs = pairs_of(key)
@@ -46,10 +46,12 @@ def pack(
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     # A folder is packed, be it that a link leads to it.
     tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
-    if target == STANDARD_OUTPUT:
-        packed = pack_to(tops, records, standard_output(), packing.rules)
-    else:
-        packed = write_bundle(tops, records, target, packing.rules, replace=force)
+    out = standard_output() if target == STANDARD_OUTPUT else None
+    with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
+        if out is not None:
+            packed = pack_to(tops, records, out, packing.rules, meter=meter)
+        else:
+            packed = write_bundle(tops, records, target, packing.rules, replace=force, meter=meter)
     if not options.quiet:
         for warning in packed.warnings:
             warn(warning)
