@@ -88,7 +88,7 @@ def ingest_folder(
     """
     settings = settings or load_settings()
     given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
-    whole = describe([path], given, settings)
+    whole = describe([path], given, settings.defaults)
     require_described(whole, path)
     source = FolderSource(path, request_of(whole, rules))
     return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)
