@@ -107,7 +107,7 @@ def ingest_folder(
     settings = settings or load_settings()
     given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
     folder = Path(path)
-    whole = describe([folder], given, settings)
+    whole = describe([folder], given, settings.defaults)
     require_described(whole, folder)
     source = FolderSource(folder, request_of(whole, rules))
     return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)

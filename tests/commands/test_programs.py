@@ -14,7 +14,7 @@ from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
 from ingest_cli.server.openapi import DESCRIPTION
 
-from ..support.bundles import FILES, document_for, transaction, write_bundle
+from ..support.bundles import FILES, OF_FOLDERS, document_for, transaction, write_bundle, write_folder
 from ..support.command import Command
 from ..support.ingeststate import row, write_rows
 from ..support.serving import Server
@@ -120,6 +120,8 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(transaction()))
     assert fields_of(written(command, "ingest", stored)) == COMMANDS["ingest"]
     assert fields_of(written(command, "move", "m.json")) == COMMANDS["move"]
+    planned = written(command, "ingest", "--dry-run", write_folder(tmp_path / "run"), *OF_FOLDERS)
+    assert fields_of(planned) == COMMANDS["ingest Fl -dry-run"]
     assert fields_of(written(command, "retry", 1)) == COMMANDS["retry"]
     assert fields_of(written(command, "state", 1)) == COMMANDS["state job_id"]
     assert [fields_of(state) for state in written(command, "state")] == [COMMANDS["state"]] * 2
