@@ -48,7 +48,7 @@ from .pipeline.submission import FolderSource, submit, submit_folder
 from .retrieval import restore
 from .retrieval.copies import Copies, look_up
 from .retrieval.layout import Pieces
-from .services.base import Services, StoredFile
+from .services.base import Catalog, Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .services.query import FileQuery, hash_of
 from .settings import Ids, Settings, load_settings
@@ -584,10 +584,11 @@ def list_files(
 
     ``note`` is told of that. Raises JobNotRecorded.
     """
-    with _recorded(job_id, settings) as (services, recorded):
+    with _catalogued(settings) as (_, store, site_catalog):
+        recorded = require_recorded(store, site_catalog, job_id)
         if recorded != job_id:
             note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
-        for file in services.catalog.files(recorded):
+        for file in site_catalog.files(recorded):
             yield recorded, file
 
 
@@ -624,8 +625,8 @@ def find_files(
         since=since,
         until=until,
     )
-    with _opened(settings, new_services=False) as (_, services, store):
-        for job_id, files in groupby(services.catalog.find(query), key=itemgetter(0)):
+    with _catalogued(settings) as (_, store, site_catalog):
+        for job_id, files in groupby(site_catalog.find(query), key=itemgetter(0)):
             if not user or is_of_user(store, job_id, user):
                 yield from files
 
@@ -635,8 +636,11 @@ def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
     """
-    with _opened(settings, new_services=False) as (_, services, _):
-        yield from look_up(services.catalog, services.archive, map(Path, paths))
+    with (
+        _catalogued(settings) as (settings, store, site_catalog),
+        closing(archive(settings, store)) as site_archive,
+    ):
+        yield from look_up(site_catalog, site_archive, map(Path, paths))
 
 
 @contextmanager
@@ -647,6 +651,14 @@ def _opened(
     settings = settings or load_settings()
     with open_store(settings, new=new_store) as store, connect(settings, store, new=new_services) as services:
         yield settings, services, store
+
+
+@contextmanager
+def _catalogued(settings: Settings | None) -> Iterator[tuple[Settings, JobStore, Catalog]]:
+    """The store and the catalogue of a site."""
+    settings = settings or load_settings()
+    with open_store(settings, new=False) as store, closing(catalog(settings, new=False)) as site_catalog:
+        yield settings, store, site_catalog
 
 
 @contextmanager

@@ -54,9 +54,9 @@ def listed(title: str) -> Table:
 
 def typed(title: str) -> dict[str, set[type]]:
     """The fields that a subsection explains, with the types that they can have."""
-    rows = re.findall(r"^\.It Li (\w+) Pq (\w+)(?: or (\w+))?$", part(title), re.M)
+    rows = re.findall(r"^\.It Li (\w+) Pq (\w+(?:(?:, | or )\w+)*)$", part(title), re.M)
     assert len(rows) == part(title).count("\n.It ")
-    return {name: {TYPES[kind] for kind in kinds if kind} for name, *kinds in rows}
+    return {name: {TYPES[kind] for kind in re.split(", | or ", kinds)} for name, kinds in rows}
 
 
 JOB, FAILURE = (LISTED.findall(part(title))[0] for title in ("A job", "Failures"))
