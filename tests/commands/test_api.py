@@ -17,7 +17,6 @@ from ingest_cli import (
     JobKind,
     JobStatus,
     Observer,
-    api,
     back_up,
     check_bundle,
     count_jobs,
@@ -116,7 +115,7 @@ def test_a_path_may_be_of_any_type(site: Site, tmp_path: Path, form: Callable[[P
 
 def test_jobs_are_listed_to_the_first_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than are read at once."""
-    monkeypatch.setattr(api, "JOBS_AT_ONCE", 2)
+    monkeypatch.setattr("ingest_cli.api.jobs.JOBS_AT_ONCE", 2)
     with open_store(site.settings) as store:
         for number in range(1, 8):
             name = f"/drop/{number % 2}.tar"
