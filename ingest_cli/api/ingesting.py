@@ -117,7 +117,7 @@ def queue_each(
                 if isinstance(path, FolderSource):
                     job = submit_folder(store, services.unique_id, path, settings)
                 else:
-                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user)
+                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user, peek=True)
             except IngestError as error:
                 yield Outcome(name, None, error)
             else:
@@ -185,7 +185,7 @@ def _run_all(
 @contextmanager
 def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
     unique_id, holder = runner.services.unique_id, this_process()
-    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again, peek=True)
     if isinstance(source, FolderSource):
         yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return
