@@ -13,6 +13,7 @@ from . import (
     cat,
     check,
     config,
+    deploy,
     discard,
     doctor,
     events,
@@ -88,6 +89,7 @@ for _command in (
     backup.backup,
     import_jobs.import_jobs,
     doctor.doctor,
+    deploy.deploy,
     help.help,
 ):
     app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)

@@ -162,6 +162,7 @@ READY = {
     "ingest-import-jobs.1": "",
     "ingest-config.1": "",
     "ingest-config-init.1": "",
+    "ingest-deploy.1": "",
     "ingest-doctor.1": "",
     "ingest-events.1": "mkdir -p $XDG_CONFIG_HOME/pacifica-ingest-cli && printf '[notifications]\\ncommand = true\\n'"
     " > $XDG_CONFIG_HOME/pacifica-ingest-cli/config.ini && ingest -q monday.tar",
