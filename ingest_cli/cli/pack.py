@@ -35,7 +35,7 @@ def pack(
     from ..text import counted
     from .display import meter_for
     from .left import STANDARD_OUTPUT, saying_what_is_left
-    from .output import notify, standard_output, warn, write_json
+    from .output import bundle_output, notify, warn, write_json
 
     pairs = pairs_of(key)
     if output is None and len(paths) > 1:
@@ -46,7 +46,7 @@ def pack(
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     # A folder is packed, be it that a link leads to it.
     tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
-    out = standard_output() if target == STANDARD_OUTPUT else None
+    out = bundle_output() if target == STANDARD_OUTPUT else None
     with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
         if out is not None:
             packed = pack_to(tops, records, out, packing.rules, meter=meter)

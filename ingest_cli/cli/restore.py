@@ -15,6 +15,10 @@ def restore(
     job_id: Annotated[
         int, typer.Argument(metavar="JOB_ID", help="The job to restore.", autocompletion=recorded_job_ids)
     ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Restore only these files and folders, by their paths in the bundle."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write a bundle to this file, or - for standard output.", metavar="FILE"),
@@ -26,13 +30,13 @@ def restore(
     site: Site,
     options: QuietOutput,
 ) -> None:
-    """Restore a stored job as a bundle or as files."""
+    """Restore a stored job, or some files of it."""
     from .. import api
     from ..errors import SettingsError
     from ..text import counted
     from .display import meter_for
     from .left import STANDARD_OUTPUT, saying_what_is_left
-    from .output import notify, standard_output, write_json
+    from .output import bundle_output, notify, write_json
 
     if (output is None) == (to is None):
         raise SettingsError("give either -o or --to")
@@ -40,12 +44,12 @@ def restore(
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     target = to or output
     assert target is not None
-    out = standard_output() if output == STANDARD_OUTPUT else target
+    out = bundle_output() if output == STANDARD_OUTPUT else target
     with saying_what_is_left(target), meter_for(options, f"job {job_id}", "restore") as meter:
         if to is not None:
-            count = api.restore_folder(job_id, to, meter=meter, settings=site.settings)
+            count = api.restore_folder(job_id, to, paths=paths or (), meter=meter, settings=site.settings)
         else:
-            count = api.restore_bundle(job_id, out, meter=meter, settings=site.settings)
+            count = api.restore_bundle(job_id, out, paths=paths or (), meter=meter, settings=site.settings)
     if options.json:
         write_json({"job_id": job_id, "target": str(target), "files": count})
     elif not options.quiet:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from .source import Source
 from .target import Target
 from .tus import TusUpload
 from .unfinished import Unfinished, key_of, sweep, unfinished
-from .waiting import JobFailed, JobUnknown, NotYet, wait
+from .waiting import JobFailed, JobUnknown, NotYet, detailed, wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +84,11 @@ class Uploader:
         self._throttle = Throttle(terms.rate)
         self._features: Features | None = None
 
-    def upload_all(self, items: Sequence[Item], observe: Observe) -> list[Outcome]:
-        """Upload the items in order; the failure of one does not stop the others."""
+    def upload_all(self, items: Sequence[Item], observe: Observe) -> Iterator[Outcome]:
+        """Upload the items in order, and yield what came of each; the failure of one does not stop the others."""
         sweep(self._folder)
-        return [self._outcome(item, observe(item.name, number, len(items))) for number, item in enumerate(items, 1)]
+        for number, item in enumerate(items, 1):
+            yield self._outcome(item, observe(item.name, number, len(items)))
 
     def upload(self, item: Item, observer: UploadObserver) -> State:
         """Upload an item, or resume it where an earlier run was cut off; the last state of its job.
@@ -107,8 +108,9 @@ class Uploader:
         try:
             with observer:
                 try:
-                    state = self.upload(item, observer)
+                    state = detailed(self._server, self.upload(item, observer))
                 except (JobFailed, NotYet) as error:
+                    error.state = detailed(self._server, error.state)
                     observer.settled(error.state)
                     raise
                 if self._terms.waits:

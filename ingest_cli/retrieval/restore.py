@@ -4,7 +4,7 @@ With ``paths``, only the files that have one of these or lie in one, as a bundle
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -72,7 +72,7 @@ def write_folder(
     return len(stored.named)
 
 
-def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Iterator[bytes]:
+def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
     """The bytes of the job's files at these ``paths``, or of its document, one after the other, in pieces.
 
     Raises as `write_tar` does; the last piece of a file comes only if all of the file is right.

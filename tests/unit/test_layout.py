@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
-    "api": UPPER,
+    "deployment": GROUND,
+    "api": UPPER | {"client"},
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
-    "cli": UPPER | {"api", "client", "watch", "server"},
+    "cli": UPPER | {"api", "client", "deployment", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
 
