@@ -399,7 +399,7 @@ def verify_jobs(
     """
     with _opened(settings, new_services=False) as (settings, services, store):
         recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
-        jobs = [store.get(job_id) for job_id in recorded]
+        jobs = list(_known_jobs(store, recorded))
         _plan(meter, sum(job.files for job in jobs), sum(job.bytes for job in jobs), share)
         yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter)
 
@@ -441,6 +441,12 @@ def verify_receipt(
         files = list(receipt.files)
         _plan(meter, len(files), sum(file.size for file in files), share)
         yield from verify.verify_files(site_archive, receipt.job_id, files, share=share, tally=tally, meter=meter)
+
+
+def _known_jobs(store: JobStore, job_ids: Iterable[int]) -> Iterator[Job]:
+    for job_id in job_ids:
+        with suppress(JobNotFound):  # it was pruned; the catalogue has it still
+            yield store.get(job_id)
 
 
 def _plan(meter: Meter, files: int, total_bytes: int, share: float) -> None:
