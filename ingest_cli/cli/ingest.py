@@ -29,7 +29,8 @@ def ingest(
     from ..jobs.job import JobKind
     from .dry_run import show_plans
     from .folders import Folders
-    from .running import STANDARD_INPUT, submit_files
+    from .running import submit_files
+    from .several import STANDARD_INPUT
 
     is_of_folders = each or dry_run or describing != Describing() or packing != Packing()
     bundles = [path for path in paths if not path.is_dir() and (path.exists() or path == STANDARD_INPUT)]
