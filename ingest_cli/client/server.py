@@ -1,6 +1,7 @@
 """An ingest server: what can be asked of it, and what it answers."""
 
 import hashlib
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,9 +89,11 @@ class IngestServer:
         known = [name.strip() for name in answer.headers.get("Tus-Checksum-Algorithm", "").split(",")]
         return Features(resumes=True, checksum=next((name for name in CHECKSUMS if name in known), None))
 
-    def create(self, length: int) -> str:
-        """Create an upload of ``length`` bytes; its name."""
-        answer = self._session.request("POST", self._files, headers={**TUS, "Upload-Length": str(length)})
+    def create(self, length: int, file_name: str) -> str:
+        """Create an upload of ``length`` bytes, by which people see the name of its file; its own name."""
+        metadata = f"filename {b64encode(os.fsencode(file_name)).decode()}"
+        headers = {**TUS, "Upload-Length": str(length), "Upload-Metadata": metadata}
+        answer = self._session.request("POST", self._files, headers=headers)
         name = answer.headers.get("Location", "").rstrip("/").rpartition("/")[2]
         # The rest of the address may be that of a server behind a proxy.
         if answer.status_code != 201 or not name or len(name) > MAX_NAME:
@@ -132,6 +135,12 @@ class IngestServer:
         """The state of a job; None where the server does not know it."""
         answer = self._session.request("GET", f"{self._target.status_url}?job_id={job_id}")
         return None if answer.status_code == 404 else self._state(answer)
+
+    def details(self, job_id: int) -> State | None:
+        """What the server tells of a job besides; None where it tells no more, as one of Pacifica Ingest."""
+        answer = self._session.request("GET", f"{self._target.url}/jobs/{job_id}")
+        found = object_of(answer, self._session)
+        return found if isinstance(found, dict) and found.get("job_id") == job_id else None
 
     def _upload(self, name: str) -> str:
         return f"{self._files}/{name}"

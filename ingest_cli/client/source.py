@@ -11,7 +11,7 @@ from typing import Self
 from ..bundle.fingerprint import fingerprint_of
 from ..disk import explained, open_regular
 from ..errors import SourceChanged, SourceError
-from .throttle import Throttle
+from ..throttle import Throttle
 
 HASHED_AT_ONCE = 1 << 20
 
@@ -25,7 +25,7 @@ class Source:
             self._file = open_regular(path)
         except OSError as error:
             raise explained(error, f"cannot read {path}", SourceError, path) from error
-        found = os.fstat(self._file.fileno())
+        self.name, found = path.name, os.fstat(self._file.fileno())
         self.length, self.fingerprint = found.st_size, fingerprint_of(found)
 
     def __enter__(self) -> Self:

@@ -95,7 +95,7 @@ class TusUpload:
     def _name(self) -> str:
         if self._unfinished.name is not None:
             return self._unfinished.name
-        name = self._server.create(self._source.length)
+        name = self._server.create(self._source.length, self._source.name)
         self._unfinished.named(name)
         return name
 

@@ -53,7 +53,7 @@ class Access:
             return
         users = await self._store.look(lambda store: {job_id: _user_of(store, job_id) for job_id in job_ids})
         for job_id, user in users.items():
-            if user is None or user != self._own_name(request):
+            if user is None or user != self.own_name(request):
                 raise Refusal(403, f"what is recorded of job {job_id} was not submitted by you")
 
     async def has(self, request: Request, job_id: int) -> bool:
@@ -64,8 +64,8 @@ class Access:
             return False
         return True
 
-    def _own_name(self, request: Request) -> str | None:
-        """The user's name; None where the request may be anyone's, since no proxy has said whose it is."""
+    def own_name(self, request: Request) -> str | None:
+        """The visitor's name; None where the request may be anyone's, since no proxy has said whose it is."""
         user: str = request.state.user
         return None if self._server.has_proxies and user == self._default_user else user
 

@@ -66,7 +66,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
 
     app = Starlette(
         routes=[
-            *PageRoutes(store, access, holdings, looking).routes,
+            *PageRoutes(store, settings, access, holdings, looking).routes,
             *Routes(store, settings, receptions, limits, disk, access).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
             *Downloads(*outgoing).routes,
@@ -133,7 +133,7 @@ class _Stopping:
 
 
 class _Authentication:
-    """Passes on the requests that the authenticator knows the user of, with ``request.state.user`` set."""
+    """Passes on the requests that the authenticator knows the user of, with ``request.state.user`` and ``peer`` set."""
 
     def __init__(self, app: ASGIApp, *, authenticator: Authenticator, proxies: Proxies) -> None:
         self._app, self._authenticator, self._proxies = app, authenticator, proxies
@@ -142,6 +142,7 @@ class _Authentication:
         if scope["type"] == "http":
             try:
                 peer = self._proxies.resolve(scope)
+                scope["state"]["peer"] = peer
                 scope["state"]["user"] = self._authenticator.authenticate(HTTPConnection(scope), peer)
             except Refusal as refusal:
                 await _error(refusal.status, refusal.message, refusal.headers)(scope, receive, send)

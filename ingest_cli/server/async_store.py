@@ -72,8 +72,8 @@ class AsyncStore:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
         return await self._reserving.do(self._ids.reserve, "upload_job", 1)
 
-    async def submit(self, job_id: int, kind: JobKind, path: Path, user: str) -> Job:
-        """Enter the job of a spooled file, durably."""
+    async def submit(self, job_id: int, kind: JobKind, path: Path, user: str, name: str) -> Job:
+        """Enter the job of a spooled file, durably. Its client calls it by this ``name``."""
 
         def enter(store: JobStore) -> Job:
             return store.submit(
@@ -84,7 +84,7 @@ class AsyncStore:
                 user=user,
                 holder=None,
                 spooled=True,
-                origin="HTTP upload",
+                origin=name,
             )
 
         return await self._entering.do(enter)

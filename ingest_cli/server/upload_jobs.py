@@ -13,6 +13,7 @@ from ..jobs.store import JobStore
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .concatenation import append_files
+from .names import name_of
 from .threads import Threads
 from .uploads import Upload, Uploads
 
@@ -74,7 +75,7 @@ class UploadJobs:
             await self._join(upload, file)
         async with nullcontext() if has_place else self._store.place():
             job_id = await self._store.reserve_id()
-            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user)
+            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user, name_of(upload.metadata))
 
     async def _join(self, upload: Upload, file: SpoolFile) -> None:
         """Append the parts of a final upload to its file. They stay until it is a job: a kill costs only time."""

@@ -86,6 +86,12 @@ READERS = Option(
     "INGEST_READERS",
     "the users, separated by spaces, to whom the server returns what anyone has submitted; * for all of them",
 )
+ADMINISTRATORS = Option(
+    "server",
+    "administrators",
+    "INGEST_ADMINISTRATORS",
+    "the users, separated by spaces, who may retry, cancel and discard anyone's jobs in a browser; * for all of them",
+)
 NOTIFICATIONS_URL = Option("notifications", "url", "NOTIFICATIONS_URL", "where events are sent: a service over HTTP")
 NOTIFICATIONS_COMMAND = Option(
     "notifications", "command", "NOTIFICATIONS_COMMAND", "a command that is given each event on its standard input"
@@ -197,6 +203,7 @@ OPTIONS = (
     MOVE_FROM,
     DOWNLOADS,
     READERS,
+    ADMINISTRATORS,
     NOTIFICATIONS_URL,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,

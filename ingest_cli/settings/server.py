@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import SettingsError
 from .forms import folders_of, printable_of, switch_of
 from .options import (
+    ADMINISTRATORS,
     DOWNLOADS,
     MOVE_FROM,
     READERS,
@@ -31,7 +32,8 @@ class ServerAccess:
 
     A proxy is trusted at its address, or, where ``trusts_unix``, at a Unix socket. Clients find the server below
     ``root_path``, "" for the root. They may have it move files that lie below the folders ``move_from``, and no others.
-    With ``downloads`` they get what they have submitted, and the ``readers`` what anyone has.
+    With ``downloads`` they get what they have submitted, and the ``readers`` what anyone has. The ``administrators``
+    may act on the jobs that anyone has submitted.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -42,6 +44,7 @@ class ServerAccess:
     move_from: tuple[Path, ...] = ()
     downloads: bool = False
     readers: frozenset[str] = frozenset()
+    administrators: frozenset[str] = frozenset()
 
     @property
     def has_proxies(self) -> bool:
@@ -73,6 +76,7 @@ def server_access_of(values: Mapping[Option, Value]) -> ServerAccess:
         move_from=folders_of(values[MOVE_FROM]),
         downloads=switch_of(values[DOWNLOADS]),
         readers=frozenset(values[READERS].text.split()),
+        administrators=frozenset(values[ADMINISTRATORS].text.split()),
     )
 
 

@@ -17,6 +17,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
+from ..support.command import Command
 from ..support.environment import scrub
 from ..support.serving import PATIENCE, Server
 
@@ -150,6 +151,15 @@ def test_the_page_of_a_job_shows_its_stages_and_files(
             (way,) = re.findall(rf'href="\.\./([^"]*)">{name}</a>', found)
             answer = requests.get(f"{server.url}/{way}", timeout=PATIENCE)
             assert answer.content == FILES[name]
+
+
+def test_an_upload_is_known_by_its_files_name(environment: Path, tmp_path: Path, command: Command) -> None:
+    with Server(environment) as server:
+        server.upload(write_bundle(tmp_path / "a.tar"), **{"Content-Disposition": "attachment; filename=first.tar"})
+        done = command("upload", "--to", server.url, write_bundle(tmp_path / "second.tar", {"data/x": b"x"}))
+        assert done.returncode == 0, done.stderr
+        found = page(server)
+    assert re.findall("<b>([a-z]+.tar)</b>", found) == ["second.tar", "first.tar"]
 
 
 @needs_chromium

@@ -20,7 +20,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'self';"
     f" frame-ancestors 'none'; script-src {_source_of(SCRIPT)}; style-src {_source_of(STYLE)}",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any, a form would come from nowhere, and be refused
     "Cache-Control": "no-store",
     "Vary": "Accept",
 }

@@ -12,7 +12,7 @@ from ...jobs.store import JobStore
 from ...services.base import StoredFile
 from ...text import counted, duration
 from .html import Html, element, join, link
-from .rows import badge, bar, moment, name
+from .rows import badge, bar, moment, name, whole_reason
 
 MOST_EVENTS = 100
 ON_A_PAGE = 200
@@ -60,7 +60,8 @@ def job_page(story: JobStory, below: str, *, files: Files | str | None, actions:
 
 
 def _state(job: Job, below: str) -> Html:
-    reason = element("pre", job.exception, tabindex=0, aria_label="The reason") if job.exception else None
+    why = whole_reason(job)
+    reason = element("pre", why, tabindex=0, aria_label="The reason") if why else None
     outlook = element("p", _outlook(job)) if _outlook(job) else None
     return join([bar(job), outlook, reason, _facts(job, below)])
 

@@ -18,6 +18,8 @@
   }
 
   function replace(old, fresh) {
+    const unfolded = old.querySelectorAll("details");
+    fresh.querySelectorAll("details").forEach((details, place) => { details.open = unfolded[place]?.open ?? false; });
     if (old.outerHTML === fresh.outerHTML) return;
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     old.replaceWith(fresh);

@@ -8,6 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...errors import IngestError, JobNotFound
+from ...jobs.job import Job
+from ...settings import Settings
 from ...text import number_of, quoted
 from ..access import NO_DOWNLOADS, Access
 from ..async_store import AsyncStore
@@ -15,11 +17,13 @@ from ..authentication import Refusal
 from ..holdings import Holdings
 from ..proxies import external_path
 from ..threads import Threads
+from .actions import Action, Actions, forms, token_in
 from .document import respond
 from .html import Html, element, join, link
 from .job_page import ON_A_PAGE, Files, JobStory, job_page
 from .live import Feed
 from .overview import Overview, overview_page
+from .permission import Permission
 from .query import Query
 from .route import PageRoute
 
@@ -27,9 +31,11 @@ from .route import PageRoute
 class PageRoutes:
     """The list of jobs, and the page of each."""
 
-    def __init__(self, store: AsyncStore, access: Access, holdings: Holdings, looking: Threads) -> None:
+    def __init__(
+        self, store: AsyncStore, settings: Settings, access: Access, holdings: Holdings, looking: Threads
+    ) -> None:
         self._store, self._access, self._holdings, self._looking = store, access, holdings, looking
-        self._feed = Feed(store)
+        self._feed, self._actions, self._permission = Feed(store), Actions(settings), Permission(settings, access)
 
     @property
     def routes(self) -> list[Route]:
@@ -37,6 +43,10 @@ class PageRoutes:
         return [
             PageRoute("/", self.overview),
             PageRoute("/jobs/{job_id}", self.job),
+            *(
+                PageRoute(f"/jobs/{{job_id}}/{action}", partial(self.act, action), methods=["POST"])
+                for action in Action
+            ),
             PageRoute("/live", self.live, accepts="text/event-stream"),
         ]
 
@@ -55,8 +65,26 @@ class PageRoutes:
             return _problem(404, str(error), below)
         files = await self._files(request, story)
         title = f"Job {story.job.job_id}: {story.job.status}"
-        page = job_page(story, below, files=files, actions=None)
+        page = job_page(story, below, files=files, actions=self._forms(request, story.job, below))
         return respond(title, page, below=below, job=story.job.job_id)
+
+    async def act(self, action: Action, request: Request) -> Response:
+        """Do something with a job, and lead back to its page; where it cannot be done, say so."""
+        below = below_of(request)
+        try:
+            token = await token_in(request)
+            job = (await self._store.look(partial(JobStory.of, job_id=_job_id(request.path_params["job_id"])))).job
+            self._permission.require(request, job, token)
+            return await self._actions.answer(request, job, action)
+        except JobNotFound as error:
+            return _problem(404, str(error), below)
+        except Refusal as refusal:
+            return _problem(refusal.status, refusal.message, below)
+
+    def _forms(self, request: Request, job: Job, below: str) -> Html | None:
+        if not self._permission.may_act(request, job):
+            return None
+        return forms(job, below, self._permission.token(request, job))
 
     async def live(self, request: Request) -> Response:
         """What changes, for the list and for the pages of jobs."""

@@ -65,8 +65,13 @@ def reason(job: Job) -> Html | None:
 
 def first_reason(job: Job) -> str:
     """The first line of why it failed, with the name by which a person knows what is in the spool."""
-    first = job.exception.partition("\n")[0]
+    first = whole_reason(job).partition("\n")[0]
     return shortened(first.replace(job.source, job.name) if job.spooled else first, LONGEST_REASON)
+
+
+def whole_reason(job: Job) -> str:
+    """Why it failed, or what the administrator said who ended it."""
+    return (job.override.exception if job.override is not None and job.has_failed else "") or job.exception
 
 
 def moment(when: str) -> Html:
