@@ -1,7 +1,7 @@
 """The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from ..settings import Settings
 from ..settings.options import DATABASE
 from .filter import ALL, JobFilter, JobOrder
+from .flow import Flow
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
@@ -117,6 +118,9 @@ class JobStore(Protocol):
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+
+    def flow(self, since: datetime, step: timedelta) -> Flow:
+        """How many jobs came and went in each ``step`` from ``since`` on, in UTC, until now."""
 
     def count(self) -> int:
         """How many jobs there are."""

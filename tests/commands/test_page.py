@@ -129,6 +129,14 @@ def test_pages_lead_to_the_first_job(many: Server) -> None:
     assert seen == list(range(JOBS, 0, -1))
 
 
+def test_the_last_day_is_drawn(many: Server) -> None:
+    (drawn,) = re.findall(r'<section id="plots".*?</section>', page(many), re.S)
+    assert f'aria-label="Jobs ended, by half hours: {JOBS - JOBS // 10} jobs complete, {JOBS // 10} failed"' in drawn
+    assert 'aria-label="Queue, by half hours: 0 jobs now' in drawn
+    assert "<rect" in drawn
+    assert 'id="plots"' not in page(many, "/?state=failed")
+
+
 def test_a_job_has_a_page_of_its_own(many: Server) -> None:
     found = page(many, "/jobs/60")
     assert "<title>Job 60: failed - ingest</title>" in found

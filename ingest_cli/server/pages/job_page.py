@@ -122,7 +122,8 @@ def _stages(stages: dict[str, float]) -> Html | None:
         )
         for stage in known
     )
-    head = (element("th", word, scope="col") for word in ("Stage", "Share of the time", "Time"))
+    columns = (("Stage", None), ("Share of the time", None), ("Time", "number"))
+    head = (element("th", word, scope="col", class_=kind) for word, kind in columns)
     return element(
         "section",
         element("h2", f"Stages, {_seconds(total)} in all", id="stages-title"),

@@ -25,6 +25,7 @@ from ..admission import BUSY_SECONDS, client_of
 from ..async_store import AsyncStore
 from ..authentication import Refusal
 from .overview import counts_of, failures, newest_failures
+from .plots import flow_of, plots
 from .query import group_of
 from .rows import row
 
@@ -38,6 +39,7 @@ OVERLAP = timedelta(seconds=60)
 LOOK_SECONDS = 1.0
 # A look is for so much of the time at most.
 LOOKING_SHARE = 10
+DRAWN_SECONDS = 60.0
 # So that no proxy takes the connection for dead.
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT, RETRY = b": still here\n\n", b"retry: 2000\n\n"
@@ -92,6 +94,7 @@ class Feed:
         self._listeners: list[_Listener] = []
         self._looking: asyncio.Task[None] | None = None
         self._known: dict[int, Job] | None = None
+        self._drawn = time.monotonic()
 
     def answer(self, below: str) -> Response:
         """All that changes from now on, until the visitor or the server leaves. Raises Refusal."""
@@ -125,7 +128,17 @@ class Feed:
                 self._compare(await self._store.list(partial(Look.at, since=_since(self._known))))
             except IngestError as error:
                 self._tell(_trouble(one_line(error)))
+            await self._draw()
             await asyncio.sleep(max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - begun)))
+
+    async def _draw(self) -> None:
+        """Tell the listeners what came and went, now and then."""
+        if time.monotonic() < self._drawn + DRAWN_SECONDS:
+            return
+        self._drawn = time.monotonic()
+        with suppress(IngestError):
+            drawing = plots(await self._store.list(flow_of))
+            self._tell(lambda _: _event("plots", {"plots": drawing}))
 
     def _compare(self, look: Look) -> None:
         """Tell the listeners what is new in a look."""
