@@ -1,11 +1,13 @@
 """The functions behind the command line, which has no logic of its own; scripts can call them too.
 
 Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
-where none are given: the environment, the configuration file and the defaults, as on the command line. All raise
-IngestError.
+where none are given: the environment, the configuration file and the defaults, as on the command line. A path may be
+any that ``open`` takes, but for bytes. What returns an iterator does its work while one goes through it, and closes
+what it has opened at its end. All raise IngestError.
 """
 
 import logging
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
@@ -13,11 +15,11 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
-from .bundle.description import description_of
+from .bundle.description import Description, description_of
 from .bundle.folder import FolderRequest
-from .bundle.pack_rules import PackRules
+from .bundle.pack_rules import USUAL, PackRules
 from .errors import IngestError, JobNotFound, SettingsError
 from .events.resend import require_receivers, resend
 from .events.sender import Sender, Tally, sending
@@ -33,6 +35,7 @@ from .maintenance.receipt import read_receipt, write_receipt
 from .pipeline import check, settlement
 from .pipeline.at_once import run_at_once
 from .pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from .pipeline.describing import describe, request_of, require_described
 from .pipeline.dry_run import FolderPlan, plan_folder
 from .pipeline.observer import Observer
 from .pipeline.runner import Runner
@@ -40,19 +43,29 @@ from .pipeline.selection import failed_jobs, interrupted_jobs, is_of_user, recor
 from .pipeline.sources import folders_in as find_folders
 from .pipeline.submission import FolderSource, submit, submit_folder
 from .retrieval import restore
-from .retrieval.held import Held, look_up
+from .retrieval.copies import Copies, look_up
+from .retrieval.layout import Pieces
 from .services.base import Services, StoredFile
 from .services.factory import archive, catalog, connect, policy, unique_id
 from .services.query import FileQuery, hash_of
 from .settings import Ids, Settings, load_settings
+from .throttle import Throttle
 
-Source = Path | BinaryIO | FolderSource
+if TYPE_CHECKING:
+    from .client.plan import Metadata, UploadDescription
+    from .client.target import Target
+    from .client.upload import Observe as ObserveUpload
+    from .client.upload import Outcome as UploadOutcome
+    from .client.upload import Terms
+
+AnyPath = str | os.PathLike[str]
+Source = AnyPath | BinaryIO | FolderSource
 
 log = logging.getLogger(__name__)
 
 
 def ingest_bundle(
-    path: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+    path: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
     """Ingest the bundle at ``path`` and return its job, which is complete; or the job that ingested it before.
 
@@ -62,10 +75,35 @@ def ingest_bundle(
 
 
 def move_files(
-    document: Path, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+    document: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
 ) -> Job:
     """Move the files that a metadata document lists into the archive; return the job as `ingest_bundle` does."""
     return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
+
+
+def ingest_folder(
+    path: Path,
+    *,
+    submitter: int | None = None,
+    project: str | None = None,
+    instrument: int | None = None,
+    keys: Iterable[tuple[str, str]] = (),
+    rules: PackRules = USUAL,
+    settings: Settings | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> Job:
+    """Ingest the folder at ``path`` as it lies, and return the job as `ingest_bundle` does.
+
+    A submitter, project or instrument that is not given is taken from the environment, the file in the folder or the
+    configuration, as on the command line. Of a folder that has grown only what is new is stored.
+    """
+    settings = settings or load_settings()
+    given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
+    whole = describe([path], given, settings)
+    require_described(whole, path)
+    source = FolderSource(path, request_of(whole, rules))
+    return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)
 
 
 def ingest_files(
@@ -76,18 +114,21 @@ def ingest_files(
     settings: Settings | None = None,
     again: bool = False,
     at_once: int = 1,
+    rate: float | None = None,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
     spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
-    several are ingested ``at_once``, in a thread of its own. In the main thread, SIGINT and SIGTERM leave the current
+    several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
+    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
     jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     with _running(settings, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
-        return _run_all(tasks, at_once, settings, Runner(settings, services, store, again=again), observe)
+        runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
+        return _run_all(tasks, at_once, settings, runner, observe)
 
 
 def plan_folders(
@@ -109,9 +150,9 @@ def plan_folders(
                 yield error
 
 
-def folders_in(folder: Path, rules: PackRules, *, settings: Settings | None = None) -> tuple[list[Path], list[str]]:
+def folders_in(folder: AnyPath, rules: PackRules, *, settings: Settings | None = None) -> tuple[list[Path], list[str]]:
     """The folders in a folder that are to be ingested one by one; and in words, what else is in it."""
-    return find_folders(folder, rules, settings or load_settings())
+    return find_folders(Path(folder), rules, settings or load_settings())
 
 
 def last_ids(*, settings: Settings | None = None) -> Ids:
@@ -124,15 +165,32 @@ def last_ids(*, settings: Settings | None = None) -> Ids:
 
 
 def queue_files(
-    kind: JobKind, paths: Iterable[Path | FolderSource], *, settings: Settings | None = None
+    kind: JobKind, paths: Iterable[AnyPath | FolderSource], *, settings: Settings | None = None
 ) -> Iterator[Job]:
     """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
+    for outcome in queue_each(kind, paths, settings=settings):
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.job is not None
+        yield outcome.job
+
+
+def queue_each(
+    kind: JobKind, paths: Iterable[AnyPath | FolderSource], *, settings: Settings | None = None
+) -> Iterator[Outcome]:
+    """Queue a job for every path, for workers to run, and yield what came of each; one failure stops no other."""
     with _opened(settings, new_store=True) as (settings, services, store):
         for path in paths:
-            if isinstance(path, FolderSource):
-                yield submit_folder(store, services.unique_id, path, settings)
+            name = _name_of(path)
+            try:
+                if isinstance(path, FolderSource):
+                    job = submit_folder(store, services.unique_id, path, settings)
+                else:
+                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user)
+            except IngestError as error:
+                yield Outcome(name, None, error)
             else:
-                yield submit(store, services.unique_id, kind, path, user=settings.user)
+                yield Outcome(name, job)
 
 
 def retry_jobs(
@@ -251,18 +309,59 @@ def send_events(*, settings: Settings | None = None) -> Tally:
         return Sender(settings, log.info).send(store)
 
 
-def check_bundle(path: Path, *, settings: Settings | None = None) -> check.Findings:
+def upload(
+    paths: Iterable[AnyPath],
+    description: "UploadDescription | None" = None,
+    *,
+    to: str | None = None,
+    ask: "Callable[[Path, Target], Metadata] | None" = None,
+    rules: PackRules = USUAL,
+    pack: bool = False,
+    together: bool = False,
+    terms: "Terms | None" = None,
+    observe: "ObserveUpload | None" = None,
+    settings: Settings | None = None,
+) -> "Iterator[UploadOutcome]":
+    """Send bundles, and files and folders to be packed, to the server at ``to``, else to that of the settings.
+
+    Yields what came of each, once that is known. What is packed has the metadata of the ``description``, or what
+    ``ask`` returns for the first path and the server. Packed are folders, by the ``rules``; files too with ``pack``,
+    or where something is described; and all as one bundle with ``together``. An upload that was cut off is resumed by
+    the same call.
+    """
+    from .client.finding import find_target
+    from .client.observer import UploadObserver
+    from .client.plan import UploadDescription, described, plan
+    from .client.server import IngestServer
+    from .client.upload import Terms, Uploader
+
+    settings, said = settings or load_settings(), description or UploadDescription()
+    target, folder = find_target(settings, to), settings.upload.folder
+    if folder is None:
+        raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
+
+    def describe(path: Path) -> "Metadata":
+        return described(said, path) if ask is None else ask(path, target)
+
+    with closing(IngestServer(target)) as server:
+        pack_files = pack or said.says_something
+        items = plan(list(map(Path, paths)), rules, describe, pack_files=pack_files, together=together)
+        uploader = Uploader(server, target, folder, terms or Terms())
+        yield from uploader.upload_all(items, observe or (lambda *_: UploadObserver()))
+
+
+def check_bundle(path: AnyPath, *, settings: Settings | None = None) -> check.Findings:
     """Find everything that is wrong with the bundle at ``path``; nothing is stored."""
     (findings,) = check_bundles([path], settings=settings)
     return findings
 
 
-def check_bundles(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[check.Findings]:
+def check_bundles(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[check.Findings]:
     """Find everything that is wrong with each of the bundles, one after the other; nothing is stored."""
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
         for path in paths:
-            yield check.check_bundle(path, user=settings.user, spool=settings.spool, policy=site_policy)
+            yield check.check_bundle(Path(path), user=settings.user, spool=settings.spool, policy=site_policy)
 
 
 def verify_job(job_id: int, *, settings: Settings | None = None) -> list[verify.Damage]:
@@ -307,43 +406,45 @@ def verify_all(
 
 
 def verify_receipt(
-    path: Path, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
+    path: AnyPath, *, share: float = 1.0, tally: verify.Tally | None = None, settings: Settings | None = None
 ) -> Iterator[verify.Damage]:
     """Verify a job by its receipt alone, without the job store or the catalogue; see `verify_jobs`."""
-    receipt, tally = read_receipt(path), tally or verify.Tally()
+    receipt, tally = read_receipt(Path(path)), tally or verify.Tally()
     tally.jobs = 1
     with closing(archive(settings or load_settings())) as site_archive:
         yield from verify.verify_files(site_archive, receipt.job_id, receipt.files, share=share, tally=tally)
 
 
-def save_receipt(job_id: int, path: Path, *, settings: Settings | None = None) -> None:
+def save_receipt(job_id: int, path: AnyPath, *, settings: Settings | None = None) -> None:
     """Write a complete job's receipt to ``path``; for a duplicate, that of the job that has its content."""
     settings = settings or load_settings()
     with closing(catalog(settings, new=False)) as site_catalog, open_store(settings, new=False) as store:
-        write_receipt(path, site_catalog, store.get(recorded_as(store, job_id)))
+        write_receipt(Path(path), site_catalog, store.get(recorded_as(store, job_id)))
 
 
 def restore_bundle(
-    job_id: int, target: Path | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
+    job_id: int, target: AnyPath | IO[bytes], *, paths: Collection[str] = (), settings: Settings | None = None
 ) -> int:
     """Write a stored job as a bundle to the new file ``target``, or to an open one; return the number of files.
 
     With ``paths``, only those of its files that have one of these in the bundle, or lie in one.
     """
     with _recorded(job_id, settings) as (services, recorded):
-        if isinstance(target, Path):
-            return restore.write_bundle_file(services, recorded, target, paths)
+        if isinstance(target, str | os.PathLike):
+            return restore.write_bundle_file(services, recorded, Path(target), paths)
         return restore.write_tar(services, recorded, target, paths)
 
 
-def restore_folder(job_id: int, target: Path, *, paths: Collection[str] = (), settings: Settings | None = None) -> int:
+def restore_folder(
+    job_id: int, target: AnyPath, *, paths: Collection[str] = (), settings: Settings | None = None
+) -> int:
     """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
     `restore_bundle`."""
     with _recorded(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, target, paths)
+        return restore.write_folder(services, recorded, Path(target), paths)
 
 
-def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Iterator[bytes]:
+def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Pieces:
     """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
 
     They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
@@ -354,12 +455,16 @@ def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None =
 
 def list_files(
     job_id: int, *, note: Callable[[str], None] = lambda _: None, settings: Settings | None = None
-) -> Iterator[StoredFile]:
-    """Yield the files of a stored job. ``note`` is told where another job has its content. Raises JobNotRecorded."""
+) -> Iterator[tuple[int, StoredFile]]:
+    """Yield the files of a stored job, each after the job that has it: another one, where that has the content.
+
+    ``note`` is told of that. Raises JobNotRecorded.
+    """
     with _recorded(job_id, settings) as (services, recorded):
         if recorded != job_id:
             note(f"job {recorded} has the content of job {job_id}, and its files are listed instead")
-        yield from services.catalog.files(recorded)
+        for file in services.catalog.files(recorded):
+            yield recorded, file
 
 
 def find_files(
@@ -401,13 +506,13 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[Path], *, settings: Settings | None = None) -> Iterator[Held]:
+def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
     """
     with _opened(settings, new_services=False) as (_, services, _):
-        yield from look_up(services.catalog, services.archive, paths)
+        yield from look_up(services.catalog, services.archive, map(Path, paths))
 
 
 @contextmanager
@@ -434,7 +539,9 @@ def _running(settings: Settings | None, *, new_store: bool = False) -> Iterator[
         yield opened
 
 
-def _run(kind: JobKind, path: Path, settings: Settings | None, *, again: bool, observer: Observer | None) -> Job:
+def _run(
+    kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
+) -> Job:
     with _running(settings, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, kind, path, runner, again=again) as job:
@@ -463,10 +570,10 @@ def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner
     if isinstance(source, FolderSource):
         yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return
-    if isinstance(source, Path):
-        yield enter(source)
+    if isinstance(source, str | os.PathLike):
+        yield enter(Path(source))
         return
-    with spooled_input(source, settings.spool) as spooled:
+    with spooled_input(source, settings.spool, runner.pace) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
 
 
@@ -478,7 +585,7 @@ def _as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
 def _name_of(source: Source) -> str:
     if isinstance(source, FolderSource):
         return str(source.path)
-    name = str(source) if isinstance(source, Path) else str(source.name)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(source.name)
     return "standard input" if name == "<stdin>" else name
 
 

@@ -10,6 +10,8 @@ MOST_LISTED = 10
 # Longer than any path that a system takes.
 MOST_SHOWN = 5000
 MOST_KEPT = 64_000
+UNITS = {"d": 86_400, "h": 3600, "min": 60}
+LONG_AGO = 100 * UNITS["d"]
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -31,6 +33,23 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes_left} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago a moment was, in its largest unit: ``5 min ago``; one of months ago by its date."""
+    seconds = (now - moment).total_seconds()
+    return f"{moment:%Y-%m-%d}" if seconds >= LONG_AGO else f"{_roughly(max(0.0, seconds))} ago"
+
+
+def until(moment: datetime, now: datetime) -> str:
+    """In how long a moment will be: ``in 5 min``; ``due`` where it has come."""
+    seconds = (moment - now).total_seconds()
+    return f"in {_roughly(seconds)}" if seconds > 0 else "due"
+
+
+def _roughly(seconds: float) -> str:
+    unit, length = next((item for item in UNITS.items() if seconds >= item[1]), ("s", 1))
+    return f"{int(seconds // length)} {unit}"
 
 
 def timed(line: object) -> str:

@@ -18,7 +18,7 @@ class Content:
     """``size`` bytes from ``offset`` of an open file, recorded to hash to ``hashsum``.
 
     ``name`` is for messages; ``mtime`` in seconds since 1970 (UTC); ``observe`` is told the length of each chunk read,
-    and may raise to stop.
+    and may raise to stop. So much is read at once: a ``piece``.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Content:
     hashtype: str
     hashsum: str
     observe: Callable[[int], None]
+    piece: int = CHUNK_BYTES
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; after the last, raise FileRefused unless they are those that were recorded."""
@@ -52,7 +53,7 @@ class Content:
     def _read(self) -> Iterator[bytes]:
         position, end = self.offset, self.offset + self.size
         while position < end:
-            chunk = os.pread(self.descriptor, min(CHUNK_BYTES, end - position), position)
+            chunk = os.pread(self.descriptor, min(self.piece, end - position), position)
             if not chunk:
                 raise FileRefused(f"{self.name!r} was truncated while it was read")
             position += len(chunk)

@@ -60,8 +60,8 @@ class Bundle:
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
     A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
     Members that no bundle may hold are reported to ``on_problem``. ``require`` is called all the time while the tar is
-    unpacked and indexed, and may raise to stop. Raises SourceError, BundleError, BundleTruncated or
-    ResourceUnavailable.
+    unpacked and indexed, and ``observe`` is told the length of each unpacked piece; both may raise to stop. Raises
+    SourceError, BundleError, BundleTruncated or ResourceUnavailable.
     """
 
     def __init__(
@@ -71,9 +71,10 @@ class Bundle:
         on_problem: OnProblem = raise_problem,
         *,
         require: Callable[[], None] = lambda: None,
+        observe: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.path = path
-        self._file, self.fingerprint = _open_tar(path, spool, require)
+        self._file, self.fingerprint = _open_tar(path, spool, require, observe)
         self.descriptor = self._file.fileno()
         try:
             if not is_header(os.pread(self.descriptor, BLOCK, 0)):
@@ -141,7 +142,9 @@ def _by_form(members: dict[str, Member]) -> dict[str, Member | None]:
     return found
 
 
-def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[BinaryIO, str]:
+def _open_tar(
+    path: Path, spool: Path, require: Callable[[], None], observe: Callable[[int], None]
+) -> tuple[BinaryIO, str]:
     with ExitStack() as stack:
         try:
             raw = stack.enter_context(open_regular(path))
@@ -154,7 +157,7 @@ def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[Bin
         if compression is None:
             stack.pop_all()
             return raw, opened
-        plain = _unpack(raw, path, compression, spool, require)
+        plain = _unpack(raw, path, compression, spool, require, observe)
         if fingerprint_of(os.fstat(raw.fileno())) != opened:
             plain.close()
             raise SourceChanged(f"{path} was modified while it was unpacked")
@@ -162,7 +165,12 @@ def _open_tar(path: Path, spool: Path, require: Callable[[], None]) -> tuple[Bin
 
 
 def _unpack(
-    packed: BinaryIO, path: Path, compression: Compression, spool: Path, require: Callable[[], None]
+    packed: BinaryIO,
+    path: Path,
+    compression: Compression,
+    spool: Path,
+    require: Callable[[], None],
+    observe: Callable[[int], None],
 ) -> BinaryIO:
     cannot = f"cannot unpack {path} into {spool}"
     try:
@@ -178,6 +186,7 @@ def _unpack(
                 _require_tar(head, path)
             _require_room(plain, len(piece), cannot)
             plain.write(piece)
+            observe(len(piece))
         plain.flush()
     except BaseException as error:
         close_in_vain(plain)

@@ -10,15 +10,19 @@ import typer
 from .. import __version__
 from . import (
     backup,
+    cat,
     check,
     config,
+    deploy,
     discard,
     doctor,
     events,
+    find,
     help,
     import_jobs,
     ingest,
     job,
+    ls,
     move,
     pack,
     prune,
@@ -75,6 +79,9 @@ for _command in (
     watch.watch,
     serve.serve,
     verify.verify,
+    ls.ls,
+    find.find,
+    cat.cat,
     restore.restore,
     events.events,
     stats.stats,
@@ -82,6 +89,7 @@ for _command in (
     backup.backup,
     import_jobs.import_jobs,
     doctor.doctor,
+    deploy.deploy,
     help.help,
 ):
     app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)

@@ -28,8 +28,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
         verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
         try:
-            for name, reader in readers.items():
-                values[name] = reader.read(values[name])
+            values |= {name: reader.read(values[name]) for name, reader in readers.items() if name in values}
             given = {
                 name: group(**{field.name: values.pop(field.name) for field in fields(group)})
                 for name, group in groups.items()

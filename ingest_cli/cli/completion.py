@@ -38,6 +38,13 @@ def states() -> list[str]:
     return list(PacificaState)
 
 
+def orders() -> list[str]:
+    """The orders in which jobs are listed."""
+    from ..jobs.filter import JobOrder
+
+    return list(JobOrder)
+
+
 def log_formats() -> list[str]:
     """How the server logs."""
     return ["text", "json"]

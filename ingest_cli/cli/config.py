@@ -9,7 +9,7 @@ from .command import command
 from .config_init import init
 from .options import Output, UserSite
 from .output import say, warn, write_json
-from .usage import Command
+from .usage import Command, Group
 
 if TYPE_CHECKING:
     from ..settings import Value
@@ -52,7 +52,10 @@ def config(
 
 
 app = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Group,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(config)
 app.command(cls=Command)(init)

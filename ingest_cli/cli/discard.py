@@ -23,19 +23,21 @@ def discard(
     What they have stored is rolled back: the archive keeps none of it, and moved files return to their places.
     """
     from .. import api
+    from ..jobs.fields import job_fields
     from ..pipeline.batch import exit_code
-    from .output import notify, say, write_json
+    from .output import error_fields, notify, say, write_json
 
     outcomes = []
     for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
         outcomes.append(outcome)
+        if options.json:
+            fields = {"job_id": job_id} if outcome.job is None else job_fields(outcome.job)
+            write_json({**fields, **error_fields(outcome.error)})
         if outcome.error is not None:
             if len(job_ids) == 1:
                 raise outcome.error
             notify(outcome.error)
-        elif options.json and outcome.job is not None:
-            write_json(outcome.job.as_state())
-        elif not options.quiet:
+        elif not (options.quiet or options.json):
             say(f"job {job_id}: discarded; nothing of it is left in the archive")
     code = exit_code(outcomes)
     if code:

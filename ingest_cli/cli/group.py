@@ -4,12 +4,11 @@ import os
 from typing import Any
 
 import typer
-from typer._click.exceptions import NoArgsIsHelpError, UsageError
-from typer.core import TyperGroup
+from typer._click.exceptions import UsageError
 
 from ..errors import SettingsError
 from ..text import quoted
-from .usage import closest, did_you_mean, explained, help_of
+from .usage import Group, closest, did_you_mean
 
 OWN_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
 DEFAULT = "ingest"
@@ -24,29 +23,14 @@ EXIT_CODES = [
 ]
 
 
-class IngestGroup(TyperGroup):
+class IngestGroup(Group):
     """A group of commands whose default is ``ingest``."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Put the command first: one that stands behind its options, or the default where there is none."""
         if args and args[0] not in self.commands and args[0].split("=")[0] not in OWN_OPTIONS:
             args = self._with_command_first(ctx, args)
-        try:
-            return super().parse_args(ctx, args)
-        except NoArgsIsHelpError:
-            raise
-        except UsageError as error:
-            raise explained(error, ctx) from None
-
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
-        """The help, as wide as the window."""
-        return help_of(self, ctx)
-
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        """What each command does, to the end of the sentence."""
-        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """The exit codes."""

@@ -36,6 +36,7 @@ def job(
     the job stops.
     """
     from .. import api
+    from ..jobs.fields import job_fields
     from ..jobs.job import JobState, PacificaState
     from .output import notify, say, write_json
 
@@ -43,7 +44,7 @@ def job(
     changed = api.set_job_state(job_id, override, settings=site.settings)
     shown = changed.as_state()
     if output.json:
-        write_json(shown)
+        write_json(job_fields(changed))
     else:
         say(f"job {job_id}: {shown['state']} at {shown['task']!r}")
     if changed.state is JobState.HELD:

@@ -59,14 +59,15 @@ class Jobs:
         }
         return jobs.JobFilter(
             statuses=frozenset[jobs.JobStatus]().union(*(group for group, chosen in groups.items() if chosen)),
-            since=_moment("--since", self.since),
-            until=_moment("--until", self.until),
+            since=moment_of("--since", self.since),
+            until=moment_of("--until", self.until),
             source=self.source or "",
             user=self.user or "",
         )
 
 
-def _moment(option: str, text: str | None) -> "datetime | None":
+def moment_of(option: str, text: str | None) -> "datetime | None":
+    """The moment that was given with the ``option``, in UTC. Raises SettingsError."""
     from datetime import UTC, datetime
 
     from ..errors import SettingsError

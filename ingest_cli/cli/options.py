@@ -66,6 +66,14 @@ Jobs = Annotated[
     int,
     typer.Option("--jobs", "-j", min=1, max=MAX_JOBS, help="How many jobs to run at once.", metavar="NUMBER"),
 ]
+LimitRate = Annotated[
+    str | None,
+    typer.Option(
+        "--limit-rate",
+        help="Read no more bytes a second than this, of all jobs together, such as 500k or 10M.",
+        metavar="RATE",
+    ),
+]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
@@ -105,6 +113,7 @@ class Submission:
     receipt: Receipt = None
     queue: Queue = False
     jobs: Jobs = 1
+    limit_rate: LimitRate = None
 
 
 @dataclass(frozen=True, kw_only=True)

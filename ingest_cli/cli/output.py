@@ -4,7 +4,7 @@ Names and texts of others are shown by what is here, so that none of them can co
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Self, TextIO
 
@@ -26,6 +26,27 @@ def write_json(answer: object, *, indent: int | None = None) -> None:
     print(f"{as_json(answer, indent)}\n", end="", flush=True)
 
 
+def write_json_list(items: Iterable[object]) -> None:
+    """Write a list for programs, of which no more than an item need be in memory."""
+    lead = "["
+    for item in items:
+        print(lead, as_json(item), sep="", end="")
+        lead = ", "
+    print("[]" if lead == "[" else "]", flush=True)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table for programs, with a line of the names of its columns."""
+    import csv
+
+    if sys.stdout is None:  # what is closed takes nothing, as with `print`
+        return
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([one_line(value) for value in row] for row in rows)
+    sys.stdout.flush()
+
+
 def finish(errors: Iterable[IngestError | None], *, debug: bool) -> None:
     """Exit as the table of exit codes says, where any of several things ended with an error; ``debug`` shows where."""
     import traceback
@@ -42,6 +63,11 @@ def finish(errors: Iterable[IngestError | None], *, debug: bool) -> None:
 def write_event(event: str, /, **fields: object) -> None:
     """Write one of many lines for programs."""
     write_json({"event": event, **fields})
+
+
+def error_fields(error: IngestError | None) -> dict[str, object]:
+    """What a program is told of the error that ended one of several things; nothing where none did."""
+    return {} if error is None else {"error": "\n".join(error.lines), "exit_code": int(error.exit_code)}
 
 
 def mention(text: object) -> None:

@@ -1,5 +1,6 @@
 """``ingest restore JOB_ID``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ def restore(
     job_id: Annotated[
         int, typer.Argument(metavar="JOB_ID", help="The job to restore.", autocompletion=recorded_job_ids)
     ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Restore only these files and folders, by their paths in the bundle."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write a bundle to this file, or - for standard output.", metavar="FILE"),
@@ -28,7 +33,7 @@ def restore(
     site: Site,
     options: QuietOutput,
 ) -> None:
-    """Restore a stored job as a bundle or as files."""
+    """Restore a stored job, or some files of it."""
     from .. import api
     from ..errors import SettingsError
     from ..text import counted
@@ -38,12 +43,14 @@ def restore(
         raise SettingsError("give either -o or --to")
     if options.json and output == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
+    if output == STANDARD_OUTPUT and sys.stdout is not None and sys.stdout.isatty():
+        raise SettingsError("a bundle cannot be shown on a terminal: redirect it, or give -o a file")
     if to is not None:
-        count = api.restore_folder(job_id, to, settings=site.settings)
+        count = api.restore_folder(job_id, to, paths=paths or (), settings=site.settings)
     else:
         assert output is not None
         target = standard_output() if output == STANDARD_OUTPUT else output
-        count = api.restore_bundle(job_id, target, settings=site.settings)
+        count = api.restore_bundle(job_id, target, paths=paths or (), settings=site.settings)
     if options.json:
         write_json({"job_id": job_id, "target": str(to or output), "files": count})
     elif not options.quiet:

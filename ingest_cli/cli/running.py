@@ -11,6 +11,7 @@ from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
 from .output import finish, standard_input
+from .rates import rate_of
 from .several import Screens, sizes_of
 from .signals import interruptible
 
@@ -36,14 +37,22 @@ def _ingest_files(
     if submission.receipt is not None and len(paths) > 1:
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
-    # The size of a document, or of a folder's own entry, says nothing about those of its files.
-    bundles = [path for path in paths if isinstance(path, Path)]
-    sizes = sizes_of(bundles) if kind is JobKind.BUNDLE and len(bundles) == len(paths) else None
-    screens = Screens(options, noun=NOUNS[kind], at_once=submission.jobs, sizes=sizes)
+    files = [path for path in paths if isinstance(path, Path)]
+    # The size of a document, or of a folder, says nothing about those of its files.
+    sizes = sizes_of(files) if kind is JobKind.BUNDLE and len(files) == len(paths) else None
+    noun = NOUNS[kind] if len(files) == len(paths) else "job" if files else "folder"
+    screens = Screens(options, noun=noun, at_once=submission.jobs, sizes=sizes)
+    rate = rate_of(submission.limit_rate)
     try:
         with interruptible(settings.timings.ending), screens:
             outcomes = api.ingest_files(
-                kind, sources, screens, settings=settings, again=submission.again, at_once=submission.jobs
+                kind,
+                sources,
+                screens,
+                settings=settings,
+                again=submission.again,
+                at_once=submission.jobs,
+                rate=rate,
             )
     except Interrupted:
         if not submission.again or len(paths) == 1:
@@ -63,7 +72,16 @@ def _queue_files(
         raise SettingsError("--receipt and --queue cannot be used together: there is nothing to write yet")
     if submission.again:
         raise SettingsError("--again and --queue cannot be used together: workers do not ingest again")
+    if submission.jobs > 1 or submission.limit_rate is not None:
+        raise SettingsError("--jobs, --limit-rate and --queue cannot be used together: workers run the jobs")
     if STANDARD_INPUT in paths:
         raise SettingsError("a bundle on standard input cannot be queued: give it as a file")
-    for path, job in zip(paths, api.queue_files(kind, paths, settings=settings), strict=True):
-        screen_for(options, str(path.path if isinstance(path, FolderSource) else path)).queued(job)
+    errors = []
+    for outcome in api.queue_each(kind, paths, settings=settings):
+        screen = screen_for(options, outcome.name)
+        if outcome.job is not None:
+            screen.queued(outcome.job)
+        if outcome.error is not None:
+            screen.not_queued(outcome.error)
+        errors.append(outcome.error)
+    finish(errors, debug=options.debug)

@@ -2,14 +2,17 @@
 
 import threading
 import time
+from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from ..errors import IngestError
+from ..jobs.fields import job_fields, naming_fields
 from ..jobs.job import Job, JobKind
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
 from ..text import counted, timed
-from .output import Warnings, mention, notify, record, regardless, say, write_event, write_json
+from .output import Warnings, error_fields, mention, notify, record, regardless, say, write_event, write_json
 
 # Where there is no terminal, how often a long stage says how far it is.
 PROGRESS_SECONDS = 30.0
@@ -54,6 +57,10 @@ class Screen(Observer):
     def end(self) -> None:
         """Show nothing more of what happens meanwhile."""
         self._warnings.end()
+
+    def not_queued(self, error: IngestError) -> None:
+        """Say on standard error why no job waits."""
+        self.failed(error)
 
     def failed(self, error: IngestError) -> None:
         """Say on standard error why the bundle was not ingested."""
@@ -108,7 +115,8 @@ class Turns:
 
 
 class JsonScreen(Screen):
-    """One JSON object per job on standard output, as ``ingest state --json`` writes it, when it is its turn."""
+    """One JSON object on standard output, when it is its turn: the job as it was left, and the error that ended its
+    run, if one did."""
 
     def __init__(self, name: str, number: int = 1, turns: Turns | None = None) -> None:
         super().__init__(name)
@@ -117,24 +125,28 @@ class JsonScreen(Screen):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failure = error if isinstance(error, IngestError) else self.error
+        if self._job is not None or failure is not None:
+            self._write(self._job, failure)
         if not self.is_postponed:
             self._turns.end(self._number)
 
-    def settled(self, job: Job) -> None:
-        """Write the job's state."""
-        super().settled(job)
+    def queued(self, job: Job) -> None:
+        """Write the job."""
         self._write(job)
 
-    def queued(self, job: Job) -> None:
-        """Write the job's state."""
-        self._write(job)
+    def not_queued(self, error: IngestError) -> None:
+        """Write the error."""
+        super().not_queued(error)
+        self._write(None, error)
 
     def warn(self, message: str) -> None:
         """Write the warning."""
         self._warnings.warn(message)
 
-    def _write(self, job: Job) -> None:
-        self._turns.write(self._number, job.as_state())
+    def _write(self, job: Job | None, error: IngestError | None = None) -> None:
+        fields = {"source": self._name} if job is None else job_fields(job)
+        self._turns.write(self._number, {**fields, **error_fields(error)})
 
 
 class EventScreen(Screen):
@@ -142,31 +154,35 @@ class EventScreen(Screen):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job.name)
-        self._of = {"job_id": job.job_id, "source": job.source, "origin": job.name}
+        self._seen = job
 
     def queued(self, job: Job) -> None:
         """Write that the job waits."""
-        self._write("queued")
+        self._write("queued", naming_fields(job))
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Note what the job is of."""
+        self._seen = replace(self._seen, files=files, bytes=total_bytes)
 
     def stage(self, task: str) -> None:
         """Write the stage."""
-        self._write("stage", task=task)
+        self._write("stage", naming_fields(self._seen), task=task)
 
     def warn(self, message: str) -> None:
         """Write the warning."""
-        self._write("warning", message=message)
+        self._write("warning", naming_fields(self._seen), message=message)
 
     def note(self, message: str) -> None:
         """Write it."""
-        self._write("note", message=message)
+        self._write("note", naming_fields(self._seen), message=message)
 
     def settled(self, job: Job) -> None:
-        """Write the job's state."""
-        self._write("settled", **job.as_state())
+        """Write the job as the run has left it."""
+        self._write("settled", job_fields(job))
 
-    def _write(self, event: str, **fields: object) -> None:
+    def _write(self, event: str, job: dict[str, Any], **more: object) -> None:
         with regardless():
-            write_event(event, **{**self._of, **fields})
+            write_event(event, **job, **more)
 
 
 class PlainScreen(Screen):

@@ -1,21 +1,27 @@
 """``ingest state [JOB_ID]``."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .command import command
-from .completion import job_ids
-from .describe import describe, describe_fully
+from .completion import job_ids, orders
+from .job_filter import Jobs
 from .options import Output, Site
-from .output import say, write_json
+from .output import say, write_csv, write_json, write_json_list
 
 if TYPE_CHECKING:
-    from ..jobs.imported import ImportedJob
+    from ..jobs.filter import JobFilter, JobOrder
     from ..jobs.job import Job
     from ..jobs.store import JobStore
 
-COLUMNS = "{:>8}  {:<11}  {:<17}  {:>7}  {:<19}  {}"
+USUAL_COUNT = 20
+# Of the jobs of a long list so many are in memory at once.
+PAGE = 1000
+CSV_COLUMNS = ("job_id", "status", "source", "files", "bytes", "user", "created", "updated", "reason")
 
 
 @command
@@ -24,80 +30,115 @@ def state(
         int | None,
         typer.Argument(metavar="JOB_ID", help="The job to show; the newest jobs if omitted.", autocompletion=job_ids),
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="NUMBER")] = 20,
+    sort: Annotated[
+        str,
+        typer.Option(
+            "--sort",
+            help="Sort by job, updated, size, files or name: the newest and the largest first.",
+            metavar="ORDER",
+            autocompletion=orders,
+        ),
+    ] = "job",
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="How many jobs to show.", metavar="NUMBER")
+    ] = USUAL_COUNT,
+    every: Annotated[bool, typer.Option("--all", help="Show all jobs.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV to standard output.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the jobs live until Ctrl-C.")] = False,
     *,
+    jobs: Jobs,
     site: Site,
     output: Output,
 ) -> None:
     """Show the state of a job, or of the newest jobs."""
+    from ..jobs.fields import job_fields
+    from ..jobs.filter import ALL
     from ..jobs.store import open_store
 
+    wanted, order = jobs.filter, _order(sort)
+    if job_id is not None and (wanted != ALL or csv or follow):
+        raise SettingsError("give a job, or options that choose jobs, not both")
+    if csv + follow + output.json > 1:
+        raise SettingsError("--json, --csv and --follow cannot be used together")
     with open_store(site.settings, new=False) as store:
-        if job_id is None:
-            _show_table(store.select(limit=count), store, json=output.json)
-        elif (imported := store.imported(job_id)) is not None:
-            _show_imported(imported, json=output.json)
+        if job_id is not None:
+            _show_job(job_id, store, json=output.json)
+        elif follow:
+            _follow(store, wanted, order, None if every else count)
         else:
-            _show_one(store.get(job_id), store, json=output.json)
+            found = _pages(store, wanted, order, None if every else count)
+            if output.json:
+                write_json_list(map(job_fields, chain.from_iterable(found)))
+            elif csv:
+                write_csv(CSV_COLUMNS, map(_as_csv, chain.from_iterable(found)))
+            else:
+                _show_table(found, store, wanted)
 
 
-def _show_imported(job: "ImportedJob", *, json: bool) -> None:
+def _order(sort: str) -> "JobOrder":
+    from ..jobs.filter import JobOrder
+
+    if sort not in list(JobOrder):
+        raise SettingsError(f"--sort {sort!r} is not an order; it is one of {', '.join(JobOrder)}")
+    return JobOrder(sort)
+
+
+def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> "Iterator[list[Job]]":
+    """The jobs in pieces, so that however many there are, few are in memory, where their order allows it."""
+    from ..jobs.filter import JobOrder
+
+    if order is not JobOrder.JOB:
+        yield store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count)
+        return
+    before, left = None, count
+    while left is None or left > 0:
+        page = store.select(wanted, limit=PAGE if left is None else min(left, PAGE), before=before)
+        if not page:
+            return
+        yield page
+        before, left = page[-1].job_id, None if left is None else left - len(page)
+
+
+def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
+    from ..jobs.fields import imported_fields, job_fields
+    from .job_page import imported_page, job_page
+
+    imported = store.imported(job_id)
     if json:
-        write_json({**job.as_state(), "source": "", "origin": "Pacifica Ingest"})
+        write_json(job_fields(store.get(job_id)) if imported is None else imported_fields(imported))
         return
-    rows = {
-        "job": f"{job.job_id}, imported from Pacifica Ingest",
-        "state": job.state,
-        "task": job.task,
-        "percent": job.task_percent,
-        "created": f"{job.created} UTC",
-        "updated": f"{job.updated} UTC",
-    }
-    _show_rows(rows, job.exception)
+    for line in imported_page(imported) if imported is not None else job_page(store.get(job_id), store):
+        say(line)
 
 
-def _show_one(job: "Job", store: "JobStore", *, json: bool) -> None:
-    if json:
-        write_json(_as_json(job))
-        return
-    rows: dict[str, Any] = {
-        "job": job.job_id,
-        "state": describe_fully(job, store),
-        "task": job.task,
-        "percent": f"{job.task_percent:.1f}",
-        "source": job.source,
-        **({"origin": job.origin} if job.origin else {}),
-        "user": job.user,
-        "attempts": job.attempts,
-        "created": f"{job.created} UTC",
-        "updated": f"{job.updated} UTC",
-    }
-    if job.override is not None:
-        said = f"{job.override.state} at {job.override.task!r}, by an administrator: {job.override.exception}"
-        rows["set"] = said
-    _show_rows(rows, job.exception)
+def _show_table(pages: "Iterator[list[Job]]", store: "JobStore", wanted: "JobFilter") -> None:
+    from .job_list import JobList, PlainList, console_for
+
+    console = console_for()
+    shown = PlainList(store) if console is None else JobList(store, wanted, console)
+    for page in pages:
+        shown.show(page)
+    shown.end()
 
 
-def _show_rows(rows: dict[str, Any], exception: str) -> None:
-    for name, value in rows.items():
-        say(f"{name:<10}{value}")
-    if exception:
-        for line in ("", *exception.split("\n")):
-            say(line)
+def _follow(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> None:
+    from .job_list import console_for, follow
+
+    console = console_for()
+    if console is None or not console.is_terminal or console.is_dumb_terminal:
+        raise SettingsError("--follow needs a terminal")
+    follow(store, wanted, order, console, count)
 
 
-def _show_table(jobs: "list[Job]", store: "JobStore", *, json: bool) -> None:
-    if json:
-        write_json([_as_json(job) for job in jobs])
-        return
-    if not jobs:
-        say("no jobs yet")
-        return
-    say(COLUMNS.format("job", "state", "task", "percent", "updated (UTC)", "source"))
-    for job in jobs:
-        percent = f"{job.task_percent:.1f}"
-        say(COLUMNS.format(job.job_id, describe(job, store), job.task, percent, job.updated[:19], job.name))
-
-
-def _as_json(job: "Job") -> dict[str, Any]:
-    return {**job.as_state(), "source": job.source, "origin": job.name}
+def _as_csv(job: "Job") -> tuple[object, ...]:
+    return (
+        job.job_id,
+        job.status,
+        job.name,
+        job.files,
+        job.bytes,
+        job.user,
+        job.created,
+        job.updated,
+        job.exception.partition("\n")[0],
+    )

@@ -1,6 +1,5 @@
 """``ingest upload PATH...``."""
 
-import re
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +11,14 @@ import typer
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
 from .output import finish
+from .rates import rate_of
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
-    from ..client.plan import Description, Metadata
+    from ..client.plan import Metadata, UploadDescription
     from ..client.target import Target
     from ..client.upload import Terms
     from ..settings import Settings
-
-# A server does not wait for longer than a minute for the next bytes.
-SMALLEST_RATE = 1000
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +78,11 @@ class Contents:
     pack: Annotated[bool, typer.Option("--pack", help="Pack files too, even those that may be bundles.")] = False
     together: Annotated[bool, typer.Option("--together", help="Pack all paths into one bundle.")] = False
 
-    def description(self, ctx: typer.Context) -> "Description":
+    def description(self, ctx: typer.Context) -> "UploadDescription":
         """What these options, and those of the site, say. Raises SettingsError."""
-        from ..client.plan import Description
+        from ..client.plan import UploadDescription
 
-        return Description(
+        return UploadDescription(
             submitter=self.submitter,
             project=self.project,
             instrument=self.instrument,
@@ -94,7 +90,7 @@ class Contents:
             given=given_in(ctx),
         )
 
-    def site_config(self, destination: Destination, description: "Description") -> Path | None:
+    def site_config(self, destination: Destination, description: "UploadDescription") -> Path | None:
         """The uploader.json that says what to ask for; None where all that a bundle needs is said already."""
         if self.uploader_config is None and not description.missing and not description.answers_something:
             return None
@@ -129,7 +125,7 @@ class Pace:
         from ..client.upload import Terms
 
         return Terms(
-            rate=None if self.limit_rate is None else rate_of(self.limit_rate),
+            rate=rate_of(self.limit_rate),
             patience=self.retry_for,
             waits=not self.no_wait,
             longest_wait=self.max_wait,
@@ -152,71 +148,55 @@ def upload(
 
     Files and folders are packed. Ends when all is stored, unless told not to wait.
     """
-    from ..client.finding import find_target
-    from ..client.plan import plan
-    from ..client.server import IngestServer
-    from ..client.upload import Uploader
-    from ..errors import SettingsError
+    from .. import api
     from .signals import interruptible
     from .upload_display import upload_screen_for
 
-    settings, terms, description = destination.settings, pace.terms, contents.description(ctx)
-    target, folder = find_target(settings), settings.upload.folder
-    if folder is None:
-        raise SettingsError("there is no home folder: set folder in [upload] (INGEST_UPLOADS)")
-    describing = _Describing(description, contents.site_config(destination, description), settings, target, pace)
-    pack_files = contents.pack or description.says_something
-    with interruptible(), closing(IngestServer(target)) as server:
-        items = plan(paths, packing.rules, describing, pack_files=pack_files, together=contents.together)
-        uploader = Uploader(server, target, folder, terms)
-        outcomes = uploader.upload_all(items, partial(upload_screen_for, options))
+    settings, description = destination.settings, contents.description(ctx)
+    config = contents.site_config(destination, description)
+    asking = None if config is None else _Asking(description, config, settings, pace)
+    with interruptible():
+        outcomes = list(
+            api.upload(
+                paths,
+                description,
+                ask=asking,
+                rules=packing.rules,
+                pack=contents.pack,
+                together=contents.together,
+                terms=pace.terms,
+                observe=partial(upload_screen_for, options),
+                settings=settings,
+            )
+        )
     finish([outcome.error for outcome in outcomes], debug=options.debug)
 
 
 @dataclass(frozen=True, slots=True)
-class _Describing:
-    """Finds the metadata of what is packed: as ``config`` asks for it, the uploader.json of a site, if there is one."""
+class _Asking:
+    """Finds the metadata of what is packed as ``config`` asks for it, the uploader.json of a site."""
 
-    description: "Description"
-    config: Path | None
+    description: "UploadDescription"
+    config: Path
     settings: "Settings"
-    target: "Target"
     pace: Pace
 
-    def __call__(self, path: Path) -> "Metadata":
-        """The metadata, where ``path`` is the first of what is packed. Raises SettingsError."""
-        from ..client.plan import described
-        from ..errors import SettingsError
-
-        if self.config is None:
-            return described(self.description, path)
-        if self.target.policy_url is None:
-            raise SettingsError(f"no policy service to ask for what {self.config} says: set policy_url in [upload]")
-        return self._ask(self.config, self.target.policy_url)
-
-    def _ask(self, config: Path, url: str) -> "Metadata":
+    def __call__(self, path: Path, target: "Target") -> "Metadata":
+        """The metadata. Raises SettingsError."""
         from ..client.plan import asked, user_of
         from ..client.questions import Policy, read_questions
         from ..client.retries import Retries
         from ..client.session import Session
+        from ..errors import SettingsError
         from .choosing import choose
         from .upload_screens import PolicyScreen
 
+        if target.policy_url is None:
+            raise SettingsError(f"no policy service to ask for what {self.config} says: set policy_url in [upload]")
         retries = Retries(self.pace.retry_for, PolicyScreen())
-        with closing(Session(self.target, "the policy service")) as session:
-            policy = Policy(session, url, user_of(self.description, self.settings.user), retries)
-            return asked(self.description, read_questions(config), policy, choose)
-
-
-def rate_of(text: str) -> float:
-    """Bytes a second, from how they are written. Raises SettingsError."""
-    from ..errors import SettingsError
-
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d+)?)([kmg]?)b?(?:/s)?", text.strip(), re.IGNORECASE)
-    rate = float(found[1]) * UNITS[found[2].lower()] if found else 0.0
-    if rate < SMALLEST_RATE:
-        raise SettingsError(f"--limit-rate {text!r} is not a number of bytes a second from 1k, such as 500k or 5M")
-    return rate
+        with closing(Session(target, "the policy service")) as session:
+            policy = Policy(session, target.policy_url, user_of(self.description, self.settings.user), retries)
+            return asked(self.description, read_questions(self.config), policy, choose)
 
 
 def _without_password(url: str) -> str:

@@ -1,12 +1,13 @@
 """What a person or a program sees of an upload: one screen for each kind of output."""
 
+from types import TracebackType
 from typing import Any
 
 from ..client.observer import State, UploadObserver
 from ..client.waiting import deferred_until, is_complete
 from ..errors import IngestError
 from ..text import duration
-from .output import Warnings, mention, notify, regardless, say, write_json
+from .output import Warnings, error_fields, mention, notify, regardless, say, write_json
 from .screens import PlainScreen
 
 # Shorter failures than these are not worth a line.
@@ -36,25 +37,39 @@ class PolicyScreen(UploadObserver):
 
 
 class JsonUpload(QuietUpload):
-    """One JSON object per item on standard output: the state of its job, and what it is of."""
+    """One JSON object per item on standard output: its job as the server tells of it, and the error that ended it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._warnings = Warnings()
+        self._warnings, self._state = Warnings(), State()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._write(None)
 
     def warn(self, message: str) -> None:
         """Write the warning."""
         self._warnings.warn(message)
 
     def accepted(self, state: State) -> None:
-        """Write the job's state."""
+        """Note the job's state."""
         self.settled(state)
 
     def settled(self, state: State) -> None:
-        """Write the job's state."""
+        """Note the job's state."""
         self._warnings.end()
+        self._state = state
+
+    def failed(self, error: IngestError) -> None:
+        """Say why it failed, and write it with the job, if there is one."""
+        super().failed(error)
+        self._write(error)
+
+    def _write(self, error: IngestError | None) -> None:
         with regardless():
-            write_json({**state, "source": self._name})
+            write_json({**self._state, "source": self._name, **error_fields(error)})
 
 
 class PlainUpload(QuietUpload):

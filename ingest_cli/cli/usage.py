@@ -5,8 +5,8 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import typer
-from typer._click.exceptions import BadOptionUsage, MissingParameter, NoSuchOption, UsageError
-from typer.core import TyperArgument, TyperCommand
+from typer._click.exceptions import BadOptionUsage, MissingParameter, NoArgsIsHelpError, NoSuchOption, UsageError
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from ..errors import SettingsError
 from ..text import quoted
@@ -44,24 +44,54 @@ class Command(TyperCommand):
         try:
             left = super().parse_args(ctx, args)
         except UsageError as error:
-            raise explained(error, ctx) from None
+            raise _explained(error, ctx) from None
         if left and not ctx.resilient_parsing:
             raise _hinting(_too_many(self, left[0], ctx), ctx)
         return left
 
     def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
         """The help, as wide as the window."""
-        return help_of(self, ctx)
+        return _help_of(self, ctx)
 
 
-def help_of(command: Any, ctx: typer.Context) -> str:
-    """The help of a command or group, as wide as the window."""
+class Group(TyperGroup):
+    """A group of such commands."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Take the words apart, as far as they are the group's. Raises SettingsError."""
+        try:
+            return super().parse_args(ctx, args)
+        except NoArgsIsHelpError:
+            raise
+        except UsageError as error:
+            raise _explained(error, ctx) from None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        """The command that is meant. Raises SettingsError."""
+        name = args[0]
+        if name not in self.commands and not ctx.resilient_parsing:
+            meant = did_you_mean(closest(name, self.commands)[:1])
+            raise _hinting(f"{_name(ctx)} has no command {quoted(name)}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
+        """The help, as wide as the window."""
+        return _help_of(self, ctx)
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """What each command does, to the end of the sentence."""
+        rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _help_of(command: Any, ctx: typer.Context) -> str:
     text = HelpText()
     command.format_help(ctx, text)
     return text.getvalue()
 
 
-def explained(error: UsageError, ctx: typer.Context) -> SettingsError:
+def _explained(error: UsageError, ctx: typer.Context) -> SettingsError:
     """What is said for typer's own error."""
     return _hinting(_sentence(error, ctx), ctx)
 

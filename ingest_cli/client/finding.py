@@ -3,15 +3,16 @@
 from dataclasses import replace
 
 from ..errors import SettingsError
-from ..settings import Endpoint, Settings, upload_endpoint
+from ..settings import Endpoint, Settings, split_http_url, upload_endpoint
 from ..settings.options import DEFAULT_USER
+from ..text import quoted
 from .pacifica_cli import PacificaCli, read_pacifica_cli
 from .target import Target, without_upload
 
 
-def find_target(settings: Settings) -> Target:
-    """The server to send to. Raises SettingsError."""
-    own = settings.upload
+def find_target(settings: Settings, url: str | None = None) -> Target:
+    """The server to send to: the one at ``url``, if that is given. Raises SettingsError."""
+    own = settings.upload if url is None else replace(settings.upload, server=_at(url, settings))
     others = read_pacifica_cli() if own.server is None or own.policy_url is None else None
     target = _of_settings(own.server) if own.server is not None else _of_pacifica_cli(others, settings)
     return replace(
@@ -20,6 +21,12 @@ def find_target(settings: Settings) -> Target:
         auth_header=settings.auth_header,
         user=_user(settings),
     )
+
+
+def _at(url: str, settings: Settings) -> Endpoint:
+    if split_http_url(url) is None:
+        raise SettingsError(f"{quoted(url)} is not an http(s) URL")
+    return upload_endpoint(url, settings.values)
 
 
 def _of_settings(server: Endpoint) -> Target:

@@ -13,7 +13,7 @@ from .upload import Item, Packing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Description:
+class UploadDescription:
     """What was said of the files: who submits them, and so on; ``pairs`` of keys and values; and what is ``given`` for
     the questions of a site."""
 
@@ -76,7 +76,7 @@ def plan(
     return [_item([path], rules, metadata) if path in packed else Item(name=str(path), paths=(path,)) for path in paths]
 
 
-def described(description: Description, path: Path) -> Metadata:
+def described(description: UploadDescription, path: Path) -> Metadata:
     """The metadata that only options give, for ``path``. Raises SettingsError."""
     if description.missing:
         options = ", ".join(f"--{name}" for name in description.missing)
@@ -88,7 +88,7 @@ def described(description: Description, path: Path) -> Metadata:
     return Metadata(transaction_records(description.submitter, description.project, description.instrument, pairs))
 
 
-def asked(description: Description, questions: Questions, policy: Policy, choose: Choose) -> Metadata:
+def asked(description: UploadDescription, questions: Questions, policy: Policy, choose: Choose) -> Metadata:
     """The metadata that a site asks for. Raises SettingsError, and what the policy service raises."""
     questions.answer(policy, description.answers(), choose)
     pairs = [
@@ -97,7 +97,7 @@ def asked(description: Description, questions: Questions, policy: Policy, choose
     return Metadata([*questions.records(), *pairs], questions.folder())
 
 
-def user_of(description: Description, otherwise: str) -> str:
+def user_of(description: UploadDescription, otherwise: str) -> str:
     """In whose name a policy service is asked."""
     return description.given.get(LOGON, Given()).value or otherwise
 

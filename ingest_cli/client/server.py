@@ -136,6 +136,12 @@ class IngestServer:
         answer = self._session.request("GET", f"{self._target.status_url}?job_id={job_id}")
         return None if answer.status_code == 404 else self._state(answer)
 
+    def details(self, job_id: int) -> State | None:
+        """What the server tells of a job besides; None where it tells no more, as one of Pacifica Ingest."""
+        answer = self._session.request("GET", f"{self._target.url}/jobs/{job_id}")
+        found = object_of(answer, self._session)
+        return found if isinstance(found, dict) and found.get("job_id") == job_id else None
+
     def _upload(self, name: str) -> str:
         return f"{self._files}/{name}"
 

@@ -11,7 +11,7 @@ from typing import Self
 from ..bundle.fingerprint import fingerprint_of
 from ..disk import explained, open_regular
 from ..errors import SourceChanged, SourceError
-from .throttle import Throttle
+from ..throttle import Throttle
 
 HASHED_AT_ONCE = 1 << 20
 

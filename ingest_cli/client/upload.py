@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,15 +14,15 @@ from ..bundle.pack import write_bundle
 from ..bundle.pack_rules import PackRules
 from ..disk import explained
 from ..errors import IngestError, Interrupted, SourceError, Unavailable, UploadRefused
+from ..throttle import Throttle
 from .observer import State, UploadObserver
 from .retries import Retries
 from .server import Features, IngestServer
 from .source import Source
 from .target import Target
-from .throttle import Throttle
 from .tus import TusUpload
 from .unfinished import Unfinished, key_of, sweep, unfinished
-from .waiting import JobFailed, JobUnknown, NotYet, wait
+from .waiting import JobFailed, JobUnknown, NotYet, detailed, wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,10 +84,11 @@ class Uploader:
         self._throttle = Throttle(terms.rate)
         self._features: Features | None = None
 
-    def upload_all(self, items: Sequence[Item], observe: Observe) -> list[Outcome]:
-        """Upload the items in order; the failure of one does not stop the others."""
+    def upload_all(self, items: Sequence[Item], observe: Observe) -> Iterator[Outcome]:
+        """Upload the items in order, and yield what came of each; the failure of one does not stop the others."""
         sweep(self._folder)
-        return [self._outcome(item, observe(item.name, number, len(items))) for number, item in enumerate(items, 1)]
+        for number, item in enumerate(items, 1):
+            yield self._outcome(item, observe(item.name, number, len(items)))
 
     def upload(self, item: Item, observer: UploadObserver) -> State:
         """Upload an item, or resume it where an earlier run was cut off; the last state of its job.
@@ -107,8 +108,9 @@ class Uploader:
         try:
             with observer:
                 try:
-                    state = self.upload(item, observer)
+                    state = detailed(self._server, self.upload(item, observer))
                 except (JobFailed, NotYet) as error:
+                    error.state = detailed(self._server, error.state)
                     observer.settled(error.state)
                     raise
                 if self._terms.waits:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 from typing import Any
 
 from ..errors import IngestError, Unavailable
@@ -13,6 +14,8 @@ FIRST_SECONDS = 0.1
 LONGEST_SECONDS = 10.0
 GROWTH = 1.3
 LAST_STAGE = "ingest metadata"
+# What Pacifica's servers do not tell of a job, and what each may be.
+DETAILS: dict[str, type] = {"status": str, "files": int, "bytes": int, "duplicate_of": int}
 # How the exception of a job ends that the server runs again by itself.
 DEFERRED = re.compile(r"it will be tried again (.+); do not send it again\s*$")
 
@@ -58,6 +61,18 @@ def percent_of(state: State) -> float:
     return _number(state.get("task_percent"))
 
 
+def detailed(server: IngestServer, state: State) -> State:
+    """The state of a job with all that the server tells of it; what it does not tell is None."""
+    found: State | None = None
+    with suppress(IngestError):
+        found = server.details(state["job_id"])
+    told = found or {"status": _status_of(state)}
+    return {
+        **state,
+        **{name: told.get(name) if type(told.get(name)) is kind else None for name, kind in DETAILS.items()},
+    }
+
+
 def wait(server: IngestServer, job_id: int, retries: Retries, observer: UploadObserver, limit: float | None) -> State:
     """Ask the server until the job has ended; its last state.
 
@@ -100,6 +115,15 @@ def _ask(server: IngestServer, job_id: int, retries: Retries) -> State:
             if state is None:
                 raise JobUnknown(f"the server does not know job {job_id}")
             return state
+
+
+def _status_of(state: State) -> str | None:
+    """The state in a word, as far as it can be told by what every server answers."""
+    if "state" not in state:
+        return None
+    if is_complete(state):
+        return "complete"
+    return "failed" if has_failed(state) else "deferred" if deferred_until(state) else "running"
 
 
 def _not_yet(state: State) -> str:

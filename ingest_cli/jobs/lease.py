@@ -76,6 +76,10 @@ class Lease:
         """Whether the run must end as soon as a later one can resume it."""
         return self._interruption.is_set()
 
+    def wait(self, seconds: float) -> None:
+        """Wait, but not beyond the moment from which the run must end."""
+        self._interruption.wait(seconds)
+
     def require(self) -> None:
         """Raise LeaseLost or StopRequested where the run is to stop. Costs nothing while its heartbeat is fresh."""
         # A process that was frozen for so long that another may have its job finds its own clock far ahead.

@@ -18,6 +18,7 @@ from sqlite_utils import Database
 from ..settings import EventKind, ReceiverKind
 from ..text import story
 from .database import reading, writing
+from .fields import job_fields
 from .job import Job, JobState
 from .process import Life, Process, this_process
 from .sqlite_rows import now_text, time_text
@@ -85,7 +86,7 @@ def announce(connection: sqlite3.Connection, job: Job, kind: EventKind, receiver
     """
     if kind == "deferred" and not job.will_be_tried_again:
         return
-    now, data = now_text(), json.dumps({**job.as_state(), "source": job.source, "origin": job.name})
+    now, data = now_text(), json.dumps(job_fields(job))
     connection.executemany(
         "INSERT INTO outbox (job_id, run, kind, receiver, data, created, updated, since)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

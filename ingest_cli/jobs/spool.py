@@ -12,7 +12,7 @@ what was said of watched folders (`watch.said`).
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import Enum
@@ -127,15 +127,17 @@ class SpoolFile:
 
 
 @contextmanager
-def spooled_input(stream: BinaryIO, spool: Path) -> Iterator[Path]:
+def spooled_input(stream: BinaryIO, spool: Path, observe: Callable[[int], None] = lambda _: None) -> Iterator[Path]:
     """What comes from ``stream`` as a file in ``spool``; removed at the end unless a later run can resume its job.
 
     It stays after an error that may pass and after an interruption, since a part of it may be stored by then.
+    ``observe`` is told the length of each chunk, and may raise to stop.
     Raises SourceError where the stream cannot be read or the file not be written, NoRoom where the disk is too small.
     """
     with SpoolFile.fresh(SpoolKind.STANDARD_INPUT, spool, ".tar", RESERVE_BYTES) as file:
         while data := _read(stream):
             file.write(data)
+            observe(len(data))
         file.sync()
         file.keep()
         try:

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from ..bundle.content import Content
+from ..bundle.content import CHUNK_BYTES, Content
 from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
@@ -29,7 +29,9 @@ def find_member(bundle: Bundle, entry: FileEntry) -> Member:
     return member
 
 
-def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None]) -> Content:
+def content_of(
+    bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None], piece: int = CHUNK_BYTES
+) -> Content:
     """The bytes of the member, which are to hash as ``entry`` says."""
     return Content(
         name=entry.path,
@@ -40,6 +42,7 @@ def content_of(bundle: Bundle, member: Member, entry: FileEntry, observe: Callab
         hashtype=entry.hashtype,
         hashsum=entry.hashsum,
         observe=observe,
+        piece=piece,
     )
 
 
@@ -111,4 +114,5 @@ class BundleFiles:
         return [find_member(self._bundle, entry) for entry in self._document.files]
 
     def _content(self, position: int, observe: Callable[[int], None]) -> Content:
-        return content_of(self._bundle, self._members[position], self._document.files[position], observe)
+        member, entry = self._members[position], self._document.files[position]
+        return content_of(self._bundle, member, entry, observe, self._progress.piece)

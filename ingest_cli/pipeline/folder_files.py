@@ -79,6 +79,7 @@ class FolderFiles:
                         hashtype=listed.hashtype,
                         hashsum=listed.hashsum,
                         observe=self._progress.storing,
+                        piece=self._progress.piece,
                     ),
                 )
             except FileRefused:

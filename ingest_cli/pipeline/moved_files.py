@@ -164,6 +164,7 @@ class MovedFiles:
                 hashtype=entry.hashtype,
                 hashsum=entry.hashsum,
                 observe=observe,
+                piece=self._progress.piece,
             )
         finally:
             # Nothing was written: no fault of closing it is one of the job.

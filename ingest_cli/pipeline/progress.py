@@ -1,20 +1,30 @@
 """The progress of a run, reported to its observer and to the job's lease."""
 
 import threading
+import time
 from collections.abc import Callable
 
 from ..errors import Interrupted
 from ..jobs.lease import Lease
+from ..throttle import Throttle
 from .observer import Observer
 
 
 class Progress:
-    """The progress of the run that has ``lease``. Any call raises LeaseLost or StopRequested where it is to stop."""
+    """The progress of the run that has ``lease``. Any call raises LeaseLost or StopRequested where it is to stop.
 
-    def __init__(self, lease: Lease, observer: Observer) -> None:
-        self._lease, self._observer = lease, observer
+    What is read is read no faster than the ``throttle`` allows, which may be that of several runs at once.
+    """
+
+    def __init__(self, lease: Lease, observer: Observer, throttle: Throttle) -> None:
+        self._lease, self._observer, self._throttle = lease, observer, throttle
         self._lock = threading.Lock()
         self._begin(0)
+
+    @property
+    def piece(self) -> int:
+        """How many bytes are best read at once."""
+        return self._throttle.piece
 
     def stage(self, task: str) -> None:
         """The run enters a stage. Raises Interrupted too."""
@@ -35,10 +45,16 @@ class Progress:
         """Something that a person may like to know."""
         self._observer.note(message)
 
+    def unpacking(self, length: int) -> None:
+        """So many more bytes were unpacked. Raises Interrupted too."""
+        self._lease.require_uninterrupted()
+        self._pace(length)
+
     def checking(self, length: int) -> None:
         """So many more bytes were read to check them. Raises Interrupted too: what was checked is not worth much."""
         if self._lease.interrupted:
             raise Interrupted
+        self._pace(length)
         self._checked.read(length)
 
     def checked(self, size: int) -> None:
@@ -47,11 +63,17 @@ class Progress:
 
     def storing(self, length: int) -> None:
         """So many more bytes were read to store them."""
+        self._pace(length)
         self._stored.read(length)
 
     def stored(self, size: int) -> None:
         """A file of this size was stored, by this run or an earlier one."""
         self._stored.finish(size)
+
+    def _pace(self, length: int) -> None:
+        if seconds := self._throttle.pause(length, time.monotonic()):
+            # What is interrupted is to end soon.
+            self._lease.wait(seconds)
 
     def _begin(self, total_bytes: int) -> None:
         self._total_bytes = total_bytes

@@ -70,7 +70,8 @@ class Run:
         if self._lease.job.kind is JobKind.FOLDER:
             return self._folder()
         self._progress.stage(OPEN_TAR)
-        with Bundle(self._path, self._settings.spool, require=self._lease.require_uninterrupted) as bundle:
+        require, observe = self._lease.require_uninterrupted, self._progress.unpacking
+        with Bundle(self._path, self._settings.spool, require=require, observe=observe) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
             document = self._parse(bundle.read_metadata())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from ..jobs.store import JobStore
 from ..services.base import Services
 from ..settings import Settings
 from ..text import shortened
+from ..throttle import Throttle
 from .observer import Observer
 from .progress import Progress
 from .rollback import LATER, roll_back
@@ -44,7 +46,7 @@ log = logging.getLogger(__name__)
 
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
-    recorded it."""
+    recorded it. What it reads is read no faster than the ``throttle`` allows."""
 
     def __init__(
         self,
@@ -53,16 +55,24 @@ class Runner:
         store: JobStore,
         *,
         again: bool = False,
+        throttle: Throttle | None = None,
         interruption: Interruption | None = None,
     ) -> None:
-        self.services, self.store = services, store
+        self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
         self._settings, self._again = settings, again
         self._interruption = interruption or Interruption()
         self._unsettled: list[Lease] = []
 
     def another(self, services: Services, store: JobStore) -> "Runner":
-        """One for another thread, with services and a store of its own, that is interrupted with this one."""
-        return Runner(self._settings, services, store, again=self._again, interruption=self._interruption)
+        """One for another thread, with services and a store of its own; both are interrupted, and slowed, together."""
+        return Runner(
+            self._settings,
+            services,
+            store,
+            again=self._again,
+            throttle=self.throttle,
+            interruption=self._interruption,
+        )
 
     def interrupt(self) -> None:
         """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
@@ -72,6 +82,12 @@ class Runner:
     def interrupted(self) -> bool:
         """Whether `interrupt` was called."""
         return self._interruption.is_set()
+
+    def pace(self, length: int) -> None:
+        """Wait until so many bytes more may be read. Raises Interrupted."""
+        self.wait(self.throttle.pause(length, time.monotonic()))
+        if self.interrupted:
+            raise Interrupted
 
     def wait(self, seconds: float) -> None:
         """Wait, but not beyond a call of `interrupt`."""
@@ -127,7 +143,7 @@ class Runner:
         lease = Lease(self.store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
-            run = Run(lease, Progress(lease, observer), self.services, self._settings, again=self._again)
+            run = Run(lease, Progress(lease, observer, self.throttle), self.services, self._settings, again=self._again)
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())

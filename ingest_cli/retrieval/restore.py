@@ -4,7 +4,7 @@ With ``paths``, only the files that have one of these or lie in one, as a bundle
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
 from .choice import named_files
 from .content import read_content
+from .layout import Pieces
 from .stored import Stored, mtime_of
 
 
@@ -62,7 +63,7 @@ def write_folder(services: Services, job_id: int, target: Path, paths: Collectio
     return len(stored.named)
 
 
-def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Iterator[bytes]:
+def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
     """The bytes of the job's files at these ``paths``, or of its document, one after the other, in pieces.
 
     Raises as `write_tar` does; the last piece of a file comes only if all of the file is right.

@@ -3,7 +3,9 @@
 from typing import Any
 
 from .. import __version__
+from ..jobs.job import JobKind, JobStatus
 from ..jobs.stages import STAGES
+from .job_query import GROUPS, MAX_LISTED, USUAL_COUNT
 
 
 def _object(properties: dict[str, Any], *more: str) -> dict[str, Any]:
@@ -41,19 +43,29 @@ _LISTED = {
         {"$ref": "#/components/schemas/State"},
         _object(
             {
-                "kind": {"enum": ["bundle", "move"]},
+                "status": {"enum": list(JobStatus), "description": "the state in a word; the state is Pacifica's"},
+                "source": {"type": "string", "description": "the path of the bundle or document"},
+                "origin": {"type": "string", "description": "what the bundle was made of, or else its source"},
+                "files": {"type": "integer", "description": "how many are listed in the document; 0 before it is read"},
+                "bytes": {"type": "integer", "description": "how many these files hold"},
+                "duplicate_of": {"type": ["integer", "null"], "description": "the job that has the content"},
+                "kind": {"enum": list(JobKind)},
                 "user": {"type": "string"},
+                "stored": {"type": "integer", "description": "how many files are stored"},
                 "running": {"type": "boolean"},
                 "attempts": {"type": "integer"},
                 "retried_at": {"type": ["string", "null"], "description": "when a deferred job is due, in UTC"},
-                "files": {"type": "integer"},
-                "stored": {"type": "integer"},
-                "bytes": {"type": "integer"},
-                "duplicate_of": {"type": ["integer", "null"]},
             }
         ),
     ]
 }
+_LISTED_JOBS = {"type": "array", "items": {"$ref": "#/components/schemas/Listed"}}
+_PAGE = _object(
+    {
+        "jobs": _LISTED_JOBS,
+        "next": {"type": ["string", "null"], "description": "where the next page is; null at the end"},
+    }
+)
 _JOB = {
     "allOf": [
         {"$ref": "#/components/schemas/Listed"},
@@ -139,6 +151,19 @@ def _download(summary: str, *parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 _OF_JOB = _parameter("job_id", "path", _JOB_ID)
+_MOMENT = {"type": "string", "description": "a date and time of ISO 8601, or as 'ingest state' takes them"}
+_WANTED: dict[str, dict[str, Any]] = {
+    "status": {"type": "array", "items": {"enum": list(JobStatus)}},
+    "group": {"type": "array", "items": {"enum": list(GROUPS)}, "description": "several statuses in one word"},
+    "since": {**_MOMENT, "title": "last changed then or later"},
+    "until": {**_MOMENT, "title": "last changed before"},
+    "source": {"type": "string", "description": "a glob for the origin: its path, or the last part of it"},
+    "user": {"type": "string"},
+    "kind": {"enum": list(JobKind)},
+    "count": {"type": "integer", "default": USUAL_COUNT, "maximum": MAX_LISTED},
+    "before": {"type": "integer", "minimum": 0, "description": "only jobs with ids below this one"},
+    "envelope": {"enum": ["yes", "no"], "default": "no", "description": "answer with an object of jobs and next"},
+}
 _CART = _parameter("cart", "path", {"type": "string", "format": "uuid"})
 _CART_FILES = _object(
     {
@@ -198,9 +223,9 @@ DESCRIPTION: dict[str, Any] = {
         },
         "/jobs": {
             "get": {
-                "summary": "List the newest jobs",
-                "parameters": [_parameter("count", "query", {"type": "integer", "default": 50}, required=False)],
-                "responses": _answers(_json("the jobs, newest first", {"type": "array", "items": _ref("Listed")})),
+                "summary": "List jobs, newest first, a page at a time; see Link for the next page",
+                "parameters": [_parameter(name, "query", schema, required=False) for name, schema in _WANTED.items()],
+                "responses": _answers(_json("the jobs, or a page of them", {"anyOf": [_LISTED_JOBS, _PAGE]})),
             }
         },
         "/jobs/{job_id}": {

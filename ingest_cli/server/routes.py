@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
+from ..jobs.fields import job_fields
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
@@ -25,6 +26,7 @@ from . import metrics
 from .access import Access
 from .admission import Receptions
 from .async_store import AsyncStore
+from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
 from .names import name_in
 from .openapi import DESCRIPTION
@@ -32,8 +34,6 @@ from .proxies import external_path
 from .receiving import Limits, receive, spooled
 from .threads import Threads
 
-MAX_JOB_ID = (1 << 63) - 1
-MAX_LISTED = 500
 # What clients call a bundle. Its own bytes say what it is; a form would have to be unpacked first.
 BUNDLE_TYPES = (
     *("application/octet-stream", "binary/octet-stream", "application/tar", "application/x-tar", "application/x-gtar"),
@@ -145,10 +145,13 @@ class Routes:
         return JSONResponse(_state_of(await self._job(given)) if imported is None else imported.as_state())
 
     async def list_jobs(self, request: Request) -> Response:
-        """The jobs that were submitted last."""
-        count = _whole_number(request.query_params.get("count", "50"), "count")
-        jobs = await self._store.list(lambda store: store.select(limit=max(0, min(count, MAX_LISTED))))
-        return JSONResponse([_listed(job) for job in jobs])
+        """Those of the jobs that are asked for, newest first, a page at a time."""
+        query = JobQuery.of(request.query_params)
+        page = await self._store.list(query.page)
+        jobs = [_listed(job) for job in page.jobs]
+        onward = None if page.next is None else f"{external_path(request, '/jobs')}?{page.next}"
+        headers = {} if onward is None else {"Link": f'<{onward}>; rel="next"'}
+        return JSONResponse({"jobs": jobs, "next": onward} if query.envelope else jobs, headers=headers)
 
     async def show_job(self, request: Request) -> Response:
         """A job, with how long each stage took."""
@@ -176,7 +179,7 @@ class Routes:
         return Response(_description(external_path(request, "")), media_type="application/json")
 
     async def _job(self, given: str) -> Job:
-        job_id = _whole_number(given, "job_id")
+        job_id = whole_number(given, "job_id")
         if not 0 < job_id <= MAX_JOB_ID:
             raise HTTPException(404, f"there is no job {quoted(given)}")
         try:
@@ -221,18 +224,7 @@ def _state_of(job: Job) -> dict[str, Any]:
 
 
 def _listed(job: Job) -> dict[str, Any]:
-    return {
-        **_state_of(job),
-        "kind": job.kind,
-        "user": job.user,
-        "running": job.holder is not None,
-        "attempts": job.attempts,
-        "retried_at": job.retried_at if job.will_be_tried_again else None,
-        "files": job.files,
-        "stored": job.stored,
-        "bytes": job.bytes,
-        "duplicate_of": job.duplicate_of,
-    }
+    return {**job_fields(job), **_state_of(job)}
 
 
 def _media_type(request: Request) -> str:
@@ -245,11 +237,3 @@ def _require_coding(request: Request, known: tuple[str, ...]) -> None:
     if coding and coding not in known:
         message = f"the Content-Encoding {quoted(coding)} is not understood here, only {listed(known, len(known))}"
         raise HTTPException(415, message, {"Accept-Encoding": ", ".join(known)})
-
-
-def _whole_number(text: str, name: str) -> int:
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
-        raise HTTPException(400, f"{name} must be a whole number")
-    # Python refuses to read very long numbers; none of them is the id of a job.
-    return int(text) if len(digits) < 20 else -1

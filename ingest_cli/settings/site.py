@@ -1,5 +1,6 @@
 """The settings of a site: built once, then frozen."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +75,14 @@ class Settings:
 
 def load_settings(
     *,
-    config: Path | None = None,
+    config: str | os.PathLike[str] | None = None,
     flags: Mapping[Option, str | None] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Build the settings. ``environment`` is the process's own unless given. Raises SettingsError."""
-    return settings_of(read_values(config=config, flags=flags, environment=environment))
+    return settings_of(
+        read_values(config=None if config is None else Path(config), flags=flags, environment=environment)
+    )
 
 
 def settings_of(effective: tuple[Value, ...]) -> Settings:

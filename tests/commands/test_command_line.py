@@ -14,13 +14,14 @@ from ingest_cli.cli import app
 from ingest_cli.cli.help_text import HelpText
 from ingest_cli.errors import ExitCode, SettingsError
 
+from ..support import make_pages
 from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.site import Site
 
 TOP = typer.main.get_command(app)
 assert isinstance(TOP, TyperGroup)
-COMMANDS: dict[str, Any] = dict(TOP.commands)
+COMMANDS = make_pages.commands()
 NARROW_AND_WIDE = [40, 41, 53, 60, 79, 80, 99, 100, 140]
 # What typer and the libraries below it say by themselves.
 FOREIGN = re.compile(
@@ -110,7 +111,7 @@ def test_whatever_stands_in_a_line_it_is_understood_or_a_sentence_says_why_not(n
     assert not FOREIGN.search(said)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", TOP.commands)
 def test_the_options_of_a_command_may_stand_before_it(name: str) -> None:
     for option in filter(is_option, COMMANDS[name].params):
         for spelling in option.opts:
@@ -139,6 +140,7 @@ def test_the_options_of_a_command_may_stand_before_it(name: str) -> None:
         (["doctor", "x"], "'ingest doctor' takes only options: 'x' is too much"),
         (["verify", "--sample", "101", "1"], "--sample '101' is not a number from 0 to 100"),
         (["restore"], "'ingest restore' needs JOB_ID"),
+        (["config", "int"], "'ingest config' has no command 'int'; did you mean 'init'?"),
         (["job"], "'ingest job' needs --job-id JOB_ID"),
     ],
 )

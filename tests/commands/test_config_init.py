@@ -137,6 +137,12 @@ def test_options_before_the_word_are_not_lost_in_silence(command: Command, file:
     assert "write --db behind init" in done.stderr
 
 
+def test_a_word_that_is_no_command_of_the_group_is_told_in_a_sentence(command: Command, file: Path) -> None:
+    done = command("config", "innit")
+    assert (done.returncode, file.exists()) == (ExitCode.USAGE, False)
+    assert done.stderr.startswith("ingest: 'ingest config' has no command 'innit'; did you mean 'init'?\n")
+
+
 def test_what_wins_over_the_file_is_said(command: Command, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     monkeypatch.setenv("INGEST_DEFAULT_USER", "grace")
     done = command("config", "init", "--yes", "--user", "ada")

@@ -40,11 +40,13 @@ ADMIN = ["--task", "ingest files", "--task-percent", "0.0", "--exception", "Fail
 
 
 def test_state_as_pacificas_clients_know_it(command: Command, tmp_path: Path) -> None:
-    """The eight fields that they know, and what else a person asks for."""
+    """The eight fields that they know come first."""
     bundle = write_bundle(tmp_path / "b.tar")
     command(bundle)
-    state = json.loads(command("state", "1", "--json").stdout)
-    assert {state.pop("source"), state.pop("origin")} == {str(bundle)}
+    told = json.loads(command("state", "1", "--json").stdout)
+    assert {told["source"], told["origin"]} == {str(bundle)}
+    assert (told["status"], told["files"], told["bytes"]) == ("complete", len(FILES), sum(map(len, FILES.values())))
+    state = dict(list(told.items())[:8])
     assert {key: type(value) for key, value in state.items()} == {
         "job_id": int,
         "state": str,
@@ -72,7 +74,7 @@ def test_the_newest_jobs_as_a_table(command: Command, tmp_path: Path) -> None:
     assert command("state").stdout == "no jobs yet\n"
     command(write_bundle(tmp_path / "b.tar"))
     header, line = command("state").stdout.splitlines()
-    assert header.split()[:3] == ["job", "state", "task"]
+    assert header.split()[:3] == ["job", "state", "name"]
     assert line.split()[:2] == ["1", "complete"]
     assert json.loads(command("state", "--json").stdout)[0]["job_id"] == 1
 

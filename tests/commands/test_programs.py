@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
+from ingest_cli.server.openapi import DESCRIPTION
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
@@ -33,6 +34,9 @@ TYPES = {
 }
 
 
+LISTED = re.compile(r"^\.Li ([a-z_ ,]+) \.$", re.M)
+
+
 def part(title: str) -> str:
     """A subsection of the page."""
     found = re.search(rf"^\.Ss {title}\n(.*?)(?=^\.S[hs] )", PAGE, re.M | re.S)
@@ -44,7 +48,7 @@ def listed(title: str) -> Table:
     """The fields that a subsection gives to each of the names in its list."""
     found = re.findall(r"^\.It (.+)\n((?:(?!\.It |\.El$).*\n)*)", part(title), re.M)
     names = {names: re.sub(r"\b(?:Cm|Li|Ar) ", "", names).split(" , ") for names, _ in found}
-    fields = {names: re.findall(r"^\.Li ([a-z_ ,]+) \.$", text, re.M)[-1:] for names, text in found}
+    fields = {names: [JOB] if ".Sx A job" in text else LISTED.findall(text)[-1:] for names, text in found}
     return {name: ", ".join(fields[line]).split(" , ") for line in names for name in names[line] if fields[line]}
 
 
@@ -55,6 +59,7 @@ def typed(title: str) -> dict[str, set[type]]:
     return {name: {TYPES[kind] for kind in kinds if kind} for name, *kinds in rows}
 
 
+JOB, FAILURE = (LISTED.findall(part(title))[0] for title in ("A job", "Failures"))
 COMMANDS, EVENTS, FIELDS = listed("Commands"), listed("Events"), typed("Fields")
 
 
@@ -102,11 +107,11 @@ def test_every_command_that_has_json_is_listed() -> None:
     assert with_events is not None
     names = [*COMMANDS, *re.findall(r"Cm ([\w-]+)", with_events[1])]
     assert {name.partition(" ")[0] for name in names} == with_json
-    assert set(top.commands) - with_json <= {"serve", "help"}, "they write nothing for programs"
+    assert set(top.commands) - with_json <= {"serve", "help", "cat"}, "they write nothing for programs"
 
 
 def test_every_field_is_explained_and_no_other() -> None:
-    named = [*COMMANDS.values(), *EVENTS.values()]
+    named = [*COMMANDS.values(), *EVENTS.values(), FAILURE.split(" , ")]
     assert {field for fields in named for field in fields} == set(FIELDS)
     assert list(FIELDS) == sorted(FIELDS)
 
@@ -122,11 +127,39 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
     assert fields_of(written(command, "job", *settled)) == COMMANDS["job"]
 
 
+def test_every_argument_has_its_object_in_order(command: Command, stored: Path, tmp_path: Path) -> None:
+    """Also what did not become a job, what failed, and what was ingested before."""
+    bad = tmp_path / "bad.tar"
+    bad.write_bytes(b"no tar")
+    failure = FAILURE.split(" , ")
+    for words in (("absent.tar", bad, stored), ("--queue", "absent.tar", bad, stored)):
+        done = command("--json", *words)
+        absent, failed, known = map(json.loads, done.stdout.splitlines())
+        assert done.returncode == ExitCode.SOME_FAILED
+        assert fields_of(absent) == ["source", *failure]
+        assert (absent["source"], absent["exit_code"]) == ("absent.tar", ExitCode.FAILED)
+        assert (failed["source"], known["source"]) == (str(bad), str(stored))
+        assert fields_of(failed) == [*JOB.split(" , "), *([] if "--queue" in words else failure)]
+        assert fields_of(known) == JOB.split(" , ")
+    done = command("discard", "--json", 99, 2, 1)
+    absent, discarded, known = map(json.loads, done.stdout.splitlines())
+    assert (fields_of(absent), fields_of(known)) == (["job_id", *failure], ["job_id", *failure])
+    assert discarded["status"] == "discarded"
+
+
+def test_the_server_tells_of_a_job_in_the_same_fields() -> None:
+    _, more = DESCRIPTION["components"]["schemas"]["Listed"]["allOf"]
+    own = DESCRIPTION["components"]["schemas"]["State"]["properties"]
+    assert [*own, *more["properties"]] == JOB.split(" , ")
+
+
 def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
     transaction_options = ["--submitter", 1, "--project", "p", "--instrument", 2]
     packed = written(command, "pack", stored, *transaction_options, "-o", "packed.tar")
     assert packed == {"target": "packed.tar", "files": 1, "bytes": stored.stat().st_size, "left_out": []}
     assert fields_of(packed) == COMMANDS["pack"]
+    assert fields_of(written(command, "find", "--name", "a.txt")) == COMMANDS["find"] == COMMANDS["ls"]
+    assert fields_of(written(command, "find", "--file", stored, status=1)) == COMMANDS["find Fl -file"]
     restored = written(command, "restore", 1, "-o", "again.tar")
     assert restored == {"job_id": 1, "target": "again.tar", "files": len(FILES)}
     assert fields_of(restored) == COMMANDS["restore"]
@@ -157,6 +190,7 @@ def test_standard_output_is_either_a_bundle_or_json(command: Command, stored: Pa
 def test_what_is_in_effect(command: Command) -> None:
     assert all(fields_of(row) == COMMANDS["config"] for row in written(command, "config"))
     assert all(fields_of(row) == COMMANDS["doctor"] for row in written(command, "doctor"))
+    assert all(fields_of(row) == COMMANDS["deploy"] for row in written(command, "deploy", "container"))
 
 
 def test_events_of_a_worker(command: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ingest_cli.cli.screens import Turns
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.job import JobState
+from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
@@ -68,6 +70,22 @@ def test_of_very_many_failures_the_first_are_named(tmp_path: Path, command: Comm
     assert summary.startswith("ingest: 25 bundles: 25 failed; 0 files, 0 bytes in ")
     assert [re.findall(r"none\d+", line) for line in failures] == [[f"none{number}"] for number in range(20)]
     assert more == "ingest: and 5 more: 'ingest state --failed'"
+
+
+def test_the_rate_is_that_of_all_jobs_together(tmp_path: Path, command: Command, site: Site) -> None:
+    paths = [bundle(tmp_path, name, name * 50_000) for name in "ab"]
+    began = time.monotonic()
+    assert command("--jobs", 2, "--limit-rate", "500k", *paths).returncode == 0
+    # Each byte is read to be checked, and to be stored; so much may come at once.
+    assert time.monotonic() - began >= 200_000 / 500_000 - BURST_SECONDS
+    assert len(site.archived()) == 4
+
+
+def test_workers_are_neither_slowed_nor_multiplied_by_who_queues(tmp_path: Path, command: Command) -> None:
+    for words in (("--jobs", 2), ("--limit-rate", "5M")):
+        done = command("--queue", *words, bundle(tmp_path, "a"))
+        assert done.returncode == ExitCode.USAGE
+        assert "cannot be used together: workers run the jobs" in done.stderr
 
 
 def test_programs_are_answered_in_the_order_of_the_arguments(tmp_path: Path, command: Command) -> None:

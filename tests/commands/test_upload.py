@@ -94,10 +94,14 @@ def test_one_that_fails_does_not_stop_the_others(command: Command, server: Serve
     done = command("upload", "--json", "--to", server.url, *words)
     assert done.returncode == 3, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(answer["source"], answer["state"]) for answer in answers] == [
-        (str(tmp_path / "none.tar"), "FAILED"),
-        (str(good), "OK"),
+    assert [(answer["source"], answer.get("status"), answer.get("exit_code")) for answer in answers] == [
+        ("absent.tar", None, 1),
+        (str(tmp_path / "none.tar"), "failed", 1),
+        (str(tmp_path / ("n" * 300)), None, 1),
+        (str(good), "complete", None),
     ]
+    assert (answers[0]["error"], answers[1]["files"]) == ("cannot read absent.tar: No such file or directory", 0)
+    assert (answers[3]["files"], answers[3]["bytes"]) == (len(FILES), sum(map(len, FILES.values())))
     absent, none, long = done.stderr.splitlines()
     assert absent == "ingest: absent.tar: cannot read absent.tar: No such file or directory"
     assert long.endswith("File name too long")
@@ -487,7 +491,10 @@ def test_a_job_that_failed(command: Command, released: ReleasedIngest, tmp_path:
     bundle = write_bundle(tmp_path / "b.tar")
     released.states = [{"state": "FAILED", "task": "ingest files", "complete": True, "exception": "why\nand more"}]
     done = command("upload", "--json", "--to", released.url, bundle)
-    assert (done.returncode, json.loads(done.stdout)["exception"]) == (1, "why\nand more")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["exception"]) == (1, "why\nand more")
+    assert told["error"] == "job 7 failed at 'ingest files': why\nand more"
+    assert (told["status"], told["files"], told["bytes"], told["duplicate_of"]) == ("failed", None, None, None)
     assert done.stderr == f"ingest: {bundle}: job 7 failed at 'ingest files': why\ningest: and more\n"
     assert left_behind(site) == []
 

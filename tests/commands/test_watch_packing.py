@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -191,7 +192,7 @@ def test_one_that_is_killed_leaves_nothing_in_the_spool(
 
 def test_the_job_of_a_folder_is_known_by_it(command: Command, packing: Packing, site: Site, run: Path) -> None:
     assert f"job 1: {run} is complete" in packing().stdout
-    assert command("state").stdout.splitlines()[1].endswith(str(run))
+    assert f"  {run}  " in command("state").stdout.splitlines()[1]
     assert f"origin    {run}\n" in command("state", 1).stdout
     assert [job["origin"] for job in json.loads(command("state", "--json").stdout)] == [str(run)]
     (source,) = {job.source for job in site.jobs()}
@@ -219,6 +220,6 @@ def test_standard_input_and_uploads_are_known_as_that(command: Command, site: Si
     bundle = write_bundle(tmp_path / "b.tar", {"data/other": b"2"})
     assert command("-q", "--receipt", "r.json", "-", stdin=bundle.read_bytes()).returncode == 0
     assert [job.origin for job in site.jobs()] == ["standard input", "HTTP upload"]
-    shown = [line.rpartition("  ")[2] for line in command("state").stdout.splitlines()]
-    assert shown == ["source", "standard input", "HTTP upload"]
+    shown = [re.split(" {2,}", line.strip())[2] for line in command("state").stdout.splitlines()]
+    assert shown == ["name", "standard input", "HTTP upload"]
     assert json.loads((tmp_path / "r.json").read_text())["origin"] == "standard input"

@@ -16,7 +16,10 @@ from ..support.trials import SEED, Tally, Trial, Trials, finish, sample, skip_un
 
 pytestmark = pytest.mark.sweep
 
-KINDS = ["bundle", "packed", "move", "move across", "bundle over HTTP", "move over HTTP", "bundle and events"]
+KINDS = [
+    *("bundle", "packed", "folder", "move", "move across"),
+    *("bundle over HTTP", "folder over HTTP", "move over HTTP", "bundle and events"),
+]
 Record = Callable[[str, object], None]
 
 

@@ -3,12 +3,19 @@
 import hashlib
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
 FILES = {"data/a.txt": b"alpha\n", "data/sub/b.bin": bytes(range(256)) * 8, "data/empty": b""}
+
+# What makes a folder of these files the same transaction.
+OF_FOLDERS = [
+    *("--submitter", "10", "--project", "1234a", "--instrument", "54"),
+    *("--key", "Taxonomic Family=bacteria"),
+]
 
 
 def file_record(path: str, content: bytes, **changes: Any) -> Record:
@@ -73,6 +80,16 @@ def write_bundle(
     members = [member(name, content) for name, content in files.items()]
     members.insert(0 if metadata_first else len(members), member("metadata.txt", metadata))
     return write_tar(path, members, mode, tar_format)
+
+
+def write_folder(path: Path, files: dict[str, bytes] | None = None) -> Path:
+    """A folder of what would be in the bundle."""
+    for name, content in (FILES if files is None else files).items():
+        file = path / name.removeprefix("data/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        os.utime(file, (1480428545, 1480428545))
+    return path
 
 
 def write_bundles(folder: Path, count: int) -> list[Path]:

@@ -81,7 +81,9 @@ def _parameters(command: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """A command's own options, those that it shares with others, and its arguments."""
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     named = [option for option in options if not option.hidden]
-    shared = [option for option in named if option.opts[0] in SHARED]
+    # One of the same name may be another: `state --user` chooses jobs.
+    usual = {option.opts[0]: option.help for option in commands()["ingest"].params if option.opts[0] in SHARED}
+    shared = [option for option in named if usual.get(option.opts[0]) == option.help]
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     return [option for option in named if option not in shared], shared, arguments
 

@@ -20,7 +20,7 @@ from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.jobs.outbox import NoticeStatus
 from ingest_cli.settings import load_settings
 
-from .bundles import FILES, Record, document_for, write_bundle
+from .bundles import FILES, OF_FOLDERS, Record, document_for, write_bundle, write_folder
 from .pacifica_double import PacificaSite
 from .receiver import Receiver
 from .site import Site, is_mark
@@ -76,8 +76,8 @@ class Tally:
 class Trial:
     """A job of ``kind`` in ``folder``.
 
-    ``bundle`` or ``packed``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the services are, or
-    with `` and events``, which a ``receiver`` is sent.
+    ``bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the
+    services are, or with `` and events``, which a ``receiver`` is sent.
     """
 
     def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:
@@ -91,7 +91,7 @@ class Trial:
         }
         self.sources: dict[str, Path] = {}
         self.records = document_for(FILES)
-        self.words = self._move(kind, stack) if kind.startswith("move") else self._bundle(kind)
+        self.words = self._words(kind, stack)
         self.pacific: PacificaSite | None = None
         if kind.endswith("over HTTP"):
             self.pacific = stack.enter_context(PacificaSite())
@@ -105,6 +105,19 @@ class Trial:
         self.environment.update(environment)
         self.site = Site(self.data)
         self.site.settings = load_settings(environment=self.environment)
+
+    def _words(self, kind: str, stack: ExitStack) -> list[str]:
+        if kind.startswith("folder"):
+            return self._folder()
+        return self._move(kind, stack) if kind.startswith("move") else self._bundle(kind)
+
+    def _folder(self) -> list[str]:
+        files = dict(sorted(FILES.items()))
+        self.records = document_for(files)
+        for record in self.records[-len(files) :]:
+            is_text = record["name"].endswith(".txt")
+            record["mimetype"] = "text/plain" if is_text else "application/octet-stream"
+        return [str(write_folder(self.folder / "run", files)), *OF_FOLDERS]
 
     def _bundle(self, kind: str) -> list[str]:
         packed = kind.startswith("packed")

@@ -8,7 +8,7 @@ import ingest_cli
 
 TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
-GROUND = {"", "settings", "connections", "disk", "errors", "moments", "mounts", "streams", "text"}
+GROUND = {"", "settings", "connections", "disk", "errors", "moments", "mounts", "streams", "text", "throttle"}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "mounts": GROUND,
     "streams": GROUND,
     "text": GROUND,
+    "throttle": GROUND,
     "jobs": GROUND,
     "bundle": GROUND,
     "client": GROUND | {"bundle"},
@@ -31,11 +32,12 @@ MAY_IMPORT = {
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},
     "retrieval": MIDDLE,
-    "api": UPPER,
+    "deployment": GROUND,
+    "api": UPPER | {"client"},
     "": {"api", "settings", "errors"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
-    "cli": UPPER | {"api", "client", "watch", "server"},
+    "cli": UPPER | {"api", "client", "deployment", "watch", "server"},
     "__main__": GROUND | {"cli"},
 }
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.cli.upload import rate_of
+from ingest_cli.cli.rates import rate_of
 from ingest_cli.cli.upload_screens import PlainSending
 from ingest_cli.client.plan import name_in_bundle
 from ingest_cli.client.retries import LONGEST_SECONDS, Pauses
-from ingest_cli.client.throttle import BURST_SECONDS, LARGEST_PIECE, Throttle
 from ingest_cli.client.tus import LARGEST_PIECE as LARGEST_SENT
 from ingest_cli.client.tus import LONG_SECONDS, SHORT_SECONDS, SMALLEST_PIECE, PieceSize
 from ingest_cli.client.unfinished import ABANDONED_SECONDS, key_of, sweep, unfinished
 from ingest_cli.client.waiting import deferred_until, has_failed, is_complete
+from ingest_cli.throttle import BURST_SECONDS, LARGEST_PIECE, Throttle
 
 
 def test_the_pauses_make_the_rate() -> None:
@@ -47,7 +47,8 @@ def test_without_a_limit_there_is_no_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "rate"), [("5M", 5e6), ("500k", 5e5), ("1.5G", 1.5e9), ("1000", 1000), ("2MB/s", 2e6)]
+    ("text", "rate"),
+    [("5M", 5e6), ("500k", 5e5), ("1.5G", 1.5e9), ("1000", 1000), ("2MB/s", 2e6), ("2MiB", 2 * 2**20), ("1Ki", 1024)],
 )
 def test_a_rate(text: str, rate: float) -> None:
     assert rate_of(text) == rate

@@ -21,7 +21,7 @@ ALL_FILES = PackRules(default_excludes=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
+class Copies:
     """What is stored of the file at ``path``: the first ``copies`` of it, each after its job.
 
     ``error`` is why that is not known.
@@ -32,20 +32,20 @@ class Held:
     error: IngestError | None = None
 
     @property
-    def is_held(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether it is stored."""
         return bool(self.copies)
 
 
-def look_up(catalog: Catalog, archive: Archive, paths: Iterable[Path]) -> Iterator[Held]:
+def look_up(catalog: Catalog, archive: Archive, paths: Iterable[Path]) -> Iterator[Copies]:
     """Find each file, and all in each folder.
 
-    It is held where the catalogue has a file of the same size and hash, and the archive has one of that size for it.
+    It is stored where the catalogue has a file of the same size and hash, and the archive has one of that size for it.
     """
     hashtypes = catalog.hashtypes()
     for path in paths:
         for file, error in _files_at(path):
-            yield _look_up(catalog, archive, file, hashtypes) if error is None else Held(path=file, error=error)
+            yield _look_up(catalog, archive, file, hashtypes) if error is None else Copies(path=file, error=error)
 
 
 def _files_at(path: Path) -> Iterator[tuple[Path, IngestError | None]]:
@@ -66,18 +66,18 @@ def _files_at(path: Path) -> Iterator[tuple[Path, IngestError | None]]:
     yield from problems
 
 
-def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collection[str]) -> Held:
+def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collection[str]) -> Copies:
     try:
         size, hashes = _hashes(path, hashtypes)
     except IngestError as error:
-        return Held(path=path, error=error)
+        return Copies(path=path, error=error)
     found = (
         (job_id, file)
         for hashtype, hashsum in hashes.items()
         for job_id, file in catalog.find(FileQuery(hashsum=hashsum, hashtypes=(hashtype,)))
         if file.size == size == archive.stat(file.file_id)
     )
-    return Held(path=path, copies=tuple(islice(found, MOST_COPIES)))
+    return Copies(path=path, copies=tuple(islice(found, MOST_COPIES)))
 
 
 def _hashes(path: Path, hashtypes: Collection[str]) -> tuple[int, dict[str, str]]:

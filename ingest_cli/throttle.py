@@ -1,4 +1,6 @@
-"""A limit on how fast something is sent."""
+"""A limit on how fast something is read or sent."""
+
+import threading
 
 # What was not used of the rate cannot be made up for later, but for this much.
 BURST_SECONDS = 0.2
@@ -8,24 +10,26 @@ SMALLEST_PIECE, LARGEST_PIECE = 1 << 10, 1 << 20
 
 
 class Throttle:
-    """A token bucket of ``rate`` bytes a second; no limit where it is None."""
+    """A token bucket of ``rate`` bytes a second, for any number of threads together; no limit where it is None."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate
         self._free_at: float | None = None
+        self._lock = threading.Lock()
 
     @property
     def piece(self) -> int:
-        """How many bytes are best sent at once."""
+        """How many bytes are best read or sent at once."""
         if self._rate is None:
             return LARGEST_PIECE
         return min(LARGEST_PIECE, max(SMALLEST_PIECE, int(self._rate * PIECE_SECONDS)))
 
     def pause(self, length: int, now: float) -> float:
-        """How many seconds to wait at the moment ``now`` before so many more bytes are sent."""
+        """How many seconds to wait at the moment ``now`` before so many more bytes are read or sent."""
         if self._rate is None:
             return 0.0
         earliest = now - BURST_SECONDS
-        begin = earliest if self._free_at is None else max(self._free_at, earliest)
-        self._free_at = begin + length / self._rate
-        return max(0.0, self._free_at - now)
+        with self._lock:
+            begin = earliest if self._free_at is None else max(self._free_at, earliest)
+            self._free_at = begin + length / self._rate
+            return max(0.0, self._free_at - now)

@@ -1,0 +1,175 @@
+"""Files that have the program run permanently, filled in for a site: units of systemd, and those of an image.
+
+They are templates beside this file, in which ``{{name}}`` stands for what differs.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ..settings import Settings, Value
+from ..settings.options import (
+    ACCESS,
+    DATABASE,
+    MOVE_FROM,
+    NOTIFICATIONS_COMMAND,
+    PLACES,
+    SERVER_TOKEN,
+    UPLOADER_CONFIG,
+    UPLOADS,
+    VOLUME_PATH,
+    WATCH_DONE,
+    WATCH_FOLDERS,
+    Option,
+)
+
+# Stands in each unit, and is none.
+COMMON = "common"
+
+
+class Kind(StrEnum):
+    """What the files are for."""
+
+    SYSTEMD = "systemd"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """What runs permanently: the ``program`` with its arguments, as the user ``run_as``, under these settings.
+
+    ``config`` is the configuration file, None where there is none.
+    """
+
+    settings: Settings
+    config: Path | None
+    program: tuple[str, ...]
+    run_as: str
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that are written to, none of them within another."""
+        settings = self.settings
+        files = [place for place in (settings.unique_id, settings.catalog) if isinstance(place, Path)]
+        folders = {settings.database.parent, settings.spool, *(file.parent for file in files)}
+        folders |= {*settings.watch.folders, *settings.server.move_from}
+        folders |= {place for place in (settings.archive, settings.watch.done) if isinstance(place, Path)}
+        folders = {_without_dots(folder) for folder in folders}
+        return sorted(folder for folder in folders if not folders & {*folder.parents})
+
+    @property
+    def unwritten(self) -> list[Option]:
+        """What is set by the environment and must not stand in a file that others can read."""
+        return [
+            value.option for value in self._of_the_environment() if value.option.secret or value.shown != value.text
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """What units have to be told, because it does not stand in the configuration file."""
+        told = {} if self.config is None else {"INGEST_CONFIG": str(self.config)}
+        places = {DATABASE: str(self.settings.database), VOLUME_PATH: str(self.settings.spool)}
+        for value in self.settings.values:
+            if value.option in PLACES and value.origin == "default":
+                told[value.option.variable] = places.get(value.option, value.text)
+        unwritten = self.unwritten
+        told |= {
+            value.option.variable: places.get(value.option, value.text)
+            for value in self._of_the_environment()
+            if value.option not in unwritten
+        }
+        return told
+
+    def _of_the_environment(self) -> Iterator[Value]:
+        return (value for value in self.settings.values if value.origin in (value.option.variable, "command line"))
+
+
+# What names a file or folder of this machine.
+LOCAL = {
+    *(DATABASE, VOLUME_PATH, MOVE_FROM, NOTIFICATIONS_COMMAND, UPLOADER_CONFIG, UPLOADS, WATCH_FOLDERS, WATCH_DONE),
+    *(option for access in ACCESS.values() for option in (access.ca_file, access.client_cert, access.client_key)),
+}
+
+
+def names_of(kind: Kind) -> list[str]:
+    """The names of the files."""
+    return sorted(path.name for path in _folder(kind).iterdir() if path.name != COMMON)
+
+
+def files_for(kind: Kind, deployment: Deployment) -> dict[str, str]:
+    """The files by their names."""
+    if kind is Kind.SYSTEMD:
+        common = _template(kind, COMMON)
+        filled = {
+            "program": " ".join(map(_word_of_command, deployment.program)),
+            "user": _word(deployment.run_as),
+            "folders": " ".join(_word(str(folder)) for folder in deployment.folders),
+            "environment": "".join(
+                f"Environment={_word(f'{name}={text}')}\n" for name, text in deployment.environment().items()
+            ),
+        }
+        filled["common"] = _filled(common, filled)
+    else:
+        filled = {"environment": "".join(f"    {line}\n" for line in _compose_environment(deployment.settings))}
+    return {name: _filled(_template(kind, name), filled) for name in names_of(kind)}
+
+
+def local_values(settings: Settings) -> list[Value]:
+    """What is set and names something of this machine, which a container does not have."""
+    return [value for value in _set(settings) if _is_local(value)]
+
+
+def this_program() -> tuple[str, ...]:
+    """What starts this program."""
+    script = Path(sys.executable).with_name("ingest")
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "ingest_cli")
+
+
+def _without_dots(path: Path) -> Path:
+    # systemd takes no path with "..", whose meaning depends on links.
+    return path.resolve() if ".." in path.parts else path
+
+
+def _folder(kind: Kind) -> Path:
+    return Path(__file__).parent / kind
+
+
+def _template(kind: Kind, name: str) -> str:
+    return (_folder(kind) / name).read_text("utf-8")
+
+
+def _filled(template: str, filled: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled[found[1]], template)
+
+
+def _word(text: str) -> str:
+    """The text as one word of a unit, in which neither a blank nor a percent sign means anything."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+    return f'"{escaped}"' if re.search(r"[\s\"'\\;#]", text) or not text else escaped
+
+
+def _word_of_command(text: str) -> str:
+    return _word(text).replace("$", "$$")
+
+
+def _set(settings: Settings) -> Iterator[Value]:
+    return (value for value in settings.values if value.origin != "default")
+
+
+def _is_local(value: Value) -> bool:
+    return value.option in LOCAL or value.text.startswith("file:")
+
+
+def _compose_environment(settings: Settings) -> Iterator[str]:
+    for value in _set(settings):
+        option = value.option
+        if _is_local(value) or option == SERVER_TOKEN:  # which the server has for itself
+            continue
+        if option.secret or value.shown != value.text:
+            # Compose takes it from its own environment.
+            yield f"{option.variable}: ${{{option.variable}:?[{option.section}] {option.key}}}"
+        else:
+            yield f"{option.variable}: {json.dumps(value.text.replace('$', '$$'))}"

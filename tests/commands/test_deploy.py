@@ -1,0 +1,192 @@
+"""``ingest deploy`` prints what systemd and containers take, filled in for the site."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.deployment import Kind, names_of
+from ingest_cli.errors import ExitCode
+
+from ..support.bundles import write_bundle
+from ..support.command import Command
+
+ROOT = Path(__file__).parents[2]
+UNITS = names_of(Kind.SYSTEMD)
+SERVICES = [name for name in UNITS if name.endswith(".service")]
+INSTRUCTIONS = {"FROM", "COPY", "RUN", "ENV", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+
+
+def needs_systemd_analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    if found is None:
+        pytest.skip("systemd-analyze is not installed")
+    return found
+
+
+def setting(unit: str, key: str) -> list[str]:
+    """The values of a key of a unit."""
+    return re.findall(rf"^{key}=(.*)$", unit, re.MULTILINE)
+
+
+@pytest.fixture
+def odd(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose name means something to systemd and to YAML, in which everything of the site is."""
+    folder = environment / "50% of \"a\" $HOME: 'b' \\ #1"
+    folder.mkdir()
+    for variable, name in (("INGEST_DB", "db/jobs"), ("VOLUME_PATH", "spool"), ("INGEST_WATCH_DONE", "done")):
+        monkeypatch.setenv(variable, str(folder / name))
+    for variable, name in (("UNIQUEID_URL", "ids"), ("ARCHIVEINTERFACE_URL", "archive"), ("METADATA_INGEST_URL", "c")):
+        monkeypatch.setenv(variable, (folder / name).as_uri())
+    return folder
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_all_are_printed_and_named_by_their_first_line(command: Command, kind: Kind) -> None:
+    done = command("deploy", kind)
+    assert done.returncode == 0
+    assert re.findall(r"^# (\S+): ", done.stdout, re.MULTILINE) == names_of(kind)
+    assert "{{" not in done.stdout
+
+
+def test_they_are_written_as_they_are_printed_and_over_nothing(command: Command, environment: Path) -> None:
+    kind = Kind.CONTAINER
+    assert command("deploy", kind, "--output", "new/folder").returncode == 0
+    folder = environment / "new" / "folder"
+    assert sorted(path.name for path in folder.iterdir()) == names_of(kind)
+    first = names_of(kind)[0]
+    assert (folder / first).read_text() == command("deploy", kind, first).stdout
+    (folder / first).write_text("mine")
+    refused = command("deploy", kind, "--output", "new/folder")
+    assert (refused.returncode, (folder / first).read_text()) == (ExitCode.USAGE, "mine")
+    assert f"new/folder/{first} is there already: --force replaces it" in refused.stderr
+    assert command("deploy", kind, "--output", "new/folder", "--force").returncode == 0
+    assert (folder / first).read_text() != "mine"
+
+
+def test_what_is_not_there_is_named(command: Command) -> None:
+    done = command("deploy", "launchd")
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: 'launchd' is neither systemd nor container\n")
+    done = command("deploy", "systemd", "ingest-server.service")
+    assert done.returncode == ExitCode.USAGE
+    assert "there is no file 'ingest-server.service': there are ingest-verify.service, " in done.stderr
+
+
+def test_units_may_write_where_the_settings_say_and_nowhere_else(command: Command, environment: Path) -> None:
+    (environment / "config.ini").write_text(
+        "[database]\npath = /a/db/jobs\n[ingest]\nvolume_path = /a/spool\n[uniqueid]\nurl = http://127.0.0.1:9\n"
+        "[archiveinterface]\nurl = file:///b/archive\n[metadata]\ningest_url = file:///a/db/catalogue\n"
+        "[server]\nmove_from = /c\ntoken = hush\n[watch]\nfolders = /b/archive/../d:/e\ndone = /a/db/done\n"
+    )
+    done = command("deploy", "systemd", "--config", "config.ini", "--json", "--run-as", "nobody")
+    for row in json.loads(done.stdout):
+        if row["name"] in SERVICES:
+            assert setting(row["text"], "ReadWritePaths")[-1].split() == [
+                *("/a/db", "/a/spool", "/b/archive", "/b/d", "/c", "/e"),
+                *("/tmp", "/var/tmp"),
+            ]
+            assert setting(row["text"], "Environment") == [f"INGEST_CONFIG={environment / 'config.ini'}"]
+            assert setting(row["text"], "User") == ["nobody"]
+    assert "hush" not in done.stdout + done.stderr
+    assert "there is no folder /a/db yet: install -d -o nobody /a/db" in done.stderr
+
+
+def test_no_secret_of_the_environment_stands_in_them(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_SERVER_TOKEN", "hush")
+    monkeypatch.setenv("METADATA_INGEST_URL", "http://me:hush@127.0.0.1:9/ingest")
+    monkeypatch.setenv("UNIQUEID_URL", "http://127.0.0.1:9/$x")
+    units, compose = command("deploy", "systemd"), command("deploy", "container", "compose.yaml")
+    assert "hush" not in units.stdout + compose.stdout
+    assert "warning: INGEST_SERVER_TOKEN is a secret, and stands in no unit: set [server] token" in units.stderr
+    assert "warning: METADATA_INGEST_URL is a secret" in units.stderr
+    assert "Environment=UNIQUEID_URL=http://127.0.0.1:9/$x\n" in units.stdout
+    assert '    UNIQUEID_URL: "http://127.0.0.1:9/$$x"\n' in compose.stdout
+    assert "    METADATA_INGEST_URL: ${METADATA_INGEST_URL:?[metadata] ingest_url}\n" in compose.stdout
+
+
+def test_systemd_takes_every_unit_whatever_its_folders_are_called(
+    command: Command, environment: Path, odd: Path
+) -> None:
+    program = needs_systemd_analyze()
+    (environment / "units").mkdir()
+    assert command("deploy", "systemd", "--output", "units", "--run-as", "root").returncode == 0
+    units = [environment / "units" / name for name in UNITS]
+    done = subprocess.run([program, "verify", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_confined(command: Command, environment: Path, name: str) -> None:
+    program = needs_systemd_analyze()
+    assert command("deploy", "systemd", name, "--output", "units").returncode == 0
+    line = [program, "security", "--offline=true", "--no-pager", str(environment / "units" / name)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr or "Unknown" in done.stderr:
+        pytest.skip("this systemd-analyze does not look at files")
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    assert float(found[1]) < 3
+
+
+def unescaped(text: str) -> list[str]:
+    """The words of a unit's line, as systemd reads them."""
+    return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(text)]
+
+
+@pytest.mark.sweep
+def test_what_a_unit_runs_needs_nothing_but_what_stands_in_it(command: Command, environment: Path, odd: Path) -> None:
+    assert command("-q", write_bundle(environment / "b.tar")).returncode == 0
+    unit = command("deploy", "systemd", "ingest-verify.service").stdout
+    told = dict(word.split("=", 1) for line in setting(unit, "Environment") for word in unescaped(line))
+    (line,) = setting(unit, "ExecStart")
+    own = {"HOME": "/nonexistent", "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    # Whatever "ingest" is installed beside this Python, it is this one that is tried.
+    words = unescaped(line)
+    words = [sys.executable, "-m", "ingest_cli", *words[words.index("verify") :]]
+    done = subprocess.run(words, env=own | told, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, "1 job" in done.stdout + done.stderr) == (0, True), done.stderr
+    folders = unescaped(setting(unit, "ReadWritePaths")[0])
+    assert str(odd) in folders
+
+
+def test_the_containerfile_has_what_it_copies(command: Command) -> None:
+    text = command("deploy", "container", "Containerfile").stdout
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert {line.split()[0] for line in lines} == INSTRUCTIONS
+    assert lines[0].startswith("FROM ")
+    assert [json.loads(line.split(" ", 1)[1]) for line in lines if line.startswith(("CMD", "ENTRYPOINT"))] == [
+        ["ingest"],
+        ["serve", "--host", "0.0.0.0"],
+    ]
+    assert [line for line in lines if line.startswith("USER")] == ["USER 1000:1000"]
+
+
+def test_the_image_is_made_of_what_the_package_is_made_of(command: Command) -> None:
+    kept = re.findall(r"^!(.+)$", command("deploy", "container", ".dockerignore").stdout, re.MULTILINE)
+    assert all((ROOT / name).exists() for name in kept)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], *project["project"]["license-files"], "pyproject.toml"}
+    assert needed | {project["project"]["readme"]} == set(kept)
+
+
+def test_compose_takes_the_file(command: Command, monkeypatch: pytest.MonkeyPatch, odd: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    monkeypatch.setenv("INGEST_DEFAULT_USER", "ada: #1 ${HOME}")
+    done = command("deploy", "container", "compose.yaml")
+    compose = yaml.safe_load(done.stdout)
+    serve, watch = compose["services"]["serve"], compose["services"]["watch"]
+    for service in (serve, watch):
+        assert service["environment"]["INGEST_DEFAULT_USER"] == "ada: #1 $${HOME}"
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert "data:/data" in service["volumes"]
+    assert {*serve["environment"]} - {*watch["environment"]} == {"INGEST_SERVER_TOKEN"}
+    assert str(odd) not in done.stdout
+    assert "left out, as it is of this machine: [database] path = " in done.stderr
