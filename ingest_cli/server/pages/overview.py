@@ -61,6 +61,7 @@ def overview_page(found: Overview, below: str) -> Html:
             tabs(found.counts, query, below),
             failures(found.failures, found.counts["failed"], below) if query.is_plain else None,
             plots(found.flow) if found.flow is not None else None,
+            _upload() if query.is_plain else None,
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
         ]
@@ -118,6 +119,21 @@ def _failure(job: Job, below: str) -> Html:
             element("span", moment(job.updated), class_="quiet"),
             element("p", first, class_="reason"),
         ]
+    )
+
+
+def _upload() -> Html:
+    """Where bundles are sent from; the script shows it."""
+    hint = "or drop them anywhere on this page: tar files, plain or packed."
+    choice = element("input", type="file", multiple=True, id="bundles")
+    return element(
+        "section",
+        element("h2", "Upload", id="upload-title"),
+        element("p", element("label", "Choose bundles ", choice, for_="bundles"), " ", hint),
+        element("ul"),
+        id="upload",
+        aria_labelledby="upload-title",
+        hidden=True,
     )
 
 

@@ -37,6 +37,7 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.ok) {
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        document.title = fresh.title;
         for (const part of fresh.querySelectorAll("[data-part]")) {
           const old = document.querySelector(`[data-part="${part.dataset.part}"]`);
           if (old !== null) replace(old, document.adoptNode(part));

@@ -54,7 +54,7 @@ class PageRoutes:
         """The list."""
         below = below_of(request)
         found = await self._store.list(partial(Overview.of, query=Query.of(request.query_params)))
-        return respond("Jobs", overview_page(found, below), below=below)
+        return respond("Jobs", overview_page(found, below), below=below, uploads=found.query.is_plain)
 
     async def job(self, request: Request) -> Response:
         """A job."""
