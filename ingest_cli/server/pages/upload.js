@@ -67,7 +67,7 @@
       this.item.append(make("b", file.name), this.bar, this.words, this.button);
     }
 
-    get url() {
+    get place() {
       return `${below}files/${localStorage.getItem(this.key)}`;
     }
 
@@ -110,7 +110,7 @@
       while (job === null) {
         const piece = this.file.slice(this.offset, this.offset + PIECE);
         const headers = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": this.offset };
-        job = this.took(await request(this, "PATCH", this.url, headers, piece));
+        job = this.took(await request(this, "PATCH", this.place, headers, piece));
       }
       return job;
     }
@@ -118,7 +118,7 @@
     // The job, where all is there already.
     async begin() {
       if (localStorage.getItem(this.key) !== null) {
-        const asked = await request(this, "HEAD", this.url, {});
+        const asked = await request(this, "HEAD", this.place, {});
         if (![403, 404, 410].includes(asked.status)) return this.took(asked);
         localStorage.removeItem(this.key);
       }
@@ -139,7 +139,7 @@
 
     async drop() {
       if (localStorage.getItem(this.key) !== null) {
-        await request(this, "DELETE", this.url, {}).catch(() => {});
+        await request(this, "DELETE", this.place, {}).catch(() => {});
         localStorage.removeItem(this.key);
       }
       this.ended("discarded", make("span", "stopped"));
