@@ -6,7 +6,7 @@ from ...jobs.filter import FAILED, JobFilter, JobOrder
 from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
 from ...jobs.store import JobStore
-from ...text import counted
+from ...text import counted, number_of
 from .html import Html, element, join, link
 from .plots import flow_of, plots
 from .query import GROUPS, Query
@@ -144,10 +144,11 @@ def _search(query: Query, below: str) -> Html:
 
     return element(
         "form",
-        field("Bundle", "name", query.name, "part of its name, or a glob"),
+        field("Bundle", "name", query.name, "part of name, glob, job"),
         field("User", "user", query.user, "whole name"),
         element("input", type="hidden", name="state", value=query.state) if query.state else None,
         element("button", "Search", type="submit"),
+        link(f"{below}jobs/{query.name}", f"Job {query.name}") if number_of(query.name) else None,
         link(Query(state=query.state).address(below), "Show all again") if query.is_narrow else None,
         role="search",
         method="get",
