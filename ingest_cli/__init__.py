@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import (
         back_up,
+        cancel_jobs,
         check_bundle,
         check_bundles,
         count_jobs,
@@ -56,6 +57,7 @@ __all__ = [
     "PackRules",
     "Terms",
     "back_up",
+    "cancel_jobs",
     "check_bundle",
     "check_bundles",
     "count_jobs",

@@ -20,7 +20,16 @@ from .ingesting import (
     retry_jobs,
     run_queue,
 )
-from .jobs import cancel_jobs, count_jobs, discard_jobs, find_imported_job, find_job, import_jobs, list_jobs, set_job_state
+from .jobs import (
+    cancel_jobs,
+    count_jobs,
+    discard_jobs,
+    find_imported_job,
+    find_job,
+    import_jobs,
+    list_jobs,
+    set_job_state,
+)
 from .opening import AnyPath
 from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
 from .uploading import upload

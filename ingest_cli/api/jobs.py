@@ -56,7 +56,9 @@ def cancel_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> 
     with open_store(settings, new=False) as store, sending(settings):
         connecting = partial(connect, settings, store)
         for job_id in job_ids:
-            yield _outcome(job_id, lambda job_id: settlement.cancel(store, job_id, reason, settings.timings, connecting))
+            yield _outcome(
+                job_id, lambda job_id: settlement.cancel(store, job_id, reason, settings.timings, connecting)
+            )
 
 
 def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
