@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,11 +23,12 @@ FOLLOW_SECONDS = 1.0
 WIDTH_OF_NOBODY_KNOWS_WHAT = 80
 
 
-def console_for() -> Console | None:
-    """The terminal that standard output is; None where it is none."""
-    if sys.stdout is None or not sys.stdout.isatty():
+def console_for(stream: TextIO | None = None) -> Console | None:
+    """The terminal that the stream is, or standard output; None where it is none."""
+    stream = stream or sys.stdout
+    if stream is None or not stream.isatty():
         return None
-    console = Console(file=unguarded(sys.stdout), highlight=False)
+    console = Console(file=unguarded(stream), highlight=False)
     if console.width < 2:
         console.width = WIDTH_OF_NOBODY_KNOWS_WHAT
     return console
