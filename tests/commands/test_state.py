@@ -171,7 +171,8 @@ def test_one_job_with_all_there_is_to_know(command: Command, made: Made) -> None
     assert facts["files"] == "3, of which 0 are stored"
     stages = lines.index("stages    open tar          0.5 s")
     assert lines[stages + 1] == "          load metadata  1 min 1 s"
-    assert all(line in lines for line in WHY.splitlines())
+    why = lines.index(f"why       {WHY.splitlines()[0]}")
+    assert lines[why + 1] == "          the second line"
     assert facts["next"] == "nothing: it failed for good, and nothing of it is stored"
     assert facts["you can"].startswith("ingest retry 1 ")
 
@@ -186,6 +187,16 @@ def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Comm
     assert (absent["job_id"], absent["exit_code"], absent["error"][:15]) == (99, 1, "there is no job")
     assert "there is no job 99" in done.stderr
     assert command("state", 2, 1).stdout.count("\n\njob  ") == 1
+
+
+def test_one_job_in_a_narrow_window(made: Made, tmp_path: Path) -> None:
+    made.failed()
+    with Terminal(tmp_path, Command.line("state", 1), columns=40) as terminal:
+        assert terminal.end() == 0
+    assert [line for line in terminal.lines if "why" in line or "sha1" in line or "say" in line] == [
+        "why       'data/a': its sha1 is 1234,",
+        "          but the metadata say 5678",
+    ]
 
 
 def test_a_job_whose_process_died(command: Command, made: Made) -> None:
