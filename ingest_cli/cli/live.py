@@ -21,8 +21,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ..streams import unguarded
-from ..text import printable
-from .screens import PlainScreen
+from ..text import counted, printable
+from .screens import Once, PlainScreen
 
 FRAMES_A_SECOND = 5
 # The rate is that of the last seconds: a bundle's files are of all sizes.
@@ -165,8 +165,8 @@ class LiveJob(PlainScreen):
 class LiveScreen(LiveJob):
     """A job by itself, the bundle ``number`` of ``count``: two lines."""
 
-    def __init__(self, name: str, number: int = 1, count: int = 1) -> None:
-        display = Display(lambda width: [self.headline(width), self.details(width)])
+    def __init__(self, name: str, number: int = 1, count: int = 1, *, answers: bool = False) -> None:
+        display = Display(lambda width: [self.headline(width), self.details(width)], answers=answers)
         super().__init__(name, display, f"bundle {number} of {count}" if count > 1 else "")
 
     def __enter__(self) -> Self:
@@ -182,6 +182,26 @@ class LiveScreen(LiveJob):
         """Erase the display: how the job ended is written in its place."""
         self._display.erase()
         super().end()
+
+
+class LiveWork(Once, LiveScreen):
+    """A piece of work that is no job, and goes through every byte once; the ``number``th of ``count``."""
+
+    def __init__(self, name: str, task: str, number: int = 1, count: int = 1) -> None:
+        super().__init__(name, number, count, answers=True)
+        self._enter(task)
+
+    def part(self, task: str) -> None:
+        """Show what it is at."""
+        self._task = task
+
+    def advance(self, length: int, files: int = 0) -> None:
+        """Count."""
+        self._count("done", length, files)
+
+    def _counts(self) -> list[str]:
+        _, files = self._counted["done"]
+        return [f"{files:,} of {counted(self._files, 'file')}", *super()._counts()]
 
 
 class LiveTogether:

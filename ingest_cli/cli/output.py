@@ -138,7 +138,9 @@ def standard_input() -> BinaryIO:
 
 
 def standard_output() -> BinaryIO:
-    """Standard output, for data. Raises SettingsError where it is closed."""
+    """Standard output, for a bundle. Raises SettingsError where it is closed, or a terminal."""
     if sys.stdout is None:
         raise SettingsError("standard output is closed: there is nothing to write to")
+    if sys.stdout.isatty():
+        raise SettingsError("a bundle is not written to a terminal: give a file, or lead it into a file or a program")
     return sys.stdout.buffer

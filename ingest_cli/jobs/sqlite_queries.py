@@ -176,6 +176,13 @@ class SqliteQueries:
         rows = self._rows("SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", since)
         return (int(row[0]) for row in rows)
 
+    def volume(self, since: int = 0) -> tuple[int, int]:
+        """How much the jobs hold that are complete."""
+        sums = "COALESCE(SUM(files), 0), COALESCE(SUM(bytes), 0)"
+        rows = self._rows(f"SELECT {sums} FROM jobs WHERE state = 'complete' AND job_id >= ?", since)
+        files, size = next(rows)
+        return int(files), int(size)
+
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage."""
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)

@@ -108,6 +108,9 @@ class JobStore(Protocol):
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete, from ``since`` on, lowest first."""
 
+    def volume(self, since: int = 0) -> tuple[int, int]:
+        """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
+
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage that it has left."""
 

@@ -965,6 +965,10 @@ class JobStoreContract:
             jobs.in_state(state)
         assert list(store.recorded()) == complete
         assert list(store.recorded(complete[1])) == complete[1:]
+        for since in (0, complete[1]):
+            held = [store.get(job_id) for job_id in store.recorded(since)]
+            assert store.volume(since) == (sum(job.files for job in held), sum(job.bytes for job in held))
+        assert store.volume(complete[-1] + 1) == (0, 0)
 
     def test_settled_jobs_are_told_by_when(self, store: JobStore, jobs: Jobs) -> None:
         made = {state: jobs.in_state(state) for state in JobState}
