@@ -189,6 +189,7 @@ def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Comm
     assert command("state", 2, 1).stdout.count("\n\njob  ") == 1
 
 
+@pytest.mark.sweep
 def test_one_job_in_a_narrow_window(made: Made, tmp_path: Path) -> None:
     made.failed()
     with Terminal(tmp_path, Command.line("state", 1), columns=40) as terminal:
@@ -234,7 +235,7 @@ def test_what_one_is_told_to_type_is_understood() -> None:
             top.commands[name].make_context(name, words)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 140])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(other, marks=pytest.mark.sweep) for other in (40, 140))])
 def test_on_a_terminal_it_fits_and_says_how_many(made: Made, tmp_path: Path, columns: int) -> None:
     made.complete()
     made.failed()
@@ -265,6 +266,7 @@ def test_the_jobs_are_followed_until_ctrl_c(made: Made, tmp_path: Path) -> None:
         assert sum("/data/1.tar" in line for line in terminal.lines) == 1
 
 
+@pytest.mark.sweep
 def test_more_jobs_than_the_window_has_lines(made: Made, tmp_path: Path) -> None:
     for _ in range(40):
         made.waiting()
