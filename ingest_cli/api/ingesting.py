@@ -1,5 +1,6 @@
 """Ingest bundles, folders and the files of documents, now or by workers."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from ..throttle import Throttle
 from .opening import AnyPath, opened, running
 
 Source = AnyPath | BinaryIO | FolderSource
+
+log = logging.getLogger(__name__)
 
 
 def ingest_bundle(
@@ -144,18 +147,20 @@ def retry_jobs(
 
 def run_queue(
     observe: Callable[[Job], Observer] = lambda _: Observer(),
+    tell: Callable[[str], None] = log.info,
     *,
     until_empty: bool = True,
     settings: Settings | None = None,
 ) -> None:
     """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
 
-    ``observe`` makes the observer of a job. Those that fail do not stop it. In the main thread, SIGINT and SIGTERM
-    leave the current job to be resumed, and raise Interrupted or KeyboardInterrupt.
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Jobs that fail do
+    not stop it. In the main thread, SIGINT and SIGTERM leave the current job to be resumed, and raise Interrupted or
+    KeyboardInterrupt.
     """
     from ..pipeline.worker_pool import work
 
-    work(settings or load_settings(), observe, until_empty=until_empty)
+    work(settings or load_settings(), observe, tell, until_empty=until_empty)
 
 
 def _run(
