@@ -45,7 +45,7 @@ def state(
     ] = USUAL_COUNT,
     every: Annotated[bool, typer.Option("--all", help="Show all jobs.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to standard output.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the jobs live until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the jobs as they change, until Ctrl-C.")] = False,
     *,
     jobs: Jobs,
     site: Site,
@@ -140,12 +140,13 @@ def _show_table(pages: "Iterator[list[Job]]", store: "JobStore", wanted: "JobFil
 
 
 def _follow(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> None:
-    from .job_list import console_for, follow
+    from .job_list import console_for, follow, follow_in_lines
 
     console = console_for()
-    if console is None or not console.is_terminal or console.is_dumb_terminal:
-        raise SettingsError("--follow needs a terminal")
-    follow(store, wanted, order, console, count)
+    if console is None or console.is_dumb_terminal:
+        follow_in_lines(store, wanted, order, count)
+    else:
+        follow(store, wanted, order, console, count)
 
 
 def _as_csv(job: "Job") -> tuple[object, ...]:

@@ -25,6 +25,7 @@ from ..support.command import Command
 from ..support.holders import DEAD, HERE
 from ..support.site import Site
 from ..support.terminal import Terminal
+from ..support.waiting import PATIENCE, until
 
 WHY = "'data/a': its sha1 is 1234, but the metadata say 5678\nthe second line"
 
@@ -153,7 +154,7 @@ def test_where_there_is_none(command: Command, made: Made) -> None:
         (["--sort", "age"], "--sort 'age' is not an order; it is one of job, updated, size, files, name"),
         (["1", "--failed"], "give jobs, or options that choose jobs, not both"),
         (["--csv", "--json"], "cannot be used together"),
-        (["--follow"], "--follow needs a terminal"),
+        (["--follow", "--json"], "cannot be used together"),
     ],
 )
 def test_what_cannot_be_asked(command: Command, made: Made, words: list[str], said: str) -> None:
@@ -264,6 +265,27 @@ def test_the_jobs_are_followed_until_ctrl_c(made: Made, tmp_path: Path) -> None:
         assert terminal.end() == 0
         assert terminal.cursor_is_shown
         assert sum("/data/1.tar" in line for line in terminal.lines) == 1
+
+
+def test_where_nobody_looks_on_each_change_is_a_line(made: Made, command: Command, tmp_path: Path) -> None:
+    made.complete()
+    job = made.running()
+    with (tmp_path / "log").open("wb") as log:
+        following = command.start("state", "--follow", output=log)
+
+    def states() -> list[list[str]]:
+        return [line.split()[:2] for line in (tmp_path / "log").read_text().splitlines()[1:]]
+
+    try:
+        until(lambda: states() == [["2", "running"], ["1", "complete"]])
+        made.store.heartbeat(job.fence, 42)
+        made.store.record(job.fence)
+        made.failed()
+        until(lambda: states()[2:] == [["2", "complete"], ["3", "failed"]])
+        following.terminate()
+        assert following.wait(PATIENCE) == 0
+    finally:
+        following.kill()
 
 
 @pytest.mark.sweep
