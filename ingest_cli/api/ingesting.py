@@ -1,5 +1,6 @@
 """Ingest bundles, folders and the files of documents, now or by workers."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from ..throttle import Throttle
 from .opening import AnyPath, opened, running
 
 Source = AnyPath | BinaryIO | FolderSource
+
+log = logging.getLogger(__name__)
 
 
 def ingest_bundle(
@@ -118,7 +121,7 @@ def queue_each(
                 if isinstance(path, FolderSource):
                     job = submit_folder(store, services.unique_id, path, settings)
                 else:
-                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user)
+                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user, peek=True)
             except IngestError as error:
                 yield Outcome(name, None, error)
             else:
@@ -145,18 +148,20 @@ def retry_jobs(
 
 def run_queue(
     observe: Callable[[Job], Observer] = lambda _: Observer(),
+    tell: Callable[[str], None] = log.info,
     *,
     until_empty: bool = True,
     settings: Settings | None = None,
 ) -> None:
     """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
 
-    ``observe`` makes the observer of a job. Those that fail do not stop it. In the main thread, SIGINT and SIGTERM
-    leave the current job to be resumed, and raise Interrupted or KeyboardInterrupt.
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Jobs that fail do
+    not stop it. In the main thread, SIGINT and SIGTERM leave the current job to be resumed, and raise Interrupted or
+    KeyboardInterrupt.
     """
     from ..pipeline.worker_pool import work
 
-    work(settings or load_settings(), observe, until_empty=until_empty)
+    work(settings or load_settings(), observe, tell, until_empty=until_empty)
 
 
 def _run(
@@ -186,7 +191,7 @@ def _run_all(
 @contextmanager
 def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
     unique_id, holder = runner.services.unique_id, this_process()
-    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again, peek=True)
     if isinstance(source, FolderSource):
         yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return

@@ -138,9 +138,14 @@ def standard_input() -> BinaryIO:
 
 
 def standard_output() -> BinaryIO:
-    """Standard output, for a bundle. Raises SettingsError where it is closed, or a terminal."""
+    """Standard output, for data. Raises SettingsError where it is closed."""
     if sys.stdout is None:
         raise SettingsError("standard output is closed: there is nothing to write to")
-    if sys.stdout.isatty():
-        raise SettingsError("a bundle is not written to a terminal: give a file, or lead it into a file or a program")
     return sys.stdout.buffer
+
+
+def bundle_output() -> BinaryIO:
+    """Standard output, for a bundle. Raises SettingsError where it is closed, or a terminal."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise SettingsError("a bundle cannot be shown on a terminal: redirect it, or give -o a file")
+    return standard_output()

@@ -36,7 +36,7 @@ def pack(
     from .dry_run import show_plan_of_bundle
     from .folders import Folders
     from .left import STANDARD_OUTPUT, saying_what_is_left
-    from .output import notify, standard_output, warn, write_json
+    from .output import bundle_output, notify, warn, write_json
 
     if output is None and len(paths) > 1:
         raise SettingsError("with several paths, name the bundle with -o")
@@ -53,7 +53,7 @@ def pack(
     if dry_run:
         show_plan_of_bundle(target, tops, request, own, options)
         return
-    out = standard_output() if target == STANDARD_OUTPUT else None
+    out = bundle_output() if target == STANDARD_OUTPUT else None
     with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
         if out is not None:
             packed = pack_to(tops, request.records, out, request.rules, own=own, meter=meter)

@@ -91,6 +91,14 @@ class PlainUpload(QuietUpload):
         """Say that files are packed."""
         self._screen.stage("packing")
 
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Note how much is to be packed."""
+        self._screen.plan(files, total_bytes)
+
+    def advance(self, length: int, files: int = 0) -> None:
+        """Count what is packed."""
+        self._screen.stored(length, files)
+
     def sending(self, size: int, sent: int) -> None:
         """Say that the bundle is sent."""
         self._screen.stage("sending")

@@ -305,9 +305,7 @@ def test_an_interrupted_pack_leaves_what_was_there(tmp_path: Path) -> None:
 def test_no_bundle_is_written_to_a_terminal(tmp_path: Path, words: tuple[object, ...]) -> None:
     terminal = started(tmp_path, *words, columns=100)
     assert terminal.end() == ExitCode.USAGE
-    assert terminal.lines == [
-        "ingest: a bundle is not written to a terminal: give a file, or lead it into a file or a program"
-    ]
+    assert terminal.lines == ["ingest: a bundle cannot be shown on a terminal: redirect it, or give -o a file"]
 
 
 def test_a_backup_leaves_no_trace_of_its_display(tmp_path: Path, command: Command) -> None:
