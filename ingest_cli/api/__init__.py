@@ -22,6 +22,7 @@ from .ingesting import (
 )
 from .jobs import count_jobs, discard_jobs, find_imported_job, find_job, import_jobs, list_jobs, set_job_state
 from .opening import AnyPath
+from .packing import pack_bundle, pack_requested, plan_bundle
 from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
 from .uploading import upload
 
@@ -49,6 +50,9 @@ __all__ = [
     "list_jobs",
     "make_databases",
     "move_files",
+    "pack_bundle",
+    "pack_requested",
+    "plan_bundle",
     "plan_folders",
     "prune",
     "queue_each",

@@ -77,7 +77,7 @@ def ingest_folder(
 def ingest_files(
     kind: JobKind,
     sources: Iterable[Source],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     settings: Settings | None = None,
     again: bool = False,
@@ -130,7 +130,7 @@ def queue_each(
 
 def retry_jobs(
     job_ids: Iterable[int],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     failed: bool = False,
     interrupted: bool = False,

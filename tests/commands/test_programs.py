@@ -131,8 +131,7 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
 
 def test_every_argument_has_its_object_in_order(command: Command, stored: Path, tmp_path: Path) -> None:
     """Also what did not become a job, what failed, and what was ingested before."""
-    bad = tmp_path / "bad.tar"
-    bad.write_bytes(b"no tar")
+    bad = write_bundle(tmp_path / "bad.tar", metadata=b"{}")
     failure = FAILURE.split(" , ")
     for words in (("absent.tar", bad, stored), ("--queue", "absent.tar", bad, stored)):
         done = command("--json", *words)
