@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import (
         back_up,
+        cancel_jobs,
         check_bundle,
         check_bundles,
         count_jobs,
@@ -57,6 +58,7 @@ __all__ = [
     "PackRules",
     "Terms",
     "back_up",
+    "cancel_jobs",
     "check_bundle",
     "check_bundles",
     "count_jobs",
