@@ -310,6 +310,14 @@ class StoreMachine(RuleBasedStateMachine):
         after = self.store.override(before.job_id, override)
         assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
 
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.cancel(before.job_id, WISH))
+        after = self.store.get(before.job_id)
+        assert error == ("" if before.state is JobState.RUNNING else "WrongState")
+        assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
+
     def any_job(self, which: int) -> Job:
         return self.seen[which % len(self.seen) + 1]
 
