@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,7 @@ from .metadata import Document
 from .pack import plan
 from .pack_rules import USUAL, PackRules, Reason
 from .records import HASHTYPE, Record, document_of, odd_times, record_of
-from .tree import NOTHING, Entry, Identity
+from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
 
 DONE = "ingested"
@@ -95,6 +96,15 @@ class Folder:
     def document(self, records: list[Record]) -> Document:
         """The document that lists these files."""
         return Document.parse(document_of(chain(self._request.records, records)))
+
+
+def own_description(folders: Iterable[Path]) -> dict[Identity, Reason]:
+    """The files in which these folders say what they are: those are not a part of what they say it of."""
+    found = {}
+    for folder in folders:
+        with suppress(OSError):
+            found[identity_of((folder / DESCRIPTION).lstat())] = Reason.OWN
+    return found
 
 
 def _fingerprint(files: list[Entry], request: FolderRequest) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import SettingsError
 from .command import command
-from .options import Describing, Packing, RunOutput, Submission, UserSite
+from .options import Describing, DryRun, Each, Packing, RunOutput, Submission, UserSite
 
 
 @command
@@ -16,10 +16,8 @@ def ingest(
         list[Path],
         typer.Argument(metavar="PATH", help="The bundles and folders to ingest, or - for a bundle on standard input."),
     ],
-    each: Annotated[bool, typer.Option("--each", help="Make a job of each folder in the given folders.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be stored of the folders, and what is left out.")
-    ] = False,
+    each: Each = False,
+    dry_run: DryRun = False,
     *,
     describing: Describing,
     packing: Packing,

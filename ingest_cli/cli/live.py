@@ -118,7 +118,7 @@ class LiveJob(PlainScreen):
 
     @property
     def share(self) -> float:
-        """How much of the job is done, as far as is known. What an earlier stage has done counts in those that follow."""
+        """How much of the job is done, as far as is known. What an earlier stage has done counts in later ones."""
         return max(self._reached[0], min(1.0, self._done / self._whole) if self._total else 0.0)
 
     @property

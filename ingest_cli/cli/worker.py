@@ -24,8 +24,9 @@ def worker(
     """Run queued jobs, and those whose process died."""
     from contextlib import suppress
 
+    from .. import api
     from ..errors import Interrupted
-    from ..pipeline.worker_pool import WorkerPool, work
+    from ..pipeline.worker_pool import WorkerPool
     from .display import screens_of_queue
     from .output import record
     from .signals import SPARE_SECONDS, interruptible
@@ -35,7 +36,7 @@ def worker(
     # The others are waited for.
     with interruptible(settings.timings.ending + (SPARE_SECONDS if workers > 1 else 0.0)):
         if workers == 1:
-            work(settings, observe, record, until_empty=until_empty)
+            api.run_queue(observe, tell=record, until_empty=until_empty, settings=settings)
             return
         pool = WorkerPool(settings, workers, observe, record, until_empty=until_empty)
         with suppress(KeyboardInterrupt), pool:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from ..errors import JobNotFound, LeaseLost
 from ..mounts import on_network
 from ..settings import Notifications, Timings
+from .activity import Share
 from .database import open_database, reading, writing
 from .filter import ALL, JobFilter, JobOrder, matches
 from .imported import ImportedJob
@@ -20,7 +21,8 @@ from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .outbox import Outbox
-from .sqlite_filter import condition, ordering, selection
+from .reasons import Failure
+from .sqlite_filter import NAME, condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
@@ -29,6 +31,7 @@ FINISHABLE = {*UNFINISHED, JobState.HELD}
 MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
 NOBODY = Notifications()
+FIRST_LINE = "substr(exception, 1, instr(exception || char(10), char(10)) - 1)"
 
 
 class SqliteQueries:
@@ -203,10 +206,29 @@ class SqliteQueries:
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons of failed jobs."""
         rows = self._rows(
-            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
-            " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+            f"SELECT task, {FIRST_LINE} AS reason, COUNT(*) FROM jobs"
+            " WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
         )
         return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def failed(self) -> Iterator[Failure]:
+        """The jobs that failed or are held."""
+        rows = self._rows(
+            f"SELECT job_id, task, {FIRST_LINE}, {NAME}, user, substr(updated, 1, 10) FROM jobs"
+            " WHERE status IN ('failed', 'held') ORDER BY job_id DESC"
+        )
+        return (Failure(*row) for row in rows)
+
+    def activity(self) -> list[Share]:
+        """How many jobs came to their end, by day and by user."""
+        # What a duplicate holds is not stored again.
+        rows = self._rows(
+            "SELECT substr(updated, 1, 10) AS day, user,"
+            f" SUM(state IN ({listed(DONE)})) AS complete, SUM(state IN ('failed', 'held')) AS failed,"
+            " SUM(files * (state = 'complete')) AS files, SUM(bytes * (state = 'complete')) AS bytes FROM jobs"
+            f" WHERE state IN ({listed(DONE)}, 'failed', 'held') GROUP BY 1, 2"
+        )
+        return [Share(**dict(row)) for row in rows]
 
     def count(self) -> int:
         """How many jobs there are."""

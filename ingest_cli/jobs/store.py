@@ -8,11 +8,13 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
+from .activity import Share
 from .filter import ALL, JobFilter, JobOrder
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
+from .reasons import Failure
 
 
 class JobStore(Protocol):
@@ -120,6 +122,12 @@ class JobStore(Protocol):
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+
+    def failed(self) -> Iterator[Failure]:
+        """The jobs that failed or are held, the newest first, with the first lines of their errors."""
+
+    def activity(self) -> list[Share]:
+        """How many jobs came to their end, and how much they hold, by the day of their last change and by user."""
 
     def count(self) -> int:
         """How many jobs there are."""

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
-from ..bundle.folder import DESCRIPTION
+from ..bundle.folder import own_description
 from ..bundle.gather import warnings_of
 from ..bundle.pack_rules import PackRules, Reason
 from ..bundle.tree import Identity, within
@@ -164,7 +164,7 @@ def left_in_place(folder: Path, settings: Settings) -> dict[Identity, Reason]:
     own = OwnFiles(settings)
     if own.holds(folder):
         raise SourceRefused(f"{quoted(str(folder))} is a folder of this program's own, and is not ingested")
-    return dict.fromkeys({*own.identities, *_inodes([folder / DESCRIPTION])}, Reason.OWN)
+    return {**dict.fromkeys(own.identities, Reason.OWN), **own_description([folder])}
 
 
 def _config_files(settings: Settings) -> set[Path]:

@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ingest_cli.jobs.activity import Activity, by_day, by_user
 from ingest_cli.jobs.filter import COMPLETE, FAILED, WAITING, JobFilter, JobOrder
 from ingest_cli.jobs.imported import ImportedJob, Taken
 from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.reasons import Failure
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
 from ingest_cli.jobs.store import JobStore
@@ -1003,6 +1005,30 @@ class JobStoreContract:
         jobs.deferred()
         store.undo(jobs.running().fence, JobState.FAILED, LOAD_METADATA, "another")
         assert store.failures() == [(INGEST_FILES, "the disk is broken", 3), (LOAD_METADATA, "another", 1)]
+
+    def test_who_failed_and_why(self, store: JobStore, jobs: Jobs) -> None:
+        failed, held = jobs.failed(), jobs.held()
+        jobs.discarded()
+        jobs.complete()
+        expected = [
+            Failure(job.job_id, INGEST_FILES, "the disk is broken", job.source, "u", job.updated[:10])
+            for job in (held, failed)
+        ]
+        assert list(store.failed()) == expected
+
+    def test_what_was_done_by_day_and_user(self, store: JobStore, jobs: Jobs) -> None:
+        assert store.activity() == []
+        jobs.complete()
+        jobs.duplicate()
+        jobs.queued()
+        jobs.user = "grace"
+        jobs.failed()
+        last = jobs.held()
+        days = {share.day for share in store.activity()}
+        assert last.updated[:10] in days
+        done = by_user(store.activity())
+        assert done == {"u": Activity(complete=2, files=3, bytes=30), "grace": Activity(failed=2)}
+        assert sum(day.complete for day in by_day(store.activity()).values()) == 2
 
     def test_an_archive_is_remembered(self, store: JobStore, another: JobStore) -> None:
         assert store.archive() is None

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "retrieval": MIDDLE,
     "deployment": GROUND,
     "api": UPPER | {"client"},
-    "": {"api", "settings", "errors"},
+    "": UPPER | {"api", "client"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
     "cli": UPPER | {"api", "client", "deployment", "watch", "server"},
