@@ -120,7 +120,7 @@ def queue_each(
                 if isinstance(path, FolderSource):
                     job = submit_folder(store, services.unique_id, path, settings)
                 else:
-                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user)
+                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user, peek=True)
             except IngestError as error:
                 yield Outcome(name, None, error)
             else:
@@ -147,14 +147,14 @@ def retry_jobs(
 
 def run_queue(
     observe: Callable[[Job], Observer] = lambda _: Observer(),
+    tell: Callable[[str], None] = log.info,
     *,
-    tell: Callable[[str], None] = log.warning,
     until_empty: bool = True,
     settings: Settings | None = None,
 ) -> None:
     """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
 
-    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Those that fail do
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Jobs that fail do
     not stop it. In the main thread, SIGINT and SIGTERM leave the current job to be resumed, and raise Interrupted or
     KeyboardInterrupt.
     """
@@ -190,7 +190,7 @@ def _run_all(
 @contextmanager
 def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
     unique_id, holder = runner.services.unique_id, this_process()
-    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again)
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again, peek=True)
     if isinstance(source, FolderSource):
         yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
         return

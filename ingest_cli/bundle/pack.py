@@ -26,6 +26,9 @@ from .records import HASHTYPE, Record, document_of, odd_times, record_of, second
 from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
 
+# Where a file has not been hashed: the hash of no bytes.
+NO_HASH = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:
@@ -106,8 +109,7 @@ def plan(
 ) -> Plan:
     """Find what is to be packed, as `gather` does. Raises PackError too where that could not be ingested."""
     gathered = gather(paths, rules, own, names)
-    nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
-    raw = document_of(chain(records, (record_of(file, nothing) for file in gathered.files)))
+    raw = document_of(chain(records, (record_of(file, NO_HASH) for file in gathered.files)))
     try:
         document = Document.parse(raw)
         check_document(document)

@@ -1,11 +1,12 @@
 """Which folders a command ingests or packs, and what is said of them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from .. import api
-from ..bundle.description import Description
+from ..bundle.description import Description, read_description
 from ..bundle.folder import FolderRequest
 from ..bundle.pack_rules import PackRules
 from ..errors import SettingsError
@@ -29,10 +30,11 @@ class Folders:
 
     def sources(self, folder: Path, *, each: bool) -> Iterator[FolderSource]:
         """The folder, or ``each`` folder in it. Raises SettingsError where something is not said of it."""
-        if not each:
+        if not each or not folder.is_dir():
             yield FolderSource(folder, self.request(folder, [folder]))
             return
-        parts, warnings = api.folders_in(folder, self._rules, settings=self._settings)
+        rules = replace(self._rules, exclude=(*read_description(folder).exclude, *self._rules.exclude))
+        parts, warnings = api.folders_in(folder, rules, settings=self._settings)
         for warning in warnings:
             warn(f"{folder}: {warning}")
         if not parts:

@@ -42,14 +42,14 @@ def restore(
         raise SettingsError("give either -o or --to")
     if options.json and output == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
-    target, chosen = to or output, paths or ()
+    target = to or output
     assert target is not None
     out = bundle_output() if output == STANDARD_OUTPUT else target
     with saying_what_is_left(target), meter_for(options, f"job {job_id}", "restore") as meter:
         if to is not None:
-            count = api.restore_folder(job_id, to, paths=chosen, meter=meter, settings=site.settings)
+            count = api.restore_folder(job_id, to, paths=paths or (), meter=meter, settings=site.settings)
         else:
-            count = api.restore_bundle(job_id, out, paths=chosen, meter=meter, settings=site.settings)
+            count = api.restore_bundle(job_id, out, paths=paths or (), meter=meter, settings=site.settings)
     if options.json:
         write_json({"job_id": job_id, "target": str(target), "files": count})
     elif not options.quiet:

@@ -36,7 +36,7 @@ def worker(
     # The others are waited for.
     with interruptible(settings.timings.ending + (SPARE_SECONDS if workers > 1 else 0.0)):
         if workers == 1:
-            api.run_queue(observe, tell=record, until_empty=until_empty, settings=settings)
+            api.run_queue(observe, record, until_empty=until_empty, settings=settings)
             return
         pool = WorkerPool(settings, workers, observe, record, until_empty=until_empty)
         with suppress(KeyboardInterrupt), pool:

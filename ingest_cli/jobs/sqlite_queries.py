@@ -5,7 +5,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,7 @@ from ..settings import Notifications, Timings
 from .activity import Share
 from .database import open_database, reading, writing
 from .filter import ALL, JobFilter, JobOrder, matches
+from .flow import Flow, steps_of
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .liveness import Liveness
@@ -229,6 +230,25 @@ class SqliteQueries:
             f" WHERE state IN ({listed(DONE)}, 'failed', 'held') GROUP BY 1, 2"
         )
         return [Share(**dict(row)) for row in rows]
+
+    def flow(self, since: datetime, step: timedelta) -> Flow:
+        """How many jobs came and went in each step until now."""
+        begin, length, start = int(since.timestamp()), int(step.total_seconds()), time_text(since)
+        number = f"(CAST(strftime('%s', {{}}) AS INTEGER) - {begin}) / {length}"
+        # No job was changed before it came: one index finds both.
+        recent = f"FROM jobs WHERE status IN ({', '.join(map(repr, map(str, JobStatus)))}) AND updated >= ?"
+        came = self._rows(
+            f"SELECT {number.format('created')}, COUNT(*) {recent} AND created >= ? GROUP BY 1", start, start
+        )
+        went = self._rows(
+            f"SELECT {number.format('updated')}, COUNT(*), SUM(state IN ({listed(DONE)})),"
+            f" SUM(state IN ('failed', 'held')), SUM(bytes * (state = 'complete')) {recent}"
+            f" AND state NOT IN ({listed(UNFINISHED)}) GROUP BY 1",
+            start,
+        )
+        count = int((datetime.now(UTC) - since) / step) + 1
+        steps = steps_of(count, dict(map(tuple, came)), {row[0]: tuple(row)[1:] for row in went})
+        return Flow(since=since, step=step, steps=steps, waiting=self.count_unfinished())
 
     def count(self) -> int:
         """How many jobs there are."""

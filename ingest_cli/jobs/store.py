@@ -1,7 +1,7 @@
 """The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -10,6 +10,7 @@ from ..settings import Settings
 from ..settings.options import DATABASE
 from .activity import Share
 from .filter import ALL, JobFilter, JobOrder
+from .flow import Flow
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
@@ -128,6 +129,9 @@ class JobStore(Protocol):
 
     def activity(self) -> list[Share]:
         """How many jobs came to their end, and how much they hold, by the day of their last change and by user."""
+
+    def flow(self, since: datetime, step: timedelta) -> Flow:
+        """How many jobs came and went in each ``step`` from ``since`` on, in UTC, until now."""
 
     def count(self) -> int:
         """How many jobs there are."""

@@ -1,6 +1,7 @@
 """Of whom and what a folder is: who is asked for it, and whose word counts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..bundle.description import IDS, Description, read_description
@@ -39,16 +40,8 @@ def require_described(description: Description, folder: Path) -> None:
 
 def request_of(description: Description, rules: PackRules) -> FolderRequest:
     """What is asked for with a folder that has all of this said. Raises SettingsError."""
-    exclude = (*description.exclude, *rules.exclude)
-    return FolderRequest(
-        records=description.records,
-        rules=PackRules(
-            exclude=exclude,
-            default_excludes=rules.default_excludes,
-            skip_special=rules.skip_special,
-            dereference=rules.dereference,
-        ),
-    )
+    rules = replace(rules, exclude=(*description.exclude, *rules.exclude))
+    return FolderRequest(records=description.records, rules=rules)
 
 
 def _and(names: list[str]) -> str:

@@ -21,7 +21,7 @@ from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, Wrong
 from ingest_cli.jobs.activity import Activity, by_day, by_user
 from ingest_cli.jobs.filter import COMPLETE, FAILED, WAITING, JobFilter, JobOrder
 from ingest_cli.jobs.imported import ImportedJob, Taken
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Reservation
+from ingest_cli.jobs.job import UNFINISHED, Fence, Job, JobKind, JobState, JobStatus, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.reasons import Failure
 from ingest_cli.jobs.sqlite import SqliteJobStore
@@ -887,6 +887,20 @@ class JobStoreContract:
         assert store.in_states({JobState.HELD, JobState.FAILED}) == [made[1], made[3]]
         assert store.in_states([]) == []
         assert (store.count(), store.count_unfinished()) == (4, 2)
+
+    def test_what_comes_and_goes_is_counted_in_steps(self, store: JobStore, jobs: Jobs) -> None:
+        for state in JobState:
+            jobs.in_state(state)
+        hour = timedelta(hours=1)
+        flow = store.flow(datetime.now(UTC) - 2.5 * hour, hour)
+        there = store.select()
+        unfinished = sum(job.state in UNFINISHED for job in there)
+        assert [step.came for step in flow.steps] == [0, 0, len(there)]
+        last = flow.steps[-1]
+        assert (last.came - last.went, flow.waiting, flow.queue) == (unfinished, unfinished, [0, 0, unfinished])
+        assert last.complete == sum(job.is_done for job in there)
+        assert last.failed == sum(job.state in (JobState.FAILED, JobState.HELD) for job in there)
+        assert last.bytes == sum(job.bytes for job in there if job.state is JobState.COMPLETE)
 
     @pytest.mark.parametrize("seed", range(4))
     def test_any_filter_finds_the_jobs_that_it_names(self, store: JobStore, jobs: Jobs, seed: int) -> None:
