@@ -25,10 +25,10 @@ def discard(
     from .. import api
     from ..jobs.fields import job_fields
     from ..pipeline.batch import exit_code
-    from .output import error_fields, notify, say, write_json
+    from .output import error_fields, notify, say, warn, write_json
 
     outcomes = []
-    for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
+    for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, tell=warn, settings=site.settings), strict=True):
         outcomes.append(outcome)
         if options.json:
             fields = {"job_id": job_id} if outcome.job is None else job_fields(outcome.job)

@@ -30,7 +30,7 @@ def retry(
     Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
     """
     from .. import api
-    from .output import finish
+    from .output import finish, warn
     from .several import Screens
     from .signals import interruptible
 
@@ -39,6 +39,6 @@ def retry(
     settings = site.settings
     with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=jobs) as screens:
         outcomes = api.retry_jobs(
-            job_ids or [], screens, failed=failed, interrupted=interrupted, settings=settings, at_once=jobs
+            job_ids or [], screens, failed=failed, interrupted=interrupted, settings=settings, at_once=jobs, tell=warn
         )
     finish([outcome.error for outcome in outcomes], debug=options.debug)
