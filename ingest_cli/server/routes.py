@@ -158,7 +158,9 @@ class Routes:
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
         downloadable = job.is_done and await self._access.has(request, job.job_id)
-        return JSONResponse({**_listed(job), "stages": stages, "downloadable": downloadable})
+        return JSONResponse(
+            {**_listed(job), "stages": stages, "downloadable": downloadable}, headers={"Vary": "Accept"}
+        )
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""

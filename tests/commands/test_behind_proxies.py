@@ -98,6 +98,9 @@ def test_the_page_and_the_description_say_where_they_are(trusting: Server, plain
     for path in ("/ingest", "/ingest/", "/"):
         page = requests.get(trusting.url + path, headers=html, timeout=PATIENCE, allow_redirects=False)
         assert (page.status_code, 'data-below="/ingest/"' in page.text) == (200, True)
+        links = re.findall(r' (?:href|action)="([^#"][^"]*)', page.text)
+        assert links
+        assert all(link.startswith("/ingest/") for link in links)
     assert 'data-below=""' in requests.get(plain.url, headers=html, timeout=PATIENCE).text
     described = requests.get(f"{trusting.url}/ingest/openapi.json", timeout=PATIENCE).json()
     assert described["servers"] == [{"url": "/ingest"}]

@@ -70,9 +70,10 @@ def test_browsers_get_a_page_and_programs_do_not(many: Server) -> None:
         assert "Accept" in found.headers["Vary"]
         policy = found.headers["Content-Security-Policy"]
         for tag in ("script", "style"):
-            (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", found.text, re.S)
-            digest = b64encode(hashlib.sha256(content.encode()).digest()).decode()
-            assert f"{tag}-src 'sha256-{digest}'" in policy
+            (allowed,) = re.findall(rf"{tag}-src ([^;]*)", policy)
+            for content in re.findall(rf"<{tag}>(.*?)</{tag}>", found.text, re.S):
+                assert f"'sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode()}'" in allowed
+            assert "unsafe" not in allowed
         assert not re.search(r"\ssrc=|url\(|@import|\w://", found.text), "it loads nothing from elsewhere"
         for accept in ("*/*", "application/json"):
             answer = requests.get(many.url + path, headers={"Accept": accept}, timeout=PATIENCE)
@@ -127,6 +128,14 @@ def test_pages_lead_to_the_first_job(many: Server) -> None:
             break
         path = "/" + older[1].removeprefix("./")
     assert seen == list(range(JOBS, 0, -1))
+
+
+def test_the_last_day_is_drawn(many: Server) -> None:
+    (drawn,) = re.findall(r'<section id="plots".*?</section>', page(many), re.S)
+    assert f'aria-label="Jobs ended, by half hours: {JOBS - JOBS // 10} jobs complete, {JOBS // 10} failed"' in drawn
+    assert 'aria-label="Queue, by half hours: 0 jobs now' in drawn
+    assert "<rect" in drawn
+    assert 'id="plots"' not in page(many, "/?state=failed")
 
 
 def test_a_job_has_a_page_of_its_own(many: Server) -> None:

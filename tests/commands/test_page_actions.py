@@ -22,7 +22,7 @@ from ..support.serving import PATIENCE, Server
 
 HTML = {"Accept": "text/html"}
 AS_HEADER = "X-Http-Authed-User"
-NEVER = 9e9  # when no worker runs it
+NOT_NOW = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Served:
             return store.end(job_id, JobState.FAILED, holder=None, reason="why").job_id
 
     def deferred(self) -> int:
-        """A new job that no worker runs in this century."""
+        """A new job that no worker runs for some time."""
         with open_store(self.settings) as store:
             job = self._submitted(store, "", holder=this_process())
-            store.defer(job.fence, "open tar", "not now", NEVER)
+            store.defer(job.fence, "open tar", "not now", NOT_NOW)
             return job.job_id
 
     def state(self, job_id: int) -> JobState:

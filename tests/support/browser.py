@@ -100,8 +100,8 @@ class Page:
     def __init__(self, browser: Browser, width: int, height: int, *, dark: bool, script: bool) -> None:
         self._browser = browser
         self.complaints: list[str] = []
-        target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = browser.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = browser.ask("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
         browser.on_event(self._note)
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.ask(f"{domain}.enable")
@@ -151,6 +151,10 @@ class Page:
         root = self.ask("DOM.getDocument")["root"]["nodeId"]
         node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.ask("DOM.setFileInputFiles", files=list(map(str, files)), nodeId=node)
+
+    def close(self) -> None:
+        """Leave it, whatever it asks."""
+        self._browser.ask("Target.closeTarget", targetId=self._target)
 
     def picture(self, path: Path) -> None:
         """Write what the page looks like, all of it, to a file."""

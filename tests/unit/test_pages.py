@@ -62,7 +62,7 @@ def read(page: Html) -> Reader:
 
 def overview(job: Job, query: Query) -> Html:
     counts = dict.fromkeys(GROUPS, 1)
-    found = Overview(query=query, counts=counts, jobs=[job], more=True, failures=[job])
+    found = Overview(query=query, counts=counts, jobs=[job], more=True, failures=[job], flow=None)
     return overview_page(found, "/below/")
 
 

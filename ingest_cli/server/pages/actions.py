@@ -86,7 +86,9 @@ class Actions:
             for finished in done:
                 finished.result()
         except IngestError as error:
-            raise Refusal(503 if error.transient else 409, str(error)) from error
+            if error.transient:
+                raise
+            raise Refusal(409, str(error)) from error
         # It is below the job; what a proxy has taken off the path stays where it is.
         return RedirectResponse(f"../{job.job_id}", 303)
 

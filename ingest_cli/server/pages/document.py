@@ -9,7 +9,7 @@ from starlette.responses import Response
 from .html import Html, element, join
 
 STYLE = Html(files(__package__).joinpath("page.css").read_text("utf-8"))
-SCRIPT = Html(files(__package__).joinpath("page.js").read_text("utf-8"))
+SCRIPTS = {name: Html(files(__package__).joinpath(f"{name}.js").read_text("utf-8")) for name in ("page", "upload")}
 
 
 def _source_of(content: str) -> str:
@@ -18,7 +18,7 @@ def _source_of(content: str) -> str:
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'self';"
-    f" frame-ancestors 'none'; script-src {_source_of(SCRIPT)}; style-src {_source_of(STYLE)}",
+    f" frame-ancestors 'none'; script-src {' '.join(map(_source_of, SCRIPTS.values()))}; style-src {_source_of(STYLE)}",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # without any, a form would come from nowhere, and be refused
     "Cache-Control": "no-store",
@@ -26,12 +26,18 @@ HEADERS = {
 }
 
 
-def respond(title: str, main: Html, *, below: str, status: int = 200, job: int | None = None) -> Response:
-    """The page as the answer to a request. What the server has is ``below`` this path; the page may be of a ``job``."""
-    return Response(_document(title, main, below, status, job), status, HEADERS, "text/html")
+def respond(
+    title: str, main: Html, *, below: str, status: int = 200, job: int | None = None, uploads: bool = False
+) -> Response:
+    """The page as the answer to a request.
+
+    What the server has is ``below`` this path. The page may be of a ``job``, and take ``uploads``.
+    """
+    scripts = [SCRIPTS["page"], *([SCRIPTS["upload"]] if uploads else [])]
+    return Response(_document(title, main, below, status, job, scripts), status, HEADERS, "text/html")
 
 
-def _document(title: str, main: Html, below: str, status: int, job: int | None) -> Html:
+def _document(title: str, main: Html, below: str, status: int, job: int | None, scripts: list[Html]) -> Html:
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -45,7 +51,7 @@ def _document(title: str, main: Html, below: str, status: int, job: int | None) 
         element("a", "Skip to the content", class_="skip", href="#main"),
         element("header", element("a", "ingest", class_="home", href=below or "./"), _status()),
         element("main", main, id="main", tabindex="-1"),
-        element("script", SCRIPT),
+        *(element("script", script) for script in scripts),
         data_below=below,
         data_job=job,
         data_live=status == 200,

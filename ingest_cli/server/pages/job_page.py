@@ -74,6 +74,7 @@ def _facts(job: Job, below: str) -> Html:
         "Stored": counted(job.stored, "file") if job.reservation is not None else None,
         "Stage": f"{job.task}, {job.task_percent:.0f} %" if not job.is_done else None,
         "Content": _successor(job, below) if job.successor is not None else None,
+        "Run by": str(job.holder) if job.holder is not None else None,
         "Submitted": join([moment(job.created), " UTC"]),
         "Last run began": join([moment(job.began), " UTC"]) if job.began else None,
         "Changed": join([moment(job.updated), " UTC"]),
@@ -122,7 +123,8 @@ def _stages(stages: dict[str, float]) -> Html | None:
         )
         for stage in known
     )
-    head = (element("th", word, scope="col") for word in ("Stage", "Share of the time", "Time"))
+    columns = (("Stage", None), ("Share of the time", None), ("Time", "number"))
+    head = (element("th", word, scope="col", class_=kind) for word, kind in columns)
     return element(
         "section",
         element("h2", f"Stages, {_seconds(total)} in all", id="stages-title"),

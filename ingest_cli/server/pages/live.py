@@ -5,6 +5,7 @@ While nobody listens, nobody looks.
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from ..admission import BUSY_SECONDS, client_of
 from ..async_store import AsyncStore
 from ..authentication import Refusal
 from .overview import counts_of, failures, newest_failures
+from .plots import flow_of, plots
 from .query import group_of
 from .rows import row
 
@@ -38,6 +40,7 @@ OVERLAP = timedelta(seconds=60)
 LOOK_SECONDS = 1.0
 # A look is for so much of the time at most.
 LOOKING_SHARE = 10
+DRAWN_SECONDS = 60.0
 # So that no proxy takes the connection for dead.
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT, RETRY = b": still here\n\n", b"retry: 2000\n\n"
@@ -70,18 +73,23 @@ class _Listener:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
-    """What was seen of the store: the jobs that changed last, newest first, how many there are, and the failures."""
+class Change:
+    """The ``jobs`` that have changed, how many there are of each group then, and the failures."""
 
     jobs: list[Job]
     counts: dict[str, int]
     failures: list[Job]
 
     @classmethod
-    def at(cls, store: JobStore, since: datetime | None) -> "Look":
-        """Ask the store for what has changed since then."""
-        jobs = store.select(replace(ALL, since=since), order=JobOrder.UPDATED, limit=MOST_CHANGED)
+    def of(cls, store: JobStore, jobs: list[Job]) -> "Change":
+        """Ask the store."""
         return cls(jobs=jobs, counts=counts_of(store.tally()), failures=newest_failures(store))
+
+    def message(self, below: str) -> bytes:
+        """What a listener is told."""
+        jobs = [{"id": job.job_id, "state": group_of(job.status), "row": row(job, below)} for job in self.jobs]
+        pinned = failures(self.failures, self.counts["failed"], below)
+        return _event("jobs", {"jobs": jobs, "counts": self.counts, "failures": pinned})
 
 
 class Feed:
@@ -92,6 +100,7 @@ class Feed:
         self._listeners: list[_Listener] = []
         self._looking: asyncio.Task[None] | None = None
         self._known: dict[int, Job] | None = None
+        self._drawn = time.monotonic()
 
     def answer(self, below: str) -> Response:
         """All that changes from now on, until the visitor or the server leaves. Raises Refusal."""
@@ -122,20 +131,32 @@ class Feed:
         while True:
             begun = time.monotonic()
             try:
-                self._compare(await self._store.list(partial(Look.at, since=_since(self._known))))
+                await self._tell_changes()
+                await self._draw()
             except IngestError as error:
-                self._tell(_trouble(one_line(error)))
+                print(one_line(f"ingest: pages are out of date: {error}"), file=sys.stderr, flush=True)
+                self._tell(_trouble)
             await asyncio.sleep(max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - begun)))
 
-    def _compare(self, look: Look) -> None:
-        """Tell the listeners what is new in a look."""
-        known, seen = self._known, {job.job_id: replace(job, heartbeat=0) for job in look.jobs}
+    async def _tell_changes(self) -> None:
+        """Look at the jobs that have changed last, and tell the listeners of those that are new or different."""
+        known, wanted = self._known, replace(ALL, since=_since(self._known))
+        found = await self._store.list(lambda store: store.select(wanted, order=JobOrder.UPDATED, limit=MOST_CHANGED))
+        seen = {job.job_id: replace(job, heartbeat=0) for job in found}
         self._known = seen or known or {}
         changed = [job for job_id, job in seen.items() if known is not None and known.get(job_id) != job]
         if known is None or len(changed) == MOST_CHANGED:
             self._tell(_begun)
         elif changed:
-            self._tell(_changes(changed, look))
+            self._tell((await self._store.list(partial(Change.of, jobs=changed))).message)
+
+    async def _draw(self) -> None:
+        """Tell the listeners what came and went, now and then."""
+        if time.monotonic() < self._drawn + DRAWN_SECONDS:
+            return
+        self._drawn = time.monotonic()
+        drawing = plots(await self._store.list(flow_of))
+        self._tell(lambda _: _event("plots", {"plots": drawing}))
 
     def _tell(self, message: Message) -> None:
         texts: dict[str, bytes] = {}
@@ -206,25 +227,13 @@ def _since(known: dict[int, Job] | None) -> datetime | None:
     return datetime.fromisoformat(max(job.updated for job in known.values())) - OVERLAP
 
 
-def _changes(changed: list[Job], look: Look) -> Message:
-    def message(below: str) -> bytes:
-        jobs = [{"id": job.job_id, "state": group_of(job.status), "row": row(job, below)} for job in changed]
-        pinned = failures(look.failures, look.counts["failed"], below)
-        return _event("jobs", {"jobs": jobs, "counts": look.counts, "failures": pinned})
-
-    return message
-
-
 def _begun(_: str) -> bytes:
     """All that changes from now on is told: a browser looks once at what has changed before."""
     return _event("look", {})
 
 
-def _trouble(reason: str) -> Message:
-    def message(_: str) -> bytes:
-        return _event("trouble", {"reason": reason})
-
-    return message
+def _trouble(_: str) -> bytes:
+    return _event("trouble", {"reason": "the server cannot read its jobs now; see its log"})
 
 
 def _event(name: str, data: object) -> bytes:

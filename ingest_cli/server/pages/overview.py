@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from ...jobs.filter import FAILED, JobFilter
+from ...jobs.filter import FAILED, JobFilter, JobOrder
+from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
 from ...jobs.store import JobStore
-from ...text import counted
+from ...text import counted, number_of
 from .html import Html, element, join, link
+from .plots import flow_of, plots
 from .query import GROUPS, Query
 from .rows import first_reason, moment, name, table
 
@@ -17,13 +19,14 @@ PINNED = 5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
     """What the store answers to a query: how many jobs there are of each group, those of the page, whether there are
-    ``more``, and the newest failures where these are pinned."""
+    ``more``, and, where nothing is asked for, the newest failures and what came and went."""
 
     query: Query
     counts: dict[str, int]
     jobs: list[Job]
     more: bool
     failures: list[Job]
+    flow: Flow | None
 
     @classmethod
     def of(cls, store: JobStore, query: Query) -> "Overview":
@@ -35,6 +38,7 @@ class Overview:
             jobs=jobs[:ON_A_PAGE],
             more=len(jobs) > ON_A_PAGE,
             failures=newest_failures(store) if query.is_plain else [],
+            flow=flow_of(store) if query.is_plain else None,
         )
 
 
@@ -44,11 +48,11 @@ def counts_of(tally: dict[JobStatus, int]) -> dict[str, int]:
 
 
 def newest_failures(store: JobStore) -> list[Job]:
-    """The failures that stand above all else."""
-    return store.select(JobFilter(statuses=FAILED), limit=PINNED)
+    """The failures that stand above all else: those that came last."""
+    return store.select(JobFilter(statuses=FAILED), order=JobOrder.UPDATED, limit=PINNED)
 
 
-def overview_page(found: Overview, below: str, *, plots: Html | None = None) -> Html:
+def overview_page(found: Overview, below: str) -> Html:
     """The content of the page."""
     query = found.query
     return join(
@@ -56,7 +60,8 @@ def overview_page(found: Overview, below: str, *, plots: Html | None = None) -> 
             element("h1", "Jobs"),
             tabs(found.counts, query, below),
             failures(found.failures, found.counts["failed"], below) if query.is_plain else None,
-            plots,
+            plots(found.flow) if found.flow is not None else None,
+            _upload() if query.is_plain else None,
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
         ]
@@ -117,6 +122,21 @@ def _failure(job: Job, below: str) -> Html:
     )
 
 
+def _upload() -> Html:
+    """Where bundles are sent from; the script shows it."""
+    hint = "or drop them anywhere on this page: tar files, plain or packed."
+    choice = element("input", type="file", multiple=True, id="bundles")
+    return element(
+        "section",
+        element("h2", "Upload", id="upload-title"),
+        element("p", element("label", "Choose bundles ", choice, for_="bundles"), " ", hint),
+        element("ul"),
+        id="upload",
+        aria_labelledby="upload-title",
+        hidden=True,
+    )
+
+
 def _search(query: Query, below: str) -> Html:
     def field(label: str, key: str, value: str, hint: str) -> Html:
         entry = element("input", type="search", name=key, value=value, placeholder=hint, autocomplete="off")
@@ -124,10 +144,11 @@ def _search(query: Query, below: str) -> Html:
 
     return element(
         "form",
-        field("Bundle", "name", query.name, "part of its name, or a glob"),
+        field("Bundle", "name", query.name, "part of name, glob, job"),
         field("User", "user", query.user, "whole name"),
         element("input", type="hidden", name="state", value=query.state) if query.state else None,
         element("button", "Search", type="submit"),
+        link(f"{below}jobs/{query.name}", f"Job {query.name}") if number_of(query.name) else None,
         link(Query(state=query.state).address(below), "Show all again") if query.is_narrow else None,
         role="search",
         method="get",

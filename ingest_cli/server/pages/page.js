@@ -37,6 +37,7 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.ok) {
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        document.title = fresh.title;
         for (const part of fresh.querySelectorAll("[data-part]")) {
           const old = document.querySelector(`[data-part="${part.dataset.part}"]`);
           if (old !== null) replace(old, document.adoptNode(part));
@@ -106,6 +107,10 @@
       live.textContent = "Live";
       if (job === undefined) show(change);
       else if (change.jobs.some((one) => one.id === Number(job))) look();
+    });
+    source.addEventListener("plots", (event) => {
+      const old = document.getElementById("plots");
+      if (old !== null) replace(old, parsed(JSON.parse(event.data).plots));
     });
     source.addEventListener("trouble", (event) => { live.textContent = `Out of date: ${JSON.parse(event.data).reason}`; });
     source.addEventListener("error", () => {

@@ -7,6 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+Answer = Callable[[Request], Awaitable[Response]]
+
 
 class PageRoute(Route):
     """A route of requests that accept what only browsers ask for. It is not described for programs."""
@@ -14,7 +16,7 @@ class PageRoute(Route):
     def __init__(
         self,
         path: str,
-        answer: Callable[[Request], Awaitable[Response]],
+        answer: Answer,
         *,
         accepts: str = "text/html",
         methods: list[str] | None = None,

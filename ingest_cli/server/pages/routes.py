@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,6 +15,7 @@ from ..async_store import AsyncStore
 from ..authentication import Refusal
 from ..holdings import Holdings
 from ..proxies import external_path
+from ..streams import log_failure
 from ..threads import Threads
 from .actions import Action, Actions, forms, token_in
 from .document import respond
@@ -25,7 +25,9 @@ from .live import Feed
 from .overview import Overview, overview_page
 from .permission import Permission
 from .query import Query
-from .route import PageRoute
+from .route import Answer, PageRoute
+
+NO_FILES = "This server shows nothing of what is stored, unless its configuration says so (downloads)."
 
 
 class PageRoutes:
@@ -40,13 +42,11 @@ class PageRoutes:
     @property
     def routes(self) -> list[Route]:
         """The routes, which stand before those of programs."""
+        acting = [(f"/jobs/{{job_id}}/{action}", partial(self.act, action)) for action in Action]
         return [
-            PageRoute("/", self.overview),
-            PageRoute("/jobs/{job_id}", self.job),
-            *(
-                PageRoute(f"/jobs/{{job_id}}/{action}", partial(self.act, action), methods=["POST"])
-                for action in Action
-            ),
+            PageRoute("/", _as_page(self.overview)),
+            PageRoute("/jobs/{job_id}", _as_page(self.job)),
+            *(PageRoute(path, _as_page(act), methods=["POST"]) for path, act in acting),
             PageRoute("/live", self.live, accepts="text/event-stream"),
         ]
 
@@ -54,58 +54,69 @@ class PageRoutes:
         """The list."""
         below = below_of(request)
         found = await self._store.list(partial(Overview.of, query=Query.of(request.query_params)))
-        return respond("Jobs", overview_page(found, below), below=below)
+        return respond("Jobs", overview_page(found, below), below=below, uploads=found.query.is_plain)
 
     async def job(self, request: Request) -> Response:
         """A job."""
-        below = below_of(request)
-        try:
-            story = await self._store.look(partial(JobStory.of, job_id=_job_id(request.path_params["job_id"])))
-        except JobNotFound as error:
-            return _problem(404, str(error), below)
-        files = await self._files(request, story)
-        title = f"Job {story.job.job_id}: {story.job.status}"
-        page = job_page(story, below, files=files, actions=self._forms(request, story.job, below))
-        return respond(title, page, below=below, job=story.job.job_id)
+        below, job_id = below_of(request), _job_id(request)
+        story = await self._store.look(partial(JobStory.of, job_id=job_id))
+        files, actions = await self._files(request, story.job), self._forms(request, story.job, below)
+        page = job_page(story, below, files=files, actions=actions)
+        return respond(f"Job {job_id}: {story.job.status}", page, below=below, job=job_id)
 
     async def act(self, action: Action, request: Request) -> Response:
-        """Do something with a job, and lead back to its page; where it cannot be done, say so."""
-        below = below_of(request)
-        try:
-            token = await token_in(request)
-            job = (await self._store.look(partial(JobStory.of, job_id=_job_id(request.path_params["job_id"])))).job
-            self._permission.require(request, job, token)
-            return await self._actions.answer(request, job, action)
-        except JobNotFound as error:
-            return _problem(404, str(error), below)
-        except Refusal as refusal:
-            return _problem(refusal.status, refusal.message, below)
+        """Do something with a job, and lead back to its page."""
+        token, job_id = await token_in(request), _job_id(request)
+        job = await self._store.look(lambda store: store.get(job_id))
+        self._permission.require(request, job, token)
+        return await self._actions.answer(request, job, action)
+
+    async def live(self, request: Request) -> Response:
+        """What changes, for the list and for the pages of jobs."""
+        return self._feed.answer(external_path(request, "/") if request.state.root_path else "")
 
     def _forms(self, request: Request, job: Job, below: str) -> Html | None:
         if not self._permission.may_act(request, job):
             return None
         return forms(job, below, self._permission.token(request, job))
 
-    async def live(self, request: Request) -> Response:
-        """What changes, for the list and for the pages of jobs."""
-        return self._feed.answer(external_path(request, "/") if request.state.root_path else "")
-
-    async def _files(self, request: Request, story: JobStory) -> Files | str | None:
+    async def _files(self, request: Request, job: Job) -> Files | str | None:
         """The files of a job that is done, or why they are not shown; None where there are none yet."""
-        if not story.job.is_done:
+        if not job.is_done:
             return None
         first = number_of(request.query_params.get("files", "")) or 0
         try:
-            recorded = await self._access.find(request, story.job.job_id)
+            recorded = await self._access.find(request, job.job_id)
             named = (await self._looking.do(self._holdings.stored, recorded)).named
         except Refusal as refusal:
             return NO_FILES if refusal.message == NO_DOWNLOADS else refusal.message
-        except (IngestError, HTTPException) as error:
-            return f"They cannot be shown now: {error}"
+        except IngestError as error:
+            log_failure(request, error)
+            return "They cannot be shown now: see the server's log."
         return Files(named=named[first : first + ON_A_PAGE], first=first, total=len(named))
 
 
-NO_FILES = "This server shows nothing of what is stored, unless its configuration says so (downloads)."
+def _as_page(answer: Answer) -> Answer:
+    """The answer, or a page that says why there is none."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except JobNotFound as error:
+            return _problem(request, 404, str(error))
+        except Refusal as refusal:
+            return _problem(request, refusal.status, refusal.message)
+        except IngestError as error:
+            log_failure(request, error)
+            return _problem(request, 503, "the server cannot do this now: see its log")
+
+    return answered
+
+
+def _problem(request: Request, status: int, message: str) -> Response:
+    below, sentence = below_of(request), message[:1].upper() + message[1:]
+    content = join([element("h1", sentence), element("p", link(below or "./", "All jobs"))])
+    return respond(sentence, content, below=below, status=status)
 
 
 def below_of(request: Request) -> str:
@@ -118,18 +129,9 @@ def below_of(request: Request) -> str:
     return external_path(request, "/") if root_path else "../" * depth
 
 
-def _job_id(given: str) -> int:
+def _job_id(request: Request) -> int:
+    given = request.path_params["job_id"]
     number = number_of(given)
     if number is None:
         raise JobNotFound(f"there is no job {quoted(given)}")
     return number
-
-
-def _problem(status: int, message: str, below: str) -> Response:
-    """A page that says what is wrong."""
-    back = element("p", link(below or "./", "All jobs"))
-    return respond(message, join([element("h1", _sentence(message)), back]), below=below, status=status)
-
-
-def _sentence(message: str) -> Html:
-    return join([message[:1].upper() + message[1:]])

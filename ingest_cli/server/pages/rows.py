@@ -60,7 +60,8 @@ def reason(job: Job) -> Html | None:
     if job.successor is not None:
         return element("p", f"has its content in job {job.successor}", class_="reason quiet")
     first = first_reason(job)
-    return element("p", first, class_="reason") if first else None
+    again = element("span", f", tried again at {job.retried_at} UTC") if job.will_be_tried_again else None
+    return element("p", first, again, class_="reason") if first else None
 
 
 def first_reason(job: Job) -> str:
