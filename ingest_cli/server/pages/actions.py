@@ -39,9 +39,9 @@ MEANINGS = {
     Action.DISCARD: "What is stored of it is rolled back. It is never run again.",
 }
 POSSIBLE = {
-    JobStatus.WAITING: (Action.CANCEL, Action.DISCARD),
-    JobStatus.INTERRUPTED: (Action.CANCEL, Action.DISCARD),
-    JobStatus.DEFERRED: (Action.CANCEL, Action.DISCARD),
+    JobStatus.WAITING: (Action.CANCEL,),
+    JobStatus.INTERRUPTED: (Action.CANCEL,),
+    JobStatus.DEFERRED: (Action.CANCEL,),
     JobStatus.RUNNING: (Action.CANCEL,),
     JobStatus.FAILED: (Action.RETRY, Action.DISCARD),
     JobStatus.HELD: (Action.RETRY, Action.DISCARD),
