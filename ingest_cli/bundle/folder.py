@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,10 +13,10 @@ from .content import CHUNK_BYTES
 from .fingerprint import fingerprint_of
 from .gather import warnings_of
 from .metadata import Document
-from .pack import plan
+from .pack import NO_HASH, plan
 from .pack_rules import USUAL, PackRules, Reason
 from .records import HASHTYPE, Record, document_of, odd_times, record_of
-from .tree import NOTHING, Entry, Identity
+from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
 
 DONE = "ingested"
@@ -51,14 +52,12 @@ class FolderRequest:
 class Folder:
     """The files of the folder at ``path`` that are to be ingested, as they lie there now. What is ``own`` is left out.
 
-    ``fingerprint`` changes with them and with the request; ``unhashed`` is the document but for their hashes, and
-    ``warnings`` say what a person may not expect. Raises PackError and ResourceUnavailable.
+    ``fingerprint`` changes with them and with the request. Raises PackError and ResourceUnavailable.
     """
 
     def __init__(self, path: Path, request: FolderRequest, own: Mapping[Identity, Reason] = NOTHING) -> None:
         planned = plan([path], request.records, request.rules, own)
         self.files, self.left_out = planned.gathered.files, planned.gathered.left_out
-        self.unhashed = planned.document
         self.fingerprint = _fingerprint(self.files, request)
         self._request = request
 
@@ -66,6 +65,10 @@ class Folder:
     def total_bytes(self) -> int:
         """The size of the files together, in bytes."""
         return sum(file.found.st_size for file in self.files)
+
+    def unhashed(self) -> Document:
+        """The document of all the files, but for their hashes."""
+        return self.document([record_of(file, NO_HASH) for file in self.files])
 
     @property
     def warnings(self) -> list[str]:
@@ -95,6 +98,15 @@ class Folder:
     def document(self, records: list[Record]) -> Document:
         """The document that lists these files."""
         return Document.parse(document_of(chain(self._request.records, records)))
+
+
+def own_description(folders: Iterable[Path]) -> dict[Identity, Reason]:
+    """The files in which these folders say what they are: those are not a part of what they say it of."""
+    found = {}
+    for folder in folders:
+        with suppress(OSError):
+            found[identity_of((folder / DESCRIPTION).lstat())] = Reason.OWN
+    return found
 
 
 def _fingerprint(files: list[Entry], request: FolderRequest) -> str:

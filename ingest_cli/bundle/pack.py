@@ -16,6 +16,7 @@ from typing import IO, cast
 
 from ..disk import durable_write, explained
 from ..errors import IngestError, PackError
+from ..meter import NOBODY, Meter
 from .catalog_rules import check_document
 from .gather import Gathered, gather, warnings_of
 from .metadata import Document
@@ -24,6 +25,9 @@ from .reader import DATA_FOLDER, METADATA_NAME
 from .records import HASHTYPE, Record, document_of, odd_times, record_of, seconds_of
 from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
+
+# Where a file has not been hashed: the hash of no bytes.
+NO_HASH = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ def pack(
     rules: PackRules = USUAL,
     *,
     own: Mapping[Identity, Reason] = NOTHING,
+    meter: Meter = NOBODY,
 ) -> Packed:
     """Write the bundle of the files that `gather` finds to ``out``. ``records`` are the others of its document.
 
@@ -54,7 +59,7 @@ def pack(
     """
     with suppress(OSError):  # it may be no file
         own = {**own, identity_of(os.fstat(out.fileno())): Reason.ITSELF}
-    return _write(plan(paths, records, rules, own).gathered, records, out, rules)
+    return _write(plan(paths, records, rules, own).gathered, records, out, rules, meter)
 
 
 def write_bundle(
@@ -66,6 +71,7 @@ def write_bundle(
     replace: bool = False,
     names: Sequence[str] | None = None,
     own: Mapping[Identity, Reason] = NOTHING,
+    meter: Meter = NOBODY,
 ) -> Packed:
     """Pack into the file ``target``, which appears whole and durable or not at all. Raises as `pack` does.
 
@@ -79,7 +85,7 @@ def write_bundle(
     planned = plan(paths, records, rules, own, names)
     try:
         with durable_write(target, mode=0o644, replace=replace) as out:
-            return _write(planned.gathered, records, out, rules)
+            return _write(planned.gathered, records, out, rules, meter)
     except FileExistsError as error:
         raise PackError(f"{target} already exists") from error
     except OSError as error:
@@ -103,8 +109,7 @@ def plan(
 ) -> Plan:
     """Find what is to be packed, as `gather` does. Raises PackError too where that could not be ingested."""
     gathered = gather(paths, rules, own, names)
-    nothing = hashlib.new(HASHTYPE, usedforsecurity=False).hexdigest()
-    raw = document_of(chain(records, (record_of(file, nothing) for file in gathered.files)))
+    raw = document_of(chain(records, (record_of(file, NO_HASH) for file in gathered.files)))
     try:
         document = Document.parse(raw)
         check_document(document)
@@ -113,22 +118,26 @@ def plan(
     return Plan(gathered, document)
 
 
-def _write(gathered: Gathered, records: list[Record], out: IO[bytes], rules: PackRules) -> Packed:
+def _write(gathered: Gathered, records: list[Record], out: IO[bytes], rules: PackRules, meter: Meter) -> Packed:
+    total_bytes = sum(file.found.st_size for file in gathered.files)
+    meter.plan(len(gathered.files), total_bytes)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         # The document is complete when all files have been added.
-        raw = document_of(chain(records, (_add(tar, file, follow=rules.dereference) for file in gathered.files)))
+        added = (_add(tar, file, meter, follow=rules.dereference) for file in gathered.files)
+        raw = document_of(chain(records, added))
         info = tarfile.TarInfo(METADATA_NAME)
         info.size, info.mode = len(raw), 0o644
         tar.addfile(info, io.BytesIO(raw))
     warnings = [*warnings_of(gathered.left_out), *odd_times(gathered.files)]
-    return Packed(len(gathered.files), sum(file.found.st_size for file in gathered.files), gathered.left_out, warnings)
+    return Packed(len(gathered.files), total_bytes, gathered.left_out, warnings)
 
 
-def _add(tar: tarfile.TarFile, file: Entry, *, follow: bool) -> Record:
+def _add(tar: tarfile.TarFile, file: Entry, meter: Meter, *, follow: bool) -> Record:
     info = tarfile.TarInfo(f"{DATA_FOLDER}{file.name}")
     info.size, info.mtime, info.mode = file.found.st_size, seconds_of(file), 0o644
-    with UnchangedFile(file, HASHTYPE, follow=follow) as content:
+    with UnchangedFile(file, HASHTYPE, follow=follow, observe=meter.advance) as content:
         content.require_unchanged()
         tar.addfile(info, cast(IO[bytes], content))
         content.require_end()
+        meter.advance(0, 1)
         return record_of(file, content.hashsum)

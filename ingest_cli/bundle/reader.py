@@ -54,6 +54,37 @@ def read_document(path: Path) -> tuple[bytes, str]:
         raise explained(error, f"cannot read {path}", SourceError, path) from error
 
 
+def require_bundle(path: Path, name: str) -> None:
+    """Raise BundleError where a file begins with nothing that a bundle begins with, packed or not; SourceError.
+
+    Whether the rest of it is one is not looked at. ``name`` is what a person knows it by.
+    """
+    try:
+        with open_regular(path) as file:
+            head = os.pread(file.fileno(), BLOCK, 0)
+            compression = None if is_header(head) else compression_of(head)
+            if compression is not None:
+                head = _first_block(file, path, compression)
+    except OSError as error:
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
+    except BundleError:
+        return  # it is damaged, and a run says where
+    if not is_header(head):
+        raise _not_a_tar(name)
+
+
+def require_document(path: Path, name: str) -> None:
+    """Raise MetadataError where a file begins with nothing that a list in JSON begins with; SourceError."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(BLOCK).lstrip(b" \t\r\n\0")
+    except OSError as error:
+        raise explained(error, f"cannot read {path}", SourceError, path) from error
+    # What is not ASCII may be another encoding, of which a run has more to say.
+    if head[:1].isascii() and not head.startswith(b"["):
+        raise MetadataError(f"{name} is not a list in JSON, or is empty")
+
+
 class Bundle:
     """A bundle open for reading. ``fingerprint`` is that of the very file that was opened.
 
@@ -196,13 +227,22 @@ def _unpack(
     return plain
 
 
+def _first_block(packed: BinaryIO, path: Path, compression: Compression) -> bytes:
+    head = b""
+    for piece in unpacked(packed, path, compression, lambda: None):
+        head += piece
+        if len(head) >= BLOCK:
+            break
+    return head[:BLOCK]
+
+
 def _require_tar(head: bytes, path: Path) -> None:
     """Raise BundleError as soon as the first bytes say that the rest is not worth unpacking."""
     if len(head) >= BLOCK and not is_header(head[:BLOCK]):
         raise _not_a_tar(path)
 
 
-def _not_a_tar(path: Path) -> BundleError:
+def _not_a_tar(path: Path | str) -> BundleError:
     return BundleError(f"{path} is not a tar, or is empty")
 
 

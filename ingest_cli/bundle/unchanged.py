@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +18,20 @@ REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 class UnchangedFile:
     """The file that was found as ``entry``, open for a tar to read it, and hashed meanwhile. ``follow`` follows links.
 
-    Messages say what is ``done`` with it. Raises FilesChanged where it is not that file any more, else PackError or
-    ResourceUnavailable.
+    Messages say what is ``done`` with it, and ``observe`` is told the length of what is read. Raises FilesChanged where
+    it is not that file any more, else PackError or ResourceUnavailable.
     """
 
-    def __init__(self, entry: Entry, hashtype: str, *, follow: bool, done: str = "packed") -> None:
-        self._entry, self._done = entry, done
+    def __init__(
+        self,
+        entry: Entry,
+        hashtype: str,
+        *,
+        follow: bool,
+        done: str = "packed",
+        observe: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._entry, self._done, self._observe = entry, done, observe
         self._digest = hashlib.new(hashtype, usedforsecurity=False)
         # What has taken its place may be a FIFO or a device, whose opening would wait, or do something.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
@@ -56,6 +64,7 @@ class UnchangedFile:
             self.require_unchanged()
             raise self._is_odd("less")
         self._digest.update(data)
+        self._observe(len(data))
         return data
 
     def require_unchanged(self) -> None:

@@ -22,10 +22,14 @@ def backup(
     """
     from rich.filesize import decimal
 
-    from ..maintenance.backup import back_up
+    from .. import api
+    from .display import meter_for
+    from .left import saying_what_is_left
     from .output import notify, write_json
 
-    sizes = {path: path.stat().st_size for path in back_up(site.settings, folder)}
+    with saying_what_is_left(folder), meter_for(options, str(folder), "backup") as meter:
+        copies = api.back_up(folder, meter=meter, settings=site.settings)
+    sizes = {path: path.stat().st_size for path in copies}
     if options.json:
         answer = {"target": str(folder), "files": len(sizes), "bytes": sum(sizes.values())}
         write_json(answer)

@@ -23,9 +23,17 @@ def check(
     """Report every problem in bundles without storing anything."""
     from .. import api
     from ..errors import ExitCode, Interrupted
+    from ..jobs.stages import OPEN_TAR
+    from ..meter import Meter
+    from ..text import counted
+    from .display import meter_for
 
-    codes = []
-    checked = api.check_bundles(bundles, settings=settings_under(config=config, user=user))
+    codes: list[ExitCode] = []
+
+    def observe(path: Path) -> Meter:
+        return meter_for(options, str(path), OPEN_TAR, len(codes) + 1, len(bundles))
+
+    checked = api.check_bundles(bundles, observe=observe, settings=settings_under(config=config, user=user))
     try:
         for path, findings in zip(bundles, checked, strict=True):
             codes.append(ExitCode.FAILED if findings.problems else ExitCode.SUCCESS)
@@ -34,7 +42,8 @@ def check(
             else:
                 _show(path, findings, quiet=options.quiet)
     except KeyboardInterrupt:
-        raise Interrupted from None
+        done = f"{len(codes):,} of {counted(len(bundles), 'bundle')} checked"
+        raise Interrupted(f"interrupted, {done}; the same command begins anew") from None
     code = ExitCode.of_several(codes)
     if code:
         raise typer.Exit(code)

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from ..jobs.job import Job
+from ..meter import Meter
 from ..pipeline.observer import Observer
-from .options import RunOutput
+from .options import QuietOutput, RunOutput
 from .output import record
 from .screens import EventScreen, JsonScreen, PlainScreen, QueueScreen, QuietQueueScreen, Screen
 from .verbosity import set_verbosity
@@ -28,6 +29,15 @@ def screen_for(options: RunOutput, name: str, number: int = 1, count: int = 1) -
     from .live import LiveScreen
 
     return LiveScreen(name, number, count)
+
+
+def meter_for(options: QuietOutput, name: str, task: str, number: int = 1, count: int = 1) -> Meter:
+    """Who is told how far a piece of work is that is no job: a display on a terminal, elsewhere nobody."""
+    if options.json or options.quiet or not can_be_drawn_on(sys.stderr):
+        return Meter()
+    from .live import LiveWork
+
+    return LiveWork(name, task, number, count)
 
 
 def is_live(options: RunOutput) -> bool:

@@ -1,16 +1,25 @@
-"""Shows what would be stored of folders."""
+"""Shows what would be stored or packed of folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
 
 from rich.filesize import decimal
 
 from .. import api
 from ..bundle.description import IDS, description_of
+from ..bundle.folder import FolderRequest
+from ..bundle.gather import warnings_of
+from ..bundle.pack import plan
+from ..bundle.pack_rules import Reason
+from ..bundle.records import odd_times
+from ..bundle.tree import Identity
 from ..errors import IngestError
 from ..pipeline.dry_run import FolderPlan
 from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from ..text import counted
-from .options import RunOutput
-from .output import finish, notify, say, write_json
+from .options import QuietOutput, RunOutput
+from .output import error_fields, finish, notify, say, write_json
 
 
 def show_plans(sources: list[FolderSource], settings: Settings, options: RunOutput) -> None:
@@ -20,6 +29,8 @@ def show_plans(sources: list[FolderSource], settings: Settings, options: RunOutp
         error = found if isinstance(found, IngestError) else None
         errors.append(error)
         if isinstance(found, IngestError):
+            if options.json:
+                write_json({"source": str(source.path), **error_fields(found)})
             for number, line in enumerate(found.lines):
                 notify(line if number else f"{source.path}: {line}")
         elif options.json:
@@ -29,27 +40,47 @@ def show_plans(sources: list[FolderSource], settings: Settings, options: RunOutp
     finish(errors, debug=options.debug)
 
 
-def _show(source: FolderSource, plan: FolderPlan) -> None:
-    if plan.job_id is not None:
-        say(f"{source.path}: was ingested before as job {plan.job_id}")
+def show_plan_of_bundle(
+    target: Path, paths: list[Path], request: FolderRequest, own: Mapping[Identity, Reason], options: QuietOutput
+) -> None:
+    """Show what would be in a bundle."""
+    planned = plan(paths, request.records, request.rules, own)
+    files, left_out = planned.gathered.files, planned.gathered.left_out
+    size = planned.document.total_bytes
+    if options.json:
+        named = [{"path": entry.name, "reason": entry.reason} for entry in left_out]
+        write_json({"target": str(target), "files": len(files), "bytes": size, "left_out": named})
+    elif not options.quiet:
+        say(f"{target}: {counted(len(files), 'file')}, {decimal(size)} would be packed: {_of(request)}")
+        for warning in [*warnings_of(left_out), *odd_times(files)]:
+            say(f"  {warning}")
+
+
+def _show(source: FolderSource, found: FolderPlan) -> None:
+    if found.job_id is not None:
+        say(f"{source.path}: was ingested before as job {found.job_id}")
         return
-    ids = description_of(source.request.records)
-    of = ", ".join(f"{name} {getattr(ids, name)}" for name in IDS)
-    say(f"{source.path}: {counted(plan.files, 'file')}, {decimal(plan.bytes)} would be stored: {of}")
-    if plan.known_files:
-        say(f"  {counted(plan.known_files, 'file')}, {decimal(plan.known_bytes)} ingested before")
-    for warning in plan.warnings:
+    of = _of(source.request)
+    say(f"{source.path}: {counted(found.files, 'file')}, {decimal(found.bytes)} would be stored: {of}")
+    if found.known_files:
+        say(f"  {counted(found.known_files, 'file')}, {decimal(found.known_bytes)} ingested before")
+    for warning in found.warnings:
         say(f"  {warning}")
 
 
-def _as_json(source: FolderSource, plan: FolderPlan) -> dict[str, object]:
+def _of(request: FolderRequest) -> str:
+    ids = description_of(request.records)
+    return ", ".join(f"{name} {getattr(ids, name)}" for name in IDS)
+
+
+def _as_json(source: FolderSource, found: FolderPlan) -> dict[str, object]:
     return {
-        "source": str(plan.path),
-        "job_id": plan.job_id,
-        "files": plan.files,
-        "bytes": plan.bytes,
-        "known_files": plan.known_files,
-        "known_bytes": plan.known_bytes,
+        "source": str(found.path),
+        "job_id": found.job_id,
+        "files": found.files,
+        "bytes": found.bytes,
+        "known_files": found.known_files,
+        "known_bytes": found.known_bytes,
         "records": source.request.records,
-        "left_out": [{"path": entry.name, "reason": entry.reason} for entry in plan.left_out],
+        "left_out": [{"path": entry.name, "reason": entry.reason} for entry in found.left_out],
     }

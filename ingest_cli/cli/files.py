@@ -71,7 +71,7 @@ class FileLines:
         fields += [str(file.size), file.mtime or "", file.path]
         if self.long:
             fields += [f"{file.hashtype}:{file.hashsum}", str(file.file_id), file.mimetype]
-        say_fields(fields)
+        say_fields(fields, flush=False)
 
     def _show_row(self, job_id: int, file: StoredFile) -> None:
         width = shutil.get_terminal_size().columns
@@ -91,10 +91,9 @@ class FileLines:
         return GAP.join([*cells, shortened_path(path, room)])
 
 
-def say_fields(fields: list[str]) -> None:
-    """Print a line for programs, with tabs between the fields, and none within."""
-    # What is said passes for one line; a tab in it would not.
-    print("\t".join(map(one_line, fields)), flush=True)
+def say_fields(fields: list[str], *, flush: bool = True) -> None:
+    """Print a line for programs, with tabs between the fields and none within; of many at once, none need ``flush``."""
+    print("\t".join(map(one_line, fields)), flush=flush)
 
 
 def shortened_path(path: str, room: int) -> str:

@@ -154,7 +154,7 @@ def _write(copies: "Copies") -> None:
 
     answer = {
         "source": str(copies.path),
-        "stored": copies.is_stored,
+        "found": copies.is_stored,
         "copies": [as_object(job_id, file) for job_id, file in copies.copies],
         "error": "" if copies.error is None else str(copies.error),
     }

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import SettingsError
 from .command import command
-from .options import Describing, Packing, RunOutput, Submission, UserSite
+from .options import Describing, DryRun, Each, Packing, RunOutput, Submission, UserSite
 
 
 @command
@@ -16,10 +16,8 @@ def ingest(
         list[Path],
         typer.Argument(metavar="PATH", help="The bundles and folders to ingest, or - for a bundle on standard input."),
     ],
-    each: Annotated[bool, typer.Option("--each", help="Make a job of each folder in the given folders.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would be stored of the folders, and what is left out.")
-    ] = False,
+    each: Each = False,
+    dry_run: DryRun = False,
     *,
     describing: Describing,
     packing: Packing,
@@ -32,16 +30,18 @@ def ingest(
     from .dry_run import show_plans
     from .folders import Folders
     from .running import submit_files
+    from .several import STANDARD_INPUT
 
     is_of_folders = each or dry_run or describing != Describing() or packing != Packing()
-    bundles = [path for path in paths if not path.is_dir()]
-    if is_of_folders and bundles and (dry_run or len(bundles) == len(paths)):
+    bundles = [path for path in paths if not path.is_dir() and (path.exists() or path == STANDARD_INPUT)]
+    if is_of_folders and bundles and (dry_run or not any(path.is_dir() for path in paths)):
         hint = f"; 'ingest check {bundles[0]}' checks a bundle" if dry_run else ""
         raise SettingsError(f"{bundles[0]} is not a folder, and these options are of folders{hint}")
     settings = site.settings
     folders = Folders(describing.description, packing.rules, settings)
-    sources = [source for path in paths for source in (folders.sources(path, each=each) if path.is_dir() else [path])]
     if dry_run:
-        show_plans([source for source in sources if not isinstance(source, Path)], settings, options)
-    else:
-        submit_files(JobKind.BUNDLE, sources, settings, submission, options)
+        # Of what is not there that is said.
+        show_plans([source for path in paths for source in folders.sources(path, each=each)], settings, options)
+        return
+    sources = [source for path in paths for source in (folders.sources(path, each=each) if path.is_dir() else [path])]
+    submit_files(JobKind.BUNDLE, sources, settings, submission, options)

@@ -21,8 +21,8 @@ from rich.live import Live
 from rich.text import Text
 
 from ..streams import unguarded
-from ..text import printable
-from .screens import PlainScreen
+from ..text import counted, printable
+from .screens import Once, PlainScreen
 
 FRAMES_A_SECOND = 5
 # The rate is that of the last seconds: a bundle's files are of all sizes.
@@ -102,9 +102,11 @@ class LiveJob(PlainScreen):
         self._display, self._place = display, place
         self._rate = Rate()
         self._shown = display.shown(name)
+        self._reached = (0.0, 0.0)
 
     def stage(self, task: str) -> None:
         """Show the stage."""
+        self._reached = (self.share, self.done)
         self._rate = Rate()
         self._enter(task)
 
@@ -116,13 +118,13 @@ class LiveJob(PlainScreen):
 
     @property
     def share(self) -> float:
-        """How much of the job is done, as far as is known."""
-        return min(1.0, self._done / self._whole) if self._total else 0.0
+        """How much of the job is done, as far as is known. What an earlier stage has done counts in later ones."""
+        return max(self._reached[0], min(1.0, self._done / self._whole) if self._total else 0.0)
 
     @property
     def done(self) -> float:
         """How many bytes of it are done."""
-        return self.share * self._total
+        return max(self._reached[1], self.share * self._total)
 
     def headline(self, width: int) -> Text:
         """The job and its stage, in so many columns."""
@@ -165,8 +167,8 @@ class LiveJob(PlainScreen):
 class LiveScreen(LiveJob):
     """A job by itself, the bundle ``number`` of ``count``: two lines."""
 
-    def __init__(self, name: str, number: int = 1, count: int = 1) -> None:
-        display = Display(lambda width: [self.headline(width), self.details(width)])
+    def __init__(self, name: str, number: int = 1, count: int = 1, *, answers: bool = False) -> None:
+        display = Display(lambda width: [self.headline(width), self.details(width)], answers=answers)
         super().__init__(name, display, f"bundle {number} of {count}" if count > 1 else "")
 
     def __enter__(self) -> Self:
@@ -184,6 +186,26 @@ class LiveScreen(LiveJob):
         super().end()
 
 
+class LiveWork(Once, LiveScreen):
+    """A piece of work that is no job, and goes through every byte once; the ``number``th of ``count``."""
+
+    def __init__(self, name: str, task: str, number: int = 1, count: int = 1) -> None:
+        super().__init__(name, number, count, answers=True)
+        self._enter(task)
+
+    def part(self, task: str) -> None:
+        """Show what it is at."""
+        self._task = task
+
+    def advance(self, length: int, files: int = 0) -> None:
+        """Count."""
+        self._count("done", length, files)
+
+    def _counts(self) -> list[str]:
+        _, files = self._counted["done"]
+        return [f"{files:,} of {counted(self._files, 'file')}", *super()._counts()]
+
+
 class LiveTogether:
     """Several jobs at once, for as long as a ``with`` block lasts: a line for each, and one for all ``count`` of them.
 
@@ -192,7 +214,7 @@ class LiveTogether:
 
     def __init__(self, count: int, sizes: Sequence[int] | None = None) -> None:
         self._count, self._sizes = count, sizes
-        self._display = Display(self._lines, answers=True)
+        self._display = Display(self.lines, answers=True)
         self._rows: dict[int, LiveRow] = {}
         self._ended = self._failed = 0
         self._bytes = 0.0
@@ -226,7 +248,8 @@ class LiveTogether:
             self._failed += failed
             self._bytes += row.done if self._sizes is None else self._sizes[number - 1]
 
-    def _lines(self, width: int) -> list[Text]:
+    def lines(self, width: int) -> list[Text]:
+        """What is drawn, in so many columns."""
         rows = sorted(self._rows.copy().items())
         room = max(1, self._display.height - 3)
         lines = [row.headline(width) for _, row in rows[:room]]
@@ -278,7 +301,7 @@ class Rate:
         now = time.monotonic()
         self._samples.append((now, done))
         then, before = self._samples[0]
-        return (done - before) / (now - then) if now > then else 0.0
+        return max(0.0, (done - before) / (now - then)) if now > then else 0.0
 
 
 def _left(rest: float, rate: float) -> str:

@@ -80,6 +80,12 @@ Receipt = Annotated[
 ]
 
 
+Each = Annotated[bool, typer.Option("--each", help="Make a job of each folder in the given folders.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only show what would be taken of the folders, and what is left out.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """The site that a command works on."""

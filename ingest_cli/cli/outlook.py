@@ -66,6 +66,7 @@ def _complete(job: Job) -> Outlook:
     return Outlook(
         f"nothing: {counted(job.files, 'file')} and their metadata are stored",
         {
+            f"ingest ls {job.job_id}": "lists its files",
             f"ingest verify {job.job_id}": "checks what is stored of it",
             f"ingest restore {job.job_id} --to FOLDER": "gets its files back",
         },

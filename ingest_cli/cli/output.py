@@ -142,3 +142,10 @@ def standard_output() -> BinaryIO:
     if sys.stdout is None:
         raise SettingsError("standard output is closed: there is nothing to write to")
     return sys.stdout.buffer
+
+
+def bundle_output() -> BinaryIO:
+    """Standard output, for a bundle. Raises SettingsError where it is closed, or a terminal."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise SettingsError("a bundle cannot be shown on a terminal: redirect it, or give -o a file")
+    return standard_output()

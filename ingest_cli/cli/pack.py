@@ -5,51 +5,60 @@ from typing import Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .command import command
-from .options import INSTRUMENT, PROJECT, SUBMITTER, Keys, Packing, QuietOutput, pairs_of
-
-STANDARD_OUTPUT = Path("-")
+from .options import Describing, DryRun, Packing, QuietOutput, Site
 
 
 @command
 def pack(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="The files and folders to pack.")],
-    submitter: Annotated[int, SUBMITTER],
-    project: Annotated[str, PROJECT],
-    instrument: Annotated[int, INSTRUMENT],
-    key: Keys = None,
+    describing: Describing,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the bundle to this file, or - for standard output.", metavar="FILE"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing bundle.")] = False,
+    dry_run: DryRun = False,
     *,
     packing: Packing,
+    site: Site,
     options: QuietOutput,
 ) -> None:
     """Pack files and folders into a bundle."""
     from rich.filesize import decimal
 
+    from ..bundle.folder import own_description
     from ..bundle.pack import pack as pack_to
     from ..bundle.pack import write_bundle
-    from ..bundle.records import transaction_records
-    from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, standard_output, warn, write_json
+    from .display import meter_for
+    from .dry_run import show_plan_of_bundle
+    from .folders import Folders
+    from .left import STANDARD_OUTPUT, saying_what_is_left
+    from .output import bundle_output, notify, warn, write_json
 
-    pairs = pairs_of(key)
     if output is None and len(paths) > 1:
         raise SettingsError("with several paths, name the bundle with -o")
-    records = transaction_records(submitter, project, instrument, pairs)
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     # A folder is packed, be it that a link leads to it.
     tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
-    if target == STANDARD_OUTPUT:
-        packed = pack_to(tops, records, standard_output(), packing.rules)
-    else:
-        packed = write_bundle(tops, records, target, packing.rules, replace=force)
+    given = describing.description
+    # A bundle can be packed where nothing else of a site can be done.
+    settings = site.settings if given.missing else None
+    request = Folders(given, packing.rules, settings).request(paths[0], folders_of(paths))
+    own = own_description(tops)
+    if dry_run:
+        show_plan_of_bundle(target, tops, request, own, options)
+        return
+    out = bundle_output() if target == STANDARD_OUTPUT else None
+    with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
+        if out is not None:
+            packed = pack_to(tops, request.records, out, request.rules, own=own, meter=meter)
+        else:
+            packed = write_bundle(tops, request.records, target, request.rules, replace=force, own=own, meter=meter)
     if not options.quiet:
         for warning in packed.warnings:
             warn(warning)
@@ -58,3 +67,8 @@ def pack(
         write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes, "left_out": left_out})
     elif not options.quiet:
         notify(f"{target}: {counted(packed.files, 'file')}, {decimal(packed.bytes)}")
+
+
+def folders_of(paths: list[Path]) -> list[Path]:
+    """The folder that says what the bundle is: only one that is packed alone."""
+    return paths if len(paths) == 1 and paths[0].is_dir() else []

@@ -33,16 +33,11 @@ def prune(
 
     A job is kept while its bundle is still there, so that the bundle is not ingested again.
     """
-    from ..jobs.store import open_store
-    from ..maintenance.prune import find_prunable
+    from .. import api
     from ..text import counted
     from .output import notify, say, write_json
 
-    settings, age = site.settings, _age(older_than)
-    with open_store(settings, new=False) as store:
-        found = find_prunable(settings, store, age)
-        if yes:
-            found.remove(store)
+    found = api.prune(_age(older_than), remove=yes, settings=site.settings)
     if output.json:
         answer = {
             "removed": yes,

@@ -1,6 +1,5 @@
 """``ingest restore JOB_ID``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +8,6 @@ import typer
 from .command import command
 from .completion import recorded_job_ids
 from .options import QuietOutput, Site
-
-STANDARD_OUTPUT = Path("-")
 
 
 @command
@@ -37,21 +34,23 @@ def restore(
     from .. import api
     from ..errors import SettingsError
     from ..text import counted
-    from .output import notify, standard_output, write_json
+    from .display import meter_for
+    from .left import STANDARD_OUTPUT, saying_what_is_left
+    from .output import bundle_output, notify, write_json
 
     if (output is None) == (to is None):
         raise SettingsError("give either -o or --to")
     if options.json and output == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
-    if output == STANDARD_OUTPUT and sys.stdout is not None and sys.stdout.isatty():
-        raise SettingsError("a bundle cannot be shown on a terminal: redirect it, or give -o a file")
-    if to is not None:
-        count = api.restore_folder(job_id, to, paths=paths or (), settings=site.settings)
-    else:
-        assert output is not None
-        target = standard_output() if output == STANDARD_OUTPUT else output
-        count = api.restore_bundle(job_id, target, paths=paths or (), settings=site.settings)
+    target = to or output
+    assert target is not None
+    out = bundle_output() if output == STANDARD_OUTPUT else target
+    with saying_what_is_left(target), meter_for(options, f"job {job_id}", "restore") as meter:
+        if to is not None:
+            count = api.restore_folder(job_id, to, paths=paths or (), meter=meter, settings=site.settings)
+        else:
+            count = api.restore_bundle(job_id, out, paths=paths or (), meter=meter, settings=site.settings)
     if options.json:
-        write_json({"job_id": job_id, "target": str(to or output), "files": count})
+        write_json({"job_id": job_id, "target": str(target), "files": count})
     elif not options.quiet:
-        notify(f"job {job_id}: {counted(count, 'file')} restored to {to or output}")
+        notify(f"job {job_id}: {counted(count, 'file')} restored to {target}")

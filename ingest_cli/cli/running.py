@@ -12,10 +12,9 @@ from .display import screen_for
 from .options import RunOutput, Submission
 from .output import finish, standard_input
 from .rates import rate_of
-from .several import Screens, sizes_of
+from .several import STANDARD_INPUT, Screens, sizes_of
 from .signals import interruptible
 
-STANDARD_INPUT = Path("-")
 # The same command would ingest once more what it has ingested.
 INTERRUPTED_AGAIN = "interrupted; 'ingest retry --interrupted' resumes what was begun"
 NOUNS = {JobKind.BUNDLE: "bundle", JobKind.MOVE: "document"}

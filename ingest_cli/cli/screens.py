@@ -188,6 +188,9 @@ class EventScreen(Screen):
 class PlainScreen(Screen):
     """A line a job on standard output; a line a stage and a warning, and ``every`` so often, on standard error."""
 
+    # Each byte is checked, then stored.
+    _times = 2
+
     def __init__(self, name: str, *, every: float = PROGRESS_SECONDS) -> None:
         super().__init__(name)
         self._every = every
@@ -197,7 +200,7 @@ class PlainScreen(Screen):
         self._task, self._entered = task, time.monotonic()
         self._due = self._entered + self._every
         self._total = self._done = self._files = 0
-        self._counted = {"checked": (0, 0), "stored": (0, 0)}
+        self._counted = {"checked": (0, 0), "stored": (0, 0), "done": (0, 0)}
 
     def settled(self, job: Job) -> None:
         """Write how the job ended, where it ended well."""
@@ -253,13 +256,13 @@ class PlainScreen(Screen):
     def _percent(self) -> int:
         # 100 is for what is complete: what has been read must yet get to the disk.
         files_done = sum(files for _, files in self._counted.values())
-        share = self._done / self._whole if self._total else files_done / max(1, 2 * self._files)
+        share = self._done / self._whole if self._total else files_done / max(1, self._times * self._files)
         return min(99, int(100 * share))
 
     @property
     def _whole(self) -> int:
-        """The bytes that are to be counted: each is checked, then stored."""
-        return 2 * self._total
+        """The bytes that are to be counted."""
+        return self._times * self._total
 
     def _counts(self) -> list[str]:
         """The files and the bytes that are checked, or stored when all are checked."""
@@ -269,6 +272,19 @@ class PlainScreen(Screen):
         done, files = self._counted[phase]
         size = self._total
         return [f"{files} of {counted(self._files, 'file')} {phase}", f"{decimal(min(done, size))} of {decimal(size)}"]
+
+
+class Once:
+    """What is different from the screen of a job where every byte is gone through once."""
+
+    _total: int
+    _done: int
+    _times = 1
+
+    def _counts(self) -> list[str]:
+        from rich.filesize import decimal
+
+        return [f"{decimal(min(self._done, self._total))} of {decimal(self._total)}"]
 
 
 class QueueScreen(PlainScreen):

@@ -87,7 +87,7 @@ def serve(
     from ..server.routes import ServerRules
     from ..server.serve import serve as run
     from .display import screens_of_queue
-    from .output import notify
+    from .output import notify, record
     from .signals import SPARE_SECONDS, interruptible
 
     if log_format not in ("text", "json"):
@@ -115,5 +115,6 @@ def serve(
             listeners,
             workers=workers,
             observe=screens_of_queue(json=False, quiet=quiet, verbose=verbose),
+            tell=record,
             ready=ready,
         )

@@ -21,6 +21,7 @@ from .screens import JsonScreen, Screen, Turns
 if TYPE_CHECKING:
     from .live import LiveTogether
 
+STANDARD_INPUT = Path("-")
 # So many failures are named once more; those of a night's work no one reads here.
 MOST_FAILURES = 20
 # What comes of a job, in the order of the summary: one, several.
@@ -100,11 +101,15 @@ class Screens:
 
 
 def sizes_of(paths: Sequence[Path]) -> list[int] | None:
-    """How large the files are; None where that cannot be told of one."""
+    """How large the files are, as far as can be told; None where one comes from standard input."""
+    return None if STANDARD_INPUT in paths else [_size_of(path) for path in paths]
+
+
+def _size_of(path: Path) -> int:
     try:
-        return [path.stat().st_size for path in paths]
-    except OSError:
-        return None
+        return path.stat().st_size
+    except OSError:  # its job will say so
+        return 0
 
 
 def _ending(screen: Screen) -> tuple[str, str]:

@@ -18,9 +18,29 @@ class SiteCommand(Command):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Take the site's options from the words."""
-        self._questions = None if ctx.resilient_parsing else _questions(args)
-        ctx.meta[GIVEN] = {} if self._questions is None else self._take(self._questions, args)
+        from ..errors import SettingsError
+
+        self._questions, ctx.meta[GIVEN] = None, {}
+        try:
+            self._questions = _questions(args)
+            if self._questions is not None:
+                ctx.meta[GIVEN] = self._take(self._questions, args)
+        except (SettingsError, OSError, RuntimeError):
+            if not ctx.resilient_parsing:  # while a shell completes the words, nothing can be said of what is wrong
+                raise
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
+        """Offer them too."""
+        from typer._click.shell_completion import CompletionItem
+
+        found = super().shell_complete(ctx, incomplete)
+        known = {item.value for item in found}
+        for question in [] if self._questions is None else self._questions.open:
+            for name in (f"--{question.name}", f"--{question.name}-regex"):
+                if incomplete.startswith("-") and name.startswith(incomplete) and name not in known:
+                    found.append(CompletionItem(name, help=question.title))
+        return found
 
     def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """Show them."""

@@ -1,4 +1,4 @@
-"""``ingest state [JOB_ID]``."""
+"""``ingest state [JOB_ID...]``."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import SettingsError
+from ..errors import IngestError, SettingsError
 from .command import command
-from .completion import job_ids, orders
+from .completion import job_ids as known_job_ids
+from .completion import orders
 from .job_filter import Jobs
 from .options import Output, Site
-from .output import say, write_csv, write_json, write_json_list
+from .output import error_fields, finish, notify, say, write_csv, write_json, write_json_list
 
 if TYPE_CHECKING:
     from ..jobs.filter import JobFilter, JobOrder
@@ -26,9 +27,9 @@ CSV_COLUMNS = ("job_id", "status", "source", "files", "bytes", "user", "created"
 
 @command
 def state(
-    job_id: Annotated[
-        int | None,
-        typer.Argument(metavar="JOB_ID", help="The job to show; the newest jobs if omitted.", autocompletion=job_ids),
+    job_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="JOB_ID", help="The jobs to show; the newest if omitted.", autocompletion=known_job_ids),
     ] = None,
     sort: Annotated[
         str,
@@ -50,19 +51,19 @@ def state(
     site: Site,
     output: Output,
 ) -> None:
-    """Show the state of a job, or of the newest jobs."""
+    """Show the state of jobs, or of the newest ones."""
     from ..jobs.fields import job_fields
     from ..jobs.filter import ALL
     from ..jobs.store import open_store
 
     wanted, order = jobs.filter, _order(sort)
-    if job_id is not None and (wanted != ALL or csv or follow):
-        raise SettingsError("give a job, or options that choose jobs, not both")
+    if job_ids and (wanted != ALL or csv or follow):
+        raise SettingsError("give jobs, or options that choose jobs, not both")
     if csv + follow + output.json > 1:
         raise SettingsError("--json, --csv and --follow cannot be used together")
     with open_store(site.settings, new=False) as store:
-        if job_id is not None:
-            _show_job(job_id, store, json=output.json)
+        if job_ids:
+            _show_jobs(job_ids, store, output)
         elif follow:
             _follow(store, wanted, order, None if every else count)
         else:
@@ -97,6 +98,21 @@ def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int
             return
         yield page
         before, left = page[-1].job_id, None if left is None else left - len(page)
+
+
+def _show_jobs(job_ids: list[int], store: "JobStore", output: Output) -> None:
+    errors: list[IngestError] = []
+    for number, job_id in enumerate(job_ids):
+        if number and not output.json:
+            say("")
+        try:
+            _show_job(job_id, store, json=output.json)
+        except IngestError as error:
+            errors.append(error)
+            if output.json:
+                write_json({"job_id": job_id, **error_fields(error)})
+            notify(error)
+    finish([*errors, *([None] * (len(job_ids) - len(errors)))], debug=output.debug)
 
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:

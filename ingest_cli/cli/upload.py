@@ -159,10 +159,11 @@ def upload(
         outcomes = list(
             api.upload(
                 paths,
-                description,
+                **description.ids,
+                keys=description.pairs,
                 ask=asking,
                 rules=packing.rules,
-                pack=contents.pack,
+                pack=contents.pack or description.says_something,
                 together=contents.together,
                 terms=pace.terms,
                 observe=partial(upload_screen_for, options),

@@ -1,10 +1,10 @@
 """An upload on a terminal."""
 
 from .live import LiveScreen
-from .upload_screens import Sending
+from .screens import Once
 
 
-class LiveSending(Sending, LiveScreen):
+class LiveSending(Once, LiveScreen):
     """Two lines that are redrawn while it is packed and sent, and while its job runs."""
 
     def _counts(self) -> list[str]:

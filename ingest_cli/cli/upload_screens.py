@@ -8,7 +8,7 @@ from ..client.waiting import deferred_until, is_complete
 from ..errors import IngestError
 from ..text import duration
 from .output import Warnings, error_fields, mention, notify, regardless, say, write_json
-from .screens import PlainScreen
+from .screens import Once, PlainScreen
 
 # Shorter failures than these are not worth a line.
 LONGEST_UNTOLD_SECONDS = 2.0
@@ -91,6 +91,14 @@ class PlainUpload(QuietUpload):
         """Say that files are packed."""
         self._screen.stage("packing")
 
+    def plan(self, files: int, total_bytes: int) -> None:
+        """Note how much is to be packed."""
+        self._screen.plan(files, total_bytes)
+
+    def advance(self, length: int, files: int = 0) -> None:
+        """Count what is packed."""
+        self._screen.stored(length, files)
+
     def sending(self, size: int, sent: int) -> None:
         """Say that the bundle is sent."""
         self._screen.stage("sending")
@@ -146,22 +154,5 @@ class PlainUpload(QuietUpload):
             say(line)
 
 
-class Sending:
-    """What is different from the screen of a job that runs here: every byte is sent once."""
-
-    _total: int
-    _done: int
-    _task: str
-
-    @property
-    def _whole(self) -> int:
-        return self._total
-
-    def _counts(self) -> list[str]:
-        from rich.filesize import decimal
-
-        return [f"{decimal(min(self._done, self._total))} of {decimal(self._total)}"]
-
-
-class PlainSending(Sending, PlainScreen):
+class PlainSending(Once, PlainScreen):
     """A line for packing, sending and each stage of the job, and every so often of sending."""

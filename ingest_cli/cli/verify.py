@@ -38,31 +38,46 @@ def verify(
     Every byte is read, hashed and compared with the catalogue or a receipt. Nothing is changed.
     """
     from .. import api
-    from ..errors import ExitCode, IngestError, SettingsError
+    from ..errors import ExitCode, IngestError, Interrupted, SettingsError
     from ..maintenance.verify import Tally
+    from .display import meter_for
     from .output import notify
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
     settings, share, tally = site.settings, sample / 100, Tally()
+    meter = meter_for(options, "verify", "catalogue")
     if receipt is not None:
-        damages = api.verify_receipt(receipt, share=share, tally=tally, settings=settings)
+        damages = api.verify_receipt(receipt, share=share, tally=tally, meter=meter, settings=settings)
     elif all_jobs:
-        damages = api.verify_all(since=since, share=share, tally=tally, note=notify, settings=settings)
+        damages = api.verify_all(since=since, share=share, tally=tally, note=notify, meter=meter, settings=settings)
     else:
-        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=notify, settings=settings)
+        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=notify, meter=meter, settings=settings)
     damaged = 0
     try:
-        for damage in damages:
-            damaged += 1
-            _show(damage, json=options.json)
-    except (KeyboardInterrupt, IngestError):
-        if all_jobs and tally.job_id is not None:
-            notify(f"'--all --from {tally.job_id}' resumes from here")
+        with meter:
+            for damage in damages:
+                damaged += 1
+                _show(damage, json=options.json)
+    except (KeyboardInterrupt, IngestError) as error:
+        _say_what_is_left(tally, damaged, all_jobs=all_jobs)
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted("interrupted") from None
         raise
     _conclude(tally, damaged, options)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _say_what_is_left(tally: "Tally", damaged: int, *, all_jobs: bool) -> None:
+    from ..text import counted
+    from .output import notify
+
+    if tally.files:
+        problems = counted(damaged, "problem") if damaged else "no problems"
+        notify(f"{counted(tally.files, 'file')} verified so far: {problems}")
+    if all_jobs and tally.job_id is not None:
+        notify(f"'--all --from {tally.job_id}' resumes from here")
 
 
 def _show(damage: "Damage", *, json: bool) -> None:

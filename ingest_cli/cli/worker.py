@@ -24,9 +24,11 @@ def worker(
     """Run queued jobs, and those whose process died."""
     from contextlib import suppress
 
+    from .. import api
     from ..errors import Interrupted
-    from ..pipeline.worker_pool import WorkerPool, work
+    from ..pipeline.worker_pool import WorkerPool
     from .display import screens_of_queue
+    from .output import record
     from .signals import SPARE_SECONDS, interruptible
 
     settings = site.settings
@@ -34,9 +36,9 @@ def worker(
     # The others are waited for.
     with interruptible(settings.timings.ending + (SPARE_SECONDS if workers > 1 else 0.0)):
         if workers == 1:
-            work(settings, observe, until_empty=until_empty)
+            api.run_queue(observe, record, until_empty=until_empty, settings=settings)
             return
-        pool = WorkerPool(settings, workers, observe, until_empty=until_empty)
+        pool = WorkerPool(settings, workers, observe, record, until_empty=until_empty)
         with suppress(KeyboardInterrupt), pool:
             pool.wait()
         if pool.interrupted:

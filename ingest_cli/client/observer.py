@@ -1,30 +1,22 @@
 """Observers of uploads, such as a progress display."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ..errors import IngestError
+from ..meter import Meter
 
 # What a server answers to "get_state".
 State = dict[str, Any]
 
 
-class UploadObserver:
+class UploadObserver(Meter):
     """Is told what happens to an upload. This one does nothing; subclasses override what they show.
 
     It observes for as long as a ``with`` block lasts.
     """
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
     def packing(self) -> None:
-        """Files are packed into a bundle."""
+        """Files are packed into a bundle: how far that is, a meter is told."""
 
     def sending(self, size: int, sent: int) -> None:
         """A bundle of this size is to be sent, of which so much is at the server already."""

@@ -170,7 +170,9 @@ class Uploader:
         if not record.bundle.exists():
             record.renew()
             observer.packing()
-            packed = write_bundle(item.paths, packing.records, record.bundle, packing.rules, names=packing.names)
+            packed = write_bundle(
+                item.paths, packing.records, record.bundle, packing.rules, names=packing.names, meter=observer
+            )
             for warning in packed.warnings:
                 observer.warn(warning)
         return record.bundle

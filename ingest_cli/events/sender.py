@@ -17,7 +17,7 @@ from ..jobs.outbox import LONGEST_WAIT_SECONDS, Notice
 from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import ReceiverKind, Settings
-from ..text import one_line, timed
+from ..text import one_line
 from .message import document, message
 from .receivers import REFUSED_PATIENCE_SECONDS, NotReceived, Receiver, receivers_of
 
@@ -38,11 +38,6 @@ log = logging.getLogger(__name__)
 def warn(text: str) -> None:
     """Tell a person on standard error."""
     print(one_line(f"ingest: warning: {text}"), file=sys.stderr, flush=True)
-
-
-def record(text: str) -> None:
-    """Tell a person on standard error at what time it was, as what runs for long does."""
-    print(timed(one_line(f"ingest: {text}")), file=sys.stderr, flush=True)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -109,9 +109,18 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
             raise
 
 
-def copy_database(source: Path, target: Path) -> None:
+def size_of(path: Path) -> int:
+    """How many bytes the file of the database has; 0 where that cannot be told."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def copy_database(source: Path, target: Path, observe: Callable[[int], None] = lambda _: None) -> None:
     """Copy the database at ``source``, as it stands at one moment, to the new file ``target``, durably.
 
+    ``observe`` is told the length of each piece.
     Other processes may write to it meanwhile (sqlite.org/backup.html). Raises StoreError, and ResourceUnavailable
     where that may pass.
     """
@@ -125,7 +134,15 @@ def copy_database(source: Path, target: Path) -> None:
             # In one transaction, so that no writer has it begin anew, and in pieces: a signal ends it between two.
             ours.execute("BEGIN")
             ours.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            ours.backup(copy, pages=BACKUP_PAGES, progress=lambda *_: None)
+            page = ours.execute("PRAGMA page_size").fetchone()[0]
+            copied = 0
+
+            def note(_status: int, remaining: int, total: int) -> None:
+                nonlocal copied
+                observe((total - remaining - copied) * page)
+                copied = total - remaining
+
+            ours.backup(copy, pages=BACKUP_PAGES, progress=note)
             copy.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.OperationalError as error:
         raise _explained(error, message, target) from error

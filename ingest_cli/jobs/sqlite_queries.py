@@ -13,6 +13,7 @@ from typing import Any, Self
 from ..errors import JobNotFound, LeaseLost
 from ..mounts import on_network
 from ..settings import Notifications, Timings
+from .activity import Share
 from .database import open_database, reading, writing
 from .filter import ALL, JobFilter, JobOrder, matches
 from .flow import Flow, steps_of
@@ -21,7 +22,8 @@ from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .outbox import Outbox
-from .sqlite_filter import condition, ordering, selection
+from .reasons import Failure
+from .sqlite_filter import NAME, condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
@@ -30,6 +32,7 @@ FINISHABLE = {*UNFINISHED, JobState.HELD}
 MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
 NOBODY = Notifications()
+FIRST_LINE = "substr(exception, 1, instr(exception || char(10), char(10)) - 1)"
 
 
 class SqliteQueries:
@@ -174,6 +177,13 @@ class SqliteQueries:
         rows = self._rows("SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", since)
         return (int(row[0]) for row in rows)
 
+    def volume(self, since: int = 0) -> tuple[int, int]:
+        """How much the jobs hold that are complete."""
+        sums = "COALESCE(SUM(files), 0), COALESCE(SUM(bytes), 0)"
+        rows = self._rows(f"SELECT {sums} FROM jobs WHERE state = 'complete' AND job_id >= ?", since)
+        files, size = next(rows)
+        return int(files), int(size)
+
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage."""
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
@@ -197,10 +207,29 @@ class SqliteQueries:
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons of failed jobs."""
         rows = self._rows(
-            "SELECT task, substr(exception, 1, instr(exception || char(10), char(10)) - 1) AS reason, COUNT(*)"
-            " FROM jobs WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
+            f"SELECT task, {FIRST_LINE} AS reason, COUNT(*) FROM jobs"
+            " WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
         )
         return [(str(task), str(reason), int(count)) for task, reason, count in rows]
+
+    def failed(self) -> Iterator[Failure]:
+        """The jobs that failed or are held."""
+        rows = self._rows(
+            f"SELECT job_id, task, {FIRST_LINE}, {NAME}, user, substr(updated, 1, 10) FROM jobs"
+            " WHERE status IN ('failed', 'held') ORDER BY job_id DESC"
+        )
+        return (Failure(*row) for row in rows)
+
+    def activity(self) -> list[Share]:
+        """How many jobs came to their end, by day and by user."""
+        # What a duplicate holds is not stored again.
+        rows = self._rows(
+            "SELECT substr(updated, 1, 10) AS day, user,"
+            f" SUM(state IN ({listed(DONE)})) AS complete, SUM(state IN ('failed', 'held')) AS failed,"
+            " SUM(files * (state = 'complete')) AS files, SUM(bytes * (state = 'complete')) AS bytes FROM jobs"
+            f" WHERE state IN ({listed(DONE)}, 'failed', 'held') GROUP BY 1, 2"
+        )
+        return [Share(**dict(row)) for row in rows]
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""

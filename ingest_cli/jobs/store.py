@@ -8,12 +8,14 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
+from .activity import Share
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
+from .reasons import Failure
 
 
 class JobStore(Protocol):
@@ -107,6 +109,9 @@ class JobStore(Protocol):
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete, from ``since`` on, lowest first."""
 
+    def volume(self, since: int = 0) -> tuple[int, int]:
+        """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
+
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage that it has left."""
 
@@ -118,6 +123,12 @@ class JobStore(Protocol):
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
+
+    def failed(self) -> Iterator[Failure]:
+        """The jobs that failed or are held, the newest first, with the first lines of their errors."""
+
+    def activity(self) -> list[Share]:
+        """How many jobs came to their end, and how much they hold, by the day of their last change and by user."""
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each ``step`` from ``since`` on, in UTC, until now."""

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk import new_at, opened
-from ..jobs.database import copy_database
+from ..jobs.database import copy_database, size_of
 from ..jobs.neighbours import databases, is_to_be_made
+from ..meter import NOBODY, Meter
 from ..settings import Settings
 
 
-def back_up(settings: Settings, target: Path) -> list[Path]:
+def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Path]:
     """Copy the job store, and catalogue and ids where they are embedded, into the new folder ``target``.
 
     Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or
@@ -22,8 +23,12 @@ def back_up(settings: Settings, target: Path) -> list[Path]:
     with new_at(target) as aside:
         # Folders above it are not made: where they are missing, a disk may not be mounted.
         aside.mkdir()
-        for name, database in _databases(settings):
-            copy_database(database, aside / name)
+        named = list(_databases(settings))
+        meter.plan(len(named), sum(size_of(database) for _, database in named))
+        for name, database in named:
+            meter.part(name)
+            copy_database(database, aside / name, meter.advance)
+            meter.advance(0, 1)
         with opened(aside) as folder:
             os.fsync(folder)
         aside.rename(target)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded
 from ..jobs.store import JobStore
+from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
 from ..text import counted
 
@@ -32,7 +33,12 @@ class Tally:
 
 
 def verify_jobs(
-    services: Services, job_ids: Iterable[int], *, share: float = 1.0, tally: Tally | None = None
+    services: Services,
+    job_ids: Iterable[int],
+    *,
+    share: float = 1.0,
+    tally: Tally | None = None,
+    meter: Meter = NOBODY,
 ) -> Iterator[Damage]:
     """Hash the files of recorded jobs again, or a random ``share`` of them; yield what is wrong as it is found.
 
@@ -43,37 +49,52 @@ def verify_jobs(
         if not services.catalog.contains(job_id):
             raise JobNotRecorded(f"the catalogue has no record of job {job_id}")
         tally.jobs, tally.job_id = tally.jobs + 1, job_id
-        yield from verify_files(services.archive, job_id, services.catalog.files(job_id), share=share, tally=tally)
+        meter.part(f"job {job_id}")
+        files = services.catalog.files(job_id)
+        yield from verify_files(services.archive, job_id, files, share=share, tally=tally, meter=meter)
 
 
 def verify_files(
-    archive: Archive, job_id: int, files: Iterable[StoredFile], *, share: float = 1.0, tally: Tally
+    archive: Archive,
+    job_id: int,
+    files: Iterable[StoredFile],
+    *,
+    share: float = 1.0,
+    tally: Tally,
+    meter: Meter = NOBODY,
 ) -> Iterator[Damage]:
     """Hash a job's files again, or a random ``share`` of them, and yield what is wrong. Raises ServiceUnavailable."""
     for file in files:
         if share < 1.0 and random.random() >= share:
             continue
-        problem = file_problem(archive, file)
+        problem = file_problem(archive, file, meter)
         tally.files += 1
         tally.bytes += file.size
         if problem is not None:
             yield Damage(job_id, file.file_id, file.path, problem)
 
 
-def file_problem(archive: Archive, file: StoredFile) -> str | None:
+def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> str | None:
     """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
     size = archive.stat(file.file_id)
-    if size is None:
-        return "missing from the archive"
     if size != file.size:
-        return f"{counted(size, 'byte')} long instead of {file.size:,}"
+        meter.advance(file.size, 1)
+        return "missing from the archive" if size is None else f"{counted(size, 'byte')} long instead of {file.size:,}"
     try:
-        found = digest_of(archive.read(file.file_id), file.hashtype)
+        found = digest_of(_metered(archive.read(file.file_id), meter), file.hashtype)
     except ArchiveError as error:
         return str(error)
+    finally:
+        meter.advance(0, 1)
     if found != file.hashsum:
         return f"{file.hashtype} is {found} instead of {file.hashsum}"
     return None
+
+
+def _metered(pieces: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+    for piece in pieces:
+        meter.advance(len(piece))
+        yield piece
 
 
 def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:

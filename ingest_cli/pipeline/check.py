@@ -10,6 +10,8 @@ from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
 from ..disk import explained
 from ..errors import IngestError, SourceError
+from ..jobs.stages import INGEST_FILES, LOAD_METADATA, OPEN_TAR
+from ..meter import NOBODY, Meter
 from ..services.base import Policy
 from .bundle_files import content_of, find_member, warnings_about
 
@@ -53,7 +55,7 @@ class Findings:
             self.note(error)
 
 
-def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findings:
+def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy, meter: Meter = NOBODY) -> Findings:
     """Look at all of the bundle at ``path``: tar, metadata, the catalogue's rules, the policy, and every file's hash.
 
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
@@ -61,14 +63,16 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy) -> Findi
     findings = Findings()
     with findings.noted():
         try:
+            meter.stage(OPEN_TAR)
             with Bundle(path, spool, findings.note) as bundle:
-                _check_inside(bundle, user, policy, findings)
+                _check_inside(bundle, user, policy, findings, meter)
         except OSError as error:
             raise explained(error, f"cannot read {path}", SourceError) from error
     return findings
 
 
-def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings) -> None:
+def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings, meter: Meter) -> None:
+    meter.stage(LOAD_METADATA)
     raw, sound = bundle.read_metadata(), findings.problem_count
     document = Document.parse(raw, findings.note)
     findings.files, findings.bytes = len(document.files), document.total_bytes
@@ -78,11 +82,14 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings)
     if is_whole:
         with findings.noted():
             policy.check(document, user)
+    meter.stage(INGEST_FILES)
+    meter.plan(findings.files, findings.bytes)
     for entry in document.files:
         with findings.noted():
             member = find_member(bundle, entry)
             entry.require_usable_hash()
-            content_of(bundle, member, entry, lambda _: None).verify()
+            content_of(bundle, member, entry, meter.advance).verify()
+        meter.advance(0, 1)
     # Those of another size are listed too.
     listed = map(bundle.find, (entry.path for entry in document.files))
     findings.warnings += warnings_about(bundle, list(filter(None, listed)))

@@ -1,26 +1,16 @@
 """Observers of running jobs, such as a progress display."""
 
-from types import TracebackType
-from typing import Self
-
 from ..errors import IngestError
 from ..jobs.job import Job
+from ..meter import Meter
 
 
-class Observer:
+class Observer(Meter):
     """Is told what happens to a job. This one does nothing; subclasses override what they show.
 
     It observes for as long as a ``with`` block lasts. ``checked`` and ``stored`` come from several threads where the
     archive takes several files at once.
     """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def started(self, job: Job) -> None:
         """The job is about to be run; it may be done already."""

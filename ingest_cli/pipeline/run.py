@@ -98,7 +98,7 @@ class Run:
         for warning in folder.warnings:
             self._progress.warn(warning)
         # Before hours are spent on reading.
-        services.policy.check(folder.unhashed, job.user)
+        services.policy.check(folder.unhashed(), job.user)
         files = FolderFiles(folder, request, services.catalog, self._progress)
         if files.count_known:
             self._progress.note(_known_before(files, request))

@@ -7,15 +7,16 @@ counts is the file that is open, and where the kernel says that it lies.
 import errno
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..bundle.fingerprint import is_text
-from ..bundle.folder import DESCRIPTION
+from ..bundle.folder import own_description
 from ..bundle.gather import warnings_of
 from ..bundle.pack_rules import PackRules, Reason
-from ..bundle.tree import Identity, within
+from ..bundle.tree import Entry, Identity, walk, within
 from ..disk import opened
 from ..errors import SourceRefused
 from ..jobs.job import Job, JobKind
@@ -151,9 +152,20 @@ def folders_in(folder: Path, rules: PackRules, settings: Settings) -> tuple[list
     Raises SourceError where it cannot be read, SourceRefused where it is this program's own.
     """
     own = left_in_place(folder, settings)
-    entries = list(within(folder, rules, own))
+    entries = [_or_empty(entry, rules, own) for entry in within(folder, rules, own)]
     left_out = [entry for entry in entries if entry.reason is not None]
     return [entry.path for entry in entries if entry.reason is None], warnings_of(left_out)
+
+
+def _or_empty(entry: Entry, rules: PackRules, own: Mapping[Identity, Reason]) -> Entry:
+    """The entry of a folder; with a reason to leave it out where surely no file is in it."""
+    if entry.reason is not None:
+        return entry
+    unseen: list[str] = []
+    within_it = walk(entry.path, "", rules, lambda path, _: unseen.append(path), own)
+    # What is to be refused is no reason to pass a folder over.
+    holds_something = any(found.reason is None or rules.refuses(found.reason) for found in within_it) or unseen
+    return entry if holds_something else replace(entry, reason=Reason.EMPTY)
 
 
 def left_in_place(folder: Path, settings: Settings) -> dict[Identity, Reason]:
@@ -164,7 +176,7 @@ def left_in_place(folder: Path, settings: Settings) -> dict[Identity, Reason]:
     own = OwnFiles(settings)
     if own.holds(folder):
         raise SourceRefused(f"{quoted(str(folder))} is a folder of this program's own, and is not ingested")
-    return dict.fromkeys({*own.identities, *_inodes([folder / DESCRIPTION])}, Reason.OWN)
+    return {**dict.fromkeys(own.identities, Reason.OWN), **own_description([folder])}
 
 
 def _config_files(settings: Settings) -> set[Path]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint, is_text
 from ..bundle.folder import Folder, FolderRequest
+from ..bundle.reader import require_bundle, require_document
 from ..disk import explained
 from ..errors import SourceError
 from ..jobs.job import Job, JobKind
@@ -28,12 +29,14 @@ def submit(
     spooled: bool = False,
     origin: str = "",
     again: bool = False,
+    peek: bool = False,
 ) -> Job:
     """Return the job of a file: the one that ingested it or that can still be resumed, else a new one.
 
     A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete, and
     its ``origin`` is what it was made of. With ``again``, a file that was ingested gets a new job even so. Raises
-    SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved.
+    SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved; with ``peek``,
+    BundleError or MetadataError where its first bytes say that it is nothing of this ``kind``.
     """
     try:
         path = source.absolute()
@@ -44,6 +47,8 @@ def submit(
     found = store.find(kind, str(path), found_fingerprint)
     if found is not None and not (found.is_done and again):
         return found
+    if peek:
+        (require_document if kind is JobKind.MOVE else require_bundle)(path, origin or str(path))
     return store.submit(
         unique_id.reserve("upload_job", 1),
         kind=kind,

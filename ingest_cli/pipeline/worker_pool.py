@@ -17,13 +17,12 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import ExitCode, IngestError, Interrupted, Unavailable
-from ..events.sender import LAST_SECONDS, record, sending
+from ..events.sender import LAST_SECONDS, Tell, sending
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
 from ..streams import flush, guard
-from ..text import one_line, timed
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -34,19 +33,20 @@ SPARE_SECONDS = 0.5
 ObserveJob = Callable[[Job], Observer]
 
 
-def work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
+def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bool) -> None:
     """Run jobs from the queue, until it is empty or for ever. SIGINT and SIGTERM end it gracefully.
 
-    ``observe`` makes the observer of a job. Raises Interrupted where a job was left unfinished.
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Raises Interrupted
+    where a job was left unfinished.
     """
     timings = settings.timings
     with open_store(settings) as store, connect(settings, store) as services:
         runner = Runner(settings, services, store)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
-        events = sending(settings, record, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
+        events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
         with events, graceful_shutdown(runner, timings.grace):
-            _work_until(runner, settings, observe, until_empty=until_empty)
+            _work_until(runner, settings, observe, tell, until_empty=until_empty)
 
 
 def _last(*, until_empty: bool) -> float:
@@ -54,7 +54,7 @@ def _last(*, until_empty: bool) -> float:
     return LAST_SECONDS if until_empty else 0.0
 
 
-def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
+def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bool) -> None:
     timings, parent = settings.timings, multiprocessing.parent_process()
     while not runner.interrupted:
         if parent is not None and not parent.is_alive():
@@ -69,24 +69,27 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, *, unti
             else:
                 runner.wait(timings.poll)
         except Unavailable as error:
-            print(timed(f"ingest: {one_line(error)}"), file=sys.stderr, flush=True)
+            tell(str(error))
             runner.wait(timings.pause)
 
 
 class WorkerPool:
     """``count`` processes that `work`, for as long as a ``with`` block lasts; one that dies is replaced.
 
-    ``observe`` is called in the processes, so it must be importable (a function or a partial of one). A process that is
-    left without its parent ends after the current job. ``interrupted`` says at the end whether one left its job.
+    ``observe`` and ``tell`` are called in the processes, so they must be importable (a function or a partial of one). A
+    process that is left without its parent ends after the current job. ``interrupted`` says at the end whether one left
+    its job.
     """
 
-    def __init__(self, settings: Settings, count: int, observe: ObserveJob, *, until_empty: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, count: int, observe: ObserveJob, tell: Tell, *, until_empty: bool = False
+    ) -> None:
         self.interrupted = False
         grace = max(0.0, settings.timings.grace - SPARE_SECONDS)
         settings = replace(settings, timings=replace(settings.timings, grace=grace))
         self._timings = settings.timings
-        self._events, self._stack = sending(settings, record, last=_last(until_empty=until_empty)), ExitStack()
-        self._work = partial(_work, settings, observe, until_empty=until_empty)
+        self._events, self._stack = sending(settings, tell, last=_last(until_empty=until_empty)), ExitStack()
+        self._work = partial(_work, settings, observe, tell, until_empty=until_empty)
         self._count = count
         self._processes: list[BaseProcess] = []
         self._closing = threading.Event()
@@ -170,18 +173,18 @@ def _leave_unusable_folder() -> None:
         os.chdir("/")
 
 
-def _work(settings: Settings, observe: ObserveJob, *, until_empty: bool) -> None:
+def _work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bool) -> None:
     # Until `work` listens, a signal ends the process as a shell would: without a traceback.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     guard()
     try:
-        work(settings, observe, until_empty=until_empty)
+        work(settings, observe, tell, until_empty=until_empty)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(ExitCode.INTERRUPTED)
     except IngestError as error:
         # Such as a disk that is not mounted: another process tries again.
-        print(timed(f"ingest: {one_line(error)}"), file=sys.stderr, flush=True)
+        tell(str(error))
         sys.exit(error.exit_code)
     finally:
         flush()

@@ -12,6 +12,7 @@ from typing import IO
 from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
+from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
 from .choice import named_files
@@ -20,18 +21,23 @@ from .layout import Pieces
 from .stored import Stored, mtime_of
 
 
-def write_tar(services: Services, job_id: int, out: IO[bytes], paths: Collection[str] = ()) -> int:
+def write_tar(
+    services: Services, job_id: int, out: IO[bytes], paths: Collection[str] = (), meter: Meter = NOBODY
+) -> int:
     """Write the bundle to ``out`` and return how many files it holds.
 
     Raises JobNotRecorded, FileNotRecorded, and ArchiveError where a file does not match the catalogue.
     """
     stored = Stored(services.catalog, job_id, paths)
-    for piece in stored.layout.read(partial(read_content, services.archive)):
+    meter.plan(len(stored.named), stored.total_bytes)
+    for piece in stored.layout.read(partial(_read, services.archive, meter)):
         out.write(piece)
     return len(stored.named)
 
 
-def write_bundle_file(services: Services, job_id: int, target: Path, paths: Collection[str] = ()) -> int:
+def write_bundle_file(
+    services: Services, job_id: int, target: Path, paths: Collection[str] = (), meter: Meter = NOBODY
+) -> int:
     """Write the bundle to the new file ``target``, which appears whole or not at all.
 
     Raises SourceError where it cannot be written, and ResourceUnavailable where it may be later, too.
@@ -39,12 +45,14 @@ def write_bundle_file(services: Services, job_id: int, target: Path, paths: Coll
     try:
         require_free(target)
         with durable_write(target, mode=0o644) as out:
-            return write_tar(services, job_id, out, paths)
+            return write_tar(services, job_id, out, paths, meter)
     except OSError as error:
         raise explained(error, f"cannot write {target}", SourceError) from error
 
 
-def write_folder(services: Services, job_id: int, target: Path, paths: Collection[str] = ()) -> int:
+def write_folder(
+    services: Services, job_id: int, target: Path, paths: Collection[str] = (), meter: Meter = NOBODY
+) -> int:
     """Write the bundle's files and its document to the new folder ``target``, which appears whole or not at all.
 
     Raises as `write_bundle_file` does; a name that the file system does not take is named.
@@ -52,9 +60,10 @@ def write_folder(services: Services, job_id: int, target: Path, paths: Collectio
     with new_at(target) as aside:
         aside.mkdir()
         stored = Stored(services.catalog, job_id, paths)
+        meter.plan(len(stored.named), stored.total_bytes)
         for name, file in stored.named:
             try:
-                _write_file(services.archive, aside / name, file)
+                _write_file(services.archive, aside / name, file, meter)
             except OSError as error:
                 raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
         (aside / METADATA_NAME).write_bytes(stored.document)
@@ -77,9 +86,16 @@ def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
             yield from read_content(services.archive, files[path])
 
 
-def _write_file(archive: Archive, path: Path, file: StoredFile) -> None:
+def _read(archive: Archive, meter: Meter, file: StoredFile, start: int = 0, stop: int | None = None) -> Pieces:
+    for piece in read_content(archive, file, start, stop):
+        meter.advance(len(piece))
+        yield piece
+    meter.advance(0, 1)
+
+
+def _write_file(archive: Archive, path: Path, file: StoredFile, meter: Meter) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as out:
-        for piece in read_content(archive, file):
+        for piece in _read(archive, meter, file):
             out.write(piece)
     os.utime(path, (mtime_of(file), mtime_of(file)))

@@ -37,6 +37,11 @@ class Stored:
         self.named = list(zip((entry.path for entry in entries), files, strict=True))
         self.layout = Layout(self._members())
 
+    @property
+    def total_bytes(self) -> int:
+        """The sizes of its files."""
+        return sum(file.size for _, file in self.named)
+
     @cached_property
     def by_name(self) -> dict[str, StoredFile]:
         """The files by their names in the bundle."""

@@ -39,19 +39,21 @@ def serve(
     *,
     workers: int,
     observe: ObserveJob,
+    tell: Callable[[str], None],
     ready: Callable[[str], None],
 ) -> None:
     """Serve at the ``listeners``, with ``workers`` processes that run the jobs.
 
-    ``ready`` is told each URL as soon as connections wait there to be accepted. Raises StoreError where the job store
-    cannot be used, and SettingsError where the root path cannot.
+    ``tell`` is told what a person should know of jobs and events, and ``ready`` each URL as soon as connections wait
+    there to be accepted. Raises StoreError where the job store cannot be used, and SettingsError where the root path
+    cannot.
     """
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     open_store(settings).__exit__(None, None, None)
     server = _server(settings, rules, authenticator)
     for listener in listeners:
         ready(listener.url)
-    with WorkerPool(settings, workers, observe) as pool:
+    with WorkerPool(settings, workers, observe, tell) as pool:
         server.on_signal = pool.stop
         asyncio.run(server.serve(sockets=[listener.listening for listener in listeners]))
 

@@ -32,7 +32,7 @@ def watch_forever(watcher: Watcher, *, workers: int, seconds: float, poll: bool)
             for path in present.paths:
                 audience.notice(f"watching {path} for {taken(watcher.rules)}")
             audience.notice(handled(watcher.rules, watcher.disposition, polls=present.polls, seconds=seconds))
-        stack.enter_context(WorkerPool(settings, workers, watcher.observe))
+        stack.enter_context(WorkerPool(settings, workers, watcher.observe, audience.problem))
         store = stack.enter_context(open_store(settings))
         services = stack.enter_context(connect(settings, store))
         runner = Runner(settings, services, store)

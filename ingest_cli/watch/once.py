@@ -66,7 +66,7 @@ class _Run:
         # What comes from now on waits for the next run.
         submitted += self._scan(ids, store, ())
         while True:
-            work(self._watcher.settings, self._observed, until_empty=True)
+            work(self._watcher.settings, self._observed, self._watcher.audience.problem, until_empty=True)
             more = self._scan(ids, store, ())
             submitted += more
             if not more:

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,33 @@ import pytest
 import ingest_cli
 from ingest_cli import (
     IngestError,
+    JobFilter,
+    JobKind,
+    JobStatus,
+    Observer,
+    back_up,
     check_bundle,
+    count_jobs,
+    diagnose,
+    find_copies,
     find_job,
     ingest_bundle,
+    ingest_files,
+    list_jobs,
     load_settings,
     move_files,
+    prune,
+    queue_each,
+    queue_files,
     restore_bundle,
+    restore_folder,
+    run_queue,
+    save_receipt,
     verify_job,
+    verify_receipt,
 )
+from ingest_cli.api import AnyPath
+from ingest_cli.jobs.store import open_store
 
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.site import Site
@@ -57,6 +78,77 @@ def test_settings_of_a_file(site: Site, tmp_path: Path) -> None:
     config.write_text(f"[archiveinterface]\nurl = {(tmp_path / 'elsewhere').as_uri()}\n")
     ingest_bundle(write_bundle(tmp_path / "b.tar"), settings=load_settings(config=config))
     assert any((tmp_path / "elsewhere").iterdir())
+
+
+class Place:
+    """A path that is no `Path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __fspath__(self) -> str:
+        return self._path
+
+
+@pytest.mark.parametrize("form", [str, Place, Path])
+def test_a_path_may_be_of_any_type(site: Site, tmp_path: Path, form: Callable[[Path], AnyPath]) -> None:
+    bundle = form(write_bundle(tmp_path / "b.tar"))
+    (tmp_path / "config.ini").write_text("")
+    settings = load_settings(config=form(tmp_path / "config.ini"))
+    assert check_bundle(bundle, settings=settings).problems == []
+    (job,) = queue_files(JobKind.BUNDLE, [bundle], settings=settings)
+    run_queue(settings=settings)
+    assert ingest_bundle(bundle, settings=settings).job_id == job.job_id
+    (outcome,) = ingest_files(JobKind.BUNDLE, [bundle], lambda *_: Observer(), settings=settings)
+    assert (outcome.name, outcome.job) == (os.fspath(bundle), find_job(job.job_id))
+    (tmp_path / "m.json").write_bytes(b"[]")
+    with pytest.raises(IngestError):
+        move_files(form(tmp_path / "m.json"), settings=settings)
+    save_receipt(job.job_id, form(tmp_path / "receipt.json"), settings=settings)
+    assert list(verify_receipt(form(tmp_path / "receipt.json"), settings=settings)) == []
+    assert restore_bundle(job.job_id, form(tmp_path / "again.tar"), settings=settings) == len(FILES)
+    assert restore_folder(job.job_id, form(tmp_path / "again"), settings=settings) == len(FILES)
+    (copies,) = find_copies([form(tmp_path / "again" / "data" / "a.txt")], settings=settings)
+    assert copies.is_stored
+    assert back_up(form(tmp_path / "copy"), settings=settings)[0].parent == tmp_path / "copy"
+
+
+def test_jobs_are_listed_to_the_first_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are read at once."""
+    monkeypatch.setattr("ingest_cli.api.jobs.JOBS_AT_ONCE", 2)
+    with open_store(site.settings) as store:
+        for number in range(1, 8):
+            name = f"/drop/{number % 2}.tar"
+            store.submit(number, kind=JobKind.BUNDLE, source=name, fingerprint="", user="ada", holder=None)
+    assert [job.job_id for job in list_jobs()] == [7, 6, 5, 4, 3, 2, 1]
+    odd = JobFilter(source="1.tar", statuses=frozenset({JobStatus.WAITING}))
+    assert [job.job_id for job in list_jobs(odd)] == [7, 5, 3, 1]
+    assert {status: count for status, count in count_jobs(odd).items() if count} == {JobStatus.WAITING: 4}
+    assert next(list_jobs(JobFilter(user="bob")), None) is None
+
+
+def test_one_that_cannot_be_queued_stops_no_other(site: Site, tmp_path: Path) -> None:
+    good, absent = write_bundle(tmp_path / "b.tar"), tmp_path / "absent.tar"
+    refused, queued = queue_each(JobKind.BUNDLE, [absent, good])
+    assert (refused.name, refused.job, str(refused.error)[:11]) == (str(absent), None, "cannot read")
+    assert (queued.job, queued.error) == (find_job(1), None)
+    with pytest.raises(IngestError, match="cannot read"):
+        list(queue_files(JobKind.BUNDLE, [absent, good]))
+
+
+def test_what_is_old_is_pruned(site: Site, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b.tar")
+    ingest_bundle(bundle)
+    bundle.unlink()
+    assert prune(timedelta(days=1)).jobs == []
+    assert [job.job_id for job in prune(timedelta(0)).jobs] == [1]
+    assert [job.job_id for job in list_jobs()] == [1], "it was only looked for"
+    prune(timedelta(0), remove=True)
+    assert list(list_jobs()) == []
+
+
+def test_what_a_job_needs_is_diagnosed(site: Site) -> None:
+    assert all(finding.ok for finding in diagnose())
 
 
 def test_every_name_is_there_and_no_other_is_promised() -> None:

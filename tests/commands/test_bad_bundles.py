@@ -381,13 +381,37 @@ def test_an_unreadable_bundle(command: Command, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+MISTAKEN = {
+    "a text": b"hello\n" * 1000,
+    "an empty file": b"",
+    "zeros": bytes(10240),
+    "another format": b"PK\3\4" + bytes(2000),
+    "a packed text": gzip.compress(b"hello\n" * 1000),
+    "a packed nothing": gzip.compress(b""),
+}
+
+
+@pytest.mark.parametrize("words", [(), ("--queue",), ("move",)], ids=["ingest", "queue", "move"])
+@pytest.mark.parametrize("what", MISTAKEN)
+def test_what_is_no_bundle_makes_no_job(
+    command: Command, site: Site, tmp_path: Path, what: str, words: tuple[str, ...]
+) -> None:
+    mistaken = tmp_path / "run7"
+    mistaken.write_bytes(MISTAKEN[what])
+    if words == ("move",) and what.startswith("a packed"):
+        mistaken.write_bytes(b'{"not": "a list"}')
+    done = command("-q", *words, mistaken)
+    what = "a list in JSON" if words == ("move",) else "a tar"
+    assert (done.returncode, done.stderr) == (1, f"ingest: {mistaken} is not {what}, or is empty\n")
+    assert site.jobs() == []
+
+
 def test_exit_codes_of_one_and_of_several(command: Command, tmp_path: Path) -> None:
     good, bad = write_bundle(tmp_path / "good.tar"), tmp_path / "bad.tar"
     bad.write_bytes(b"bad")
     done = command(bad)
     assert done.returncode == 1
-    assert "failed at 'open tar'" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr == f"ingest: {bad} is not a tar, or is empty\n"
     assert command(good, bad).returncode == 3
     assert command(bad, bad).returncode == 1
     assert command("--no-such-option").returncode == 2

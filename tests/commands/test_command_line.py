@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -105,7 +106,8 @@ def test_whatever_stands_in_a_line_it_is_understood_or_a_sentence_says_why_not(n
     words = data.draw(st.lists(word, max_size=5))
     said = ""
     try:
-        command.make_context(name, list(words), parent=typer.Context(TOP, info_name="ingest"))
+        with suppress(typer.Exit):  # having shown the help
+            command.make_context(name, list(words), parent=typer.Context(TOP, info_name="ingest"))
     except SettingsError as error:  # and no other
         said = "\n".join(error.lines)
     assert not FOREIGN.search(said)
@@ -175,7 +177,8 @@ def help_of(name: str, width: int) -> str:
     command = COMMANDS.get(name, TOP)
     text = HelpText(width)
     top = typer.Context(TOP, info_name="ingest", help_option_names=["-h", "--help"])
-    command.format_help(top if command is TOP else typer.Context(command, info_name=name, parent=top), text)
+    context = top if command is TOP else command.make_context(name, [], parent=top, resilient_parsing=True)
+    command.format_help(context, text)
     return text.getvalue()
 
 

@@ -1,5 +1,6 @@
 """Completion in real shells: what is installed by the program itself, and what it then offers."""
 
+import json
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ import pytest
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.terminal import Terminal
+from ..support.uploader_json import UPLOADER
 
 SHELLS = ["bash", "zsh", "fish"]
 SHOWING_HELP = ["zsh", "fish"]
@@ -27,6 +29,11 @@ def shell(request: pytest.FixtureRequest, environment: Path, monkeypatch: pytest
     home.mkdir()
     programs.mkdir()
     (home / ".zshrc").write_text("PS1='$ '\n")  # without it zsh asks its new user many questions
+    # Without it fish makes completions of all manual pages, in a process that outlives it.
+    (environment / "data" / "fish" / "generated_completions").mkdir(parents=True)
+    runtime = environment / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))  # else fish keeps something in the folder for temporary files
     (home / ".bashrc").write_text("PS1='$ '\n")
     program = programs / "ingest"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m ingest_cli "$@"\n')
@@ -90,6 +97,19 @@ def test_options_of_the_default_command(typed: Callable[[str], Terminal]) -> Non
 
 def test_options_of_a_command(typed: Callable[[str], Terminal]) -> None:
     typed("ingest worker --unt\t").until(lambda lines: "ingest worker --until-empty" in lines[-1])
+
+
+def test_the_options_of_a_site(typed: Callable[[str], Terminal], environment: Path) -> None:
+    (environment / "uploader.json").write_text(json.dumps(UPLOADER))
+    line = "ingest upload --uploader-config uploader.json --project 1234a"
+    typed(f"{line} --instrument-\t").until(lambda lines: f"{line} --instrument-regex" in "".join(lines))
+    typed("ingest upload --uploader-config uploader.json --project \t").until(
+        lambda lines: "--project" in "".join(lines)
+    )
+    (environment / "uploader.json").write_text("junk")
+    terminal = typed(f"{line} --token-\t")
+    lines = terminal.until(lambda lines: f"{line} --token-file" in "".join(lines))
+    assert not any("Traceback" in line or "ingest: " in line for line in lines)
 
 
 def test_job_ids_with_what_became_of_them(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -41,9 +42,26 @@ def test_stats(command: Command, history: list[Path]) -> None:
     assert (stage, count) == ("load metadata", 2)
     assert "not a list of records" in reason
     assert set(said["stages"]) >= {"open tar", "load metadata", "ingest files"}
+    (group,) = said["reasons"]
+    assert (group["reason"], group["jobs"], group["job_ids"]) == (reason, 2, [3, 2])
+    ((user, jobs),) = group["users"].items()
+    assert jobs == 2
+    assert sum(group["days"].values()) == 2
+    done = {"complete": 1, "failed": 2, "files": 3, "bytes": total}
+    assert said["users"] == [{"user": user, **done}]
+    assert {name: sum(day[name] for day in said["days"]) for name in done} == done
     text = command("stats").stdout
-    assert reason in text
-    assert "ingest files" in text
+    assert f"       2  load metadata: {reason}\n          jobs 3, 2\n" in text
+    assert re.search(r"^jobs       ▁{28,}█▁?  at most 1$", text, re.M)
+    assert re.search(rf"^{user} +1 +2 ", text, re.M)
+
+
+def test_stats_where_the_terminal_speaks_ascii(
+    command: Command, history: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    text = command("stats").stdout
+    assert re.search(r"^jobs       _{28,}@_?  at most 1$", text, re.M)
 
 
 def test_stats_of_nothing(command: Command) -> None:

@@ -415,9 +415,7 @@ def test_what_an_administrator_failed_is_rolled_back_when_the_catalog_is_back(
 
 
 def test_no_one_can_call_complete_what_is_not_stored(command: Command, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.tar"
-    bad.write_bytes(b"bad")
-    command(bad)
+    command(write_bundle(tmp_path / "bad.tar", metadata=b"{}"))
     done = command("job", "--job-id", 1, "--state", "OK", "--task", "ingest metadata", "--task-percent", "100")
     assert done.returncode == 1
     assert "cannot be set to complete" in done.stderr

@@ -14,7 +14,7 @@ from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
 from ingest_cli.server.openapi import DESCRIPTION
 
-from ..support.bundles import FILES, document_for, transaction, write_bundle
+from ..support.bundles import FILES, OF_FOLDERS, document_for, transaction, write_bundle, write_folder
 from ..support.command import Command
 from ..support.ingeststate import row, write_rows
 from ..support.serving import Server
@@ -54,9 +54,9 @@ def listed(title: str) -> Table:
 
 def typed(title: str) -> dict[str, set[type]]:
     """The fields that a subsection explains, with the types that they can have."""
-    rows = re.findall(r"^\.It Li (\w+) Pq (\w+)(?: or (\w+))?$", part(title), re.M)
+    rows = re.findall(r"^\.It Li (\w+) Pq (\w+(?:(?:, | or )\w+)*)$", part(title), re.M)
     assert len(rows) == part(title).count("\n.It ")
-    return {name: {TYPES[kind] for kind in kinds if kind} for name, *kinds in rows}
+    return {name: {TYPES[kind] for kind in re.split(", | or ", kinds)} for name, kinds in rows}
 
 
 JOB, FAILURE = (LISTED.findall(part(title))[0] for title in ("A job", "Failures"))
@@ -120,6 +120,8 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text(json.dumps(transaction()))
     assert fields_of(written(command, "ingest", stored)) == COMMANDS["ingest"]
     assert fields_of(written(command, "move", "m.json")) == COMMANDS["move"]
+    planned = written(command, "ingest", "--dry-run", write_folder(tmp_path / "run"), *OF_FOLDERS)
+    assert fields_of(planned) == COMMANDS["ingest Fl -dry-run"]
     assert fields_of(written(command, "retry", 1)) == COMMANDS["retry"]
     assert fields_of(written(command, "state", 1)) == COMMANDS["state job_id"]
     assert [fields_of(state) for state in written(command, "state")] == [COMMANDS["state"]] * 2

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
-from ingest_cli.errors import ExitCode
+from ingest_cli.errors import ExitCode, IngestError
 from ingest_cli.jobs.job import JobState
 from ingest_cli.throttle import BURST_SECONDS
 
@@ -120,3 +121,24 @@ def test_failed_jobs_are_retried_at_once(tmp_path: Path, command: Command) -> No
     done = command("retry", "--failed", "--jobs", 2)
     assert done.returncode == ExitCode.FAILED
     assert summary_of(done.stderr)[0].startswith("ingest: 2 jobs: 2 failed; 0 files")
+
+
+@pytest.mark.parametrize("sizes", [None, [1000, 1000, 0]], ids=["unknown", "known"])
+def test_what_is_done_is_never_less_than_it_was(sizes: list[int] | None) -> None:
+    together = LiveTogether(3, sizes)
+
+    def whole() -> str:
+        return together.lines(80)[-1].plain
+
+    with together.row("a.tar", 1) as job:
+        job.stage("ingest files")
+        job.plan(1, 1000)
+        job.checked(1000, 1)
+        assert whole().startswith("0 of 3 done  500 bytes")
+        job.stored(1000, 1)
+        job.stage("ingest metadata")
+        assert whole().startswith("0 of 3 done  1.0 kB")
+    assert whole().startswith("1 of 3 done  1.0 kB")
+    with together.row("b.tar", 2) as job:
+        job.failed(IngestError("no"))
+    assert whole().startswith("2 of 3 done  1 failed  2.0 kB" if sizes else "2 of 3 done  1 failed  1.0 kB")

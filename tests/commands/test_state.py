@@ -151,7 +151,7 @@ def test_where_there_is_none(command: Command, made: Made) -> None:
     [
         (["--since", "soon"], "--since 'soon' is not a time"),
         (["--sort", "age"], "--sort 'age' is not an order; it is one of job, updated, size, files, name"),
-        (["1", "--failed"], "give a job, or options that choose jobs, not both"),
+        (["1", "--failed"], "give jobs, or options that choose jobs, not both"),
         (["--csv", "--json"], "cannot be used together"),
         (["--follow"], "--follow needs a terminal"),
     ],
@@ -174,6 +174,18 @@ def test_one_job_with_all_there_is_to_know(command: Command, made: Made) -> None
     assert all(line in lines for line in WHY.splitlines())
     assert facts["next"] == "nothing: it failed for good, and nothing of it is stored"
     assert facts["you can"].startswith("ingest retry 1 ")
+
+
+def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Command, made: Made) -> None:
+    made.failed()
+    made.complete()
+    done = command("state", 2, 99, 1, "--json")
+    assert done.returncode == ExitCode.SOME_FAILED
+    second, absent, first = map(json.loads, done.stdout.splitlines())
+    assert (second["job_id"], first["job_id"]) == (2, 1)
+    assert (absent["job_id"], absent["exit_code"], absent["error"][:15]) == (99, 1, "there is no job")
+    assert "there is no job 99" in done.stderr
+    assert command("state", 2, 1).stdout.count("\n\njob  ") == 1
 
 
 def test_a_job_whose_process_died(command: Command, made: Made) -> None:

@@ -199,7 +199,7 @@ def test_files_of_this_machine_are_known_by_what_they_hold(
     assert "cannot read gone: No such file" in done.stderr
     assert "3 of 7 files are stored" in done.stderr
     answers = objects(command("find", "--file", "--json", "run7/sub/0", "gone"), 1)
-    assert [(answer["source"], answer["stored"], bool(answer["error"])) for answer in answers] == [
+    assert [(answer["source"], answer["found"], bool(answer["error"])) for answer in answers] == [
         ("run7/sub/0", True, False),
         ("gone", False, True),
     ]

@@ -1,6 +1,10 @@
 """What a person sees: the program in a real pseudo-terminal, its screen as a terminal would draw it."""
 
+import itertools
+import json
+import os
 import re
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +15,7 @@ import pytest
 from ingest_cli.cli.screens import PlainScreen
 from ingest_cli.errors import ExitCode
 
-from ..support.bundles import document_for, write_bundle
+from ..support.bundles import document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.terminal import PATIENCE, Terminal
@@ -190,6 +194,127 @@ def test_ctrl_c_twice_leaves_it_clean_at_once(tmp_path: Path, held: Held) -> Non
     assert terminal.end() == ExitCode.INTERRUPTED
     assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
     assert not any("ingest files" in line for line in terminal.lines)
+
+
+@pytest.fixture
+def holding(pacific: PacificaSite, tmp_path: Path, command: Command) -> Iterator[None]:
+    """Job 1 is stored, and of its files no more than one is given back."""
+    assert command(write_bundle(tmp_path / "b.tar", FILES)).returncode == 0
+    go, given = threading.Event(), itertools.count()
+
+    def hold(handler: Handler) -> bool:
+        if handler.command == "GET" and re.fullmatch(r"/\d+", handler.path) and next(given):
+            go.wait(10 * PATIENCE)
+        return False
+
+    pacific.guard = hold
+    yield
+    go.set()
+
+
+READING = {
+    "verify": (("verify", 1), ["ingest: 1 file verified so far: no problems", "ingest: interrupted"]),
+    "verify all": (
+        ("verify", "--all"),
+        [
+            "ingest: 1 file verified so far: no problems",
+            "ingest: '--all --from 1' resumes from here",
+            "ingest: interrupted",
+        ],
+    ),
+    "restore": (
+        ("restore", 1, "-o", "r.tar"),
+        ["ingest: interrupted; r.tar was not written, and the same command begins anew"],
+    ),
+    "restore files": (
+        ("restore", 1, "--to", "r"),
+        ["ingest: interrupted; r was not written, and the same command begins anew"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READING)
+def test_what_reads_the_archive_shows_how_far_it_is_and_leaves_nothing_behind(
+    tmp_path: Path, holding: None, name: str
+) -> None:
+    words, said = READING[name]
+    before = set(tmp_path.iterdir())
+    terminal = started(tmp_path, *words, columns=100)
+    headline, details = terminal.until(lambda lines: any(line.startswith("1 of 3 files") for line in lines))
+    assert re.fullmatch(r"(verify: job 1|job 1: restore)  33%  ━+─+", headline)
+    assert details.startswith("1 of 3 files  100.0 kB of 300.0 kB")
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert terminal.lines == said
+    assert (terminal.cursor_is_shown, terminal.column) == (True, 0)
+    assert set(tmp_path.iterdir()) == before
+
+
+ENDLESS = 8 << 30
+
+
+def endless_bundle(path: Path) -> Path:
+    """A bundle with a file that takes long to read, though there is nothing in it."""
+    entry = {**file_record("data/x", b""), "size": ENDLESS}
+    document = json.dumps([*transaction(), entry]).encode()
+    with path.open("wb") as file:
+        for name, size, content in (("data/x", ENDLESS, b""), ("metadata.txt", len(document), document)):
+            info = tarfile.TarInfo(name)
+            info.size = size
+            file.write(info.tobuf(tarfile.GNU_FORMAT))
+            file.write(content)
+            file.seek(size - len(content) + -size % tarfile.BLOCKSIZE, os.SEEK_CUR)
+        file.truncate(file.tell() + 2 * tarfile.BLOCKSIZE)
+    return path
+
+
+def test_a_check_says_how_many_it_came_to(tmp_path: Path) -> None:
+    good = write_bundle(tmp_path / "a.tar", FILES)
+    terminal = started(tmp_path, "check", good.name, endless_bundle(tmp_path / "b.tar").name)
+    lines = terminal.until(lambda lines: any("0 of 1 file" in line for line in lines))
+    assert lines[0] == "ingest: a.tar: no problems in 3 files, 300.0 kB"
+    assert re.match(r"b\.tar: ingest files  [ \d]\d%  ", lines[1])
+    assert lines[2].startswith("bundle 2 of 2  0 of 1 file")
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert terminal.lines == [lines[0], "ingest: interrupted, 1 of 2 bundles checked; the same command begins anew"]
+
+
+def test_an_interrupted_pack_leaves_what_was_there(tmp_path: Path) -> None:
+    folder, bundle = tmp_path / "run", tmp_path / "run.tar"
+    folder.mkdir()
+    with (folder / "x").open("wb") as file:
+        file.truncate(ENDLESS)
+    bundle.write_bytes(b"before")
+    before = set(tmp_path.iterdir())
+    words = ("pack", "run", "--submitter", 1, "--project", "p", "--instrument", 1, "--force")
+    terminal = started(tmp_path, *words)
+    lines = terminal.until(lambda lines: any("0 of 1 file" in line for line in lines))
+    assert re.match(r"run\.tar: pack  [ \d]\d%  ", lines[0])
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert terminal.lines == ["ingest: interrupted; run.tar is as it was, and the same command begins anew"]
+    assert bundle.read_bytes() == b"before"
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("pack", ".", "--submitter", 1, "--project", "p", "--instrument", 1, "-o", "-"), ("restore", 1, "-o", "-")],
+)
+def test_no_bundle_is_written_to_a_terminal(tmp_path: Path, words: tuple[object, ...]) -> None:
+    terminal = started(tmp_path, *words, columns=100)
+    assert terminal.end() == ExitCode.USAGE
+    assert terminal.lines == ["ingest: a bundle cannot be shown on a terminal: redirect it, or give -o a file"]
+
+
+def test_a_backup_leaves_no_trace_of_its_display(tmp_path: Path, command: Command) -> None:
+    command(write_bundle(tmp_path / "b.tar", FILES))
+    terminal = started(tmp_path, "backup", "kept")
+    assert terminal.end() == 0
+    assert [line.split(":")[1] for line in terminal.lines] == [
+        f" kept/{name}.sqlite3" for name in ("catalogue", "ids", "jobs")
+    ]
 
 
 def test_a_failure_shows_its_error_below_what_was_done(tmp_path: Path) -> None:

@@ -757,6 +757,26 @@ def nothing_to_verify(scene: Scene) -> str:
     return scene.says("verify", 1)
 
 
+@provokes("the catalogue has no record of job *ID*: *REASON*")
+def nothing_to_list(scene: Scene) -> str:
+    scene.ingest({}, document_for(FILES))
+    return scene.says("ls", 1)
+
+
+@provokes("job *ID* has no file or folder *PATH*; 'ingest ls *ID*' lists what it has, beside metadata.txt")
+def a_path_that_a_bundle_has_not(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("restore", 1, "data/A.TXT", "--to", scene.folder / "new")
+
+
+@provokes("the metadata service cannot be asked for this without listing all its files: add *OPTIONS*")
+def a_search_for_everything(scene: Scene) -> str:
+    scene.ingest(code=0)
+    with PacificaSite() as server:
+        scene.at(server, "METADATA_INGEST_URL")
+        return scene.says("find", code=2)
+
+
 @provokes(
     "anyone who can reach *ADDRESS* could store bundles: set token, or username and password,"
     " or trusted_proxies in [server]"

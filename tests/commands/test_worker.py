@@ -66,7 +66,7 @@ def test_what_cannot_wait(command: Command, site: Site, tmp_path: Path, words: t
 
 def test_a_failure_holds_up_no_one(command: Command, site: Site, tmp_path: Path) -> None:
     good = write_bundles(tmp_path, 2)
-    (tmp_path / "bad.tar").write_text("no tar")
+    write_bundle(tmp_path / "bad.tar", metadata=b"{}")
     assert command("--queue", good[0], tmp_path / "bad.tar", good[1]).returncode == 0
     done = command("worker", "--until-empty", "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]

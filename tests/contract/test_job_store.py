@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
+from ingest_cli.jobs.activity import Activity, by_day, by_user
 from ingest_cli.jobs.filter import COMPLETE, FAILED, WAITING, JobFilter, JobOrder
 from ingest_cli.jobs.imported import ImportedJob, Taken
 from ingest_cli.jobs.job import UNFINISHED, Fence, Job, JobKind, JobState, JobStatus, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.reasons import Failure
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
 from ingest_cli.jobs.store import JobStore
@@ -977,6 +979,10 @@ class JobStoreContract:
             jobs.in_state(state)
         assert list(store.recorded()) == complete
         assert list(store.recorded(complete[1])) == complete[1:]
+        for since in (0, complete[1]):
+            held = [store.get(job_id) for job_id in store.recorded(since)]
+            assert store.volume(since) == (sum(job.files for job in held), sum(job.bytes for job in held))
+        assert store.volume(complete[-1] + 1) == (0, 0)
 
     def test_settled_jobs_are_told_by_when(self, store: JobStore, jobs: Jobs) -> None:
         made = {state: jobs.in_state(state) for state in JobState}
@@ -1013,6 +1019,30 @@ class JobStoreContract:
         jobs.deferred()
         store.undo(jobs.running().fence, JobState.FAILED, LOAD_METADATA, "another")
         assert store.failures() == [(INGEST_FILES, "the disk is broken", 3), (LOAD_METADATA, "another", 1)]
+
+    def test_who_failed_and_why(self, store: JobStore, jobs: Jobs) -> None:
+        failed, held = jobs.failed(), jobs.held()
+        jobs.discarded()
+        jobs.complete()
+        expected = [
+            Failure(job.job_id, INGEST_FILES, "the disk is broken", job.source, "u", job.updated[:10])
+            for job in (held, failed)
+        ]
+        assert list(store.failed()) == expected
+
+    def test_what_was_done_by_day_and_user(self, store: JobStore, jobs: Jobs) -> None:
+        assert store.activity() == []
+        jobs.complete()
+        jobs.duplicate()
+        jobs.queued()
+        jobs.user = "grace"
+        jobs.failed()
+        last = jobs.held()
+        days = {share.day for share in store.activity()}
+        assert last.updated[:10] in days
+        done = by_user(store.activity())
+        assert done == {"u": Activity(complete=2, files=3, bytes=30), "grace": Activity(failed=2)}
+        assert sum(day.complete for day in by_day(store.activity()).values()) == 2
 
     def test_an_archive_is_remembered(self, store: JobStore, another: JobStore) -> None:
         assert store.archive() is None

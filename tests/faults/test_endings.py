@@ -77,7 +77,7 @@ class Stage:
         for name in ("drop", "source"):
             (self._first / name).mkdir()
         write_bundle(self._first / "done.tar")
-        (self._first / "failed.tar").write_text("no tar")
+        write_bundle(self._first / "failed.tar", metadata=b"{}")
         for name in ("queued.tar", "new.tar", "drop/other.tar"):
             write_bundle(self._first / name, {"data/name": name.encode()})
         self._first.joinpath("moved").write_bytes(b"a")

@@ -276,3 +276,28 @@ def test_what_is_stored_is_verified_and_had_back(pacifica: PacificaServices, com
     assert before == again
     assert cleaned(documents[0]) == cleaned(documents[1])
     assert command("--again", "again.tar").returncode == 0
+
+
+def test_what_is_stored_is_found(pacifica: PacificaServices, command: Command, tmp_path: Path) -> None:
+    own = os.urandom(8).hex()
+    files = {f"data/{own}.raw": own.encode(), f"data/sub/{own}_2.raw": b"", f"data/sub/{own}": os.urandom(2 << 20)}
+    assert command(write_bundle(tmp_path / "b.tar", files)).returncode == 0
+    job_id = state(command)["job_id"]
+
+    def found(*words: object) -> list[str]:
+        done = command("find", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        return [file["path"] for file in map(json.loads, done.stdout.splitlines()) if own in file["path"]]
+
+    assert found("--name", f"{own}*") == list(files)
+    assert found("--name", f"{own}_?.raw", "--project", "1234a", "--since", "1h") == [f"data/sub/{own}_2.raw"]
+    assert found("--path", "sub/*", "--instrument", 54, "--submitter", 10, "--since", "10m") == list(files)[1:]
+    assert found("--key", "Taxonomic Family=bacteria", "--name", f"{own}.*") == [f"data/{own}.raw"]
+    assert command("find", "--path", "*").returncode == 2
+    assert len(command("ls", job_id).stdout.splitlines()) == len(files)
+    assert command("cat", job_id, f"{own}.raw").stdout == own
+    assert command("restore", job_id, "sub", "--to", "run7").returncode == 0
+    assert (tmp_path / "run7" / "data" / "sub" / own).read_bytes() == files[f"data/sub/{own}"]
+    assert command("find", "--file", "run7/data").returncode == 0
+    (tmp_path / "run7" / "data" / "new").write_text(f"{own} again")
+    assert command("find", "--file", "run7/data").returncode == 1

@@ -8,7 +8,7 @@ import ingest_cli
 
 TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
-GROUND = {"", "settings", "connections", "disk", "errors", "moments", "mounts", "streams", "text", "throttle"}
+GROUND = {"", "settings", "connections", "disk", "errors", "meter", "moments", "mounts", "streams", "text", "throttle"}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "connections": GROUND,
     "disk": GROUND,
     "errors": GROUND,
+    "meter": GROUND,
     "moments": GROUND,
     "mounts": GROUND,
     "streams": GROUND,
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "retrieval": MIDDLE,
     "deployment": GROUND,
     "api": UPPER | {"client"},
-    "": {"api", "settings", "errors"},
+    "": UPPER | {"api", "client"},
     "watch": MIDDLE | {"pipeline", "api"},
     "server": MIDDLE | {"pipeline", "retrieval", "api"},
     "cli": UPPER | {"api", "client", "deployment", "watch", "server"},

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.bundle.pack import write_bundle
+from ingest_cli.bundle.records import transaction_records
 from ingest_cli.cli.rates import rate_of
-from ingest_cli.cli.upload_screens import PlainSending
+from ingest_cli.cli.upload_screens import PlainSending, PlainUpload
 from ingest_cli.client.plan import name_in_bundle
 from ingest_cli.client.retries import LONGEST_SECONDS, Pauses
 from ingest_cli.client.tus import LARGEST_PIECE as LARGEST_SENT
@@ -173,3 +175,17 @@ def test_what_a_state_means(state: str, task: str, percent: str, exception: str,
 )
 def test_the_name_of_a_file_where_a_site_names_the_folder(path: str, name: str) -> None:
     assert name_in_bundle("P", Path(path)) == name
+
+
+def test_packing_says_how_far_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(b"x" * 500)
+    upload = PlainUpload("run", PlainSending("run", every=0.0))
+    upload.packing()
+    write_bundle([folder], transaction_records(1, "p", 1, []), tmp_path / "run.tar", meter=upload)
+    first, *later = capsys.readouterr().err.splitlines()
+    assert first == "run: packing"
+    assert "run: packing, 50%, 500 bytes of 1.0 kB" in later
+    assert later[-1] == "run: packing, 99%, 1.0 kB of 1.0 kB"

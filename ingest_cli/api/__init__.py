@@ -1,0 +1,70 @@
+"""The functions behind the command line, which has no logic of its own; scripts can call them too.
+
+Each call opens what it needs and closes it again. ``settings`` are those of `load_settings`, which is also what is used
+where none are given: the environment, the configuration file and the defaults, as on the command line. A path may be
+any that ``open`` takes, but for bytes. What returns an iterator does its work while one goes through it, and closes
+what it has opened at its end. All raise IngestError.
+"""
+
+from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
+from .events import count_events, list_events, resend_events, send_events
+from .folders import folders_in, last_ids, plan_folders
+from .housekeeping import back_up, diagnose, make_databases, prune
+from .ingesting import (
+    ingest_bundle,
+    ingest_files,
+    ingest_folder,
+    move_files,
+    queue_each,
+    queue_files,
+    retry_jobs,
+    run_queue,
+)
+from .jobs import count_jobs, discard_jobs, find_imported_job, find_job, import_jobs, list_jobs, set_job_state
+from .opening import AnyPath
+from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
+from .uploading import upload
+
+__all__ = [
+    "AnyPath",
+    "back_up",
+    "check_bundle",
+    "check_bundles",
+    "count_events",
+    "count_jobs",
+    "diagnose",
+    "discard_jobs",
+    "find_copies",
+    "find_files",
+    "find_imported_job",
+    "find_job",
+    "folders_in",
+    "import_jobs",
+    "ingest_bundle",
+    "ingest_files",
+    "ingest_folder",
+    "last_ids",
+    "list_events",
+    "list_files",
+    "list_jobs",
+    "make_databases",
+    "move_files",
+    "plan_folders",
+    "prune",
+    "queue_each",
+    "queue_files",
+    "read_files",
+    "resend_events",
+    "restore_bundle",
+    "restore_folder",
+    "retry_jobs",
+    "run_queue",
+    "save_receipt",
+    "send_events",
+    "set_job_state",
+    "upload",
+    "verify_all",
+    "verify_job",
+    "verify_jobs",
+    "verify_receipt",
+]

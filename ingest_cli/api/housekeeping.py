@@ -1,0 +1,58 @@
+"""Look after a site."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..jobs.store import open_store
+from ..meter import NOBODY, Meter
+from ..services.factory import catalog, unique_id
+from ..settings import Settings, load_settings
+from .opening import AnyPath
+
+if TYPE_CHECKING:
+    from ..maintenance.doctor import Finding
+    from ..maintenance.prune import Prunable
+
+
+def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = None) -> "Prunable":
+    """Find what can be pruned: jobs and events that ended so long ago, and orphaned files in the spool; ``remove`` it
+    if asked."""
+    from ..maintenance.prune import find_prunable
+
+    settings = settings or load_settings()
+    with open_store(settings, new=False) as store:
+        found = find_prunable(settings, store, age)
+        if remove:
+            found.remove(store)
+        return found
+
+
+def back_up(target: AnyPath, *, meter: Meter = NOBODY, settings: Settings | None = None) -> list[Path]:
+    """Copy the databases of this machine, which may be in use, into the new folder ``target``; return the copies."""
+    from ..maintenance import backup
+
+    return backup.back_up(settings or load_settings(), Path(target), meter)
+
+
+def diagnose(*, probe: bool = False, settings: Settings | None = None) -> "Iterator[Finding]":
+    """Check that all works which a job needs, and yield what is found.
+
+    With ``probe``, test files are written into the archive, read and deleted: nothing else should write to it.
+    """
+    from ..maintenance import doctor
+    from ..maintenance import probe as probing
+
+    settings = settings or load_settings()
+    yield from doctor.diagnose(settings)
+    if probe:
+        yield from probing.probe(settings)
+
+
+def make_databases(*, settings: Settings | None = None) -> None:
+    """Make the site's databases that are on this machine, and bring those that are there up to date."""
+    settings = settings or load_settings()
+    with open_store(settings), closing(unique_id(settings)), closing(catalog(settings)):
+        pass

@@ -1,0 +1,213 @@
+"""Ingest bundles, folders and the files of documents, now or by workers."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from ..bundle.description import Description
+from ..bundle.pack_rules import USUAL, PackRules
+from ..errors import IngestError
+from ..jobs.job import Job, JobKind
+from ..jobs.process import this_process
+from ..jobs.spool import spooled_input
+from ..pipeline.at_once import run_at_once
+from ..pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from ..pipeline.describing import describe, request_of, require_described
+from ..pipeline.observer import Observer
+from ..pipeline.runner import Runner
+from ..pipeline.selection import failed_jobs, interrupted_jobs
+from ..pipeline.submission import FolderSource, submit, submit_folder
+from ..settings import Settings, load_settings
+from ..throttle import Throttle
+from .opening import AnyPath, opened, running
+
+Source = AnyPath | BinaryIO | FolderSource
+
+log = logging.getLogger(__name__)
+
+
+def ingest_bundle(
+    path: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+) -> Job:
+    """Ingest the bundle at ``path`` and return its job, which is complete; or the job that ingested it before.
+
+    With ``again`` it is ingested even then. After an error that is ``transient``, the next call resumes the job.
+    """
+    return _run(JobKind.BUNDLE, path, settings, again=again, observer=observer)
+
+
+def move_files(
+    document: AnyPath, *, settings: Settings | None = None, again: bool = False, observer: Observer | None = None
+) -> Job:
+    """Move the files that a metadata document lists into the archive; return the job as `ingest_bundle` does."""
+    return _run(JobKind.MOVE, document, settings, again=again, observer=observer)
+
+
+def ingest_folder(
+    path: AnyPath,
+    *,
+    submitter: int | None = None,
+    project: str | None = None,
+    instrument: int | None = None,
+    keys: Iterable[tuple[str, str]] = (),
+    rules: PackRules = USUAL,
+    settings: Settings | None = None,
+    again: bool = False,
+    observer: Observer | None = None,
+) -> Job:
+    """Ingest the folder at ``path`` as it lies, and return the job as `ingest_bundle` does.
+
+    A submitter, project or instrument that is not given is taken from the environment, the file in the folder or the
+    configuration, as on the command line. Of a folder that has grown only what is new is stored.
+    """
+    settings = settings or load_settings()
+    given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
+    folder = Path(path)
+    whole = describe([folder], given, settings.defaults)
+    require_described(whole, folder)
+    source = FolderSource(folder, request_of(whole, rules))
+    return _run(JobKind.FOLDER, source, settings, again=again, observer=observer)
+
+
+def ingest_files(
+    kind: JobKind,
+    sources: Iterable[Source],
+    observe: ObserveTask,
+    *,
+    settings: Settings | None = None,
+    again: bool = False,
+    at_once: int = 1,
+    rate: float | None = None,
+) -> list[Outcome]:
+    """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
+
+    A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
+    spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
+    several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
+    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
+    jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
+    """
+    with running(settings, new_store=True) as (settings, services, store):
+        submitted = partial(_submitted, settings, kind, again=again)
+        tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
+        runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
+        return _run_all(tasks, at_once, settings, runner, observe)
+
+
+def queue_files(
+    kind: JobKind, paths: Iterable[AnyPath | FolderSource], *, settings: Settings | None = None
+) -> Iterator[Job]:
+    """Queue a job for every path, for workers to run, and yield each. Stops at the first that cannot be queued."""
+    for outcome in queue_each(kind, paths, settings=settings):
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.job is not None
+        yield outcome.job
+
+
+def queue_each(
+    kind: JobKind, paths: Iterable[AnyPath | FolderSource], *, settings: Settings | None = None
+) -> Iterator[Outcome]:
+    """Queue a job for every path, for workers to run, and yield what came of each; one failure stops no other."""
+    with opened(settings, new_store=True) as (settings, services, store):
+        for path in paths:
+            name = _name_of(path)
+            try:
+                if isinstance(path, FolderSource):
+                    job = submit_folder(store, services.unique_id, path, settings)
+                else:
+                    job = submit(store, services.unique_id, kind, Path(path), user=settings.user, peek=True)
+            except IngestError as error:
+                yield Outcome(name, None, error)
+            else:
+                yield Outcome(name, job)
+
+
+def retry_jobs(
+    job_ids: Iterable[int],
+    observe: ObserveTask,
+    *,
+    failed: bool = False,
+    interrupted: bool = False,
+    settings: Settings | None = None,
+    at_once: int = 1,
+) -> list[Outcome]:
+    """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
+    with running(settings) as (settings, services, store):
+        jobs = [store.get(job_id) for job_id in job_ids]
+        jobs += failed_jobs(store) if failed else []
+        jobs += interrupted_jobs(store) if interrupted else []
+        tasks = [Task(job.name, partial(_as_it_stands, job.job_id)) for job in jobs]
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
+
+
+def run_queue(
+    observe: Callable[[Job], Observer] = lambda _: Observer(),
+    tell: Callable[[str], None] = log.info,
+    *,
+    until_empty: bool = True,
+    settings: Settings | None = None,
+) -> None:
+    """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
+
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Jobs that fail do
+    not stop it. In the main thread, SIGINT and SIGTERM leave the current job to be resumed, and raise Interrupted or
+    KeyboardInterrupt.
+    """
+    from ..pipeline.worker_pool import work
+
+    work(settings or load_settings(), observe, tell, until_empty=until_empty)
+
+
+def _run(
+    kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
+) -> Job:
+    with running(settings, new_store=True) as (settings, services, store):
+        runner = Runner(settings, services, store, again=again)
+        with _submitted(settings, kind, path, runner, again=again) as job:
+            job = runner.run(job, observer or Observer())
+        return store.get(job.duplicate_of) if job.duplicate_of is not None else job
+
+
+def _run_all(
+    tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
+) -> list[Outcome]:
+    if at_once == 1 or len(tasks) == 1:
+        return run_tasks(tasks, runner, settings.timings.grace, observe)
+
+    @contextmanager
+    def another() -> Iterator[Runner]:
+        with opened(settings) as (_, services, store):
+            yield runner.another(services, store)
+
+    return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
+
+
+@contextmanager
+def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner, *, again: bool) -> Iterator[Job]:
+    unique_id, holder = runner.services.unique_id, this_process()
+    enter = partial(submit, runner.store, unique_id, kind, user=settings.user, holder=holder, again=again, peek=True)
+    if isinstance(source, FolderSource):
+        yield submit_folder(runner.store, unique_id, source, settings, holder=holder, again=again)
+        return
+    if isinstance(source, str | os.PathLike):
+        yield enter(Path(source))
+        return
+    with spooled_input(source, settings.spool, runner.pace) as spooled:
+        yield enter(spooled, spooled=True, origin=_name_of(source))
+
+
+@contextmanager
+def _as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
+    yield runner.store.get(job_id)
+
+
+def _name_of(source: Source) -> str:
+    if isinstance(source, FolderSource):
+        return str(source.path)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else str(source.name)
+    return "standard input" if name == "<stdin>" else name
