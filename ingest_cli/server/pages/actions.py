@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 
 MEANINGS = {
-    Action.RETRY: "It is queued again.",
+    Action.RETRY: "It is run again as soon as a worker is free.",
     Action.CANCEL: "It stops, and what is stored of it is rolled back. It can be retried.",
     Action.DISCARD: "What is stored of it is rolled back. It is never run again.",
 }
