@@ -31,6 +31,7 @@ from .jobs import (
     set_job_state,
 )
 from .opening import AnyPath
+from .packing import pack_bundle, pack_requested, plan_bundle
 from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
 from .uploading import upload
 
@@ -59,6 +60,9 @@ __all__ = [
     "list_jobs",
     "make_databases",
     "move_files",
+    "pack_bundle",
+    "pack_requested",
+    "plan_bundle",
     "plan_folders",
     "prune",
     "queue_each",

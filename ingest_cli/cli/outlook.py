@@ -32,8 +32,8 @@ def _interrupted(job: Job) -> Outlook:
     return Outlook("a worker resumes it", {f"ingest retry {job.job_id}": "resumes it now"} | _give_up(job))
 
 
-def _running(_: Job) -> Outlook:
-    return Outlook("it goes on", {})
+def _running(job: Job) -> Outlook:
+    return Outlook("it goes on", {f"ingest cancel {job.job_id}": "stops it; nothing of it stays stored"})
 
 
 def _stopped(job: Job) -> Outlook:

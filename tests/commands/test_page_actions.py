@@ -124,7 +124,7 @@ def test_a_visitor_at_the_machine_acts_on_jobs(site: Served, tmp_path: Path) -> 
 def test_a_job_that_waits_is_cancelled(site: Served) -> None:
     job_id = site.deferred()
     assert act(site, job_id, "cancel", token_for(site, job_id)).status_code == 303
-    assert site.state(job_id) is JobState.FAILED
+    assert site.state(job_id) is JobState.DISCARDED
     shown = requests.get(f"{site.url}/jobs/{job_id}", headers=HTML, timeout=PATIENCE).text
     assert f"cancelled by {site.settings.user}" in shown
 
@@ -171,6 +171,14 @@ def test_users_act_on_their_own_jobs_and_administrators_on_all(
     headers = {AS_HEADER: user, "X-Forwarded-For": "192.0.2.1"}
     jobs = proxied.failed("ann"), proxied.failed("anyone")
     assert [token_for(proxied, job_id, **headers) != "" for job_id in jobs] == [own, others]
+
+
+def test_a_proxy_may_have_a_port_of_its_own(proxied: Served) -> None:
+    job_id = proxied.failed("ann")
+    headers = {AS_HEADER: "ann", "Host": "localhost"}
+    token = token_for(proxied, job_id, **headers)
+    assert act(proxied, job_id, "retry", token, **headers, Origin="http://evil.example").status_code == 403
+    assert act(proxied, job_id, "retry", token, **headers, Origin="http://localhost:8443").status_code == 303
 
 
 def test_the_token_of_one_is_none_for_another(proxied: Served) -> None:

@@ -228,6 +228,19 @@ def test_events_of_a_verification(command: Command, stored: Path, site: Site) ->
     assert [(event["job_id"], event["file_id"]) for event in events[:2]] == [(1, 1), (None, None)]
 
 
+def test_a_job_that_is_not_there_stops_no_other(command: Command, stored: Path) -> None:
+    events = events_of(command, "verify", 99, 1, status=ExitCode.SOME_FAILED)
+    assert [(event["event"], event.get("job_id"), event.get("jobs")) for event in events] == [
+        ("missing", 99, None),
+        ("verified", None, 1),
+    ]
+    assert [event["event"] for event in events_of(command, "verify", 99, status=ExitCode.FAILED)] == ["missing"]
+    done = command("retry", "--json", 99, 1)
+    absent, known = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, absent["job_id"], absent["exit_code"]) == (ExitCode.SOME_FAILED, 99, ExitCode.FAILED)
+    assert (fields_of(absent), known["status"]) == (["job_id", *FAILURE.split(" , ")], "complete")
+
+
 def test_a_receipt(command: Command, tmp_path: Path) -> None:
     assert command("-q", "--receipt", "r.json", write_bundle(tmp_path / "b.tar")).returncode == 0
     known = typed("Receipts")
