@@ -210,19 +210,19 @@ def test_whoever_sits_at_the_terminal_is_asked_and_offered_what_was_used_last(
         tmp_path,
         command.line(run, "--project", "1234a"),
         [
-            ("submitter:", "x"),
-            ("submitter:", "10"),
-            ("instrument:", ""),
-            ("instrument:", "54"),
+            ("submitter's id:", "x"),
+            ("submitter's id:", "10"),
+            ("instrument's id:", ""),
+            ("instrument's id:", "54"),
         ],
     )
     asked(
         tmp_path,
         command.line("--each", "camp"),
         [
-            ("submitter [10]:", ""),
-            ("project [1234a]:", "other"),
-            ("instrument [54]:", ""),
+            ("submitter's id [10]:", ""),
+            ("project's id [1234a]:", "other"),
+            ("instrument's id [54]:", ""),
         ],
     )
     assert [(row["submitter"], row["project"]) for row in site.rows("Transactions")] == [
