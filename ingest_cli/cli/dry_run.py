@@ -6,9 +6,8 @@ from rich.filesize import decimal
 
 from .. import api
 from ..bundle.description import IDS, description_of
-from ..bundle.folder import FolderRequest, own_description
+from ..bundle.folder import FolderRequest
 from ..bundle.gather import warnings_of
-from ..bundle.pack import plan
 from ..bundle.records import odd_times
 from ..errors import IngestError
 from ..pipeline.dry_run import FolderPlan
@@ -38,8 +37,8 @@ def show_plans(sources: list[FolderSource], settings: Settings, options: RunOutp
 
 
 def show_plan_of_bundle(target: Path, paths: list[Path], request: FolderRequest, options: QuietOutput) -> None:
-    """Show what would be in a bundle. Raises as `pack` does."""
-    planned = plan(paths, request.records, request.rules, own_description(paths))
+    """Show what would be in a bundle."""
+    planned = api.plan_bundle(paths, request)
     files, left_out = planned.gathered.files, planned.gathered.left_out
     size = planned.document.total_bytes
     if options.json:

@@ -76,6 +76,7 @@ def pack(
 
 
 def _one(paths: list[Path], output: Path | None, folders: "Folders", options: QuietOutput) -> Bundle:
+    from ..pipeline.describing import folders_of
     from .left import STANDARD_OUTPUT
 
     if output is None and len(paths) > 1:
@@ -83,11 +84,7 @@ def _one(paths: list[Path], output: Path | None, folders: "Folders", options: Qu
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
-    # A folder is packed, be it that a link leads to it.
-    tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
-    # Only a folder that is packed alone says what the bundle is.
-    described = paths if len(paths) == 1 and paths[0].is_dir() else []
-    return Bundle(target, tops, folders.request(paths[0], described))
+    return Bundle(target, paths, folders.request(paths[0], folders_of(paths)))
 
 
 def _several(paths: list[Path], output: Path | None, folders: "Folders") -> list[Bundle]:
@@ -97,32 +94,23 @@ def _several(paths: list[Path], output: Path | None, folders: "Folders") -> list
         if not path.is_dir():
             raise SettingsError(f"{path} is not a folder, and --each packs the folders in one")
     sources = [source for path in paths for source in folders.sources(path, each=True)]
-    return [
-        Bundle((output or Path()) / f"{source.path.name}.tar", [source.path.resolve()], source.request)
-        for source in sources
-    ]
+    return [Bundle((output or Path()) / f"{source.path.name}.tar", [source.path], source.request) for source in sources]
 
 
 def _pack(bundle: Bundle, options: QuietOutput, *, force: bool) -> None:
     """Make a bundle, and say what is in it."""
     from rich.filesize import decimal
 
-    from ..bundle.folder import own_description
-    from ..bundle.pack import pack as pack_to
-    from ..bundle.pack import write_bundle
+    from .. import api
     from ..text import counted
     from .display import meter_for
     from .left import STANDARD_OUTPUT, saying_what_is_left
     from .output import bundle_output, notify, warn, write_json
 
-    target, paths, request = bundle.target, bundle.paths, bundle.request
-    own = own_description(paths)
+    target = bundle.target
     out = bundle_output() if target == STANDARD_OUTPUT else None
     with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
-        if out is not None:
-            packed = pack_to(paths, request.records, out, request.rules, own=own, meter=meter)
-        else:
-            packed = write_bundle(paths, request.records, target, request.rules, replace=force, own=own, meter=meter)
+        packed = api.pack_requested(bundle.paths, bundle.request, out or target, replace=force, meter=meter)
     if not options.quiet:
         for warning in packed.warnings:
             warn(warning)
