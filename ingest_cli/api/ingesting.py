@@ -10,10 +10,11 @@ from typing import BinaryIO
 
 from ..bundle.description import Description
 from ..bundle.pack_rules import USUAL, PackRules
-from ..errors import IngestError
+from ..errors import IngestError, JobNotFound
 from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
+from ..jobs.store import JobStore
 from ..pipeline.at_once import run_at_once
 from ..pipeline.batch import ObserveTask, Outcome, Task, run_tasks
 from ..pipeline.describing import describe, request_of, require_described
@@ -76,7 +77,7 @@ def ingest_folder(
 def ingest_files(
     kind: JobKind,
     sources: Iterable[Source],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     settings: Settings | None = None,
     again: bool = False,
@@ -130,7 +131,7 @@ def queue_each(
 
 def retry_jobs(
     job_ids: Iterable[int],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     failed: bool = False,
     interrupted: bool = False,
@@ -140,10 +141,10 @@ def retry_jobs(
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
     with running(settings, tell) as (settings, services, store):
-        jobs = [store.get(job_id) for job_id in job_ids]
-        jobs += failed_jobs(store) if failed else []
-        jobs += interrupted_jobs(store) if interrupted else []
-        tasks = [Task(job.name, partial(_as_it_stands, job.job_id)) for job in jobs]
+        wanted = list(job_ids)
+        wanted += [job.job_id for job in failed_jobs(store)] if failed else []
+        wanted += [job.job_id for job in interrupted_jobs(store)] if interrupted else []
+        tasks = [_task_of(store, job_id) for job_id in wanted]
         return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
 
 
@@ -201,6 +202,15 @@ def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner
         return
     with spooled_input(source, settings.spool, runner.pace) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
+
+
+def _task_of(store: JobStore, job_id: int) -> Task:
+    """The task of running a job again. Where there is no such job, that fails, and no other."""
+    try:
+        name = store.get(job_id).name
+    except JobNotFound:
+        name = f"job {job_id}"
+    return Task(name, partial(_as_it_stands, job_id))
 
 
 @contextmanager

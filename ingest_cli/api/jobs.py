@@ -52,13 +52,26 @@ def discard_jobs(
     """
     settings = settings or load_settings()
     with open_store(settings, new=False) as store, sending(settings, tell):
+        connecting = partial(connect, settings, store)
         for job_id in job_ids:
-            name = f"job {job_id}"
-            try:
-                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings, store))
-                yield Outcome(name, job)
-            except IngestError as error:
-                yield Outcome(name, None, error)
+            yield _outcome(job_id, lambda job_id: settlement.discard(store, job_id, settings.timings, connecting))
+
+
+def cancel_jobs(
+    job_ids: Iterable[int], *, tell: Callable[[str], None] = log.info, settings: Settings | None = None
+) -> Iterator[Outcome]:
+    """End jobs that have not ended, one after the other: whoever works on one stops, and rolls back what is stored.
+
+    ``tell`` is told what a person should know besides.
+    """
+    settings = settings or load_settings()
+    reason = f"cancelled by {settings.user}"
+    with open_store(settings, new=False) as store, sending(settings, tell):
+        connecting = partial(connect, settings, store)
+        for job_id in job_ids:
+            yield _outcome(
+                job_id, lambda job_id: settlement.cancel(store, job_id, reason, settings.timings, connecting)
+            )
 
 
 def set_job_state(
@@ -94,3 +107,11 @@ def find_imported_job(job_id: int, *, settings: Settings | None = None) -> Impor
     if found is None:
         raise JobNotFound(f"no job {job_id} was imported")
     return found
+
+
+def _outcome(job_id: int, settle: Callable[[int], Job]) -> Outcome:
+    """What came of settling a job."""
+    try:
+        return Outcome(f"job {job_id}", settle(job_id))
+    except IngestError as error:
+        return Outcome(f"job {job_id}", None, error)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from ..errors import IngestError
+from ..errors import IngestError, NoSuchJob
 from ..jobs.fields import job_fields, naming_fields
 from ..jobs.job import Job, JobKind
 from ..jobs.stages import UPLOADING
@@ -152,7 +152,10 @@ class JsonScreen(Screen):
         self._warnings.warn(message)
 
     def _write(self, job: Job | None, error: IngestError | None = None) -> None:
-        fields = {"source": self._name} if job is None else job_fields(job)
+        if isinstance(error, NoSuchJob):
+            fields: dict[str, Any] = {"job_id": error.job_id}
+        else:
+            fields = {"source": self._name} if job is None else job_fields(job)
         self._turns.write(self._number, {**fields, **error_fields(error)})
 
 
