@@ -83,17 +83,18 @@ def ingest_files(
     again: bool = False,
     at_once: int = 1,
     rate: float | None = None,
+    tell: Callable[[str], None] = log.info,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
     spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
     several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
-    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
-    jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
+    each of them twice: to be checked and to be stored. ``tell`` is told what a person should know besides. In the main
+    thread, SIGINT and SIGTERM leave the current jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     require_several(sources)
-    with running(settings, new_store=True) as (settings, services, store):
+    with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
         runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
@@ -138,9 +139,10 @@ def retry_jobs(
     interrupted: bool = False,
     settings: Settings | None = None,
     at_once: int = 1,
+    tell: Callable[[str], None] = log.info,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
-    with running(settings) as (settings, services, store):
+    with running(settings, tell) as (settings, services, store):
         wanted = list(job_ids)
         wanted += [job.job_id for job in failed_jobs(store)] if failed else []
         wanted += [job.job_id for job in interrupted_jobs(store)] if interrupted else []
@@ -169,7 +171,7 @@ def run_queue(
 def _run(
     kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
 ) -> Job:
-    with running(settings, new_store=True) as (settings, services, store):
+    with running(settings, log.info, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, kind, path, runner, again=again) as job:
             job = runner.run(job, observer or Observer())

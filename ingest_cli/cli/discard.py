@@ -29,6 +29,7 @@ def discard(
     """
     from .. import api
     from ..jobs.filter import DEFERRED, FAILED, WAITING
+    from .output import warn
     from .settling import show_settled
 
     possible = FAILED | DEFERRED | WAITING
@@ -36,7 +37,7 @@ def discard(
     jobs = Chooser(change, chosen, consent, site.settings, json=options.json, quiet=options.quiet).choose(job_ids)
     show_settled(
         jobs,
-        api.discard_jobs(jobs, settings=site.settings),
+        api.discard_jobs(jobs, tell=warn, settings=site.settings),
         lambda job: f"job {job.job_id}: discarded; nothing of it is left in the archive",
         options,
     )

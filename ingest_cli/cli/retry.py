@@ -34,7 +34,7 @@ def retry(
     """
     from .. import api
     from ..jobs.filter import DEFERRED, FAILED, WAITING, JobStatus
-    from .output import finish
+    from .output import finish, warn
     from .several import Screens
     from .signals import interruptible
 
@@ -57,5 +57,5 @@ def retry(
     if not jobs:
         return
     with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=at_once) as screens:
-        outcomes = api.retry_jobs(jobs, screens, settings=settings, at_once=at_once)
+        outcomes = api.retry_jobs(jobs, screens, settings=settings, at_once=at_once, tell=warn)
     finish([outcome.error for outcome in outcomes], debug=options.debug)

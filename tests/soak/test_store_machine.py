@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Override
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Override
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -334,6 +335,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_reservations(list(jobs.values()))
         self.check_successors(jobs)
         self.check_announced(jobs)
+        statuses = Counter(job.status for job in jobs.values())
+        assert self.store.tally() == {status: statuses[status] for status in JobStatus}
         self.seen = jobs
 
     def check_announced(self, jobs: dict[int, Job]) -> None:
