@@ -32,12 +32,13 @@ def cancel(
     """
     from .. import api
     from ..jobs.filter import DEFERRED, RUNNING, WAITING
+    from .output import warn
     from .settling import show_settled
 
     possible = WAITING | DEFERRED | RUNNING
     change = Change("cancel", "cancelled", possible, possible)
     jobs = Chooser(change, chosen, consent, site.settings, json=options.json, quiet=options.quiet).choose(job_ids)
-    show_settled(jobs, api.cancel_jobs(jobs, settings=site.settings), _said, options)
+    show_settled(jobs, api.cancel_jobs(jobs, tell=warn, settings=site.settings), _said, options)
 
 
 def _said(job: "Job") -> str:

@@ -54,7 +54,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     if run.__doc__ is None:  # as under python -OO
         from .pages import summary
 
-        run.__doc__ = summary(function.__name__)
+        run.__doc__ = summary(function.__name__.replace("_", "-"))
     keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}

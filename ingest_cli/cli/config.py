@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import command
-from .config_init import init
+from .config_init import config_init
 from .options import Output, UserSite
 from .output import say, warn, write_json
 from .usage import Command, Group
@@ -41,15 +41,18 @@ def config(
     if output.json:
         write_json([_row(value) for value in values], indent=2)
         return
-    say(f"configuration file: {_file(site.config)}")
+    _say(f"configuration file: {_file(site.config)}")
     shown = [value for value in values if every or _matters(value)]
     for value in shown:
         row = _row(value)
         say(f"[{row['section']}] {row['key']} = {row['value'] or '(none)'}")
-        say(f"    {row['meaning']}; from: {row['origin']}; variable: {row['variable']}")
+        _say(f"    {row['meaning']}; from: {row['origin']}; variable: {row['variable']}")
     if not every:
-        say(f"{len(values) - len(shown)} others have their defaults: 'ingest config --all' shows them")
+        _say(f"{len(values) - len(shown)} others have their defaults: 'ingest config --all' shows them")
 
+
+# Below this, breaking words is better than leaving them whole.
+NARROWEST = 30
 
 app = typer.Typer(
     cls=Group,
@@ -58,7 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback()(config)
-app.command(cls=Command)(init)
+app.command("init", cls=Command)(config_init)
 
 
 def _row(value: "Value") -> dict[str, str]:
@@ -70,6 +73,20 @@ def _row(value: "Value") -> dict[str, str]:
         "variable": value.option.variable,
         "meaning": value.option.meaning,
     }
+
+
+def _say(text: str) -> None:
+    """Print a line; on a terminal, as many as it takes without breaking a word."""
+    import shutil
+    import sys
+    import textwrap
+
+    if sys.stdout is None or not sys.stdout.isatty():
+        say(text)
+        return
+    width = max(shutil.get_terminal_size().columns, NARROWEST)
+    for line in textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False):
+        say(line)
 
 
 def _matters(value: "Value") -> bool:

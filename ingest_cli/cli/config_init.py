@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @command
-def init(
+def config_init(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing: write what options say, and defaults for the rest.")
     ] = False,
@@ -65,6 +65,8 @@ def init(
     say(f"wrote {path}")
     _check(settings)
     _tell_what_else_counts(path)
+    if not yes:
+        _tell_what_next(settings)
 
 
 def _path(given: Path | None) -> Path:
@@ -135,3 +137,12 @@ def _tell_what_else_counts(path: Path) -> None:
     for option in OPTIONS:
         if os.environ.get(option.variable):
             warn(f"{option.variable} is set, and wins over [{option.section}] {option.key} of the file")
+
+
+def _tell_what_next(settings: "Settings") -> None:
+    """Say what the person who was asked can do now."""
+    for folder in settings.watch.folders[:1]:
+        notify(f"'ingest watch' takes what is put into {folder}")
+    if settings.server.token:
+        notify("'ingest serve --host 0.0.0.0' takes bundles from those with the token")
+    notify("'ingest BUNDLE' stores one; 'ingest deploy systemd' has it run by itself")

@@ -40,6 +40,13 @@ class Screen(Observer):
         """The job that had ingested the same before."""
         return self._earlier or (self._job.duplicate_of if self._job is not None else None)
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the run ended with an error, but the same command may succeed later."""
+        if self._job is not None and self._job.exception:
+            return self._job.will_be_tried_again
+        return self.error is not None and self.error.transient
+
     def started(self, job: Job) -> None:
         """The bundle has a job, which may be one that ingested it before."""
         self._earlier = (job.duplicate_of or job.job_id) if job.is_done else None

@@ -126,8 +126,7 @@ def _size_of(path: Path) -> int:
 def _ending(screen: Screen) -> Ending:
     job, error = screen.job, screen.error
     if error is not None:
-        waits = job.will_be_tried_again if job is not None and job.exception else error.transient
-        return DEFERRED if waits else FAILED
+        return DEFERRED if screen.is_deferred else FAILED
     if job is None or not job.is_done:
         return INTERRUPTED
     return COMPLETE if screen.earlier is None else DUPLICATE

@@ -118,8 +118,9 @@ def files_for(kind: Kind, deployment: Deployment) -> dict[str, str]:
 
 
 def local_values(settings: Settings) -> list[Value]:
-    """What is set and names something of this machine, which a container does not have."""
-    return [value for value in _set(settings) if _is_local(value)]
+    """What is set and names something of this machine that a container lacks, but for what it has of its own."""
+    own = {*PLACES, UPLOADS, WATCH_FOLDERS, WATCH_DONE}
+    return [value for value in _set(settings) if _is_local(value) and value.option not in own]
 
 
 def this_program() -> tuple[str, ...]:

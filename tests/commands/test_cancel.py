@@ -183,7 +183,7 @@ def test_the_person_at_the_terminal_is_asked(
 def test_a_dry_run_of_ids_says_to_which_it_cannot_be_done(command: Command, site: Site, jobs: dict[int, str]) -> None:
     done = command("cancel", 14, 13, "--dry-run")
     assert done.returncode == 1
-    assert "waiting.tar" in done.stdout
+    assert "waiting14.tar" in done.stdout
     assert done.stderr.splitlines() == [
         "ingest: job 13 cannot be cancelled: it is complete",
         "ingest: 1 job would be cancelled",

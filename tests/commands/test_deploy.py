@@ -180,6 +180,7 @@ def test_the_image_is_made_of_what_the_package_is_made_of(command: Command) -> N
 def test_compose_takes_the_file(command: Command, monkeypatch: pytest.MonkeyPatch, odd: Path) -> None:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
     monkeypatch.setenv("INGEST_DEFAULT_USER", "ada: #1 ${HOME}")
+    monkeypatch.setenv("POLICY_INGEST_URL", "file:///etc/policy.json")
     done = command("deploy", "container", "compose.yaml")
     compose = yaml.safe_load(done.stdout)
     serve, watch = compose["services"]["serve"], compose["services"]["watch"]
@@ -189,4 +190,4 @@ def test_compose_takes_the_file(command: Command, monkeypatch: pytest.MonkeyPatc
         assert "data:/data" in service["volumes"]
     assert {*serve["environment"]} - {*watch["environment"]} == {"INGEST_SERVER_TOKEN"}
     assert str(odd) not in done.stdout
-    assert "left out, as it is of this machine: [database] path = " in done.stderr
+    assert done.stderr == "ingest: left out, as it is of this machine: [policy] ingest_url = file:///etc/policy.json\n"

@@ -11,7 +11,7 @@ import pytest
 
 from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
-from ingest_cli.errors import ExitCode, IngestError
+from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import JobState
 from ingest_cli.throttle import BURST_SECONDS
@@ -146,6 +146,9 @@ def test_what_is_done_is_never_less_than_it_was(sizes: list[int] | None) -> None
     with together.row("b.tar", 2) as job:
         job.failed(IngestError("no"))
     assert whole().startswith("2 of 3 done  1 failed  2.0 kB" if sizes else "2 of 3 done  1 failed  1.0 kB")
+    with together.row("c.tar", 3) as job:
+        job.failed(ServiceUnavailable("not now"))
+    assert whole().startswith("3 of 3 done  1 failed  1 deferred  ")
 
 
 def test_a_signal_leaves_all_to_be_resumed_however_slow_they_are(tmp_path: Path, command: Command, site: Site) -> None:
