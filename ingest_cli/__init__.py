@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import (
         back_up,
+        cancel_jobs,
         check_bundle,
         check_bundles,
         count_jobs,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         list_files,
         list_jobs,
         move_files,
+        pack_bundle,
         prune,
         queue_each,
         queue_files,
@@ -56,6 +58,7 @@ __all__ = [
     "PackRules",
     "Terms",
     "back_up",
+    "cancel_jobs",
     "check_bundle",
     "check_bundles",
     "count_jobs",
@@ -71,6 +74,7 @@ __all__ = [
     "list_jobs",
     "load_settings",
     "move_files",
+    "pack_bundle",
     "prune",
     "queue_each",
     "queue_files",

@@ -176,11 +176,19 @@ class UploadRefused(IngestError):
     """A server does not take an upload."""
 
 
-class JobNotFound(IngestError):
+class NoSuchJob(IngestError):
+    """There is no job ``job_id`` where it was looked for."""
+
+    def __init__(self, message: str, job_id: int | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobNotFound(NoSuchJob):
     """The job store has no such job."""
 
 
-class JobNotRecorded(IngestError):
+class JobNotRecorded(NoSuchJob):
     """The catalogue does not hold the job's transaction."""
 
 

@@ -20,14 +20,25 @@ from .ingesting import (
     retry_jobs,
     run_queue,
 )
-from .jobs import count_jobs, discard_jobs, find_imported_job, find_job, import_jobs, list_jobs, set_job_state
+from .jobs import (
+    cancel_jobs,
+    count_jobs,
+    discard_jobs,
+    find_imported_job,
+    find_job,
+    import_jobs,
+    list_jobs,
+    set_job_state,
+)
 from .opening import AnyPath
+from .packing import pack_bundle, pack_requested, plan_bundle
 from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
 from .uploading import upload
 
 __all__ = [
     "AnyPath",
     "back_up",
+    "cancel_jobs",
     "check_bundle",
     "check_bundles",
     "count_events",
@@ -49,6 +60,9 @@ __all__ = [
     "list_jobs",
     "make_databases",
     "move_files",
+    "pack_bundle",
+    "pack_requested",
+    "plan_bundle",
     "plan_folders",
     "prune",
     "queue_each",

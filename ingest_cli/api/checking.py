@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ..errors import IngestError, JobNotFound
+from ..errors import IngestError, JobNotFound, OnProblem, raise_problem
 from ..jobs.store import JobStore, open_store
 from ..maintenance import verify
 from ..maintenance.receipt import read_receipt, write_receipt
@@ -55,17 +55,19 @@ def verify_jobs(
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
     meter: Meter = NOBODY,
+    on_missing: OnProblem = raise_problem,
     settings: Settings | None = None,
 ) -> Iterator[verify.Damage]:
     """Hash jobs' files in the archive again, or a random ``share`` of them; yield what is wrong as it is found.
 
     ``tally`` counts along, and ``meter`` is told how far it is. In place of a duplicate, the job that has its content
-    is verified, and ``note`` is told so.
+    is verified, and ``note`` is told so. For a job that the catalogue does not have, ``on_missing`` gets a
+    JobNotRecorded, or it is raised.
     """
     with opened(settings, new_services=False) as (settings, services, store):
         recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
         _plan(meter, *_volume_of(store, recorded), share)
-        yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter)
+        yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter, on_missing=on_missing)
 
 
 def verify_all(

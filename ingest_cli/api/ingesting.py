@@ -10,10 +10,11 @@ from typing import BinaryIO
 
 from ..bundle.description import Description
 from ..bundle.pack_rules import USUAL, PackRules
-from ..errors import IngestError
+from ..errors import IngestError, JobNotFound
 from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
+from ..jobs.store import JobStore
 from ..pipeline.at_once import run_at_once
 from ..pipeline.batch import ObserveTask, Outcome, Task, run_tasks
 from ..pipeline.describing import describe, request_of, require_described
@@ -76,22 +77,23 @@ def ingest_folder(
 def ingest_files(
     kind: JobKind,
     sources: Iterable[Source],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     settings: Settings | None = None,
     again: bool = False,
     at_once: int = 1,
     rate: float | None = None,
+    tell: Callable[[str], None] = log.info,
 ) -> list[Outcome]:
     """Ingest several bundles, or move the files of several documents; return their outcomes, in order.
 
     A folder is ingested as it lies, whatever the kind. A source that is an open file is first read to its end into the
     spool folder. ``observe`` makes an observer from the name of each source, its number, and how many there are; where
     several are ingested ``at_once``, in a thread of its own. At most ``rate`` bytes a second are read of all together,
-    each of them twice: to be checked and to be stored. In the main thread, SIGINT and SIGTERM leave the current
-    jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
+    each of them twice: to be checked and to be stored. ``tell`` is told what a person should know besides. In the main
+    thread, SIGINT and SIGTERM leave the current jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
-    with running(settings, new_store=True) as (settings, services, store):
+    with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
         runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
@@ -129,19 +131,20 @@ def queue_each(
 
 def retry_jobs(
     job_ids: Iterable[int],
-    observe: ObserveTask,
+    observe: ObserveTask = lambda *_: Observer(),
     *,
     failed: bool = False,
     interrupted: bool = False,
     settings: Settings | None = None,
     at_once: int = 1,
+    tell: Callable[[str], None] = log.info,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
-    with running(settings) as (settings, services, store):
-        jobs = [store.get(job_id) for job_id in job_ids]
-        jobs += failed_jobs(store) if failed else []
-        jobs += interrupted_jobs(store) if interrupted else []
-        tasks = [Task(job.name, partial(_as_it_stands, job.job_id)) for job in jobs]
+    with running(settings, tell) as (settings, services, store):
+        wanted = list(job_ids)
+        wanted += [job.job_id for job in failed_jobs(store)] if failed else []
+        wanted += [job.job_id for job in interrupted_jobs(store)] if interrupted else []
+        tasks = [_task_of(store, job_id) for job_id in wanted]
         return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
 
 
@@ -166,7 +169,7 @@ def run_queue(
 def _run(
     kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
 ) -> Job:
-    with running(settings, new_store=True) as (settings, services, store):
+    with running(settings, log.info, new_store=True) as (settings, services, store):
         runner = Runner(settings, services, store, again=again)
         with _submitted(settings, kind, path, runner, again=again) as job:
             job = runner.run(job, observer or Observer())
@@ -199,6 +202,15 @@ def _submitted(settings: Settings, kind: JobKind, source: Source, runner: Runner
         return
     with spooled_input(source, settings.spool, runner.pace) as spooled:
         yield enter(spooled, spooled=True, origin=_name_of(source))
+
+
+def _task_of(store: JobStore, job_id: int) -> Task:
+    """The task of running a job again. Where there is no such job, that fails, and no other."""
+    try:
+        name = store.get(job_id).name
+    except JobNotFound:
+        name = f"job {job_id}"
+    return Task(name, partial(_as_it_stands, job_id))
 
 
 @contextmanager

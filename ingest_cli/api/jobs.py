@@ -1,5 +1,6 @@
 """Find jobs, and settle them."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
@@ -17,6 +18,8 @@ from ..services.factory import connect, unique_id
 from ..settings import Settings, load_settings
 
 JOBS_AT_ONCE = 500
+
+log = logging.getLogger(__name__)
 
 
 def find_job(job_id: int, *, settings: Settings | None = None) -> Job:
@@ -40,23 +43,44 @@ def count_jobs(wanted: JobFilter = ALL, *, settings: Settings | None = None) -> 
         return store.tally(wanted)
 
 
-def discard_jobs(job_ids: Iterable[int], *, settings: Settings | None = None) -> Iterator[Outcome]:
-    """Abandon jobs that are not complete, one after the other: what they have stored is rolled back."""
+def discard_jobs(
+    job_ids: Iterable[int], *, tell: Callable[[str], None] = log.info, settings: Settings | None = None
+) -> Iterator[Outcome]:
+    """Abandon jobs that are not complete, one after the other: what they have stored is rolled back.
+
+    ``tell`` is told what a person should know besides.
+    """
     settings = settings or load_settings()
-    with open_store(settings, new=False) as store, sending(settings):
+    with open_store(settings, new=False) as store, sending(settings, tell):
+        connecting = partial(connect, settings, store)
         for job_id in job_ids:
-            name = f"job {job_id}"
-            try:
-                job = settlement.discard(store, job_id, settings.timings, partial(connect, settings, store))
-                yield Outcome(name, job)
-            except IngestError as error:
-                yield Outcome(name, None, error)
+            yield _outcome(job_id, lambda job_id: settlement.discard(store, job_id, settings.timings, connecting))
 
 
-def set_job_state(job_id: int, override: Override, *, settings: Settings | None = None) -> Job:
-    """Override a job's state by hand, and return the job as it is then."""
+def cancel_jobs(
+    job_ids: Iterable[int], *, tell: Callable[[str], None] = log.info, settings: Settings | None = None
+) -> Iterator[Outcome]:
+    """End jobs that have not ended, one after the other: whoever works on one stops, and rolls back what is stored.
+
+    ``tell`` is told what a person should know besides.
+    """
     settings = settings or load_settings()
-    with open_store(settings, new=False) as store, sending(settings):
+    reason = f"cancelled by {settings.user}"
+    with open_store(settings, new=False) as store, sending(settings, tell):
+        connecting = partial(connect, settings, store)
+        for job_id in job_ids:
+            yield _outcome(
+                job_id, lambda job_id: settlement.cancel(store, job_id, reason, settings.timings, connecting)
+            )
+
+
+def set_job_state(
+    job_id: int, override: Override, *, tell: Callable[[str], None] = log.info, settings: Settings | None = None
+) -> Job:
+    """Override a job's state by hand, and return the job as it is then. ``tell`` is told what a person should know
+    besides."""
+    settings = settings or load_settings()
+    with open_store(settings, new=False) as store, sending(settings, tell):
         return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings, store))
 
 
@@ -83,3 +107,11 @@ def find_imported_job(job_id: int, *, settings: Settings | None = None) -> Impor
     if found is None:
         raise JobNotFound(f"no job {job_id} was imported")
     return found
+
+
+def _outcome(job_id: int, settle: Callable[[int], Job]) -> Outcome:
+    """What came of settling a job."""
+    try:
+        return Outcome(f"job {job_id}", settle(job_id))
+    except IngestError as error:
+        return Outcome(f"job {job_id}", None, error)

@@ -1,7 +1,7 @@
 """What every call opens, and closes again."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from ..events.sender import sending
@@ -40,7 +40,10 @@ def recorded_job(job_id: int, settings: Settings | None) -> Iterator[tuple[Servi
 
 
 @contextmanager
-def running(settings: Settings | None, *, new_store: bool = False) -> Iterator[tuple[Settings, Services, JobStore]]:
-    """The store and the services of a site whose jobs are run; events are sent meanwhile."""
-    with opened(settings, new_store=new_store) as found, sending(found[0]):
+def running(
+    settings: Settings | None, tell: Callable[[str], None], *, new_store: bool = False
+) -> Iterator[tuple[Settings, Services, JobStore]]:
+    """The store and the services of a site whose jobs are run; events are sent meanwhile, of which ``tell`` is told
+    what a person should know."""
+    with opened(settings, new_store=new_store) as found, sending(found[0], tell):
         yield found

@@ -10,6 +10,7 @@ import typer
 from .. import __version__
 from . import (
     backup,
+    cancel,
     cat,
     check,
     config,
@@ -73,6 +74,7 @@ for _command in (
     job.job,
     retry.retry,
     discard.discard,
+    cancel.cancel,
     worker.worker,
     pack.pack,
     upload.upload,

@@ -27,7 +27,7 @@ def ask(question: str, proposal: str, read: Callable[[str], T]) -> T:
         typed = sys.stdin.readline()
         if not typed:
             mention("")
-            raise Interrupted("nothing was typed: nothing is written")
+            raise Interrupted("nothing was typed: nothing is done")
         try:
             return read(typed.strip() or proposal)
         except IngestError as error:

@@ -4,17 +4,22 @@ from typing import Annotated
 
 import typer
 
+from .chosen import Change, Chooser, Consent
 from .command import command
 from .completion import unfinished_job_ids
+from .job_filter import Jobs
 from .options import QuietOutput, Site
 
 
 @command
 def discard(
     job_ids: Annotated[
-        list[int],
+        list[int] | None,
         typer.Argument(metavar="JOB_ID", help="The jobs to discard.", autocompletion=unfinished_job_ids),
-    ],
+    ] = None,
+    *,
+    chosen: Jobs,
+    consent: Consent,
     site: Site,
     options: QuietOutput,
 ) -> None:
@@ -23,22 +28,16 @@ def discard(
     What they have stored is rolled back: the archive keeps none of it, and moved files return to their places.
     """
     from .. import api
-    from ..jobs.fields import job_fields
-    from ..pipeline.batch import exit_code
-    from .output import error_fields, notify, say, write_json
+    from ..jobs.filter import DEFERRED, FAILED, WAITING
+    from .output import warn
+    from .settling import show_settled
 
-    outcomes = []
-    for job_id, outcome in zip(job_ids, api.discard_jobs(job_ids, settings=site.settings), strict=True):
-        outcomes.append(outcome)
-        if options.json:
-            fields = {"job_id": job_id} if outcome.job is None else job_fields(outcome.job)
-            write_json({**fields, **error_fields(outcome.error)})
-        if outcome.error is not None:
-            if len(job_ids) == 1:
-                raise outcome.error
-            notify(outcome.error)
-        elif not (options.quiet or options.json):
-            say(f"job {job_id}: discarded; nothing of it is left in the archive")
-    code = exit_code(outcomes)
-    if code:
-        raise typer.Exit(code)
+    possible = FAILED | DEFERRED | WAITING
+    change = Change("discard", "discarded", possible, possible)
+    jobs = Chooser(change, chosen, consent, site.settings, json=options.json, quiet=options.quiet).choose(job_ids)
+    show_settled(
+        jobs,
+        api.discard_jobs(jobs, tell=warn, settings=site.settings),
+        lambda job: f"job {job.job_id}: discarded; nothing of it is left in the archive",
+        options,
+    )

@@ -1,6 +1,5 @@
 """Shows what would be stored or packed of folders."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -9,10 +8,7 @@ from .. import api
 from ..bundle.description import IDS, description_of
 from ..bundle.folder import FolderRequest
 from ..bundle.gather import warnings_of
-from ..bundle.pack import plan
-from ..bundle.pack_rules import Reason
 from ..bundle.records import odd_times
-from ..bundle.tree import Identity
 from ..errors import IngestError
 from ..pipeline.dry_run import FolderPlan
 from ..pipeline.submission import FolderSource
@@ -40,11 +36,9 @@ def show_plans(sources: list[FolderSource], settings: Settings, options: RunOutp
     finish(errors, debug=options.debug)
 
 
-def show_plan_of_bundle(
-    target: Path, paths: list[Path], request: FolderRequest, own: Mapping[Identity, Reason], options: QuietOutput
-) -> None:
+def show_plan_of_bundle(target: Path, paths: list[Path], request: FolderRequest, options: QuietOutput) -> None:
     """Show what would be in a bundle."""
-    planned = plan(paths, request.records, request.rules, own)
+    planned = api.plan_bundle(paths, request)
     files, left_out = planned.gathered.files, planned.gathered.left_out
     size = planned.document.total_bytes
     if options.json:

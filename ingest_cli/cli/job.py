@@ -38,10 +38,10 @@ def job(
     from .. import api
     from ..jobs.fields import job_fields
     from ..jobs.job import JobState, PacificaState
-    from .output import notify, say, write_json
+    from .output import notify, say, warn, write_json
 
     override = override_of(state, task, task_percent, exception)
-    changed = api.set_job_state(job_id, override, settings=site.settings)
+    changed = api.set_job_state(job_id, override, tell=warn, settings=site.settings)
     shown = changed.as_state()
     if output.json:
         write_json(job_fields(changed))

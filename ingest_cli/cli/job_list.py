@@ -3,7 +3,9 @@
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +21,7 @@ from .job_table import FittedTable, Line, PlainTable, Row
 from .output import say
 
 FOLLOW_SECONDS = 1.0
+SLACK = timedelta(minutes=1)
 WIDTH_OF_NOBODY_KNOWS_WHAT = 80
 
 
@@ -71,13 +74,33 @@ class JobList:
 
 def follow(store: JobStore, wanted: JobFilter, order: JobOrder, console: Console, count: int | None) -> None:
     """Show the first ``count`` jobs that there is room for, as they are at each moment, until Ctrl-C."""
-    with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        try:
-            while True:
-                live.update(_frame(store, wanted, order, console, count), refresh=True)
-                time.sleep(FOLLOW_SECONDS)
-        except KeyboardInterrupt:
-            return  # which is how it is to end
+    live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with suppress(KeyboardInterrupt), live:  # which is how it is to end
+        while True:
+            live.update(_frame(store, wanted, order, console, count), refresh=True)
+            time.sleep(FOLLOW_SECONDS)
+
+
+def follow_in_lines(store: JobStore, wanted: JobFilter, order: JobOrder, count: int | None) -> None:
+    """Write the first ``count`` jobs, then each that comes into another state or stage, until Ctrl-C."""
+    shown, seen = PlainList(store), dict[int, tuple[str, str]]()
+    jobs = store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count)
+    with suppress(KeyboardInterrupt):  # which is how it is to end
+        while True:
+            changed = [job for job in jobs if seen.get(job.job_id) != (job.status, job.task)]
+            shown.show(changed)
+            seen |= {job.job_id: (job.status, job.task) for job in changed}
+            last = store.select(order=JobOrder.UPDATED, limit=1)
+            time.sleep(FOLLOW_SECONDS)
+            jobs = store.select(_changed_since(wanted, last), order=JobOrder.UPDATED, descending=False)
+
+
+def _changed_since(wanted: JobFilter, last: list[Job]) -> JobFilter:
+    """What is wanted of the jobs that changed since the ``last`` one did: by clocks that may be a bit apart."""
+    if not last:
+        return wanted
+    moment = datetime.fromisoformat(last[0].updated).replace(tzinfo=UTC) - SLACK
+    return replace(wanted, since=moment if wanted.since is None else max(moment, wanted.since))
 
 
 def _frame(store: JobStore, wanted: JobFilter, order: JobOrder, console: Console, count: int | None) -> Group:

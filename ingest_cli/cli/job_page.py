@@ -1,6 +1,8 @@
 """All that there is to know of one job."""
 
 from collections.abc import Iterator
+from itertools import chain, repeat
+from textwrap import wrap
 
 from rich.filesize import decimal
 
@@ -12,20 +14,26 @@ from ..text import counted, duration
 from .describe import describe, describe_fully
 from .outlook import outlook
 
-WIDTH = 10
+LABEL = 10
+SHORTEST_TEXT = 20
+# What is said, and by which name; where that is empty, more of the same, or nothing at all.
+Page = Iterator[tuple[str, str]]
 
 
-def job_page(job: Job, store: JobStore) -> Iterator[str]:
-    """The lines that tell of a job."""
+def job_page(job: Job, store: JobStore) -> Page:
+    """All that there is to know of a job."""
     word = describe(job, store)
     yield from _rows(_facts(job, word))
-    yield from _stages(store.stages(job.job_id))
-    yield from _reason(job.exception)
-    yield from _outlook(job, word)
+    yield from _part("stages", _stages(store.stages(job.job_id)))
+    yield from _part("why", job.exception.splitlines())
+    seen = outlook(job, word)
+    yield from _part("next", [seen.next])
+    width = max(map(len, seen.commands), default=0)
+    yield from _listed("you can", [f"{command:<{width}}  {does}" for command, does in seen.commands.items()])
 
 
-def imported_page(job: ImportedJob) -> Iterator[str]:
-    """The lines that tell of a job of Pacifica Ingest."""
+def imported_page(job: ImportedJob) -> Page:
+    """All that is known of a job of Pacifica Ingest."""
     rows = {
         "job": f"{job.job_id}, imported from Pacifica Ingest",
         "state": job.state,
@@ -35,7 +43,16 @@ def imported_page(job: ImportedJob) -> Iterator[str]:
         "updated": f"{job.updated} UTC",
     }
     yield from _rows(rows)
-    yield from _reason(job.exception)
+    yield from _part("why", job.exception.splitlines())
+
+
+def lines_of(page: Page, width: int | None) -> Iterator[str]:
+    """The lines of a page, in ``width`` columns if that is given: no word is cut, so that it can be copied."""
+    for name, text in page:
+        room = None if width is None else max(SHORTEST_TEXT, width - LABEL)
+        parts = [text] if room is None else wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        for label, part in zip(chain([name], repeat("")), parts, strict=False):
+            yield f"{label:<{LABEL}}{part}".rstrip()
 
 
 def _facts(job: Job, word: str) -> dict[str, str]:
@@ -64,30 +81,21 @@ def _files(job: Job) -> str:
     return f"{job.files:,}, of which {job.stored:,} {'is' if job.stored == 1 else 'are'} stored"
 
 
-def _rows(rows: dict[str, str]) -> Iterator[str]:
-    return (f"{name:<{WIDTH}}{value}" for name, value in rows.items() if value)
+def _stages(seconds: dict[str, float]) -> list[str]:
+    width = max(map(len, seconds), default=0)
+    return [f"{task:<{width}}  {duration(seconds[task]):>8}" for task in sorted(seconds, key=STAGES.index)]
 
 
-def _stages(seconds: dict[str, float]) -> Iterator[str]:
-    if seconds:
-        yield ""
-        width = max(map(len, seconds))
-        lines = [f"{task:<{width}}  {duration(seconds[task]):>8}" for task in sorted(seconds, key=STAGES.index)]
-        yield from _rows_under("stages", lines)
+def _rows(rows: dict[str, str]) -> Page:
+    return ((name, value) for name, value in rows.items() if value)
 
 
-def _reason(exception: str) -> Iterator[str]:
-    if exception:
-        yield from ("", *exception.split("\n"))
+def _part(name: str, lines: list[str]) -> Page:
+    """Lines below an empty one."""
+    if lines:
+        yield "", ""
+    yield from _listed(name, lines)
 
 
-def _outlook(job: Job, word: str) -> Iterator[str]:
-    seen = outlook(job, word)
-    yield ""
-    yield from _rows({"next": seen.next})
-    width = max(map(len, seen.commands), default=0)
-    yield from _rows_under("you can", [f"{command:<{width}}  {does}" for command, does in seen.commands.items()])
-
-
-def _rows_under(name: str, lines: list[str]) -> Iterator[str]:
-    return (f"{name if number == 0 else '':<{WIDTH}}{line}" for number, line in enumerate(lines))
+def _listed(name: str, lines: list[str]) -> Page:
+    return zip(chain([name], repeat("")), lines, strict=False)

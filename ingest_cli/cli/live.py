@@ -216,7 +216,7 @@ class LiveTogether:
         self._count, self._sizes = count, sizes
         self._display = Display(self.lines, answers=True)
         self._rows: dict[int, LiveRow] = {}
-        self._ended = self._failed = 0
+        self._ended = self._failed = self._deferred = 0
         self._bytes = 0.0
         self._rate, self._lock = Rate(), threading.Lock()
 
@@ -241,11 +241,12 @@ class LiveTogether:
         """It is not any more, for now."""
         self._rows.pop(number, None)
 
-    def end(self, number: int, row: "LiveRow", *, failed: bool) -> None:
+    def end(self, number: int, row: "LiveRow") -> None:
         """It has come to its end."""
         with self._lock:
             self._ended += 1
-            self._failed += failed
+            self._deferred += row.is_deferred
+            self._failed += row.error is not None and not row.is_deferred
             self._bytes += row.done if self._sizes is None else self._sizes[number - 1]
 
     def lines(self, width: int) -> list[Text]:
@@ -261,9 +262,10 @@ class LiveTogether:
         sizes = self._sizes
         done = self._bytes + sum(row.done if sizes is None else row.share * sizes[number - 1] for number, row in rows)
         rate = self._rate.at(done)
+        wrong = [(self._failed, "failed"), (self._deferred, "deferred")]
         parts = [
             f"{self._ended} of {self._count} done",
-            f"{self._failed} failed" if self._failed else "",
+            "  ".join(f"{count} {what}" for count, what in wrong if count),
             decimal(int(done)) if sizes is None else f"{decimal(int(done))} of {decimal(sum(sizes))}",
             f"{decimal(int(rate))}/s" if rate else "",
             "" if sizes is None else _left(sum(sizes) - done, rate),
@@ -286,7 +288,7 @@ class LiveRow(LiveJob):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None and not self.is_postponed:
-            self._together.end(self._number, self, failed=self.failure is not None)
+            self._together.end(self._number, self)
         self._together.leave(self._number)
 
 

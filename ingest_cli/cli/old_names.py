@@ -86,7 +86,7 @@ def _set_job(given: argparse.Namespace) -> int:
     from .job import override_of
 
     override = override_of(given.state, given.task, given.task_percent, given.exception)
-    api.set_job_state(given.job_id, override, settings=settings_under(config=_config(given.config)))
+    api.set_job_state(given.job_id, override, tell=warn, settings=settings_under(config=_config(given.config)))
     return ExitCode.SUCCESS
 
 
@@ -125,11 +125,11 @@ def _retry(given: argparse.Namespace) -> int:
         known = None
     if known is not None:
         _require_the_same(given, known.source)
-        return exit_code(api.retry_jobs([known.job_id], observe, settings=settings))
+        return exit_code(api.retry_jobs([known.job_id], observe, tell=warn, settings=settings))
     if given.path is None:
         raise SettingsError("--path is needed: there is no such job here")
     kind = JobKind.MOVE if given.move else JobKind.BUNDLE
-    outcomes = api.ingest_files(kind, [given.path], observe, settings=settings)
+    outcomes = api.ingest_files(kind, [given.path], observe, tell=warn, settings=settings)
     for outcome in outcomes:
         if outcome.job is not None and given.job_id is not None:
             notify(f"job {outcome.job.job_id} is in place of job {given.job_id}, which is not one of this program")

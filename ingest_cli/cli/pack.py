@@ -28,9 +28,8 @@ def pack(
     """Pack files and folders into a bundle."""
     from rich.filesize import decimal
 
-    from ..bundle.folder import own_description
-    from ..bundle.pack import pack as pack_to
-    from ..bundle.pack import write_bundle
+    from .. import api
+    from ..pipeline.describing import folders_of
     from ..text import counted
     from .display import meter_for
     from .dry_run import show_plan_of_bundle
@@ -43,22 +42,16 @@ def pack(
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
-    # A folder is packed, be it that a link leads to it.
-    tops = [path.resolve() if path.is_dir() and path.is_symlink() else path for path in paths]
     given = describing.description
     # A bundle can be packed where nothing else of a site can be done.
     settings = site.settings if given.missing else None
     request = Folders(given, packing.rules, settings).request(paths[0], folders_of(paths))
-    own = own_description(tops)
     if dry_run:
-        show_plan_of_bundle(target, tops, request, own, options)
+        show_plan_of_bundle(target, paths, request, options)
         return
     out = bundle_output() if target == STANDARD_OUTPUT else None
     with saying_what_is_left(target), meter_for(options, str(target), "pack") as meter:
-        if out is not None:
-            packed = pack_to(tops, request.records, out, request.rules, own=own, meter=meter)
-        else:
-            packed = write_bundle(tops, request.records, target, request.rules, replace=force, own=own, meter=meter)
+        packed = api.pack_requested(paths, request, out or target, replace=force, meter=meter)
     if not options.quiet:
         for warning in packed.warnings:
             warn(warning)
@@ -67,8 +60,3 @@ def pack(
         write_json({"target": str(target), "files": packed.files, "bytes": packed.bytes, "left_out": left_out})
     elif not options.quiet:
         notify(f"{target}: {counted(packed.files, 'file')}, {decimal(packed.bytes)}")
-
-
-def folders_of(paths: list[Path]) -> list[Path]:
-    """The folder that says what the bundle is: only one that is packed alone."""
-    return paths if len(paths) == 1 and paths[0].is_dir() else []

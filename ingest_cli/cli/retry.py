@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from ..errors import SettingsError
+from .chosen import Change, Chooser, Consent
 from .command import command
 from .completion import unfinished_job_ids
-from .options import Jobs, RunOutput, Site
+from .job_filter import Jobs
+from .options import Jobs as AtOnce
+from .options import RunOutput, Site
 
 
 @command
@@ -16,12 +18,13 @@ def retry(
         list[int] | None,
         typer.Argument(metavar="JOB_ID", help="The jobs to retry.", autocompletion=unfinished_job_ids),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Retry every failed job, oldest first.")] = False,
     interrupted: Annotated[
-        bool, typer.Option("--interrupted", help="Retry every job that was interrupted or whose process died.")
+        bool, typer.Option("--interrupted", help="Only jobs that were interrupted or whose process died.")
     ] = False,
-    jobs: Jobs = 1,
+    at_once: AtOnce = 1,
     *,
+    chosen: Jobs,
+    consent: Consent,
     site: Site,
     options: RunOutput,
 ) -> None:
@@ -30,15 +33,29 @@ def retry(
     Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
     """
     from .. import api
-    from .output import finish
+    from ..jobs.filter import DEFERRED, FAILED, WAITING, JobStatus
+    from .output import finish, warn
     from .several import Screens
     from .signals import interruptible
 
-    if bool(job_ids) == (failed or interrupted):
-        raise SettingsError("give job ids, or --failed, or --interrupted")
     settings = site.settings
-    with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=jobs) as screens:
-        outcomes = api.retry_jobs(
-            job_ids or [], screens, failed=failed, interrupted=interrupted, settings=settings, at_once=jobs
-        )
+    change = Change(
+        "retry", "retried", FAILED | DEFERRED | WAITING, FAILED | DEFERRED | frozenset({JobStatus.INTERRUPTED})
+    )
+    chooser = Chooser(
+        change,
+        chosen,
+        consent,
+        settings,
+        interrupted=interrupted,
+        also=DEFERRED if chosen.failed else frozenset(),
+        unasked=chosen in (Jobs(), Jobs(failed=True)),
+        json=options.json,
+        quiet=options.quiet,
+    )
+    jobs = chooser.choose(job_ids)
+    if not jobs:
+        return
+    with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=at_once) as screens:
+        outcomes = api.retry_jobs(jobs, screens, settings=settings, at_once=at_once, tell=warn)
     finish([outcome.error for outcome in outcomes], debug=options.debug)

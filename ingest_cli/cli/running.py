@@ -10,7 +10,7 @@ from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from .display import screen_for
 from .options import RunOutput, Submission
-from .output import finish, standard_input
+from .output import finish, standard_input, warn
 from .rates import rate_of
 from .several import STANDARD_INPUT, Screens, sizes_of
 from .signals import interruptible
@@ -52,6 +52,7 @@ def _ingest_files(
                 again=submission.again,
                 at_once=submission.jobs,
                 rate=rate,
+                tell=warn,
             )
     except Interrupted:
         if not submission.again or len(paths) == 1:

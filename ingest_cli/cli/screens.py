@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-from ..errors import IngestError
+from ..errors import IngestError, NoSuchJob
 from ..jobs.fields import job_fields, naming_fields
 from ..jobs.job import Job, JobKind
 from ..jobs.stages import UPLOADING
@@ -39,6 +39,13 @@ class Screen(Observer):
     def earlier(self) -> int | None:
         """The job that had ingested the same before."""
         return self._earlier or (self._job.duplicate_of if self._job is not None else None)
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the run ended with an error, but the same command may succeed later."""
+        if self._job is not None and self._job.exception:
+            return self._job.will_be_tried_again
+        return self.error is not None and self.error.transient
 
     def started(self, job: Job) -> None:
         """The bundle has a job, which may be one that ingested it before."""
@@ -145,7 +152,10 @@ class JsonScreen(Screen):
         self._warnings.warn(message)
 
     def _write(self, job: Job | None, error: IngestError | None = None) -> None:
-        fields = {"source": self._name} if job is None else job_fields(job)
+        if isinstance(error, NoSuchJob):
+            fields: dict[str, Any] = {"job_id": error.job_id}
+        else:
+            fields = {"source": self._name} if job is None else job_fields(job)
         self._turns.write(self._number, {**fields, **error_fields(error)})
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,11 @@ STANDARD_INPUT = Path("-")
 # So many failures are named once more; those of a night's work no one reads here.
 MOST_FAILURES = 20
 # What comes of a job, in the order of the summary: one, several.
-COMPLETE, DUPLICATE = ("complete", "complete"), ("duplicate", "duplicates")
+Ending = tuple[str, str]
+COMPLETE, SENT, DUPLICATE = ("complete", "complete"), ("sent", "sent"), ("duplicate", "duplicates")
 FAILED, DEFERRED = ("failed", "failed"), ("deferred", "deferred")
 INTERRUPTED, NOT_BEGUN = ("interrupted", "interrupted"), ("not begun", "not begun")
-ENDINGS = (COMPLETE, DUPLICATE, FAILED, DEFERRED, INTERRUPTED, NOT_BEGUN)
+ENDINGS = (COMPLETE, SENT, DUPLICATE, FAILED, DEFERRED, INTERRUPTED, NOT_BEGUN)
 
 
 class Screens:
@@ -83,21 +84,31 @@ class Screens:
         screens = [screen for _, screen in sorted(self._screens.items())]
         endings = Counter(map(_ending, screens))
         endings[NOT_BEGUN] = self._count - len(screens)
-        told = [f"{endings[ending]:,} {ending[endings[ending] != 1]}" for ending in ENDINGS if endings[ending]]
-        lines = [f"{counted(self._count, self._noun)}: {', '.join(told)}; {self._achieved(screens)}"]
         failures = [screen.failure for screen in screens if screen.failure is not None]
-        lines += failures[:MOST_FAILURES]
+        lines = summary(self._noun, endings, self._stored(screens), failures)
         if len(failures) > MOST_FAILURES:
-            lines.append(f"and {len(failures) - MOST_FAILURES:,} more: 'ingest state --failed'")
+            lines[-1] += ": 'ingest state --failed'"
         return lines
 
-    def _achieved(self, screens: Sequence[Screen]) -> str:
-        """How much was stored, how long it took, and how fast that is."""
+    def _stored(self, screens: Sequence[Screen]) -> str:
         jobs = [screen.job for screen in screens if _ending(screen) is COMPLETE]
         files, size = sum(job.files for job in jobs if job), sum(job.bytes for job in jobs if job)
-        seconds = time.monotonic() - self._began
-        rate = f" ({decimal(int(size / seconds))}/s)" if size and seconds else ""
-        return f"{counted(files, 'file')}, {decimal(size)} in {duration(seconds)}{rate}"
+        return achieved(files, size, time.monotonic() - self._began)
+
+
+def achieved(files: int, size: int, seconds: float) -> str:
+    """How much was done, how long it took, and how fast that is."""
+    rate = f" ({decimal(int(size / seconds))}/s)" if size and seconds else ""
+    return f"{counted(files, 'file')}, {decimal(size)} in {duration(seconds)}{rate}"
+
+
+def summary(noun: str, endings: Mapping[Ending, int], done: str, failures: Sequence[str]) -> list[str]:
+    """The lines of a summary: how many of what, what was ``done``, and the first failures once more."""
+    told = [f"{endings[ending]:,} {ending[endings[ending] != 1]}" for ending in ENDINGS if endings.get(ending)]
+    lines = [f"{counted(sum(endings.values()), noun)}: {', '.join(told)}; {done}", *failures[:MOST_FAILURES]]
+    if len(failures) > MOST_FAILURES:
+        lines.append(f"and {len(failures) - MOST_FAILURES:,} more")
+    return lines
 
 
 def sizes_of(paths: Sequence[Path]) -> list[int] | None:
@@ -112,11 +123,10 @@ def _size_of(path: Path) -> int:
         return 0
 
 
-def _ending(screen: Screen) -> tuple[str, str]:
+def _ending(screen: Screen) -> Ending:
     job, error = screen.job, screen.error
     if error is not None:
-        waits = job.will_be_tried_again if job is not None and job.exception else error.transient
-        return DEFERRED if waits else FAILED
+        return DEFERRED if screen.is_deferred else FAILED
     if job is None or not job.is_done:
         return INTERRUPTED
     return COMPLETE if screen.earlier is None else DUPLICATE

@@ -45,7 +45,7 @@ def state(
     ] = USUAL_COUNT,
     every: Annotated[bool, typer.Option("--all", help="Show all jobs.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to standard output.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the jobs live until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the jobs as they change, until Ctrl-C.")] = False,
     *,
     jobs: Jobs,
     site: Site,
@@ -117,13 +117,15 @@ def _show_jobs(job_ids: list[int], store: "JobStore", output: Output) -> None:
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
     from ..jobs.fields import imported_fields, job_fields
-    from .job_page import imported_page, job_page
+    from .job_list import console_for
+    from .job_page import imported_page, job_page, lines_of
 
     imported = store.imported(job_id)
     if json:
         write_json(job_fields(store.get(job_id)) if imported is None else imported_fields(imported))
         return
-    for line in imported_page(imported) if imported is not None else job_page(store.get(job_id), store):
+    page, console = job_page(store.get(job_id), store) if imported is None else imported_page(imported), console_for()
+    for line in lines_of(page, None if console is None else console.width - 1):
         say(line)
 
 
@@ -138,12 +140,13 @@ def _show_table(pages: "Iterator[list[Job]]", store: "JobStore", wanted: "JobFil
 
 
 def _follow(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> None:
-    from .job_list import console_for, follow
+    from .job_list import console_for, follow, follow_in_lines
 
     console = console_for()
-    if console is None or not console.is_terminal or console.is_dumb_terminal:
-        raise SettingsError("--follow needs a terminal")
-    follow(store, wanted, order, console, count)
+    if console is None or console.is_dumb_terminal:
+        follow_in_lines(store, wanted, order, count)
+    else:
+        follow(store, wanted, order, console, count)
 
 
 def _as_csv(job: "Job") -> tuple[object, ...]:

@@ -1,5 +1,7 @@
 """``ingest upload PATH...``."""
 
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,14 +12,14 @@ import typer
 
 from .command import command
 from .options import INSTRUMENT, PROJECT, SUBMITTER, Config, Keys, Packing, RunOutput, User, pairs_of, settings_under
-from .output import finish
+from .output import finish, notify
 from .rates import rate_of
 from .site_options import given_in, uploader_config
 
 if TYPE_CHECKING:
     from ..client.plan import Metadata, UploadDescription
     from ..client.target import Target
-    from ..client.upload import Terms
+    from ..client.upload import Outcome, Terms
     from ..settings import Settings
 
 
@@ -155,6 +157,7 @@ def upload(
     settings, description = destination.settings, contents.description(ctx)
     config = contents.site_config(destination, description)
     asking = None if config is None else _Asking(description, config, settings, pace)
+    began = time.monotonic()
     with interruptible():
         outcomes = list(
             api.upload(
@@ -170,7 +173,26 @@ def upload(
                 settings=settings,
             )
         )
+    if len(outcomes) > 1 and not options.quiet:
+        notify(*_summary(outcomes, time.monotonic() - began, waited=not pace.no_wait))
     finish([outcome.error for outcome in outcomes], debug=options.debug)
+
+
+def _summary(outcomes: Sequence["Outcome"], seconds: float, *, waited: bool) -> list[str]:
+    from collections import Counter
+
+    from ..text import duration
+    from .several import COMPLETE, DEFERRED, FAILED, SENT, achieved, summary
+
+    well = COMPLETE if waited else SENT
+    errors = [outcome.error for outcome in outcomes]
+    endings = Counter(well if error is None else DEFERRED if error.transient else FAILED for error in errors)
+    failures = [f"{outcome.item.name}: {outcome.error.lines[0]}" for outcome in outcomes if outcome.error is not None]
+    stored = [outcome.state for outcome in outcomes if outcome.error is None and outcome.state is not None]
+    if not all(state.get("files") for state in stored):  # as a server of another version does not say it
+        return summary("upload", endings, f"it took {duration(seconds)}", failures)
+    files, size = (sum(int(state[key]) for state in stored) for key in ("files", "bytes"))
+    return summary("upload", endings, achieved(files, size, seconds), failures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from .completion import recorded_job_ids
 from .options import QuietOutput, Site
 
 if TYPE_CHECKING:
+    from ..errors import IngestError
     from ..maintenance.verify import Damage, Tally
 
 
@@ -41,18 +42,26 @@ def verify(
     from ..errors import ExitCode, IngestError, Interrupted, SettingsError
     from ..maintenance.verify import Tally
     from .display import meter_for
-    from .output import notify
+    from .output import finish, notify
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
     settings, share, tally = site.settings, sample / 100, Tally()
     meter = meter_for(options, "verify", "catalogue")
+    absent: list[IngestError] = []
+
+    def missing(error: IngestError) -> None:
+        absent.append(error)
+        _show_missing(error, json=options.json)
+
     if receipt is not None:
         damages = api.verify_receipt(receipt, share=share, tally=tally, meter=meter, settings=settings)
     elif all_jobs:
         damages = api.verify_all(since=since, share=share, tally=tally, note=notify, meter=meter, settings=settings)
     else:
-        damages = api.verify_jobs(job_ids or [], share=share, tally=tally, note=notify, meter=meter, settings=settings)
+        damages = api.verify_jobs(
+            job_ids or [], share=share, tally=tally, note=notify, meter=meter, on_missing=missing, settings=settings
+        )
     damaged = 0
     try:
         with meter:
@@ -64,9 +73,11 @@ def verify(
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted("interrupted") from None
         raise
-    _conclude(tally, damaged, options)
+    if len(absent) < len(job_ids or [None]):
+        _conclude(tally, damaged, options)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
+    finish([*absent, *[None] * tally.jobs], debug=options.debug)
 
 
 def _say_what_is_left(tally: "Tally", damaged: int, *, all_jobs: bool) -> None:
@@ -78,6 +89,16 @@ def _say_what_is_left(tally: "Tally", damaged: int, *, all_jobs: bool) -> None:
         notify(f"{counted(tally.files, 'file')} verified so far: {problems}")
     if all_jobs and tally.job_id is not None:
         notify(f"'--all --from {tally.job_id}' resumes from here")
+
+
+def _show_missing(error: "IngestError", *, json: bool) -> None:
+    from ..errors import NoSuchJob
+    from .output import error_fields, notify, write_event
+
+    notify(error)
+    if json:
+        job_id = error.job_id if isinstance(error, NoSuchJob) else None
+        write_event("missing", job_id=job_id, **error_fields(error))
 
 
 def _show(damage: "Damage", *, json: bool) -> None:

@@ -5,7 +5,6 @@ given up, which is told, and sent again only where a person asks for it.
 """
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from ..jobs.outbox import LONGEST_WAIT_SECONDS, Notice
 from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import ReceiverKind, Settings
-from ..text import one_line
 from .message import document, message
 from .receivers import REFUSED_PATIENCE_SECONDS, NotReceived, Receiver, receivers_of
 
@@ -33,11 +31,6 @@ STOPPED_SECONDS = 0.3
 Tell = Callable[[str], None]
 
 log = logging.getLogger(__name__)
-
-
-def warn(text: str) -> None:
-    """Tell a person on standard error."""
-    print(one_line(f"ingest: warning: {text}"), file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -163,7 +156,7 @@ class Sender:
 
 
 @contextmanager
-def sending(settings: Settings, tell: Tell = warn, *, last: float = LAST_SECONDS) -> Iterator[None]:
+def sending(settings: Settings, tell: Tell, *, last: float = LAST_SECONDS) -> Iterator[None]:
     """Send events from a thread for as long as a ``with`` block lasts, and ``last`` seconds more where it ends well.
 
     What is not sent by then waits for the next process that sends. Does nothing where nobody is to be sent any.

@@ -63,13 +63,15 @@ DONE = frozenset({JobState.COMPLETE, JobState.DUPLICATE})
 class Override:
     """The state that an administrator set with ``ingest job``: Pacifica's clients see it in place of the job's own.
 
-    For a running job it is a request that its holder carries out: FAILED rolls the job back, OK requeues it.
+    For a running job it is a request that its holder carries out: FAILED rolls the job back, OK requeues it. Where it
+    ``discards``, the job is rolled back to be discarded.
     """
 
     state: PacificaState
     task: str
     task_percent: float
     exception: str
+    discards: bool = False
 
 
 @dataclass(frozen=True, slots=True)

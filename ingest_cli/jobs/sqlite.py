@@ -139,9 +139,11 @@ class SqliteJobStore(SqliteQueries):
 
     def override(self, job_id: int, override: Override) -> Job:
         """Override the job's state by hand; a holder carries it out."""
-        with writing(self._database) as connection:
-            self._change(connection, Event.OVERRIDE, self.get(job_id), {"said": override_text(override)})
-        return self.get(job_id)
+        return self._wish(Event.OVERRIDE, job_id, override)
+
+    def cancel(self, job_id: int, override: Override) -> Job:
+        """Override the state of a job that is running."""
+        return self._wish(Event.CANCEL, job_id, override)
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end."""
@@ -342,6 +344,11 @@ class SqliteJobStore(SqliteQueries):
             self._change(connection, Event.RECORDED, fence, done, to=JobState.COMPLETE)
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
+
+    def _wish(self, event: Event, job_id: int, override: Override) -> Job:
+        with writing(self._database) as connection:
+            self._change(connection, event, self.get(job_id), {"said": override_text(override)})
+        return self.get(job_id)
 
     def _already_holds(self, job_id: int) -> StoreError:
         return StoreError(f"{self.path} already holds a job {job_id}; do its ids come from another id store?")

@@ -66,8 +66,8 @@ class SqliteQueries:
         job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
         if job is None:
             if self.imported(job_id) is not None:
-                raise JobNotFound(f"job {job_id} was imported: only its state is known here")
-            raise JobNotFound(f"there is no job {job_id} in {self.path}")
+                raise JobNotFound(f"job {job_id} was imported: only its state is known here", job_id)
+            raise JobNotFound(f"there is no job {job_id} in {self.path}", job_id)
         return job
 
     def select(

@@ -193,6 +193,9 @@ class JobStore(Protocol):
     def override(self, job_id: int, override: Override) -> Job:
         """Override the job's state by hand; a holder carries it out."""
 
+    def cancel(self, job_id: int, override: Override) -> Job:
+        """Override the state of a job that is running: its holder carries it out. Raises WrongState."""
+
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still settled, and return their ids."""
 

@@ -28,6 +28,7 @@ class Event(StrEnum):
     RETRY = "retry"
     SUPERSEDE = "supersede"
     OVERRIDE = "override"
+    CANCEL = "cancel"
 
 
 class Actor(Enum):
@@ -137,6 +138,14 @@ TRANSITIONS = dict(
             Actor.ANYONE,
             "set by hand",
             "an administrator sets its state; a holder carries it out",
+        ),
+        _way(
+            Event.CANCEL,
+            {RUNNING},
+            set(),
+            Actor.ANYONE,
+            "cancelled",
+            "somebody cancels it; its holder rolls it back to be discarded",
         ),
     ]
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..bundle.content import digest_of
-from ..errors import ArchiveError, IngestError, JobNotRecorded
+from ..errors import ArchiveError, IngestError, JobNotRecorded, OnProblem, raise_problem
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
@@ -39,15 +39,18 @@ def verify_jobs(
     share: float = 1.0,
     tally: Tally | None = None,
     meter: Meter = NOBODY,
+    on_missing: OnProblem = raise_problem,
 ) -> Iterator[Damage]:
     """Hash the files of recorded jobs again, or a random ``share`` of them; yield what is wrong as it is found.
 
-    Raises JobNotRecorded for a job of which the catalogue holds nothing, ServiceUnavailable where a service is down.
+    ``on_missing`` gets a JobNotRecorded for each of which the catalogue holds nothing, or it is raised. Raises
+    ServiceUnavailable where a service is down.
     """
     tally = tally if tally is not None else Tally()
     for job_id in job_ids:
         if not services.catalog.contains(job_id):
-            raise JobNotRecorded(f"the catalogue has no record of job {job_id}")
+            on_missing(JobNotRecorded(f"the catalogue has no record of job {job_id}", job_id))
+            continue
         tally.jobs, tally.job_id = tally.jobs + 1, job_id
         meter.part(f"job {job_id}")
         files = services.catalog.files(job_id)

@@ -26,6 +26,11 @@ def describe(folders: Sequence[Path], given: Description, defaults: Defaults) ->
     return description.over(defaults.file)
 
 
+def folders_of(paths: Sequence[Path]) -> Sequence[Path]:
+    """The folder that says what a bundle of these is: only one that is packed alone."""
+    return paths if len(paths) == 1 and paths[0].is_dir() else []
+
+
 def require_described(description: Description, folder: Path) -> None:
     """Raise SettingsError where something is missing that must be said of the folder, or of the file."""
     missing = description.missing

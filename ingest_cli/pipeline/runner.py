@@ -222,12 +222,14 @@ class Runner:
             # What is left to be undone is undone later, whatever the fault was: not at once, and over and over.
             lease.defer(lease.task, self.store.held(lease.fence).exception)
             return
+        to = JobState.FAILED
         if isinstance(error, StopRequested):
             wish = self.store.held(lease.fence).override
             if wish is not None and wish.state is PacificaState.OK:
                 lease.requeue()
                 return
             task, story = (wish.task, wish.exception) if wish is not None else (lease.task, str(error))
+            to = JobState.DISCARDED if wish is not None and wish.discards else to
         else:
             task, story = _stage_of(error, lease), _story_of(error, lease)
         is_retried = isinstance(error, IngestError) and error.transient and self._settings.timings.retries > 0
@@ -236,7 +238,7 @@ class Runner:
             if not error.is_attempt:
                 error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")
             return
-        job = lease.undo(JobState.FAILED, task, story)
+        job = lease.undo(to, task, story)
         if job.state is JobState.UNDOING:
             try:
                 settled = self._roll_back(lease, run.reached)

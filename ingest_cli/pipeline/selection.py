@@ -1,6 +1,9 @@
 """Selects jobs: the failed ones, the interrupted ones, the one that was recorded."""
 
+from dataclasses import replace
+
 from ..errors import JobNotFound, JobNotRecorded
+from ..jobs.filter import JobFilter
 from ..jobs.job import UNFINISHED, Job, JobState
 from ..jobs.store import JobStore
 from ..services.base import Catalog
@@ -17,6 +20,17 @@ def interrupted_jobs(store: JobStore) -> list[Job]:
     """The jobs that a run left in good order for another one, and those whose run died, oldest first."""
     jobs = store.in_states(UNFINISHED)
     return [job for job in jobs if job.is_interrupted or (job.holder is not None and store.is_dead(job))]
+
+
+def chosen_jobs(store: JobStore, wanted: JobFilter, *, interrupted: bool = False) -> list[Job]:
+    """The jobs that are wanted, in order of their ids; those that were ``interrupted`` too, whatever their status, of
+    which all else that is wanted is true."""
+    jobs = store.select(wanted, descending=False) if wanted.statuses else []
+    if interrupted:
+        ids = {job.job_id for job in interrupted_jobs(store)} - {job.job_id for job in jobs}
+        others = store.select(replace(wanted, statuses=frozenset()), descending=False)
+        jobs = sorted([*jobs, *(job for job in others if job.job_id in ids)], key=lambda job: job.job_id)
+    return jobs
 
 
 def recorded_as(store: JobStore, job_id: int) -> int:

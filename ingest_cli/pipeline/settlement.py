@@ -4,9 +4,9 @@ A job that is running has a holder, which carries out what is asked; otherwise i
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
-from ..errors import IngestError, JobNotRecorded, RollbackFailed
+from ..errors import IngestError, JobBusy, JobNotRecorded, RollbackFailed, WrongState
 from ..jobs.interruption import Interruption
 from ..jobs.job import UNFINISHED, Job, JobState, Override, PacificaState
 from ..jobs.lease import Lease
@@ -40,7 +40,27 @@ def settle_by_hand(store: JobStore, job_id: int, override: Override, timings: Ti
     return _undo(store, store.end(job_id, JobState.FAILED, holder=this_process(), override=override), timings, connect)
 
 
-def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) -> Job:
+def cancel(store: JobStore, job_id: int, reason: str, timings: Timings, connect: Connect) -> Job:
+    """End a job that has not ended: a process that works on it stops and discards it; otherwise that is done here.
+
+    Raises WrongState where it has ended in another way, and what `discard` raises.
+    """
+    job = store.get(job_id)
+    if job.state not in (*UNFINISHED, JobState.DISCARDED):
+        hint = "" if job.is_done or job.successor else f"; 'ingest discard {job_id}' abandons it"
+        is_what = "has failed" if job.state is JobState.FAILED else f"is {job.status}"
+        raise WrongState(f"job {job_id} cannot be cancelled: it {is_what}{hint}")
+    if store.is_dead(job):
+        with suppress(JobBusy):  # which a worker has just taken up
+            return discard(store, job_id, timings, connect, reason=reason)
+    if job.state is JobState.UNDOING:
+        return job
+    job = store.get(job_id)
+    wish = Override(PacificaState.FAILED, job.task, job.task_percent, reason, discards=True)
+    return store.cancel(job_id, wish)
+
+
+def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect, *, reason: str = "") -> Job:
     """Discard a job that is not complete: roll back what the archive holds of it.
 
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
@@ -52,7 +72,7 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect) ->
         raise recorded
     if job.state is JobState.DISCARDED:
         return job
-    job = _undo(store, store.end(job_id, JobState.DISCARDED, holder=this_process()), timings, connect)
+    job = _undo(store, store.end(job_id, JobState.DISCARDED, holder=this_process(), reason=reason), timings, connect)
     if job.state is JobState.COMPLETE:
         raise recorded
     if job.state is JobState.HELD:

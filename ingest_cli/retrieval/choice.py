@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..bundle.reader import METADATA_NAME
 from ..errors import FileNotRecorded
 from ..services.base import StoredFile
-from ..services.query import TOP_FOLDER
+from ..services.query import TOP_FOLDER, composed
 from ..text import quoted
 
 
@@ -14,33 +14,48 @@ def choose_files(job_id: int, files: Sequence[StoredFile], paths: Iterable[str])
 
     Raises FileNotRecorded for a path that there is not.
     """
-    wanted = {path: _spellings(path) for path in paths}
-    candidates = {spelling for spellings in wanted.values() for spelling in spellings}
-    there = {place for file in files for place in _places(file.path) if place in candidates}
-    chosen = set()
-    for path, spellings in wanted.items():
-        found = next((spelling for spelling in spellings if spelling in there), None)
-        if found is None:
-            raise FileNotRecorded(f"job {job_id} has no file or folder {quoted(path)}; {_hint(job_id)}")
-        chosen.add(found)
+    wanted = _Wanted(paths)
+    for file in files:
+        for place in _places(file.path):
+            wanted.note(place)
+    chosen = set(wanted.found(f"job {job_id} has no file or folder", job_id))
     return [file for file in files if any(place in chosen for place in _places(file.path))]
 
 
-def named_files(job_id: int, files: Iterable[StoredFile], paths: Sequence[str]) -> list[StoredFile]:
-    """For each of the ``paths`` the file of the job. Raises FileNotRecorded where it is none."""
-    candidates = {spelling for path in paths for spelling in _spellings(path)}
-    there = {file.path: file for file in files if file.path in candidates}
-    named = []
-    for path in paths:
-        found = next((there[spelling] for spelling in _spellings(path) if spelling in there), None)
-        if found is None:
-            raise FileNotRecorded(f"job {job_id} has no file {quoted(path)}; {_hint(job_id)}")
-        named.append(found)
-    return named
+def named_files(job_id: int, files: Iterable[StoredFile], paths: Iterable[str]) -> list[StoredFile]:
+    """For each of the distinct ``paths`` the file of the job. Raises FileNotRecorded where it is none."""
+    wanted = _Wanted(paths)
+    there = {file.path: file for file in files if wanted.note(file.path)}
+    return [there[path] for path in wanted.found(f"job {job_id} has no file", job_id)]
 
 
-def _hint(job_id: int) -> str:
-    return f"'ingest ls {job_id}' lists what it has, beside {METADATA_NAME}"
+class _Wanted:
+    """The paths that are wanted, and what they mean of all that there is."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._spellings = {path: _spellings(path) for path in paths}
+        self._keys = {composed(spelling) for spellings in self._spellings.values() for spelling in spellings}
+        self._there: dict[str, str] = {}
+
+    def note(self, place: str) -> bool:
+        """Note that there is such a file or folder; whether it may be meant."""
+        key = composed(place)
+        if key not in self._keys:
+            return False
+        # One that is there as it was written is meant before one in another Unicode form.
+        self._there.setdefault(key, place)
+        self._there[place] = place
+        return True
+
+    def found(self, complaint: str, job_id: int) -> Iterator[str]:
+        """What each path means. Raises FileNotRecorded where that is nothing."""
+        for path, spellings in self._spellings.items():
+            keys = (key for spelling in spellings for key in (spelling, composed(spelling)))
+            place = next((self._there[key] for key in keys if key in self._there), None)
+            if place is None:
+                hint = f"'ingest ls {job_id}' lists what it has, beside {METADATA_NAME}"
+                raise FileNotRecorded(f"{complaint} {quoted(path)}; {hint}")
+            yield place
 
 
 def _spellings(path: str) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
 
     Raises as `write_tar` does; the last piece of a file comes only if all of the file is right.
     """
-    of_files = [path for path in paths if path != METADATA_NAME]
+    of_files = dict.fromkeys(path for path in paths if path != METADATA_NAME)
     files = dict(zip(of_files, named_files(job_id, services.catalog.files(job_id), of_files), strict=True))
     for path in paths:
         if path == METADATA_NAME:

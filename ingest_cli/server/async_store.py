@@ -41,11 +41,12 @@ class AsyncStore:
         self._entering = _Lane(open_store(settings), "job store: new jobs")
         self._looking = _Lane(open_store(settings), "job store: single jobs")
         self._listing = _Lane(open_store(settings), "job store: lists")
+        self._searching = _Lane(open_store(settings), "job store: searches")
         self._places, self._lock = 0, threading.Lock()
 
     async def close(self) -> None:
         """Finish what was begun, as far as it does not hang, then close the store."""
-        closing = [lane.close() for lane in (self._entering, self._looking, self._listing)]
+        closing = [lane.close() for lane in (self._entering, self._looking, self._listing, self._searching)]
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self._reserving.do(self._ids.close), *closing)
@@ -57,6 +58,10 @@ class AsyncStore:
     async def list(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it has to look through many jobs for."""
         return await self._listing.do(question)
+
+    async def search(self, question: Callable[[JobStore], T]) -> T:
+        """Ask the store what it has to look at every job for."""
+        return await self._searching.do(question)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -225,7 +225,12 @@ DESCRIPTION: dict[str, Any] = {
             "get": {
                 "summary": "List jobs, newest first, a page at a time; see Link for the next page",
                 "parameters": [_parameter(name, "query", schema, required=False) for name, schema in _WANTED.items()],
-                "responses": _answers(_json("the jobs, or a page of them", {"anyOf": [_LISTED_JOBS, _PAGE]})),
+                "responses": _answers(
+                    {
+                        **_json("the jobs, or a page of them", {"anyOf": [_LISTED_JOBS, _PAGE]}),
+                        "headers": {"Link": {"description": "the next page, as rel=next", "schema": _TEXT}},
+                    }
+                ),
             }
         },
         "/jobs/{job_id}": {

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from itertools import chain
+from itertools import chain, groupby
 
 from ..bundle.metadata import HASH_TYPES, HEX
 from ..errors import SettingsError
@@ -22,9 +23,10 @@ class FileQuery:
     """Which files are asked for: all where nothing is given, else those of which all that is given holds.
 
     ``name`` and ``path`` are globs as find(1) has them, for the name alone and for all of the path in the bundle, with
-    or without its ``data/``. ``hashsum`` is of one of the ``hashtypes``. Each of ``pairs`` is a key and its value, of
-    the transaction or of the file. The rest is of the transaction; it was recorded from ``since`` on and before
-    ``until``, which are of UTC where they have no zone. Raises SettingsError for what is not valid UTF-8.
+    or without its ``data/``; the Unicode form of either does not count. ``hashsum`` is of one of the ``hashtypes``.
+    Each of ``pairs`` is a key and its value, of the transaction or of the file. The rest is of the transaction; it was
+    recorded from ``since`` on and before ``until``, which are of UTC where they have no zone. Raises SettingsError for
+    what is not valid UTF-8.
     """
 
     name: str = ""
@@ -54,15 +56,14 @@ class FileQuery:
     def matches(self, *, name: str, path: str, hashtype: str, hashsum: str) -> bool:
         """Whether all that is given of a file itself holds of this one, whatever its transaction."""
         return (
-            (not self.name or fnmatchcase(name, self.name))
-            and (not self.path or any(fnmatchcase(spelling, self.path) for spelling in spellings(path)))
+            (not self.name or fnmatchcase(composed(name), composed(self.name)))
+            and (not self.path or self._matches_path(composed(path)))
             and (not self.hashsum or (hashsum == self.hashsum and hashtype in self.hashtypes))
         )
 
-
-def spellings(path: str) -> tuple[str, str]:
-    """How a file may be called: by its path in the bundle, and by what comes after ``data/``."""
-    return path, path.removeprefix(TOP_FOLDER)
+    def _matches_path(self, path: str) -> bool:
+        glob = composed(self.path)
+        return fnmatchcase(path, glob) or fnmatchcase(path.removeprefix(TOP_FOLDER), glob)
 
 
 def hash_of(text: str) -> tuple[str, tuple[str, ...]]:
@@ -87,23 +88,37 @@ def in_utc(moment: datetime, separator: str) -> str:
 
 
 def is_exact(glob: str) -> bool:
-    """Whether it matches nothing but itself."""
-    return WILDCARD.search(glob) is None
+    """Whether it matches nothing but itself, character by character."""
+    return WILDCARD.search(glob) is None and not any(map(_has_forms, glob))
 
 
 def widened(glob: str) -> Iterator[tuple[str, bool]]:
-    """The pieces of a simpler glob, which matches what this one does and perhaps more: text, and ``*`` or ``?``.
+    """The pieces of a simpler glob, which matches what this one does in any Unicode form, and perhaps more.
 
-    Each comes with whether it is a wildcard.
+    They are text, and ``*`` or ``?``; each comes with whether it is one of these.
     """
-    position = 0
+    glob, position = composed(glob), 0
     for found in WILDCARD.finditer(glob):
-        if found.start() > position:
-            yield glob[position : found.start()], False
-        yield (found[0] if found[0] == "*" else "?"), True
+        yield from _without_forms(glob[position : found.start()])
+        # What is one character in one form may be several in another.
+        yield from [("*", True)] if found[0] == "*" else [("?", True), ("*", True)]
         position = found.end()
-    if position < len(glob):
-        yield glob[position:], False
+    yield from _without_forms(glob[position:])
+
+
+def composed(text: str) -> str:
+    """The text in the one of its Unicode forms by which names are compared: on a Mac they may have another one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _without_forms(text: str) -> Iterator[tuple[str, bool]]:
+    for has_forms, chars in groupby(text, _has_forms):
+        yield ("*", True) if has_forms else ("".join(chars), False)
+
+
+def _has_forms(char: str) -> bool:
+    """Whether the character, or a part of it, may be written in another way."""
+    return bool(unicodedata.combining(char)) or unicodedata.normalize("NFD", char) != char
 
 
 def _length(hashtype: str) -> int:

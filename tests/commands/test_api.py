@@ -16,7 +16,6 @@ from ingest_cli import (
     JobFilter,
     JobKind,
     JobStatus,
-    Observer,
     back_up,
     check_bundle,
     count_jobs,
@@ -28,6 +27,7 @@ from ingest_cli import (
     list_jobs,
     load_settings,
     move_files,
+    pack_bundle,
     prune,
     queue_each,
     queue_files,
@@ -99,7 +99,7 @@ def test_a_path_may_be_of_any_type(site: Site, tmp_path: Path, form: Callable[[P
     (job,) = queue_files(JobKind.BUNDLE, [bundle], settings=settings)
     run_queue(settings=settings)
     assert ingest_bundle(bundle, settings=settings).job_id == job.job_id
-    (outcome,) = ingest_files(JobKind.BUNDLE, [bundle], lambda *_: Observer(), settings=settings)
+    (outcome,) = ingest_files(JobKind.BUNDLE, [bundle], settings=settings)
     assert (outcome.name, outcome.job) == (os.fspath(bundle), find_job(job.job_id))
     (tmp_path / "m.json").write_bytes(b"[]")
     with pytest.raises(IngestError):
@@ -134,6 +134,25 @@ def test_one_that_cannot_be_queued_stops_no_other(site: Site, tmp_path: Path) ->
     assert (queued.job, queued.error) == (find_job(1), None)
     with pytest.raises(IngestError, match="cannot read"):
         list(queue_files(JobKind.BUNDLE, [absent, good]))
+
+
+def test_a_bundle_is_packed(site: Site, tmp_path: Path) -> None:
+    """Of a folder that says of whom it is; into an open file too."""
+    folder = tmp_path / "run7"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"1")
+    (folder / ".ingest.json").write_text('{"submitter": 1, "project": "p", "instrument": 2}')
+    packed = pack_bundle([str(folder)], str(tmp_path / "run7.tar"))
+    assert (packed.files, packed.bytes) == (1, 1)
+    ingest_bundle(tmp_path / "run7.tar")
+    assert site.contents() == {"data/a.txt": b"1"}
+    with (tmp_path / "more.tar").open("wb") as file:
+        pack_bundle([folder / "a.txt"], file, submitter=1, project="p", instrument=2, keys=[("k", "v")])
+    assert check_bundle(tmp_path / "more.tar").problems == []
+    with pytest.raises(IngestError, match="project"):
+        pack_bundle([folder / "a.txt"], tmp_path / "none.tar", submitter=1)
+    with pytest.raises(IngestError, match="already exists"):
+        pack_bundle([folder], tmp_path / "run7.tar")
 
 
 def test_what_is_old_is_pruned(site: Site, tmp_path: Path) -> None:

@@ -200,6 +200,9 @@ def test_a_client_of_a_proxy_notices_nothing_of_it(
         assert client.delete(found, headers=TUS, timeout=PATIENCE).status_code == 204
         page = client.get(f"{url}/", headers={"Accept": "text/html"}, timeout=PATIENCE)
         assert 'data-below="/ingest/"' in page.text
+        told = {"Accept": "text/event-stream"}
+        with client.get(f"{url}/live", headers=told, timeout=PATIENCE, stream=True) as live:
+            assert "event: look" in live.iter_lines(chunk_size=1, decode_unicode=True)
         described = client.get(f"{url}/openapi.json", timeout=PATIENCE).json()
         assert described["servers"] == [{"url": "/ingest"}]
         assert client.get(f"{url}/jobs/{state['job_id']}/", timeout=PATIENCE).json()["user"] == USER

@@ -138,7 +138,7 @@ def test_the_options_of_a_command_may_stand_before_it(name: str) -> None:
         (["--again", "state"], "'ingest state' has no option '--again'"),
         (["state", "--db"], "--db needs a value: --db FILE"),
         (["state", "--json=yes"], "--json takes no value"),
-        (["state", "1", "2"], "'ingest state' takes only JOB_ID: '2' is too much"),
+        (["help", "a", "b"], "'ingest help' takes only TOPIC: 'b' is too much"),
         (["doctor", "x"], "'ingest doctor' takes only options: 'x' is too much"),
         (["verify", "--sample", "101", "1"], "--sample '101' is not a number from 0 to 100"),
         (["restore"], "'ingest restore' needs JOB_ID"),

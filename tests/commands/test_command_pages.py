@@ -143,6 +143,7 @@ READY = {
     "ingest-state.1": "ingest -q monday.tar tuesday.tar",
     "ingest-job.1": "ingest -q --queue monday.tar",
     "ingest-retry.1": "ingest -q --queue monday.tar",
+    "ingest-cancel.1": "ingest -q --queue monday.tar && ingest -q --queue tuesday.tar",
     "ingest-discard.1": "ingest -q --queue monday.tar",
     "ingest-worker.1": "",
     "ingest-watch.1": "mkdir -p drop done runs/run7 && cp monday.tar drop && echo data > runs/run7/notes.txt && echo '"

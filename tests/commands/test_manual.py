@@ -32,6 +32,7 @@ from ingest_cli.jobs.transitions import TRANSITIONS
 from ingest_cli.retrieval.content import MOST_BEFORE_BYTES
 from ingest_cli.server.admission import MAX_RECEPTIONS
 from ingest_cli.server.carts import MAX_CARTS, MAX_FILES
+from ingest_cli.server.job_query import MAX_LISTED, USUAL_COUNT
 from ingest_cli.server.receiving import IDLE_SECONDS
 from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
@@ -246,6 +247,7 @@ def test_the_page_of_the_server_has_its_limits() -> None:
     assert f"at most {MOST_BEFORE_BYTES >> 30} GiB come before" in page
     assert f"A cart has up to {MAX_FILES:,} files" in page
     assert f"At most {MAX_CARTS} carts are kept" in page
+    assert f"So many at most: {USUAL_COUNT} unless it says otherwise, and up to {MAX_LISTED}." in page
 
 
 def test_every_example_of_the_configuration_page_is_taken(config_page: str, tmp_path: Path) -> None:

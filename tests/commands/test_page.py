@@ -1,6 +1,7 @@
 """The pages for browsers: as HTML without a script, and driven in a real browser."""
 
 import hashlib
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -15,15 +16,19 @@ from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.settings import load_settings
 
-from ..support.browser import CHROMIUM, Browser
+from ..support.browser import CHROMIUM, Browser, Page
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
 from ..support.environment import scrub
 from ..support.serving import PATIENCE, Server
+from ..support.waiting import until
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 JOBS = 60
+AXE = os.environ.get("INGEST_TEST_AXE", "")
+NAMED = ("link", "button", "textbox", "searchbox", "checkbox", "image", "img", "progressbar", "navigation", "region")
+IS_LIVE = "document.getElementById('live').textContent === 'Live'"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 
@@ -180,7 +185,7 @@ def test_jobs_in_a_browser(environment: Path, tmp_path: Path) -> None:
         server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
         shown = browser.page(width=375, height=800, dark=True)
         shown.go(server.url)
-        shown.until("document.getElementById('live').textContent === 'Live'")
+        shown.until(IS_LIVE)
         job_id = server.upload(hostile)["job_id"]
         shown.until(f"document.querySelector('#job-{job_id} .badge')?.textContent === 'failed'")
         shown.until("document.getElementById('failures').textContent.includes('onerror')")
@@ -190,3 +195,80 @@ def test_jobs_in_a_browser(environment: Path, tmp_path: Path) -> None:
         shown.until("document.querySelector('pre')?.textContent.includes('onerror')")
         assert shown.value("document.title").startswith(f"Job {job_id}: failed")
         assert shown.complaints == []
+
+
+@pytest.mark.sweep
+@needs_chromium
+@pytest.mark.parametrize("path", ["/", "/?state=failed&name=run", "/?user=nobody", "/jobs/60", "/jobs/1", "/jobs/999"])
+def test_a_page_is_for_everybody(many: Server, path: str) -> None:
+    """What can be chosen has a name for those who only hear it, and a phone needs no sideways scrolling."""
+    with Browser() as browser:
+        for width, dark in ((1280, False), (375, False), (375, True)):
+            shown = browser.page(width=width, dark=dark)
+            shown.go(many.url + path)
+            nodes = [node for node in shown.ask("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+            nameless = [node for node in nodes if node["role"]["value"] in NAMED and not node["name"]["value"]]
+            assert nameless == []
+            roles = [node["role"]["value"] for node in nodes]
+            assert roles.count("main") == 1
+            assert shown.value("document.querySelectorAll('h1').length") == 1
+            assert shown.value("document.documentElement.scrollWidth <= innerWidth")
+            assert violations(shown) == []
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds, where INGEST_TEST_AXE names the file axe.min.js of axe-core."""
+    if not AXE:
+        return []
+    page.value(f"{Path(AXE).read_text()};true")
+    found: list[str] = page.value(
+        "axe.run(document).then((found) => found.violations.map((one) => `${one.id} ${one.nodes[0].html}`))"
+    )
+    return found
+
+
+@pytest.mark.sweep
+@needs_chromium
+def test_a_search_without_a_script(many: Server) -> None:
+    with Browser() as browser:
+        shown = browser.page(script=False)
+        shown.go(f"{many.url}/?state=complete")
+        shown.value("document.querySelector('input[name=name]').value = 'run-5'")
+        shown.value("document.querySelector('form[role=search]').requestSubmit()")
+        shown.until("location.search.includes('name=run-5')")
+        shown.until("document.querySelectorAll('tbody#jobs tr').length === 10")
+        assert not shown.value("document.getElementById('live').textContent")
+        assert shown.complaints == []
+
+
+@pytest.mark.sweep
+@needs_chromium
+def test_a_page_that_nobody_sees_is_not_kept_up_to_date(environment: Path, tmp_path: Path) -> None:
+    """A browser has few connections to a server. Who comes back sees what has happened meanwhile."""
+    with Server(environment) as server, Browser() as browser:
+        shown = browser.page()
+        shown.go(server.url)
+        shown.until(IS_LIVE)
+        shown.value("Object.defineProperty(document, 'hidden', { configurable: true, value: true })")
+        shown.value("document.dispatchEvent(new Event('visibilitychange'))")
+        until(lambda: " GET /live 200 " in server.log.read_text())  # which is written at its end
+        server.settled(server.upload(write_bundle(tmp_path / "b.tar"))["job_id"])
+        assert shown.value("document.querySelectorAll('tbody#jobs tr').length") == 0
+        shown.value("Object.defineProperty(document, 'hidden', { configurable: true, value: false })")
+        shown.value("document.dispatchEvent(new Event('visibilitychange'))")
+        shown.until("document.querySelector('#job-1 .badge')?.textContent === 'complete'")
+
+
+@pytest.mark.sweep
+@needs_chromium
+def test_a_page_outlives_the_server(environment: Path, tmp_path: Path) -> None:
+    with Server(environment) as server, Browser() as browser:
+        shown = browser.page()
+        shown.go(server.url)
+        shown.until(IS_LIVE)
+        server.kill()
+        shown.until("document.getElementById('live').textContent.startsWith('Out of date')")
+        with Server(environment, port=server.port) as again:
+            shown.until(IS_LIVE)
+            again.upload(write_bundle(tmp_path / "b.tar"))
+            shown.until("document.querySelector('#job-1 .badge')?.textContent === 'complete'")

@@ -173,6 +173,14 @@ def test_users_act_on_their_own_jobs_and_administrators_on_all(
     assert [token_for(proxied, job_id, **headers) != "" for job_id in jobs] == [own, others]
 
 
+def test_a_proxy_may_have_a_port_of_its_own(proxied: Served) -> None:
+    job_id = proxied.failed("ann")
+    headers = {AS_HEADER: "ann", "Host": "localhost"}
+    token = token_for(proxied, job_id, **headers)
+    assert act(proxied, job_id, "retry", token, **headers, Origin="http://evil.example").status_code == 403
+    assert act(proxied, job_id, "retry", token, **headers, Origin="http://localhost:8443").status_code == 303
+
+
 def test_the_token_of_one_is_none_for_another(proxied: Served) -> None:
     one, other = proxied.failed("ann"), proxied.failed("ann")
     token = token_for(proxied, one, **{AS_HEADER: "ann"})

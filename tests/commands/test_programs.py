@@ -131,8 +131,7 @@ def test_jobs(command: Command, stored: Path, tmp_path: Path) -> None:
 
 def test_every_argument_has_its_object_in_order(command: Command, stored: Path, tmp_path: Path) -> None:
     """Also what did not become a job, what failed, and what was ingested before."""
-    bad = tmp_path / "bad.tar"
-    bad.write_bytes(b"no tar")
+    bad = write_bundle(tmp_path / "bad.tar", metadata=b"{}")
     failure = FAILURE.split(" , ")
     for words in (("absent.tar", bad, stored), ("--queue", "absent.tar", bad, stored)):
         done = command("--json", *words)
@@ -227,6 +226,19 @@ def test_events_of_a_verification(command: Command, stored: Path, site: Site) ->
     events = events_of(command, "verify", "--all", status=ExitCode.FAILED)
     assert [event["event"] for event in events] == ["damage", "damage", "verified"]
     assert [(event["job_id"], event["file_id"]) for event in events[:2]] == [(1, 1), (None, None)]
+
+
+def test_a_job_that_is_not_there_stops_no_other(command: Command, stored: Path) -> None:
+    events = events_of(command, "verify", 99, 1, status=ExitCode.SOME_FAILED)
+    assert [(event["event"], event.get("job_id"), event.get("jobs")) for event in events] == [
+        ("missing", 99, None),
+        ("verified", None, 1),
+    ]
+    assert [event["event"] for event in events_of(command, "verify", 99, status=ExitCode.FAILED)] == ["missing"]
+    done = command("retry", "--json", 99, 1)
+    absent, known = map(json.loads, done.stdout.splitlines())
+    assert (done.returncode, absent["job_id"], absent["exit_code"]) == (ExitCode.SOME_FAILED, 99, ExitCode.FAILED)
+    assert (fields_of(absent), known["status"]) == (["job_id", *FAILURE.split(" , ")], "complete")
 
 
 def test_a_receipt(command: Command, tmp_path: Path) -> None:

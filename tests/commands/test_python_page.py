@@ -61,7 +61,7 @@ def test_bundles_of_a_folder(site: Site, tmp_path: Path, capsys: Capture) -> Non
     assert ingested == "a.tar: job 1 is complete, 1 files"
     assert refused.startswith(f"b.tar: {drop}/b.tar is not a tar")
     assert refused.endswith(" (never)")
-    assert other == f"c.tar: job 3 is complete, {len(FILES)} files"
+    assert other == f"c.tar: job 2 is complete, {len(FILES)} files"
     assert found == "job 1: data/night/notes.txt: Clear sky."
     site.file(1).write_bytes(b"Dark night")
     assert "data/night/notes.txt" in str(run(NIGHTLY, drop))

@@ -89,9 +89,11 @@ def test_either_ids_or_all(command: Command, words: tuple[str, ...]) -> None:
     assert command("retry", *words).returncode == 2
 
 
-def test_an_unknown_id_stops_before_anything_runs(command: Command, site: Site, failed: Path) -> None:
-    assert command("retry", 1, 99).returncode == 1
-    assert site.job(1).attempts == 1
+def test_an_unknown_id_stops_no_other(command: Command, site: Site, failed: Path) -> None:
+    done = command("retry", 99, 1)
+    assert "there is no job 99" in done.stderr
+    assert site.job(1).attempts == 2
+    assert command("retry", 99).returncode == 1
 
 
 def test_a_job_in_a_store_of_the_first_version(command: Command, site: Site, failed: Path) -> None:

@@ -1,7 +1,9 @@
 """Several bundles in one command: at once, each once, and summed up at the end."""
 
 import json
+import random
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -9,13 +11,15 @@ import pytest
 
 from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
-from ingest_cli.errors import ExitCode, IngestError
+from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
+from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import JobState
 from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.site import Site
+from ..support.waiting import PATIENCE, until
 
 
 def bundle(folder: Path, name: str, content: str = "") -> Path:
@@ -142,3 +146,69 @@ def test_what_is_done_is_never_less_than_it_was(sizes: list[int] | None) -> None
     with together.row("b.tar", 2) as job:
         job.failed(IngestError("no"))
     assert whole().startswith("2 of 3 done  1 failed  2.0 kB" if sizes else "2 of 3 done  1 failed  1.0 kB")
+    with together.row("c.tar", 3) as job:
+        job.failed(ServiceUnavailable("not now"))
+    assert whole().startswith("3 of 3 done  1 failed  1 deferred  ")
+
+
+def test_a_signal_leaves_all_to_be_resumed_however_slow_they_are(tmp_path: Path, command: Command, site: Site) -> None:
+    paths = [bundle(tmp_path, name, name * 50_000) for name in "ab"]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = command.start("--jobs", 2, "--limit-rate", "1k", *paths, output=output)
+    until(lambda: log.read_text().count("ingest files") == 2)
+    process.terminate()
+    assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
+    summary, message = summary_of(log.read_text())
+    assert summary.startswith("ingest: 2 bundles: 2 interrupted; 0 files, 0 bytes in ")
+    assert message == "ingest: interrupted; the same command resumes from here"
+    assert [job.status for job in site.jobs()] == [JobStatus.INTERRUPTED] * 2
+    assert command("--jobs", 2, *paths).returncode == 0
+    assert sorted(job.job_id for job in site.jobs() if job.is_done) == [1, 2]
+
+
+def test_what_would_be_ingested_once_more_is_not_said_to_be_resumed(tmp_path: Path, command: Command) -> None:
+    paths = [bundle(tmp_path, name, name * 50_000) for name in "ab"]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = command.start("--again", "--jobs", 2, "--limit-rate", "1k", *paths, output=output)
+    until(lambda: log.read_text().count("ingest files") == 2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
+    assert summary_of(log.read_text())[-1] == "ingest: interrupted; 'ingest retry --interrupted' resumes what was begun"
+    assert command("retry", "--interrupted").returncode == 0
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_given_and_whenever_it_is_interrupted(
+    seed: int, tmp_path: Path, command: Command, site: Site
+) -> None:
+    """Good ones, some under several names, broken and missing ones: each content ends up stored once."""
+    chance = random.Random(seed)
+    paths, contents = [], set()
+    for number in range(30):
+        kind = chance.choice(["good", "good", "same", "broken", "none"])
+        if kind == "broken":
+            paths.append(broken(tmp_path, f"broken{number}"))
+        elif kind == "none":
+            paths.append(tmp_path / f"none{number}.tar")
+        else:
+            content = "same" if kind == "same" else f"{number} " * chance.choice([1, 5_000])
+            contents.add(content)
+            paths.append(bundle(tmp_path, f"{kind}{number}", content))
+        if chance.random() < 0.2:
+            paths.append(chance.choice(paths))
+    chance.shuffle(paths)
+    for _ in range(chance.randint(0, 4)):
+        process = command.start("--jobs", chance.choice([2, 4, 8]), *paths)
+        time.sleep(chance.random() * 0.5)  # at any moment
+        process.send_signal(chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL]))
+        assert process.wait(PATIENCE) in (*ExitCode, -signal.SIGKILL, -signal.SIGTERM)
+    done = command("--jobs", 4, *paths)
+    assert done.returncode == ExitCode.SOME_FAILED, done.stderr
+    assert summary_of(done.stderr)[0].startswith(f"ingest: {len(paths)} bundles: ")
+    assert "deferred" not in summary_of(done.stderr)[0]
+    assert len(site.rows("Transactions")) == len(contents)
+    assert set(site.archived()) == {row["id"] for row in site.rows("Files")}
+    assert {content.decode() for content in site.archived().values()} == {*contents, "y"}

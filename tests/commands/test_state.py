@@ -25,6 +25,7 @@ from ..support.command import Command
 from ..support.holders import DEAD, HERE
 from ..support.site import Site
 from ..support.terminal import Terminal
+from ..support.waiting import PATIENCE, until
 
 WHY = "'data/a': its sha1 is 1234, but the metadata say 5678\nthe second line"
 
@@ -153,7 +154,7 @@ def test_where_there_is_none(command: Command, made: Made) -> None:
         (["--sort", "age"], "--sort 'age' is not an order; it is one of job, updated, size, files, name"),
         (["1", "--failed"], "give jobs, or options that choose jobs, not both"),
         (["--csv", "--json"], "cannot be used together"),
-        (["--follow"], "--follow needs a terminal"),
+        (["--follow", "--json"], "cannot be used together"),
     ],
 )
 def test_what_cannot_be_asked(command: Command, made: Made, words: list[str], said: str) -> None:
@@ -171,7 +172,8 @@ def test_one_job_with_all_there_is_to_know(command: Command, made: Made) -> None
     assert facts["files"] == "3, of which 0 are stored"
     stages = lines.index("stages    open tar          0.5 s")
     assert lines[stages + 1] == "          load metadata  1 min 1 s"
-    assert all(line in lines for line in WHY.splitlines())
+    why = lines.index(f"why       {WHY.splitlines()[0]}")
+    assert lines[why + 1] == "          the second line"
     assert facts["next"] == "nothing: it failed for good, and nothing of it is stored"
     assert facts["you can"].startswith("ingest retry 1 ")
 
@@ -186,6 +188,17 @@ def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Comm
     assert (absent["job_id"], absent["exit_code"], absent["error"][:15]) == (99, 1, "there is no job")
     assert "there is no job 99" in done.stderr
     assert command("state", 2, 1).stdout.count("\n\njob  ") == 1
+
+
+@pytest.mark.sweep
+def test_one_job_in_a_narrow_window(made: Made, tmp_path: Path) -> None:
+    made.failed()
+    with Terminal(tmp_path, Command.line("state", 1), columns=40) as terminal:
+        assert terminal.end() == 0
+    assert [line for line in terminal.lines if "why" in line or "sha1" in line or "say" in line] == [
+        "why       'data/a': its sha1 is 1234,",
+        "          but the metadata say 5678",
+    ]
 
 
 def test_a_job_whose_process_died(command: Command, made: Made) -> None:
@@ -223,7 +236,7 @@ def test_what_one_is_told_to_type_is_understood() -> None:
             top.commands[name].make_context(name, words)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 140])
+@pytest.mark.parametrize("columns", [80, *(pytest.param(other, marks=pytest.mark.sweep) for other in (40, 140))])
 def test_on_a_terminal_it_fits_and_says_how_many(made: Made, tmp_path: Path, columns: int) -> None:
     made.complete()
     made.failed()
@@ -254,6 +267,28 @@ def test_the_jobs_are_followed_until_ctrl_c(made: Made, tmp_path: Path) -> None:
         assert sum("/data/1.tar" in line for line in terminal.lines) == 1
 
 
+def test_where_nobody_looks_on_each_change_is_a_line(made: Made, command: Command, tmp_path: Path) -> None:
+    made.complete()
+    job = made.running()
+    with (tmp_path / "log").open("wb") as log:
+        following = command.start("state", "--follow", output=log)
+
+    def states() -> list[list[str]]:
+        return [line.split()[:2] for line in (tmp_path / "log").read_text().splitlines()[1:]]
+
+    try:
+        until(lambda: states() == [["2", "running"], ["1", "complete"]])
+        made.store.heartbeat(job.fence, 42)
+        made.store.record(job.fence)
+        made.failed()
+        until(lambda: states()[2:] == [["2", "complete"], ["3", "failed"]])
+        following.terminate()
+        assert following.wait(PATIENCE) == 0
+    finally:
+        following.kill()
+
+
+@pytest.mark.sweep
 def test_more_jobs_than_the_window_has_lines(made: Made, tmp_path: Path) -> None:
     for _ in range(40):
         made.waiting()

@@ -327,6 +327,15 @@ def test_a_path_is_first_what_it_says() -> None:
             choose_files(1, files, [path])
 
 
+def test_a_path_may_have_another_unicode_form(command: Command, site: Site, tmp_path: Path) -> None:
+    composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+    site.ingest(write_bundle(tmp_path / "b.tar", {f"data/{decomposed}/x": b"from a Mac", f"data/{composed}": b"both"}))
+    assert command("cat", 1, f"{composed}/x").stdout == "from a Mac"
+    assert command("cat", 1, composed).stdout == "both"
+    assert command("restore", 1, f"{composed}/x", "--to", "new").returncode == 0
+    assert [path for *_, path in rows(command("find", "--path", f"{composed}/*"))] == [f"data/{decomposed}/x"]
+
+
 def screen(folder: Path, *words: object, columns: int = 80) -> tuple[int, list[str], str]:
     with Terminal(folder, Command.line(*words), columns=columns) as terminal:
         return terminal.end(), terminal.lines, terminal.raw

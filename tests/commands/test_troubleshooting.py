@@ -745,6 +745,19 @@ def a_complete_job(scene: Scene) -> str:
     return scene.says("discard", 1)
 
 
+@provokes("job *ID* cannot be cancelled: it *STATE*")
+def a_job_that_has_ended(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return scene.says("cancel", 1)
+
+
+@provokes("*NUMBER* jobs would be *CHANGE*: --yes does it, --dry-run lists them")
+def jobs_that_may_not_be_meant(scene: Scene) -> str:
+    for number in range(2):
+        scene.says("--queue", write_bundle(scene.folder / f"{number}.tar", {f"data/{number}": b"x"}), code=0)
+    return scene.says("cancel", "--waiting", code=2)
+
+
 @provokes("job *ID* cannot be set to complete: the catalogue has no record of it")
 def a_job_that_is_called_complete(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))

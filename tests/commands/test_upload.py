@@ -102,7 +102,9 @@ def test_one_that_fails_does_not_stop_the_others(command: Command, server: Serve
     ]
     assert (answers[0]["error"], answers[1]["files"]) == ("cannot read absent.tar: No such file or directory", 0)
     assert (answers[3]["files"], answers[3]["bytes"]) == (len(FILES), sum(map(len, FILES.values())))
-    absent, none, long = done.stderr.splitlines()
+    absent, none, long, summary, *again = done.stderr.splitlines()
+    assert summary.startswith(f"ingest: 4 uploads: 1 complete, 3 failed; {len(FILES)} files, ")
+    assert again == [absent, none, long]
     assert absent == "ingest: absent.tar: cannot read absent.tar: No such file or directory"
     assert long.endswith("File name too long")
     assert none.startswith(f"ingest: {tmp_path}/none.tar: job 1 failed at 'open tar': ")

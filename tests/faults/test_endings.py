@@ -46,6 +46,7 @@ COMMANDS: list[list[object]] = [
     ["retry", "--failed"],
     ["retry", 2],
     ["discard", 3],
+    ["cancel", 3],
     FAIL,
     ["worker"],
     ["worker", "--until-empty", "-n", 2],

@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Override
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Override
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -309,6 +310,14 @@ class StoreMachine(RuleBasedStateMachine):
         after = self.store.override(before.job_id, override)
         assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
 
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.cancel(before.job_id, WISH))
+        after = self.store.get(before.job_id)
+        assert error == ("" if before.state is JobState.RUNNING else "WrongState")
+        assert (after.state, after.fence, after.holder) == (before.state, before.fence, before.holder)
+
     def any_job(self, which: int) -> Job:
         return self.seen[which % len(self.seen) + 1]
 
@@ -326,6 +335,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_reservations(list(jobs.values()))
         self.check_successors(jobs)
         self.check_announced(jobs)
+        statuses = Counter(job.status for job in jobs.values())
+        assert self.store.tally() == {status: statuses[status] for status in JobStatus}
         self.seen = jobs
 
     def check_announced(self, jobs: dict[int, Job]) -> None:

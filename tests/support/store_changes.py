@@ -38,6 +38,7 @@ BY_ANYONE: dict[str, tuple[set[Event], Callable[[JobStore, int], object]]] = {
         lambda store, job_id: store.end(job_id, JobState.DISCARDED, holder=this_process()),
     ),
     "override": ({Event.OVERRIDE}, lambda store, job_id: store.override(job_id, WISH)),
+    "cancel": ({Event.CANCEL}, lambda store, job_id: store.cancel(job_id, WISH)),
 }
 
 

@@ -108,6 +108,16 @@ def test_nothing_imports_what_stands_above_it() -> None:
     assert sorted(violations()) == []
 
 
+def test_what_stands_below_the_ways_in_prints_nothing() -> None:
+    """Whoever calls it from Python is told in another way."""
+    found = set()
+    for name, path in MODULES.items():
+        if wing(name) not in {"cli", "server", "__main__"}:
+            calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            found |= {name for called in calls if isinstance(called, ast.Name) and called.id == "print"}
+    assert sorted(found) == []
+
+
 def test_no_test_imports_another() -> None:
     """What tests share is in support; a contract is there to be inherited."""
     found = set()

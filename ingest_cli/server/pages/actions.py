@@ -34,14 +34,14 @@ class Action(StrEnum):
 
 
 MEANINGS = {
-    Action.RETRY: "It is queued again.",
+    Action.RETRY: "It is run again as soon as a worker is free.",
     Action.CANCEL: "It stops, and what is stored of it is rolled back. It can be retried.",
     Action.DISCARD: "What is stored of it is rolled back. It is never run again.",
 }
 POSSIBLE = {
-    JobStatus.WAITING: (Action.CANCEL, Action.DISCARD),
-    JobStatus.INTERRUPTED: (Action.CANCEL, Action.DISCARD),
-    JobStatus.DEFERRED: (Action.CANCEL, Action.DISCARD),
+    JobStatus.WAITING: (Action.CANCEL,),
+    JobStatus.INTERRUPTED: (Action.CANCEL,),
+    JobStatus.DEFERRED: (Action.CANCEL,),
     JobStatus.RUNNING: (Action.CANCEL,),
     JobStatus.FAILED: (Action.RETRY, Action.DISCARD),
     JobStatus.HELD: (Action.RETRY, Action.DISCARD),

@@ -134,7 +134,9 @@ def _stages(stages: dict[str, float]) -> Html | None:
 
 
 def _seconds(seconds: float) -> str:
-    return duration(seconds) if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    if seconds >= 1:
+        return duration(seconds)
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "under 1 ms"
 
 
 def _bar(share: float) -> Html:

@@ -52,9 +52,10 @@ class PageRoutes:
 
     async def overview(self, request: Request) -> Response:
         """The list."""
-        below = below_of(request)
-        found = await self._store.list(partial(Overview.of, query=Query.of(request.query_params)))
-        return respond("Jobs", overview_page(found, below), below=below, uploads=found.query.is_plain)
+        below, query = below_of(request), Query.of(request.query_params)
+        ask = self._store.search if query.is_narrow else self._store.list
+        found = await ask(partial(Overview.of, query=query))
+        return respond("Jobs", overview_page(found, below), below=below, uploads=query.is_plain)
 
     async def job(self, request: Request) -> Response:
         """A job."""
