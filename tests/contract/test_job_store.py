@@ -1064,6 +1064,29 @@ class JobStoreContract:
         store.forget([99])
         assert another.mounts(99) == []
 
+    def test_what_was_asked_for_with_a_folder(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        def submit(job_id: int, source: str, user: str, request: str) -> Job:
+            return store.submit(
+                job_id,
+                kind=JobKind.FOLDER,
+                source=source,
+                fingerprint="f",
+                user=user,
+                holder=HERE,
+                request=request,
+            )
+
+        first, later, others = submit(99, "/a", "u", "1"), submit(100, "/a", "u", "2"), submit(98, "/b", "v", "3")
+        assert [another.request(job_id) for job_id in (98, 99, 100, jobs.queued().job_id)] == ["3", "1", "2", ""]
+        assert [another.last_request(user) for user in ("u", "v", "w")] == ["2", "3", ""]
+        assert another.completed(JobKind.FOLDER, "/a") == []
+        for job in (later, first, others):
+            store.record(job.fence)
+        assert [job.job_id for job in another.completed(JobKind.FOLDER, "/a")] == [99, 100]
+        assert another.completed(JobKind.BUNDLE, "/a") == []
+        store.forget([100])
+        assert (another.request(100), another.last_request("u")) == ("", "1")
+
     def test_forgotten_jobs_are_gone(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         kept, complete, held = jobs.reserved(), jobs.running(), jobs.held()
         store.record_stage_time(complete.fence, LOAD_METADATA, 1.0)
