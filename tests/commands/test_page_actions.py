@@ -127,6 +127,7 @@ def test_a_job_that_waits_is_cancelled(site: Served) -> None:
     assert site.state(job_id) is JobState.DISCARDED
     shown = requests.get(f"{site.url}/jobs/{job_id}", headers=HTML, timeout=PATIENCE).text
     assert f"cancelled by {site.settings.user}" in shown
+    assert f"job {job_id}: cancel by {site.settings.user}" in site.server.log.read_text()
 
 
 @pytest.mark.parametrize(
