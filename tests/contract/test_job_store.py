@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import signal
 import sqlite3
 import time
 from collections import Counter
@@ -1179,6 +1180,20 @@ class TestSqlite(JobStoreContract):
         found = many.select(wanted, order=order, descending=descending, limit=20, before=before)
         assert len(found) == (0 if wanted.statuses is WAITING else 20)
         assert next(steps) < MANY / 10, "SQLite went through all of them"
+
+    def test_ctrl_c_ends_a_search_among_very_many_jobs(self, many: SqliteJobStore) -> None:
+        def search() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while not many.select(JobFilter(source="[n]owhere")):
+                pass
+
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                search()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert len(many.select(JobFilter(source="/1234"))) == 1
 
     def test_a_run_frozen_behind_its_heartbeat_hears_that_it_lost_the_lease(self, opened: Opened) -> None:
         """It was written, then another process took the job: what is asked for is how things stand on return."""
