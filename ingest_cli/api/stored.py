@@ -18,7 +18,7 @@ from ..services.base import StoredFile
 from ..services.factory import archive
 from ..services.query import FileQuery, hash_of
 from ..settings import Settings
-from .opening import AnyPath, catalogued, recorded_job
+from .opening import AnyPath, catalogued, recorded_job, require_several
 
 
 def restore_bundle(
@@ -121,6 +121,7 @@ def find_copies(paths: Iterable[AnyPath] | AnyPath, *, settings: Settings | None
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
     """
+    require_several(paths)
     with (
         catalogued(settings) as (settings, store, site_catalog),
         closing(archive(settings, store)) as site_archive,
