@@ -90,7 +90,7 @@ def test_of_a_job_of_which_nothing_is_stored_it_is_said_why(
     write_rows(tmp_path / "db.sqlite3", [row(1016)])
     assert command("import-jobs", tmp_path / "db.sqlite3").returncode == 0
     reasons = {
-        1: "it is failed; 'ingest state 1' says why",
+        1: "it failed; 'ingest state 1' says why",
         2: "it is waiting, and not complete yet",
         3: "it is discarded; 'ingest state 3' says why",
         99: "there is no such job",
