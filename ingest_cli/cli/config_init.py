@@ -120,9 +120,6 @@ def _check(settings: "Settings") -> None:
     for finding in diagnose(settings):
         show(finding)
         all_ok &= finding.ok
-    for folder in filter(None, (*settings.watch.folders, settings.watch.done)):
-        if not folder.is_dir():
-            warn(f"there is no folder {folder} yet: make it, or mount its disk, before 'ingest watch'")
     if not all_ok:
         notify("the file is written, but not everything works yet: 'ingest doctor' checks it again")
 

@@ -50,8 +50,10 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Check the job store, the clock, the spool folder, the four services, and who is sent events. Nothing is stored,
-    and nothing is made: what the first job will make is not there yet."""
+    """Check the job store, the clock, the spool folder, the four services, drop folders, and who is sent events.
+
+    Nothing is stored, and nothing is made: what the first job will make is not there yet.
+    """
     store = finding("job store", lambda: _check_store(settings), _setting(DATABASE))
     yield store
     if store.ok:
@@ -59,6 +61,9 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield finding("spool folder", lambda: _check_spool(settings.spool), _setting(VOLUME_PATH))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
+    for folder in filter(None, (*settings.watch.folders, settings.watch.done)):
+        advice = "make it, or mount its disk, and let this account write to it"
+        yield finding("drop folder", partial(_check_drop_folder, folder), advice)
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
@@ -170,6 +175,14 @@ def _check_spool(spool: Path) -> str:
         return _not_there_yet(spool)
     with scratch(spool, [b"ingest"], SourceError):
         return f"{spool}: {decimal(free_bytes(spool))} free"
+
+
+def _check_drop_folder(folder: Path) -> str:
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise explained(error, f"cannot write into {folder}", SourceError, folder) from error
+    return str(folder)
 
 
 def _not_there_yet(path: Path) -> str:

@@ -95,6 +95,10 @@ def test_options_of_the_default_command(typed: Callable[[str], Terminal]) -> Non
     typed("ingest --aga\t").until(lambda lines: "ingest --again" in lines[-1])
 
 
+def test_a_file_of_a_deployment(typed: Callable[[str], Terminal]) -> None:
+    typed("ingest deploy systemd ingest.so\t").until(lambda lines: "systemd ingest.socket" in "".join(lines))
+
+
 def test_options_of_a_command(typed: Callable[[str], Terminal]) -> None:
     typed("ingest worker --unt\t").until(lambda lines: "ingest worker --until-empty" in lines[-1])
 

@@ -23,7 +23,7 @@ from ingest_cli.settings.options import (
 from ingest_cli.settings.values import values_in
 from ingest_cli.settings.writing import config_text
 
-from ..support.bundles import write_bundle
+from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.pacifica_double import PacificaSite
 from ..support.terminal import Terminal
@@ -148,6 +148,24 @@ def test_what_wins_over_the_file_is_said(command: Command, monkeypatch: pytest.M
     done = command("config", "init", "--yes", "--user", "ada")
     assert "INGEST_DEFAULT_USER is set, and wins over [ingest] default_user of the file" in done.stderr
     assert "ada" in file.read_text()
+
+
+def test_drop_folders_are_those_of_the_configuration_unless_others_are_given(
+    command: Command, environment: Path, file: Path
+) -> None:
+    folders = [environment / name for name in ("drop", "done", "other")]
+    for folder in folders:
+        folder.mkdir()
+    drop, done, other = folders
+    words = ["--set", f"watch.folders={drop}", "--set", f"watch.done={done}"]
+    assert command("config", "init", "--yes", *words).returncode == 0
+    once = ("watch", "--once", "--quiet", "--settle", 0)
+    write_bundle(drop / "a.tar")
+    write_bundle(other / "b.tar", {"data/b": b"b"}, document_for({"data/b": b"b"}))
+    assert command(*once).returncode == 0
+    assert ([path.name for path in done.iterdir()], (other / "b.tar").exists()) == (["a.tar"], True)
+    assert command(*once, "--delete", other).returncode == 0
+    assert ([path.name for path in done.iterdir()], (other / "b.tar").exists()) == (["a.tar"], False)
 
 
 def test_a_service_that_is_down_is_told_and_the_file_is_written(command: Command, file: Path) -> None:

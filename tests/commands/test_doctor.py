@@ -66,6 +66,16 @@ def test_what_is_not_there_yet_and_cannot_be_made(
     assert failing(found) == ["job store", "spool folder", "ids", "archive", "catalogue"]
 
 
+def test_drop_folders_of_the_configuration(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "drop").mkdir()
+    monkeypatch.setenv("INGEST_WATCH_FOLDERS", str(tmp_path / "drop"))
+    assert failing(rows(command, code=0)) == []
+    monkeypatch.setenv("INGEST_WATCH_DONE", str(tmp_path / "done"))
+    found = rows(command, code=1)
+    assert failing(found) == ["drop folder"]
+    assert found["drop folder"]["detail"] == f"cannot write into {tmp_path / 'done'}: No such file or directory"
+
+
 def test_all_is_ok_at_a_site(command: Command, pacific: PacificaSite) -> None:
     assert failing(rows(command, code=0)) == []
     assert not pacific.files
