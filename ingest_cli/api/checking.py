@@ -14,7 +14,7 @@ from ..pipeline import check
 from ..pipeline.selection import recorded_as
 from ..services.factory import archive, catalog, policy
 from ..settings import Settings, load_settings
-from .opening import AnyPath, opened
+from .opening import AnyPath, opened, require_several
 
 
 def check_bundle(path: AnyPath, *, settings: Settings | None = None) -> check.Findings:
@@ -33,6 +33,7 @@ def check_bundles(
 
     ``observe`` makes a meter of a bundle.
     """
+    require_several(paths)
     settings = settings or load_settings()
     with closing(policy(settings)) as site_policy:
         for path in map(Path, paths):

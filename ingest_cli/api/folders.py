@@ -7,7 +7,7 @@ from pathlib import Path
 from ..bundle.description import description_of
 from ..bundle.folder import FolderRequest
 from ..bundle.pack_rules import PackRules
-from ..errors import IngestError, SettingsError
+from ..errors import IngestError, Interrupted, SettingsError
 from ..jobs.store import open_store
 from ..pipeline.dry_run import FolderPlan, plan_folder
 from ..pipeline.sources import folders_in as find_folders
@@ -32,6 +32,8 @@ def plan_folders(
         for source in sources:
             try:
                 yield plan_folder(source, settings, site_policy, earlier)
+            except Interrupted:
+                raise
             except IngestError as error:
                 yield error
 

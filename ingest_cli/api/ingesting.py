@@ -24,7 +24,7 @@ from ..pipeline.selection import failed_jobs, interrupted_jobs
 from ..pipeline.submission import FolderSource, submit, submit_folder
 from ..settings import Settings, load_settings
 from ..throttle import Throttle
-from .opening import AnyPath, opened, running
+from .opening import AnyPath, opened, require_several, running
 
 Source = AnyPath | BinaryIO | FolderSource
 
@@ -93,6 +93,7 @@ def ingest_files(
     each of them twice: to be checked and to be stored. ``tell`` is told what a person should know besides. In the main
     thread, SIGINT and SIGTERM leave the current jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
+    require_several(sources)
     with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
@@ -115,6 +116,7 @@ def queue_each(
     kind: JobKind, paths: Iterable[AnyPath | FolderSource], *, settings: Settings | None = None
 ) -> Iterator[Outcome]:
     """Queue a job for every path, for workers to run, and yield what came of each; one failure stops no other."""
+    require_several(paths)
     with opened(settings, new_store=True) as (settings, services, store):
         for path in paths:
             name = _name_of(path)

@@ -14,6 +14,12 @@ from ..settings import Settings, load_settings
 AnyPath = str | os.PathLike[str]
 
 
+def require_several(paths: object) -> None:
+    """Raise TypeError for a single path where there should be several: it would be taken for a list of its letters."""
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(f"this takes several paths, such as [{paths!r}]")
+
+
 @contextmanager
 def opened(
     settings: Settings | None, *, new_store: bool = False, new_services: bool = True

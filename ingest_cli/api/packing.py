@@ -13,7 +13,7 @@ from ..errors import PackError
 from ..meter import NOBODY, Meter
 from ..pipeline.describing import describe, folders_of, request_of, require_described
 from ..settings import Defaults, Settings, load_settings
-from .opening import AnyPath
+from .opening import AnyPath, require_several
 
 
 def pack_bundle(
@@ -34,6 +34,7 @@ def pack_bundle(
     A submitter, project or instrument that is not given is found as `ingest_folder` does; a folder that is packed alone
     may say it itself.
     """
+    require_several(paths)
     given = Description(submitter=submitter, project=project, instrument=instrument, keys=tuple(keys))
     tops = list(map(Path, paths))
     if not tops:

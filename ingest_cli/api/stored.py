@@ -1,7 +1,7 @@
 """Find what is stored, and get it back."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from itertools import groupby
@@ -18,14 +18,14 @@ from ..services.base import StoredFile
 from ..services.factory import archive
 from ..services.query import FileQuery, hash_of
 from ..settings import Settings
-from .opening import AnyPath, catalogued, recorded_job
+from .opening import AnyPath, catalogued, recorded_job, require_several
 
 
 def restore_bundle(
     job_id: int,
     target: AnyPath | IO[bytes],
     *,
-    paths: Collection[str] = (),
+    paths: Iterable[str] = (),
     meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> int:
@@ -35,31 +35,31 @@ def restore_bundle(
     """
     with recorded_job(job_id, settings) as (services, recorded):
         if isinstance(target, str | os.PathLike):
-            return restore.write_bundle_file(services, recorded, Path(target), paths, meter)
-        return restore.write_tar(services, recorded, target, paths, meter)
+            return restore.write_bundle_file(services, recorded, Path(target), _named(paths), meter)
+        return restore.write_tar(services, recorded, target, _named(paths), meter)
 
 
 def restore_folder(
     job_id: int,
     target: AnyPath,
     *,
-    paths: Collection[str] = (),
+    paths: Iterable[str] = (),
     meter: Meter = NOBODY,
     settings: Settings | None = None,
 ) -> int:
     """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
     `restore_bundle`."""
     with recorded_job(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, Path(target), paths, meter)
+        return restore.write_folder(services, recorded, Path(target), _named(paths), meter)
 
 
-def read_files(job_id: int, paths: Sequence[str], *, settings: Settings | None = None) -> Pieces:
+def read_files(job_id: int, paths: Iterable[str], *, settings: Settings | None = None) -> Pieces:
     """Yield the bytes of a stored job's files, by their ``paths`` in the bundle, one after the other.
 
     They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
     """
     with recorded_job(job_id, settings) as (services, recorded):
-        yield from restore.read_files(services, recorded, paths)
+        yield from restore.read_files(services, recorded, _named(paths))
 
 
 def list_files(
@@ -116,13 +116,20 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
+def find_copies(paths: Iterable[AnyPath] | AnyPath, *, settings: Settings | None = None) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
     """
+    require_several(paths)
     with (
         catalogued(settings) as (settings, store, site_catalog),
         closing(archive(settings, store)) as site_archive,
     ):
-        yield from look_up(site_catalog, site_archive, map(Path, paths))
+        several = [paths] if isinstance(paths, str | os.PathLike) else paths
+        yield from look_up(site_catalog, site_archive, map(Path, several))
+
+
+def _named(paths: Iterable[str]) -> list[str]:
+    """The paths; one that comes alone is not to be taken for its letters."""
+    return [paths] if isinstance(paths, str) else list(paths)

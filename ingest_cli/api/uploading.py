@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..bundle.pack_rules import USUAL, PackRules
 from ..errors import SettingsError
 from ..settings import Settings, load_settings
-from .opening import AnyPath
+from .opening import AnyPath, require_several
 
 if TYPE_CHECKING:
     from ..client.plan import Metadata
@@ -46,6 +46,7 @@ def upload(
     from ..client.server import IngestServer
     from ..client.upload import Terms, Uploader
 
+    require_several(paths)
     settings = settings or load_settings()
     said = UploadDescription(submitter=submitter, project=project, instrument=instrument, pairs=tuple(keys))
     target, folder = find_target(settings, to), settings.upload.folder

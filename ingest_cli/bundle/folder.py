@@ -75,6 +75,10 @@ class Folder:
         """What is left out, and what cannot be kept as it is."""
         return [*warnings_of(self.left_out), *odd_times(self.files)]
 
+    def changed_since(self, moment: float) -> list[str]:
+        """The files that have come or were changed since ``moment``, in seconds since 1970 by the clock of the disk."""
+        return [file.name for file in self.files if file.found.st_ctime > moment]
+
     def open(self, file: Entry) -> UnchangedFile:
         """One of its files, for reading. Raises FilesChanged where it is not as it was found."""
         return UnchangedFile(file, HASHTYPE, follow=self._request.rules.dereference, done=DONE)

@@ -109,18 +109,17 @@ class Chooser:
         """Show the jobs, and ask. Raises SettingsError where there is nobody to ask, Exit where the answer is no."""
         import sys
 
-        from rich.console import Console
-
         from ..jobs.filter import ALL
         from ..text import counted
         from .asking import ask_whether, is_attended
-        from .job_list import JobList
+        from .job_list import JobList, console_for
         from .output import mention, notify
 
         verb, these = self.change.verb, counted(len(jobs), "job")
-        if not is_attended():
+        console = console_for(sys.stderr)
+        if console is None or not is_attended():
             raise SettingsError(f"{these} would be {self.change.done}: --yes does it, --dry-run lists them")
-        JobList(store, ALL, Console(file=sys.stderr, highlight=False)).show(jobs[:MOST_SHOWN])
+        JobList(store, ALL, console).show(jobs[:MOST_SHOWN])
         if len(jobs) > MOST_SHOWN:
             mention(f"and {len(jobs) - MOST_SHOWN:,} more")
         if not ask_whether(f"{verb.capitalize()} {these}?", proposal=False):

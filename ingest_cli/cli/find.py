@@ -150,13 +150,13 @@ def _look_up(paths: list[Path], site: Site, output: QuietOutput) -> None:
 
 def _write(copies: "Copies") -> None:
     from .files import as_object
-    from .output import write_json
+    from .output import error_fields, write_json
 
     answer = {
         "source": str(copies.path),
         "found": copies.is_stored,
         "copies": [as_object(job_id, file) for job_id, file in copies.copies],
-        "error": "" if copies.error is None else str(copies.error),
+        **error_fields(copies.error),
     }
     write_json(answer)
 

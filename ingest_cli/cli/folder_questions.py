@@ -10,8 +10,8 @@ from ..text import printable
 from .asking import is_attended
 from .output import mention
 
-PROMPT = "{} [{}]: "
-PLAIN_PROMPT = "{}: "
+PROMPT = "{}'s id [{}]: "
+PLAIN_PROMPT = "{}'s id: "
 
 
 class Asking:

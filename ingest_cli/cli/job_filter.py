@@ -50,15 +50,9 @@ class Jobs:
         """The filter under these options; it is `ALL` where none is given. Raises SettingsError."""
         from ..jobs import filter as jobs
 
-        groups = {
-            jobs.FAILED: self.failed,
-            jobs.RUNNING: self.running,
-            jobs.WAITING: self.waiting,
-            jobs.DEFERRED: self.deferred,
-            jobs.COMPLETE: self.complete,
-        }
+        chosen = [statuses for word, statuses in jobs.GROUPS.items() if getattr(self, word)]
         return jobs.JobFilter(
-            statuses=frozenset[jobs.JobStatus]().union(*(group for group, chosen in groups.items() if chosen)),
+            statuses=frozenset[jobs.JobStatus]().union(*chosen),
             since=moment_of("--since", self.since),
             until=moment_of("--until", self.until),
             source=self.source or "",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,11 +26,12 @@ SLACK = timedelta(minutes=1)
 WIDTH_OF_NOBODY_KNOWS_WHAT = 80
 
 
-def console_for() -> Console | None:
-    """The terminal that standard output is; None where it is none."""
-    if sys.stdout is None or not sys.stdout.isatty():
+def console_for(stream: TextIO | None = None) -> Console | None:
+    """The terminal that the stream is, or standard output; None where it is none."""
+    stream = stream or sys.stdout
+    if stream is None or not stream.isatty():
         return None
-    console = Console(file=unguarded(sys.stdout), highlight=False)
+    console = Console(file=unguarded(stream), highlight=False)
     if console.width < 2:
         console.width = WIDTH_OF_NOBODY_KNOWS_WHAT
     return console

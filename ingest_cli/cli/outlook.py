@@ -21,26 +21,25 @@ def outlook(job: Job, word: str) -> Outlook:
 
 
 def _waiting(job: Job) -> Outlook:
-    return Outlook("it is run once a worker is free", _run_now(job) | _give_up(job))
+    return Outlook("it is run once a worker is free", _run_now(job) | _cancel(job))
 
 
 def _deferred(job: Job) -> Outlook:
-    return Outlook(f"a worker retries it, not before {job.retried_at} UTC", _run_now(job) | _give_up(job))
+    return Outlook(f"a worker retries it, not before {job.retried_at} UTC", _run_now(job) | _cancel(job))
 
 
 def _interrupted(job: Job) -> Outlook:
-    return Outlook("a worker resumes it", {f"ingest retry {job.job_id}": "resumes it now"} | _give_up(job))
+    return Outlook("a worker resumes it", {f"ingest retry {job.job_id}": "resumes it now"} | _cancel(job))
 
 
-def _running(_: Job) -> Outlook:
-    return Outlook("it goes on", {})
+def _running(job: Job) -> Outlook:
+    return Outlook("it goes on", _cancel(job))
 
 
 def _stopped(job: Job) -> Outlook:
-    pid = f"kill -CONT {job.holder.pid}" if job.holder is not None else ""
-    return Outlook(
-        "nothing, while its process is suspended", {pid: f"on {job.holder.host}, continues it"} if job.holder else {}
-    )
+    holder = job.holder
+    continues = {f"kill -CONT {holder.pid}": f"continues it, on {holder.host}"} if holder is not None else {}
+    return Outlook("nothing, while its process is suspended", continues)
 
 
 def _undoing(job: Job) -> Outlook:
@@ -83,6 +82,10 @@ def _superseded(job: Job) -> Outlook:
 
 def _run_now(job: Job) -> dict[str, str]:
     return {f"ingest retry {job.job_id}": "runs it now"}
+
+
+def _cancel(job: Job) -> dict[str, str]:
+    return {f"ingest cancel {job.job_id}": "ends it; nothing of it stays stored"}
 
 
 def _give_up(job: Job) -> dict[str, str]:

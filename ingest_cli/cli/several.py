@@ -44,10 +44,9 @@ class Screens:
         self._options, self._noun, self._sizes = options, noun, sizes
         self._is_shown_together = at_once > 1 and is_live(options)
         self._screens: dict[int, Screen] = {}
-        self._turns, self._together, self._count = Turns(), None, 0
-        self._lock, self._stack = threading.Lock(), ExitStack()
-
-    _together: "LiveTogether | None"
+        self._turns, self._count = Turns(), 0
+        self._together: LiveTogether | None = None
+        self._lock, self._stack, self._has_ended = threading.Lock(), ExitStack(), False
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -63,7 +62,9 @@ class Screens:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with self._lock:
+            self._has_ended = True
+            self._stack.close()
         self._turns.flush()
         is_over = error is None or isinstance(error, Interrupted | KeyboardInterrupt)
         if self._count > 1 and is_over and not self._options.quiet:
@@ -72,6 +73,8 @@ class Screens:
     def _made(self, name: str, number: int, count: int) -> Screen:
         if self._options.json:
             return JsonScreen(name, number, self._turns)
+        if self._has_ended:  # a thread that nobody waits for any more has not noticed yet
+            return Screen(name)
         if not self._is_shown_together or count == 1:
             return screen_for(self._options, name, number, count)
         if self._together is None:

@@ -89,7 +89,8 @@ def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int
     from ..jobs.filter import JobOrder
 
     if order is not JobOrder.JOB:
-        yield store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count)
+        if page := store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count):
+            yield page
         return
     before, left = None, count
     while left is None or left > 0:

@@ -7,7 +7,18 @@ from fnmatch import fnmatchcase
 
 from .job import JobKind, JobStatus
 
-__all__ = ["ALL", "COMPLETE", "DEFERRED", "FAILED", "RUNNING", "WAITING", "JobFilter", "JobOrder", "JobStatus"]
+__all__ = [
+    "ALL",
+    "COMPLETE",
+    "DEFERRED",
+    "FAILED",
+    "GROUPS",
+    "RUNNING",
+    "WAITING",
+    "JobFilter",
+    "JobOrder",
+    "JobStatus",
+]
 
 # What people call by one word.
 FAILED = frozenset({JobStatus.FAILED, JobStatus.HELD})
@@ -15,6 +26,7 @@ RUNNING = frozenset({JobStatus.RUNNING, JobStatus.UNDOING})
 WAITING = frozenset({JobStatus.WAITING, JobStatus.INTERRUPTED})
 DEFERRED = frozenset({JobStatus.DEFERRED})
 COMPLETE = frozenset({JobStatus.COMPLETE, JobStatus.DUPLICATE})
+GROUPS = {"failed": FAILED, "running": RUNNING, "waiting": WAITING, "deferred": DEFERRED, "complete": COMPLETE}
 
 
 class JobOrder(StrEnum):

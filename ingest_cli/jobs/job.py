@@ -196,6 +196,11 @@ class Job:
         return self.reservation.stored if self.reservation is not None else self.files if self.is_done else 0
 
     @property
+    def created_at(self) -> float:
+        """When the job was submitted, in seconds since 1970."""
+        return datetime.fromisoformat(self.created).replace(tzinfo=UTC).timestamp()
+
+    @property
     def retried_at(self) -> str:
         """When a deferred job is due, in UTC; empty where it is not deferred."""
         return f"{datetime.fromtimestamp(self.retry_at, UTC):%Y-%m-%d %H:%M:%S}" if self.is_deferred else ""

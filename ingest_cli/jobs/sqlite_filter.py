@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from .filter import JobFilter, JobOrder
+from .filter import JobFilter, JobOrder, matches
 from .job import JobStatus
 from .sqlite_rows import time_text
 
@@ -20,6 +20,28 @@ COLUMNS = {
 LONGEST_GLOB = 1000
 # Those with an index behind the status.
 INDEXED = {JobOrder.JOB, JobOrder.UPDATED}
+
+
+class Matching:
+    """`matches` as SQLite calls it. Of what ends it, as Ctrl-C may, SQLite only says that something did: `end` raises
+    that again."""
+
+    def __init__(self) -> None:
+        self._ended_by: BaseException | None = None
+
+    def __call__(self, glob: str, name: str) -> bool:
+        """Whether the glob matches the name."""
+        try:
+            return matches(glob, name)
+        except BaseException as error:
+            self._ended_by = error
+            raise
+
+    def end(self) -> None:
+        """Raise what ended it, if anything did."""
+        error, self._ended_by = self._ended_by, None
+        if error is not None:
+            raise error from None
 
 
 def ordering(order: JobOrder, *, descending: bool) -> str:

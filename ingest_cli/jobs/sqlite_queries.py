@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..errors import JobNotFound, LeaseLost
+from ..errors import IngestError, JobNotFound, LeaseLost
 from ..mounts import on_network
 from ..settings import Notifications, Timings
 from .activity import Share
 from .database import open_database, reading, writing
-from .filter import ALL, JobFilter, JobOrder, matches
+from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
@@ -23,7 +23,7 @@ from .liveness import Liveness
 from .migrations import MIGRATIONS
 from .outbox import Outbox
 from .reasons import Failure
-from .sqlite_filter import NAME, condition, ordering, selection
+from .sqlite_filter import NAME, Matching, condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
@@ -48,7 +48,8 @@ class SqliteQueries:
         self.path, self._timings, self._notifications = path, timings, notifications
         self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
         self._database.conn.row_factory = sqlite3.Row
-        self._database.conn.create_function("matches", 2, matches, deterministic=True)
+        self._matching = Matching()
+        self._database.conn.create_function("matches", 2, self._matching, deterministic=True)
         is_local = not on_network(path)
         self._liveness = Liveness(timings.stale, is_local=is_local)
         self.outbox = Outbox(self._database, is_local=is_local)
@@ -296,6 +297,10 @@ class SqliteQueries:
         return list(map(job_of, self._rows(sql, *values)))
 
     def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
-        with reading(self._database) as connection:
-            # Whoever leaves rows behind would have a cursor closed later than the database.
-            yield from iter(connection.execute(sql, values).fetchone, None)
+        try:
+            with reading(self._database) as connection:
+                # Whoever leaves rows behind would have a cursor closed later than the database.
+                yield from iter(connection.execute(sql, values).fetchone, None)
+        except IngestError:
+            self._matching.end()
+            raise

@@ -16,6 +16,7 @@ side of each is safe:
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,8 @@ class Run:
         job, services = self._lease.job, self._services
         request = FolderRequest.from_text(self._lease.request())
         folder = Folder(self._path, request, left_in_place(self._path, self._settings))
-        self._require_same(folder.fingerprint)
+        if folder.fingerprint != job.fingerprint:
+            raise SourceChanged(replaced(job, folder.changed_since(job.created_at)))
         for warning in folder.warnings:
             self._progress.warn(warning)
         # Before hours are spent on reading.
@@ -249,8 +251,10 @@ def _known_before(files: FolderFiles, request: FolderRequest) -> str:
     return f"{counted(files.count_known, 'file')} ingested before by {jobs}, {new} new"
 
 
-def replaced(job: Job) -> str:
-    """The error for a job whose file was replaced after the job was submitted."""
+def replaced(job: Job, files: Sequence[str] = ()) -> str:
+    """The error for a job whose file was replaced after the job was submitted, or whose folder was changed, as these
+    ``files`` of it were."""
     if job.kind is JobKind.FOLDER:
-        return f"{job.source} was changed after job {job.job_id} was submitted: ingest it as a new job"
+        named = f" ({listed(files)})" if files else ""
+        return f"{job.source} was changed after job {job.job_id} was submitted{named}: ingest it as a new job"
     return f"{job.source} was replaced after job {job.job_id} was submitted: ingest it as a new job"

@@ -96,7 +96,8 @@ def submit_folder(
         fingerprint=folder.fingerprint,
         user=settings.user,
         holder=holder,
-        mounts=mounts_of([path]),
+        # Others may be mounted in the folder.
+        mounts=mounts_of({path, *(file.path.parent for file in folder.files)}),
         request=replace(source.request, beyond=beyond).to_text(),
     )
 

@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from ..errors import SettingsError
-from ..jobs.filter import COMPLETE, DEFERRED, FAILED, RUNNING, WAITING, JobFilter
+from ..jobs.filter import GROUPS, JobFilter
 from ..jobs.job import Job, JobKind, JobStatus
 from ..jobs.store import JobStore
 from ..moments import moment
@@ -19,8 +19,6 @@ MAX_JOB_ID = (1 << 63) - 1
 USUAL_COUNT = 50
 # Of a page. What does not fit is on the next one.
 MAX_LISTED = 500
-# As `ingest state` calls them.
-GROUPS = {"failed": FAILED, "running": RUNNING, "waiting": WAITING, "deferred": DEFERRED, "complete": COMPLETE}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from .. import __version__
+from ..jobs.filter import GROUPS
 from ..jobs.job import JobKind, JobStatus
 from ..jobs.stages import STAGES
-from .job_query import GROUPS, MAX_LISTED, USUAL_COUNT
+from .job_query import MAX_LISTED, USUAL_COUNT
 
 
 def _object(properties: dict[str, Any], *more: str) -> dict[str, Any]:

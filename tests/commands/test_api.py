@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ingest_cli import (
     JobStatus,
     back_up,
     check_bundle,
+    check_bundles,
     count_jobs,
     diagnose,
     find_copies,
@@ -35,6 +37,7 @@ from ingest_cli import (
     restore_folder,
     run_queue,
     save_receipt,
+    upload,
     verify_job,
     verify_receipt,
 )
@@ -111,6 +114,21 @@ def test_a_path_may_be_of_any_type(site: Site, tmp_path: Path, form: Callable[[P
     (copies,) = find_copies([form(tmp_path / "again" / "data" / "a.txt")], settings=settings)
     assert copies.is_stored
     assert back_up(form(tmp_path / "copy"), settings=settings)[0].parent == tmp_path / "copy"
+
+
+@pytest.mark.parametrize("path", ["b.tar", Path("b.tar")])
+def test_a_single_path_is_not_taken_for_its_letters(site: Site, path: str | Path) -> None:
+    several: Any = path
+    for call in (
+        lambda: ingest_files(JobKind.BUNDLE, several),
+        lambda: list(queue_files(JobKind.BUNDLE, several)),
+        lambda: list(check_bundles(several)),
+        lambda: list(find_copies(several)),
+        lambda: list(upload(several)),
+        lambda: pack_bundle(several, "c.tar"),
+    ):
+        with pytest.raises(TypeError, match="takes several paths"):
+            call()
 
 
 def test_jobs_are_listed_to_the_first_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,7 @@ def test_the_person_at_the_terminal_is_asked(
         lines = terminal.until(lambda lines: any("Discard 12 jobs?" in line for line in lines))
         assert [line for line in lines if "failed" in line and "failed01.tar" in line]
         assert "and 2 more" in lines
+        assert "x1b" not in "".join(lines)
         terminal.type(typed)
         assert terminal.end() == (ExitCode.INTERRUPTED if typed == "\x04" else 0)
     assert list(statuses(site).values()).count("discarded") == (12 if is_done else 0)

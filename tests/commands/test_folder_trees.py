@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -21,6 +22,7 @@ from ingest_cli.pipeline.observer import Observer
 
 from ..support.bundles import FILES, OF_FOLDERS, write_folder
 from ..support.command import Command
+from ..support.mounts import Mount
 from ..support.site import Site, Witness, assert_sound
 from ..support.terminal import Terminal
 
@@ -210,19 +212,19 @@ def test_whoever_sits_at_the_terminal_is_asked_and_offered_what_was_used_last(
         tmp_path,
         command.line(run, "--project", "1234a"),
         [
-            ("submitter:", "x"),
-            ("submitter:", "10"),
-            ("instrument:", ""),
-            ("instrument:", "54"),
+            ("submitter's id:", "x"),
+            ("submitter's id:", "10"),
+            ("instrument's id:", ""),
+            ("instrument's id:", "54"),
         ],
     )
     asked(
         tmp_path,
         command.line("--each", "camp"),
         [
-            ("submitter [10]:", ""),
-            ("project [1234a]:", "other"),
-            ("instrument [54]:", ""),
+            ("submitter's id [10]:", ""),
+            ("project's id [1234a]:", "other"),
+            ("instrument's id [54]:", ""),
         ],
     )
     assert [(row["submitter"], row["project"]) for row in site.rows("Transactions")] == [
@@ -230,6 +232,29 @@ def test_whoever_sits_at_the_terminal_is_asked_and_offered_what_was_used_last(
         (10, "other"),
         (10, "other"),
     ]
+
+
+@pytest.mark.sweep
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts disks")
+@pytest.mark.parametrize("place", ["", "sub"])
+def test_a_job_waits_for_a_disk_that_the_folder_or_a_part_of_it_lay_on(
+    command: Command, site: Site, tmp_path: Path, mount: Mount, place: str
+) -> None:
+    folder, disk, kept = tmp_path / "run", tmp_path / "run" / place, tmp_path / "kept"
+    kept.mkdir()
+    mount(kept, "-t", "tmpfs", "none")
+    folder.mkdir()
+    mount(disk, "--bind", kept)
+    (kept / "x").write_text("x")
+    (folder / "y").write_text("y")
+    assert command("--queue", "-q", folder, *OF).returncode == 0
+    subprocess.run(["umount", disk], check=True)
+    assert command("worker", "--until-empty", "-q").returncode == 0
+    assert "nothing is mounted at" in site.job(1).exception
+    assert site.job(1).is_deferred
+    mount(disk, "--bind", kept)
+    assert command("retry", "-q", 1).returncode == 0
+    assert site.job(1).files == 2
 
 
 @pytest.mark.sweep

@@ -113,7 +113,7 @@ def test_of_a_folder_that_has_grown_only_what_is_new_is_stored(command: Command,
     assert command(run, *OF_FOLDERS).stdout == f"job 3: {run} was ingested before\n"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 20))])
 def test_a_folder_that_changes_at_random_is_stored_whole_and_nothing_twice(site: Site, run: Path, seed: int) -> None:
     chance = random.Random(seed)
     seen: set[tuple[str, bytes]] = set()
@@ -168,14 +168,17 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a FIFO": replace_by(os.mkfifo),
     "folder gone": lambda path: path.parent.rename(path.parents[2] / "gone"),
 }
-MOMENTS = {
+MOMENTS: dict[str, tuple[str, int | None]] = {
     "while it is hashed": (LOAD_METADATA, 1),
     "once it is hashed": (INGEST_FILES, None),
     "once all are checked": (INGEST_FILES, 3),
 }
+LATEST = "once all are checked"
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=[pytest.mark.sweep] if name != LATEST else []) for name in MOMENTS]
+)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_file_that_changes_fails_the_job_and_nothing_is_kept(site: Site, run: Path, change: str, moment: str) -> None:
     path = run / "sub" / "b.bin"
@@ -203,7 +206,7 @@ def test_a_queued_folder_that_is_changed_fails(command: Command, site: Site, run
     assert command("--queue", run, *OF_FOLDERS).stdout == f"job 1: {run} is queued\n"
     (run / "new").write_text("x")
     assert command("worker", "--until-empty", "-q").returncode == 0
-    assert site.job(1).exception == f"{run} was changed after job 1 was submitted: ingest it as a new job"
+    assert site.job(1).exception == f"{run} was changed after job 1 was submitted (new): ingest it as a new job"
     assert command("retry", 1).returncode == 1
     assert command(run, *OF_FOLDERS).stdout == f"job 2: {run} is complete, 4 files\n"
 

@@ -11,11 +11,11 @@ import requests
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from ingest_cli.jobs.filter import ALL, FAILED, JobFilter
+from ingest_cli.jobs.filter import ALL, FAILED, GROUPS, JobFilter
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, open_store
-from ingest_cli.server.job_query import GROUPS, MAX_LISTED, JobQuery
+from ingest_cli.server.job_query import MAX_LISTED, JobQuery
 
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site

@@ -64,6 +64,24 @@ def test_several_paths_keep_their_names(command: Command, site: Site, run: Path,
     }
 
 
+def test_each_folder_is_a_bundle_and_one_that_cannot_be_packed_stops_no_other(command: Command, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / "camp" / name).mkdir(parents=True)
+        (tmp_path / "camp" / name / "x").write_text(name)
+    (tmp_path / "camp" / "b" / "link").symlink_to("x")
+    (tmp_path / "out").mkdir()
+    words = ("pack", "--each", "camp", *OF, "-o", "out")
+    assert command(*words, "--dry-run").stdout.splitlines() == [
+        f"out/{name}.tar: 1 file, 1 byte would be packed: submitter 10, project 1234a, instrument 54" for name in "ac"
+    ]
+    done = command(*words)
+    assert done.returncode == ExitCode.SOME_FAILED
+    assert "b/link is a symbolic link" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.tar", "c.tar"]
+    assert command("pack", "--each", "camp", *OF, "-o", "none").returncode == ExitCode.USAGE
+    assert command("pack", "--each", "camp/a/x", *OF).returncode == ExitCode.USAGE
+
+
 def test_a_pipe(command: Command, site: Site, run: Path) -> None:
     packed = subprocess.run(command.line("pack", run, *OF, "-q", "-o", "-"), capture_output=True, check=True)
     assert command("-", stdin=packed.stdout).returncode == 0

@@ -109,6 +109,13 @@ def test_failures_stand_first_with_their_reasons(many: Server) -> None:
     assert 'id="failures"' not in page(many, "/?state=complete")
 
 
+def test_failures_are_grouped_by_their_reasons(many: Server) -> None:
+    (reasons,) = re.findall(r'<section [^>]*id="reasons".*?</section>', page(many, "/?state=failed"), re.S)
+    (row,) = re.findall(r"<tr><td.*?</tr>", reasons)
+    assert re.findall(r">([^<>]+)<", row)[:2] == ["6", "reason ..."]
+    assert re.findall(r"jobs/(\d+)", row) == ["60", "50", "40", "30", "20"]
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [

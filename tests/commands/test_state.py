@@ -140,7 +140,7 @@ def test_as_csv(command: Command, made: Made) -> None:
 
 
 def test_where_there_is_none(command: Command, made: Made) -> None:
-    assert command("state").stdout == "no jobs yet\n"
+    assert command("state", "--sort", "size").stdout == "no jobs yet\n"
     assert command("state", "--csv").stdout.count("\n") == 1
     assert command("state", "--json").stdout == "[]\n"
     made.complete()

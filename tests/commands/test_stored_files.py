@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ingest_cli import find_copies, read_files, restore_folder
 from ingest_cli.errors import ExitCode, FileNotRecorded
 from ingest_cli.jobs.database import open_database
 from ingest_cli.retrieval.choice import choose_files
@@ -199,10 +200,11 @@ def test_files_of_this_machine_are_known_by_what_they_hold(
     assert "cannot read gone: No such file" in done.stderr
     assert "3 of 7 files are stored" in done.stderr
     answers = objects(command("find", "--file", "--json", "run7/sub/0", "gone"), 1)
-    assert [(answer["source"], answer["found"], bool(answer["error"])) for answer in answers] == [
-        ("run7/sub/0", True, False),
-        ("gone", False, True),
+    assert [(answer["source"], answer["found"], answer.get("exit_code")) for answer in answers] == [
+        ("run7/sub/0", True, None),
+        ("gone", False, ExitCode.FAILED),
     ]
+    assert answers[1]["error"] == "cannot read gone: No such file or directory"
     assert answers[0]["copies"][0]["path"] == "data/a.txt"
     quiet = command("find", "--file", "-q", "run7/new")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", "")
@@ -334,6 +336,13 @@ def test_a_path_may_have_another_unicode_form(command: Command, site: Site, tmp_
     assert command("cat", 1, composed).stdout == "both"
     assert command("restore", 1, f"{composed}/x", "--to", "new").returncode == 0
     assert [path for *_, path in rows(command("find", "--path", f"{composed}/*"))] == [f"data/{decomposed}/x"]
+
+
+def test_a_path_alone_is_not_its_letters(site: Site, stored: Path, tmp_path: Path) -> None:
+    assert b"".join(read_files(1, "a.txt")) == b"alpha\n"
+    assert restore_folder(1, tmp_path / "new", paths="sub") == 1
+    assert [copies.is_stored for copies in find_copies(tmp_path / "new" / "data")] == [True]
+    assert [copies.is_stored for copies in find_copies(str(stored))] == [False]
 
 
 def screen(folder: Path, *words: object, columns: int = 80) -> tuple[int, list[str], str]:

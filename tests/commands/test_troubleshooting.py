@@ -20,9 +20,13 @@ from typing import Any
 import pytest
 import requests
 
+from ingest_cli.api import ingest_folder
+from ingest_cli.errors import FilesChanged
 from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import Life, Process, this_process
+from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.server.admission import MAX_RECEPTIONS
 from ingest_cli.server.streams import MAX_STREAMS
@@ -30,7 +34,17 @@ from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
 from ingest_cli.watch.lock import LOCK_NAME, FolderLock
 
-from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
+from ..support.bundles import (
+    FILES,
+    OF_FOLDERS,
+    document_for,
+    file_record,
+    member,
+    transaction,
+    write_bundle,
+    write_folder,
+    write_tar,
+)
 from ..support.command import TIME, Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
@@ -730,6 +744,28 @@ def a_changed_bundle(scene: Scene) -> str:
     scene.ingest({}, document_for(FILES))
     write_bundle(scene.folder / "b.tar")
     return scene.says("retry", 1)
+
+
+@provokes("*FOLDER* was changed after job *ID* was submitted (*FILES*): ingest it as a new job")
+def a_changed_folder(scene: Scene) -> str:
+    run = write_folder(scene.folder / "run")
+    scene.says("--queue", run, *OF_FOLDERS, code=0)
+    (run / "new").write_text("x")
+    return scene.says("retry", 1)
+
+
+@provokes("*FILE* was modified while it was ingested")
+def a_file_that_is_written_to(scene: Scene) -> str:
+    path = write_folder(scene.folder / "run") / "sub" / "b.bin"
+
+    class Writing(Observer):
+        def stage(self, task: str) -> None:
+            if task == INGEST_FILES:
+                path.write_bytes(b"x")
+
+    with pytest.raises(FilesChanged) as failed:
+        ingest_folder(scene.folder / "run", submitter=10, project="1234a", instrument=54, observer=Writing())
+    return f"ingest: {failed.value}"
 
 
 @provokes("job *ID* cannot be retried: it is discarded; ingest its bundle as a new job")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import signal
 import sqlite3
 import time
 from collections import Counter
@@ -1063,6 +1064,29 @@ class JobStoreContract:
         store.forget([99])
         assert another.mounts(99) == []
 
+    def test_what_was_asked_for_with_a_folder(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
+        def submit(job_id: int, source: str, user: str, request: str) -> Job:
+            return store.submit(
+                job_id,
+                kind=JobKind.FOLDER,
+                source=source,
+                fingerprint="f",
+                user=user,
+                holder=HERE,
+                request=request,
+            )
+
+        first, later, others = submit(99, "/a", "u", "1"), submit(100, "/a", "u", "2"), submit(98, "/b", "v", "3")
+        assert [another.request(job_id) for job_id in (98, 99, 100, jobs.queued().job_id)] == ["3", "1", "2", ""]
+        assert [another.last_request(user) for user in ("u", "v", "w")] == ["2", "3", ""]
+        assert another.completed(JobKind.FOLDER, "/a") == []
+        for job in (later, first, others):
+            store.record(job.fence)
+        assert [job.job_id for job in another.completed(JobKind.FOLDER, "/a")] == [99, 100]
+        assert another.completed(JobKind.BUNDLE, "/a") == []
+        store.forget([100])
+        assert (another.request(100), another.last_request("u")) == ("", "1")
+
     def test_forgotten_jobs_are_gone(self, store: JobStore, another: JobStore, jobs: Jobs) -> None:
         kept, complete, held = jobs.reserved(), jobs.running(), jobs.held()
         store.record_stage_time(complete.fence, LOAD_METADATA, 1.0)
@@ -1156,6 +1180,20 @@ class TestSqlite(JobStoreContract):
         found = many.select(wanted, order=order, descending=descending, limit=20, before=before)
         assert len(found) == (0 if wanted.statuses is WAITING else 20)
         assert next(steps) < MANY / 10, "SQLite went through all of them"
+
+    def test_ctrl_c_ends_a_search_among_very_many_jobs(self, many: SqliteJobStore) -> None:
+        def search() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while not many.select(JobFilter(source="[n]owhere")):
+                pass
+
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                search()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert len(many.select(JobFilter(source="/1234"))) == 1
 
     def test_a_run_frozen_behind_its_heartbeat_hears_that_it_lost_the_lease(self, opened: Opened) -> None:
         """It was written, then another process took the job: what is asked for is how things stand on return."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.bundles import file_record, transaction, write_bundle
+from ..support.bundles import OF_FOLDERS, file_record, transaction, write_bundle, write_folder
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.site import Site, assert_sound
@@ -44,7 +44,7 @@ def finished_length(command: Command, words: tuple[object, ...]) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.parametrize("kind", ["ingest", "move"])
+@pytest.mark.parametrize("kind", ["ingest", "folder", "move"])
 def test_a_job_killed_again_and_again_is_finished(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], kind: str
 ) -> None:
@@ -69,6 +69,8 @@ def make(folder: Path, name: str, kind: str, files: dict[str, bytes]) -> tuple[o
     files.update(own)
     if kind == "ingest":
         return ("ingest", write_bundle(folder / f"{name}.tar", own))
+    if kind == "folder":
+        return ("ingest", write_folder(folder / f"{name}.folder", own), *OF_FOLDERS)
     records = transaction()
     for path, content in own.items():
         source = folder / "instrument" / path

@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from ingest_cli.jobs.filter import FAILED, JobFilter
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
+from ingest_cli.jobs.reasons import Reason
 from ingest_cli.server.pages.html import Html, element
 from ingest_cli.server.pages.job_page import Files, JobStory, job_page
 from ingest_cli.server.pages.overview import Overview, overview_page
@@ -62,7 +63,15 @@ def read(page: Html) -> Reader:
 
 def overview(job: Job, query: Query) -> Html:
     counts = dict.fromkeys(GROUPS, 1)
-    found = Overview(query=query, counts=counts, jobs=[job], more=True, failures=[job], flow=None)
+    found = Overview(
+        query=query,
+        counts=counts,
+        jobs=[job],
+        more=True,
+        failures=[job],
+        flow=None,
+        reasons=[Reason("open tar", job.exception, 1, [7])],
+    )
     return overview_page(found, "/below/")
 
 

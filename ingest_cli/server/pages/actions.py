@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...errors import IngestError
-from ...jobs.job import Job, JobStatus, Override, PacificaState
+from ...jobs.job import Job, JobStatus
 from ...jobs.store import open_store
-from ...pipeline.settlement import discard, settle_by_hand
+from ...pipeline.settlement import cancel, discard
 from ...services.factory import connect
 from ...settings import Settings
 from ...text import one_line
@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 MEANINGS = {
     Action.RETRY: "It is run again as soon as a worker is free.",
-    Action.CANCEL: "It stops, and what is stored of it is rolled back. It can be retried.",
+    Action.CANCEL: "It stops, and what is stored of it is rolled back. It is never run again.",
     Action.DISCARD: "What is stored of it is rolled back. It is never run again.",
 }
 POSSIBLE = {
@@ -101,9 +101,7 @@ def _act(settings: Settings, job_id: int, action: Action, user: str) -> None:
         elif action is Action.DISCARD:
             discard(store, job_id, settings.timings, connecting)
         else:
-            job = store.get(job_id)
-            override = Override(PacificaState.FAILED, job.task, job.task_percent, f"cancelled by {user}")
-            settle_by_hand(store, job_id, override, settings.timings, connecting)
+            cancel(store, job_id, f"cancelled by {user}", settings.timings, connecting)
 
 
 async def token_in(request: Request) -> str:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from ...jobs.filter import FAILED, JobFilter, JobOrder
 from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
+from ...jobs.reasons import Reason
 from ...jobs.store import JobStore
 from ...text import counted, number_of
 from .html import Html, element, join, link
 from .plots import flow_of, plots
 from .query import GROUPS, Query
+from .reasons import newest_reasons, reasons_table
 from .rows import first_reason, moment, name, table
 
 ON_A_PAGE = 50
@@ -19,7 +21,7 @@ PINNED = 5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
     """What the store answers to a query: how many jobs there are of each group, those of the page, whether there are
-    ``more``, and, where nothing is asked for, the newest failures and what came and went."""
+    ``more``. Where nothing is asked for: the newest failures and what came and went; where failures are: why."""
 
     query: Query
     counts: dict[str, int]
@@ -27,6 +29,7 @@ class Overview:
     more: bool
     failures: list[Job]
     flow: Flow | None
+    reasons: list[Reason]
 
     @classmethod
     def of(cls, store: JobStore, query: Query) -> "Overview":
@@ -39,6 +42,7 @@ class Overview:
             more=len(jobs) > ON_A_PAGE,
             failures=newest_failures(store) if query.is_plain else [],
             flow=flow_of(store) if query.is_plain else None,
+            reasons=newest_reasons(store) if query == Query(state="failed") else [],
         )
 
 
@@ -62,6 +66,7 @@ def overview_page(found: Overview, below: str) -> Html:
             failures(found.failures, found.counts["failed"], below) if query.is_plain else None,
             plots(found.flow) if found.flow is not None else None,
             _upload() if query.is_plain else None,
+            reasons_table(found.reasons, below),
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
         ]

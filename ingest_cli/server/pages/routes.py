@@ -94,6 +94,7 @@ class PageRoutes:
         except IngestError as error:
             log_failure(request, error)
             return "They cannot be shown now: see the server's log."
+        first = first if first < len(named) else 0
         return Files(named=named[first : first + ON_A_PAGE], first=first, total=len(named))
 
 

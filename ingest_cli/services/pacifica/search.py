@@ -103,7 +103,7 @@ def _of_files(query: FileQuery) -> Iterator[tuple[str, Any]]:
     if query.hashsum:
         yield "hashsum", query.hashsum
     if query.name:
-        yield "name", query.name if is_exact(query.name) else _like(query.name)
+        yield "name", query.name if is_exact(query.name) else like(query.name)
         yield "name_operator", "eq" if is_exact(query.name) else "like"
 
 
@@ -117,7 +117,7 @@ def _of_transactions(query: FileQuery) -> Iterator[tuple[str, Any]]:
         yield "created_operator", "gte"
 
 
-def _like(glob: str) -> str:
+def like(glob: str) -> str:
     """The glob as PostgreSQL's LIKE has them."""
     escaped = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
     signs = {"*": "%", "?": "_"}
