@@ -1,8 +1,10 @@
 """What is typed is understood, or a sentence says why not: one of ours, with exit code 2 and no job."""
 
+import random
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,3 +210,24 @@ def test_the_help_is_as_wide_as_the_window(
 def test_no_help_shows_a_type_of_the_language(name: str) -> None:
     assert not [option.opts for option in COMMANDS[name].params if takes_value(option) and not option.metavar]
     assert not re.search(r"<\w+>|\b(INTEGER|FLOAT|BOOLEAN|int|str|lambda)\b|[<>]=", help_of(name, 100))
+
+
+# These would go on for ever with what is not wrong; their numbers are tried above.
+ENDLESS = {"serve": None, "watch": "--once", "worker": "--until-empty"}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", [name for name in COMMANDS if ENDLESS.get(name, "") is not None])
+def test_whatever_an_option_is_given_there_is_no_traceback(
+    command: Command, environment: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    bundle = write_bundle(environment / "b.tar")
+    assert command("-q", bundle).returncode == 0
+    chance = random.Random(name)
+    words = [*name.split(), *needed(COMMANDS[name]), *filter(None, [ENDLESS.get(name)])]
+    for option in filter(takes_value, filter(is_option, COMMANDS[name].params)):
+        for junk in chance.sample(["", "abc", "-1", "1e400", "nan", "[", "%", "=", "\x1b[31m", "a\nb", "9" * 400], 4):
+            done = command(*words, f"{max(option.opts, key=len)}={junk}")
+            assert done.returncode in set(ExitCode), (option.opts, junk, done.stderr)
+            assert not FOREIGN.search(done.stderr), (option.opts, junk, done.stderr)
+            assert "\x1b" not in done.stderr
