@@ -50,17 +50,16 @@ def cancel(store: JobStore, job_id: int, reason: str, timings: Timings, connect:
         hint = "" if job.is_done or job.successor else f"; 'ingest discard {job_id}' abandons it"
         is_what = "has failed" if job.state is JobState.FAILED else f"is {job.status}"
         raise WrongState(f"job {job_id} cannot be cancelled: it {is_what}{hint}")
+    wish = Override(PacificaState.FAILED, job.task, job.task_percent, reason, discards=True)
     if store.is_dead(job):
         with suppress(JobBusy):  # which a worker has just taken up
-            return discard(store, job_id, timings, connect, reason=reason)
-    if job.state is JobState.UNDOING:
-        return job
-    job = store.get(job_id)
-    wish = Override(PacificaState.FAILED, job.task, job.task_percent, reason, discards=True)
-    return store.cancel(job_id, wish)
+            return discard(store, job_id, timings, connect, override=wish)
+    return job if job.state is JobState.UNDOING else store.cancel(job_id, wish)
 
 
-def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect, *, reason: str = "") -> Job:
+def discard(
+    store: JobStore, job_id: int, timings: Timings, connect: Connect, *, override: Override | None = None
+) -> Job:
     """Discard a job that is not complete: roll back what the archive holds of it.
 
     Raises JobBusy while a process works on it, RollbackFailed where something cannot be rolled back (the job is then
@@ -72,7 +71,9 @@ def discard(store: JobStore, job_id: int, timings: Timings, connect: Connect, *,
         raise recorded
     if job.state is JobState.DISCARDED:
         return job
-    job = _undo(store, store.end(job_id, JobState.DISCARDED, holder=this_process(), reason=reason), timings, connect)
+    job = _undo(
+        store, store.end(job_id, JobState.DISCARDED, holder=this_process(), override=override), timings, connect
+    )
     if job.state is JobState.COMPLETE:
         raise recorded
     if job.state is JobState.HELD:

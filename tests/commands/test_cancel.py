@@ -58,7 +58,10 @@ def test_a_deferred_job_ends_at_once(command: Command, site: Site, half_stored: 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "job 1: cancelled; nothing of it is left in the archive\n"
     assert site.holds_nothing()
-    assert site.job(1).state is JobState.DISCARDED
+    job = site.job(1)
+    assert job.state is JobState.DISCARDED
+    assert job.as_state()["exception"].startswith("cancelled by ")
+    assert "metadata" in job.exception, "the reason for which it was deferred is kept"
     assert command("cancel", 1).returncode == 0, "it stays as it is"
 
 

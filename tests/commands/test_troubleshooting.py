@@ -787,7 +787,7 @@ def a_job_that_has_ended(scene: Scene) -> str:
     return scene.says("cancel", 1)
 
 
-@provokes("*NUMBER* jobs would be *CHANGE*: --yes does it, --dry-run lists them")
+@provokes("*NUMBER* jobs would be *CHANGED*: --yes does it, --dry-run lists them")
 def jobs_that_may_not_be_meant(scene: Scene) -> str:
     for number in range(2):
         scene.says("--queue", write_bundle(scene.folder / f"{number}.tar", {f"data/{number}": b"x"}), code=0)
