@@ -45,4 +45,5 @@ def _written(text: str, now: datetime) -> datetime:
         hour, minute, second = map(int, f"{text}:0".split(":")[:3])
         return datetime.combine(now, time(hour, minute, second), now.tzinfo)
     found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=now.tzinfo)
+    # In the same zone as all else: what no calendar has there is no time either.
+    return found.replace(tzinfo=now.tzinfo) if found.tzinfo is None else found.astimezone(now.tzinfo)

@@ -33,10 +33,11 @@ def restore_bundle(
 
     With ``paths``, only those of its files that have one of these in the bundle, or lie in one.
     """
+    require_several(paths)
     with recorded_job(job_id, settings) as (services, recorded):
         if isinstance(target, str | os.PathLike):
-            return restore.write_bundle_file(services, recorded, Path(target), _named(paths), meter)
-        return restore.write_tar(services, recorded, target, _named(paths), meter)
+            return restore.write_bundle_file(services, recorded, Path(target), list(paths), meter)
+        return restore.write_tar(services, recorded, target, list(paths), meter)
 
 
 def restore_folder(
@@ -49,8 +50,9 @@ def restore_folder(
 ) -> int:
     """Write a stored job's files to the new folder ``target``, and return their number; ``paths`` as for
     `restore_bundle`."""
+    require_several(paths)
     with recorded_job(job_id, settings) as (services, recorded):
-        return restore.write_folder(services, recorded, Path(target), _named(paths), meter)
+        return restore.write_folder(services, recorded, Path(target), list(paths), meter)
 
 
 def read_files(job_id: int, paths: Iterable[str], *, settings: Settings | None = None) -> Pieces:
@@ -58,8 +60,9 @@ def read_files(job_id: int, paths: Iterable[str], *, settings: Settings | None =
 
     They are hashed meanwhile: after what is damaged, ArchiveError is raised, and the file's last bytes never come.
     """
+    require_several(paths)
     with recorded_job(job_id, settings) as (services, recorded):
-        yield from restore.read_files(services, recorded, _named(paths))
+        yield from restore.read_files(services, recorded, list(paths))
 
 
 def list_files(
@@ -116,7 +119,7 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[AnyPath] | AnyPath, *, settings: Settings | None = None) -> Iterator[Copies]:
+def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
@@ -126,10 +129,4 @@ def find_copies(paths: Iterable[AnyPath] | AnyPath, *, settings: Settings | None
         catalogued(settings) as (settings, store, site_catalog),
         closing(archive(settings, store)) as site_archive,
     ):
-        several = [paths] if isinstance(paths, str | os.PathLike) else paths
-        yield from look_up(site_catalog, site_archive, map(Path, several))
-
-
-def _named(paths: Iterable[str]) -> list[str]:
-    """The paths; one that comes alone is not to be taken for its letters."""
-    return [paths] if isinstance(paths, str) else list(paths)
+        yield from look_up(site_catalog, site_archive, map(Path, paths))

@@ -90,6 +90,10 @@ def deploy(
         print("\n".join(files.values()), end="", flush=True)
     if which is Kind.SYSTEMD:
         _advise_on_units(deployment)
+        if output is not None:
+            notify(
+                "when they are in /etc/systemd/system: systemctl daemon-reload; systemctl enable --now ingest.socket"
+            )
     else:
         _advise_on_containers(deployment)
 

@@ -69,4 +69,5 @@ def _why_not_recorded(store: JobStore, job_id: int) -> str:
         return f"it is {job.status}, and not complete yet"
     if job.is_done:
         return "another catalogue was in use when it was recorded"
-    return f"it is {job.status}; 'ingest state {job_id}' says why"
+    ended = "it failed" if job.state is JobState.FAILED else f"it is {job.status}"
+    return f"{ended}; 'ingest state {job_id}' says why"

@@ -1,12 +1,13 @@
 """The text of a ``config.ini``: every key with its meaning and its default, made from the options themselves."""
 
+import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import SettingsError
 from .options import OPTIONS, Option
-from .values import Value, values_in
+from .values import values_in
 
 WIDTH = 80
 HEAD = (
@@ -28,7 +29,7 @@ def config_text(chosen: Mapping[Option, str], path: Path) -> str:
                 lines += ["", *_comment(f"{option.meaning} [{option.variable}]")]
                 lines += _setting(option, chosen.get(option, ""), defaults[option])
     text = "".join(f"{line}\n" for line in lines)
-    _require_all(chosen, values_in(text, path))
+    _require_all(chosen, text, path)
     return text
 
 
@@ -47,7 +48,12 @@ def _escaped(option: Option, text: str) -> str:
     return text if option.secret else text.replace("%", "%%")
 
 
-def _require_all(chosen: Mapping[Option, str], values: Iterable[Value]) -> None:
+def _require_all(chosen: Mapping[Option, str], text: str, path: Path) -> None:
+    try:
+        # As it is read from a disk, every end of a line is one.
+        values = values_in(re.sub(r"\r\n?", "\n", text), path)
+    except SettingsError:
+        raise SettingsError("no configuration file can hold these values") from None
     for value in values:
         wanted = chosen.get(value.option, "").strip()
         if wanted and value.text != wanted:

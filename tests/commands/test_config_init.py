@@ -11,13 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_cli.errors import ExitCode, SettingsError
+from ingest_cli.maintenance.config_file import write_config
 from ingest_cli.settings import Option, load_settings
 from ingest_cli.settings.options import (
     CATALOG_URL,
+    DATABASE,
     DEFAULT_USER,
     OPTIONS,
     SERVER_PASSWORD,
     SERVER_TOKEN,
+    SERVER_USERNAME,
     UNIQUEID_URL,
 )
 from ingest_cli.settings.values import values_in
@@ -120,15 +123,32 @@ def test_a_token_is_another_one_each_time_and_never_shown(command: Command, envi
         (["--yes", "--set", "databse.path=/x"], "there is no 'databse.path'; did you mean 'database.path'?"),
         (["--yes", "--set", "database.path"], "'database.path' is not of the form SECTION.KEY=VALUE"),
         (["--yes", "--set", "ingest.retries=many"], "[ingest] retries: 'many' is not a number"),
-        (["--yes", "--set", "uniqueid.url=ftp://x"], "[uniqueid] url: 'ftp://x' is neither file:"),
-        (["--yes", "--set", "server.username=me"], "username and password go together"),
-        (["--yes", "--config", "/proc/config.ini"], "cannot write /proc/config.ini"),
     ],
 )
-def test_what_cannot_be_written_is_not(command: Command, file: Path, words: list[str], saying: str) -> None:
+def test_what_is_not_understood_is_not_written(command: Command, file: Path, words: list[str], saying: str) -> None:
     done = command("config", "init", *words)
     assert (done.returncode, saying in done.stderr) == (ExitCode.USAGE, True), done.stderr
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "saying"),
+    [
+        ({UNIQUEID_URL: "ftp://x"}, "[uniqueid] url: 'ftp://x' is neither file:"),
+        ({SERVER_USERNAME: "me"}, "username and password go together"),
+        ({DATABASE: "/a\n#b"}, "no configuration file can hold this value of [database] path"),
+        ({DATABASE: "/a\rb"}, "no configuration file can hold these values"),
+    ],
+)
+def test_what_cannot_be_used_is_not_written(file: Path, chosen: dict[Option, str], saying: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(saying)):
+        write_config(chosen, file, replace=False)
+    assert not file.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"cannot write /proc/config\.ini: "):
+        write_config({}, Path("/proc/config.ini"), replace=False)
 
 
 def test_options_before_the_word_are_not_lost_in_silence(command: Command, file: Path) -> None:

@@ -160,7 +160,8 @@ def test_an_odd_answer_to_an_upload_is_none(liar: Liar, seed: int) -> None:
     with closing(IngestServer(Target(endpoint=Endpoint(url=liar.url), status_url=liar.url))) as server:
         for _ in range(100):
             liar.answer = odd_answer(chance)
-            asks: list[Callable[[], object]] = [server.features, partial(server.state, 1), partial(server.create, 1)]
+            create = partial(server.create, 1, "b.tar")
+            asks: list[Callable[[], object]] = [server.features, partial(server.state, 1), create]
             with suppress(IngestError):
                 chance.choice(asks)()
 

@@ -2,18 +2,23 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
 from ingest_cli.jobs.filter import ALL, FAILED, GROUPS, JobFilter
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.sqlite_filter import condition
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.server.job_query import MAX_LISTED, JobQuery
 
@@ -103,6 +108,18 @@ def test_what_is_no_question_is_refused(query: str) -> None:
         JobQuery.of(QueryParams(query))
     assert raised.value.status_code == 400
     assert query.partition("=")[0] in raised.value.detail
+
+
+VALUES = st.text(max_size=8) | st.sampled_from(
+    ["-1", "9" * 19, "2h", "9999-12-31T23:59:59-23:00", "99999999w", "[!", "failed", "yes", "\0", "é", "24:61"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["status", "group", "since", "until", "source", "user", "before"]), VALUES)))
+def test_any_query_is_understood_or_refused(pairs: list[tuple[str, str]]) -> None:
+    with suppress(HTTPException):
+        wanted = JobQuery.of(QueryParams(urlencode(pairs))).wanted
+        condition(wanted, wanted.statuses)
 
 
 def test_a_page_has_a_bounded_size() -> None:

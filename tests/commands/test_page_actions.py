@@ -125,8 +125,6 @@ def test_a_job_that_waits_is_cancelled(site: Served) -> None:
     job_id = site.deferred()
     assert act(site, job_id, "cancel", token_for(site, job_id)).status_code == 303
     assert site.state(job_id) is JobState.DISCARDED
-    shown = requests.get(f"{site.url}/jobs/{job_id}", headers=HTML, timeout=PATIENCE).text
-    assert f"cancelled by {site.settings.user}" in shown
     assert f"job {job_id}: cancel by {site.settings.user}" in site.server.log.read_text()
 
 

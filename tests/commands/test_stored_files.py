@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ingest_cli import find_copies, read_files, restore_folder
+from ingest_cli import find_copies, read_files, restore_bundle, restore_folder
 from ingest_cli.errors import ExitCode, FileNotRecorded
 from ingest_cli.jobs.database import open_database
 from ingest_cli.retrieval.choice import choose_files
@@ -90,7 +90,7 @@ def test_of_a_job_of_which_nothing_is_stored_it_is_said_why(
     write_rows(tmp_path / "db.sqlite3", [row(1016)])
     assert command("import-jobs", tmp_path / "db.sqlite3").returncode == 0
     reasons = {
-        1: "it is failed; 'ingest state 1' says why",
+        1: "it failed; 'ingest state 1' says why",
         2: "it is waiting, and not complete yet",
         3: "it is discarded; 'ingest state 3' says why",
         99: "there is no such job",
@@ -338,11 +338,16 @@ def test_a_path_may_have_another_unicode_form(command: Command, site: Site, tmp_
     assert [path for *_, path in rows(command("find", "--path", f"{composed}/*"))] == [f"data/{decomposed}/x"]
 
 
-def test_a_path_alone_is_not_its_letters(site: Site, stored: Path, tmp_path: Path) -> None:
-    assert b"".join(read_files(1, "a.txt")) == b"alpha\n"
-    assert restore_folder(1, tmp_path / "new", paths="sub") == 1
-    assert [copies.is_stored for copies in find_copies(tmp_path / "new" / "data")] == [True]
-    assert [copies.is_stored for copies in find_copies(str(stored))] == [False]
+def test_a_path_alone_is_not_taken_for_its_letters(site: Site, stored: Path, tmp_path: Path) -> None:
+    for call in (
+        lambda: list(read_files(1, "a.txt")),
+        lambda: restore_folder(1, tmp_path / "new", paths="sub"),
+        lambda: restore_bundle(1, tmp_path / "new", paths="sub"),
+        lambda: list(find_copies(str(stored))),
+    ):
+        with pytest.raises(TypeError, match="takes several paths"):
+            call()
+    assert not (tmp_path / "new").exists()
 
 
 def screen(folder: Path, *words: object, columns: int = 80) -> tuple[int, list[str], str]:
