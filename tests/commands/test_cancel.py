@@ -114,6 +114,7 @@ def changed_since(before: list[Job], site: Site) -> list[int]:
     return sorted(job.job_id for job in set(site.jobs()) - set(before))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "changed"),
     [
@@ -149,6 +150,7 @@ def test_what_failed_is_retried_unasked(command: Command, site: Site, jobs: dict
     assert {job.job_id for job in site.jobs() if job.attempts == 2} == set(range(1, 13))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "words",
     [
