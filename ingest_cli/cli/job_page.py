@@ -16,6 +16,7 @@ from .outlook import outlook
 
 LABEL = 10
 SHORTEST_TEXT = 20
+KINDS = {JobKind.BUNDLE: "", JobKind.MOVE: ", a move", JobKind.FOLDER: ", a folder"}
 # What is said, and by which name; where that is empty, more of the same, or nothing at all.
 Page = Iterator[tuple[str, str]]
 
@@ -58,7 +59,7 @@ def lines_of(page: Page, width: int | None) -> Iterator[str]:
 def _facts(job: Job, word: str) -> dict[str, str]:
     said = job.override
     return {
-        "job": f"{job.job_id}{', a move' if job.kind is JobKind.MOVE else ''}",
+        "job": f"{job.job_id}{KINDS[job.kind]}",
         "state": describe_fully(job, word),
         "set": "" if said is None else f"{said.state} at {said.task!r}, by an administrator: {said.exception}",
         "task": job.task,

@@ -241,6 +241,8 @@ class Job:
         """That the catalogue has the document of a duplicate already, though some of it may yet be rolled back."""
         if self.kind is JobKind.MOVE:
             return f"the same document was ingested before as job {self.successor}; its sources are left where they are"
+        if self.kind is JobKind.FOLDER:
+            return f"all that is in the folder was ingested before, the last of it as job {self.successor}"
         return f"the same bundle was ingested before as job {self.successor}"
 
     def _outlook(self) -> str:
