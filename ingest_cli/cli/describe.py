@@ -50,6 +50,8 @@ def details(job: "Job", word: str, now: datetime | None = None) -> str:
     reason = job.exception.partition("\n")[0]
     if job.override is not None:
         by_hand = job.override.exception.partition("\n")[0]
+        if job.override.discards:
+            return by_hand
         return ": ".join(filter(None, [f"set to {job.override.state} by hand", by_hand or reason]))
     if word == "deferred":
         due = datetime.fromtimestamp(job.retry_at, UTC)

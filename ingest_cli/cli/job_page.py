@@ -7,7 +7,7 @@ from textwrap import wrap
 from rich.filesize import decimal
 
 from ..jobs.imported import ImportedJob
-from ..jobs.job import Job, JobKind
+from ..jobs.job import Job, JobKind, Override
 from ..jobs.stages import STAGES
 from ..jobs.store import JobStore
 from ..text import counted, duration
@@ -61,7 +61,7 @@ def _facts(job: Job, word: str) -> dict[str, str]:
     return {
         "job": f"{job.job_id}{KINDS[job.kind]}",
         "state": describe_fully(job, word),
-        "set": "" if said is None else f"{said.state} at {said.task!r}, by an administrator: {said.exception}",
+        "set": "" if said is None else _by_hand(said),
         "task": job.task,
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
@@ -74,6 +74,12 @@ def _facts(job: Job, word: str) -> dict[str, str]:
         "began": f"{job.began} UTC" if job.began else "",
         "updated": f"{job.updated} UTC",
     }
+
+
+def _by_hand(said: Override) -> str:
+    if said.discards:
+        return said.exception
+    return f"{said.state} at {said.task!r}, by an administrator: {said.exception}"
 
 
 def _files(job: Job) -> str:

@@ -1,6 +1,8 @@
 """``ingest cancel``: a job that has not ended is ended, by whoever works on it, and is never run again."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +54,24 @@ def test_a_running_job_is_stopped_and_discarded_by_its_holder(
     assert command("retry", "--failed").stdout == "", "it is not to be run again"
 
 
+def test_one_that_is_suspended_stops_once_it_is_continued(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
+    pacific.seconds_a_file = 0.05
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        running = starting(write_bundle(tmp_path / "b.tar", MANY), output=output)
+    until(lambda: pacific.files)
+    os.kill(running.pid, signal.SIGSTOP)
+    try:
+        assert "stops working on it once it is continued" in command("cancel", 1).stdout
+    finally:
+        os.kill(running.pid, signal.SIGCONT)
+    assert running.wait(PATIENCE) == 1
+    assert "job 1 was discarded: cancelled by " in said.read_text()
+    assert site.job(1).state is JobState.DISCARDED
+
+
 def test_a_deferred_job_ends_at_once(command: Command, site: Site, half_stored: Path) -> None:
     assert len(site.archived()) == len(FILES)
     done = command("cancel", 1)
@@ -70,6 +90,9 @@ def test_a_waiting_job_ends_at_once(command: Command, site: Site, tmp_path: Path
     (state,) = map(json.loads, command("cancel", 1, "--json").stdout.splitlines())
     assert (state["job_id"], state["status"], state["complete"]) == (1, "discarded", True)
     assert state["exception"].startswith("cancelled by ")
+    for shown in (command("state"), command("state", 1)):
+        assert "cancelled by " in shown.stdout
+        assert "FAILED" not in shown.stdout
     assert command("worker", "--until-empty").stdout == ""
 
 

@@ -671,19 +671,19 @@ def a_job_that_is_deferred(scene: Scene) -> str:
     return exception_of(scene, 2)
 
 
+@provokes("the same bundle was ingested before as job *ID*")
+def a_duplicate(scene: Scene) -> str:
+    for name in ("a.tar", "b.tar"):
+        assert scene.command(write_bundle(scene.folder / name)).returncode == 0
+    return exception_of(scene, 2)
+
+
 @provokes("all that is in the folder was ingested before, the last of it as job *ID*")
 def a_folder_of_which_nothing_is_new(scene: Scene) -> str:
     run = write_folder(scene.folder / "run")
     assert scene.command(run, *OF_FOLDERS).returncode == 0
     os.utime(run / "a.txt")
     assert scene.command(run, *OF_FOLDERS).returncode == 0
-    return exception_of(scene, 2)
-
-
-@provokes("the same bundle was ingested before as job *ID*")
-def a_duplicate(scene: Scene) -> str:
-    for name in ("a.tar", "b.tar"):
-        assert scene.command(write_bundle(scene.folder / name)).returncode == 0
     return exception_of(scene, 2)
 
 
