@@ -213,6 +213,7 @@ def test_a_row_that_cannot_be_used_is_told_and_the_next_is_imported(
     assert [state_of(job_id, site) for job_id in (1, 3)] == [answer(1), answer(3)]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("job_id", [None, "text", b"\xff", 2.5])
 def test_rows_without_a_number_for_an_id_are_counted(command: Command, site: Site, old: Path, job_id: object) -> None:
     write_rows(old, [row(1), row(job_id), row(3)], LOOSE.replace("BIGINT", "BLOB"))
