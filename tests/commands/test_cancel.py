@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.settlement import cancel
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
 
@@ -70,6 +73,26 @@ def test_one_that_is_suspended_stops_once_it_is_continued(
     assert running.wait(PATIENCE) == 1
     assert "job 1 was discarded: cancelled by " in said.read_text()
     assert site.job(1).state is JobState.DISCARDED
+
+
+class LettingGo(SqliteJobStore):
+    """A store in which the holder of a job lets go of it as soon as it was seen to be alive."""
+
+    def is_dead(self, job: Job) -> bool:
+        was_dead = super().is_dead(job)
+        if job.state is JobState.RUNNING:
+            self.requeue(job.fence)
+        return was_dead
+
+
+def test_one_that_is_let_go_of_meanwhile_ends_at_once(site: Site, tmp_path: Path) -> None:
+    settings = site.settings
+    with LettingGo(settings.database, settings.timings) as store, connect(settings, store) as services:
+        bundle = write_bundle(tmp_path / "b.tar")
+        job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
+        ended = cancel(store, job.job_id, "cancelled by u", settings.timings, partial(connect, settings, store))
+    assert ended.state is JobState.DISCARDED
+    assert ended.exception == "cancelled by u"
 
 
 def test_a_deferred_job_ends_at_once(command: Command, site: Site, half_stored: Path) -> None:
