@@ -10,6 +10,7 @@ from ..text import printable
 from .asking import is_attended
 from .output import mention
 
+HEAD = "Of whom and what is it? (options, [defaults] or .ingest.json say it too)"
 PROMPT = "{}'s id [{}]: "
 PLAIN_PROMPT = "{}'s id: "
 
@@ -31,6 +32,7 @@ class Asking:
         if not missing or not is_attended():
             return description
         last = self._last()
+        mention(HEAD)
         answers = {name: _ask(name, getattr(last, name)) for name in missing}
         self._answers = Description(**answers).over(self._answers)  # type: ignore[arg-type]
         return description.over(self._answers)

@@ -178,6 +178,13 @@ def test_one_job_with_all_there_is_to_know(command: Command, made: Made) -> None
     assert facts["you can"].startswith("ingest retry 1 ")
 
 
+@pytest.mark.parametrize(
+    ("files", "stored"), [(1, "1 file and its metadata are"), (2, "2 files and their metadata are")]
+)
+def test_what_is_stored_of_a_job(files: int, stored: str) -> None:
+    assert outlook(a_job(JobState.COMPLETE, files=files), "complete").next == f"nothing: {stored} stored"
+
+
 def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Command, made: Made) -> None:
     made.failed()
     made.complete()
