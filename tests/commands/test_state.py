@@ -144,7 +144,7 @@ def test_where_there_is_none(command: Command, made: Made) -> None:
     assert command("state", "--csv").stdout.count("\n") == 1
     assert command("state", "--json").stdout == "[]\n"
     made.complete()
-    assert command("state", "--failed").stdout == "no jobs are like that\n"
+    assert command("state", "--failed").stdout == "no jobs match\n"
 
 
 @pytest.mark.parametrize(
