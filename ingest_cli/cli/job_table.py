@@ -95,12 +95,12 @@ class FittedTable:
         """The header, and the lines of each row."""
         rows = [self._speakable(row) for row in rows]
         widths = {name: max(cell_len(getattr(row, name)) for row in [HEADER, *rows]) for name in COLUMNS}
-        names = self._names(widths)
+        with_last_parts = [replace(row, name=_last_part(row.name)) for row in rows]
+        shortest = _longest_name(with_last_parts)
+        names = self._names(widths | {"name": shortest})
         room = self.width - sum(widths[name] + len(GAP) for name in names if name != "name")
         details = widths["details"] if any(row.details for row in rows) else 0
         beside = room - min(details, SHORTEST_DETAILS) - len(GAP) if details else room
-        with_last_parts = [replace(row, name=_last_part(row.name)) for row in rows]
-        shortest = _longest_name(with_last_parts)
         has_room = min(shortest, LONGEST_NAME) <= beside
         if widths["name"] > (beside if has_room else room):
             rows, widths["name"] = with_last_parts, shortest

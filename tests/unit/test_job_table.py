@@ -78,6 +78,13 @@ def test_a_narrow_window_goes_without_sizes_and_shortens() -> None:
     ]
 
 
+def test_a_time_goes_before_the_folders_of_a_short_name() -> None:
+    assert shown([replace(RUN, state="interrupted", name="/data/xrd/run7", when="10 min ago")], 38) == [
+        "job  state        name  when",
+        "  7  interrupted  run7  10 min ago",
+    ]
+
+
 def test_a_failure_is_seen_by_its_colour() -> None:
     _, ((line, below),) = FittedTable(width=60, encoding="utf-8").lines([FAILED])
     assert ("failed", "red") in [(text.strip(), style) for text, style in line]
