@@ -101,6 +101,8 @@ def _outlook(job: Job) -> str:
             return "A run was interrupted, and another one resumes it as soon as a worker is free."
         case JobStatus.FAILED:
             return "Nothing of it is stored. When its reason is mended, retry it, or send the bundle again."
+        case JobStatus.DISCARDED:
+            return "It was given up, and nothing of it is stored. Its bundle can be sent again, as a new job."
         case JobStatus.HELD:
             return "Some of what it stored could not be rolled back. Retry it, or discard it."
         case JobStatus.UNDOING:
