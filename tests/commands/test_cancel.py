@@ -114,14 +114,15 @@ def changed_since(before: list[Job], site: Site) -> list[int]:
     return sorted(job.job_id for job in set(site.jobs()) - set(before))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "changed"),
     [
-        (["discard", "--failed"], range(1, 13)),
+        pytest.param(["discard", "--failed"], range(1, 13), marks=pytest.mark.sweep),
         (["discard", "--source", "*/failed0[1-3].tar"], range(1, 4)),
-        (["discard", "--since", "1h"], [*range(1, 13), 14]),
+        pytest.param(["discard", "--since", "1h"], [*range(1, 13), 14], marks=pytest.mark.sweep),
         (["cancel", "--waiting"], [14]),
-        (["cancel", "--since", "1h"], [14]),
+        pytest.param(["cancel", "--since", "1h"], [14], marks=pytest.mark.sweep),
         (["retry", "--failed", "--source", "failed12.tar"], [12]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and isinstance(value[0], str) else "",
@@ -149,6 +150,7 @@ def test_what_failed_is_retried_unasked(command: Command, site: Site, jobs: dict
     assert {job.job_id for job in site.jobs() if job.attempts == 2} == set(range(1, 13))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "words",
     [
@@ -170,7 +172,15 @@ def test_what_cannot_be_meant(command: Command, site: Site, jobs: dict[int, str]
     assert statuses(site) == jobs
 
 
-@pytest.mark.parametrize(("typed", "is_done"), [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
+@pytest.mark.parametrize(
+    ("typed", "is_done"),
+    [
+        ("y\n", True),
+        ("\n", False),
+        pytest.param("n\n", False, marks=pytest.mark.sweep),
+        pytest.param("\x04", False, marks=pytest.mark.sweep),
+    ],
+)
 def test_the_person_at_the_terminal_is_asked(
     command: Command, site: Site, jobs: dict[int, str], tmp_path: Path, typed: str, is_done: bool
 ) -> None:
