@@ -47,7 +47,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # typer's own messages would come in colours, which the guarded streams show as what they are.
+    context_settings={"help_option_names": ["-h", "--help"], "color": False},
 )
 
 

@@ -1,6 +1,7 @@
 """``ingest deploy KIND [NAME...]``."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,9 +92,7 @@ def deploy(
     if which is Kind.SYSTEMD:
         _advise_on_units(deployment)
         if output is not None:
-            notify(
-                "when they are in /etc/systemd/system: systemctl daemon-reload; systemctl enable --now ingest.socket"
-            )
+            _say_how_to_start(files, deployment)
     else:
         _advise_on_containers(deployment)
 
@@ -165,6 +164,16 @@ def _advise_on_units(deployment: "Deployment") -> None:
         notify("there is no configuration file: the units name every place themselves; see 'ingest config init'")
     for option in deployment.unwritten:
         warn(f"{option.variable} is a secret, and stands in no unit: set [{option.section}] {option.key} in the file")
+
+
+def _say_how_to_start(files: dict[str, str], deployment: "Deployment") -> None:
+    notify("when they are in /etc/systemd/system: systemctl daemon-reload")
+    if "ingest.socket" in files:
+        notify("to have bundles received over HTTP: systemctl enable --now ingest.socket")
+    if "ingest-watch@.service" in files:
+        for folder in deployment.settings.watch.folders:
+            instance = f"$(systemd-escape --path {shlex.quote(str(folder))})"
+            notify(f'to have {folder} watched: systemctl enable --now "ingest-watch@{instance}"')
 
 
 def _out_of_reach(deployment: "Deployment") -> list[Path]:

@@ -47,7 +47,7 @@ def details(job: "Job", word: str, now: datetime | None = None) -> str:
 
     When a deferred job is due is told as seen from ``now``, else as a time of UTC.
     """
-    reason = job.exception.partition("\n")[0]
+    reason = job.with_name(job.exception.partition("\n")[0])
     if job.override is not None:
         by_hand = job.override.exception.partition("\n")[0]
         if job.override.discards:

@@ -9,6 +9,7 @@ from ..settings import Ids
 from ..text import printable
 from .asking import is_attended, prompt
 
+HEAD = "Of whom and what is it? (options, [defaults] or .ingest.json say it too)"
 PROMPT = "{}'s id [{}]: "
 PLAIN_PROMPT = "{}'s id: "
 
@@ -30,6 +31,7 @@ class Asking:
         if not missing or not is_attended():
             return description
         last = self._last()
+        mention(HEAD)
         answers = {name: _ask(name, getattr(last, name)) for name in missing}
         self._answers = Description(**answers).over(self._answers)  # type: ignore[arg-type]
         return description.over(self._answers)

@@ -139,7 +139,7 @@ def _summary(store: JobStore, wanted: JobFilter, shown: int, hint: str) -> str:
 
 
 def _none(store: JobStore) -> str:
-    return "no jobs are like that" if sum(store.tally(ALL).values()) else "no jobs yet"
+    return "no jobs match" if sum(store.tally(ALL).values()) else "no jobs yet"
 
 
 def _text(line: Line) -> Text:

@@ -83,9 +83,9 @@ class PlainTable:
 class FittedTable:
     """Rows in ``width`` columns of a terminal that speaks this ``encoding``.
 
-    Names are shortened to their last parts, and to the ends of these. What there is to know besides stands in a column
-    of its own where there is room for it, else on a line below; a very narrow table goes without sizes, then without
-    times.
+    Names are shortened to their last parts, before reasons are shortened, and to the ends of these. What there is to
+    know besides stands in a column of its own where there is room for it, else on a line below; a very narrow table
+    goes without sizes, then without times.
     """
 
     width: int
@@ -95,14 +95,14 @@ class FittedTable:
         """The header, and the lines of each row."""
         rows = [self._speakable(row) for row in rows]
         widths = {name: max(cell_len(getattr(row, name)) for row in [HEADER, *rows]) for name in COLUMNS}
-        names = self._names(widths)
+        with_last_parts = [replace(row, name=_last_part(row.name)) for row in rows]
+        shortest = _longest_name(with_last_parts)
+        names = self._names(widths | {"name": shortest})
         room = self.width - sum(widths[name] + len(GAP) for name in names if name != "name")
         details = widths["details"] if any(row.details for row in rows) else 0
         beside = room - min(details, SHORTEST_DETAILS) - len(GAP) if details else room
-        with_last_parts = [replace(row, name=_last_part(row.name)) for row in rows]
-        shortest = _longest_name(with_last_parts)
         has_room = min(shortest, LONGEST_NAME) <= beside
-        if widths["name"] > (beside if has_room else room):
+        if widths["name"] > (room - len(GAP) - details if details and has_room else room):
             rows, widths["name"] = with_last_parts, shortest
         if details and has_room:
             names.append("details")

@@ -255,7 +255,7 @@ class LiveTogether:
         room = max(1, self._display.height - 3)
         lines = [row.headline(width) for _, row in rows[:room]]
         if len(rows) > room:
-            lines.append(Text(f"and {len(rows) - room} more at work", "dim"))
+            lines.append(Text(f"and {len(rows) - room:,} more at work", "dim"))
         return [*lines, self._whole(width, rows)]
 
     def _whole(self, width: int, rows: "Sequence[tuple[int, LiveRow]]") -> Text:
@@ -264,8 +264,8 @@ class LiveTogether:
         rate = self._rate.at(done)
         wrong = [(self._failed, "failed"), (self._deferred, "deferred")]
         parts = [
-            f"{self._ended} of {self._count} done",
-            "  ".join(f"{count} {what}" for count, what in wrong if count),
+            f"{self._ended:,} of {self._count:,} done",
+            "  ".join(f"{count:,} {what}" for count, what in wrong if count),
             decimal(int(done)) if sizes is None else f"{decimal(int(done))} of {decimal(sum(sizes))}",
             f"{decimal(int(rate))}/s" if rate else "",
             "" if sizes is None else _left(sum(sizes) - done, rate),

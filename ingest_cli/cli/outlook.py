@@ -63,7 +63,7 @@ def _discarded(_: Job) -> Outlook:
 
 def _complete(job: Job) -> Outlook:
     return Outlook(
-        f"nothing: {counted(job.files, 'file')} and their metadata are stored",
+        f"nothing: {counted(job.files, 'file')} and {'its' if job.files == 1 else 'their'} metadata are stored",
         {
             f"ingest ls {job.job_id}": "lists its files",
             f"ingest verify {job.job_id}": "checks what is stored of it",

@@ -39,7 +39,7 @@ def restore(
     from .output import bundle_output, notify, write_json
 
     if (output is None) == (to is None):
-        raise SettingsError("give either -o or --to")
+        raise SettingsError("give either --to FOLDER, for the files, or -o FILE, for a bundle of them")
     if options.json and output == STANDARD_OUTPUT:
         raise SettingsError("--json and -o - cannot be used together: both write to standard output")
     target = to or output

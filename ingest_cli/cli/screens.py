@@ -281,7 +281,10 @@ class PlainScreen(Screen):
         phase = "stored" if self._counted["checked"][1] >= self._files else "checked"
         done, files = self._counted[phase]
         size = self._total
-        return [f"{files} of {counted(self._files, 'file')} {phase}", f"{decimal(min(done, size))} of {decimal(size)}"]
+        return [
+            f"{files:,} of {counted(self._files, 'file')} {phase}",
+            f"{decimal(min(done, size))} of {decimal(size)}",
+        ]
 
 
 class Once:

@@ -145,6 +145,10 @@ class Job:
         """What a person knows the job by: its origin, else its source."""
         return self.origin or self.source
 
+    def with_name(self, reason: str) -> str:
+        """The reason, in which what lies in the spool is called by its name."""
+        return reason.replace(self.source, self.name) if self.spooled else reason
+
     @property
     def status(self) -> JobStatus:
         """The job's state in the word that people see; whether its holder is alive is not looked at."""

@@ -248,7 +248,7 @@ class Run:
 def _known_before(files: FolderFiles, request: FolderRequest) -> str:
     jobs = f"job{'s' if len(request.beyond) > 1 else ''} {listed([str(job_id) for job_id in request.beyond])}"
     new = counted(0 if files.document is None else len(files.document.files), "file")
-    return f"{counted(files.count_known, 'file')} ingested before by {jobs}, {new} new"
+    return f"{counted(files.count_known, 'file')} ingested before by {jobs}; {new} new"
 
 
 def replaced(job: Job, files: Sequence[str] = ()) -> str:

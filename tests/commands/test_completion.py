@@ -43,7 +43,7 @@ def shell(request: pytest.FixtureRequest, environment: Path, monkeypatch: pytest
     monkeypatch.delenv("XDG_CONFIG_HOME")
     with Terminal(environment, [name, "-i"]) as terminal:
         terminal.type("ingest --install-completion\n")
-        terminal.until(lambda lines: any(f"{name} completion installed" in line for line in lines))
+        terminal.until(lambda lines: any(line.startswith(f"{name} completion installed") for line in lines))
     return name
 
 

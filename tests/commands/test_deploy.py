@@ -71,6 +71,21 @@ def test_they_are_written_as_they_are_printed_and_over_nothing(command: Command,
     assert (folder / first).read_text() != "mine"
 
 
+def test_how_to_start_them_is_said_for_each_drop_folder(
+    command: Command, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("systemd-escape") is None:
+        pytest.skip("systemd-escape is not installed")
+    drop = environment / "it's a drop"
+    monkeypatch.setenv("INGEST_WATCH_FOLDERS", str(drop))
+    said = command("deploy", "systemd", "-o", environment / "units").stderr
+    assert "systemctl enable --now ingest.socket\n" in said
+    shown = re.findall(r"systemctl enable --now (\S*watch@.*)", said)
+    typed = subprocess.run(["sh", "-c", f"printf %s {shown[0]}"], capture_output=True, check=True).stdout.decode()
+    escaped = subprocess.run(["systemd-escape", "--path", str(drop)], capture_output=True, check=True).stdout.decode()
+    assert (len(shown), typed) == (1, f"ingest-watch@{escaped.strip()}")
+
+
 def test_what_is_not_there_is_named(command: Command) -> None:
     done = command("deploy", "launchd")
     assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: 'launchd' is neither systemd nor container\n")

@@ -195,6 +195,7 @@ def asked(folder: Path, line: list[str], talk: list[tuple[str, str]]) -> None:
             same = sum(before == prompt for before, _ in talk[:number])
             terminal.until(partial(_shows, prompt, same + 1))
             terminal.type(f"{answer}\r")
+        assert sum(line.startswith("Of whom and what is it?") for line in terminal.lines) == 1
         assert terminal.end() == 0, terminal.lines
 
 

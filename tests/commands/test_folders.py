@@ -104,12 +104,12 @@ def test_of_a_folder_that_has_grown_only_what_is_new_is_stored(command: Command,
     (run / "a.txt").write_text("other")
     done = command(run, *OF_FOLDERS)
     assert done.stdout == f"job 2: {run} is complete, 2 files\n"
-    assert f"{run}: 2 files ingested before by job 1, 2 files new\n" in done.stderr
+    assert f"{run}: 2 files ingested before by job 1; 2 files new\n" in done.stderr
     assert {row["name"] for row in site.rows("Files") if row["transaction"] == 2} == {"new.txt", "a.txt"}
     assert len(site.archived()) == 5
     (run / "last.txt").write_text("last")
     assert "3 files ingested" not in (said := command(run, *OF_FOLDERS).stderr)
-    assert f"{run}: 4 files ingested before by jobs 1, 2, 1 file new\n" in said
+    assert f"{run}: 4 files ingested before by jobs 1, 2; 1 file new\n" in said
     assert command(run, *OF_FOLDERS).stdout == f"job 3: {run} was ingested before\n"
 
 

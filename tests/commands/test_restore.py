@@ -207,6 +207,10 @@ def test_wrong_usage(command: Command, words: list[object]) -> None:
     assert command(*words).returncode == ExitCode.USAGE
 
 
+def test_who_says_not_where_to_is_told_how(command: Command) -> None:
+    assert "either --to FOLDER, for the files, or -o FILE" in command("restore", 1).stderr
+
+
 def test_the_end_of_a_file_is_had_only_if_all_of_it_is_right(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,24 @@ def test_a_line_tells_a_job(command: Command, made: Made) -> None:
         assert re.fullmatch(pattern, line), line
 
 
+def test_what_was_uploaded_is_called_by_its_name(command: Command, made: Made) -> None:
+    spooled = "/spool/resumable-7f9cbc76.tar"
+    job = made.store.submit(
+        1,
+        kind=JobKind.BUNDLE,
+        source=spooled,
+        fingerprint="1:2:3",
+        user="ada",
+        holder=HERE,
+        spooled=True,
+        origin="a.tar",
+    )
+    made.store.undo(job.fence, JobState.FAILED, OPEN_TAR, f"{spooled} is damaged")
+    line = command("state").stdout.splitlines()[1]
+    assert line.endswith("  a.tar is damaged")
+    assert spooled not in line
+
+
 def test_as_csv(command: Command, made: Made) -> None:
     made.failed()
     row, *more = csv.DictReader(command("state", "--csv").stdout.splitlines())
@@ -144,7 +162,7 @@ def test_where_there_is_none(command: Command, made: Made) -> None:
     assert command("state", "--csv").stdout.count("\n") == 1
     assert command("state", "--json").stdout == "[]\n"
     made.complete()
-    assert command("state", "--failed").stdout == "no jobs are like that\n"
+    assert command("state", "--failed").stdout == "no jobs match\n"
 
 
 @pytest.mark.parametrize(
@@ -176,6 +194,13 @@ def test_one_job_with_all_there_is_to_know(command: Command, made: Made) -> None
     assert lines[why + 1] == "          the second line"
     assert facts["next"] == "nothing: it failed for good, and nothing of it is stored"
     assert facts["you can"].startswith("ingest retry 1 ")
+
+
+@pytest.mark.parametrize(
+    ("files", "stored"), [(1, "1 file and its metadata are"), (2, "2 files and their metadata are")]
+)
+def test_what_is_stored_of_a_job(files: int, stored: str) -> None:
+    assert outlook(a_job(JobState.COMPLETE, files=files), "complete").next == f"nothing: {stored} stored"
 
 
 def test_several_jobs_in_their_order_also_those_that_are_not_there(command: Command, made: Made) -> None:

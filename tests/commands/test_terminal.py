@@ -366,6 +366,13 @@ def test_a_long_stage_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_many_files_are_counted_with_commas(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen("run7", every=0.0)
+    screen.plan(4000, 8000)
+    screen.checked(4000, 2000)
+    assert capsys.readouterr().err == "run7: UPLOADING, 25%, 2,000 of 4,000 files checked, 4.0 kB of 8.0 kB\n"
+
+
 def test_a_short_stage_says_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
     screen = PlainScreen("b.tar")
     screen.stage("ingest files")

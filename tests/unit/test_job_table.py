@@ -65,6 +65,14 @@ def test_where_reasons_have_no_room_beside_they_stand_below() -> None:
     ]
 
 
+def test_folders_give_way_to_reasons() -> None:
+    in_full = len(shown([FAILED], 200)[1])
+    assert shown([FAILED], in_full)[1].split()[2] == "/data/xrd/run-7.tar"
+    fitted = shown([RUN, FAILED], in_full - 1)
+    assert [line.split()[2] for line in fitted] == ["name", "run-7.tar", "run-7.tar"]
+    assert fitted[2].endswith(FAILED.details)
+
+
 def test_a_narrow_window_goes_without_sizes_and_shortens() -> None:
     long = replace(FAILED, name="/data/the-first-night.tar")
     assert shown([long], 39) == [
@@ -75,6 +83,13 @@ def test_a_narrow_window_goes_without_sizes_and_shortens() -> None:
     assert shown([long], 39, "ascii")[1:] == [
         " 12  failed  ...irst-night.tar  5 s ago",
         "     the policy refuses it: user 'ad...",
+    ]
+
+
+def test_a_time_goes_before_the_folders_of_a_short_name() -> None:
+    assert shown([replace(RUN, state="interrupted", name="/data/xrd/run7", when="10 min ago")], 38) == [
+        "job  state        name  when",
+        "  7  interrupted  run7  10 min ago",
     ]
 
 

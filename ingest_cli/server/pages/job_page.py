@@ -102,6 +102,8 @@ def _outlook(job: Job) -> str:
             return "A run was interrupted, and another one resumes it as soon as a worker is free."
         case JobStatus.FAILED:
             return "Nothing of it is stored. When its reason is mended, retry it, or send it again."
+        case JobStatus.DISCARDED:
+            return "It was given up, and nothing of it is stored. It can be sent again, as a new job."
         case JobStatus.HELD:
             return "Some of what it stored could not be rolled back. Retry it, or discard it."
         case JobStatus.UNDOING:
