@@ -8,6 +8,7 @@ from ..errors import SettingsError
 from ..settings import Ids
 from ..text import printable
 from .asking import is_attended, prompt
+from .output import mention
 
 HEAD = "Of whom and what is it? (options, [defaults] or .ingest.json say it too)"
 PROMPT = "{}'s id [{}]: "
