@@ -16,7 +16,7 @@ from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
 from ..jobs.store import JobStore
 from ..pipeline.at_once import run_at_once
-from ..pipeline.batch import ObserveTask, Outcome, Task, run_tasks
+from ..pipeline.batch import ObserveTask, Outcome, Task, as_it_stands, run_tasks
 from ..pipeline.describing import describe, request_of, require_described
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
@@ -212,12 +212,7 @@ def _task_of(store: JobStore, job_id: int) -> Task:
         name = store.get(job_id).name
     except JobNotFound:
         name = f"job {job_id}"
-    return Task(name, partial(_as_it_stands, job_id))
-
-
-@contextmanager
-def _as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
-    yield runner.store.get(job_id)
+    return Task(name, partial(as_it_stands, job_id))
 
 
 def _name_of(source: Source) -> str:

@@ -21,15 +21,19 @@ def ask(question: str, proposal: str, read: Callable[[str], T]) -> T:
 
     What ``read`` raises is shown, and the question asked again. Raises Interrupted at the end of the input.
     """
+    return prompt(f"{printable(question)}\n  [{printable(proposal)}] ", lambda typed: read(typed or proposal))
+
+
+def prompt(text: str, read: Callable[[str], T]) -> T:
+    """The answer to the prompt as ``read`` understands it, else as `ask` does."""
     while True:
-        mention(question)
-        print(f"  [{printable(proposal)}] ", end="", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline()
         if not typed:
             mention("")
             raise Interrupted("nothing was typed: nothing is done")
         try:
-            return read(typed.strip() or proposal)
+            return read(typed.strip())
         except IngestError as error:
             for line in error.lines:
                 mention(f"  {line}")

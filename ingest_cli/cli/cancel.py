@@ -43,9 +43,12 @@ def cancel(
 
 def _said(job: "Job") -> str:
     from ..jobs.job import JobState
+    from ..jobs.process import Life
 
     if job.state is JobState.DISCARDED:
         return f"job {job.job_id}: cancelled; nothing of it is left in the archive"
     if job.state is JobState.UNDOING:
         return f"job {job.job_id}: is being rolled back already"
-    return f"job {job.job_id}: {job.holder} stops working on it now, and what is stored is rolled back"
+    is_stopped = job.holder is not None and job.holder.life() is Life.STOPPED
+    when = "once it is continued" if is_stopped else "now"
+    return f"job {job.job_id}: {job.holder} stops working on it {when}, and what is stored is rolled back"

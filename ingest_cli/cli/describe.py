@@ -47,9 +47,11 @@ def details(job: "Job", word: str, now: datetime | None = None) -> str:
 
     When a deferred job is due is told as seen from ``now``, else as a time of UTC.
     """
-    reason = job.exception.partition("\n")[0]
+    reason = job.with_name(job.exception.partition("\n")[0])
     if job.override is not None:
         by_hand = job.override.exception.partition("\n")[0]
+        if job.override.discards:
+            return by_hand
         return ": ".join(filter(None, [f"set to {job.override.state} by hand", by_hand or reason]))
     if word == "deferred":
         due = datetime.fromtimestamp(job.retry_at, UTC)

@@ -1,14 +1,13 @@
 """Asks at the terminal for what must be said of a folder, with what was said last as the answer that is at hand."""
 
-import sys
 from collections.abc import Callable
+from functools import partial
 
 from ..bundle.description import Description
 from ..errors import SettingsError
 from ..settings import Ids
 from ..text import printable
-from .asking import is_attended
-from .output import mention
+from .asking import is_attended, prompt
 
 HEAD = "Of whom and what is it? (options, [defaults] or .ingest.json say it too)"
 PROMPT = "{}'s id [{}]: "
@@ -39,17 +38,15 @@ class Asking:
 
 
 def _ask(name: str, last: int | str | None) -> int | str:
-    prompt = PLAIN_PROMPT.format(name) if last is None else PROMPT.format(name, printable(str(last)))
-    while True:
-        print(prompt, end="", file=sys.stderr, flush=True)
-        typed = sys.stdin.readline()
-        if not typed:
-            raise SettingsError(f"--{name} is needed")
-        answer = typed.strip()
-        if not answer and last is not None:
-            return last
-        if answer and name == "project":
-            return answer
-        if answer.isascii() and answer.isdigit() and len(answer) < 19:
-            return int(answer)
-        mention(f"the {name} is a number" if answer else f"the {name} is needed")
+    text = PLAIN_PROMPT.format(name) if last is None else PROMPT.format(name, printable(str(last)))
+    return prompt(text, partial(_read, name, last))
+
+
+def _read(name: str, last: int | str | None, answer: str) -> int | str:
+    if not answer and last is not None:
+        return last
+    if answer and name == "project":
+        return answer
+    if answer.isascii() and answer.isdigit() and len(answer) < 19:
+        return int(answer)
+    raise SettingsError(f"the {name} is a number" if answer else f"the {name} is needed")

@@ -74,8 +74,9 @@ class IngestGroup(Group):
     def _with_default(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Put the default command first. Raises SettingsError where the first bundle is no file, but nearly the name of
         a command."""
-        word = next(iter(self._arguments(ctx, DEFAULT, args) or ()), None)
-        if word is None or "--" in args or os.path.lexists(word):
+        understood = self._arguments(ctx, DEFAULT, args)
+        word = next(iter(args[:1] if understood is None else understood), None)
+        if word is None or word.startswith("-") or "--" in args or os.path.lexists(word):
             return [DEFAULT, *args]
         if word in self.commands:  # which has not all of these options, and is to say so
             args.remove(word)

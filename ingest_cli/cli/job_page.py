@@ -7,7 +7,7 @@ from textwrap import wrap
 from rich.filesize import decimal
 
 from ..jobs.imported import ImportedJob
-from ..jobs.job import Job, JobKind
+from ..jobs.job import Job, JobKind, Override
 from ..jobs.stages import STAGES
 from ..jobs.store import JobStore
 from ..text import counted, duration
@@ -16,6 +16,7 @@ from .outlook import outlook
 
 LABEL = 10
 SHORTEST_TEXT = 20
+KINDS = {JobKind.BUNDLE: "", JobKind.MOVE: ", a move", JobKind.FOLDER: ", a folder"}
 # What is said, and by which name; where that is empty, more of the same, or nothing at all.
 Page = Iterator[tuple[str, str]]
 
@@ -58,9 +59,9 @@ def lines_of(page: Page, width: int | None) -> Iterator[str]:
 def _facts(job: Job, word: str) -> dict[str, str]:
     said = job.override
     return {
-        "job": f"{job.job_id}{', a move' if job.kind is JobKind.MOVE else ''}",
+        "job": f"{job.job_id}{KINDS[job.kind]}",
         "state": describe_fully(job, word),
-        "set": "" if said is None else f"{said.state} at {said.task!r}, by an administrator: {said.exception}",
+        "set": "" if said is None else _by_hand(said),
         "task": job.task,
         "percent": f"{job.task_percent:.1f}",
         "source": job.source,
@@ -73,6 +74,12 @@ def _facts(job: Job, word: str) -> dict[str, str]:
         "began": f"{job.began} UTC" if job.began else "",
         "updated": f"{job.updated} UTC",
     }
+
+
+def _by_hand(said: Override) -> str:
+    if said.discards:
+        return said.exception
+    return f"{said.state} at {said.task!r}, by an administrator: {said.exception}"
 
 
 def _files(job: Job) -> str:

@@ -83,9 +83,9 @@ class PlainTable:
 class FittedTable:
     """Rows in ``width`` columns of a terminal that speaks this ``encoding``.
 
-    Names are shortened to their last parts, and to the ends of these. What there is to know besides stands in a column
-    of its own where there is room for it, else on a line below; a very narrow table goes without sizes, then without
-    times.
+    Names are shortened to their last parts, before reasons are shortened, and to the ends of these. What there is to
+    know besides stands in a column of its own where there is room for it, else on a line below; a very narrow table
+    goes without sizes, then without times.
     """
 
     width: int
@@ -102,7 +102,7 @@ class FittedTable:
         details = widths["details"] if any(row.details for row in rows) else 0
         beside = room - min(details, SHORTEST_DETAILS) - len(GAP) if details else room
         has_room = min(shortest, LONGEST_NAME) <= beside
-        if widths["name"] > (beside if has_room else room):
+        if widths["name"] > (room - len(GAP) - details if details and has_room else room):
             rows, widths["name"] = with_last_parts, shortest
         if details and has_room:
             names.append("details")

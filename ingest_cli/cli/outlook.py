@@ -58,7 +58,7 @@ def _failed(job: Job) -> Outlook:
 
 
 def _discarded(_: Job) -> Outlook:
-    return Outlook("nothing: it was given up, and nothing of it is stored; its bundle can be ingested as a new job", {})
+    return Outlook("nothing: it was given up, and nothing of it is stored; the same can be ingested as a new job", {})
 
 
 def _complete(job: Job) -> Outlook:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import IngestError, NoSuchJob
 from ..jobs.fields import job_fields, naming_fields
-from ..jobs.job import Job, JobKind
+from ..jobs.job import Job, JobKind, JobState
 from ..jobs.stages import UPLOADING
 from ..pipeline.observer import Observer
 from ..text import counted, timed
@@ -350,4 +350,6 @@ def _before(job: Job) -> str:
 
 
 def _failed(job: Job) -> str:
+    if job.state is JobState.DISCARDED:
+        return f"job {job.job_id} was discarded"
     return f"job {job.job_id} {'is deferred: it ' if job.will_be_tried_again else ''}failed at {job.task!r}"

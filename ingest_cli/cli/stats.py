@@ -29,12 +29,14 @@ def stats(site: Site, output: Output) -> None:
     events were sent.
     """
     from ..jobs.activity import by_day, by_user
+    from ..jobs.filter import JobStatus
     from ..jobs.reasons import grouped
     from ..jobs.store import open_store
 
     with open_store(site.settings, new=False) as store:
         tallies, seconds, reasons = store.tallies(), store.stage_seconds(), grouped(store.failed())
         activity = store.activity()
+        statuses = store.tally()
         events, oldest = store.outbox.tallies(), store.outbox.oldest_waiting()
         failures = store.failures() if output.json else []
     days, users = by_day(activity), by_user(activity)
@@ -57,6 +59,7 @@ def stats(site: Site, output: Output) -> None:
         return
     for part in (
         _states(tallies),
+        _given_up(statuses[JobStatus.DISCARDED] + statuses[JobStatus.SUPERSEDED]),
         _days(days),
         _users(users),
         _stages(seconds),
@@ -72,6 +75,11 @@ def _states(tallies: dict[str, tuple[int, int, int]]) -> Iterator[str]:
 
     rows = [(state, f"{jobs:,}", f"{files:,}", decimal(size)) for state, (jobs, files, size) in tallies.items()]
     return _table(("", "jobs", "files", "size"), rows)
+
+
+def _given_up(jobs: int) -> Iterator[str]:
+    if jobs:
+        yield f"of those that failed, {jobs:,} {'was' if jobs == 1 else 'were'} discarded or superseded"
 
 
 def _days(days: "dict[str, Activity]") -> Iterator[str]:

@@ -145,6 +145,10 @@ class Job:
         """What a person knows the job by: its origin, else its source."""
         return self.origin or self.source
 
+    def with_name(self, reason: str) -> str:
+        """The reason, in which what lies in the spool is called by its name."""
+        return reason.replace(self.source, self.name) if self.spooled else reason
+
     @property
     def status(self) -> JobStatus:
         """The job's state in the word that people see; whether its holder is alive is not looked at."""
@@ -241,6 +245,8 @@ class Job:
         """That the catalogue has the document of a duplicate already, though some of it may yet be rolled back."""
         if self.kind is JobKind.MOVE:
             return f"the same document was ingested before as job {self.successor}; its sources are left where they are"
+        if self.kind is JobKind.FOLDER:
+            return f"all that is in the folder was ingested before, the last of it as job {self.successor}"
         return f"the same bundle was ingested before as job {self.successor}"
 
     def _outlook(self) -> str:

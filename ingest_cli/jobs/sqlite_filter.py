@@ -37,9 +37,12 @@ class Matching:
             self._ended_by = error
             raise
 
-    def end(self) -> None:
-        """Raise what ended it, if anything did."""
+    def end(self, told: Exception) -> None:
+        """Raise what ended it, if that is what SQLite ``told``."""
         error, self._ended_by = self._ended_by, None
+        if error is None and "user-defined function" in str(told):
+            # Only the handler of a signal can run before the function's own first line.
+            error = KeyboardInterrupt()
         if error is not None:
             raise error from None
 

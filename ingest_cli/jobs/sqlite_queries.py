@@ -301,6 +301,6 @@ class SqliteQueries:
             with reading(self._database) as connection:
                 # Whoever leaves rows behind would have a cursor closed later than the database.
                 yield from iter(connection.execute(sql, values).fetchone, None)
-        except IngestError:
-            self._matching.end()
+        except IngestError as error:
+            self._matching.end(error)
             raise

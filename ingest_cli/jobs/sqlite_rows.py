@@ -10,8 +10,13 @@ from .imported import ImportedJob
 from .job import Job, JobKind, JobState, Override, PacificaState, Reservation
 from .process import Process
 
+# By their names: what a newer version adds is nothing to a process that is at work meanwhile.
+COLUMNS = (
+    "job_id, kind, source, fingerprint, user, spooled, origin, state, task, task_percent, exception, created, updated,"
+    " began, digest, files, bytes, attempts, waits, retry_at, fence, holder, heartbeat, undo_to, successor, said"
+)
 SELECT = (
-    "SELECT jobs.*, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
+    f"SELECT jobs.{COLUMNS}, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
     " ON reservations.job_id = jobs.job_id"
 )
 
@@ -20,7 +25,6 @@ def job_of(row: sqlite3.Row) -> Job:
     """The job of a row that `SELECT` gave."""
     columns = dict(zip(row.keys(), row, strict=True))
     first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
-    del columns["status"]  # which is made of the others
     said, holder, undo_to, fence = (columns.pop(name) for name in ("said", "holder", "undo_to", "fence"))
     return Job(
         **{

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 
 from ..errors import Interrupted, JobBusy, ResourceUnavailable
 from ..jobs.job import Job
-from .batch import ObserveTask, Outcome, TakeJob, Task, run_task
+from .batch import ObserveTask, Outcome, TakeJob, Task, as_it_stands, run_task
 from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -38,7 +39,9 @@ def run_at_once(
     if runner.interrupted:
         raise Interrupted
     for number in sorted(pool.postponed):
-        task = tasks[number - 1]
+        task, job = tasks[number - 1], pool.outcomes[number].job
+        if job is not None:  # what it is of may be known as another job's by now, or have been read to its end
+            task = replace(task, job=partial(as_it_stands, job.job_id))
         pool.outcomes[number] = run_task(task, runner, grace, pool.postponed[number])
     return [pool.outcomes[number] for number in sorted(pool.outcomes)]
 

@@ -1,7 +1,7 @@
 """Runs several jobs, one after the other; the failure of one does not stop the others."""
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from ..errors import ExitCode, IngestError, Interrupted, JobBusy
@@ -45,6 +45,12 @@ def run_tasks(tasks: list[Task], runner: Runner, grace: float, observe: ObserveT
 def exit_code(outcomes: Iterable[Outcome]) -> ExitCode:
     """The exit code of a command, from the outcomes of its jobs."""
     return ExitCode.of_errors(outcome.error for outcome in outcomes)
+
+
+@contextmanager
+def as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
+    """Take a job that there is, whatever has become of it."""
+    yield runner.store.get(job_id)
 
 
 def run_task(task: Task, runner: Runner, grace: float, observer: Observer, *, may_wait: bool = False) -> Outcome:

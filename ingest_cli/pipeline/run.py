@@ -127,7 +127,7 @@ class Run:
         if other.state is JobState.COMPLETE or self._has(other):
             return DuplicateOf(other.job_id)
         if self._lease.holds(other):
-            raise JobBusy(f"job {other.job_id} is ingesting the same bundle from {other.name}")
+            raise JobBusy(f"job {other.job_id} is ingesting the same from {other.name}")
         if other.reservation is not None and reservation is None and other.kind is job.kind:
             # A run of the other that wakes up must not record what is this one's by now.
             if self._services.catalog.bar(other.job_id, other.reservation.ids, other.fence_number):
@@ -135,7 +135,7 @@ class Run:
             try:
                 self._lease.supersede(other)
             except WrongState as error:
-                raise JobBusy(f"another job of the same bundle has just changed: {error}") from error
+                raise JobBusy(f"another job of the same document has just changed: {error}") from error
             self.reached = None
         return None
 

@@ -54,7 +54,15 @@ def cancel(store: JobStore, job_id: int, reason: str, timings: Timings, connect:
     if store.is_dead(job):
         with suppress(JobBusy):  # which a worker has just taken up
             return discard(store, job_id, timings, connect, override=wish)
-    return job if job.state is JobState.UNDOING else store.cancel(job_id, wish)
+    if job.state is JobState.UNDOING:
+        return job
+    try:
+        return store.cancel(job_id, wish)
+    except WrongState:
+        if store.get(job_id).state is not JobState.QUEUED:
+            raise
+        # Its process has just let go of it.
+        return discard(store, job_id, timings, connect, override=wish)
 
 
 def discard(

@@ -18,7 +18,10 @@ def name_in(request: Request) -> str:
     """The file's name in a Content-Disposition (RFC 6266), if there is one."""
     message = Message()
     message["Content-Disposition"] = request.headers.get("content-disposition", "")
-    return _usable(message.get_filename("") or "")
+    try:
+        return _usable(message.get_filename("") or "")
+    except Exception:  # noqa: BLE001 - it stumbles over some encodings in many ways, and no bundle is lost for its name
+        return NAMELESS
 
 
 def name_of(metadata: str) -> str:

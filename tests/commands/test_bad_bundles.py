@@ -391,6 +391,7 @@ MISTAKEN = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", [(), ("--queue",), ("move",)], ids=["ingest", "queue", "move"])
 @pytest.mark.parametrize("what", MISTAKEN)
 def test_what_is_no_bundle_makes_no_job(

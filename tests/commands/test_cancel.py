@@ -1,7 +1,10 @@
 """``ingest cancel``: a job that has not ended is ended, by whoever works on it, and is never run again."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,9 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.settlement import cancel
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.factory import connect
 
@@ -52,6 +57,44 @@ def test_a_running_job_is_stopped_and_discarded_by_its_holder(
     assert command("retry", "--failed").stdout == "", "it is not to be run again"
 
 
+def test_one_that_is_suspended_stops_once_it_is_continued(
+    command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
+    pacific.seconds_a_file = 0.05
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        running = starting(write_bundle(tmp_path / "b.tar", MANY), output=output)
+    until(lambda: pacific.files)
+    os.kill(running.pid, signal.SIGSTOP)
+    try:
+        assert "stops working on it once it is continued" in command("cancel", 1).stdout
+    finally:
+        os.kill(running.pid, signal.SIGCONT)
+    assert running.wait(PATIENCE) == 1
+    assert "job 1 was discarded: cancelled by " in said.read_text()
+    assert site.job(1).state is JobState.DISCARDED
+
+
+class LettingGo(SqliteJobStore):
+    """A store in which the holder of a job lets go of it as soon as it was seen to be alive."""
+
+    def is_dead(self, job: Job) -> bool:
+        was_dead = super().is_dead(job)
+        if job.state is JobState.RUNNING:
+            self.requeue(job.fence)
+        return was_dead
+
+
+def test_one_that_is_let_go_of_meanwhile_ends_at_once(site: Site, tmp_path: Path) -> None:
+    settings = site.settings
+    with LettingGo(settings.database, settings.timings) as store, connect(settings, store) as services:
+        bundle = write_bundle(tmp_path / "b.tar")
+        job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
+        ended = cancel(store, job.job_id, "cancelled by u", settings.timings, partial(connect, settings, store))
+    assert ended.state is JobState.DISCARDED
+    assert ended.exception == "cancelled by u"
+
+
 def test_a_deferred_job_ends_at_once(command: Command, site: Site, half_stored: Path) -> None:
     assert len(site.archived()) == len(FILES)
     done = command("cancel", 1)
@@ -70,6 +113,9 @@ def test_a_waiting_job_ends_at_once(command: Command, site: Site, tmp_path: Path
     (state,) = map(json.loads, command("cancel", 1, "--json").stdout.splitlines())
     assert (state["job_id"], state["status"], state["complete"]) == (1, "discarded", True)
     assert state["exception"].startswith("cancelled by ")
+    for shown in (command("state"), command("state", 1)):
+        assert "cancelled by " in shown.stdout
+        assert "FAILED" not in shown.stdout
     assert command("worker", "--until-empty").stdout == ""
 
 
@@ -114,14 +160,15 @@ def changed_since(before: list[Job], site: Site) -> list[int]:
     return sorted(job.job_id for job in set(site.jobs()) - set(before))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "changed"),
     [
-        (["discard", "--failed"], range(1, 13)),
+        pytest.param(["discard", "--failed"], range(1, 13), marks=pytest.mark.sweep),
         (["discard", "--source", "*/failed0[1-3].tar"], range(1, 4)),
-        (["discard", "--since", "1h"], [*range(1, 13), 14]),
+        pytest.param(["discard", "--since", "1h"], [*range(1, 13), 14], marks=pytest.mark.sweep),
         (["cancel", "--waiting"], [14]),
-        (["cancel", "--since", "1h"], [14]),
+        pytest.param(["cancel", "--since", "1h"], [14], marks=pytest.mark.sweep),
         (["retry", "--failed", "--source", "failed12.tar"], [12]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and isinstance(value[0], str) else "",
@@ -149,6 +196,7 @@ def test_what_failed_is_retried_unasked(command: Command, site: Site, jobs: dict
     assert {job.job_id for job in site.jobs() if job.attempts == 2} == set(range(1, 13))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "words",
     [
@@ -170,7 +218,15 @@ def test_what_cannot_be_meant(command: Command, site: Site, jobs: dict[int, str]
     assert statuses(site) == jobs
 
 
-@pytest.mark.parametrize(("typed", "is_done"), [("y\n", True), ("n\n", False), ("\n", False), ("\x04", False)])
+@pytest.mark.parametrize(
+    ("typed", "is_done"),
+    [
+        ("y\n", True),
+        ("\n", False),
+        pytest.param("n\n", False, marks=pytest.mark.sweep),
+        pytest.param("\x04", False, marks=pytest.mark.sweep),
+    ],
+)
 def test_the_person_at_the_terminal_is_asked(
     command: Command, site: Site, jobs: dict[int, str], tmp_path: Path, typed: str, is_done: bool
 ) -> None:

@@ -86,7 +86,7 @@ def is_no_number(word: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "parameter"), list(numbers()))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(junk=JUNK.filter(is_no_number))
 def test_what_is_no_number_is_said_to_be_none(name: str, parameter: Any, junk: str) -> None:
     words = needed(COMMANDS[name], but=parameter)
@@ -99,7 +99,7 @@ def test_what_is_no_number_is_said_to_be_none(name: str, parameter: Any, junk: s
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_whatever_stands_in_a_line_it_is_understood_or_a_sentence_says_why_not(name: str, data: st.DataObject) -> None:
     command = COMMANDS[name]
@@ -130,6 +130,9 @@ def test_the_options_of_a_command_may_stand_before_it(name: str) -> None:
         (["stat"], "no file and no command 'stat'; did you mean 'state'?"),
         (["--quiet", "retri", "3"], "no file and no command 'retri'; did you mean 'retry'?"),
         (["Pack", "x"], "no file and no command 'Pack'; did you mean 'pack'?"),
+        (["retyr", "--failed"], "no file and no command 'retyr'; did you mean 'retry'?"),
+        (["sate", "-n", "3"], "no file and no command 'sate'; did you mean 'state'?"),
+        (["monday.tar", "--failed"], "'ingest' has no option '--failed'"),
         (["veri", "3"], "no file and no command 'veri'; did you mean 'verify'?"),
         (["state", "abc"], "JOB_ID 'abc' is not the number of a job"),
         (["state", "9" * 30], f"JOB_ID '{'9' * 30}' is not the number of a job"),

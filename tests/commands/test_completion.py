@@ -14,7 +14,7 @@ from ..support.command import Command
 from ..support.terminal import Terminal
 from ..support.uploader_json import UPLOADER
 
-SHELLS = ["bash", "zsh", "fish"]
+SHELLS = ["bash", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("zsh", "fish"))]
 SHOWING_HELP = ["zsh", "fish"]
 ROOT = Path(__file__).parents[2]
 

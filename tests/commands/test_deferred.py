@@ -77,6 +77,7 @@ def assert_stored_once(pacific: PacificaSite, states: list[dict[str, Any]]) -> N
         assert (f"job {recorded}" in state["exception"]) is other, "who asks for it is told which job it is"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_bundle_that_is_uploaded_again_while_it_is_deferred_is_stored_once(
     environment: Path, pacific: PacificaSite, command: Command, tmp_path: Path, service: str

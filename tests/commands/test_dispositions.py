@@ -403,6 +403,7 @@ def test_a_folder_is_moved_to_another_disk(
 # The program's own places.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("place", "how"),
     [
@@ -468,6 +469,7 @@ def test_own_files_in_a_drop_folder_are_not_ingested(
 # Folders and files of others.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("way", [("--done", "done"), ("--delete",)], ids=" ".join)
 def test_a_file_of_another_in_a_sticky_folder(
     without_rights: Callable[..., subprocess.CompletedProcess[str]],
@@ -613,6 +615,7 @@ def exit_at(step: int) -> None:
 OUTCOMES = {"done": "another disk", "failed": "the same disk", "delete": "nowhere"}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("is_folder", [False, True])
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_watcher_that_is_killed_at_any_step(

@@ -185,6 +185,7 @@ def test_the_probe_leaves_nothing_behind(command: Command, site: Site) -> None:
     assert list(site.settings.spool.iterdir()) == []
 
 
+@pytest.mark.sweep
 def test_the_probe_of_an_archive_that_takes_many(command: Command, pacific: PacificaSite) -> None:
     pacific.seconds_a_file = 0.005
     most: list[int] = []
@@ -208,6 +209,7 @@ def test_the_probe_of_an_archive_that_takes_many(command: Command, pacific: Paci
     assert not pacific.files
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("transfers", "code"), [(1, 0), (4, 1)])
 def test_the_probe_finds_an_archive_that_mixes_up_files(
     command: Command, pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, transfers: int, code: int

@@ -56,6 +56,16 @@ def test_stats(command: Command, history: list[Path]) -> None:
     assert re.search(rf"^{user} +1 +2 ", text, re.M)
 
 
+def test_stats_tell_jobs_that_were_given_up_from_those_that_failed(command: Command, history: list[Path]) -> None:
+    assert "discarded" not in command("stats").stdout
+    assert command("discard", 2).returncode == 0
+    lines = command("stats").stdout.splitlines()
+    (failed,) = (number for number, line in enumerate(lines) if line.startswith("failed "))
+    assert lines[failed].split()[1] == "2"
+    assert lines[failed + 1] == "of those that failed, 1 was discarded or superseded"
+    assert "          job 3" in lines
+
+
 def test_stats_where_the_terminal_speaks_ascii(
     command: Command, history: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

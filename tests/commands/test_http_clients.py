@@ -143,6 +143,7 @@ def upload(server: Server, body: bytes, headers: dict[str, str]) -> requests.Res
         return session.send(request, timeout=PATIENCE)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "given",
     [

@@ -351,6 +351,7 @@ def test_a_file_whose_answer_was_lost_behind_a_failure_is_taken_back(
     assert pacific.files == {}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("transfers", [1, 3])
 def test_all_processes_together_send_no_more_at_once_than_the_site_says(
     command: Command, pacific: PacificaSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfers: int

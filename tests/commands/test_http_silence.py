@@ -71,6 +71,7 @@ def silent(until_the_end: threading.Event, *methods_and_paths: tuple[str, str]) 
 JOB_ID, FILE_IDS = "/getid?range=1&mode=upload_job", f"/getid?range={len(FILES)}&mode=file"
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("asked", "stage"),
     [

@@ -93,6 +93,7 @@ def test_an_administrator_fails_a_job(command: Command, tmp_path: Path) -> None:
     assert (state["state"], state["task"], state["exception"]) == ("FAILED", "ingest files", "Failed by administrator")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "code"),
     [

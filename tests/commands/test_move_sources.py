@@ -124,6 +124,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder / "mounted"], capture_output=True)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("what", OWN)
 def test_a_file_of_the_programs_own_is_never_a_source(

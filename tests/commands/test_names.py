@@ -256,6 +256,7 @@ def test_no_line_is_longer_than_a_person_can_use(command: Command, tmp_path: Pat
     assert len(state["exception"]) <= 64_000
 
 
+@pytest.mark.sweep
 def test_of_many_warnings_the_rest_is_counted(command: Command, tmp_path: Path) -> None:
     listed = {"data/a": b"x"}
     files = {**listed, **{f"data/{number}": b"" for number in range(500)}}

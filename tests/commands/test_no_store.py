@@ -34,6 +34,7 @@ def all_below(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("words", READING.values(), ids=READING)
 def test_nothing_is_made(command: Command, site: Site, tmp_path: Path, words: list[object]) -> None:
     before = all_below(tmp_path)

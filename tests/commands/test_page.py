@@ -156,7 +156,9 @@ def test_a_job_has_a_page_of_its_own(many: Server) -> None:
     assert "reason 60\nand more of it" in found
     assert 'href="../"' in found
     for given in ("9999", "x", "-1", "99999999999999999999"):
-        assert "there is no job" in page(many, f"/jobs/{given}", 404).lower()
+        found = page(many, f"/jobs/{given}", 404)
+        assert "there is no job" in found.lower()
+        assert "sqlite" not in found, "where the store is concerns no visitor"
 
 
 def test_the_page_of_a_job_shows_its_stages_and_files(

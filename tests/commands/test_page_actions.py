@@ -119,6 +119,8 @@ def test_a_visitor_at_the_machine_acts_on_jobs(site: Served, tmp_path: Path) -> 
     assert site.state(job_id) is JobState.DISCARDED
     assert token_for(site, job_id) == "", "there is nothing left to do"
     assert f"job {job_id}: discard by {site.settings.user}" in site.server.log.read_text()
+    found = requests.get(f"{site.url}/jobs/{job_id}", headers=HTML, timeout=PATIENCE).text
+    assert "Its bundle can be sent again, as a new job." in found
 
 
 def test_a_job_that_waits_is_cancelled(site: Served) -> None:

@@ -4,16 +4,20 @@ import json
 import random
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from ingest_cli import api
 from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
 from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
-from ingest_cli.jobs.job import JobState
+from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.stages import INGEST_FILES
+from ingest_cli.pipeline.observer import Observer
 from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
@@ -55,7 +59,38 @@ def test_of_one_file_and_of_one_document_one_is_stored(tmp_path: Path, command: 
     done = command("--jobs", 4, one, one, other, one, other)
     assert done.returncode == 0, done.stderr
     assert summary_of(done.stderr)[0].startswith("ingest: 5 bundles: 1 complete, 4 duplicates; 2 files, ")
-    assert [job.state for job in site.jobs()].count(JobState.COMPLETE) == 1
+    states = [job.state for job in site.jobs()]
+    assert states.count(JobState.COMPLETE) == 1
+    assert set(states) <= {JobState.COMPLETE, JobState.DUPLICATE}
+
+
+class Meeting(Observer):
+    """Has the job of the path store nothing before that of the stream has found it busy."""
+
+    begun, met = threading.Event(), threading.Event()
+
+    def __init__(self, name: str, _number: int, _count: int) -> None:
+        self._is_first = name.endswith("a.tar")
+
+    def stage(self, task: str) -> None:
+        if self._is_first and task == INGEST_FILES:
+            self.begun.set()
+            assert self.met.wait(PATIENCE)
+
+    def started(self, job: Job) -> None:
+        assert self._is_first or self.begun.wait(PATIENCE)
+
+    def postponed(self) -> None:
+        self.met.set()
+
+
+def test_a_job_that_found_another_of_its_document_busy_is_the_one_that_ends(tmp_path: Path, site: Site) -> None:
+    one, other = bundle(tmp_path, "a", "same"), bundle(tmp_path, "b", "same")
+    with other.open("rb") as stream:
+        outcomes = api.ingest_files(JobKind.BUNDLE, [one, stream], Meeting, at_once=2)
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert sorted(job.state for job in site.jobs()) == [JobState.COMPLETE, JobState.DUPLICATE]
+    assert not list(site.settings.spool.iterdir())
 
 
 def test_the_summary_names_each_failure_again(tmp_path: Path, command: Command) -> None:

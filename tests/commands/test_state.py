@@ -124,6 +124,24 @@ def test_a_line_tells_a_job(command: Command, made: Made) -> None:
         assert re.fullmatch(pattern, line), line
 
 
+def test_what_was_uploaded_is_called_by_its_name(command: Command, made: Made) -> None:
+    spooled = "/spool/resumable-7f9cbc76.tar"
+    job = made.store.submit(
+        1,
+        kind=JobKind.BUNDLE,
+        source=spooled,
+        fingerprint="1:2:3",
+        user="ada",
+        holder=HERE,
+        spooled=True,
+        origin="a.tar",
+    )
+    made.store.undo(job.fence, JobState.FAILED, OPEN_TAR, f"{spooled} is damaged")
+    line = command("state").stdout.splitlines()[1]
+    assert line.endswith("  a.tar is damaged")
+    assert spooled not in line
+
+
 def test_as_csv(command: Command, made: Made) -> None:
     made.failed()
     row, *more = csv.DictReader(command("state", "--csv").stdout.splitlines())

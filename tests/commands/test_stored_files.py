@@ -80,6 +80,7 @@ def test_a_duplicate_shows_the_job_that_has_the_content(command: Command, site: 
     assert command("restore", 2, "a.txt", "--to", "out").returncode == 0
 
 
+@pytest.mark.sweep
 def test_of_a_job_of_which_nothing_is_stored_it_is_said_why(
     command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ SENTENCES = [
 ]
 
 
+@pytest.mark.sweep
 def test_what_cannot_be_asked(command: Command, site: Site, stored: Path) -> None:
     for words, said in SENTENCES:
         done = command("find", *words)
@@ -219,6 +221,7 @@ def test_what_the_archive_has_not_is_not_stored(
     assert [line[0] for line in rows(command("find", "--file", "run7"), 1)] == ["not stored", "stored", "stored"]
 
 
+@pytest.mark.sweep
 def test_files_are_known_by_hashes_of_every_type(command: Command, site: Site, tmp_path: Path) -> None:
     types = ("md5", "sha1", "sha256", "sha3_512", "blake2s")
     files = {f"data/{name}": name.encode() for name in types}

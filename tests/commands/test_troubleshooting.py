@@ -678,6 +678,15 @@ def a_duplicate(scene: Scene) -> str:
     return exception_of(scene, 2)
 
 
+@provokes("all that is in the folder was ingested before, the last of it as job *ID*")
+def a_folder_of_which_nothing_is_new(scene: Scene) -> str:
+    run = write_folder(scene.folder / "run")
+    assert scene.command(run, *OF_FOLDERS).returncode == 0
+    os.utime(run / "a.txt")
+    assert scene.command(run, *OF_FOLDERS).returncode == 0
+    return exception_of(scene, 2)
+
+
 @provokes("the same document was ingested before as job *ID*; its sources are left where they are")
 def a_move_of_what_was_moved_before(scene: Scene) -> str:
     for name in ("a.json", "b.json"):

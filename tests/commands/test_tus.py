@@ -124,6 +124,7 @@ def test_an_upload_that_there_is_not(shared: Server, name: str) -> None:
     assert requests.head(f"{shared.url}/files/{name}", headers=V, timeout=PATIENCE).status_code == 404
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("length", ["", "-1", "x", "1" * 30, "٣"])
 def test_a_length_that_is_none(server: Server, site: Site, length: str) -> None:
     headers = {**V, "Upload-Length": length.encode().decode("latin-1")}

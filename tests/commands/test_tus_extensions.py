@@ -279,6 +279,7 @@ def test_a_checksum_that_is_none(server: Server, value: str) -> None:
     assert offset(url) == 0
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_what_could_not_be_verified_does_not_count(environment: Path, site: Site, is_killed: bool) -> None:
     """The connection breaks, or the server is killed, in the middle of a piece."""

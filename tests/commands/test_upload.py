@@ -216,6 +216,7 @@ def test_an_upload_that_the_server_has_forgotten_begins_anew(
     assert left_behind(site) == []
 
 
+@pytest.mark.sweep
 def test_a_server_that_is_killed_is_waited_for(
     starting: Callable[..., Running], environment: Path, site: Site, large: tuple[Path, dict[str, bytes]]
 ) -> None:

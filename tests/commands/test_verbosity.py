@@ -15,6 +15,7 @@ from ..support.pacifica_double import PacificaSite
 PREFIX = r"ingest\[\d+\] \d\d:\d\d:\d\d: "
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("words", "tries", "requests"), [([], 0, 0), (["-v"], 1, 0), (["-vv"], 1, 1)])
 def test_what_is_said_of_a_service(
     command: Command, pacific: PacificaSite, tmp_path: Path, words: list[str], tries: int, requests: int

@@ -128,6 +128,7 @@ def test_tools(watching: Callable[..., object], drop: Path, site: Site, tmp_path
     assert [job.is_done for job in site.jobs()] == [True]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "name",
     [".b.tar", "b.tar.part", "b.tar.tmp", "b.tar.filepart", "b.tar.crdownload", ".b.tar.Xa3f9q", "~b.tar", "b.tar~"],

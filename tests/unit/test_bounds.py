@@ -49,6 +49,7 @@ def test_the_depth_is_told_exactly(
         require_bounded(raw)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("value", "limit", "saying"),
     [
@@ -69,6 +70,7 @@ def test_as_many_files_as_a_document_may_list_pass() -> None:
     require_bounded(b"[" + record * (MAX_METADATA_BYTES // len(record)) + b"{}]")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "make",
     [

@@ -86,6 +86,7 @@ def test_it_is_damaged_anywhere(unpack: Callable[..., bytes], pack: Callable[[by
         assert unpacked == content  # it was a byte of no account
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("junk", [b"junk", b"\0\0\0\0junk", b"\0" * 100_000 + b"junk", b"\n"])
 def test_something_else_stands_behind_it(
     unpack: Callable[..., bytes], pack: Callable[[bytes], bytes], junk: bytes

@@ -123,6 +123,11 @@ def test_a_move_that_was_done_before_says_that_its_sources_are_left() -> None:
     assert shown["exception"].endswith("its sources are left where they are")
 
 
+def test_a_folder_that_was_ingested_before_may_be_stored_as_several_jobs() -> None:
+    shown = a_job(JobState.DUPLICATE, kind=JobKind.FOLDER, successor=12).as_state()
+    assert shown["exception"] == "all that is in the folder was ingested before, the last of it as job 12"
+
+
 @pytest.mark.parametrize("state", JobState)
 def test_an_administrator_hides_the_state_but_not_whether_it_has_ended(state: JobState) -> None:
     job = a_job(state, override=Override(PacificaState.FAILED, INGEST_FILES, 3, "by hand"), retry_at=1, successor=7)

@@ -65,6 +65,14 @@ def test_where_reasons_have_no_room_beside_they_stand_below() -> None:
     ]
 
 
+def test_folders_give_way_to_reasons() -> None:
+    in_full = len(shown([FAILED], 200)[1])
+    assert shown([FAILED], in_full)[1].split()[2] == "/data/xrd/run-7.tar"
+    fitted = shown([RUN, FAILED], in_full - 1)
+    assert [line.split()[2] for line in fitted] == ["name", "run-7.tar", "run-7.tar"]
+    assert fitted[2].endswith(FAILED.details)
+
+
 def test_a_narrow_window_goes_without_sizes_and_shortens() -> None:
     long = replace(FAILED, name="/data/the-first-night.tar")
     assert shown([long], 39) == [

@@ -254,6 +254,14 @@ def test_jobs_of_an_old_store_go_on_as_they_would_have(tmp_path: Path, version: 
             assert store.retry(job.job_id).state is JobState.QUEUED
 
 
+def test_a_process_at_work_goes_on_while_a_newer_program_adds_to_the_store(tmp_path: Path) -> None:
+    with SqliteJobStore(tmp_path / "jobs.sqlite3", Timings()) as store:
+        kept = {"kind": JobKind.BUNDLE, "source": "/a.tar", "fingerprint": "1:2:3", "user": "u"}
+        job = store.submit(1, holder=this_process(), **kept)  # type: ignore[arg-type]
+        open_database(store.path, [*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN more TEXT"], "job store").close()
+        assert store.record(job.fence).state is JobState.COMPLETE
+
+
 def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:
     with SqliteJobStore(tmp_path / "jobs.sqlite3", Timings()):
         pass

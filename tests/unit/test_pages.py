@@ -134,3 +134,9 @@ def test_an_address_means_what_it_was_made_of(name: str, user: str, state: str, 
     address = query.address("/")
     if (name + user).encode(errors="replace").decode() == name + user:  # no address has half a character
         assert Query.of(QueryParams(address.partition("?")[2])) == query
+
+
+def test_a_job_is_said_to_be_of_what_it_is_of() -> None:
+    for kind, word in {JobKind.BUNDLE: "Bundle", JobKind.MOVE: "Document", JobKind.FOLDER: "Folder"}.items():
+        story = JobStory(job=replace(JOB, kind=kind), stages={}, events=[])
+        assert word in read(job_page(story, "/", files=None, actions=None)).texts

@@ -1,6 +1,8 @@
 """What a client calls a bundle is a name that people can be shown, whatever it sends."""
 
 from base64 import b64encode
+from encodings.aliases import aliases
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -27,6 +29,9 @@ def sent_with(disposition: str) -> Request:
         ("attachment", NAMELESS),
         ("", NAMELESS),
         ("attachment; filename*=nonsense''%ff.tar", "ÿ.tar"),
+        ("attachment; filename*=idna''%ff.tar", NAMELESS),
+        ("attachment; filename*=undefined''run.tar", NAMELESS),
+        ("attachment; filename*0*=run.tar; filename*", NAMELESS),
     ],
 )
 def test_the_name_of_a_body(disposition: str, name: str) -> None:
@@ -53,6 +58,13 @@ def test_any_header(value: str) -> None:
     for name in (name_in(sent_with(value)), name_in(sent_with(f"attachment; filename={value}"))):
         assert name.isprintable()
         assert 0 < len(name) <= LONGEST_NAME
+
+
+@given(st.sampled_from(sorted(set(aliases.values()) | {"undefined"})), st.binary(max_size=40))
+def test_any_encoding(encoding: str, value: bytes) -> None:
+    name = name_in(sent_with(f"attachment; filename*={encoding}''{quote(value)}"))
+    assert name.isprintable()
+    assert 0 < len(name) <= LONGEST_NAME
 
 
 @given(st.binary(max_size=600) | st.text().map(lambda text: text.encode("utf-8", "replace")))

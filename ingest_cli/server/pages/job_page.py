@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
-from ...jobs.job import Job, JobStatus
+from ...jobs.job import Job, JobKind, JobStatus
 from ...jobs.outbox import Notice
 from ...jobs.stages import STAGES
 from ...jobs.store import JobStore
@@ -16,6 +16,7 @@ from .rows import badge, bar, moment, name, whole_reason
 
 MOST_EVENTS = 100
 ON_A_PAGE = 200
+NOUNS = {JobKind.BUNDLE: "Bundle", JobKind.MOVE: "Document", JobKind.FOLDER: "Folder"}
 # A bar of no length would be none.
 SHORTEST = 0.5
 
@@ -68,7 +69,7 @@ def _state(job: Job, below: str) -> Html:
 
 def _facts(job: Job, below: str) -> Html:
     known: dict[str, Html | str | None] = {
-        "Bundle" if job.kind == "bundle" else "Document": name(job),
+        NOUNS[job.kind]: name(job),
         "User": job.user,
         "Files": f"{job.files:,}, {decimal(job.bytes)}" if job.digest is not None else None,
         "Stored": counted(job.stored, "file") if job.reservation is not None else None,
@@ -100,7 +101,9 @@ def _outlook(job: Job) -> str:
         case JobStatus.INTERRUPTED:
             return "A run was interrupted, and another one resumes it as soon as a worker is free."
         case JobStatus.FAILED:
-            return "Nothing of it is stored. When its reason is mended, retry it, or send the bundle again."
+            return "Nothing of it is stored. When its reason is mended, retry it, or send it again."
+        case JobStatus.DISCARDED:
+            return "It was given up, and nothing of it is stored. It can be sent again, as a new job."
         case JobStatus.HELD:
             return "Some of what it stored could not be rolled back. Retry it, or discard it."
         case JobStatus.UNDOING:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ...jobs.filter import FAILED, JobFilter, JobOrder
+from ...jobs.filter import GROUPS as USUAL
 from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
 from ...jobs.reasons import Reason
@@ -83,8 +84,7 @@ def tabs(counts: dict[str, int], query: Query, below: str) -> Html:
     """The counts, each of which leads to the jobs that it counts."""
     asked = replace(query, before=None)
     total = _tab(replace(asked, state=""), "all", sum(counts.values()), asked, below)
-    usual = ("failed", "deferred", "running", "waiting", "complete")
-    words = [word for word in GROUPS if word in usual or counts[word] or asked.state == word]
+    words = [word for word in GROUPS if word in USUAL or counts[word] or asked.state == word]
     tabs = (_tab(replace(asked, state=word), word, counts[word], asked, below) for word in words)
     return element("nav", element("ul", total, *tabs), aria_label="Jobs by state", id="counts", data_part="counts")
 

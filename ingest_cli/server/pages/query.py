@@ -4,17 +4,15 @@ from dataclasses import dataclass, replace
 
 from starlette.datastructures import QueryParams
 
-from ...jobs.filter import COMPLETE, DEFERRED, FAILED, RUNNING, WAITING, JobFilter
+from ...jobs.filter import GROUPS as USUAL
+from ...jobs.filter import JobFilter
 from ...jobs.job import JobStatus
 from ...text import number_of
 from .html import address
 
+# With those that are shown only where there are some.
 GROUPS = {
-    "failed": FAILED,
-    "deferred": DEFERRED,
-    "running": RUNNING,
-    "waiting": WAITING,
-    "complete": COMPLETE,
+    **USUAL,
     "discarded": frozenset({JobStatus.DISCARDED}),
     "superseded": frozenset({JobStatus.SUPERSEDED}),
 }

@@ -104,8 +104,8 @@ def _as_page(answer: Answer) -> Answer:
     async def answered(request: Request) -> Response:
         try:
             return await answer(request)
-        except JobNotFound as error:
-            return _problem(request, 404, str(error))
+        except JobNotFound:  # which says as well where the store is
+            return _problem(request, 404, f"there is no job {quoted(request.path_params['job_id'])}")
         except Refusal as refusal:
             return _problem(request, refusal.status, refusal.message)
         except IngestError as error:

@@ -67,7 +67,7 @@ def reason(job: Job) -> Html | None:
 def first_reason(job: Job) -> str:
     """The first line of why it failed, with the name by which a person knows what is in the spool."""
     first = whole_reason(job).partition("\n")[0]
-    return shortened(first.replace(job.source, job.name) if job.spooled else first, LONGEST_REASON)
+    return shortened(job.with_name(first), LONGEST_REASON)
 
 
 def whole_reason(job: Job) -> str:
