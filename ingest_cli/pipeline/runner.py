@@ -147,7 +147,7 @@ class Runner:
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
-                settled = self._attempt(lease, run)
+                settled = self._attempt(lease, run, observer)
             except LeaseLost:
                 raise
             except Interrupted:
@@ -179,11 +179,11 @@ class Runner:
                 self._unsettled[-1].requeue()
             self._unsettled.pop()
 
-    def _attempt(self, lease: Lease, run: Run) -> Job:
+    def _attempt(self, lease: Lease, run: Run, observer: Observer) -> Job:
         if lease.job.state is JobState.UNDOING:
             return self._roll_back(lease, None)
         lease.require()
-        self._settle_replaced(lease.job)
+        self._settle_replaced(lease.job, observer)
         ending = self._run_stages(lease, run)
         if isinstance(ending, DuplicateOf):
             job = lease.undo(JobState.DUPLICATE, lease.task, "", successor=ending.job_id)
@@ -253,7 +253,7 @@ class Runner:
     def _roll_back(self, lease: Lease, reached: int | None) -> Job:
         return roll_back(lease, self.services, reached=reached)
 
-    def _settle_replaced(self, job: Job) -> None:
+    def _settle_replaced(self, job: Job, observer: Observer) -> None:
         """Fail the jobs whose place this one takes, as far as nobody works on them."""
         replaced_jobs = [other for other in self.store.replaced(job) if self._is_of_the_same(other, job)]
         try:
@@ -270,6 +270,9 @@ class Runner:
                     lease = Lease(self.store, undone, self._settings.timings, self._interruption)
                     with lease.kept_alive():
                         roll_back(lease, self.services)
+                observer.note(
+                    f"job {earlier.job_id} was of what stood here before, and has failed: this is job {job.job_id}"
+                )
             except IngestError as error:
                 log.info(
                     "job %d, of an earlier file at %s, is left as it is: %s", earlier.job_id, earlier.source, error

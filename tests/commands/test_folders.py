@@ -246,6 +246,14 @@ def test_an_interrupted_job_of_a_folder_that_changed_is_rolled_back(site: Site, 
     assert len(site.archived()) == 4
 
 
+def test_the_failure_of_a_job_whose_folder_has_changed_is_told(command: Command, run: Path) -> None:
+    interrupt(run)
+    (run / "new").write_text("x")
+    done = command(run, *OF_FOLDERS[:6])
+    assert done.stdout == f"job 2: {run} is complete, 4 files\n"
+    assert f"{run}: job 1 was of what stood here before, and has failed: this is job 2\n" in done.stderr
+
+
 def test_an_interrupted_job_of_another_project_is_left_for_its_own_run(site: Site, run: Path) -> None:
     interrupt(run)
     assert ingest(run, project="other").is_done
