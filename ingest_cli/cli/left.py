@@ -17,7 +17,7 @@ def saying_what_is_left(target: Path) -> Iterator[None]:
     """Have SIGINT and SIGTERM end the block, and say what there is at ``target`` then. Raises Interrupted."""
     before = _identity(target)
     try:
-        with interruptible(CLEANING_SECONDS):
+        with interruptible(cleaning=CLEANING_SECONDS):
             yield
     except Interrupted:
         if target == STANDARD_OUTPUT:

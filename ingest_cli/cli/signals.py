@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from ..errors import ExitCode, Interrupted
 
@@ -25,20 +26,31 @@ class Deadline:
 
 
 @contextmanager
-def interruptible(within: float = END_SECONDS, message: str | None = None) -> Iterator[Deadline]:
+def interruptible(
+    within: float = END_SECONDS, message: str | None = None, *, cleaning: float = 0.0
+) -> Iterator[Deadline]:
     """Have SIGTERM end a command as Ctrl-C does: both raise Interrupted, with this ``message`` or its own.
 
     ``within`` so many seconds the process ends in any case, as every job and file outlives a kill: a library may not
-    return to Python for much longer, as when it looks up a host or waits for a lock, and so may a thread.
+    return to Python for much longer, as when it looks up a host or waits for a lock, and so may a thread. Once it has
+    returned, ``cleaning`` up may take so many seconds more. A SIGINT that is ignored stays so.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with _kept(Deadline(within)) as deadline:
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        deadline.seconds += cleaning
+        signal.default_int_handler(number, frame)
+
+    with _kept(Deadline(within)) as deadline:
+        is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        ending = [signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGINT]
+        before = {number: signal.signal(number, interrupt) for number in ending}
+        try:
             yield deadline
-    except KeyboardInterrupt:
-        raise (Interrupted() if message is None else Interrupted(message)) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        except KeyboardInterrupt:
+            raise (Interrupted() if message is None else Interrupted(message)) from None
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -72,7 +84,9 @@ def _end_after_signal(reading: int, deadline: Deadline) -> None:
     with os.fdopen(reading, "rb", buffering=0) as signals:
         while number := signals.read(1):
             if number[0] in (signal.SIGINT, signal.SIGTERM):
-                time.sleep(deadline.seconds)
+                begun = time.monotonic()
+                while (left := begun + deadline.seconds - time.monotonic()) > 0:
+                    time.sleep(left)
                 _end()
 
 
