@@ -10,10 +10,13 @@ changes only where the program does. ``--text`` prints its lines instead.
 import io
 import os
 import re
+import secrets
+import shutil
 import sys
-import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyte
@@ -42,7 +45,9 @@ ALIKE = [
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-24 09:30:12"),
     (r"\d+\.\d [kM]B/s", "64.0 MB/s"),
     (r"\d:\d\d:\d\d left", "0:00:01 left"),
+    (r"\b\d+ s ago", "3 s ago"),
 ]
+SHOWN = "/home/ada"
 # Pictures in a README load nothing from elsewhere.
 FONTS = "'Fira Code', ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
@@ -64,8 +69,7 @@ def main() -> None:
 
 def transcript() -> list[Text]:
     """What stands on the screen, line by line."""
-    with tempfile.TemporaryDirectory() as name, PacificaSite() as services:
-        folder = Path(name).resolve()
+    with short_folder() as folder, PacificaSite() as services:
         make_bundles(folder)
         environment = {**services.environment(), **own_folders(folder)}
         services.seconds_a_file = 0.03
@@ -93,6 +97,18 @@ def transcript() -> list[Text]:
         # The archive takes one request at a time, and one is kept waiting until here.
         lower += seen("verify 1")
     return [alike(line, folder) for line in [*upper, Text(), DIVIDER, *lower[:-1]]]
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is as long as the one that is shown, so that what stands behind it keeps its column."""
+    folder = Path("/tmp", secrets.token_hex(2))
+    assert len(str(folder)) == len(SHOWN)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def make_bundles(folder: Path) -> None:
@@ -159,7 +175,7 @@ def cell(char: pyte.screens.Char) -> tuple[str, Style]:
 
 def alike(line: Text, folder: Path) -> Text:
     """The line as it is each time the picture is drawn. Styles stay where the text keeps its length."""
-    plain = line.plain.replace(str(folder), "/home/ada")
+    plain = line.plain.replace(str(folder), SHOWN)
     for pattern, text in ALIKE:
         plain = re.sub(pattern, text, plain)
     if plain == line.plain:
