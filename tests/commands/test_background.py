@@ -42,6 +42,7 @@ def in_background(command: Command, tmp_path: Path) -> Iterator[Background]:
         process.wait()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_job(
     in_background: Background, command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, workers: int

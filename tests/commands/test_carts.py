@@ -122,6 +122,7 @@ def test_the_list_of_a_jobs_files_is_a_cart(server: Server) -> None:
     }
 
 
+@pytest.mark.sweep
 def test_a_cart_outlives_the_server(environment: Path, site: Site, tmp_path: Path) -> None:
     cart = uuid4()
     site.ingest(write_bundle(tmp_path / "b.tar"))
@@ -272,6 +273,7 @@ def test_old_carts_are_gone_and_there_are_only_so_many(tmp_path: Path, monkeypat
     assert kept.find(names[1], "ann") is None
 
 
+@pytest.mark.sweep
 def test_of_an_archive_over_http(environment: Path, pacific: PacificaSite, tmp_path: Path) -> None:
     def ill(handler: Handler) -> bool:
         if handler.command == "HEAD":

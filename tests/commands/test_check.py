@@ -71,6 +71,7 @@ def test_a_record_that_is_wrong_is_not_missing_too(command: Command, tmp_path: P
     ]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "records",
     [

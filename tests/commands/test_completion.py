@@ -141,6 +141,7 @@ def test_job_ids_with_what_became_of_them(
     typed("ingest job --state FAILED --job-id \t\t").until(lambda lines: any("2" in line for line in lines[1:]))
 
 
+@pytest.mark.sweep
 def test_where_there_is_no_store_none_is_made_and_nothing_is_said(
     typed: Callable[[str], Terminal], environment: Path
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_token_is_another_one_each_time_and_never_shown(command: Command, envi
     assert len(tokens) == 2
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "saying"),
     [

@@ -180,6 +180,7 @@ def assert_ended(states: list[dict[str, Any]]) -> None:
         assert job_id == recorded, state
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("service", SERVICES)
 def test_with_no_retries_failed_is_failed(
     environment: Path, pacific: PacificaSite, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str

@@ -341,6 +341,7 @@ def test_a_folder_that_is_made_anew_on_the_same_disk(tmp_path: Path) -> None:
     done.require()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("outcome", ["done", "failed"])
 def test_a_full_disk_is_waited_for(
     command: Command, site: Site, drop: Path, tmp_path: Path, mount: Mount, outcome: str

@@ -243,6 +243,7 @@ def test_the_probe_finds_an_archive_that_mixes_up_files(
     assert not pacific.files
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("transfers", "ok"), [(1, True), (2, False)])
 def test_the_probe_counts_a_file_that_was_taken_at_a_later_try_as_wrong(
     pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, transfers: int, ok: bool

@@ -341,6 +341,7 @@ def vast(site: Site, tmp_path: Path, downloads: None) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.sweep
 def test_a_download_is_resumed_at_another_server(environment: Path, vast: bytes) -> None:
     with Server(environment) as server, ExitStack() as stack:
         tag = get(server, "/jobs/1/bundle", "HEAD").headers["ETag"]
@@ -355,6 +356,7 @@ def test_a_download_is_resumed_at_another_server(environment: Path, vast: bytes)
     assert body + rest.content == vast
 
 
+@pytest.mark.sweep
 def test_slow_clients_keep_nobody_waiting_and_leave_their_places(
     environment: Path, vast: bytes, tmp_path: Path, site: Site
 ) -> None:
@@ -383,6 +385,7 @@ def test_the_log_tells_how_much_was_sent(environment: Path, vast: bytes) -> None
     assert 1000 <= part < len(vast)
 
 
+@pytest.mark.sweep
 def test_a_server_that_ends_breaks_downloads_off(environment: Path, vast: bytes) -> None:
     with Server(environment) as server, ExitStack() as stack:
         connection, body = begun(server, stack, "/jobs/1/bundle")
@@ -401,6 +404,7 @@ def test_a_server_that_ends_breaks_downloads_off(environment: Path, vast: bytes)
 # Archives over HTTP
 
 
+@pytest.mark.sweep
 def test_an_archive_over_http_does_not_wait_for_a_slow_client(
     environment: Path, pacific: PacificaSite, tmp_path: Path, downloads: None
 ) -> None:
@@ -462,6 +466,7 @@ def test_a_user_has_what_was_recorded_in_the_users_name(
         assert statuses(server, f"/jobs/{anyones}/bundle", **by("nobody")) == {403}
 
 
+@pytest.mark.sweep
 def test_what_the_job_store_has_forgotten_is_for_readers(
     environment: Path, tmp_path: Path, downloads: None, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:

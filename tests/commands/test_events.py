@@ -417,6 +417,7 @@ def test_an_url_and_a_command(tmp_path: Path, notify: Notify) -> None:
 # Whom it does not reach
 
 
+@pytest.mark.sweep
 def test_a_receiver_that_is_down_holds_up_nothing(tmp_path: Path, notify: Notify, command: Command) -> None:
     with Receiver() as receiver:
         url = receiver.url

@@ -99,6 +99,7 @@ def test_prune_only_names_what_can_go(command: Command, site: Site, history: lis
     }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("days", "older_than", "gone"), [(5, "6d", 0), (5, "4d", 3), (5, "100h", 3), (5, "1w", 0)])
 def test_prune_by_age(command: Command, site: Site, history: list[Path], days: int, older_than: str, gone: int) -> None:
     age(site, days)
@@ -124,6 +125,7 @@ def test_prune_leaves_what_can_be_gone_on_with(
     assert command("retry", 1).returncode == 0
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["upload-x.tar", "packed-0.tar", "received-0.tar"])
 def test_prune_of_the_spool(command: Command, site: Site, name: str) -> None:
     spool = site.settings.spool
@@ -139,6 +141,7 @@ def test_prune_of_the_spool(command: Command, site: Site, name: str) -> None:
     assert list(spool.iterdir()) == [other]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("older_than", ["", "90", "d", "-1d", "1y", "1e3d", "999999999d"])
 def test_an_age_that_is_none(command: Command, older_than: str) -> None:
     done = command("prune", f"--older-than={older_than}")
@@ -146,6 +149,7 @@ def test_an_age_that_is_none(command: Command, older_than: str) -> None:
     assert "is not an age" in done.stderr
 
 
+@pytest.mark.sweep
 def test_a_backup_can_be_used_instead(command: Command, site: Site, history: list[Path], tmp_path: Path) -> None:
     done = command("backup", "copy")
     assert done.returncode == 0, done.stderr

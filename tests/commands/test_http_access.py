@@ -144,6 +144,7 @@ def test_each_service_gets_its_own_credentials(site: Site, four: dict[str, Pacif
     }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("prefix", SERVICES)
 @pytest.mark.parametrize("kind", ["token", "password", "url"])
 def test_credentials_go_to_their_service_only(
@@ -227,6 +228,7 @@ def test_no_secret_is_ever_shown(command: Command, site: Site, pacific: Pacifica
         assert not shows_a_secret(file.read_bytes().decode("latin-1"))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "text",
     [f"[policy]\ntoken = x\n{MARK} without a key\n", f"token = {MARK}\n", f"[policy]\ntoken = x\ntoken = {MARK}\n"],

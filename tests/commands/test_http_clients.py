@@ -170,6 +170,7 @@ def test_a_form_is_no_bundle(shared: tuple[Server, Site], kind: str) -> None:
     assert (answer.status_code, BUNDLE_TYPES[0] in answer.json()["message"]) == (415, True)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZip", "deflate", "bzip2", "xz", "identity", ""])
 def test_a_bundle_may_be_packed_on_its_way(shared: tuple[Server, Site], tmp_path: Path, coding: str) -> None:
     server, site = shared

@@ -65,6 +65,7 @@ def test_services_over_http_mix_with_embedded_ones(site: Site, pacific: Pacifica
     assert {pacific.files[row["id"]] for row in site.rows("Files")} == set(FILES.values())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("fault", [dropped, served_then_dropped, PROXY_PAGE, answering(503, {}), answering(429, {})])
 @pytest.mark.parametrize(
     ("method", "number"), [("GET", 1), ("GET", 2), ("POST", 1), ("PUT", 1), ("PUT", 2), ("HEAD", 1)]

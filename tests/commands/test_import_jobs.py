@@ -50,6 +50,7 @@ def state_of(job_id: int, site: Site) -> dict[str, Any]:
     return api.find_imported_job(job_id, settings=site.settings).as_state()
 
 
+@pytest.mark.sweep
 def test_an_old_id_is_answered_as_it_was(command: Command, old: Path, tmp_path: Path) -> None:
     write_rows(old, [row(1016), row(1017, **FAILED, exception=STORY)])
     assert command("import-jobs", old).returncode == 0

@@ -471,6 +471,7 @@ def test_a_first_signal_lets_the_file_at_hand_end(
     assert [job.job_id for job in site.jobs()] == [1]
 
 
+@pytest.mark.sweep
 def test_a_file_that_takes_long_is_not_waited_for(
     site: Site,
     command: Command,

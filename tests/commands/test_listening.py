@@ -80,6 +80,7 @@ def test_a_unix_socket_is_there_while_its_server_is(
     assert not place.exists()
 
 
+@pytest.mark.sweep
 def test_what_is_no_socket_stays(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -97,6 +98,7 @@ def test_what_is_no_socket_stays(command: Command, tmp_path: Path) -> None:
     assert (tmp_path / "dangling").is_symlink()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("trusted", ["", "10.0.0.1", "10.0.0.1 unix"])
 def test_who_uses_a_unix_socket_is_trusted_where_that_is_said(
     environment: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: str

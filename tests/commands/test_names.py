@@ -245,6 +245,7 @@ def test_what_clients_send_is_one_line_of_the_log(tmp_path: Path, words: list[st
         assert len([line for line in lines if len(line.split(" ")) == 9 and " GET /x" in line]) == len(paths)
 
 
+@pytest.mark.sweep
 def test_no_line_is_longer_than_a_person_can_use(command: Command, tmp_path: Path) -> None:
     records = document_for({"data/a": b"x"})
     records[-1]["name"] = "a" * 3_000_000

@@ -63,6 +63,7 @@ def test_whatever_names_the_store_is_named(
     assert not path.parent.exists()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("variable", "name"), [("METADATA_INGEST_URL", "catalogue"), ("UNIQUEID_URL", "id store")])
 @pytest.mark.parametrize(
     "words", [READING[name] for name in READING if name.startswith(("verify", "restore", "backup"))]

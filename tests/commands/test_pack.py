@@ -292,6 +292,7 @@ def test_a_bundle_is_not_packed_into_itself(command: Command, site: Site, run: P
     assert site.contents() == FILES
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "saying"),
     [
@@ -484,6 +485,7 @@ def opened_by(pid: int) -> list[str]:
     return []
 
 
+@pytest.mark.sweep
 def test_many_small_files(site: Site, tmp_path: Path) -> None:
     count = 5000
     for number in range(count):

@@ -73,6 +73,7 @@ def test_a_receipt_that_cannot_be_written(command: Command, site: Site, tmp_path
     assert site.contents() == FILES
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["a device", "a link to a device", "a link", "a FIFO", "a folder"])
 def test_what_is_no_file_is_not_replaced(command: Command, tmp_path: Path, kind: str) -> None:
     """As /dev/null and /dev/stdout are none."""
@@ -97,6 +98,7 @@ def test_what_is_no_file_is_not_replaced(command: Command, tmp_path: Path, kind:
     assert (tmp_path / "file").read_text() == "precious"
 
 
+@pytest.mark.sweep
 def test_a_receipt_on_a_full_disk(command: Command, tmp_path: Path, mount: Mount) -> None:
     mount(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m,nr_inodes=2", "none")
     (tmp_path / "disk" / "last").touch()
@@ -114,6 +116,7 @@ def test_a_failed_job_has_no_receipt(command: Command, tmp_path: Path) -> None:
     assert not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "content", ["", "{}", "[]", '{"receipt": 2}', "[" * 100_000, '{"receipt": 1, "job_id": "../1"}'], ids=range(6)
 )

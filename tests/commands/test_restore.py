@@ -140,6 +140,7 @@ def test_nothing_is_overwritten_and_nothing_is_half(
     assert not list(tmp_path.glob(".new*"))
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("where", ["-o", "--to"])
 def test_a_target_that_cannot_be(command: Command, site: Site, stored: Path, tmp_path: Path, where: str) -> None:
     (tmp_path / "link").symlink_to("nowhere")

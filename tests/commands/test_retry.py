@@ -71,6 +71,7 @@ def test_nothing_failed(command: Command) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("change", ["rewritten", "gone"])
 def test_a_bundle_that_is_not_the_same_any_more(command: Command, site: Site, failed: Path, change: str) -> None:
     if change == "gone":

@@ -111,6 +111,7 @@ def test_a_chunk_has_one_length(shared: Server, chunks: bytes, answered: list[in
     assert statuses(shared, HEAD + CHUNKED + b"\r\n" + chunks + HIDDEN) == answered
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("begun", "more"),
     [

@@ -379,6 +379,7 @@ def test_a_users_name_is_believed_only_from_a_trusted_proxy(
         assert user_of(server, site, bundle) == site.settings.user
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("claim", "user"), [("Иван".encode(), "Иван"), (b"Andr\xe9", "André"), (b"x" * 300, None), (b"a\x7fb", None)]
 )

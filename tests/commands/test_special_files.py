@@ -40,6 +40,7 @@ def special(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield path
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "kind"), [*(("check", kind) for kind in KINDS), *((name, "FIFO") for name in COMMANDS if name != "check")]
 )

@@ -136,6 +136,7 @@ def test_files_are_found(command: Command, site: Site, stored: Path) -> None:
         assert ("no stored file is like this" in done.stderr) is (not found)
 
 
+@pytest.mark.sweep
 def test_files_are_found_by_who_submitted_them(command: Command, site: Site, tmp_path: Path) -> None:
     for user in ("ada", "bob"):
         assert command("--user", user, write_bundle(tmp_path / f"{user}.tar", {f"data/{user}": b"x"})).returncode == 0
@@ -332,6 +333,7 @@ def test_a_path_is_first_what_it_says() -> None:
             choose_files(1, files, [path])
 
 
+@pytest.mark.sweep
 def test_a_path_may_have_another_unicode_form(command: Command, site: Site, tmp_path: Path) -> None:
     composed, decomposed = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
     site.ingest(write_bundle(tmp_path / "b.tar", {f"data/{decomposed}/x": b"from a Mac", f"data/{composed}": b"both"}))
@@ -358,6 +360,7 @@ def screen(folder: Path, *words: object, columns: int = 80) -> tuple[int, list[s
         return terminal.end(), terminal.lines, terminal.raw
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("columns", [40, 80, 140])
 def test_a_table_fits_the_window(site: Site, tmp_path: Path, columns: int) -> None:
     files = {"data/a.txt": b"alpha\n", f"data/{'long/' * 40}測定.raw": bytes(2000)}
@@ -374,6 +377,7 @@ def test_a_table_fits_the_window(site: Site, tmp_path: Path, columns: int) -> No
         assert total == "2 files, 2.0 kB"
 
 
+@pytest.mark.sweep
 def test_a_terminal_gets_only_text(site: Site, tmp_path: Path) -> None:
     files = {"data/text": "größe\tµ\r\n".encode(), "data/binary": b"\x1b]0;title\x07\n", "data/cut": b"gr\xc3"}
     site.ingest(write_bundle(tmp_path / "b.tar", files))

@@ -233,6 +233,7 @@ READING = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", READING)
 def test_what_reads_the_archive_shows_how_far_it_is_and_leaves_nothing_behind(
     tmp_path: Path, holding: None, name: str

@@ -167,6 +167,7 @@ def test_going_on_before_the_server_knows_that_the_connection_broke(server: Serv
         assert answer.result().status_code == 204
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("servers", [1, 2])
 def test_many_that_end_an_upload_at_once_make_one_job(
     server: Server, environment: Path, site: Site, content: bytes, servers: int

@@ -336,6 +336,7 @@ def test_an_upload_that_has_expired(server: Server, spool: Site) -> None:
     assert not any(file_of(spool, url).exists() for url in urls)
 
 
+@pytest.mark.sweep
 def test_uploads_expire_while_the_server_runs(environment: Path, site: Site) -> None:
     """But not one that is being written, and not one of which something came in time."""
     if not FORKS.can_have(os.environ):
@@ -445,6 +446,7 @@ def test_limits_hold_for_a_concatenation(server: Server) -> None:
     assert [offset(url) for url in urls] == [450_000, 450_000, 200_000]
 
 
+@pytest.mark.sweep
 def test_a_concatenation_needs_room_for_the_whole(environment: Path, site: Site) -> None:
     with Server(environment) as server:
         urls = send_parts(server, b"onetwo", 3)

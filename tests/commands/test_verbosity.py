@@ -45,6 +45,7 @@ def test_seconds_and_checkpoints(command: Command, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.sweep
 def test_workers_of_a_crew_say_more_too(command: Command, tmp_path: Path) -> None:
     for number in range(4):
         command("--queue", write_bundle(tmp_path / f"{number}.tar", {f"data/{number}": b"x"}))

@@ -77,6 +77,7 @@ def test_a_slow_writer_is_waited_for(
     assert site.contents() == FILES
 
 
+@pytest.mark.sweep
 def test_a_writer_that_is_killed_fails_in_the_end(
     watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path
 ) -> None:
@@ -320,6 +321,7 @@ def test_a_second_watcher_says_who_has_the_folder(
     assert once(command, drop).returncode == 0
 
 
+@pytest.mark.sweep
 def test_a_folder_that_goes_and_comes_back(
     watching: Callable[..., object], drop: Path, site: Site, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_where_no_folder_can_be_watched_it_ends(command: Command, tmp_path: Path
 # The kernel.
 
 
+@pytest.mark.sweep
 def test_without_file_system_events_it_polls(command: Command, drop: Path, site: Site, tmp_path: Path) -> None:
     """All that the kernel has for this user are used up; how often to scan does not matter then."""
     line = without_inotify(command.line("watch", "--settle", SETTLE, "--scan", 600, drop))

@@ -62,6 +62,7 @@ def test_a_broken_file_of_yesterday_is_reported_and_one_of_now_is_left(
     assert f"{drop / 'new.tar'}: job 2 failed" in said[0]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("moment", [time.time() + 1e9, 315619200.0], ids=["to come", "of robocopy"])
 def test_a_time_that_says_nothing_of_when_it_was_written(
     command: Command, drop: Path, site: Site, moment: float

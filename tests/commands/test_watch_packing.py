@@ -212,6 +212,7 @@ def test_one_that_failed_is_known_by_it_too(
     assert f"job 1: {run}\n" in command("prune", "--older-than", "0h").stdout
 
 
+@pytest.mark.sweep
 def test_standard_input_and_uploads_are_known_as_that(command: Command, site: Site, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "b.tar")
     with Server(tmp_path) as server:

@@ -134,6 +134,7 @@ def test_a_killed_worker_is_replaced_and_its_job_finished(
     assert pool.wait(PATIENCE) == 0
 
 
+@pytest.mark.sweep
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees child processes by /proc")
 def test_workers_do_not_outlive_their_parent(
     command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]

@@ -46,6 +46,7 @@ def is_unpacking(running: Running, spool: Path) -> bool:
     return False
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("words", "ending"),
     [([], signal.SIGTERM), ([], signal.SIGINT), (["check"], signal.SIGINT), (["check"], signal.SIGTERM)],

@@ -65,6 +65,7 @@ def test_the_count_is_told_exactly(value: bytes, limit: int, saying: str) -> Non
         require_bounded(b"[" + (value + b",") * limit + value + b"]")
 
 
+@pytest.mark.sweep
 def test_as_many_files_as_a_document_may_list_pass() -> None:
     record = json.dumps(file_record("data/x", b"")).encode() + b", "
     require_bounded(b"[" + record * (MAX_METADATA_BYTES // len(record)) + b"{}]")

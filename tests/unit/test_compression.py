@@ -58,6 +58,7 @@ def unpack(tmp_path: Path) -> Callable[..., bytes]:
     return unpack
 
 
+@pytest.mark.sweep
 def test_streams_stand_one_behind_the_other(unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]) -> None:
     for step in (len(CONTENT), 1 << 20, READ_BYTES + 1):
         packed = b"".join(pack(CONTENT[start : start + step]) for start in range(0, len(CONTENT), step))
@@ -72,6 +73,7 @@ def test_it_is_cut_short_anywhere(unpack: Callable[..., bytes], pack: Callable[[
             unpack(packed[:length])
 
 
+@pytest.mark.sweep
 def test_it_is_damaged_anywhere(unpack: Callable[..., bytes], pack: Callable[[bytes], bytes]) -> None:
     if pack is PACKERS.get("zstd"):
         pytest.skip("zstd writes no checksum unless it is told to")
