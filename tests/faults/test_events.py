@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +61,7 @@ def test_every_recorded_job_is_told_of_and_no_other(
                 try:
                     process.wait(chance.uniform(0.05, 0.6))
                 except subprocess.TimeoutExpired:
-                    os.kill(process.pid, signal.SIGKILL)
+                    process.kill()
                     kills += 1
                 process.wait()
             assert kills < 500

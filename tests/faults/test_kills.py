@@ -33,7 +33,7 @@ def kill_once(starting: Callable[..., Running], words: tuple[object, ...], after
     try:
         running.wait(after)
     except subprocess.TimeoutExpired:
-        os.kill(running.pid, signal.SIGKILL)
+        running.kill()
     return running.wait() == -signal.SIGKILL
 
 
