@@ -9,9 +9,10 @@ import pytest
 
 from ingest_cli.errors import ExitCode
 
-from ..support.bundles import transaction
+from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.site import Site
 from ..support.waiting import PATIENCE, until
 from ..support.watching import SETTLE, looks_on
 
@@ -53,3 +54,25 @@ def template(tmp_path: Path) -> Path:
     path = tmp_path / "template.json"
     path.write_text(json.dumps(transaction()))
     return path
+
+
+@pytest.fixture
+def half_stored(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that is in the archive, but not in the catalogue, which was down."""
+    bundle = write_bundle(tmp_path / "b.tar")
+    with monkeypatch.context() as patch:
+        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
+        assert command(bundle).returncode == 4
+    return bundle
+
+
+@pytest.fixture
+def stored(site: Site, tmp_path: Path) -> Path:
+    """A bundle that is stored; a file of it has a key."""
+    records = document_for(FILES)
+    for number, record in enumerate(record for record in records if record["destinationTable"] == "Files"):
+        record["_id"] = 100 + number
+    records.append({"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"})
+    bundle = write_bundle(tmp_path / "b.tar", FILES, records)
+    site.ingest(bundle)
+    return bundle

@@ -29,16 +29,6 @@ from ..support.waiting import PATIENCE, until
 MANY = {f"data/{number:03}": b"x" * number for number in range(300)}
 
 
-@pytest.fixture
-def half_stored(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that is in the archive, but not in the catalogue, which was down."""
-    bundle = write_bundle(tmp_path / "b.tar")
-    with monkeypatch.context() as patch:
-        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
-        assert command(bundle).returncode == 4
-    return bundle
-
-
 def test_a_running_job_is_stopped_and_discarded_by_its_holder(
     command: Command, site: Site, pacific: PacificaSite, tmp_path: Path, starting: Callable[..., Running]
 ) -> None:

@@ -378,16 +378,6 @@ def test_an_administrator_stops_a_running_job(
     assert not pacific.transactions
 
 
-@pytest.fixture
-def half_stored(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that is in the archive, but not in the catalog, which was down."""
-    bundle = write_bundle(tmp_path / "b.tar")
-    with monkeypatch.context() as patch:
-        patch.setenv("METADATA_INGEST_URL", "http://127.0.0.1:9/ingest")
-        assert command(bundle).returncode == 4
-    return bundle
-
-
 def test_an_administrator_fails_a_job_that_nobody_works_on(command: Command, site: Site, half_stored: Path) -> None:
     assert len(site.archived()) == site.job(1).stored == len(FILES)
     done = command("job", "--job-id", 1, "--state", "FAILED", *ADMIN)

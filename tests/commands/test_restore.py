@@ -24,17 +24,6 @@ from ..support.pacifica_double import PacificaSite
 from ..support.site import Site
 
 
-@pytest.fixture
-def stored(site: Site, tmp_path: Path) -> Path:
-    records = document_for(FILES)
-    for number, record in enumerate(record for record in records if record["destinationTable"] == "Files"):
-        record["_id"] = 100 + number
-    records.append({"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"})
-    bundle = write_bundle(tmp_path / "b.tar", FILES, records)
-    site.ingest(bundle)
-    return bundle
-
-
 def test_a_bundle_is_had_back(command: Command, site: Site, stored: Path, tmp_path: Path) -> None:
     done = command("restore", 1, "-o", "again.tar")
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from ingest_cli.services.base import StoredFile
 from ingest_cli.services.embedded.catalog import MIGRATIONS, EmbeddedCatalog
 from ingest_cli.services.query import FileQuery
 
-from ..support.bundles import FILES, document_for, file_record, members, transaction, write_bundle
+from ..support.bundles import FILES, file_record, members, transaction, write_bundle
 from ..support.command import Command
 from ..support.ingeststate import row, write_rows
 from ..support.pacifica_double import PacificaSite
@@ -29,17 +29,6 @@ from ..support.terminal import Terminal
 
 WHEN = "2016-11-29T14:09:05"
 SHA1 = {path: hashlib.sha1(content).hexdigest() for path, content in FILES.items()}
-
-
-@pytest.fixture
-def stored(site: Site, tmp_path: Path) -> Path:
-    records = document_for(FILES)
-    for number, record in enumerate(record for record in records if record["destinationTable"] == "Files"):
-        record["_id"] = 100 + number
-    records.append({"destinationTable": "FileKeyValue", "file_id": 101, "key": "phase", "value": "solid"})
-    bundle = write_bundle(tmp_path / "b.tar", FILES, records)
-    site.ingest(bundle)
-    return bundle
 
 
 def rows(done: "subprocess.CompletedProcess[str]", code: int = 0) -> list[list[str]]:
