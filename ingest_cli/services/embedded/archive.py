@@ -32,6 +32,7 @@ class EmbeddedArchive:
 
     transfers = 1
     is_exclusive = False
+    stages = True
 
     def __init__(self, root: Path, memory: Memory | None = None) -> None:
         self._root, self._mark = root, Mark(root, memory)
