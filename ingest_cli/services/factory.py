@@ -58,7 +58,7 @@ def archive(settings: Settings, memory: Memory | None = None) -> Archive:
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
-        return EmbeddedArchive(settings.archive, memory)
+        return EmbeddedArchive(settings.archive, memory, transfers=settings.threads)
     from .pacifica.archive import PacificaArchive
     from .slots import Slots
 
