@@ -1,6 +1,7 @@
 """The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,12 @@ class JobStore(Protocol):
 
     def another(self) -> "JobStore":
         """A store of the same jobs, for another thread."""
+
+    def together(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """Make the changes in a block one: all are made at its end, or, where it raises an error, none.
+
+        Where they need not be ``durable``, a loss of power may take them.
+        """
 
     # What is asked
 
