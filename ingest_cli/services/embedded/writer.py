@@ -21,6 +21,7 @@ from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, rename_new, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
+from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
 from .run_folder import RunFolder
@@ -34,17 +35,19 @@ class EmbeddedWriter:
     def __init__(self, mark: Mark, ids: range, fence: int) -> None:
         self._root, self._mark, self._ids, self._fence = mark.root, mark, ids, fence
         self._run = RunFolder(mark.root, ids, fence)
+        self._cloner = Cloner(mark.root)
         self._copied: dict[int, tuple[int, ...]] = {}
         self._released_in: dict[int, Path] = {}
 
     def put(self, file_id: int, content: Content) -> None:
-        """Write ``content`` aside, check it on the way, then rename it into place."""
+        """Write ``content`` aside or clone it, check it on the way, then rename it into place."""
         with self._changing(file_id, f"store {content.name!r} in"):
             aside = self._run.aside(file_id, "part")
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
+            descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
             try:
-                for chunk in content.chunks():
-                    _write(descriptor, chunk)
+                if not self._cloner.clone(content, descriptor):
+                    for chunk in content.chunks():
+                        _write(descriptor, chunk)
                 os.utime(descriptor, (content.mtime, content.mtime))
                 if not HAS_SYNCFS:
                     os.fsync(descriptor)
