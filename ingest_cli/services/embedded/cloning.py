@@ -43,8 +43,8 @@ class Cloner:
         """
         if not CAN_CLONE or content.size < SHARED_FROM_BYTES or content.offset % SHARED_BLOCK:
             return False
-        if content.kept is not None:
-            return False
+        # What is kept of it in memory says nothing of what is shared.
+        content = replace(content, kept=None)
         before = os.fstat(content.descriptor)
         if before.st_dev in self.unable or not self._is_local:
             return False
