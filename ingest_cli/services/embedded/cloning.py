@@ -51,6 +51,8 @@ class Cloner:
         is_settled = time.time_ns() - before.st_ctime_ns > SETTLED_NS
         if not self._share(content, descriptor, before.st_dev):
             return False
+        # What was kept in memory was read before it was cloned.
+        content = replace(content, kept=None)
         if is_settled:
             content.verify()
         if not is_settled or _stamp(os.fstat(content.descriptor)) != _stamp(before):
