@@ -17,6 +17,7 @@ from .activity import Share
 from .database import open_database, reading, writing
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
+from .group_commit import Shared
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .liveness import Liveness
@@ -43,10 +44,16 @@ class SqliteQueries:
     """
 
     def __init__(
-        self, path: Path, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
+        self,
+        path: Path,
+        timings: Timings,
+        notifications: Notifications = NOBODY,
+        *,
+        new: bool = True,
+        shared: Shared | None = None,
     ) -> None:
-        self.path, self._timings, self._notifications = path, timings, notifications
-        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
+        self.path, self._timings, self._notifications, self._shared = path, timings, notifications, shared
+        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new, shared=shared)
         self._database.conn.row_factory = sqlite3.Row
         self._matching = Matching()
         self._database.conn.create_function("matches", 2, self._matching, deterministic=True)
