@@ -7,6 +7,7 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,6 +122,37 @@ def sync_file_system(folder: Path) -> None:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+
+class SharedSync:
+    """`sync_file_system` for several threads: one syncs for all that asked before it began."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, _Turns] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, folder: Path) -> None:
+        """Return when what was written before is on the disk of ``folder``. Raises OSError."""
+        with self._lock:
+            turns = self._turns.setdefault(os.stat(folder).st_dev, _Turns())
+        with turns.asking:
+            wanted = turns.begun + 1  # one that has begun may have passed over what was written since
+        with turns.syncing:
+            if turns.ended >= wanted:
+                return
+            with turns.asking:
+                turns.begun += 1
+                begun = turns.begun
+            sync_file_system(folder)
+            turns.ended = begun
+
+
+class _Turns:
+    """How many syncs of a file system have begun, and which was the last that ended well."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+        self.asking, self.syncing = threading.Lock(), threading.Lock()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import sqlite_utils
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
-from .group_commit import GroupCommit, SharedWriters
+from .group_commit import GroupCommit, Shared
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
@@ -54,13 +54,13 @@ def open_database(
     busy: float = BUSY_SECONDS,
     *,
     new: bool = True,
-    writers: SharedWriters | None = None,
+    shared: Shared | None = None,
 ) -> Database:
     """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors; ``busy`` is how many seconds another writer is waited for. It is written by one of the
-    ``writers``, where there are some. Raises StoreError where the file is
+    database in errors; ``busy`` is how many seconds another writer is waited for. It is written together with
+    what other threads write, where it is ``shared``. Raises StoreError where the file is
     not such a database or cannot be opened, ResourceUnavailable where it cannot be opened now.
     """
     name = f"{application} {path}"
@@ -72,8 +72,8 @@ def open_database(
         database = Database(_connected(path, busy))
         try:
             _migrate(database, migrations, application, path)
-            if writers is not None:
-                database.group = writers.to(path, partial(_connected, path, busy))
+            if shared is not None:
+                database.group = shared.group(path, partial(_connected, path, busy))
         except BaseException:
             database.close()
             raise

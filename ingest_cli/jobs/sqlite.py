@@ -33,7 +33,7 @@ class SqliteJobStore(SqliteQueries):
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
-        return SqliteJobStore(self.path, self._timings, self._notifications, new=False)
+        return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
 
     @contextmanager
     def together(self, *, durable: bool = True) -> Iterator[None]:

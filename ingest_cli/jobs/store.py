@@ -12,6 +12,7 @@ from ..settings.options import DATABASE
 from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
+from .group_commit import Shared
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
@@ -283,8 +284,8 @@ class JobStore(Protocol):
         """Note that the catalogue has recorded the job: it is complete."""
 
 
-def open_store(settings: Settings, *, new: bool = True) -> JobStore:
-    """The site's job store; a ``new`` one is made where there is none yet.
+def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> JobStore:
+    """The site's job store; a ``new`` one is made where there is none yet. Threads write to a ``shared`` one together.
 
     Raises SettingsError where there is none and none may be made, ResourceUnavailable where it cannot be used now, and
     StoreError.
@@ -293,7 +294,7 @@ def open_store(settings: Settings, *, new: bool = True) -> JobStore:
     from .sqlite import SqliteJobStore
 
     new = is_to_be_made(settings, DATABASE, new=new)
-    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
     return store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
-from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable
+from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
@@ -28,13 +28,16 @@ class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
+    ``sync`` writes a file system back to its disk.
     """
 
     transfers = 1
     is_exclusive = False
 
-    def __init__(self, root: Path, memory: Memory | None = None) -> None:
-        self._root, self._mark = root, Mark(root, memory)
+    def __init__(
+        self, root: Path, memory: Memory | None = None, sync: Callable[[Path], None] = sync_file_system
+    ) -> None:
+        self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
     def ping(self) -> str:
@@ -79,7 +82,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""

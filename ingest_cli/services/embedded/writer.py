@@ -12,7 +12,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class EmbeddedWriter:
 
     resent = 0
 
-    def __init__(self, mark: Mark, ids: range, fence: int) -> None:
-        self._root, self._mark, self._ids, self._fence = mark.root, mark, ids, fence
+    def __init__(self, mark: Mark, ids: range, fence: int, sync: Callable[[Path], None] = sync_file_system) -> None:
+        self._root, self._mark, self._ids, self._fence, self._sync = mark.root, mark, ids, fence, sync
         self._run = RunFolder(mark.root, ids, fence)
         self._cloner = Cloner(mark.root)
         self._copied: dict[int, tuple[int, ...]] = {}
@@ -155,7 +155,7 @@ class EmbeddedWriter:
         """Sync the archive's file system, and those that sources were removed from."""
         with self._mark.guarding("sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
-                sync_file_system(folder)
+                self._sync(folder)
             self._released_in.clear()
 
     def close(self) -> None:
