@@ -9,14 +9,11 @@ import errno
 import fcntl
 import os
 import sqlite3
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-
-from sqlite_utils import Database
 
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
@@ -33,7 +30,7 @@ BACKUP_PAGES = 10_000
 
 def open_database(
     path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS, *, new: bool = True
-) -> Database:
+) -> sqlite3.Connection:
     """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
@@ -49,8 +46,7 @@ def open_database(
         connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
         try:
             _prepare(connection, path, busy)
-            database = Database(connection, execute_plugins=False)
-            _migrate(database, migrations, application, path)
+            _migrate(connection, migrations, application, path)
         except BaseException:
             connection.close()
             raise
@@ -60,7 +56,7 @@ def open_database(
         raise StoreError(f"cannot use the {name}: {error}") from error
     except OSError as error:
         raise explained(error, f"cannot open the {name}", StoreError, path) from error
-    return database
+    return connection
 
 
 def version_of(path: Path, application: str) -> int | None:
@@ -86,7 +82,7 @@ def version_of(path: Path, application: str) -> int | None:
 
 
 @contextmanager
-def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+def writing(connection: sqlite3.Connection, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
     """One write transaction: committed and fsynced at the end, undone by an exception.
 
     What need not be ``durable`` survives a kill, but a loss of power only with the next commit that is: it costs no
@@ -94,7 +90,6 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
     Raises ResourceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
     damaged.
     """
-    connection = database.conn
     with _translate_sqlite_errors(connection, "write to"):
         try:
             with _unsynced(connection) if not durable else nullcontext():
@@ -169,11 +164,11 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def reading(database: Database) -> Iterator[sqlite3.Connection]:
+def reading(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Queries outside a transaction. Raises ResourceUnavailable where the database cannot be read now, and StoreError
     where it is damaged."""
-    with _translate_sqlite_errors(database.conn, "read"):
-        yield database.conn
+    with _translate_sqlite_errors(connection, "read"):
+        yield connection
 
 
 @contextmanager
@@ -211,6 +206,8 @@ def _reason(code: int | None, folder: Path) -> str | None:
 
 def _gives_locks(folder: Path) -> bool:
     """Whether files in ``folder`` can be locked, as far as that can be found out."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -253,16 +250,16 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _migrate(database: Database, migrations: Sequence[str], application: str, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], application: str, path: Path) -> None:
     identity = _identity(application)
     name = f"{application} {path}"
 
     def pragma(key: str) -> int:
-        return int(database.conn.execute(f"PRAGMA {key}").fetchone()[0])
+        return int(connection.execute(f"PRAGMA {key}").fetchone()[0])
 
     if pragma("application_id") == identity and pragma("user_version") == len(migrations):
         return
-    with writing(database) as connection:
+    with writing(connection):
         applied = pragma("user_version")
         if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
             raise StoreError(f"the {name} is a database for something else; give each its own file")

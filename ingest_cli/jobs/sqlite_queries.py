@@ -47,9 +47,9 @@ class SqliteQueries:
     ) -> None:
         self.path, self._timings, self._notifications = path, timings, notifications
         self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
-        self._database.conn.row_factory = sqlite3.Row
+        self._database.row_factory = sqlite3.Row
         self._matching = Matching()
-        self._database.conn.create_function("matches", 2, self._matching, deterministic=True)
+        self._database.create_function("matches", 2, self._matching, deterministic=True)
         is_local = not on_network(path)
         self._liveness = Liveness(timings.stale, is_local=is_local)
         self.outbox = Outbox(self._database, is_local=is_local)
@@ -253,8 +253,7 @@ class SqliteQueries:
 
     def count(self) -> int:
         """How many jobs there are."""
-        with reading(self._database):
-            return self._database.table("jobs").count
+        return int(next(self._rows("SELECT COUNT(*) FROM jobs"))[0])
 
     def count_unfinished(self) -> int:
         """How many jobs wait or run."""

@@ -1176,7 +1176,7 @@ class TestSqlite(JobStoreContract):
         self, many: SqliteJobStore, wanted: JobFilter, order: JobOrder, before: int | None, descending: bool
     ) -> None:
         steps = itertools.count()
-        many._database.conn.set_progress_handler(lambda: next(steps) < 0, 10)
+        many._database.set_progress_handler(lambda: next(steps) < 0, 10)
         found = many.select(wanted, order=order, descending=descending, limit=20, before=before)
         assert len(found) == (0 if wanted.statuses is WAITING else 20)
         assert next(steps) < MANY / 10, "SQLite went through all of them"
@@ -1206,7 +1206,7 @@ class TestSqlite(JobStoreContract):
             if not heirs and another.get(job.job_id).heartbeat == job.heartbeat + 1:
                 heirs.append(another.lease(job.job_id))
 
-        store._database.conn.set_trace_callback(frozen)
+        store._database.set_trace_callback(frozen)
         with pytest.raises(LeaseLost):
             store.heartbeat(job.fence, 1.0)
         assert heirs
