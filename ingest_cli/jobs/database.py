@@ -13,11 +13,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
+from .group_commit import GroupCommit, SharedWriters
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
@@ -28,13 +30,36 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 BACKUP_PAGES = 10_000
 
 
+class Database:
+    """An open database, of one thread. With a ``group``, it is written together with those of other threads.
+
+    ``writer`` is the connection by which something is being written to it now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.conn = connection
+        self.group: GroupCommit | None = None
+        self.writer: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close its connection."""
+        self.conn.close()
+
+
 def open_database(
-    path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS, *, new: bool = True
-) -> sqlite3.Connection:
+    path: Path,
+    migrations: Sequence[str],
+    application: str,
+    busy: float = BUSY_SECONDS,
+    *,
+    new: bool = True,
+    writers: SharedWriters | None = None,
+) -> Database:
     """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is
+    database in errors; ``busy`` is how many seconds another writer is waited for. It is written by one of the
+    ``writers``, where there are some. Raises StoreError where the file is
     not such a database or cannot be opened, ResourceUnavailable where it cannot be opened now.
     """
     name = f"{application} {path}"
@@ -43,12 +68,13 @@ def open_database(
             _create_privately(path)
         elif not path.is_file():
             raise ResourceUnavailable(f"the {name} is not there: is its disk mounted?")
-        connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
+        database = Database(_connected(path, busy))
         try:
-            _prepare(connection, path, busy)
-            _migrate(connection, migrations, application, path)
+            _migrate(database, migrations, application, path)
+            if writers is not None:
+                database.group = writers.to(path, partial(_connected, path, busy))
         except BaseException:
-            connection.close()
+            database.close()
             raise
     except sqlite3.OperationalError as error:
         raise _explained(error, f"cannot open the {name}", path) from error
@@ -56,7 +82,7 @@ def open_database(
         raise StoreError(f"cannot use the {name}: {error}") from error
     except OSError as error:
         raise explained(error, f"cannot open the {name}", StoreError, path) from error
-    return connection
+    return database
 
 
 def version_of(path: Path, application: str) -> int | None:
@@ -82,26 +108,25 @@ def version_of(path: Path, application: str) -> int | None:
 
 
 @contextmanager
-def writing(connection: sqlite3.Connection, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
     """One write transaction: committed and fsynced at the end, undone by an exception.
 
     What need not be ``durable`` survives a kill, but a loss of power only with the next commit that is: it costs no
-    fsync, and no order of commits is ever changed.
+    fsync, and no order of commits is ever changed. Within another one it is a part of that.
     Raises ResourceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
     damaged.
     """
-    with _translate_sqlite_errors(connection, "write to"):
+    if database.writer is not None:
+        yield database.writer
+        return
+    group = database.group
+    transaction = group.writing() if group is not None else _writing_alone(database.conn, durable=durable)
+    with _translate_sqlite_errors(database.conn, "write to"), transaction as connection:
+        connection.row_factory, database.writer = database.conn.row_factory, connection
         try:
-            with _unsynced(connection) if not durable else nullcontext():
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-        except BaseException:
-            # What cannot be undone now SQLite undoes when the database is opened next.
-            with suppress(sqlite3.OperationalError):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            raise
+            yield connection
+        finally:
+            database.writer = None
 
 
 def size_of(path: Path) -> int:
@@ -148,6 +173,21 @@ def copy_database(source: Path, target: Path, observe: Callable[[int], None] = l
 
 
 @contextmanager
+def _writing_alone(connection: sqlite3.Connection, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    try:
+        with _unsynced(connection) if not durable else nullcontext():
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+    except BaseException:
+        # What cannot be undone now SQLite undoes when the database is opened next.
+        with suppress(sqlite3.OperationalError):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
 def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
     # Without a WAL, a database that is not synced may be damaged by a loss of power.
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -164,11 +204,11 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def reading(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Queries outside a transaction. Raises ResourceUnavailable where the database cannot be read now, and StoreError
-    where it is damaged."""
-    with _translate_sqlite_errors(connection, "read"):
-        yield connection
+def reading(database: Database) -> Iterator[sqlite3.Connection]:
+    """Queries, of what is being written too. Raises ResourceUnavailable where the database cannot be read now, and
+    StoreError where it is damaged."""
+    with _translate_sqlite_errors(database.conn, "read"):
+        yield database.writer or database.conn
 
 
 @contextmanager
@@ -233,6 +273,16 @@ def _create_privately(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def _connected(path: Path, busy: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
+    try:
+        _prepare(connection, path, busy)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
     # WAL needs shared memory, which network file systems do not give: there it corrupts.
     wanted = "truncate" if on_network(path) else "wal"
@@ -250,26 +300,36 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _migrate(connection: sqlite3.Connection, migrations: Sequence[str], application: str, path: Path) -> None:
+def _migrate(database: Database, migrations: Sequence[str], application: str, path: Path) -> None:
     identity = _identity(application)
     name = f"{application} {path}"
 
     def pragma(key: str) -> int:
-        return int(connection.execute(f"PRAGMA {key}").fetchone()[0])
+        return int(database.conn.execute(f"PRAGMA {key}").fetchone()[0])
 
     if pragma("application_id") == identity and pragma("user_version") == len(migrations):
         return
-    with writing(connection):
+    with writing(database) as connection:
         applied = pragma("user_version")
         if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
             raise StoreError(f"the {name} is a database for something else; give each its own file")
         if applied > len(migrations):
             raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
         for script in migrations[applied:]:
-            for statement in script.split(";"):
+            for statement in _statements(script):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, of which those that make triggers hold others."""
+    begun = ""
+    for piece in script.split(";"):
+        begun += f"{piece};"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
 
 
 def _identity(application: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..settings import EventKind, ReceiverKind
 from ..text import story
-from .database import reading, writing
+from .database import Database, reading, writing
 from .fields import job_fields
 from .job import Job, JobState
 from .process import Life, Process, this_process
@@ -95,7 +95,7 @@ def announce(connection: sqlite3.Connection, job: Job, kind: EventKind, receiver
 class Outbox:
     """The outbox of the job store in ``database``, which ``is_local`` where only this machine can use it."""
 
-    def __init__(self, database: sqlite3.Connection, *, is_local: bool) -> None:
+    def __init__(self, database: Database, *, is_local: bool) -> None:
         self._database, self._is_local = database, is_local
         self._seen: dict[int, tuple[int, float]] = {}
 

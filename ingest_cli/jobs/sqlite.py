@@ -6,6 +6,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class SqliteJobStore(SqliteQueries):
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
         return SqliteJobStore(self.path, self._timings, self._notifications, new=False)
+
+    @contextmanager
+    def together(self, *, durable: bool = True) -> Iterator[None]:
+        """Make the changes in a block one."""
+        with writing(self._database, durable=durable):
+            yield
 
     def submit(
         self,
@@ -197,11 +204,13 @@ class SqliteJobStore(SqliteQueries):
     def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
         with writing(self._database, durable=False) as connection:
-            self.held(fence)
-            connection.execute(
-                "INSERT INTO stages VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
-                (fence.job_id, task, seconds),
+            noted = connection.execute(
+                "INSERT INTO stages SELECT job_id, ?, ? FROM jobs WHERE job_id = ? AND fence = ?"
+                " ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+                (task, seconds, fence.job_id, fence.number),
             )
+            if noted.rowcount == 0:
+                self.held(fence)
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""

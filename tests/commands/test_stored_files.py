@@ -385,7 +385,7 @@ def test_a_terminal_gets_only_text(site: Site, tmp_path: Path) -> None:
 def test_a_catalogue_of_an_older_version_is_searched(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.sqlite3"
     database = open_database(path, MIGRATIONS[:3], "catalogue")
-    with database as connection:
+    with database.conn as connection:
         connection.execute("INSERT INTO Transactions VALUES (1, 10, '1234a', 54, '2026-01-02 03:04:05', 'd')")
         connection.execute("INSERT INTO Files VALUES (1, 1, 'a.raw', '', 1, 'sha256', 'ab', 'text/plain', NULL, NULL)")
     database.close()

@@ -14,7 +14,7 @@ LAST_OF_OLD_ROWS = 3
 def old_store(path: Path, version: int, rows: list[dict[str, Any]]) -> Path:
     """A store as that version of the program left it; one of the later versions was brought up to date by it."""
     with (
-        closing(open_database(path, MIGRATIONS[: min(version, LAST_OF_OLD_ROWS)], "job store")) as connection,
+        closing(open_database(path, MIGRATIONS[: min(version, LAST_OF_OLD_ROWS)], "job store").conn) as connection,
         connection,
     ):
         columns = {str(row[1]) for row in connection.execute("PRAGMA table_info(jobs)")}
