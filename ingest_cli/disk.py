@@ -161,6 +161,8 @@ def begin_writeback(descriptor: int, start: int, length: int) -> None:
 
     What goes wrong with it is for the sync to say.
     """
+    import ctypes
+
     sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if sync_file_range is not None:
         sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
