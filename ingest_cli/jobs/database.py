@@ -315,10 +315,20 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
         if applied > len(migrations):
             raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
         for script in migrations[applied:]:
-            for statement in script.split(";"):
+            for statement in _statements(script):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, of which those that make triggers hold others."""
+    begun = ""
+    for piece in script.split(";"):
+        begun += f"{piece};"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
 
 
 def _identity(application: str) -> int:

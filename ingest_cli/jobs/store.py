@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
-from .activity import Share
+from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .group_commit import Shared
@@ -17,7 +17,7 @@ from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
-from .reasons import Failure
+from .reasons import Reason
 
 
 class JobStore(Protocol):
@@ -124,7 +124,7 @@ class JobStore(Protocol):
         """How many seconds the job spent in each stage that it has left."""
 
     def stage_seconds(self) -> dict[str, float]:
-        """How many seconds all jobs together spent in each stage."""
+        """How many seconds all jobs together spent in each stage, those too that were pruned since."""
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
         """How many jobs, files and bytes are waiting, running, complete and failed."""
@@ -132,11 +132,21 @@ class JobStore(Protocol):
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
 
-    def failed(self) -> Iterator[Failure]:
-        """The jobs that failed or are held, the newest first, with the first lines of their errors."""
+    def reasons(self, most: int | None = None) -> list[Reason]:
+        """Why jobs failed or are held, that of most jobs first; at most so many reasons.
 
-    def activity(self) -> list[Share]:
-        """How many jobs came to their end, and how much they hold, by the day of their last change and by user."""
+        Reasons that differ only in what belongs to one job are one. One for which all jobs gave the same words is told
+        in these, of others what they have in common.
+        """
+
+    def count_reasons(self) -> int:
+        """How many reasons there are."""
+
+    def by_day(self) -> dict[str, Activity]:
+        """What was done on each day on which anything was, the first one first: the day of a job's last change."""
+
+    def by_user(self) -> dict[str, Activity]:
+        """What was done for each user, most bytes first."""
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each ``step`` from ``since`` on, in UTC, until now."""

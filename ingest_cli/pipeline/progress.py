@@ -57,6 +57,13 @@ class Progress:
         self._pace(length)
         self._checked.read(length)
 
+    def read_whole(self, size: int) -> None:
+        """A file of this size was read at once to check it, to its end. Raises Interrupted too."""
+        if self._lease.interrupted:
+            raise Interrupted
+        self._pace(size)
+        self._checked.finish(size)
+
     def checked(self, size: int) -> None:
         """A file of this size was checked, even where nothing of it was read."""
         self._checked.finish(size)

@@ -70,7 +70,7 @@ def overview(job: Job, query: Query) -> Html:
         more=True,
         failures=[job],
         flow=None,
-        reasons=[Reason("open tar", job.exception, 1, [7])],
+        reasons=[Reason("open tar", job.exception, 1, [7], {}, {})],
     )
     return overview_page(found, "/below/")
 

@@ -12,7 +12,7 @@ from ...text import counted, number_of
 from .html import Html, element, join, link
 from .plots import flow_of, plots
 from .query import GROUPS, Query
-from .reasons import newest_reasons, reasons_table
+from .reasons import reasons_table, usual_reasons
 from .rows import first_reason, moment, name, table
 
 ON_A_PAGE = 50
@@ -43,7 +43,7 @@ class Overview:
             more=len(jobs) > ON_A_PAGE,
             failures=newest_failures(store) if query.is_plain else [],
             flow=flow_of(store) if query.is_plain else None,
-            reasons=newest_reasons(store) if query == Query(state="failed") else [],
+            reasons=usual_reasons(store) if query == Query(state="failed") else [],
         )
 
 

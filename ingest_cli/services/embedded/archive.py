@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -19,6 +20,8 @@ from .writer import EmbeddedWriter
 
 # How long its mark was seen before it is looked for again: with each of many files that would take its time.
 LOOK_SECONDS = 1.0
+# So many files of a folder are looked for one by one.
+FEW = 4
 
 
 class EmbeddedArchive:
@@ -65,13 +68,11 @@ class EmbeddedArchive:
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""
-        for file_id in ids:
-            target = f"{self._root}/{id_to_path(file_id)}"
-            if os.path.lexists(target):
-                raise ArchiveError(
-                    f"the archive already holds file {file_id} ({target}), which belongs to another job:"
-                    " does the id store belong to this archive?"
-                )
+        for file_id, place in _standing(self._root, ids):
+            raise ArchiveError(
+                f"the archive already holds file {file_id} ({place}), which belongs to another job:"
+                " does the id store belong to this archive?"
+            )
 
     def writer(
         self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
@@ -143,6 +144,26 @@ class EmbeddedArchive:
     def _require_writable(self) -> None:
         with self._mark.guarding("write to"):
             require_writable(existing(self._root))
+
+
+def _standing(root: Path, ids: range) -> Iterator[tuple[int, str]]:
+    """Those of ``ids`` under which something stands, and where."""
+    by_folder: dict[str, dict[str, int]] = {}
+    for file_id in ids:
+        folder, _, name = f"{root}/{id_to_path(file_id)}".rpartition("/")
+        by_folder.setdefault(folder, {})[name] = file_id
+    for folder, wanted in by_folder.items():
+        # One look at a folder, which holds no more than some hundred files, is one at all of them.
+        names = _names_in(folder) & wanted.keys() if len(wanted) > FEW else wanted
+        for name in names:
+            if os.path.lexists(f"{folder}/{name}"):
+                yield wanted[name], f"{folder}/{name}"
+
+
+def _names_in(folder: str) -> set[str]:
+    with suppress(OSError):
+        return set(os.listdir(folder))
+    return set()
 
 
 def _raise(error: OSError) -> None:
