@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
-from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable
+from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
@@ -29,6 +29,7 @@ class EmbeddedArchive:
     ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
+    ``sync`` writes a file system back to its disk.
     """
 
     # With fewer files at once, more threads than one only take turns.
@@ -36,9 +37,16 @@ class EmbeddedArchive:
     is_exclusive = False
     stages = True
 
-    def __init__(self, root: Path, memory: Memory | None = None, *, transfers: int = 1) -> None:
+    def __init__(
+        self,
+        root: Path,
+        memory: Memory | None = None,
+        sync: Callable[[Path], None] = sync_file_system,
+        *,
+        transfers: int = 1,
+    ) -> None:
         self.transfers = transfers
-        self._root, self._mark = root, Mark(root, memory)
+        self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
     def ping(self) -> str:
@@ -83,7 +91,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
