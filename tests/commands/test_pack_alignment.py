@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.bundle.header import SHARED_BLOCK, SHARED_FROM_BYTES
+from ingest_cli.bundle.content import SHARED_BLOCK, SHARED_FROM_BYTES
 from ingest_cli.bundle.pack import write_bundle as pack_bundle
 from ingest_cli.bundle.reader import METADATA_NAME, Bundle
 from ingest_cli.bundle.records import transaction_records
