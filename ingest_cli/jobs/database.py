@@ -9,15 +9,12 @@ import errno
 import fcntl
 import os
 import sqlite3
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-
-import sqlite_utils
 
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
@@ -33,18 +30,20 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 BACKUP_PAGES = 10_000
 
 
-class Database(sqlite_utils.Database):
+class Database:
     """An open database, of one thread. With a ``group``, it is written together with those of other threads.
 
     ``writer`` is the connection by which something is being written to it now.
     """
 
-    conn: sqlite3.Connection
-
     def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection, execute_plugins=False)
+        self.conn = connection
         self.group: GroupCommit | None = None
         self.writer: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close its connection."""
+        self.conn.close()
 
 
 def open_database(
@@ -247,6 +246,8 @@ def _reason(code: int | None, folder: Path) -> str | None:
 
 def _gives_locks(folder: Path) -> bool:
     """Whether files in ``folder`` can be locked, as far as that can be found out."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

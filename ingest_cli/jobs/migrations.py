@@ -319,7 +319,13 @@ _COUNTS = f"""
     CREATE INDEX jobs_successor ON jobs(successor) WHERE successor IS NOT NULL
 """
 
+# Who looks for a job to run finds the first that is due, however many wait or are deferred.
+_DUE = """
+    CREATE INDEX jobs_due ON jobs(attempts, retry_at) WHERE state IN ('queued', 'running', 'undoing');
+    DROP INDEX jobs_queue
+"""
+
 MIGRATIONS = (
     *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
-    _COUNTS,
+    *(_COUNTS, _DUE),
 )

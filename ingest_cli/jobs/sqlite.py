@@ -18,8 +18,9 @@ from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .outbox import announce, kind_of
 from .process import Life, Process, this_process
-from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
-from .sqlite_rows import SELECT, imported_job_of, job_of, listed, now_text, override_text
+from .sqlite_queries import SETTLED, SqliteQueries
+from .sqlite_queue import SqliteQueue
+from .sqlite_rows import SELECT, imported_job_of, listed, now_text, override_text
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 
@@ -28,7 +29,7 @@ MOST_OTHERS = 100
 BY_HAND = "failed by an administrator"
 
 
-class SqliteJobStore(SqliteQueries):
+class SqliteJobStore(SqliteQueries, SqliteQueue):
     """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
 
     def another(self) -> "SqliteJobStore":
@@ -373,16 +374,6 @@ class SqliteJobStore(SqliteQueries):
         # Outside of a transaction, since this may wait for a heartbeat.
         if job.holder is not None and not self._liveness.is_dead_for_sure(job, self.get):
             raise _busy(self.get(job.job_id))
-
-    def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A wait beyond the longest comes of a clock that was wrong."""
-        now = time.time()
-        rows = self._rows(
-            f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
-            now,
-            now + self._timings.longest_backoff,
-        )
-        return (job for job in map(job_of, rows) if self._liveness.is_dead(job))
 
     def _become_holder(self, connection: sqlite3.Connection, job: Job) -> Job:
         """Make this process the holder."""

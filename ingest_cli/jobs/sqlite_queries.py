@@ -17,7 +17,6 @@ from .sqlite_counts import SqliteCounts
 from .sqlite_filter import ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, listed, time_text
 
-QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 # SQLite takes at least 999 values in a statement.
 MOST_ASKED = 500

@@ -192,7 +192,7 @@ class JobStore(Protocol):
         """Become the holder of the next job in the queue; None where none is waiting.
 
         Jobs with the fewest attempts come first, then the oldest, so that a job that kills its workers does not block
-        the others. A job whose attempts are used up is settled.
+        the others; of those that were deferred the one that was due first. A job whose attempts are used up is settled.
         """
 
     def retry(self, job_id: int) -> Job:

@@ -97,7 +97,7 @@ def main() -> None:
         sites = {number: Path(name, str(number)) for number in (FEW, jobs)}
         for number, folder in sites.items():
             begun = time.monotonic()
-            fill(folder / "ingest" / "jobs.sqlite3", number)
+            fill(folder / "pacifica-ingest-cli" / "jobs.sqlite3", number)
             print(f"{number:,} jobs made in {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
         for title, words in COMMANDS.items():
             compare(title, words, sites)

@@ -34,6 +34,7 @@ class EmbeddedArchive:
 
     transfers = 1
     is_exclusive = False
+    stages = True
 
     def __init__(
         self, root: Path, memory: Memory | None = None, sync: Callable[[Path], None] = sync_file_system
