@@ -16,7 +16,7 @@ side of each is safe:
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,7 @@ class Run:
             return DuplicateOf(request.beyond[-1])
         return self._identify(files.document) or self._store(files.document, files)
 
-    def _parse(self, raw: bytes) -> Document:
+    def _parse(self, raw: bytes | Iterator[bytes]) -> Document:
         return Document.parse(raw, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
