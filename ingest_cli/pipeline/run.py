@@ -120,7 +120,7 @@ class Run:
             return DuplicateOf(request.beyond[-1])
         return self._identify(files.document) or self._store(files.document, files)
 
-    def _parse(self, raw: bytes) -> Document:
+    def _parse(self, raw: bytes | Iterator[bytes]) -> Document:
         return Document.parse(raw, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
