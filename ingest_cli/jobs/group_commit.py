@@ -109,6 +109,7 @@ class Shared:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the connections."""
         for group in self._groups.values():
             group.connection.close()
 
