@@ -60,7 +60,7 @@ class AsyncStore:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self._reserving.close(), *closing)
-                self._shared.__exit__()
+                self._shared.close()
 
     async def look(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it finds at once."""
