@@ -11,6 +11,7 @@ from typing import BinaryIO
 from ..bundle.description import Description
 from ..bundle.pack_rules import USUAL, PackRules
 from ..errors import IngestError, JobNotFound
+from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
@@ -184,12 +185,14 @@ def _run_all(
     if at_once == 1 or len(tasks) == 1:
         return run_tasks(tasks, runner, settings.timings.grace, observe)
 
-    @contextmanager
-    def another() -> Iterator[Runner]:
-        with opened(settings) as (_, services, store):
-            yield runner.another(services, store)
+    with Shared() as shared:
 
-    return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
+        @contextmanager
+        def another() -> Iterator[Runner]:
+            with opened(settings, shared=shared) as (_, services, store):
+                yield runner.another(services, store)
+
+        return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,8 +17,9 @@ OVERLAP_FROM_BYTES = 8 << 20
 class Content:
     """``size`` bytes from ``offset`` of an open file, recorded to hash to ``hashsum``.
 
-    ``name`` is for messages; ``mtime`` in seconds since 1970 (UTC); ``observe`` is told the length of each chunk read,
-    and may raise to stop. So much is read at once: a ``piece``.
+    ``name`` is for messages; ``mtime`` in seconds since 1970 (UTC); ``observe`` is told the length of each chunk,
+    and may raise to stop. So much is read at once: a ``piece``. The bytes of a file that was hashed before may be
+    ``kept``, in pieces: then they are what it holds, whatever has become of the open file since.
     """
 
     name: str
@@ -30,9 +31,15 @@ class Content:
     hashsum: str
     observe: Callable[[int], None]
     piece: int = CHUNK_BYTES
+    kept: Sequence[bytes] | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; after the last, raise FileRefused unless they are those that were recorded."""
+        if self.kept is not None:
+            for piece in self.kept:
+                self.observe(len(piece))
+                yield piece
+            return
         digest = hashlib.new(self.hashtype, usedforsecurity=False)
         if self.size < OVERLAP_FROM_BYTES:
             for chunk in self._read():
@@ -45,17 +52,14 @@ class Content:
                     hashing: Future[None] = hasher.submit(digest.update, chunk)
                     yield chunk
                     hashing.result()
-        if digest.hexdigest() != self.hashsum:
-            raise FileRefused(
-                f"{self.name!r} hashes to {self.hashtype} {digest.hexdigest()}, but the metadata says {self.hashsum}"
-            )
+        require_hash(self.name, self.hashtype, digest.hexdigest(), self.hashsum)
 
     def _read(self) -> Iterator[bytes]:
         position, end = self.offset, self.offset + self.size
         while position < end:
             chunk = os.pread(self.descriptor, min(self.piece, end - position), position)
             if not chunk:
-                raise FileRefused(f"{self.name!r} was truncated while it was read")
+                raise truncated(self.name)
             position += len(chunk)
             self.observe(len(chunk))
             yield chunk
@@ -64,6 +68,17 @@ class Content:
         """Read the bytes and raise FileRefused unless they are those that were recorded."""
         for _ in self.chunks():
             pass
+
+
+def require_hash(name: str, hashtype: str, found: str, recorded: str) -> None:
+    """Raise FileRefused where the bytes of the file ``name`` hash to something else than is recorded."""
+    if found != recorded:
+        raise FileRefused(f"{name!r} hashes to {hashtype} {found}, but the metadata says {recorded}")
+
+
+def truncated(name: str) -> FileRefused:
+    """The error for a file that ends before its last byte."""
+    return FileRefused(f"{name!r} was truncated while it was read")
 
 
 def digest_of(pieces: Iterable[bytes], hashtype: str) -> str:

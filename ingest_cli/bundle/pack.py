@@ -17,6 +17,7 @@ from typing import IO, cast
 from ..disk import durable_write, explained
 from ..errors import IngestError, PackError
 from ..meter import NOBODY, Meter
+from .alignment import AlignedInfo
 from .catalog_rules import check_document
 from .gather import Gathered, gather, warnings_of
 from .metadata import Document
@@ -133,7 +134,8 @@ def _write(gathered: Gathered, records: list[Record], out: IO[bytes], rules: Pac
 
 
 def _add(tar: tarfile.TarFile, file: Entry, meter: Meter, *, follow: bool) -> Record:
-    info = tarfile.TarInfo(f"{DATA_FOLDER}{file.name}")
+    info = AlignedInfo(f"{DATA_FOLDER}{file.name}")
+    info.position = tar.offset
     info.size, info.mtime, info.mode = file.found.st_size, seconds_of(file), 0o644
     with UnchangedFile(file, HASHTYPE, follow=follow, observe=meter.advance) as content:
         content.require_unchanged()

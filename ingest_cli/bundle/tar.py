@@ -19,6 +19,7 @@ from ..errors import BundleError, BundleTruncated, OnProblem, raise_problem
 from ..text import counted, quoted
 from .extension import KINDS, MAX_EXTENSION_BYTES, Extensions, Records, size_of
 from .header import BLOCK, EMPTY, has_sparse_map, is_header, name_of, numbers_of
+from .window import Window
 
 FOLDER = b"5"
 OLD_FILE = b"\0"
@@ -43,7 +44,7 @@ TIMES = (-62_135_596_800, 253_402_300_799)
 HEADERS_AT_ONCE = 1000
 # Ten times as many as a document can list files; what is known of each is held in memory.
 MAX_HEADERS = 10_000_000
-PAGE = 4096
+LARGE_EXTENSION = 4096
 
 
 class Member(NamedTuple):
@@ -68,7 +69,7 @@ def members(
     does, BundleError where no more can be read of it.
     """
     end = os.fstat(descriptor).st_size
-    blocks = _Blocks(descriptor)
+    blocks = Window(descriptor)
     position = 0
     extensions = Extensions()
     for number in count():
@@ -85,7 +86,7 @@ def members(
         length, mtime = numbers_of(block, position)
         position += BLOCK
         if kind in KINDS:
-            if length > PAGE:
+            if length > LARGE_EXTENSION:
                 require()
             body = _body(blocks, position, length)
             extensions.take(kind, body, length)
@@ -105,22 +106,6 @@ def members(
         if member is not None:
             yield member
         position += _padded(length)
-
-
-class _Blocks:
-    """The blocks of a tar, of which those that stand together are read together."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._start, self._read = 0, b""
-
-    def read(self, position: int, length: int) -> bytes:
-        """So many bytes from ``position``; less at the tar's end."""
-        start = position - self._start
-        if start < 0 or start + length > len(self._read):
-            self._start, self._read = position, os.pread(self._descriptor, max(length, PAGE), position)
-            start = 0
-        return self._read[start : start + length]
 
 
 def _member(
@@ -171,7 +156,7 @@ def _time(given: str | None, header_time: int | None) -> tuple[float, str | None
     return own or 0.0, given
 
 
-def _body(blocks: _Blocks, position: int, length: int) -> bytes:
+def _body(blocks: Window, position: int, length: int) -> bytes:
     """What an extended header holds, to the end of its last block."""
     if length > MAX_EXTENSION_BYTES:
         allowed = decimal(MAX_EXTENSION_BYTES)
@@ -183,7 +168,7 @@ def _body(blocks: _Blocks, position: int, length: int) -> bytes:
     return body
 
 
-def _end_of_map(blocks: _Blocks, block: bytes, position: int) -> int:
+def _end_of_map(blocks: Window, block: bytes, position: int) -> int:
     """Where the map of a sparse file ends, which goes on behind its header: members after it can be named too."""
     goes_on = block[482:483]
     while goes_on not in (b"\0", b""):
@@ -215,7 +200,7 @@ def _cut_short(position: int) -> BundleTruncated:
     return BundleTruncated(f"the tar is truncated: it ends at byte {position}")
 
 
-def _require_end(blocks: _Blocks, position: int, extensions: Extensions) -> None:
+def _require_end(blocks: Window, position: int, extensions: Extensions) -> None:
     """The first of the empty blocks that end a tar lies at ``position``."""
     if extensions.are_pending:
         raise BundleError(f"damaged tar: it ends at byte {position} with an extended header that is of no member")

@@ -88,7 +88,7 @@ class Chooser:
         from ..jobs.fields import job_fields
         from ..jobs.filter import ALL
         from ..text import counted
-        from .job_list import JobList, PlainList, console_for
+        from .job_console import console_for, list_on
         from .output import notify, write_json
 
         possible = [job for job in jobs if job.status in self.change.possible or not named]
@@ -96,8 +96,7 @@ class Chooser:
             for job in possible:
                 write_json(job_fields(job))
         elif possible:
-            console = console_for()
-            (PlainList(store) if console is None else JobList(store, ALL, console)).show(possible)
+            list_on(console_for(), store, ALL).show(possible)
         for job in jobs:
             if job not in possible:
                 notify(f"job {job.job_id} cannot be {self.change.done}: it is {job.status}")
@@ -112,14 +111,14 @@ class Chooser:
         from ..jobs.filter import ALL
         from ..text import counted
         from .asking import ask_whether, is_attended
-        from .job_list import JobList, console_for
+        from .job_console import console_for, list_on
         from .output import mention, notify
 
         verb, these = self.change.verb, counted(len(jobs), "job")
         console = console_for(sys.stderr)
         if console is None or not is_attended():
             raise SettingsError(f"{these} would be {self.change.done}: --yes does it, --dry-run lists them")
-        JobList(store, ALL, console).show(jobs[:MOST_SHOWN])
+        list_on(console, store, ALL).show(jobs[:MOST_SHOWN])
         if len(jobs) > MOST_SHOWN:
             mention(f"and {len(jobs) - MOST_SHOWN:,} more")
         if not ask_whether(f"{verb.capitalize()} {these}?", proposal=False):

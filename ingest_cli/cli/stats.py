@@ -28,18 +28,15 @@ def stats(site: Site, output: Output) -> None:
     Also show how much was done each day and for whom, how many seconds the jobs spent in each stage, and how many
     events were sent.
     """
-    from ..jobs.activity import by_day, by_user
     from ..jobs.filter import JobStatus
-    from ..jobs.reasons import grouped
     from ..jobs.store import open_store
 
     with open_store(site.settings, new=False) as store:
-        tallies, seconds, reasons = store.tallies(), store.stage_seconds(), grouped(store.failed())
-        activity = store.activity()
-        statuses = store.tally()
+        tallies, seconds, statuses = store.tallies(), store.stage_seconds(), store.tally()
+        reasons, number = store.reasons(None if output.json else MOST_REASONS), store.count_reasons()
+        days, users = store.by_day(), store.by_user()
         events, oldest = store.outbox.tallies(), store.outbox.oldest_waiting()
         failures = store.failures() if output.json else []
-    days, users = by_day(activity), by_user(activity)
     if output.json:
         answer = {
             "states": {
@@ -65,6 +62,7 @@ def stats(site: Site, output: Output) -> None:
         _stages(seconds),
         _events({str(status): number for status, number in events.items()}, oldest),
         _reasons(reasons),
+        _more(number - len(reasons), "reasons"),
     ):
         for line in part:
             say(line)
@@ -136,7 +134,7 @@ def _reasons(reasons: "list[Reason]") -> Iterator[str]:
         return
     yield ""
     yield f"{'failed':>8}  why"
-    for reason in reasons[:MOST_REASONS]:
+    for reason in reasons:
         first, *more = _wrapped(f"{reason.stage}: {reason.reason}")
         yield f"{reason.jobs:>8,}  {first}"
         named = f"{'job' if reason.jobs == 1 else 'jobs'} {_some(map(str, reason.job_ids), reason.jobs)}"
@@ -144,7 +142,6 @@ def _reasons(reasons: "list[Reason]") -> Iterator[str]:
         users = f"by {_some(_counted(sorted(reason.users.items(), key=lambda item: -item[1])), len(reason.users))}"
         for line in (*more, *_wrapped(named), *_wrapped(f"{days}; {users}")):
             yield f"{'':>8}  {line}"
-    yield from _more(len(reasons) - MOST_REASONS, "reasons")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

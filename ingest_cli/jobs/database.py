@@ -9,18 +9,17 @@ import errno
 import fcntl
 import os
 import sqlite3
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-
-from sqlite_utils import Database
 
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
+from .group_commit import GroupCommit, Shared
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
@@ -31,13 +30,36 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 BACKUP_PAGES = 10_000
 
 
+class Database:
+    """An open database, of one thread. With a ``group``, it is written together with those of other threads.
+
+    ``writer`` is the connection by which something is being written to it now.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.conn = connection
+        self.group: GroupCommit | None = None
+        self.writer: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close its connection."""
+        self.conn.close()
+
+
 def open_database(
-    path: Path, migrations: Sequence[str], application: str, busy: float = BUSY_SECONDS, *, new: bool = True
+    path: Path,
+    migrations: Sequence[str],
+    application: str,
+    busy: float = BUSY_SECONDS,
+    *,
+    new: bool = True,
+    shared: Shared | None = None,
 ) -> Database:
     """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors; ``busy`` is how many seconds another writer is waited for. Raises StoreError where the file is
+    database in errors; ``busy`` is how many seconds another writer is waited for. It is written together with
+    what other threads write, where it is ``shared``. Raises StoreError where the file is
     not such a database or cannot be opened, ResourceUnavailable where it cannot be opened now.
     """
     name = f"{application} {path}"
@@ -46,13 +68,13 @@ def open_database(
             _create_privately(path)
         elif not path.is_file():
             raise ResourceUnavailable(f"the {name} is not there: is its disk mounted?")
-        connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
+        database = Database(_connected(path, busy))
         try:
-            _prepare(connection, path, busy)
-            database = Database(connection, execute_plugins=False)
             _migrate(database, migrations, application, path)
+            if shared is not None:
+                database.group = shared.group(path, partial(_connected, path, busy))
         except BaseException:
-            connection.close()
+            database.close()
             raise
     except sqlite3.OperationalError as error:
         raise _explained(error, f"cannot open the {name}", path) from error
@@ -90,23 +112,21 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
     """One write transaction: committed and fsynced at the end, undone by an exception.
 
     What need not be ``durable`` survives a kill, but a loss of power only with the next commit that is: it costs no
-    fsync, and no order of commits is ever changed.
+    fsync, and no order of commits is ever changed. Within another one it is a part of that.
     Raises ResourceUnavailable where the database cannot be written now, as on a full disk, and StoreError where it is
     damaged.
     """
-    connection = database.conn
-    with _translate_sqlite_errors(connection, "write to"):
+    if database.writer is not None:
+        yield database.writer
+        return
+    group = database.group
+    transaction = group.writing() if group is not None else _writing_alone(database.conn, durable=durable)
+    with _translate_sqlite_errors(database.conn, "write to"), transaction as connection:
+        connection.row_factory, database.writer = database.conn.row_factory, connection
         try:
-            with _unsynced(connection) if not durable else nullcontext():
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-        except BaseException:
-            # What cannot be undone now SQLite undoes when the database is opened next.
-            with suppress(sqlite3.OperationalError):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            raise
+            yield connection
+        finally:
+            database.writer = None
 
 
 def size_of(path: Path) -> int:
@@ -153,6 +173,21 @@ def copy_database(source: Path, target: Path, observe: Callable[[int], None] = l
 
 
 @contextmanager
+def _writing_alone(connection: sqlite3.Connection, *, durable: bool) -> Iterator[sqlite3.Connection]:
+    try:
+        with _unsynced(connection) if not durable else nullcontext():
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+    except BaseException:
+        # What cannot be undone now SQLite undoes when the database is opened next.
+        with suppress(sqlite3.OperationalError):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
 def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
     # Without a WAL, a database that is not synced may be damaged by a loss of power.
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -170,10 +205,10 @@ def _unsynced(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reading(database: Database) -> Iterator[sqlite3.Connection]:
-    """Queries outside a transaction. Raises ResourceUnavailable where the database cannot be read now, and StoreError
-    where it is damaged."""
+    """Queries, of what is being written too. Raises ResourceUnavailable where the database cannot be read now, and
+    StoreError where it is damaged."""
     with _translate_sqlite_errors(database.conn, "read"):
-        yield database.conn
+        yield database.writer or database.conn
 
 
 @contextmanager
@@ -211,6 +246,8 @@ def _reason(code: int | None, folder: Path) -> str | None:
 
 def _gives_locks(folder: Path) -> bool:
     """Whether files in ``folder`` can be locked, as far as that can be found out."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,6 +271,16 @@ def _create_privately(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         # Its neighbours remember it for good.
         sync_folder(path.parent)
+
+
+def _connected(path: Path, busy: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
+    try:
+        _prepare(connection, path, busy)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy: float) -> None:
@@ -269,10 +316,20 @@ def _migrate(database: Database, migrations: Sequence[str], application: str, pa
         if applied > len(migrations):
             raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
         for script in migrations[applied:]:
-            for statement in script.split(";"):
+            for statement in _statements(script):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={identity}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, of which those that make triggers hold others."""
+    begun = ""
+    for piece in script.split(";"):
+        begun += f"{piece};"
+        if sqlite3.complete_statement(begun):
+            yield begun
+            begun = ""
 
 
 def _identity(application: str) -> int:

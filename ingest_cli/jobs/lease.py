@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import (
@@ -31,16 +32,49 @@ NO_THREAD = "can't start new thread"
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Notes:
+    """What the store is to be told with its next change, or heartbeat: a small bundle's stages are not worth one each.
+
+    A kill loses what people see for a moment, and how many files are known to be stored: they are stored again.
+    """
+
+    task: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    stored: int | None = None
+
+    def write(self, store: JobStore, fence: Fence) -> None:
+        """Tell the store."""
+        if self.task is not None:
+            store.enter(fence, self.task)
+        for task, seconds in self.seconds.items():
+            store.record_stage_time(fence, task, seconds)
+        if self.stored is not None:
+            store.checkpoint(fence, self.stored)
+
+    def before(self, later: "_Notes") -> "_Notes":
+        """These, which could not be written, and what came since."""
+        seconds = {**self.seconds}
+        for task, spent in later.seconds.items():
+            seconds[task] = seconds.get(task, 0.0) + spent
+        return _Notes(
+            self.task if later.task is None else later.task,
+            seconds,
+            self.stored if later.stored is None else later.stored,
+        )
+
+
 class Lease:
     """The lease of ``job``, which this process holds. ``interruption`` is set where the run is to be left soon.
 
-    Any call raises LeaseLost where another process holds the job by now.
+    Any call that changes the job raises LeaseLost where another process holds it by now.
     """
 
     def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: Interruption) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
         self._ending: IngestError | None = None
-        self._confirmed = _clock()
+        self._confirmed = self._renewed = _clock()
+        self._notes = _Notes()
         self._fencing, self._thread = threading.Lock(), threading.get_ident()
         self._percent = 0.0
         self._entered: float | None = None
@@ -96,10 +130,10 @@ class Lease:
     def confirm(self) -> None:
         """Ask the store whether the run still has its lease, then do as `require` does. From any thread."""
         if threading.get_ident() == self._thread:
-            self._renew(self._store)
+            self._ask(self._store)
         else:
             with self._store.another() as store:
-                self._renew(store)
+                self._ask(store)
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
@@ -111,13 +145,14 @@ class Lease:
         self.require_uninterrupted()
         self._leave()
         self._percent, self._entered = 0.0, time.monotonic()
-        self._store.enter(self.fence, task)
-        self._refresh()
+        self._notes.task = task
+        self._job = replace(self._job, task=task, task_percent=0.0)
 
     def identify(self, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note the document; the other job of the same document that matters, if there is one."""
-        other = self._store.identify(self.fence, digest, files, total_bytes)
-        self._refresh()
+        with self._noting(durable=False):
+            other = self._store.identify(self.fence, digest, files, total_bytes)
+        self._job = self._store.held(self.fence)
         return other
 
     def holds(self, other: Job) -> bool:
@@ -126,17 +161,19 @@ class Lease:
 
     def supersede(self, other: Job) -> None:
         """Make what another job of the same document has stored this one's."""
-        with self._fencing:  # a heartbeat with the fence of before would find the lease lost
+        with self._noting():
             self._job = self._store.supersede(self.fence, other)
 
     def reserve(self, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> None:
         """The files' ids are reserved. Durable on return: before the first file is stored."""
-        self._job = self._store.reserve(self.fence, ids, sources, mounts)
+        with self._noting():
+            self._job = self._store.reserve(self.fence, ids, sources, mounts)
 
     def checkpoint(self, stored: int) -> None:
         """The first ``stored`` files are durable in the archive."""
-        self._store.checkpoint(self.fence, stored)
-        self._refresh()
+        self._notes.stored = stored
+        if self._job.reservation is not None:
+            self._job = replace(self._job, reservation=replace(self._job.reservation, stored=stored))
         log.info("job %d: checkpoint: %s stored", self.job_id, counted(stored, "file"))
 
     def sources(self) -> list[str] | None:
@@ -159,7 +196,8 @@ class Lease:
     def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``, once what is stored is rolled back."""
         self._leave()
-        self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
+        with self._noting():
+            self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
         self._percent = self._job.task_percent
         return self._job
 
@@ -174,12 +212,14 @@ class Lease:
     def record(self) -> Job:
         """The catalogue has the job."""
         self._leave()
-        return self._store.record(self.fence)
+        with self._noting():
+            return self._store.record(self.fence)
 
     def requeue(self) -> None:
         """Another run may resume the job."""
         self._leave()
-        self._store.requeue(self.fence)
+        with self._noting():
+            self._store.requeue(self.fence)
 
     def defer(self, task: str, reason: str, *, is_attempt: bool = True) -> None:
         """The job is retried after a backoff, which is twice as long each time.
@@ -189,11 +229,13 @@ class Lease:
         self._leave()
         job, timings = self._job, self._timings
         if is_attempt and job.attempts >= timings.attempts and job.state is not JobState.UNDOING:
-            self._store.exhaust(self.fence, task, reason)
+            with self._noting():
+                self._store.exhaust(self.fence, task, reason)
             return
         earlier = max(0, job.attempts - 1) + (0 if is_attempt else job.waits)
         backoff = min(timings.longest_backoff, timings.first_backoff * 2.0 ** min(earlier, 30))
-        self._store.defer(self.fence, task, reason, backoff, is_attempt=is_attempt)
+        with self._noting():
+            self._store.defer(self.fence, task, reason, backoff, is_attempt=is_attempt)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -229,13 +271,44 @@ class Lease:
     def _renew(self, store: JobStore) -> None:
         began = _clock()
         try:
-            with self._fencing:
+            with self._noting(store, durable=False):
                 wish = store.heartbeat(self.fence, self._percent)
+        except LeaseLost as lost:
+            self._ending = lost
+        else:
+            self._confirmed = self._renewed = began
+            self._note_wish(wish)
+
+    def _ask(self, store: JobStore) -> None:
+        """Find out whether the run still has its lease, and have nobody take it for dead soon."""
+        began = _clock()
+        if began - self._renewed > self._timings.stale / 10:
+            self._renew(store)
+            return
+        try:
+            wish = store.held(self.fence).override
         except LeaseLost as lost:
             self._ending = lost
         else:
             self._confirmed = began
             self._note_wish(wish)
+
+    @contextmanager
+    def _noting(self, store: JobStore | None = None, *, durable: bool = True) -> Iterator[None]:
+        """Make what the store is to be told besides one with the change in the block.
+
+        A heartbeat waits meanwhile: with the fence of before it would find the lease lost.
+        """
+        store = self._store if store is None else store
+        with self._fencing:
+            notes, self._notes = self._notes, _Notes()
+            try:
+                with store.together(durable=durable):
+                    notes.write(store, self.fence)
+                    yield
+            except BaseException:
+                self._notes = notes.before(self._notes)
+                raise
 
     def _note_wish(self, wish: Override | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:
@@ -253,10 +326,7 @@ class Lease:
             seconds = time.monotonic() - self._entered
             self._entered = None
             log.info("job %d: %s took %.2f s", self.job_id, self.task, seconds)
-            self._store.record_stage_time(self.fence, self.task, seconds)
-
-    def _refresh(self) -> None:
-        self._job = self._store.held(self.fence)
+            self._notes.seconds[self.task] = self._notes.seconds.get(self.task, 0.0) + seconds
 
 
 def _clock() -> float:

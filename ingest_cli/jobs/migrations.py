@@ -198,4 +198,134 @@ _REQUESTS = """
         request TEXT NOT NULL)
 """
 
-MIGRATIONS = (_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS)
+_FAILED = "IN ('failed', 'held')"
+_ENDED = f"(state IN ('complete', 'duplicate') OR state {_FAILED})"
+_DAY = "substr({row}updated, 1, 10)"
+_FIRST_LINE = "substr({row}exception, 1, instr({row}exception || char(10), char(10)) - 1)"
+_SUMS = "jobs = jobs + 1, files = files + excluded.files, bytes = bytes + excluded.bytes"
+
+
+def _counted(row: str) -> str:
+    """What counts the job ``row`` of a trigger."""
+    return f"""
+        INSERT INTO counts VALUES ({row}.user, {row}.status, 1, {row}.files, {row}.bytes)
+            ON CONFLICT DO UPDATE SET {_SUMS};
+        INSERT INTO days SELECT {_DAY.format(row=f"{row}.")}, {row}.state, 1, {row}.files, {row}.bytes
+            WHERE {_ENDED.replace("state", f"{row}.state")} ON CONFLICT DO UPDATE SET {_SUMS};"""
+
+
+def _no_longer_counted(row: str) -> str:
+    """What counts the job ``row`` of a trigger no more."""
+    keys = {
+        "counts": f"user = {row}.user AND status = {row}.status",
+        "days": f"day = {_DAY.format(row=f'{row}.')} AND state = {row}.state",
+    }
+    less = f"jobs = jobs - 1, files = files - {row}.files, bytes = bytes - {row}.bytes"
+    return "".join(
+        f"UPDATE {table} SET {less} WHERE {key}; DELETE FROM {table} WHERE {key} AND jobs = 0;"
+        for table, key in keys.items()
+    )
+
+
+def _reasons_counted(row: str) -> str:
+    return "".join(
+        f"INSERT INTO reasons VALUES ('{part}', {row}.stage, {row}.reason, {row}.{part}, 1)"
+        " ON CONFLICT DO UPDATE SET jobs = jobs + 1;"
+        for part in ("words", "day", "user")
+    )
+
+
+def _reasons_no_longer_counted(row: str) -> str:
+    key = "part = '{part}' AND stage = {row}.stage AND reason = {row}.reason AND value = {row}.{part}"
+    return "".join(
+        f"UPDATE reasons SET jobs = jobs - 1 WHERE {where}; DELETE FROM reasons WHERE {where} AND jobs = 0;"
+        for where in (key.format(part=part, row=row) for part in ("words", "day", "user"))
+    )
+
+
+def _failure(row: str) -> str:
+    """What notes the job ``row`` of a trigger, if it failed."""
+    values = f"{row}.job_id, {row}.task, NULL, {_FIRST_LINE.format(row=f'{row}.')}, {row}.user"
+    day = _DAY.format(row=f"{row}.")
+    return f"INSERT INTO failures SELECT {values}, {day} WHERE {row}.state {_FAILED};"
+
+
+# Counts of jobs, kept as jobs change, so that asking for them takes no longer as jobs become more. Triggers keep them,
+# for an older program that is still at work keeps them then as well. For the same reason they call nothing that is not
+# SQLite's own: the ``reason`` of a failure, without what belongs to one job alone, is found out when reasons are asked
+# for. What the stages took is not taken away again with a job.
+_COUNTS = f"""
+    CREATE TABLE counts (
+        user TEXT NOT NULL,
+        status TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (user, status)) WITHOUT ROWID;
+    CREATE TABLE days (
+        day TEXT NOT NULL,
+        state TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (day, state)) WITHOUT ROWID;
+    CREATE TABLE failures (
+        job_id INTEGER PRIMARY KEY,
+        stage TEXT NOT NULL,
+        reason TEXT,
+        words TEXT NOT NULL,
+        user TEXT NOT NULL,
+        day TEXT NOT NULL);
+    CREATE TABLE reasons (
+        part TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        value TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        PRIMARY KEY (part, stage, reason, value)) WITHOUT ROWID;
+    CREATE TABLE stage_seconds (
+        task TEXT PRIMARY KEY,
+        seconds REAL NOT NULL) WITHOUT ROWID;
+    INSERT INTO counts SELECT user, status, 1, files, bytes FROM jobs WHERE true ON CONFLICT DO UPDATE SET {_SUMS};
+    INSERT INTO days SELECT {_DAY.format(row="")}, state, 1, files, bytes FROM jobs WHERE {_ENDED}
+        ON CONFLICT DO UPDATE SET {_SUMS};
+    INSERT INTO failures SELECT job_id, task, NULL, {_FIRST_LINE.format(row="")}, user, {_DAY.format(row="")}
+        FROM jobs WHERE status {_FAILED};
+    INSERT INTO stage_seconds SELECT task, seconds FROM stages WHERE true
+        ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds;
+    CREATE INDEX failures_reason ON failures(reason, stage);
+    CREATE TRIGGER job_counted AFTER INSERT ON jobs BEGIN {_counted("new")} {_failure("new")} END;
+    CREATE TRIGGER job_forgotten AFTER DELETE ON jobs BEGIN
+        {_no_longer_counted("old")} DELETE FROM failures WHERE job_id = old.job_id; END;
+    CREATE TRIGGER job_changed AFTER UPDATE ON jobs
+        WHEN old.status <> new.status OR old.files <> new.files OR old.bytes <> new.bytes
+            OR substr(old.updated, 1, 10) <> substr(new.updated, 1, 10)
+        BEGIN {_no_longer_counted("old")} {_counted("new")} END;
+    CREATE TRIGGER failure_changed AFTER UPDATE OF state, task, exception, updated ON jobs
+        WHEN (old.state {_FAILED} OR new.state {_FAILED})
+            AND ((old.state {_FAILED}) <> (new.state {_FAILED}) OR old.task <> new.task
+                OR old.exception <> new.exception OR substr(old.updated, 1, 10) <> substr(new.updated, 1, 10))
+        BEGIN DELETE FROM failures WHERE job_id = old.job_id; {_failure("new")} END;
+    CREATE TRIGGER reason_found AFTER UPDATE OF reason ON failures WHEN old.reason IS NULL
+        BEGIN {_reasons_counted("new")} END;
+    CREATE TRIGGER reason_forgotten AFTER DELETE ON failures WHEN old.reason IS NOT NULL
+        BEGIN {_reasons_no_longer_counted("old")} END;
+    CREATE TRIGGER stage_left AFTER INSERT ON stages BEGIN
+        INSERT INTO stage_seconds VALUES (new.task, new.seconds)
+            ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds; END;
+    CREATE TRIGGER stage_left_again AFTER UPDATE ON stages BEGIN
+        UPDATE stage_seconds SET seconds = seconds + new.seconds - old.seconds WHERE task = new.task; END;
+    CREATE INDEX outbox_status ON outbox(status, receiver, created);
+    CREATE INDEX jobs_successor ON jobs(successor) WHERE successor IS NOT NULL
+"""
+
+# Who looks for a job to run finds the first that is due, however many wait or are deferred.
+_DUE = """
+    CREATE INDEX jobs_due ON jobs(attempts, retry_at) WHERE state IN ('queued', 'running', 'undoing');
+    DROP INDEX jobs_queue
+"""
+
+MIGRATIONS = (
+    *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
+    *(_COUNTS, _DUE),
+)

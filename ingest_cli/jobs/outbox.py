@@ -13,11 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlite_utils import Database
-
 from ..settings import EventKind, ReceiverKind
 from ..text import story
-from .database import reading, writing
+from .database import Database, reading, writing
 from .fields import job_fields
 from .job import Job, JobState
 from .process import Life, Process, this_process

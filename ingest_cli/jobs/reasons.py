@@ -1,8 +1,7 @@
 """Why jobs failed, grouped as people do: what differs only in names, numbers, hashes or paths is one reason."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 BLANK = "..."
 # Meanwhile it is one that no message holds.
@@ -29,46 +28,24 @@ SEVERAL = re.compile(rf"{_BLANK}(?:(?:,? and|,)? {_BLANK}(?: more\b)?)+")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A job that failed: at which ``stage``, for which ``reason``, whose it was, and on which ``day``."""
+    """The job of this ``name`` failed for this ``reason``: in the words of the first line of its error."""
 
     job_id: int
-    stage: str
-    reason: str
     name: str
-    user: str
-    day: str
+    reason: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reason:
-    """What several jobs failed for. The ``job_ids`` are the newest of them."""
+    """What several ``jobs`` failed for, at which stage, and how many of them on each day and of each user. The
+    ``job_ids`` are the newest of them."""
 
     stage: str
     reason: str
-    jobs: int = 0
-    job_ids: list[int] = field(default_factory=list)
-    days: dict[str, int] = field(default_factory=dict)
-    users: dict[str, int] = field(default_factory=dict)
-
-    def add(self, failure: Failure) -> None:
-        """Count one more job, which is older than those before."""
-        if failure.reason != self.reason:
-            self.reason = kind_of(failure)
-        self.jobs += 1
-        if len(self.job_ids) < MOST_JOBS:
-            self.job_ids.append(failure.job_id)
-        self.days[failure.day] = self.days.get(failure.day, 0) + 1
-        self.users[failure.user] = self.users.get(failure.user, 0) + 1
-
-
-def grouped(failures: Iterable[Failure]) -> list[Reason]:
-    """The reasons for these failures, newest first; that of most jobs first. One for which all jobs gave the same words
-    is told in these, of others what they have in common."""
-    found: dict[tuple[str, str], Reason] = {}
-    for failure in failures:
-        key = failure.stage, kind_of(failure)
-        found.setdefault(key, Reason(failure.stage, failure.reason)).add(failure)
-    return sorted(found.values(), key=lambda reason: -reason.jobs)
+    jobs: int
+    job_ids: list[int]
+    days: dict[str, int]
+    users: dict[str, int]
 
 
 def kind_of(failure: Failure) -> str:

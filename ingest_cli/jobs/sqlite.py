@@ -6,6 +6,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .outbox import announce, kind_of
 from .process import Life, Process, this_process
-from .sqlite_queries import QUEUE, SETTLED, SqliteQueries
-from .sqlite_rows import SELECT, imported_job_of, job_of, listed, now_text, override_text
+from .sqlite_queries import SETTLED, SqliteQueries
+from .sqlite_queue import SqliteQueue
+from .sqlite_rows import SELECT, imported_job_of, listed, now_text, override_text
 from .stages import INGEST_METADATA
 from .transitions import TRANSITIONS, Event
 
@@ -27,12 +29,18 @@ MOST_OTHERS = 100
 BY_HAND = "failed by an administrator"
 
 
-class SqliteJobStore(SqliteQueries):
+class SqliteJobStore(SqliteQueries, SqliteQueue):
     """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
 
     def another(self) -> "SqliteJobStore":
         """A connection of its own to the same database."""
-        return SqliteJobStore(self.path, self._timings, self._notifications, new=False)
+        return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
+
+    @contextmanager
+    def together(self, *, durable: bool = True) -> Iterator[None]:
+        """Make the changes in a block one."""
+        with writing(self._database, durable=durable):
+            yield
 
     def submit(
         self,
@@ -197,11 +205,13 @@ class SqliteJobStore(SqliteQueries):
     def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
         with writing(self._database, durable=False) as connection:
-            self.held(fence)
-            connection.execute(
-                "INSERT INTO stages VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
-                (fence.job_id, task, seconds),
+            noted = connection.execute(
+                "INSERT INTO stages SELECT job_id, ?, ? FROM jobs WHERE job_id = ? AND fence = ?"
+                " ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+                (task, seconds, fence.job_id, fence.number),
             )
+            if noted.rowcount == 0:
+                self.held(fence)
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""
@@ -364,16 +374,6 @@ class SqliteJobStore(SqliteQueries):
         # Outside of a transaction, since this may wait for a heartbeat.
         if job.holder is not None and not self._liveness.is_dead_for_sure(job, self.get):
             raise _busy(self.get(job.job_id))
-
-    def _due(self) -> Iterator[Job]:
-        """The jobs that wait for a run, in their order. A wait beyond the longest comes of a clock that was wrong."""
-        now = time.time()
-        rows = self._rows(
-            f"{SELECT} WHERE {QUEUE} AND (retry_at <= ? OR retry_at > ?) ORDER BY attempts, jobs.job_id",
-            now,
-            now + self._timings.longest_backoff,
-        )
-        return (job for job in map(job_of, rows) if self._liveness.is_dead(job))
 
     def _become_holder(self, connection: sqlite3.Connection, job: Job) -> Job:
         """Make this process the holder."""

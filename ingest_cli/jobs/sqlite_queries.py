@@ -2,65 +2,29 @@
 
 import json
 import os
-import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-from ..errors import IngestError, JobNotFound, LeaseLost
-from ..mounts import on_network
-from ..settings import Notifications, Timings
-from .activity import Share
-from .database import open_database, reading, writing
+from ..errors import JobNotFound, LeaseLost
+from .database import writing
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
-from .liveness import Liveness
-from .migrations import MIGRATIONS
-from .outbox import Outbox
-from .reasons import Failure
-from .sqlite_filter import NAME, Matching, condition, ordering, selection
-from .sqlite_rows import SELECT, imported_job_of, job_of, listed, time_text
+from .sqlite_counts import SqliteCounts
+from .sqlite_filter import ordering, selection
+from .sqlite_rows import SELECT, imported_job_of, listed, time_text
 
-QUEUE = "state IN ('queued', 'running', 'undoing')"
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 # SQLite takes at least 999 values in a statement.
 MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
-NOBODY = Notifications()
-FIRST_LINE = "substr(exception, 1, instr(exception || char(10), char(10)) - 1)"
 
 
-class SqliteQueries:
-    """The database at ``path``, and what `store.JobStore` says can be asked of it.
-
-    A ``new`` one is made where it is missing. What becomes of jobs is put into the ``outbox`` as ``notifications`` say.
-    Raises StoreError and ResourceUnavailable.
-    """
-
-    def __init__(
-        self, path: Path, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
-    ) -> None:
-        self.path, self._timings, self._notifications = path, timings, notifications
-        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
-        self._database.conn.row_factory = sqlite3.Row
-        self._matching = Matching()
-        self._database.conn.create_function("matches", 2, self._matching, deterministic=True)
-        is_local = not on_network(path)
-        self._liveness = Liveness(timings.stale, is_local=is_local)
-        self.outbox = Outbox(self._database, is_local=is_local)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.close()
+class SqliteQueries(SqliteCounts):
+    """What `store.JobStore` says can be asked of the database."""
 
     def get(self, job_id: int) -> Job:
         """The job, or JobNotFound."""
@@ -83,12 +47,6 @@ class SqliteQueries:
         """The first jobs that are wanted."""
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
-
-    def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
-        """How many of the jobs that are wanted have each status."""
-        where, values = condition(wanted, wanted.statuses)
-        found = dict(map(tuple, self._rows(f"SELECT status, COUNT(*) FROM jobs WHERE {where} GROUP BY 1", *values)))
-        return {status: found.get(status, 0) for status in JobStatus}
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -190,48 +148,6 @@ class SqliteQueries:
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
         return dict(tuple(row) for row in rows)
 
-    def stage_seconds(self) -> dict[str, float]:
-        """How many seconds all jobs together spent in each stage."""
-        rows = self._rows("SELECT task, SUM(seconds) FROM stages GROUP BY 1")
-        return dict(tuple(row) for row in rows)
-
-    def tallies(self) -> dict[str, tuple[int, int, int]]:
-        """How many jobs, files and bytes are waiting, running, complete and failed."""
-        rows = self._rows(
-            "SELECT CASE WHEN state IN ('complete', 'duplicate') THEN 'complete'"
-            " WHEN state = 'queued' THEN 'waiting' WHEN state IN ('running', 'undoing') THEN 'running'"
-            " ELSE 'failed' END, COUNT(*), SUM(files), SUM(bytes) FROM jobs GROUP BY 1"
-        )
-        counted = {name: (count, files, size) for name, count, files, size in map(tuple, rows)}
-        return {name: counted.get(name, (0, 0, 0)) for name in ("waiting", "running", "complete", "failed")}
-
-    def failures(self) -> list[tuple[str, str, int]]:
-        """The stages and reasons of failed jobs."""
-        rows = self._rows(
-            f"SELECT task, {FIRST_LINE} AS reason, COUNT(*) FROM jobs"
-            " WHERE state IN ('failed', 'held') GROUP BY task, reason ORDER BY COUNT(*) DESC, task, reason"
-        )
-        return [(str(task), str(reason), int(count)) for task, reason, count in rows]
-
-    def failed(self) -> Iterator[Failure]:
-        """The jobs that failed or are held."""
-        rows = self._rows(
-            f"SELECT job_id, task, {FIRST_LINE}, {NAME}, user, substr(updated, 1, 10) FROM jobs"
-            " WHERE status IN ('failed', 'held') ORDER BY job_id DESC"
-        )
-        return (Failure(*row) for row in rows)
-
-    def activity(self) -> list[Share]:
-        """How many jobs came to their end, by day and by user."""
-        # What a duplicate holds is not stored again.
-        rows = self._rows(
-            "SELECT substr(updated, 1, 10) AS day, user,"
-            f" SUM(state IN ({listed(DONE)})) AS complete, SUM(state IN ('failed', 'held')) AS failed,"
-            " SUM(files * (state = 'complete')) AS files, SUM(bytes * (state = 'complete')) AS bytes FROM jobs"
-            f" WHERE state IN ({listed(DONE)}, 'failed', 'held') GROUP BY 1, 2"
-        )
-        return [Share(**dict(row)) for row in rows]
-
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""
         begin, length, start = int(since.timestamp()), int(step.total_seconds()), time_text(since)
@@ -250,15 +166,6 @@ class SqliteQueries:
         count = int((datetime.now(UTC) - since) / step) + 1
         steps = steps_of(count, dict(map(tuple, came)), {row[0]: tuple(row)[1:] for row in went})
         return Flow(since=since, step=step, steps=steps, waiting=self.count_unfinished())
-
-    def count(self) -> int:
-        """How many jobs there are."""
-        with reading(self._database):
-            return self._database.table("jobs").count
-
-    def count_unfinished(self) -> int:
-        """How many jobs wait or run."""
-        return int(next(self._rows(f"SELECT COUNT(*) FROM jobs WHERE {QUEUE}"))[0])
 
     def settled_before(self, moment: datetime) -> list[Job]:
         """The jobs that were settled before ``moment``."""
@@ -288,19 +195,3 @@ class SqliteQueries:
                 f"the lease of job {job.job_id} was lost{by} while this process was silent: this process stops"
             )
         return job
-
-    def _one(self, sql: str, *values: Any) -> Job | None:
-        row = next(self._rows(sql, *values), None)
-        return job_of(row) if row is not None else None
-
-    def _all(self, sql: str, *values: Any) -> list[Job]:
-        return list(map(job_of, self._rows(sql, *values)))
-
-    def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
-        try:
-            with reading(self._database) as connection:
-                # Whoever leaves rows behind would have a cursor closed later than the database.
-                yield from iter(connection.execute(sql, values).fetchone, None)
-        except IngestError as error:
-            self._matching.end(error)
-            raise

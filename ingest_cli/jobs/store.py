@@ -1,6 +1,7 @@
 """The interface of the job store, which any number of processes share."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -8,14 +9,15 @@ from typing import Protocol, Self
 
 from ..settings import Settings
 from ..settings.options import DATABASE
-from .activity import Share
+from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
+from .group_commit import Shared
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
 from .process import Process
-from .reasons import Failure
+from .reasons import Reason
 
 
 class JobStore(Protocol):
@@ -42,6 +44,12 @@ class JobStore(Protocol):
 
     def another(self) -> "JobStore":
         """A store of the same jobs, for another thread."""
+
+    def together(self, *, durable: bool = True) -> AbstractContextManager[None]:
+        """Make the changes in a block one: all are made at its end, or, where it raises an error, none.
+
+        Where they need not be ``durable``, a loss of power may take them.
+        """
 
     # What is asked
 
@@ -116,7 +124,7 @@ class JobStore(Protocol):
         """How many seconds the job spent in each stage that it has left."""
 
     def stage_seconds(self) -> dict[str, float]:
-        """How many seconds all jobs together spent in each stage."""
+        """How many seconds all jobs together spent in each stage, those too that were pruned since."""
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
         """How many jobs, files and bytes are waiting, running, complete and failed."""
@@ -124,11 +132,21 @@ class JobStore(Protocol):
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
 
-    def failed(self) -> Iterator[Failure]:
-        """The jobs that failed or are held, the newest first, with the first lines of their errors."""
+    def reasons(self, most: int | None = None) -> list[Reason]:
+        """Why jobs failed or are held, that of most jobs first; at most so many reasons.
 
-    def activity(self) -> list[Share]:
-        """How many jobs came to their end, and how much they hold, by the day of their last change and by user."""
+        Reasons that differ only in what belongs to one job are one. One for which all jobs gave the same words is told
+        in these, of others what they have in common.
+        """
+
+    def count_reasons(self) -> int:
+        """How many reasons there are."""
+
+    def by_day(self) -> dict[str, Activity]:
+        """What was done on each day on which anything was, the first one first: the day of a job's last change."""
+
+    def by_user(self) -> dict[str, Activity]:
+        """What was done for each user, most bytes first."""
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each ``step`` from ``since`` on, in UTC, until now."""
@@ -174,7 +192,7 @@ class JobStore(Protocol):
         """Become the holder of the next job in the queue; None where none is waiting.
 
         Jobs with the fewest attempts come first, then the oldest, so that a job that kills its workers does not block
-        the others. A job whose attempts are used up is settled.
+        the others; of those that were deferred the one that was due first. A job whose attempts are used up is settled.
         """
 
     def retry(self, job_id: int) -> Job:
@@ -266,8 +284,8 @@ class JobStore(Protocol):
         """Note that the catalogue has recorded the job: it is complete."""
 
 
-def open_store(settings: Settings, *, new: bool = True) -> JobStore:
-    """The site's job store; a ``new`` one is made where there is none yet.
+def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> JobStore:
+    """The site's job store; a ``new`` one is made where there is none yet. Threads write to a ``shared`` one together.
 
     Raises SettingsError where there is none and none may be made, ResourceUnavailable where it cannot be used now, and
     StoreError.
@@ -276,7 +294,7 @@ def open_store(settings: Settings, *, new: bool = True) -> JobStore:
     from .sqlite import SqliteJobStore
 
     new = is_to_be_made(settings, DATABASE, new=new)
-    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
     return store
 

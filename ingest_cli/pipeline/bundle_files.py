@@ -1,20 +1,27 @@
 """The files of a bundle: how they are checked and stored."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from ..bundle.content import CHUNK_BYTES, Content
+from ..bundle.content import CHUNK_BYTES, Content, require_hash, truncated
 from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
+from ..bundle.window import Window
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..services.base import ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
 from .progress import Progress
+
+# Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored.
+KEPT_BYTES = 64 << 20
+# What a file takes there besides its bytes.
+KEPT_BYTES_A_FILE = 128
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
@@ -30,7 +37,12 @@ def find_member(bundle: Bundle, entry: FileEntry) -> Member:
 
 
 def content_of(
-    bundle: Bundle, member: Member, entry: FileEntry, observe: Callable[[int], None], piece: int = CHUNK_BYTES
+    bundle: Bundle,
+    member: Member,
+    entry: FileEntry,
+    observe: Callable[[int], None],
+    piece: int = CHUNK_BYTES,
+    kept: Sequence[bytes] | None = None,
 ) -> Content:
     """The bytes of the member, which are to hash as ``entry`` says."""
     return Content(
@@ -43,6 +55,7 @@ def content_of(
         hashsum=entry.hashsum,
         observe=observe,
         piece=piece,
+        kept=kept,
     )
 
 
@@ -74,13 +87,16 @@ def _of_odd_time(member: Member) -> str:
 
 
 class BundleFiles:
-    """The files in a bundle."""
+    """The files in a bundle. They are read once where they can be kept in memory, or where the archive ``stages``."""
 
     stage = INGEST_FILES
     sources: list[str] | None = None
 
-    def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, document: Document, progress: Progress, *, stages: bool) -> None:
         self._bundle, self._document, self._progress = bundle, document, progress
+        self._window = Window(bundle.descriptor, progress.piece)
+        self._stages = stages
+        self._kept: dict[int, Sequence[bytes]] = {}
 
     def mounts(self) -> set[Path]:
         """A bundle's own is known by its job."""
@@ -94,13 +110,30 @@ class BundleFiles:
         """Find every listed file in the bundle, with its size and its hash."""
         for warning in warnings_about(self._bundle, self._members):
             self._progress.warn(warning)
-        for position, entry in enumerate(self._document.files):
-            self._content(position, self._progress.checking).verify()
-            self._progress.checked(entry.size)
+        if self._fit_in_memory:
+            # In the order of the tar, of which then much is read at once.
+            for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
+                self._kept[position] = self._read_whole(position)
+        elif not self._stages:
+            for position, entry in enumerate(self._document.files):
+                self._content(position, self._progress.checking).verify()
+                self._progress.checked(entry.size)
+
+    @property
+    def are_staged(self) -> bool:
+        """Whether they are too large to be kept, and the archive can be given them before they are checked."""
+        return self._stages and not self._fit_in_memory
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Send the bytes, which are hashed on their way."""
+        writer.stage(file_id, self._content(position, self._progress.staging))
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
-        """Send the bytes, which are hashed again on their way."""
-        writer.put(file_id, self._content(position, self._progress.storing))
+        """Store what is staged; else send the bytes that were kept, or read and hash them again on their way."""
+        if self.are_staged:
+            writer.place(file_id)
+        else:
+            writer.put(file_id, self._content(position, self._progress.storing, self._kept.get(position)))
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """What was stored is what was hashed."""
@@ -113,6 +146,25 @@ class BundleFiles:
         """The listed files, in the document's order."""
         return [find_member(self._bundle, entry) for entry in self._document.files]
 
-    def _content(self, position: int, observe: Callable[[int], None]) -> Content:
+    @cached_property
+    def _fit_in_memory(self) -> bool:
+        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES
+
+    def _read_whole(self, position: int) -> Sequence[bytes]:
+        """The bytes of a file, in pieces, which are those that the document records."""
         member, entry = self._members[position], self._document.files[position]
-        return content_of(self._bundle, member, entry, observe, self._progress.piece)
+        if member.size > self._progress.piece:
+            pieces = tuple(self._content(position, self._progress.checking).chunks())
+            self._progress.checked(entry.size)
+            return pieces
+        data = self._window.read(member.offset, member.size)
+        if len(data) < member.size:
+            raise truncated(entry.path)
+        found = hashlib.new(entry.hashtype, data, usedforsecurity=False).hexdigest()
+        require_hash(entry.path, entry.hashtype, found, entry.hashsum)
+        self._progress.read_whole(member.size)
+        return (data,) if data else ()
+
+    def _content(self, position: int, observe: Callable[[int], None], kept: Sequence[bytes] | None = None) -> Content:
+        member, entry = self._members[position], self._document.files[position]
+        return content_of(self._bundle, member, entry, observe, self._progress.piece, kept)

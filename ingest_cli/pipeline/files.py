@@ -12,6 +12,10 @@ class JobFiles(Protocol):
     stage: str
     sources: list[str] | None
 
+    @property
+    def are_staged(self) -> bool:
+        """Whether their bytes are looked at by `set_aside`, after `check`, rather than by it."""
+
     def mounts(self) -> set[Path]:
         """Where the file systems are mounted that the sources lie on."""
 
@@ -20,6 +24,9 @@ class JobFiles(Protocol):
 
     def check(self) -> None:
         """Raise where a file is missing, or its bytes are not those that the document records."""
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Have the archive take the bytes of one aside. Raises where they are not those that the document records."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Have the archive take one."""

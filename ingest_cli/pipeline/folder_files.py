@@ -27,6 +27,7 @@ class FolderFiles:
 
     stage = INGEST_FILES
     sources: list[str] | None = None
+    are_staged = False
 
     def __init__(self, folder: Folder, request: FolderRequest, catalog: Catalog, progress: Progress) -> None:
         self._folder, self._progress = folder, progress
@@ -60,6 +61,9 @@ class FolderFiles:
             with self._folder.open(entry) as content:
                 content.require_unchanged()
             self._progress.checked(entry.found.st_size)
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Nothing is: they were read before the document was made."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Send the bytes, which are hashed again on their way."""

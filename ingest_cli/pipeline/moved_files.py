@@ -27,6 +27,7 @@ class MovedFiles:
     """
 
     stage = MOVE_FILES
+    are_staged = False
 
     def __init__(
         self,
@@ -69,6 +70,9 @@ class MovedFiles:
         folders = {found.st_dev: path.parent for found, path in zip(self._hashed, self._paths, strict=True) if found}
         for folder in folders.values():
             sync_file_system(folder)
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Nothing is: they are hashed where they lie, and not copied."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Move it, unless an earlier run did."""

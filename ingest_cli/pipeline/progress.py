@@ -57,9 +57,22 @@ class Progress:
         self._pace(length)
         self._checked.read(length)
 
+    def read_whole(self, size: int) -> None:
+        """A file of this size was read at once to check it, to its end. Raises Interrupted too."""
+        if self._lease.interrupted:
+            raise Interrupted
+        self._pace(size)
+        self._checked.finish(size)
+
     def checked(self, size: int) -> None:
         """A file of this size was checked, even where nothing of it was read."""
         self._checked.finish(size)
+
+    def staging(self, length: int) -> None:
+        """So many more bytes were read, and hashed and written at once. Raises Interrupted too: no other run goes on
+        with them."""
+        self.checking(length)
+        self._stored.read(length)
 
     def storing(self, length: int) -> None:
         """So many more bytes were read to store them."""
@@ -88,7 +101,7 @@ class Progress:
 
 
 class _Phase:
-    """One of the two times that every byte is read."""
+    """One of the two things that are done with every byte, whether it is read for each of them or once."""
 
     def __init__(self, progress: Progress, tell: Callable[[int, int], None]) -> None:
         self._progress, self._tell = progress, tell

@@ -77,7 +77,10 @@ class Run:
             self._progress.stage(LOAD_METADATA)
             document = self._parse(bundle.read_metadata())
             earlier = self._identify(document)
-            return earlier or self._store(document, BundleFiles(bundle, document, self._progress))
+            if earlier is not None:
+                return earlier
+            files = BundleFiles(bundle, document, self._progress, stages=self._services.archive.stages)
+            return self._store(document, files)
 
     def _move(self) -> Recorded | DuplicateOf:
         self._progress.stage(LOAD_METADATA)
@@ -157,7 +160,7 @@ class Run:
             ids = self._reserve(document, files)
             writer = self._writer(ids, resumed=False)
         if not is_recorded:
-            self._store_files(document, files, writer, ids)
+            self._store_all(document, files, writer, ids)
         self._progress.stage(INGEST_METADATA)
         if not is_recorded:
             files.require_unchanged(writer, ids)
@@ -203,8 +206,36 @@ class Run:
         lease.confirm()
         return writer
 
-    def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
-        """Store what is not known to be stored, with a checkpoint now and then and one at the end.
+    def _store_all(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
+        """Store what is not known to be stored; where the files are staged, once all of them have been found right.
+
+        Nothing stays aside where that fails: a disk that is full needs its room, and no other run goes on with it.
+        """
+        # A moved file could be written to under its source's name since: those are looked at one by one.
+        stored = 0 if self._lease.job.kind is JobKind.MOVE else self._still_stored(ids)
+        left = range(stored, len(ids))
+        for entry in document.files[:stored]:
+            self._progress.stored(entry.size)
+        try:
+            if files.are_staged:
+                self._stage_files(document, files, writer, ids, left)
+            self._store_files(document, files, writer, ids, left)
+        except Exception:
+            if files.are_staged:
+                writer.close()
+            raise
+
+    def _stage_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
+        """Have the archive take aside what is ``left``, and check it on the way. Raises Interrupted."""
+
+        def set_aside(position: int) -> None:
+            files.set_aside(writer, position, ids[position])
+
+        for position in done_in_order(set_aside, left, self._services.archive.transfers):
+            self._progress.checked(document.files[position].size)
+
+    def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
+        """Store what is ``left``, with a checkpoint now and then and one at the end.
 
         Raises Interrupted, after a checkpoint, where the run is to be left.
         """
@@ -213,13 +244,9 @@ class Run:
             self._reach(position)
             files.store(writer, position, ids[position])
 
-        # A moved file could be written to under its source's name since: those are looked at one by one.
-        stored = 0 if self._lease.job.kind is JobKind.MOVE else self._still_stored(ids)
-        for entry in document.files[:stored]:
-            self._progress.stored(entry.size)
         checkpoint = self._settings.timings.checkpoint
         due = time.monotonic() + checkpoint
-        for position in done_in_order(store, range(stored, len(ids)), self._services.archive.transfers):
+        for position in done_in_order(store, left, self._services.archive.transfers):
             self._progress.stored(document.files[position].size)
             if self._lease.interrupted:
                 self._checkpoint(writer, position + 1)

@@ -58,11 +58,12 @@ class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
     As many threads as ``transfers`` says may use a writer at once, each for its own files. Where it ``is_exclusive``, a
-    file that is being read keeps others waiting.
+    file that is being read keeps others waiting. Where it ``stages``, a writer takes files before they may be stored.
     """
 
     transfers: int
     is_exclusive: bool
+    stages: bool
 
     def free_bytes(self) -> int | None:
         """How much more can be stored; None where the archive cannot tell."""
@@ -125,6 +126,16 @@ class ArchiveWriter(Protocol):
 
         Raises FileRefused where the bytes are not those that were recorded.
         """
+
+    def stage(self, file_id: int, content: Content) -> None:
+        """Take ``content`` aside, whole or not at all, so that `place` can store it. Nothing is stored yet: what is
+        staged is gone with `close`, and with the next writer for the same ids.
+
+        Raises FileRefused where the bytes are not those that were recorded.
+        """
+
+    def place(self, file_id: int) -> None:
+        """Store what was staged, over what an earlier run stored under ``file_id``."""
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.

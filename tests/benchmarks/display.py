@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from ..support.command import Command
-from .alone import KIB, MIB, make_bundle
+from .bundles import make_bundle
+from .cases import KIB, MIB
 
 ROUNDS = 12
 

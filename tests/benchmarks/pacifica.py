@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from ingest_cli.bundle.metadata import Document
 
 from ..support.bundles import document_for, write_bundle
-from .alone import timed
+from .cases import ingest, ran
 
 ROUNDS = 3
 TRANSFERS = int(os.environ.get("ARCHIVEINTERFACE_TRANSFERS", "1"))
@@ -43,13 +43,14 @@ def compare(folder: Path, count: int) -> None:
     for number in range(ROUNDS):
         costs.append(cost_of_services(files))
         os.environ["XDG_DATA_HOME"] = str(folder / f"site{number}")
-        ours.append(timed([[sys.executable, "-m", "ingest_cli", "-q", str(bundle)]]))
+        ours.append(ran([ingest("-q", bundle)]))
         if "RELEASED_URL" in os.environ:
             released.append(upload(os.environ["RELEASED_URL"], bundle))
-    cost, own = min(sum(parts) for parts in costs), min(seconds for seconds, _ in ours)
+    cost, own = min(sum(parts) for parts in costs), min(turn.seconds for turn in ours)
     parts = " + ".join(f"{seconds:.1f}" for seconds in min(costs, key=sum))
     print(f"{count} files of 1 KiB: the services {cost:.1f} s (files + metadata + policy: {parts}), ingest {own:.1f} s")
-    print(f"    ingest to the services {own / cost:.2f}, peak memory {max(peak for _, peak in ours) / 1024:.0f} MiB")
+    peak = max(turn.peak or 0 for turn in ours) / 1024
+    print(f"    ingest to the services {own / cost:.2f}, peak memory {peak:.0f} MiB")
     if released:
         print(f"    the released service {min(released):.1f} s, {min(released) / own:.2f} times ours", flush=True)
 

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from functools import partial
@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import JobBusy, JobNotFound, LeaseLost, StoreError, WrongState
-from ingest_cli.jobs.activity import Activity, by_day, by_user
+from ingest_cli.jobs.activity import Activity
 from ingest_cli.jobs.filter import COMPLETE, FAILED, WAITING, JobFilter, JobOrder
 from ingest_cli.jobs.imported import ImportedJob, Taken
 from ingest_cli.jobs.job import UNFINISHED, Fence, Job, JobKind, JobState, JobStatus, Reservation
 from ingest_cli.jobs.process import Life, Process, this_process
-from ingest_cli.jobs.reasons import Failure
+from ingest_cli.jobs.reasons import MOST_JOBS, Reason
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
 from ingest_cli.jobs.store import JobStore
@@ -32,6 +32,7 @@ from ingest_cli.jobs.transitions import TRANSITIONS, Event
 from ingest_cli.settings import Timings
 
 from ..support.holders import DEAD, ELSEWHERE, HERE, child
+from ..support.recount import recounted, told
 from ..support.store_changes import BY_ANYONE, BY_FENCE, REASON, RERUN, WISH, sources_of, targets_of
 
 QUICK = Timings(stale=0.2, runs=3, longest_backoff=60.0)
@@ -1021,29 +1022,57 @@ class JobStoreContract:
         store.undo(jobs.running().fence, JobState.FAILED, LOAD_METADATA, "another")
         assert store.failures() == [(INGEST_FILES, "the disk is broken", 3), (LOAD_METADATA, "another", 1)]
 
-    def test_who_failed_and_why(self, store: JobStore, jobs: Jobs) -> None:
-        failed, held = jobs.failed(), jobs.held()
+    def test_what_jobs_failed_for(self, store: JobStore, jobs: Jobs) -> None:
+        def fail(reason: str, user: str = "u", stage: str = INGEST_FILES) -> Job:
+            jobs.user = user
+            return store.undo(jobs.running().fence, JobState.FAILED, stage, reason)
+
+        numbered = [fail(f"file {number} is gone\nin a second line", user) for number, user in enumerate("aab")]
+        alike = [fail("file 7 is gone", stage=LOAD_METADATA) for _ in range(2)]
         jobs.discarded()
         jobs.complete()
+        (day,) = {job.updated[:10] for job in numbered + alike}
+        ids = [[job.job_id for job in reversed(found)] for found in (numbered, alike)]
         expected = [
-            Failure(job.job_id, INGEST_FILES, "the disk is broken", job.source, "u", job.updated[:10])
-            for job in (held, failed)
+            Reason(INGEST_FILES, "file ... is gone", 3, ids[0], {day: 3}, {"a": 2, "b": 1}),
+            Reason(LOAD_METADATA, "file 7 is gone", 2, ids[1], {day: 2}, {"u": 2}),
         ]
-        assert list(store.failed()) == expected
+        assert store.reasons() == expected
+        assert store.reasons(1) == expected[:1]
+        assert store.count_reasons() == 2
+
+    def test_of_very_many_jobs_the_newest_are_named(self, store: JobStore, jobs: Jobs) -> None:
+        failed = [jobs.failed().job_id for _ in range(MOST_JOBS + 10)]
+        (reason,) = store.reasons()
+        assert reason.jobs == len(failed)
+        assert reason.job_ids == failed[:9:-1]
 
     def test_what_was_done_by_day_and_user(self, store: JobStore, jobs: Jobs) -> None:
-        assert store.activity() == []
+        assert store.by_day() == store.by_user() == {}
         jobs.complete()
         jobs.duplicate()
         jobs.queued()
         jobs.user = "grace"
         jobs.failed()
         last = jobs.held()
-        days = {share.day for share in store.activity()}
-        assert last.updated[:10] in days
-        done = by_user(store.activity())
-        assert done == {"u": Activity(complete=2, files=3, bytes=30), "grace": Activity(failed=2)}
-        assert sum(day.complete for day in by_day(store.activity()).values()) == 2
+        assert last.updated[:10] in store.by_day()
+        assert store.by_user() == {"u": Activity(complete=2, files=3, bytes=30), "grace": Activity(failed=2)}
+        assert sum(day.complete for day in store.by_day().values()) == 2
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_counts_are_those_of_the_jobs_that_there_are(self, store: JobStore, jobs: Jobs, seed: int) -> None:
+        random = Random(seed)
+        for _ in range(2):
+            found = many_jobs(store, jobs, random) if not store.count() else store.select()
+            assert told(store) == recounted(found)
+            for job in random.sample(found, 15):
+                with suppress(WrongState, JobBusy):
+                    if random.random() < 0.5:
+                        store.retry(job.job_id)
+                    else:
+                        store.end(job.job_id, JobState.FAILED, holder=None)
+            store.forget([job.job_id for job in random.sample(found, 10)])
+            assert told(store) == recounted(store.select())
 
     def test_an_archive_is_remembered(self, store: JobStore, another: JobStore) -> None:
         assert store.archive() is None

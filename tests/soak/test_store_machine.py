@@ -5,7 +5,6 @@ import shutil
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
-from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, JobStatus, Override
+from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Override
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
@@ -24,6 +23,7 @@ from ingest_cli.jobs.transitions import TRANSITIONS, Event
 from ingest_cli.settings import Notifications, Timings
 
 from ..support.holders import ELSEWHERE, HERE, Workers
+from ..support.recount import recounted, told
 from ..support.store_changes import BY_FENCE, RERUN, WISH, sources_of, targets_of
 
 TOLD = Notifications(command=("tell",), kinds=frozenset(["ingest"]))
@@ -335,8 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.check_reservations(list(jobs.values()))
         self.check_successors(jobs)
         self.check_announced(jobs)
-        statuses = Counter(job.status for job in jobs.values())
-        assert self.store.tally() == {status: statuses[status] for status in JobStatus}
+        assert told(self.store) == recounted(jobs.values())
         self.seen = jobs
 
     def check_announced(self, jobs: dict[int, Job]) -> None:

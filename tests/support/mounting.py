@@ -10,6 +10,8 @@ import pytest
 
 from .power_disk import DiskUnavailable, mounts_of_our_own
 
+FORMATTED = {"ext4": ["-F", "-m", "0"], "xfs": ["-f"], "btrfs": ["-f"]}
+
 
 class Disk:
     """A disk that keeps what is written to it, and is mounted at ``place``; ``content`` is what is on it."""
@@ -50,14 +52,14 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 
 @contextmanager
-def formatted_disk(image: Path, place: Path, megabytes: int) -> Iterator[None]:
-    """An empty ext4 of this size, of which nothing is kept for root. Skips where there is none."""
+def formatted_disk(image: Path, place: Path, megabytes: int, kind: str = "ext4", *words: str) -> Iterator[None]:
+    """An empty disk of this size, of which an ext4 keeps nothing for root. Skips where there is none."""
     with image.open("wb") as file:
         file.truncate(megabytes << 20)
     try:
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", image)
+        _run(f"mkfs.{kind}", "-q", *FORMATTED[kind], *words, image)
     except (FileNotFoundError, DiskUnavailable) as reason:
-        pytest.skip(f"no ext4 can be made: {reason}")
+        pytest.skip(f"no {kind} can be made: {reason}")
     with _mounted(place, "-o", "loop", image):
         yield
 

@@ -108,6 +108,7 @@ def test_no_stage_is_entered_by_a_run_that_is_to_be_left(store: SqliteJobStore) 
     interruption.set()
     with pytest.raises(Interrupted):
         lease.enter("ingest metadata")
+    lease.requeue()
     assert store.get(1).task == INGEST_FILES
 
 

@@ -1,6 +1,7 @@
 """A store of each older version is brought up to date, and an older program leaves one of today alone."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.settings import Timings
 
 from ..support.old_stores import old_store
+from ..support.recount import recounted, told
 
 VERSIONS = range(1, len(MIGRATIONS))
 IN_A_CENTURY = 4_000_000_000.0
@@ -260,6 +262,38 @@ def test_a_process_at_work_goes_on_while_a_newer_program_adds_to_the_store(tmp_p
         job = store.submit(1, holder=this_process(), **kept)  # type: ignore[arg-type]
         open_database(store.path, [*MIGRATIONS, "ALTER TABLE jobs ADD COLUMN more TEXT"], "job store").close()
         assert store.record(job.fence).state is JobState.COMPLETE
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_jobs_of_an_old_store_are_counted(tmp_path: Path, version: int) -> None:
+    rows = [old.row for old in ROWS.values() if old.since <= version]
+    with SqliteJobStore(old_store(tmp_path / "jobs.sqlite3", version, rows), Timings()) as store:
+        assert told(store) == recounted(store.select())
+        assert store.stage_seconds() == ({"ingest files": 1.5} if version >= 3 else {})
+
+
+def test_an_older_program_at_work_keeps_the_counts(tmp_path: Path) -> None:
+    path = old_store(tmp_path / "jobs.sqlite3", 10, [ROWS["running"].row, ROWS["failed"].row])
+    changes = [
+        "UPDATE jobs SET state = 'failed', exception = 'the disk is broken', files = 3 WHERE job_id = 1",
+        "UPDATE jobs SET exception = 'file 7 is gone', updated = '2026-02-03 04:05:06.7' WHERE job_id = 1",
+        "UPDATE jobs SET state = 'queued' WHERE job_id = 2",
+        "UPDATE jobs SET state = 'complete', exception = '', files = 4, bytes = 5 WHERE job_id = 1",
+        "INSERT INTO jobs (job_id, kind, source, fingerprint, user, state, created, updated)"
+        " SELECT 3, kind, source, fingerprint, 'v', 'failed', created, updated FROM jobs WHERE job_id = 1",
+        "INSERT INTO stages VALUES (3, 'ingest files', 1.0) ON CONFLICT DO UPDATE SET seconds = seconds + 1",
+        "INSERT INTO stages VALUES (3, 'ingest files', 1.0) ON CONFLICT DO UPDATE SET seconds = seconds + 1",
+        "DELETE FROM jobs WHERE job_id = 3",
+    ]
+    with (
+        closing(open_database(path, MIGRATIONS[:10], "job store").conn) as older,
+        SqliteJobStore(path, Timings()) as store,
+    ):
+        for change in changes:
+            with older:
+                older.execute(change)
+            assert told(store) == recounted(store.select()), change
+        assert store.stage_seconds() == {"ingest files": 3.5}
 
 
 def test_an_older_program_refuses_a_store_of_today(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ingest_cli.server.pages.job_page import Files, JobStory, job_page
 from ingest_cli.server.pages.overview import Overview, overview_page
 from ingest_cli.server.pages.query import GROUPS, Query
 from ingest_cli.services.base import StoredFile
+from ingest_cli.settings import Ids
 from ingest_cli.text import printable
 
 JOB = Job(
@@ -70,9 +71,9 @@ def overview(job: Job, query: Query) -> Html:
         more=True,
         failures=[job],
         flow=None,
-        reasons=[Reason("open tar", job.exception, 1, [7])],
+        reasons=[Reason("open tar", job.exception, 1, [7], {}, {})],
     )
-    return overview_page(found, "/below/")
+    return overview_page(found, "/below/", Ids(project=job.user))
 
 
 def story(job: Job, reason: str, path: str) -> Html:

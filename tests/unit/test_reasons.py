@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from ingest_cli.jobs.reasons import MOST_JOBS, Failure, grouped, kind_of
+from ingest_cli.jobs.reasons import Failure, kind_of
 from ingest_cli.text import counted, listed, quoted
 
 NAMES = ["run.tar", "it's", 'a "b" c', "Ünï.raw", "x" * 500, "line\nend", "and 3 more", "日本語"]
@@ -56,8 +56,8 @@ SAYINGS: dict[str, Callable[[Random], str]] = {
 }
 
 
-def failure(job_id: int, reason: str, *, source: str = "", user: str = "ada", stage: str = "ingest files") -> Failure:
-    return Failure(job_id, stage, reason, source, user, "2026-11-28")
+def failure(job_id: int, reason: str, *, source: str = "") -> Failure:
+    return Failure(job_id, source, reason)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,22 +85,5 @@ def test_what_remains(reason: str, kind: str) -> None:
 
 def test_the_jobs_own_file_is_no_part_of_the_reason() -> None:
     names = ["/srv/a folder/run 1.tar", "/srv/b (2).tar", "standard input"]
-    (reason,) = grouped(failure(1, f"cannot read {name}: it is gone", source=name) for name in names)
-    assert (reason.reason, reason.jobs) == ("cannot read ...: it is gone", 3)
-
-
-def test_groups_say_which_jobs_whose_and_when() -> None:
-    failures = [failure(9, "a 1", user="bob"), failure(8, "the disk is full 3"), failure(7, "a 2"), failure(6, "a 2")]
-    most, other = grouped(failures)
-    assert (most.reason, most.jobs, most.job_ids) == ("a ...", 3, [9, 7, 6])
-    assert (most.users, most.days) == ({"bob": 1, "ada": 2}, {"2026-11-28": 3})
-    assert other.reason == "the disk is full 3", "what all say alike is told as it is"
-
-
-def test_the_same_at_another_stage_is_another_reason() -> None:
-    assert len(grouped([failure(2, "x", stage="open tar"), failure(1, "x")])) == 2
-
-
-def test_of_very_many_jobs_the_newest_are_named() -> None:
-    (reason,) = grouped(failure(job_id, "x") for job_id in range(1000, 0, -1))
-    assert (reason.jobs, len(reason.job_ids), reason.job_ids[0]) == (1000, MOST_JOBS, 1000)
+    kinds = {kind_of(failure(1, f"cannot read {name}: it is gone", source=name)) for name in names}
+    assert kinds == {"cannot read ...: it is gone"}

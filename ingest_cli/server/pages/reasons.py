@@ -1,22 +1,18 @@
 """Why jobs failed, as people group it: above the list of those that did."""
 
-from itertools import islice
-
-from ...jobs.reasons import Reason, grouped
+from ...jobs.reasons import Reason
 from ...jobs.store import JobStore
 from ...text import counted, shortened
 from .html import Html, element, join, link
 from .rows import LONGEST_REASON
 
-# Older failures are left to 'ingest stats'.
-MOST_FAILURES = 2000
 MOST_REASONS = 20
 MOST_JOBS = 5
 
 
-def newest_reasons(store: JobStore) -> list[Reason]:
-    """The reasons of the failures that came last, that of most jobs first."""
-    return grouped(islice(store.failed(), MOST_FAILURES))[:MOST_REASONS]
+def usual_reasons(store: JobStore) -> list[Reason]:
+    """The reasons for which most jobs failed. The others are left to 'ingest stats'."""
+    return store.reasons(MOST_REASONS)
 
 
 def reasons_table(reasons: list[Reason], below: str) -> Html | None:
@@ -35,7 +31,7 @@ def reasons_table(reasons: list[Reason], below: str) -> Html | None:
         )
         for reason in reasons
     )
-    title = f"{counted(len(reasons), 'reason')}, of the newest failures"
+    title = counted(len(reasons), "reason")
     return element(
         "section",
         element("h2", title, id="reasons-title"),

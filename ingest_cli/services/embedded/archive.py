@@ -5,12 +5,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
-from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable
+from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
@@ -19,19 +20,25 @@ from .writer import EmbeddedWriter
 
 # How long its mark was seen before it is looked for again: with each of many files that would take its time.
 LOOK_SECONDS = 1.0
+# So many files of a folder are looked for one by one.
+FEW = 4
 
 
 class EmbeddedArchive:
     """Files under ``root``, read-only, each with the modification time it had in the bundle.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
+    ``sync`` writes a file system back to its disk.
     """
 
     transfers = 1
     is_exclusive = False
+    stages = True
 
-    def __init__(self, root: Path, memory: Memory | None = None) -> None:
-        self._root, self._mark = root, Mark(root, memory)
+    def __init__(
+        self, root: Path, memory: Memory | None = None, sync: Callable[[Path], None] = sync_file_system
+    ) -> None:
+        self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
     def ping(self) -> str:
@@ -62,13 +69,11 @@ class EmbeddedArchive:
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""
-        for file_id in ids:
-            target = f"{self._root}/{id_to_path(file_id)}"
-            if os.path.lexists(target):
-                raise ArchiveError(
-                    f"the archive already holds file {file_id} ({target}), which belongs to another job:"
-                    " does the id store belong to this archive?"
-                )
+        for file_id, place in _standing(self._root, ids):
+            raise ArchiveError(
+                f"the archive already holds file {file_id} ({place}), which belongs to another job:"
+                " does the id store belong to this archive?"
+            )
 
     def writer(
         self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None
@@ -78,7 +83,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
@@ -140,6 +145,26 @@ class EmbeddedArchive:
     def _require_writable(self) -> None:
         with self._mark.guarding("write to"):
             require_writable(existing(self._root))
+
+
+def _standing(root: Path, ids: range) -> Iterator[tuple[int, str]]:
+    """Those of ``ids`` under which something stands, and where."""
+    by_folder: dict[str, dict[str, int]] = {}
+    for file_id in ids:
+        folder, _, name = f"{root}/{id_to_path(file_id)}".rpartition("/")
+        by_folder.setdefault(folder, {})[name] = file_id
+    for folder, wanted in by_folder.items():
+        # One look at a folder, which holds no more than some hundred files, is one at all of them.
+        names = _names_in(folder) & wanted.keys() if len(wanted) > FEW else wanted
+        for name in names:
+            if os.path.lexists(f"{folder}/{name}"):
+                yield wanted[name], f"{folder}/{name}"
+
+
+def _names_in(folder: str) -> set[str]:
+    with suppress(OSError):
+        return set(os.listdir(folder))
+    return set()
 
 
 def _raise(error: OSError) -> None:

@@ -12,6 +12,7 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import HASH_TYPES, Document
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
+from ...jobs.group_commit import Shared
 from ...text import counted
 from ..base import StoredFile
 from ..query import FileQuery
@@ -61,9 +62,11 @@ INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 class EmbeddedCatalog:
     """The catalogue in the database at ``path``, which may be ``new``."""
 
-    def __init__(self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True) -> None:
+    def __init__(
+        self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True, shared: Shared | None = None
+    ) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "catalogue", busy, new=new)
+        self._database = open_database(path, MIGRATIONS, "catalogue", busy, new=new, shared=shared)
 
     def ping(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""

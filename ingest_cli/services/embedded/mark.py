@@ -83,9 +83,13 @@ class Mark:
         try:
             yield
         except OSError as error:
-            if error.errno in NOT_THERE:
-                self.require()
-            raise self._explained(error, action) from error
+            raise self.explained(error, action) from error
+
+    def explained(self, error: OSError, action: str) -> IngestError:
+        """What an error of the system is, where the archive cannot do ``action``. Raises what says that it is away."""
+        if error.errno in NOT_THERE:
+            self.require()
+        return self._explained(error, action)
 
     def _recall(self) -> str | None:
         # What has a name keeps it.

@@ -12,7 +12,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,9 +21,12 @@ from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, rename_new, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
+from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
 from .run_folder import RunFolder
+
+NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class EmbeddedWriter:
@@ -31,30 +34,34 @@ class EmbeddedWriter:
 
     resent = 0
 
-    def __init__(self, mark: Mark, ids: range, fence: int) -> None:
-        self._root, self._mark, self._ids, self._fence = mark.root, mark, ids, fence
+    def __init__(self, mark: Mark, ids: range, fence: int, sync: Callable[[Path], None] = sync_file_system) -> None:
+        self._root, self._mark, self._ids, self._fence, self._sync = mark.root, mark, ids, fence, sync
         self._run = RunFolder(mark.root, ids, fence)
+        self._cloner = Cloner(mark.root)
         self._copied: dict[int, tuple[int, ...]] = {}
         self._released_in: dict[int, Path] = {}
 
     def put(self, file_id: int, content: Content) -> None:
-        """Write ``content`` aside, check it on the way, then rename it into place."""
-        with self._changing(file_id, f"store {content.name!r} in"):
-            aside = self._run.aside(file_id, "part")
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, READ_ONLY)
-            try:
-                for chunk in content.chunks():
-                    _write(descriptor, chunk)
-                os.utime(descriptor, (content.mtime, content.mtime))
-                if not HAS_SYNCFS:
-                    os.fsync(descriptor)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(aside)
-                raise
-            finally:
-                os.close(descriptor)
-            self._run.place(aside, file_id)
+        """Write ``content`` aside or clone it, check it on the way, then rename it into place."""
+        self.stage(file_id, content)
+        self.place(file_id)
+
+    def stage(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside or clone it, and check it on the way."""
+        require_within(self._ids, file_id)
+        try:
+            _write_file(self._run.aside(file_id, "part"), content, self._cloner)
+        except OSError as error:
+            # Not by a context, which for a small file costs as much as one of the system's calls.
+            raise self._mark.explained(error, f"store {content.name!r} in") from error
+
+    def place(self, file_id: int) -> None:
+        """Rename what was written aside into place."""
+        require_within(self._ids, file_id)
+        try:
+            self._run.place(self._run.aside(file_id, "part"), file_id)
+        except OSError as error:
+            raise self._mark.explained(error, f"store file {file_id} in") from error
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Give the file a second name in the archive, where that can be done; else copy it."""
@@ -159,7 +166,7 @@ class EmbeddedWriter:
         """Sync the archive's file system, and those that sources were removed from."""
         with self._mark.guarding("sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
-                sync_file_system(folder)
+                self._sync(folder)
             self._released_in.clear()
 
     def close(self) -> None:
@@ -257,6 +264,24 @@ def _put_back(caught: Path, source: Path) -> None:
     """Give a file its name again, unless another file has it: then both are kept."""
     with suppress(OSError):
         rename_new(caught, source)
+
+
+def _write_file(aside: str, content: Content, cloner: Cloner) -> None:
+    """Write a new file, or none where not all of it can be written. This is the one place where bytes are stored."""
+    descriptor = os.open(aside, NEW_FILE, READ_ONLY)
+    try:
+        if not cloner.clone(content, descriptor):
+            for chunk in content.chunks():
+                _write(descriptor, chunk)
+        os.utime(descriptor, (content.mtime, content.mtime))
+        if not HAS_SYNCFS:
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

@@ -23,6 +23,7 @@ class PacificaArchive(Adapter):
     """
 
     is_exclusive = True
+    stages = False
 
     def __init__(
         self,

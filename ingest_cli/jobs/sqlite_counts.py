@@ -1,0 +1,132 @@
+"""Counts of jobs, which the database keeps as jobs change: however many there were, they are told at once."""
+
+from .activity import Activity
+from .database import writing
+from .filter import ALL, COMPLETE, FAILED, JobFilter
+from .job import JobStatus
+from .reasons import MOST_JOBS, Failure, Reason, kind_of
+from .sqlite_filter import NAME, condition
+from .sqlite_reading import SqliteReading
+
+UNFINISHED = frozenset(
+    {JobStatus.WAITING, JobStatus.INTERRUPTED, JobStatus.DEFERRED, JobStatus.RUNNING, JobStatus.UNDOING}
+)
+TALLIES = {
+    JobStatus.WAITING: "waiting",
+    JobStatus.DEFERRED: "waiting",
+    JobStatus.INTERRUPTED: "waiting",
+    JobStatus.RUNNING: "running",
+    JobStatus.UNDOING: "running",
+    JobStatus.COMPLETE: "complete",
+    JobStatus.DUPLICATE: "complete",
+}
+# Nobody who wants to change a job waits for longer than it takes to sort so many failures.
+SORTED_AT_ONCE = 500
+
+
+class SqliteCounts(SqliteReading):
+    """How many jobs there are, of which kind, when and why."""
+
+    def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
+        """How many of the jobs that are wanted have each status."""
+        where, values = condition(wanted, wanted.statuses)
+        is_kept = wanted == JobFilter(statuses=wanted.statuses, user=wanted.user)
+        count = "SUM(jobs) FROM counts" if is_kept else "COUNT(*) FROM jobs"
+        found = dict(map(tuple, self._rows(f"SELECT status, {count} WHERE {where} GROUP BY 1", *values)))
+        return {status: found.get(status, 0) for status in JobStatus}
+
+    def tallies(self) -> dict[str, tuple[int, int, int]]:
+        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        found = dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+        for status, *more in self._rows("SELECT status, SUM(jobs), SUM(files), SUM(bytes) FROM counts GROUP BY 1"):
+            name = TALLIES.get(JobStatus(status), "failed")
+            jobs, files, size = map(sum, zip(found[name], more, strict=True))
+            found[name] = jobs, files, size
+        return found
+
+    def count(self) -> int:
+        """How many jobs there are."""
+        return sum(self.tally().values())
+
+    def count_unfinished(self) -> int:
+        """How many jobs wait or run."""
+        return sum(self.tally(JobFilter(statuses=UNFINISHED)).values())
+
+    def by_day(self) -> dict[str, Activity]:
+        """What came to its end on each day."""
+        return self._activity("SELECT day, state, jobs, files, bytes FROM days ORDER BY day")
+
+    def by_user(self) -> dict[str, Activity]:
+        """What came to its end for each user."""
+        found = self._activity("SELECT user, status, jobs, files, bytes FROM counts ORDER BY user")
+        return dict(sorted(found.items(), key=lambda item: -item[1].bytes))
+
+    def stage_seconds(self) -> dict[str, float]:
+        """How many seconds all jobs together spent in each stage."""
+        return dict(map(tuple, self._rows("SELECT task, seconds FROM stage_seconds")))
+
+    def failures(self) -> list[tuple[str, str, int]]:
+        """The stages and reasons of failed jobs."""
+        self._find_reasons()
+        rows = self._rows(
+            "SELECT stage, value, SUM(jobs) FROM reasons WHERE part = 'words' GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+        )
+        return [(str(stage), str(words), int(count)) for stage, words, count in rows]
+
+    def reasons(self, most: int | None = None) -> list[Reason]:
+        """The reasons for failures, without what belongs to one job alone."""
+        self._find_reasons()
+        rows = self._rows(
+            "SELECT stage, reason, SUM(jobs) AS jobs, (SELECT MAX(job_id) FROM failures"
+            " WHERE failures.reason = reasons.reason AND failures.stage = reasons.stage) AS newest"
+            " FROM reasons WHERE part = 'user' GROUP BY 1, 2 ORDER BY jobs DESC, newest DESC LIMIT ?",
+            -1 if most is None else most,
+        )
+        return [self._reason(stage, reason, jobs) for stage, reason, jobs, _ in map(tuple, rows)]
+
+    def count_reasons(self) -> int:
+        """How many reasons there are."""
+        rows = self._rows("SELECT COUNT(*) FROM (SELECT DISTINCT stage, reason FROM reasons WHERE part = 'user')")
+        return int(next(rows)[0])
+
+    def _reason(self, stage: str, reason: str, jobs: int) -> Reason:
+        newest = self._rows(
+            "SELECT job_id FROM failures WHERE reason = ? AND stage = ? ORDER BY job_id DESC LIMIT ?",
+            *(reason, stage, MOST_JOBS),
+        )
+        words = list(self._parts("words", stage, reason, 2))
+        return Reason(
+            stage,
+            words[0] if len(words) == 1 else reason,
+            jobs,
+            [row["job_id"] for row in newest],
+            self._parts("day", stage, reason),
+            self._parts("user", stage, reason),
+        )
+
+    def _parts(self, part: str, stage: str, reason: str, most: int = -1) -> dict[str, int]:
+        query = "SELECT value, jobs FROM reasons WHERE part = ? AND stage = ? AND reason = ? LIMIT ?"
+        return dict(map(tuple, self._rows(query, part, stage, reason, most)))
+
+    def _find_reasons(self) -> None:
+        """Find out why the jobs failed that did since this was asked last."""
+        query = f"SELECT job_id, {NAME}, words FROM failures JOIN jobs USING (job_id) WHERE reason IS NULL LIMIT ?"
+        while failures := [Failure(*row) for row in self._rows(query, SORTED_AT_ONCE)]:
+            found = [(kind_of(failure), failure.job_id, failure.reason) for failure in failures]
+            with writing(self._database, durable=False) as connection:
+                # The job may have failed once more since, for something else.
+                connection.executemany(
+                    "UPDATE failures SET reason = ? WHERE job_id = ? AND words = ? AND reason IS NULL", found
+                )
+
+    def _activity(self, query: str) -> dict[str, Activity]:
+        found: dict[str, Activity] = {}
+        for key, status, jobs, files, size in map(tuple, self._rows(query)):
+            if status in COMPLETE | FAILED:
+                done = found.setdefault(key, Activity())
+                done.complete += jobs * (status in COMPLETE)
+                done.failed += jobs * (status in FAILED)
+                # What a duplicate holds is not stored again.
+                done.files += files * (status == JobStatus.COMPLETE)
+                done.bytes += size * (status == JobStatus.COMPLETE)
+        return found
