@@ -32,7 +32,7 @@ from pathlib import Path
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle, read_document
-from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
+from ..errors import Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
@@ -120,7 +120,7 @@ class Run:
             return DuplicateOf(request.beyond[-1])
         return self._identify(files.document) or self._store(files.document, files)
 
-    def _parse(self, raw: bytes) -> Document:
+    def _parse(self, raw: bytes | Iterator[bytes]) -> Document:
         return Document.parse(raw, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
@@ -196,8 +196,18 @@ class Run:
         for entry in document.files:
             entry.require_usable_hash()
         services.catalog.check(document)
-        services.archive.require_room(files.bytes_to_archive())
+        self._require_room(files)
         files.check()
+
+    def _require_room(self, files: JobFiles) -> None:
+        archive, needed = self._services.archive, files.bytes_to_archive()
+        try:
+            archive.require_room(needed)
+        except ResourceUnavailable:
+            shared = files.bytes_shared(archive)
+            if not shared:
+                raise
+            archive.require_room(needed - shared)
 
     def _reserve(self, document: Document, files: JobFiles) -> range:
         """New ids for the files, under which nothing stands."""

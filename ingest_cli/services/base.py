@@ -73,6 +73,10 @@ class Archive(Service, Protocol):
     def require_room(self, total_bytes: int) -> None:
         """Raise where ``total_bytes`` more can certainly not be stored."""
 
+    def shares(self, descriptor: int) -> bool:
+        """Whether the bytes of this open file can be stored without taking room, as far as they are
+        `shareable_bytes`."""
+
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
 

@@ -14,6 +14,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
+from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
 from .writer import EmbeddedWriter
@@ -74,6 +75,11 @@ class EmbeddedArchive:
         if free < total_bytes + RESERVE_BYTES:
             room = f"{decimal(free)} free, {decimal(total_bytes)} to store, {decimal(RESERVE_BYTES)} in reserve"
             raise ResourceUnavailable(f"not enough space in the archive {self._root}: {room}")
+
+    def shares(self, descriptor: int) -> bool:
+        """Whether they lie on one file system that can do that."""
+        with self._mark.guarding("look at"):
+            return can_clone(descriptor, existing(self._root))
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""

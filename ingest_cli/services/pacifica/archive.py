@@ -48,6 +48,10 @@ class PacificaArchive(Adapter):
         """Raise ServiceUnavailable where the archive does not answer, which is all that can be asked of it."""
         self._service.request("GET")
 
+    def shares(self, descriptor: int) -> bool:
+        """False: what is sent is stored anew."""
+        return False
+
     def require_free(self, ids: range) -> None:
         """Nothing is asked: it would take two requests for each id, as long as storing a file takes."""
 
