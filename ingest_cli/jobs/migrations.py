@@ -325,7 +325,10 @@ _DUE = """
     DROP INDEX jobs_queue
 """
 
+# The jobs of a user are asked for like those of all.
+_USERS = "CREATE INDEX jobs_user ON jobs(user, status)"
+
 MIGRATIONS = (
     *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
-    *(_COUNTS, _DUE),
+    *(_COUNTS, _DUE, _USERS),
 )

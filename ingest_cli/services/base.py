@@ -57,11 +57,13 @@ class ArchivedFile:
 class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
-    As many threads as ``transfers`` says may use a writer at once, each for its own files. Where it ``is_exclusive``, a
+    As many threads as ``transfers`` says may use a writer at once, each for its own files, of which it best takes up to
+    ``batch`` small ones one after the other. Where it ``is_exclusive``, a
     file that is being read keeps others waiting. Where it ``stages``, a writer takes files before they may be stored.
     """
 
     transfers: int
+    batch: int
     is_exclusive: bool
     stages: bool
 

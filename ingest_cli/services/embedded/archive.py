@@ -26,19 +26,27 @@ FEW = 4
 
 
 class EmbeddedArchive:
-    """Files under ``root``, read-only, each with the modification time it had in the bundle.
+    """Files under ``root``, read-only, each with the modification time it had in the bundle, written by up to
+    ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
     ``sync`` writes a file system back to its disk.
     """
 
-    transfers = 1
+    # With fewer files at once, more threads than one only take turns.
+    batch = 256
     is_exclusive = False
     stages = True
 
     def __init__(
-        self, root: Path, memory: Memory | None = None, sync: Callable[[Path], None] = sync_file_system
+        self,
+        root: Path,
+        memory: Memory | None = None,
+        sync: Callable[[Path], None] = sync_file_system,
+        *,
+        transfers: int = 1,
     ) -> None:
+        self.transfers = transfers
         self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
