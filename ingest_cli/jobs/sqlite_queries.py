@@ -11,6 +11,7 @@ from ..errors import JobNotFound, LeaseLost
 from .database import writing
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
+from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .sqlite_counts import SqliteCounts
@@ -150,6 +151,11 @@ class SqliteQueries(SqliteCounts):
         """How many seconds the job spent in each stage."""
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
         return dict(tuple(row) for row in rows)
+
+    def history(self, job_id: int) -> list[Line]:
+        """What was told of the job."""
+        rows = self._rows("SELECT moment, line FROM history WHERE job_id = ? ORDER BY number", job_id)
+        return [Line(*row) for row in rows]
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""
