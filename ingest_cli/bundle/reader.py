@@ -119,7 +119,7 @@ class Bundle:
         except BaseException:
             self.close()
             raise
-        self._by_form: dict[str, Member | None] | None = None
+        self._by_form: dict[str, int | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -156,11 +156,14 @@ class Bundle:
 
     def find(self, name: str) -> Member | None:
         """The member of this name, or the only one whose name is the same text in another Unicode form."""
-        found = self.members.get(name)
-        if found is not None:
+        position = self.position(name)
+        return None if position is None else self.members.at(position)
+
+    def position(self, name: str) -> int | None:
+        """The position in ``members`` of what `find` finds."""
+        found = self.members.position(name)
+        if found is not None or name.isascii():
             return found
-        if name.isascii():
-            return None
         if self._by_form is None:
             self._by_form = _by_form(self.members)
         return self._by_form.get(unicodedata.normalize("NFC", name))
@@ -173,12 +176,12 @@ class Bundle:
         return index
 
 
-def _by_form(members: Members) -> dict[str, Member | None]:
-    """The members by one Unicode form of their names; None for those that have it in common."""
-    found: dict[str, Member | None] = {}
-    for name, member in members.items():
+def _by_form(members: Members) -> dict[str, int | None]:
+    """The positions of members by one Unicode form of their names; None for those that have it in common."""
+    found: dict[str, int | None] = {}
+    for position, name in enumerate(members):
         form = unicodedata.normalize("NFC", name)
-        found[form] = None if form in found else member
+        found[form] = None if form in found else position
     return found
 
 

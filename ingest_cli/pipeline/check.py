@@ -91,5 +91,5 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings,
             content_of(bundle, member, entry, meter.advance).verify()
         meter.advance(0, 1)
     # Those of another size are listed too.
-    listed = map(bundle.find, (entry.path for entry in document.files))
-    findings.warnings += warnings_about(bundle, list(filter(None, listed)))
+    listed = (bundle.position(entry.path) for entry in document.files)
+    findings.warnings += warnings_about(bundle, (position for position in listed if position is not None))

@@ -21,7 +21,7 @@ from ..bundle.tar import Member
 from ..bundle.tree import Entry, walk
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
 from ..jobs.job import JobKind
-from ..pipeline.bundle_files import content_of, find_member
+from ..pipeline.bundle_files import content_of, find_position
 from ..text import quoted
 from .candidates import Candidate
 from .rules import IN_FLIGHT_WITHIN, WatchRules
@@ -92,16 +92,18 @@ def _in_flight_within(folder: Path, rules: WatchRules) -> str:
 def _flaw_of_bundle(path: Path, spool: Path) -> str:
     with Bundle(path, spool) as bundle:
         document = Document.parse(bundle.read_metadata(), _ignore)
-        listed = {find_member(bundle, entry).name: entry for entry in document.files}
+        listed = [find_position(bundle, entry) for entry in document.files]
         is_packed = fingerprint_of(os.fstat(bundle.descriptor)) != bundle.fingerprint
         if is_packed or not bundle.members:
             return ""  # what was unpacked came to its end
-        last = max(bundle.members.values(), key=lambda member: member.offset)
-        if last.name in listed and _ends_in_zero(bundle, last):
+        position = len(bundle.members) - 1
+        last = bundle.members.at(position)
+        if position in listed and _ends_in_zero(bundle, last):
             if last.size > MOST_HASHED:
                 return ENDS_IN_ZEROS
-            listed[last.name].require_usable_hash()
-            content_of(bundle, last, listed[last.name], lambda _: None).verify()
+            entry = document.files[listed.index(position)]
+            entry.require_usable_hash()
+            content_of(bundle, last, entry, lambda _: None).verify()
         return ENDS_IN_ZEROS if _has_long_tail(bundle, last) else ""
 
 
