@@ -16,7 +16,7 @@ from ..bundle.fingerprint import fingerprint_of
 from ..bundle.gather import MAX_ENTRIES
 from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
-from ..bundle.reader import Bundle, read_document
+from ..bundle.reader import Bundle, DocumentFile
 from ..bundle.tar import Member
 from ..bundle.tree import Entry, walk
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
@@ -62,7 +62,8 @@ def _flaw_of(candidate: Candidate, rules: WatchRules, spool: Path) -> str:
         if rules.packs:
             return _flaw_of_folder(candidate.path, rules)
         if rules.kind is JobKind.MOVE:
-            Document.parse(read_document(candidate.path)[0], _ignore)
+            with DocumentFile(candidate.path) as file:
+                Document.parse(file.pieces(), _ignore)
             return ""
         return _flaw_of_bundle(candidate.path, spool)
     except (BundleError, MetadataError, FileRefused) as error:
