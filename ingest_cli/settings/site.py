@@ -23,6 +23,7 @@ from .options import (
     REMOTE_SOURCES,
     RETRIES,
     SERVICE_TIMEOUT,
+    THREADS,
     TRANSFERS,
     UNIQUEID_URL,
     VOLUME_PATH,
@@ -36,6 +37,7 @@ from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
 MAX_TRANSFERS = 64
+USUAL_THREADS = 4
 MOST_RETRIES = 1000
 MAX_DOCUMENT_MIB = 1 << 20
 
@@ -48,7 +50,7 @@ class Settings:
     every document is allowed. ``document_bytes`` is how long a document may be, and ``service_timeout`` how many
     seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how
     many files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked
-    for the size that it stored.
+    for the size that it stored. ``threads`` is how many threads write into an archive that is a folder.
     """
 
     database: Path
@@ -62,6 +64,7 @@ class Settings:
     archive: Path | Endpoint
     catalog: Path | Endpoint
     transfers: int
+    threads: int
     remote_sources: bool
     confirm: Confirm
     server: ServerAccess
@@ -113,6 +116,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         archive=archive,
         catalog=catalog,
         transfers=number_of(values[TRANSFERS], 1, MAX_TRANSFERS),
+        threads=number_of(values[THREADS], 1, MAX_TRANSFERS) if values[THREADS].text else _usual_threads(),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=server_access_of(values),
@@ -123,6 +127,11 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )
+
+
+def _usual_threads() -> int:
+    """As many as there are processors, but no more than come to write at once before they wait for one another."""
+    return min(USUAL_THREADS, os.cpu_count() or 1)
 
 
 def _confirm(value: Value) -> Confirm:
