@@ -119,11 +119,11 @@ class BundleFiles:
 
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
-        return sum(self._bundle.members.at(position).size for position in self._positions)
+        return sum(member.size for member in self._members())
 
     def bytes_shared(self, archive: Archive) -> int:
         """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
-        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members)
+        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members())
         return shareable if shareable and archive.shares(self._bundle.descriptor) else 0
 
     def check(self) -> None:
@@ -165,6 +165,10 @@ class BundleFiles:
     def _positions(self) -> "array[int]":
         """Where among the bundle's members the listed files are, in the document's order."""
         return array("i", (find_position(self._bundle, entry) for entry in self._document.files))
+
+    def _members(self) -> Iterator[Member]:
+        """The listed files, in the document's order."""
+        return map(self._bundle.members.at, self._positions)
 
     def _found(self, position: int) -> tuple[Member, FileEntry]:
         return self._bundle.members.at(self._positions[position]), self._document.files[position]
