@@ -98,8 +98,8 @@ class Chooser:
         elif possible:
             console = console_for()
             (PlainList(store) if console is None else JobList(store, ALL, console)).show(possible)
-        for job in jobs:
-            if job not in possible:
+        for job in jobs if named else []:
+            if job.status not in self.change.possible:
                 notify(f"job {job.job_id} cannot be {self.change.done}: it is {job.status}")
         if not (self.json or self.quiet):
             notify(f"{counted(len(possible), 'job')} would be {self.change.done}")

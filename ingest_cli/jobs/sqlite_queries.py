@@ -170,12 +170,13 @@ class SqliteQueries(SqliteCounts):
         steps = steps_of(count, dict(map(tuple, came)), {row[0]: tuple(row)[1:] for row in went})
         return Flow(since=since, step=step, steps=steps, waiting=self.count_unfinished())
 
-    def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that were settled before ``moment``."""
+    def settled_before(self, moment: datetime, *, after: int = 0, limit: int | None = None) -> list[Job]:
+        """The first jobs that were settled before ``moment``."""
         return self._all(
-            f"{SELECT} WHERE updated < ? AND state IN ({listed(SETTLED)})"
-            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
-            time_text(moment),
+            f"{SELECT} WHERE jobs.job_id > ? AND updated < ? AND state IN ({listed(SETTLED)})"
+            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id)"
+            " ORDER BY jobs.job_id LIMIT ?",
+            *(after, time_text(moment), -1 if limit is None else limit),
         )
 
     def imported(self, job_id: int) -> ImportedJob | None:
