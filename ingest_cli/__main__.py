@@ -1,5 +1,6 @@
 """The programs ``ingest`` and ``IngestCMD`` (``python -m ingest_cli``), ``pacifica-ingest`` and ``-cmd``."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def _end_with(program: Callable[[], int]) -> NoReturn:
     if unwritten is not None and not isinstance(unwritten, BrokenPipeError):
         failed = _complain(_explained(unwritten))
         status = status or failed
+    # What is left goes with the process: to look through it once more would take as long as many a command.
+    gc.freeze()
     sys.exit(status)
 
 

@@ -1,12 +1,11 @@
 """Files and folders on this machine's disks, written so that they appear whole and synced."""
 
-import ctypes
 import errno
 import os
-import secrets
 import shutil
 import stat
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +28,7 @@ MAX_NAME_BYTES = 255
 # Left free on a disk when a job begins to fill it, for databases and everyone else.
 RESERVE_BYTES = 16 << 20
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
+SYNC_FILE_RANGE_WRITE = 2
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
@@ -117,10 +117,55 @@ def sync_file_system(folder: Path) -> None:
     """Write all of the file system of ``folder`` back to its disk, where the platform has syncfs. Raises OSError."""
     if not HAS_SYNCFS:
         return
+    import ctypes
+
     with opened(folder) as descriptor:
         if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+
+class SharedSync:
+    """`sync_file_system` for several threads: one syncs for all that asked before it began."""
+
+    def __init__(self) -> None:
+        self._turns: dict[int, _Turns] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, folder: Path) -> None:
+        """Return when what was written before is on the disk of ``folder``. Raises OSError."""
+        with self._lock:
+            turns = self._turns.setdefault(os.stat(folder).st_dev, _Turns())
+        with turns.asking:
+            wanted = turns.begun + 1  # one that has begun may have passed over what was written since
+        with turns.syncing:
+            if turns.ended >= wanted:
+                return
+            with turns.asking:
+                turns.begun += 1
+                begun = turns.begun
+            sync_file_system(folder)
+            turns.ended = begun
+
+
+class _Turns:
+    """How many syncs of a file system have begun, and which was the last that ended well."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+        self.asking, self.syncing = threading.Lock(), threading.Lock()
+
+
+def begin_writeback(descriptor: int, start: int, length: int) -> None:
+    """Have the system begin to write this part of an open file to its disk, where it can, so that a sync is short.
+
+    What goes wrong with it is for the sync to say.
+    """
+    import ctypes
+
+    sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if sync_file_range is not None:
+        sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
 
 @contextmanager
@@ -196,7 +241,7 @@ def copy_tree(place: Path, kept: str, folder: int) -> None:
     Raises OSError where there is anything in it but files, folders and links.
     """
     require_free(place)
-    aside = place.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    aside = place.with_name(f".ingest-{os.urandom(8).hex()}.part")
     folders = []
     try:
         for path, _, _, descriptor in os.fwalk(kept, onerror=_raise, dir_fd=folder):
@@ -258,6 +303,8 @@ def rename_new(kept: str | Path, place: Path, folder: int | None = None) -> None
 
 def _rename_at_once(kept: str | Path, place: Path, folder: int | None) -> bool:
     """Rename as `rename_new` does, but in one step; False where system or file system cannot do that."""
+    import ctypes
+
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
@@ -291,7 +338,7 @@ def new_at(target: Path) -> Iterator[Path]:
 
     Raises SourceError where ``target`` already exists or cannot be written, ResourceUnavailable where that may pass.
     """
-    aside = target.with_name(f".ingest-{secrets.token_hex(8)}.part")
+    aside = target.with_name(f".ingest-{os.urandom(8).hex()}.part")
     try:
         require_free(target)
         yield aside
@@ -321,7 +368,7 @@ def durable_write(target: Path, *, mode: int = 0o600, replace: bool = False) -> 
     It replaces another file only with ``replace``. Raises OSError: FileExistsError where there is another file.
     """
     folder = target.absolute().parent
-    aside = folder / f".ingest-{secrets.token_hex(8)}"
+    aside = folder / f".ingest-{os.urandom(8).hex()}"
     # Without a name, which is Linux's and not every file system's, a kill leaves nothing either.
     nameless = _nameless(folder)
     descriptor = _new(aside) if nameless is None else nameless

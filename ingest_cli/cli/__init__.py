@@ -1,6 +1,7 @@
 """The command line: one file per command, and no logic; everything it does can be called from Python.
 
-Commands import what they use when they run, so that ``ingest --help`` does not wait for all of it.
+Commands are imported when they are asked for, and import what they use when they run, so that ``ingest --help`` does
+not wait for all of it.
 """
 
 from typing import Annotated
@@ -8,38 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import (
-    backup,
-    cancel,
-    cat,
-    check,
-    config,
-    deploy,
-    discard,
-    doctor,
-    events,
-    find,
-    help,
-    import_jobs,
-    ingest,
-    job,
-    ls,
-    move,
-    pack,
-    prune,
-    restore,
-    retry,
-    serve,
-    state,
-    stats,
-    upload,
-    verify,
-    watch,
-    worker,
-)
 from .group import IngestGroup
-from .site_options import SiteCommand
-from .usage import Command
 
 app = typer.Typer(
     cls=IngestGroup,
@@ -65,35 +35,3 @@ def _top(
     ] = False,
 ) -> None:
     pass
-
-
-for _command in (
-    ingest.ingest,
-    check.check,
-    move.move,
-    state.state,
-    job.job,
-    retry.retry,
-    discard.discard,
-    cancel.cancel,
-    worker.worker,
-    pack.pack,
-    upload.upload,
-    watch.watch,
-    serve.serve,
-    verify.verify,
-    ls.ls,
-    find.find,
-    cat.cat,
-    restore.restore,
-    events.events,
-    stats.stats,
-    prune.prune,
-    backup.backup,
-    import_jobs.import_jobs,
-    doctor.doctor,
-    deploy.deploy,
-    help.help,
-):
-    app.command(cls=SiteCommand if _command is upload.upload else Command)(_command)
-app.add_typer(config.app, name="config")

@@ -24,7 +24,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**values: Any) -> None:
         from .signals import interruptible
-        from .verbosity import set_verbosity
 
         verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
         try:
@@ -33,7 +32,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 name: group(**{field.name: values.pop(field.name) for field in fields(group)})
                 for name, group in groups.items()
             }
-            set_verbosity(verbose, quiet=quiet)
+            if verbose:
+                from .verbosity import set_verbosity
+
+                set_verbosity(verbose, quiet=quiet)
             with interruptible(message="interrupted"):
                 function(**values, **given)
         except (IngestError, OSError):

@@ -57,6 +57,7 @@ NARROWEST = 30
 app = typer.Typer(
     cls=Group,
     invoke_without_command=True,
+    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -8,6 +8,7 @@ from typer._click.exceptions import UsageError
 
 from ..errors import SettingsError
 from ..text import quoted
+from .commands import SUMMARIES, Commands
 from .usage import Group, closest, did_you_mean
 
 OWN_OPTIONS = {"-h", "--help", "--version", "--install-completion", "--show-completion"}
@@ -26,11 +27,20 @@ EXIT_CODES = [
 class IngestGroup(Group):
     """A group of commands whose default is ``ingest``."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = Commands()  # type: ignore[assignment]
+
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Put the command first: one that stands behind its options, or the default where there is none."""
         if args and args[0] not in self.commands and args[0].split("=")[0] not in OWN_OPTIONS:
             args = self._with_command_first(ctx, args)
         return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """What each command does; none of them is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
     def format_epilog(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """The exit codes."""

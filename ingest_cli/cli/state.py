@@ -117,13 +117,14 @@ def _show_jobs(job_ids: list[int], store: "JobStore", output: Output) -> None:
 
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
-    from ..jobs.fields import imported_fields, job_fields
-    from .job_list import console_for
+    from ..jobs.fields import history_fields, imported_fields, job_fields
+    from .job_console import console_for
     from .job_page import imported_page, job_page, lines_of
 
     imported = store.imported(job_id)
     if json:
-        write_json(job_fields(store.get(job_id)) if imported is None else imported_fields(imported))
+        fields = job_fields(store.get(job_id)) if imported is None else imported_fields(imported)
+        write_json({**fields, "log": history_fields(store.history(job_id))})
         return
     page, console = job_page(store.get(job_id), store) if imported is None else imported_page(imported), console_for()
     for line in lines_of(page, None if console is None else console.width - 1):
@@ -131,17 +132,17 @@ def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
 
 
 def _show_table(pages: "Iterator[list[Job]]", store: "JobStore", wanted: "JobFilter") -> None:
-    from .job_list import JobList, PlainList, console_for
+    from .job_console import console_for, list_on
 
-    console = console_for()
-    shown = PlainList(store) if console is None else JobList(store, wanted, console)
+    shown = list_on(console_for(), store, wanted)
     for page in pages:
         shown.show(page)
     shown.end()
 
 
 def _follow(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> None:
-    from .job_list import console_for, follow, follow_in_lines
+    from .job_console import console_for
+    from .job_screen import follow, follow_in_lines
 
     console = console_for()
     if console is None or console.is_dumb_terminal:

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 from typer._click.exceptions import BadOptionUsage, MissingParameter, NoArgsIsHelpError, NoSuchOption, UsageError
-from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from ..errors import SettingsError
 from ..text import quoted
@@ -16,8 +16,28 @@ from .help_text import HelpText
 ALIKE = 0.7
 
 
+def _as_given(self: Any, ctx: Any, value: Any) -> Any:
+    """The value of a parameter: a word, several of them, or none. Raises MissingParameter.
+
+    What they mean is found out by `values`. Typer would import pydantic to make text of text.
+    """
+    if value is None and (self.multiple or self.nargs == -1):
+        value = ()
+    if self.required and self.value_is_missing(value):
+        raise MissingParameter(ctx=ctx, param=self)
+    return value if self.callback is None else self.callback(ctx, self, value)
+
+
+class Option(TyperOption):
+    """An option, whose value typer leaves as it is given."""
+
+    process_value = _as_given
+
+
 class Argument(TyperArgument):
-    """An argument that is shown without the Python type of its value."""
+    """An argument that is shown without the Python type of its value, which typer leaves as it is given."""
+
+    process_value = _as_given
 
     def display_type_rich(self, ctx: Any) -> str | None:
         """Nothing is shown."""
@@ -33,11 +53,9 @@ class Command(TyperCommand):
 
     allow_extra_args = True  # so that it is we who say that there are too many
 
-    def __init__(self, *args: Any, **given: Any) -> None:
-        super().__init__(*args, **given)
-        for parameter in self.params:
-            if isinstance(parameter, TyperArgument):
-                parameter.__class__ = Argument
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        """Its parameters."""
+        return _ours(super().get_params(ctx))
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Take the words apart. Raises SettingsError."""
@@ -56,6 +74,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group of such commands."""
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:  # type: ignore[override]
+        """Its parameters."""
+        return _ours(super().get_params(ctx))
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Take the words apart, as far as they are the group's. Raises SettingsError."""
@@ -83,6 +105,12 @@ class Group(TyperGroup):
         rows = [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _ours(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        parameter.__class__ = Argument if isinstance(parameter, TyperArgument) else Option
+    return parameters
 
 
 def _help_of(command: Any, ctx: typer.Context) -> str:

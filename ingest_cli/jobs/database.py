@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import sqlite3
-import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +16,10 @@ from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
-import sqlite_utils
-
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
-from .group_commit import GroupCommit, SharedWriters
+from .group_commit import GroupCommit, Shared
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 LASTING = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CANTOPEN_ISDIR}
@@ -33,18 +30,20 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 BACKUP_PAGES = 10_000
 
 
-class Database(sqlite_utils.Database):
+class Database:
     """An open database, of one thread. With a ``group``, it is written together with those of other threads.
 
     ``writer`` is the connection by which something is being written to it now.
     """
 
-    conn: sqlite3.Connection
-
     def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection, execute_plugins=False)
+        self.conn = connection
         self.group: GroupCommit | None = None
         self.writer: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Close its connection."""
+        self.conn.close()
 
 
 def open_database(
@@ -54,13 +53,13 @@ def open_database(
     busy: float = BUSY_SECONDS,
     *,
     new: bool = True,
-    writers: SharedWriters | None = None,
+    shared: Shared | None = None,
 ) -> Database:
     """Open the database at ``path``, brought up to date; a ``new`` one is made, privately, where it is missing.
 
     ``migrations`` are SQL scripts; ``PRAGMA user_version`` counts those applied. ``application`` names the
-    database in errors; ``busy`` is how many seconds another writer is waited for. It is written by one of the
-    ``writers``, where there are some. Raises StoreError where the file is
+    database in errors; ``busy`` is how many seconds another writer is waited for. It is written together with
+    what other threads write, where it is ``shared``. Raises StoreError where the file is
     not such a database or cannot be opened, ResourceUnavailable where it cannot be opened now.
     """
     name = f"{application} {path}"
@@ -72,8 +71,8 @@ def open_database(
         database = Database(_connected(path, busy))
         try:
             _migrate(database, migrations, application, path)
-            if writers is not None:
-                database.group = writers.to(path, partial(_connected, path, busy))
+            if shared is not None:
+                database.group = shared.group(path, partial(_connected, path, busy))
         except BaseException:
             database.close()
             raise
@@ -247,6 +246,8 @@ def _reason(code: int | None, folder: Path) -> str | None:
 
 def _gives_locks(folder: Path) -> bool:
     """Whether files in ``folder`` can be locked, as far as that can be found out."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+
+from ..disk import SharedSync
 
 
 class _Batch:
@@ -94,21 +97,31 @@ class GroupCommit:
         batch.ended.set()
 
 
-class SharedWriters:
-    """The connections by which threads of this process write: one to each database, closed at the end of a block."""
+class Shared:
+    """What threads of this process share, for as long as a ``with`` block lasts: the connections by which they write,
+    one to each database, and the ``sync`` of file systems."""
 
     def __init__(self) -> None:
+        self.sync = SharedSync()
         self._groups: dict[Path, GroupCommit] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> "SharedWriters":
+    def __enter__(self) -> "Shared":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections; but where this process is to end at once, threads may be using them."""
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections, which no thread uses any more."""
         for group in self._groups.values():
             group.connection.close()
 
-    def to(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> GroupCommit:
+    def group(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> GroupCommit:
         """Those who write to the database at ``path``; the first of them has it ``connect``."""
         with self._lock:
             if path not in self._groups:

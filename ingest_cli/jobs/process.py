@@ -6,7 +6,6 @@ cannot be seen: there its heartbeat tells (see `liveness`).
 
 import json
 import os
-import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -83,7 +82,7 @@ def this_process() -> Process:
 
 def _host() -> str:
     # The kernel takes any bytes for a name.
-    return printable(socket.gethostname())
+    return printable(os.uname().nodename)
 
 
 @cache

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from rich.filesize import decimal
 
-from ..disk import RESERVE_BYTES, explained, free_bytes, opened
+from ..disk import RESERVE_BYTES, begin_writeback, explained, free_bytes, opened
 from ..errors import IngestError, ResourceUnavailable, SourceError
 
 
@@ -46,6 +46,8 @@ class SpoolKind(Enum):
         return spool / f"{self.prefix}{name}"
 
 
+# What is on its way to the disk while more comes: all at once, at the end, would take long.
+WRITEBACK_BYTES = 8 << 20
 # A resumable upload of which nothing has come at all has nothing to lose.
 EMPTY_UNTOUCHED = timedelta(hours=1)
 
@@ -74,6 +76,7 @@ class SpoolFile:
         with _translate_os_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._descriptor = _created(path) if new else _opened(path)
+            self._written = self._written_back = self.length
 
     @classmethod
     def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> "SpoolFile":
@@ -109,6 +112,10 @@ class SpoolFile:
             unwritten = memoryview(data)
             while unwritten:
                 unwritten = unwritten[os.write(self._descriptor, unwritten) :]
+        self._written += len(data)
+        if (length := self._written - self._written_back) >= WRITEBACK_BYTES:
+            begin_writeback(self._descriptor, self._written_back, length)
+            self._written_back = self._written
 
     def sync(self) -> None:
         """Return when what was written would survive a loss of power."""

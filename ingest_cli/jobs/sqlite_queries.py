@@ -11,10 +11,11 @@ from ..errors import JobNotFound, LeaseLost
 from .database import writing
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
+from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .sqlite_counts import SqliteCounts
-from .sqlite_filter import ordering, selection
+from .sqlite_filter import condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, listed, time_text
 
 FINISHABLE = {*UNFINISHED, JobState.HELD}
@@ -47,6 +48,11 @@ class SqliteQueries(SqliteCounts):
         """The first jobs that are wanted."""
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
+
+    def ids(self, wanted: JobFilter) -> list[int]:
+        """The ids of all jobs that are wanted."""
+        where, values = condition(wanted, wanted.statuses)
+        return [int(row[0]) for row in self._rows(f"SELECT job_id FROM jobs WHERE {where} ORDER BY job_id", *values)]
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -150,6 +156,11 @@ class SqliteQueries(SqliteCounts):
         """How many seconds the job spent in each stage."""
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
         return dict(tuple(row) for row in rows)
+
+    def history(self, job_id: int) -> list[Line]:
+        """What was told of the job."""
+        rows = self._rows("SELECT moment, line FROM history WHERE job_id = ? ORDER BY number", job_id)
+        return [Line(*row) for row in rows]
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""

@@ -10,6 +10,7 @@ from ..errors import IngestError
 from ..mounts import on_network
 from ..settings import Notifications, Timings
 from .database import open_database, reading
+from .group_commit import Shared
 from .job import Job
 from .liveness import Liveness
 from .migrations import MIGRATIONS
@@ -27,10 +28,16 @@ class SqliteReading:
     """
 
     def __init__(
-        self, path: Path, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
+        self,
+        path: Path,
+        timings: Timings,
+        notifications: Notifications = NOBODY,
+        *,
+        new: bool = True,
+        shared: Shared | None = None,
     ) -> None:
-        self.path, self._timings, self._notifications = path, timings, notifications
-        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new)
+        self.path, self._timings, self._notifications, self._shared = path, timings, notifications, shared
+        self._database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new, shared=shared)
         self._database.conn.row_factory = sqlite3.Row
         self._matching = Matching()
         self._database.conn.create_function("matches", 2, self._matching, deterministic=True)

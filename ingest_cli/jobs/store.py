@@ -12,6 +12,8 @@ from ..settings.options import DATABASE
 from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
+from .group_commit import Shared
+from .history import Line
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
@@ -69,6 +71,9 @@ class JobStore(Protocol):
         With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
         """
 
+    def ids(self, wanted: JobFilter) -> list[int]:
+        """The ids of all jobs that are ``wanted``, lowest first."""
+
     def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
         """How many of the jobs that are ``wanted`` have each status."""
 
@@ -121,6 +126,9 @@ class JobStore(Protocol):
 
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage that it has left."""
+
+    def history(self, job_id: int) -> list[Line]:
+        """What was told of the job, oldest first, as far as it is kept: not what the job itself says."""
 
     def stage_seconds(self) -> dict[str, float]:
         """How many seconds all jobs together spent in each stage, those too that were pruned since."""
@@ -240,6 +248,9 @@ class JobStore(Protocol):
     def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
 
+    def tell(self, fence: Fence, texts: Sequence[str]) -> None:
+        """Keep what the run has told: warnings, and what else a person may like to know of the job."""
+
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters, if there is one.
 
@@ -284,8 +295,8 @@ class JobStore(Protocol):
         """Note that the catalogue has recorded the job: it is complete."""
 
 
-def open_store(settings: Settings, *, new: bool = True) -> JobStore:
-    """The site's job store; a ``new`` one is made where there is none yet.
+def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> JobStore:
+    """The site's job store; a ``new`` one is made where there is none yet. Threads write to a ``shared`` one together.
 
     Raises SettingsError where there is none and none may be made, ResourceUnavailable where it cannot be used now, and
     StoreError.
@@ -294,7 +305,7 @@ def open_store(settings: Settings, *, new: bool = True) -> JobStore:
     from .sqlite import SqliteJobStore
 
     new = is_to_be_made(settings, DATABASE, new=new)
-    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new)
+    store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
     return store
 

@@ -7,14 +7,14 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from ..bundle.content import CHUNK_BYTES, Content, require_hash, truncated
+from ..bundle.content import CHUNK_BYTES, Content, require_hash, shareable_bytes, truncated
 from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
 from ..bundle.window import Window
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
-from ..services.base import ArchiveWriter
+from ..services.base import Archive, ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
 from .progress import Progress
 
@@ -87,15 +87,16 @@ def _of_odd_time(member: Member) -> str:
 
 
 class BundleFiles:
-    """The files in a bundle."""
+    """The files in a bundle. They are read once where they can be kept in memory, or where the archive ``stages``."""
 
     stage = INGEST_FILES
     sources: list[str] | None = None
 
-    def __init__(self, bundle: Bundle, document: Document, progress: Progress) -> None:
+    def __init__(self, bundle: Bundle, document: Document, progress: Progress, *, stages: bool) -> None:
         self._bundle, self._document, self._progress = bundle, document, progress
         self._window = Window(bundle.descriptor, progress.piece)
-        self._kept: list[Sequence[bytes]] | None = None
+        self._stages = stages
+        self._kept: dict[int, Sequence[bytes]] = {}
 
     def mounts(self) -> set[Path]:
         """A bundle's own is known by its job."""
@@ -105,21 +106,39 @@ class BundleFiles:
         """Their sizes, which no document can make larger than the bundle's own."""
         return sum(member.size for member in self._members)
 
+    def bytes_shared(self, archive: Archive) -> int:
+        """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
+        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members)
+        return shareable if shareable and archive.shares(self._bundle.descriptor) else 0
+
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
         for warning in warnings_about(self._bundle, self._members):
             self._progress.warn(warning)
-        if self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES:
-            self._kept = [self._read_whole(position) for position in range(len(self._members))]
-            return
-        for position, entry in enumerate(self._document.files):
-            self._content(position, self._progress.checking).verify()
-            self._progress.checked(entry.size)
+        if self._fit_in_memory:
+            # In the order of the tar, of which then much is read at once.
+            for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
+                self._kept[position] = self._read_whole(position)
+        elif not self._stages:
+            for position, entry in enumerate(self._document.files):
+                self._content(position, self._progress.checking).verify()
+                self._progress.checked(entry.size)
+
+    @property
+    def are_staged(self) -> bool:
+        """Whether they are too large to be kept, and the archive can be given them before they are checked."""
+        return self._stages and not self._fit_in_memory
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Send the bytes, which are hashed on their way."""
+        writer.stage(file_id, self._content(position, self._progress.staging))
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
-        """Send the bytes that were checked, or read and hash them again on their way."""
-        kept = self._kept[position] if self._kept is not None else None
-        writer.put(file_id, self._content(position, self._progress.storing, kept))
+        """Store what is staged; else send the bytes that were kept, or read and hash them again on their way."""
+        if self.are_staged:
+            writer.place(file_id)
+        else:
+            writer.put(file_id, self._content(position, self._progress.storing, self._kept.get(position)))
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """What was stored is what was hashed."""
@@ -131,6 +150,10 @@ class BundleFiles:
     def _members(self) -> list[Member]:
         """The listed files, in the document's order."""
         return [find_member(self._bundle, entry) for entry in self._document.files]
+
+    @cached_property
+    def _fit_in_memory(self) -> bool:
+        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES
 
     def _read_whole(self, position: int) -> Sequence[bytes]:
         """The bytes of a file, in pieces, which are those that the document records."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from ..services.base import ArchiveWriter
+from ..services.base import Archive, ArchiveWriter
 
 
 class JobFiles(Protocol):
@@ -12,14 +12,24 @@ class JobFiles(Protocol):
     stage: str
     sources: list[str] | None
 
+    @property
+    def are_staged(self) -> bool:
+        """Whether their bytes are looked at by `set_aside`, after `check`, rather than by it."""
+
     def mounts(self) -> set[Path]:
         """Where the file systems are mounted that the sources lie on."""
 
     def bytes_to_archive(self) -> int:
         """How much room they take in the archive. Raises FileRefused where a file is seen not to be as listed."""
 
+    def bytes_shared(self, archive: Archive) -> int:
+        """How many of these bytes the archive can share with what they come from: they take no room."""
+
     def check(self) -> None:
         """Raise where a file is missing, or its bytes are not those that the document records."""
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Have the archive take the bytes of one aside. Raises where they are not those that the document records."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Have the archive take one."""

@@ -27,6 +27,7 @@ class MovedFiles:
     """
 
     stage = MOVE_FILES
+    are_staged = False
 
     def __init__(
         self,
@@ -53,6 +54,10 @@ class MovedFiles:
         """None: most sources come to the archive without being copied."""
         return 0
 
+    def bytes_shared(self, archive: Archive) -> int:  # noqa: ARG002 - there is nothing to ask
+        """None of those."""
+        return 0
+
     def check(self) -> None:
         """Hash every source, and have it on its disk: what a loss of power takes from it was never seen as right."""
         for position, entry in enumerate(self._document.files):
@@ -69,6 +74,9 @@ class MovedFiles:
         folders = {found.st_dev: path.parent for found, path in zip(self._hashed, self._paths, strict=True) if found}
         for folder in folders.values():
             sync_file_system(folder)
+
+    def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
+        """Nothing is: they are hashed where they lie, and not copied."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Move it, unless an earlier run did."""

@@ -39,10 +39,12 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """Something that does not stop the job, but that a person should see."""
+        self._lease.tell(message)
         self._observer.warn(message)
 
     def note(self, message: str) -> None:
         """Something that a person may like to know."""
+        self._lease.tell(message)
         self._observer.note(message)
 
     def unpacking(self, length: int) -> None:
@@ -67,6 +69,12 @@ class Progress:
     def checked(self, size: int) -> None:
         """A file of this size was checked, even where nothing of it was read."""
         self._checked.finish(size)
+
+    def staging(self, length: int) -> None:
+        """So many more bytes were read, and hashed and written at once. Raises Interrupted too: no other run goes on
+        with them."""
+        self.checking(length)
+        self._stored.read(length)
 
     def storing(self, length: int) -> None:
         """So many more bytes were read to store them."""
@@ -95,7 +103,7 @@ class Progress:
 
 
 class _Phase:
-    """One of the two times that every byte is read."""
+    """One of the two things that are done with every byte, whether it is read for each of them or once."""
 
     def __init__(self, progress: Progress, tell: Callable[[int, int], None]) -> None:
         self._progress, self._tell = progress, tell

@@ -9,11 +9,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from httptools import HttpRequestParser
 from rich.filesize import decimal
-from starlette.types import Message, Receive
+from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from .. import __version__
+from ..text import number_of
+from .bodies import PIECE_BYTES, PIECE_SECONDS, KnownBody
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_SECONDS = 20.0
@@ -46,6 +49,9 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_useless = True
     _idle_since = 0.0
     _is_cut = False
+    _left: int | None = None  # of a body whose length is known, as far as it is parsed
+    _known: KnownBody | None = None
+    _gathering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -62,6 +68,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        if self._known is not None:
+            self._known.hand_over(self.cycle)
+        self._stop_gathering()
+        self._known = None
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -84,6 +94,9 @@ class BoundedProtocol(HttpToolsProtocol):
         # Blank lines end the wait for another request, but begin none.
         if self._is_idle and self._deadline is None:
             self._await_head()
+        if self._left is not None and self._left > PIECE_BYTES and not self._is_idle:
+            self._known = KnownBody(self, self._left, self._take, self._is_read)
+            self.transport.set_protocol(self._known)
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -107,11 +120,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.waiting_for_100_continue = False  # it would be taken for the answer
         if self._ending.is_set():
             self.cycle.keep_alive = False
-        self.cycle.receive = partial(_receive, self.cycle, self.cycle.receive)  # type: ignore
+        self.cycle.receive = partial(self._receive, self.cycle)  # type: ignore
+        given = next((value for name, value in self.headers if name == b"content-length"), b"")
+        self._left = None if self.parser.should_upgrade() else number_of(given.decode("latin-1"))
 
     def on_body(self, body: bytes) -> None:
         """Something of a body came."""
         self._note_use()
+        if self._left is not None:
+            self._left -= len(body)
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -195,6 +212,75 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(431, f"what is between or behind the chunks is longer than {decimal(MAX_HEAD_BYTES)}")
 
+    def _is_read(self) -> bool:
+        return not (self._is_idle or self._is_cut)
+
+    def _take(self, known: KnownBody) -> None:
+        """Something of a body came that is not parsed."""
+        self._note_use()
+        self._unset_keepalive_if_required()
+        if known.left == 0:
+            self._end(known)
+        elif not self._is_read():
+            return
+        elif not known.is_full:
+            self._gather(known)
+        elif not self._hand_over():
+            self.flow.pause_reading()
+
+    def _end(self, known: KnownBody) -> None:
+        """The body is whole. The parser knows nothing of it, and would wait for it: another one takes its place."""
+        if self._is_read():
+            known.hand_over(self.cycle)
+        self._stop_gathering()
+        self._left = self._known = None
+        self.parser = HttpRequestParser(self)
+        self.transport.set_protocol(self)
+        self.on_message_complete()
+
+    def _go_on(self, known: KnownBody) -> None:
+        """There is room for more again."""
+        if known.is_full:
+            self._hand_over()
+            self.flow.resume_reading()
+        else:
+            self._gather(known)
+
+    def _gather(self, known: KnownBody) -> None:
+        """Wait for the rest of a piece, but not for long."""
+        if known.is_begun and self._gathering is None:
+            self._gathering = self.loop.call_later(PIECE_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> bool:
+        """Let who reads the body have what has come of a piece; False where enough waits to be read."""
+        self._stop_gathering()
+        if self._known is None or len(self.cycle.body) >= PIECE_BYTES:
+            return False
+        self._known.hand_over(self.cycle)
+        self.cycle.message_event.set()
+        return True
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+
+    async def _receive(self, cycle: RequestResponseCycle) -> Message:
+        """What uvicorn's own does, but nothing is copied, and what came before a connection broke is not forgotten."""
+        if cycle.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        if not cycle.body and not cycle.disconnected and not cycle.response_complete:
+            self.flow.resume_reading()
+            await cycle.message_event.wait()
+        cycle.message_event.clear()
+        if cycle.response_complete or (cycle.disconnected and not cycle.body):
+            return {"type": "http.disconnect"}
+        body, cycle.body = cycle.body, bytearray()
+        if self._known is not None and cycle is self.cycle:
+            self._go_on(self._known)
+        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
+
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, "no complete request arrived in time")
 
@@ -208,15 +294,6 @@ class BoundedProtocol(HttpToolsProtocol):
         head = f"HTTP/1.1 {error_object(status, message)['status']}\r\nContent-Type: application/json\r\n"
         self.transport.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
         self.transport.close()
-
-
-async def _receive(cycle: RequestResponseCycle, receive: Receive) -> Message:
-    """What uvicorn's own does, but what came before a connection broke is not forgotten with it."""
-    message = await receive()
-    if message["type"] != "http.disconnect" or cycle.response_complete or not cycle.body:
-        return message
-    body, cycle.body = bytes(cycle.body), bytearray()
-    return {"type": "http.request", "body": body, "more_body": cycle.more_body}
 
 
 def error_object(status: int, message: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from ..jobs.spool import SpoolFile
 from .admission import Reception
 from .authentication import Refusal
+from .bodies import PIECE_BYTES
 from .threads import Threads
 
 # A client that is slow but lives sends something; the request of one that sends nothing for so long is ended.
 IDLE_SECONDS = 60.0
-PIECE_BYTES = 1 << 19
 DIGESTS = {"sha-256": "sha256", "sha-512": "sha512"}
 LONGEST_DIGESTS = 4096
 
@@ -66,19 +66,24 @@ async def receive(request: Request, file: SpoolFile, limits: Limits, reception: 
         raise Refusal(400, "the body does not match its Content-Digest")
 
 
-async def pieces(request: Request) -> AsyncIterator[bytearray]:
+async def pieces(request: Request) -> AsyncIterator[bytes | bytearray]:
     """The body in pieces of some PIECE_BYTES. Raises Refusal where nothing comes for too long.
 
     Where the client goes away, what came is yielded before Starlette's ClientDisconnect is raised.
     """
-    held = bytearray()
+    held: bytes | bytearray = b""
     stream = aiter(request.stream())
     try:
         while True:
-            held += await asyncio.wait_for(anext(stream), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                piece = await anext(stream)
+            if held:
+                held += piece
+            else:
+                held = piece
             if len(held) >= PIECE_BYTES:
                 yield held
-                held = bytearray()
+                held = b""
     except StopAsyncIteration:
         yield held
     except TimeoutError:
@@ -94,7 +99,7 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytearray) -> None:
+def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes | bytearray) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)

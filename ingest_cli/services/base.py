@@ -57,18 +57,25 @@ class ArchivedFile:
 class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
-    As many threads as ``transfers`` says may use a writer at once, each for its own files. Where it ``is_exclusive``, a
-    file that is being read keeps others waiting.
+    As many threads as ``transfers`` says may use a writer at once, each for its own files, of which it best takes up to
+    ``batch`` small ones one after the other. Where it ``is_exclusive``, a
+    file that is being read keeps others waiting. Where it ``stages``, a writer takes files before they may be stored.
     """
 
     transfers: int
+    batch: int
     is_exclusive: bool
+    stages: bool
 
     def free_bytes(self) -> int | None:
         """How much more can be stored; None where the archive cannot tell."""
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where ``total_bytes`` more can certainly not be stored."""
+
+    def shares(self, descriptor: int) -> bool:
+        """Whether the bytes of this open file can be stored without taking room, as far as they are
+        `shareable_bytes`."""
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""
@@ -125,6 +132,16 @@ class ArchiveWriter(Protocol):
 
         Raises FileRefused where the bytes are not those that were recorded.
         """
+
+    def stage(self, file_id: int, content: Content) -> None:
+        """Take ``content`` aside, whole or not at all, so that `place` can store it. Nothing is stored yet: what is
+        staged is gone with `close`, and with the next writer for the same ids.
+
+        Raises FileRefused where the bytes are not those that were recorded.
+        """
+
+    def place(self, file_id: int) -> None:
+        """Store what was staged, over what an earlier run stored under ``file_id``."""
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Make the file at ``source``, of ``size`` bytes, the file ``file_id``.

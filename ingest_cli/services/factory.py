@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from ..disk import sync_file_system
+from ..jobs.group_commit import Shared
 from ..jobs.neighbours import introduce, is_to_be_made
 from ..settings import Settings
 from ..settings.options import CATALOG_URL, UNIQUEID_URL
@@ -14,27 +16,30 @@ from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
 
 
 @contextmanager
-def connect(settings: Settings, memory: Memory | None = None, *, new: bool = True) -> Iterator[Services]:
+def connect(
+    settings: Settings, memory: Memory | None = None, *, new: bool = True, shared: Shared | None = None
+) -> Iterator[Services]:
     """The services that ``settings`` name; ``memory`` is of the archive, which is any that is there without it.
+    Threads write to ``shared`` ones together.
 
     Raises StoreError or SettingsError where one cannot be opened, ResourceUnavailable where that may pass.
     """
     with ExitStack() as stack:
         yield Services(
-            unique_id=stack.enter_context(closing(unique_id(settings, new=new))),
+            unique_id=stack.enter_context(closing(unique_id(settings, new=new, shared=shared))),
             policy=stack.enter_context(closing(policy(settings))),
-            archive=stack.enter_context(closing(archive(settings, memory))),
-            catalog=stack.enter_context(closing(catalog(settings, new=new))),
+            archive=stack.enter_context(closing(archive(settings, memory, shared=shared))),
+            catalog=stack.enter_context(closing(catalog(settings, new=new, shared=shared))),
         )
 
 
-def unique_id(settings: Settings, *, new: bool = True) -> UniqueId:
+def unique_id(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> UniqueId:
     """The id service."""
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
         new = is_to_be_made(settings, UNIQUEID_URL, new=new)
-        ids = EmbeddedUniqueId(settings.unique_id, settings.timings.busy, new=new)
+        ids = EmbeddedUniqueId(settings.unique_id, settings.timings.busy, new=new, shared=shared)
         introduce(settings, UNIQUEID_URL)
         return ids
     from .pacifica.uniqueid import PacificaUniqueId
@@ -53,12 +58,13 @@ def policy(settings: Settings) -> Policy:
     return PacificaPolicy(settings.policy, settings.auth_header)
 
 
-def archive(settings: Settings, memory: Memory | None = None) -> Archive:
+def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared | None = None) -> Archive:
     """The archive that ``memory`` is of; without it, any that is there."""
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
-        return EmbeddedArchive(settings.archive, memory)
+        sync = sync_file_system if shared is None else shared.sync
+        return EmbeddedArchive(settings.archive, memory, sync, transfers=settings.threads)
     from .pacifica.archive import PacificaArchive
     from .slots import Slots
 
@@ -71,13 +77,13 @@ def archive(settings: Settings, memory: Memory | None = None) -> Archive:
     )
 
 
-def catalog(settings: Settings, *, new: bool = True) -> Catalog:
+def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> Catalog:
     """The catalogue."""
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
         new = is_to_be_made(settings, CATALOG_URL, new=new)
-        catalogue = EmbeddedCatalog(settings.catalog, settings.timings.busy, new=new)
+        catalogue = EmbeddedCatalog(settings.catalog, settings.timings.busy, new=new, shared=shared)
         introduce(settings, CATALOG_URL)
         return catalogue
     from .pacifica.catalog import PacificaCatalog

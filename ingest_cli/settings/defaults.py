@@ -1,7 +1,8 @@
 """The section of folders: of whom and what they are, where nothing else says so."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .forms import number_of, printable_of
 from .options import DEFAULT_INSTRUMENT, DEFAULT_PROJECT, DEFAULT_SUBMITTER, Option
@@ -27,6 +28,11 @@ class Defaults:
     environment: Ids = Ids()
     file: Ids = Ids()
 
+    @property
+    def ids(self) -> Ids:
+        """What both say together; the environment's word counts first."""
+        return Ids(**{**_said(self.file), **_said(self.environment)})
+
 
 def defaults_of(values: Mapping[Option, Value]) -> Defaults:
     """Both. Raises SettingsError."""
@@ -37,3 +43,7 @@ def defaults_of(values: Mapping[Option, Value]) -> Defaults:
             read = printable_of(value) if option is DEFAULT_PROJECT else number_of(value, 0, MAX_ID)
             ids[value.origin == option.variable][option.key] = read
     return Defaults(environment=Ids(**ids[True]), file=Ids(**ids[False]))  # type: ignore[arg-type]
+
+
+def _said(ids: Ids) -> dict[str, Any]:
+    return {name: value for name, value in asdict(ids).items() if value is not None}

@@ -5,19 +5,47 @@ import sys
 
 import pytest
 
+from ingest_cli.cli.commands import SUMMARIES, Commands
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.settings import Timings, load_settings
 
-HEAVY = {"requests", "urllib3", "tarfile", "concurrent.futures", "jsonschema", "rich.progress", "starlette", "watchdog"}
+HEAVY = {
+    "asyncio",
+    "concurrent.futures",
+    "jsonschema",
+    "pydantic",
+    "requests",
+    "rich.console",
+    "sqlite_utils",
+    "starlette",
+    "tarfile",
+    "urllib3",
+    "watchdog",
+}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["state"], ["config"], ["help", "watch"]])
+@pytest.mark.parametrize("words", [["--help"], ["state"], ["state", "1"], ["config"], ["help", "watch"]])
 def test_heavy_modules_are_not_imported(words: list[str]) -> None:
     SqliteJobStore(load_settings().database, Timings()).__exit__(None, None, None)
     program = (
-        "import sys\nfrom ingest_cli.cli import app\n"
-        f"try: app({words!r})\nexcept SystemExit: pass\n"
+        "import sys\nfrom ingest_cli.cli import app\nfrom ingest_cli.errors import IngestError\n"
+        f"try: app({words!r})\nexcept (SystemExit, IngestError): pass\n"
         "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not HEAVY & set(done.stderr.split())
+
+
+def test_a_run_imports_no_command_but_its_own() -> None:
+    program = (
+        "import sys\nfrom ingest_cli.cli import app, commands\n"
+        "try: app(['state', '--help'])\nexcept SystemExit: pass\n"
+        'names = {f\'ingest_cli.cli.{name.replace("-", "_")}\' for name in commands.SUMMARIES}\n'
+        "print(*names & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["ingest_cli.cli.state"]
+
+
+def test_the_list_of_commands_says_what_the_help_of_each_begins_with() -> None:
+    assert {name: command.help.partition("\n\n")[0] for name, command in Commands().items()} == SUMMARIES

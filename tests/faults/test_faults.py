@@ -17,7 +17,7 @@ from ..support.trials import SEED, Tally, Trial, Trials, finish, sample, skip_un
 pytestmark = pytest.mark.sweep
 
 KINDS = [
-    *("bundle", "packed", "folder", "move", "move across"),
+    *("bundle", "large bundle", "packed", "folder", "move", "move across"),
     *("bundle over HTTP", "folder over HTTP", "move over HTTP", "bundle and events"),
 ]
 Record = Callable[[str, object], None]
@@ -128,7 +128,7 @@ def test_a_fault_in_the_threads_beside_the_job(
     tally.close(record_property, name)
 
 
-@pytest.mark.parametrize("kind", ["bundle", "move", "move across"], indirect=True)
+@pytest.mark.parametrize("kind", ["bundle", "large bundle", "move", "move across"], indirect=True)
 @pytest.mark.parametrize("fault", ["kill", "full", "broken"])
 def test_a_fault_while_what_was_stored_is_taken_back(
     stepper: Stepper, trials: Trials, kind: str, fault: str, record_property: Record

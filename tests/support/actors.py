@@ -23,6 +23,7 @@ from .trials import Trial
 # The trial that each kind of scene is played with.
 KINDS = {
     "bundle": "bundle",
+    "large bundle": "large bundle",
     "packed": "packed",
     "move": "move",
     "move across": "move across",
@@ -97,6 +98,7 @@ class Scene:
             folder=str(self.trial.folder),
             environment={**self.trial.environment, **(environment or {})},
             timings=self.timings,
+            kept=self.trial.kept,
             patience=PATIENCE,
             **fault,
         )

@@ -152,6 +152,12 @@ class Page:
         node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.ask("DOM.setFileInputFiles", files=list(map(str, files)), nodeId=node)
 
+    def drop(self, paths: Sequence[Path]) -> None:
+        """Drag files and folders onto the page, and drop them there."""
+        data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.ask("Input.dispatchDragEvent", type=kind, x=200, y=200, data=data)
+
     def close(self) -> None:
         """Leave it, whatever it asks."""
         self._browser.ask("Target.closeTarget", targetId=self._target)

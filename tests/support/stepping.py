@@ -63,7 +63,8 @@ class Order:
     ``kill``: killed with -9. ``freeze``: stopped with all its threads, until it is thawed. ``full`` and ``broken``: the
     step fails as on a full disk, or on a broken one or a lost connection; ``lasting`` says that all later ones do so
     too. ``done`` says that the step does its work all the same. ``limit`` is how long any file may become, in bytes;
-    ``timings`` are seconds that take the place of the program's own; ``patience`` is when it counts as hanging.
+    ``timings`` are seconds that take the place of the program's own, ``kept`` how many bytes of a bundle are kept in
+    memory; ``patience`` is when it counts as hanging.
     """
 
     words: list[str]
@@ -76,6 +77,7 @@ class Order:
     lasting: bool = False
     limit: int | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    kept: int | None = None
     patience: float = HANGS_AFTER_SECONDS
     stdin: str = os.devnull
     stdout: str | None = None
@@ -265,6 +267,8 @@ def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
     from ingest_cli.__main__ import main
 
     _set_timings(order.timings or ({"heartbeat": QUICK_HEARTBEAT} if order.thread == OTHERS else {}))
+    if order.kept is not None:
+        vars(import_module("ingest_cli.pipeline.bundle_files"))["KEPT_BYTES"] = order.kept
     os.environ.clear()
     os.environ.update(order.environment)
     os.chdir(order.folder)

@@ -76,8 +76,8 @@ class Tally:
 class Trial:
     """A job of ``kind`` in ``folder``.
 
-    ``bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the
-    services are, or with `` and events``, which a ``receiver`` is sent.
+    ``bundle``, ``large bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with
+    `` over HTTP`` where the services are, or with `` and events``, which a ``receiver`` is sent.
     """
 
     def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:
@@ -91,6 +91,8 @@ class Trial:
         }
         self.sources: dict[str, Path] = {}
         self.records = document_for(FILES)
+        # Too large for any of it to be kept in memory.
+        self.kept = -1 if kind.startswith("large") else None
         self.words = self._words(kind, stack)
         self.pacific: PacificaSite | None = None
         if kind.endswith("over HTTP"):
@@ -140,11 +142,11 @@ class Trial:
         return ["move", str(document)]
 
     def order(self, **fault: Any) -> Order:
-        return Order(words=self.words, folder=str(self.folder), environment=self.environment, **fault)
+        return Order(words=self.words, folder=str(self.folder), environment=self.environment, kept=self.kept, **fault)
 
     def order_of(self, *words: str) -> Order:
         """Another command at the same site."""
-        return Order(words=list(words), folder=str(self.folder), environment=self.environment)
+        return Order(words=list(words), folder=str(self.folder), environment=self.environment, kept=self.kept)
 
     def run(self, stepper: Stepper, **fault: Any) -> Outcome:
         outcome = stepper(self.order(**fault))

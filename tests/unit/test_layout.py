@@ -12,7 +12,7 @@ GROUND = {"", "settings", "connections", "disk", "errors", "meter", "moments", "
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
-DATABASES = {"jobs.database", "jobs.neighbours"}
+DATABASES = {"jobs.database", "jobs.group_commit", "jobs.neighbours"}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {
     "settings": GROUND,

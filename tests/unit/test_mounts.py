@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -80,7 +79,8 @@ def test_a_share_that_is_away_may_say_no_more_than_that_it_failed(
 
 
 def test_a_host_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: os.fsdecode(b"lab\xff\n7"))
+    system, _, *others = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((system, os.fsdecode(b"lab\xff\n7"), *others)))
     process = this_process()
     assert str(process).encode() == rb"lab\xff\n7:" + str(os.getpid()).encode()
     assert Process.from_text(process.to_text()) == process

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from .html import Html, element, join
 
 STYLE = Html(files(__package__).joinpath("page.css").read_text("utf-8"))
-SCRIPTS = {name: Html(files(__package__).joinpath(f"{name}.js").read_text("utf-8")) for name in ("page", "upload")}
+UPLOADING = ("sha1", "tar", "upload", "folder")
+SCRIPTS = {name: Html(files(__package__).joinpath(f"{name}.js").read_text("utf-8")) for name in ("page", *UPLOADING)}
 
 
 def _source_of(content: str) -> str:
@@ -33,7 +34,7 @@ def respond(
 
     What the server has is ``below`` this path. The page may be of a ``job``, and take ``uploads``.
     """
-    scripts = [SCRIPTS["page"], *([SCRIPTS["upload"]] if uploads else [])]
+    scripts = [SCRIPTS[name] for name in ("page", *(UPLOADING if uploads else ()))]
     return Response(_document(title, main, below, status, job, scripts), status, HEADERS, "text/html")
 
 

@@ -1,13 +1,16 @@
 """The list of jobs: how many there are of each state, the failures first, a page of the others, and what leads on."""
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 
+from ...bundle.pack_rules import LITTER
 from ...jobs.filter import FAILED, JobFilter, JobOrder
 from ...jobs.filter import GROUPS as USUAL
 from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
 from ...jobs.reasons import Reason
 from ...jobs.store import JobStore
+from ...settings import Ids
 from ...text import counted, number_of
 from .html import Html, element, join, link
 from .plots import flow_of, plots
@@ -57,8 +60,9 @@ def newest_failures(store: JobStore) -> list[Job]:
     return store.select(JobFilter(statuses=FAILED), order=JobOrder.UPDATED, limit=PINNED)
 
 
-def overview_page(found: Overview, below: str) -> Html:
-    """The content of the page."""
+def overview_page(found: Overview, below: str, defaults: Ids) -> Html:
+    """The content of the page. Folders that are sent from it are of whom and what the ``defaults`` say, unless the
+    visitor says it."""
     query = found.query
     return join(
         [
@@ -66,7 +70,7 @@ def overview_page(found: Overview, below: str) -> Html:
             tabs(found.counts, query, below),
             failures(found.failures, found.counts["failed"], below) if query.is_plain else None,
             plots(found.flow) if found.flow is not None else None,
-            _upload() if query.is_plain else None,
+            _upload(defaults) if query.is_plain else None,
             reasons_table(found.reasons, below),
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
@@ -127,17 +131,21 @@ def _failure(job: Job, below: str) -> Html:
     )
 
 
-def _upload() -> Html:
-    """Where bundles are sent from; the script shows it."""
-    hint = "or drop them anywhere on this page: tar files, plain or packed."
-    choice = element("input", type="file", multiple=True, id="bundles")
+def _upload(defaults: Ids) -> Html:
+    """Where bundles and folders are sent from; the script shows it."""
+    bundles = element("input", type="file", multiple=True, id="bundles")
+    directory = element("input", type="file", webkitdirectory=True, id="directory")
     return element(
         "section",
         element("h2", "Upload", id="upload-title"),
-        element("p", element("label", "Choose bundles ", choice, for_="bundles"), " ", hint),
+        element("p", element("label", "Choose bundles ", bundles, for_="bundles"), " (tar files, plain or packed)"),
+        element("p", element("label", "or a folder ", directory, for_="directory"), " (packed as it is sent)"),
+        element("p", "or drop them anywhere on this page. Links in a folder are passed over.", class_="quiet"),
         element("ul"),
         id="upload",
         aria_labelledby="upload-title",
+        data_litter=json.dumps(LITTER),
+        data_ids=json.dumps(asdict(defaults)),
         hidden=True,
     )
 

@@ -36,6 +36,7 @@ class PageRoutes:
     def __init__(
         self, store: AsyncStore, settings: Settings, access: Access, holdings: Holdings, looking: Threads
     ) -> None:
+        self._defaults = settings.defaults.ids
         self._store, self._access, self._holdings, self._looking = store, access, holdings, looking
         self._feed, self._actions, self._permission = Feed(store), Actions(settings), Permission(settings, access)
 
@@ -55,7 +56,7 @@ class PageRoutes:
         below, query = below_of(request), Query.of(request.query_params)
         ask = self._store.search if query.is_narrow else self._store.list
         found = await ask(partial(Overview.of, query=query))
-        return respond("Jobs", overview_page(found, below), below=below, uploads=query.is_plain)
+        return respond("Jobs", overview_page(found, below, self._defaults), below=below, uploads=query.is_plain)
 
     async def job(self, request: Request) -> Response:
         """A job."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES
-from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable
+from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
+from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
 from .writer import EmbeddedWriter
@@ -25,16 +26,28 @@ FEW = 4
 
 
 class EmbeddedArchive:
-    """Files under ``root``, read-only, each with the modification time it had in the bundle.
+    """Files under ``root``, read-only, each with the modification time it had in the bundle, written by up to
+    ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
+    ``sync`` writes a file system back to its disk.
     """
 
-    transfers = 1
+    # With fewer files at once, more threads than one only take turns.
+    batch = 256
     is_exclusive = False
+    stages = True
 
-    def __init__(self, root: Path, memory: Memory | None = None) -> None:
-        self._root, self._mark = root, Mark(root, memory)
+    def __init__(
+        self,
+        root: Path,
+        memory: Memory | None = None,
+        sync: Callable[[Path], None] = sync_file_system,
+        *,
+        transfers: int = 1,
+    ) -> None:
+        self.transfers = transfers
+        self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
     def ping(self) -> str:
@@ -63,6 +76,11 @@ class EmbeddedArchive:
             room = f"{decimal(free)} free, {decimal(total_bytes)} to store, {decimal(RESERVE_BYTES)} in reserve"
             raise ResourceUnavailable(f"not enough space in the archive {self._root}: {room}")
 
+    def shares(self, descriptor: int) -> bool:
+        """Whether they lie on one file system that can do that."""
+        with self._mark.guarding("look at"):
+            return can_clone(descriptor, existing(self._root))
+
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""
         for file_id, place in _standing(self._root, ids):
@@ -79,7 +97,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...errors import IngestError
 from ...jobs.database import BUSY_SECONDS, open_database, writing
+from ...jobs.group_commit import Shared
 from ...text import counted
 from ..base import IdMode
 
@@ -13,9 +14,11 @@ MIGRATIONS = ("CREATE TABLE unique_index (id_mode TEXT PRIMARY KEY, next_id INTE
 class EmbeddedUniqueId:
     """Ids kept in the database at ``path``, which may be ``new``; the first of each mode is 1."""
 
-    def __init__(self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True) -> None:
+    def __init__(
+        self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True, shared: Shared | None = None
+    ) -> None:
         self._path = path
-        self._database = open_database(path, MIGRATIONS, "id store", busy, new=new)
+        self._database = open_database(path, MIGRATIONS, "id store", busy, new=new, shared=shared)
 
     def ping(self) -> str:
         """Say which ids were reserved last, having seen that more could be."""

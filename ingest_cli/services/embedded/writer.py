@@ -12,7 +12,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class EmbeddedWriter:
 
     resent = 0
 
-    def __init__(self, mark: Mark, ids: range, fence: int) -> None:
-        self._root, self._mark, self._ids, self._fence = mark.root, mark, ids, fence
+    def __init__(self, mark: Mark, ids: range, fence: int, sync: Callable[[Path], None] = sync_file_system) -> None:
+        self._root, self._mark, self._ids, self._fence, self._sync = mark.root, mark, ids, fence, sync
         self._run = RunFolder(mark.root, ids, fence)
         self._cloner = Cloner(mark.root)
         self._copied: dict[int, tuple[int, ...]] = {}
@@ -43,14 +43,25 @@ class EmbeddedWriter:
 
     def put(self, file_id: int, content: Content) -> None:
         """Write ``content`` aside or clone it, check it on the way, then rename it into place."""
+        self.stage(file_id, content)
+        self.place(file_id)
+
+    def stage(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside or clone it, and check it on the way."""
         require_within(self._ids, file_id)
         try:
-            aside = self._run.aside(file_id, "part")
-            _write_file(aside, content, self._cloner)
-            self._run.place(aside, file_id)
+            _write_file(self._run.aside(file_id, "part"), content, self._cloner)
         except OSError as error:
             # Not by a context, which for a small file costs as much as one of the system's calls.
             raise self._mark.explained(error, f"store {content.name!r} in") from error
+
+    def place(self, file_id: int) -> None:
+        """Rename what was written aside into place."""
+        require_within(self._ids, file_id)
+        try:
+            self._run.place(self._run.aside(file_id, "part"), file_id)
+        except OSError as error:
+            raise self._mark.explained(error, f"store file {file_id} in") from error
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Give the file a second name in the archive, where that can be done; else copy it."""
@@ -155,7 +166,7 @@ class EmbeddedWriter:
         """Sync the archive's file system, and those that sources were removed from."""
         with self._mark.guarding("sync"):
             for folder in {os.stat(self._root).st_dev: self._root, **self._released_in}.values():
-                sync_file_system(folder)
+                self._sync(folder)
             self._released_in.clear()
 
     def close(self) -> None:

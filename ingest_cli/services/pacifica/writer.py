@@ -94,6 +94,14 @@ class PacificaWriter:
             self.resent += 1
         raise ServiceUnavailable(f"the archive at {self._service.url} does not store {content.name!r}: {trouble}")
 
+    def stage(self, file_id: int, content: Content) -> None:
+        """The archive interface stores at once what it is sent."""
+        raise NotImplementedError
+
+    def place(self, file_id: int) -> None:
+        """Nothing is staged."""
+        raise NotImplementedError
+
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Have the archive move the file from ``source``, a path that it sees.
 
