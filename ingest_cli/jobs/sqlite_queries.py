@@ -197,8 +197,10 @@ class SqliteQueries(SqliteCounts):
 
     def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
-        with writing(self._database) as connection:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        with writing(self._database):
+            pass
+        # Nobody else waits while all of it is looked at.
+        found = [str(row[0]) for row in self._rows("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
     def held(self, fence: Fence) -> Job:
