@@ -173,7 +173,7 @@ class Routes:
 
     async def show_metrics(self, request: Request) -> Response:
         """Metrics of the job store, for Prometheus."""
-        text = await self._store.list(metrics.exposition)
+        text = await self._store.look(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:
