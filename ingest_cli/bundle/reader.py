@@ -5,6 +5,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -26,6 +27,7 @@ from . import tar
 from .compression import Compression, compression_of, unpacked
 from .fingerprint import fingerprint_of
 from .header import BLOCK, is_header
+from .sums import Sums, proven_sums
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
@@ -144,6 +146,11 @@ class Bundle:
                 f"{METADATA_NAME} is {decimal(member.size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
             )
         return os.pread(self.descriptor, member.size, member.offset)
+
+    @cached_property
+    def sums(self) -> Sums:
+        """What is known of the hashes of its files, without reading them."""
+        return proven_sums(self.descriptor)
 
     def find(self, name: str) -> Member | None:
         """The member of this name, or the only one whose name is the same text in another Unicode form."""
