@@ -1,13 +1,15 @@
 """All that there is to know of one job."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from textwrap import wrap
 
 from rich.filesize import decimal
 
+from ..jobs.history import Line, told_of
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind, Override
+from ..jobs.outbox import Notice
 from ..jobs.stages import STAGES
 from ..jobs.store import JobStore
 from ..text import counted, duration
@@ -16,6 +18,7 @@ from .outlook import outlook
 
 LABEL = 10
 SHORTEST_TEXT = 20
+MOST_EVENTS = 100
 KINDS = {JobKind.BUNDLE: "", JobKind.MOVE: ", a move", JobKind.FOLDER: ", a folder"}
 # What is said, and by which name; where that is empty, more of the same, or nothing at all.
 Page = Iterator[tuple[str, str]]
@@ -27,6 +30,8 @@ def job_page(job: Job, store: JobStore) -> Page:
     yield from _rows(_facts(job, word))
     yield from _part("stages", _stages(store.stages(job.job_id)))
     yield from _part("why", job.exception.splitlines())
+    told = told_of(job, store.history(job.job_id), _events(store.outbox.newest(MOST_EVENTS, job_id=job.job_id)))
+    yield from _part("log", [f"{line.moment[:19]}  {line.text}" for line in told])
     seen = outlook(job, word)
     yield from _part("next", [seen.next])
     width = max(map(len, seen.commands), default=0)
@@ -91,6 +96,11 @@ def _files(job: Job) -> str:
 def _stages(seconds: dict[str, float]) -> list[str]:
     width = max(map(len, seconds), default=0)
     return [f"{task:<{width}}  {duration(seconds[task]):>8}" for task in sorted(seconds, key=STAGES.index)]
+
+
+def _events(notices: Iterable[Notice]) -> Iterator[Line]:
+    for notice in notices:
+        yield Line(notice.updated, f"event {notice.number}, {notice.kind!r} to the {notice.receiver}: {notice.status}")
 
 
 def _rows(rows: dict[str, str]) -> Page:

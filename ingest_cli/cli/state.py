@@ -117,13 +117,14 @@ def _show_jobs(job_ids: list[int], store: "JobStore", output: Output) -> None:
 
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
-    from ..jobs.fields import imported_fields, job_fields
+    from ..jobs.fields import history_fields, imported_fields, job_fields
     from .job_console import console_for
     from .job_page import imported_page, job_page, lines_of
 
     imported = store.imported(job_id)
     if json:
-        write_json(job_fields(store.get(job_id)) if imported is None else imported_fields(imported))
+        fields = job_fields(store.get(job_id)) if imported is None else imported_fields(imported)
+        write_json({**fields, "log": history_fields(store.history(job_id))})
         return
     page, console = job_page(store.get(job_id), store) if imported is None else imported_page(imported), console_for()
     for line in lines_of(page, None if console is None else console.width - 1):

@@ -1,7 +1,9 @@
 """A job as programs are told of it: by every command, event and answer in the same fields."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from .history import Line
 from .imported import ImportedJob
 from .job import Job
 
@@ -31,6 +33,11 @@ def job_fields(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "retried_at": job.retried_at if job.will_be_tried_again else None,
     }
+
+
+def history_fields(lines: Iterable[Line]) -> list[dict[str, str]]:
+    """What was told of a job, as the field ``log`` has it."""
+    return [{"time": line.moment, "text": line.text} for line in lines]
 
 
 def imported_fields(job: ImportedJob) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..errors import (
 from ..mounts import is_away, lies_below
 from ..settings import Timings
 from ..text import counted
+from .history import first_of
 from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
 from .store import JobStore
@@ -42,6 +43,7 @@ class _Notes:
     task: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     stored: int | None = None
+    told: list[str] = field(default_factory=list)
 
     def write(self, store: JobStore, fence: Fence) -> None:
         """Tell the store."""
@@ -51,6 +53,8 @@ class _Notes:
             store.record_stage_time(fence, task, seconds)
         if self.stored is not None:
             store.checkpoint(fence, self.stored)
+        if self.told:
+            store.tell(fence, first_of(self.told))
 
     def before(self, later: "_Notes") -> "_Notes":
         """These, which could not be written, and what came since."""
@@ -61,6 +65,7 @@ class _Notes:
             self.task if later.task is None else later.task,
             seconds,
             self.stored if later.stored is None else later.stored,
+            [*self.told, *later.told],
         )
 
 
@@ -175,6 +180,11 @@ class Lease:
         if self._job.reservation is not None:
             self._job = replace(self._job, reservation=replace(self._job.reservation, stored=stored))
         log.info("job %d: checkpoint: %s stored", self.job_id, counted(stored, "file"))
+
+    def tell(self, text: str) -> None:
+        """Have what a person may like to know of the job kept."""
+        with self._fencing:
+            self._notes.told.append(text)
 
     def sources(self) -> list[str] | None:
         """Where the files of a move lay, in document order."""

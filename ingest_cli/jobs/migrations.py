@@ -325,7 +325,22 @@ _DUE = """
     DROP INDEX jobs_queue
 """
 
+# The jobs of a user are asked for like those of all.
+_USERS = "CREATE INDEX jobs_user ON jobs(user, status)"
+
+# What was told of a job, besides what the job itself says.
+_HISTORY = """
+    CREATE TABLE history (
+        job_id INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        moment TEXT NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (job_id, number)) WITHOUT ROWID;
+    CREATE TRIGGER history_forgotten AFTER DELETE ON jobs BEGIN
+        DELETE FROM history WHERE job_id = old.job_id; END
+"""
+
 MIGRATIONS = (
     *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
-    *(_COUNTS, _DUE),
+    *(_COUNTS, _DUE, _USERS, _HISTORY),
 )

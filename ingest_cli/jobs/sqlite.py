@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import JobBusy, StoreError, WrongState
 from ..text import counted, one_line, story
 from .database import writing
+from .history import befell, keep
 from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .outbox import announce, kind_of
@@ -212,6 +213,12 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
             )
             if noted.rowcount == 0:
                 self.held(fence)
+
+    def tell(self, fence: Fence, texts: Sequence[str]) -> None:
+        """Keep what the run has told."""
+        with writing(self._database, durable=False) as connection:
+            self.held(fence)
+            keep(connection, fence.job_id, texts)
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""
@@ -452,6 +459,8 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
         )
         if changed.rowcount == 0:
             raise _wrong(self.held(fence), event)
+        if (news := befell(event, to, assigned)) is not None:
+            keep(connection, fence.job_id, [news])
         kind = kind_of(event, to)
         if kind in self._notifications.kinds:
             announce(connection, self.get(fence.job_id), kind, self._notifications.receivers)

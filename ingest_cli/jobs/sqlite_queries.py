@@ -11,6 +11,7 @@ from ..errors import JobNotFound, LeaseLost
 from .database import writing
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow, steps_of
+from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .sqlite_counts import SqliteCounts
@@ -86,7 +87,10 @@ class SqliteQueries(SqliteCounts):
 
     def last_request(self, user: str) -> str:
         """What the user asked for with the folder that was submitted last."""
-        query = "SELECT request FROM requests JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        # The newest requests are looked at first, not all jobs.
+        query = (
+            "SELECT request FROM requests CROSS JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        )
         row = next(self._rows(query, user), None)
         return "" if row is None else str(row["request"])
 
@@ -147,6 +151,11 @@ class SqliteQueries(SqliteCounts):
         """How many seconds the job spent in each stage."""
         rows = self._rows("SELECT task, seconds FROM stages WHERE job_id = ?", job_id)
         return dict(tuple(row) for row in rows)
+
+    def history(self, job_id: int) -> list[Line]:
+        """What was told of the job."""
+        rows = self._rows("SELECT moment, line FROM history WHERE job_id = ? ORDER BY number", job_id)
+        return [Line(*row) for row in rows]
 
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""

@@ -13,6 +13,7 @@ from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .group_commit import Shared
+from .history import Line
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
@@ -122,6 +123,9 @@ class JobStore(Protocol):
 
     def stages(self, job_id: int) -> dict[str, float]:
         """How many seconds the job spent in each stage that it has left."""
+
+    def history(self, job_id: int) -> list[Line]:
+        """What was told of the job, oldest first, as far as it is kept: not what the job itself says."""
 
     def stage_seconds(self) -> dict[str, float]:
         """How many seconds all jobs together spent in each stage, those too that were pruned since."""
@@ -239,6 +243,9 @@ class JobStore(Protocol):
 
     def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
         """Note how long a stage took."""
+
+    def tell(self, fence: Fence, texts: Sequence[str]) -> None:
+        """Keep what the run has told: warnings, and what else a person may like to know of the job."""
 
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters, if there is one.

@@ -39,10 +39,12 @@ class Progress:
 
     def warn(self, message: str) -> None:
         """Something that does not stop the job, but that a person should see."""
+        self._lease.tell(message)
         self._observer.warn(message)
 
     def note(self, message: str) -> None:
         """Something that a person may like to know."""
+        self._lease.tell(message)
         self._observer.note(message)
 
     def unpacking(self, length: int) -> None:

@@ -73,6 +73,7 @@ _JOB = {
         _object(
             {
                 "stages": {"type": "object", "additionalProperties": {"type": "number", "description": "seconds"}},
+                "log": {"type": "array", "items": _object({"time": {"type": "string"}, "text": {"type": "string"}})},
                 "downloadable": {"type": "boolean", "description": "whether you may download what is stored of it"},
             }
         ),

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
-from ..jobs.fields import job_fields
+from ..jobs.fields import history_fields, job_fields
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
@@ -154,13 +154,13 @@ class Routes:
         return JSONResponse({"jobs": jobs, "next": onward} if query.envelope else jobs, headers=headers)
 
     async def show_job(self, request: Request) -> Response:
-        """A job, with how long each stage took."""
+        """A job, with how long each stage took, and what was told of it."""
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
+        told = await self._store.look(lambda store: store.history(job.job_id))
         downloadable = job.is_done and await self._access.has(request, job.job_id)
-        return JSONResponse(
-            {**_listed(job), "stages": stages, "downloadable": downloadable}, headers={"Vary": "Accept"}
-        )
+        details = {"stages": stages, "log": history_fields(told), "downloadable": downloadable}
+        return JSONResponse({**_listed(job), **details}, headers={"Vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""

@@ -170,6 +170,8 @@ def test_the_page_of_a_job_shows_its_stages_and_files(
         server.settled(job_id)
         found = page(server, f"/jobs/{job_id}")
         assert "ingest files</th>" in found
+        (log,) = re.findall(r'<table class="log">.*?</table>', found)
+        assert re.fullmatch("submitted by .+, complete", ", ".join(re.findall(r"<td>([^<]*)</td>", log)))
         for name in FILES:
             (way,) = re.findall(rf'href="\.\./([^"]*)">{name}</a>', found)
             answer = requests.get(f"{server.url}/{way}", timeout=PATIENCE)

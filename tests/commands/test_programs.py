@@ -48,7 +48,10 @@ def listed(title: str) -> Table:
     """The fields that a subsection gives to each of the names in its list."""
     found = re.findall(r"^\.It (.+)\n((?:(?!\.It |\.El$).*\n)*)", part(title), re.M)
     names = {names: re.sub(r"\b(?:Cm|Li|Ar) ", "", names).split(" , ") for names, _ in found}
-    fields = {names: [JOB] if ".Sx A job" in text else LISTED.findall(text)[-1:] for names, text in found}
+    fields = {
+        names: [" , ".join([JOB, *LISTED.findall(text)])] if ".Sx A job" in text else LISTED.findall(text)[-1:]
+        for names, text in found
+    }
     return {name: ", ".join(fields[line]).split(" , ") for line in names for name in names[line] if fields[line]}
 
 

@@ -21,6 +21,7 @@ from ingest_cli.jobs.stages import INGEST_FILES, LOAD_METADATA, OPEN_TAR
 from ingest_cli.settings import Timings
 
 from ..support.a_job import a_job
+from ..support.bundles import OF_FOLDERS, write_folder
 from ..support.command import Command
 from ..support.holders import DEAD, HERE
 from ..support.site import Site
@@ -324,3 +325,19 @@ def test_more_jobs_than_the_window_has_lines(made: Made, tmp_path: Path) -> None
         assert re.fullmatch(r"40 jobs: 40 waiting; \d+ shown", lines[-1])
         terminal.press("c")
         assert terminal.end() == 0
+
+
+def test_a_job_tells_what_befell_it(command: Command, environment: Path, site: Site) -> None:
+    """Its warnings too, which the command that ran it has long forgotten."""
+    folder = write_folder(environment / "run", {"data/x": b"x", "data/.DS_Store": b""})
+    done = command("ingest", folder, *OF_FOLDERS)
+    assert done.returncode == 0, done.stderr
+    shown = command("state", 1)
+    log = shown.stdout[shown.stdout.index("\nlog ") :].splitlines()[1:4]
+    assert [line[10:].partition("  ")[2] for line in log] == [
+        f"submitted by {site.settings.user}",
+        "1 system file left out: .DS_Store",
+        "complete",
+    ]
+    (told,) = json.loads(command("state", 1, "--json").stdout)["log"]
+    assert told["text"] == "1 system file left out: .DS_Store"

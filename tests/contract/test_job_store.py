@@ -553,6 +553,42 @@ class JobStoreContract:
         assert store.stages(job.job_id) == {LOAD_METADATA: 2.5}
         assert store.stage_seconds() == {LOAD_METADATA: 6.5, INGEST_FILES: 8.0}
 
+    def test_what_befalls_a_job_is_told(self, store: JobStore, jobs: Jobs) -> None:
+        """Of one that a single run takes to its end without a word, the job itself tells."""
+        plain, job = jobs.running(), jobs.running()
+        store.record(plain.fence)
+        assert store.history(plain.job_id) == []
+        store.tell(job.fence, ["a warning\nin two lines", "another"])
+        store.defer(job.fence, INGEST_FILES, "the disk is full\nand more", 0.0)
+        store.undo(store.lease(job.job_id).fence, JobState.FAILED, INGEST_FILES, "the tar is damaged")
+        store.retry(job.job_id)
+        deferred, resumed = (store.history(job.job_id)[place].text for place in (2, 3))
+        assert deferred.startswith("deferred until ")
+        assert deferred.endswith(" UTC, in 'ingest files': the disk is full")
+        assert resumed == f"a run resumes, by {this_process()}"
+        others = [line.text for line in store.history(job.job_id) if line.text not in (deferred, resumed)]
+        assert others == ["a warning\\nin two lines", "another", "failed: the tar is damaged", "queued to be run again"]
+        moments = [line.moment for line in store.history(job.job_id)]
+        assert moments == sorted(moments)
+
+    def test_what_is_told_is_bounded_and_goes_with_the_job(self, store: JobStore, jobs: Jobs) -> None:
+        job = jobs.running()
+        for number in range(30):
+            store.tell(job.fence, [f"{number}.{line} {'x' * 1000}" for line in range(10)])
+        found = store.history(job.job_id)
+        assert [line.text.split()[0] for line in found] == [f"{n}.{line}" for n in range(10, 30) for line in range(10)]
+        assert all(len(line.text) <= 500 for line in found)
+        store.record(job.fence)
+        store.forget([job.job_id])
+        assert store.history(job.job_id) == []
+
+    def test_a_lost_run_tells_nothing(self, store: JobStore, jobs: Jobs) -> None:
+        lost = jobs.running(DEAD)
+        store.lease(lost.job_id)
+        with pytest.raises(LeaseLost):
+            store.tell(lost.fence, ["late"])
+        assert [line.text.split()[0] for line in store.history(lost.job_id)] == ["a"]
+
     def test_what_a_lost_run_spent_is_not_noted(self, store: JobStore, jobs: Jobs) -> None:
         lost = jobs.running(DEAD)
         store.lease(lost.job_id)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from ingest_cli.jobs.filter import FAILED, JobFilter
+from ingest_cli.jobs.history import Line
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
 from ingest_cli.jobs.reasons import Reason
@@ -81,7 +82,7 @@ def story(job: Job, reason: str, path: str) -> Html:
         file_id=1, name=path, subdir="", size=3, hashtype="sha1", hashsum=path, mimetype="", ctime=None, mtime=None
     )
     files = Files(named=[(path, file)], first=0, total=1)
-    told = JobStory(job=job, stages={}, events=[replace(NOTICE, reason=reason)])
+    told = JobStory(job=job, stages={}, history=[Line(JOB.created, reason)], events=[replace(NOTICE, reason=reason)])
     return job_page(told, "/below/", files=files, actions=None)
 
 
@@ -139,5 +140,5 @@ def test_an_address_means_what_it_was_made_of(name: str, user: str, state: str, 
 
 def test_a_job_is_said_to_be_of_what_it_is_of() -> None:
     for kind, word in {JobKind.BUNDLE: "Bundle", JobKind.MOVE: "Document", JobKind.FOLDER: "Folder"}.items():
-        story = JobStory(job=replace(JOB, kind=kind), stages={}, events=[])
+        story = JobStory(job=replace(JOB, kind=kind), stages={}, history=[], events=[])
         assert word in read(job_page(story, "/", files=None, actions=None)).texts

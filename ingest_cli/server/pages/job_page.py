@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.filesize import decimal
 
+from ...jobs.history import Line, told_of
 from ...jobs.job import Job, JobKind, JobStatus
 from ...jobs.outbox import Notice
 from ...jobs.stages import STAGES
@@ -27,6 +28,7 @@ class JobStory:
 
     job: Job
     stages: dict[str, float]
+    history: list[Line]
     events: list[Notice]
 
     @classmethod
@@ -34,7 +36,7 @@ class JobStory:
         """Ask the store. Raises JobNotFound."""
         job = store.get(job_id)
         events = store.outbox.newest(MOST_EVENTS, job_id=job_id)
-        return cls(job=job, stages=store.stages(job_id), events=events)
+        return cls(job=job, stages=store.stages(job_id), history=store.history(job_id), events=events)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,7 @@ def job_page(story: JobStory, below: str, *, files: Files | str | None, actions:
         "stages": _stages(story.stages),
         "files": _files(files, job, below) if files is not None else None,
         "events": _events(story.events) if story.events else None,
+        "log": _log(story),
     }
     return join(element("div", part, data_part=name) for name, part in parts.items())
 
@@ -184,6 +187,21 @@ def _pages(files: Files, here: str) -> Html | None:
     after = link(f"{here}?files={last}", "Further files") if last < files.total else None
     shown = element("span", f"{files.first + 1:,} to {last:,} of {files.total:,}")
     return element("nav", before, shown, after, aria_label="Pages of files", id="pages")
+
+
+def _log(story: JobStory) -> Html:
+    """What was told of the job; its events have their own table."""
+    rows = (
+        element("tr", element("td", moment(line.moment), class_="when"), element("td", line.text))
+        for line in told_of(story.job, story.history)
+    )
+    head = (element("th", word, scope="col") for word in ("When (UTC)", "What"))
+    return element(
+        "section",
+        element("h2", "Log", id="log-title"),
+        element("table", element("thead", element("tr", *head)), element("tbody", *rows), class_="log"),
+        aria_labelledby="log-title",
+    )
 
 
 def _events(events: list[Notice]) -> Html:
