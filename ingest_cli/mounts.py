@@ -44,8 +44,13 @@ def mounts_of(paths: Iterable[Path]) -> set[Path]:
 
     The system's own is left out: where it is away, so is whoever asks.
     """
+    return set().union(*mounts_of_each([path] for path in paths))
+
+
+def mounts_of_each(groups: Iterable[Iterable[Path]]) -> list[set[Path]]:
+    """`mounts_of` for several groups of paths, as of one moment."""
     known = {mount for mount, _ in _mounted()}
-    return {mount for path in paths if (mount := _mount_of(path, known)) != ROOT}
+    return [{mount for path in paths if (mount := _mount_of(path, known)) != ROOT} for paths in groups]
 
 
 def is_away(mount: Path) -> bool:

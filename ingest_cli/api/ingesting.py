@@ -2,9 +2,11 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,18 +18,22 @@ from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
 from ..jobs.store import JobStore
-from ..pipeline.at_once import run_at_once
+from ..pipeline.at_once import Another, run_at_once
 from ..pipeline.batch import ObserveTask, Outcome, Task, as_it_stands, run_tasks
 from ..pipeline.describing import describe, request_of, require_described
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
 from ..pipeline.selection import failed_jobs, interrupted_jobs
-from ..pipeline.submission import FolderSource, submit, submit_folder
+from ..pipeline.small_bundles import run_small_bundles
+from ..pipeline.submission import FolderSource, submit, submit_bundles, submit_folder
 from ..settings import Settings, load_settings
 from ..throttle import Throttle
 from .opening import AnyPath, opened, require_several, running
 
 Source = AnyPath | BinaryIO | FolderSource
+
+# A bundle of this size, or smaller, takes less time to read than to sync.
+SMALL_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +101,14 @@ def ingest_files(
     thread, SIGINT and SIGTERM leave the current jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     require_several(sources)
+    given = list(sources)
     with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
-        tasks = [Task(_name_of(source), partial(submitted, source)) for source in sources]
+        tasks = [Task(_name_of(source), partial(submitted, source)) for source in given]
         runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
-        return _run_all(tasks, at_once, settings, runner, observe)
+        if at_once > 1 or kind is not JobKind.BUNDLE:
+            return _run_all(tasks, at_once, settings, runner, observe)
+        return _run_in_order(given, tasks, settings, runner, observe, again=again)
 
 
 def queue_files(
@@ -179,12 +188,57 @@ def _run(
         return store.get(job.duplicate_of) if job.duplicate_of is not None else job
 
 
-def _run_all(
-    tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
+def _run_in_order(
+    sources: Sequence[Source],
+    tasks: list[Task],
+    settings: Settings,
+    runner: Runner,
+    observe: ObserveTask,
+    *,
+    again: bool,
 ) -> list[Outcome]:
-    if at_once == 1 or len(tasks) == 1:
-        return run_tasks(tasks, runner, settings.timings.grace, observe)
+    """Run the tasks of these sources one after the other, or as if: small bundles share what they wait for."""
+    outcomes: list[Outcome] = []
+    submit = partial(_submit_bundles, settings, again=again)
+    for are_small, run in groupby(range(len(tasks)), lambda number: _is_small(sources[number], settings)):
+        numbers = list(run)
+        part = slice(numbers[0], numbers[-1] + 1)
+        observe_part = partial(_observe_part, observe, numbers[0], len(tasks))
+        if are_small and len(numbers) > 1:
+            paths = [Path(task.name) for task in tasks[part]]
+            with _sharing(settings, runner) as another:
+                outcomes += run_small_bundles(paths, submit, runner, another, settings.timings.grace, observe_part)
+        else:
+            outcomes += run_tasks(tasks[part], runner, settings.timings.grace, observe_part)
+    return outcomes
 
+
+def _observe_part(observe: ObserveTask, before: int, count: int, name: str, number: int, _count: int) -> Observer:
+    return observe(name, before + number, count)
+
+
+def _is_small(source: Source, settings: Settings) -> bool:
+    """Whether it is a bundle that hardly takes more than the time to wait for this machine's disks."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    services = (settings.unique_id, settings.archive, settings.catalog)
+    with suppress(OSError):
+        found = os.stat(source)
+        is_small = stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_BYTES
+        return is_small and all(isinstance(service, Path) for service in services)
+    return False
+
+
+def _submit_bundles(
+    settings: Settings, runner: Runner, paths: Sequence[Path], *, again: bool
+) -> Sequence[Job | IngestError]:
+    unique_id = runner.services.unique_id
+    return submit_bundles(runner.store, unique_id, paths, user=settings.user, holder=this_process(), again=again)
+
+
+@contextmanager
+def _sharing(settings: Settings, runner: Runner) -> Iterator[Another]:
+    """Opens runners that write together."""
     with Shared() as shared:
 
         @contextmanager
@@ -192,6 +246,16 @@ def _run_all(
             with opened(settings, shared=shared) as (_, services, store):
                 yield runner.another(services, store)
 
+        yield another
+
+
+def _run_all(
+    tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
+) -> list[Outcome]:
+    if at_once == 1 or len(tasks) == 1:
+        return run_tasks(tasks, runner, settings.timings.grace, observe)
+
+    with _sharing(settings, runner) as another:
         return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
 
 

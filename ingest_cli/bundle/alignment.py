@@ -7,7 +7,8 @@ reader passes over.
 import tarfile
 from typing import Any
 
-from .header import BLOCK, SHARED_BLOCK, SHARED_FROM_BYTES
+from .content import SHARED_BLOCK, SHARED_FROM_BYTES
+from .header import BLOCK
 
 # A whole record. There are readers that take none longer than a block of the tar.
 COMMENT = b"256 comment=".ljust(255) + b"\n"

@@ -4,8 +4,8 @@ import json
 
 from ..errors import MetadataError
 
-# An honest document of MAX_METADATA_BYTES stays below the first two: a record of a file is some 300 bytes long and
-# has ten values. A deeper one was written to harm.
+# They are of what is parsed at once: of a record, or of a megabyte of them, which honest ones stay far below. A deeper
+# one was written to harm.
 MAX_OBJECTS = 2_000_000
 MAX_VALUES = 8_000_000
 MAX_DEPTH = 32
@@ -21,7 +21,12 @@ def require_bounded(raw: bytes) -> None:
 
     What passes can be parsed in little time and memory. It need not be JSON: up to where it is not, it is bounded.
     """
-    structure = _structure(as_utf8(raw))
+    require_few_values(as_utf8(raw))
+
+
+def require_few_values(text: bytes) -> None:
+    """Do what `require_bounded` does, with a text in UTF-8."""
+    structure = _structure(text)
     objects, values = structure.count(b"["), structure.count(b",")
     if objects > MAX_OBJECTS:
         raise MetadataError(f"the metadata holds more than {MAX_OBJECTS:,} objects and lists")

@@ -26,13 +26,14 @@ def check_document(document: Document, on_problem: OnProblem = raise_problem) ->
 
 
 def _check_file_references(document: Document, on_problem: OnProblem) -> None:
-    listed = [entry.record["_id"] for entry in document.files if "_id" in entry.record]
-    _check_repeated(((number,) for number in listed), "Files._id", on_problem)
-    known = set(listed)
-    for record in document.records:
-        if record["destinationTable"] == "FileKeyValue" and record["file_id"] not in known:
-            problem = f"refers to file {record['file_id']}, which is not the '_id' of a file in the document"
-            on_problem(CatalogRefused(f"the FileKeyValue {quoted(record['key'])} {problem}"))
+    _check_repeated(((number,) for _, number in document.given_ids()), "Files._id", on_problem)
+    known: set[int] | None = None
+    for file_id, key in document.file_references():
+        if known is None:
+            known = {number for _, number in document.given_ids()}
+        if file_id not in known:
+            problem = f"refers to file {file_id}, which is not the '_id' of a file in the document"
+            on_problem(CatalogRefused(f"the FileKeyValue {quoted(key)} {problem}"))
 
 
 def _check_repeated(keys: Iterable[tuple[int | str, ...]], table: str, on_problem: OnProblem) -> None:

@@ -11,6 +11,16 @@ from ..errors import FileRefused
 CHUNK_BYTES = 1 << 20
 # From this size on, hashing in a second thread wins more than handing chunks over costs.
 OVERLAP_FROM_BYTES = 8 << 20
+# What an archive can share of a bundle, on a disk that can do so, begins and ends where one of its blocks does.
+SHARED_BLOCK = 4096
+# Sharing less takes as long as writing it.
+SHARED_FROM_BYTES = 64 << 10
+
+
+def shareable_bytes(offset: int, size: int) -> int:
+    """How many of so many bytes, which begin at ``offset`` in a file, others can share, from the first one on."""
+    is_worth_it = size >= SHARED_FROM_BYTES and offset % SHARED_BLOCK == 0
+    return size - size % SHARED_BLOCK if is_worth_it else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,6 @@ from ..errors import BundleError
 from ..text import counted, quoted
 
 BLOCK = 512
-# What an archive can share of a bundle, on a disk that can do so, begins and ends where one of its blocks does.
-SHARED_BLOCK = 4096
-# Sharing less takes as long as writing it.
-SHARED_FROM_BYTES = 64 << 10
 EMPTY = bytes(BLOCK)
 MAX_NAME_BYTES = 4096
 # No disk holds more, and some readers give up.

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
-import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from typing import Any, NoReturn, Self
+from itertools import pairwise
+from typing import Any, NamedTuple, Self, overload
 
 from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
 from ..text import counted, quoted
-from .bounds import as_utf8, require_bounded
+from .json_list import JsonList
+from .packed import Packed
 from .schema import record_problem, surely_holds
 
 Record = dict[str, Any]
@@ -41,16 +43,15 @@ RECORDS_AT_ONCE = 10_000
 # To say what is wrong with a record takes long.
 MOST_EXPLAINED = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# So many threads may go through the files together, each near the border of two blocks of them.
+BLOCKS_AT_HAND = 4
 
 
 def _nothing() -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file that the document lists.
 
     ``path`` is its name in the bundle, as ``data/sub/name``; ``subdir`` the folder without the leading ``data``;
@@ -92,162 +93,252 @@ class FileEntry:
             )
 
 
+class FileEntries(Sequence[FileEntry]):
+    """The files that a document lists, of which each is made anew when it is looked at; so is a slice, which is short.
+
+    Those that are near one another are had quickly, also by several threads at once.
+    """
+
+    def __init__(self, records: Packed[Record], positions: range | None = None) -> None:
+        self._records, self._positions = records, positions
+        self._block = lru_cache(BLOCKS_AT_HAND)(lambda number: [_entry_of(record) for record in records.block(number)])
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> FileEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> "FileEntries": ...
+    def __getitem__(self, index: int | slice) -> "FileEntry | FileEntries":
+        if isinstance(index, slice):
+            return FileEntries(self._records, self._range[index])
+        number, place = self._records.place(self._range[index])
+        return self._block(number)[place]
+
+    def __iter__(self) -> Iterator[FileEntry]:
+        if self._positions is None:
+            return map(_entry_of, self._records)
+        return map(self.__getitem__, range(len(self)))
+
+    @property
+    def _range(self) -> range:
+        return range(len(self._records)) if self._positions is None else self._positions
+
+
 @dataclass(frozen=True, slots=True)
+class RecordList(Collection[Record]):
+    """Records that are unpacked while one goes through them: so many as there are, from a new ``start`` each time."""
+
+    start: Callable[[], Iterator[Record]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.start()
+
+    def __contains__(self, record: object) -> bool:
+        return any(record == other for other in self)
+
+
 class Document:
     """A checked metadata document. ``digest`` is the SHA-256 of its bytes, by which a bundle is known again.
 
-    ``records`` are as the metadata service reads them: ids and sizes are numbers, keys and values are text. ``given``
-    are the same with keys and values as the client wrote them, which is how a service gets them.
+    It may list very many files: it holds its records packed. ``files`` are those that it lists, ``total_bytes`` their
+    size together, ``is_plain`` whether each record is as the metadata service keeps it: of its tables, with their
+    columns and types.
     """
 
-    records: list[Record]
-    given: list[Record]
-    files: list[FileEntry]
-    digest: str
+    def __init__(self) -> None:
+        self.digest = ""
+        self.total_bytes = 0
+        self.is_plain = True
+        self._of_files: Packed[Record] = Packed()
+        self._others: Packed[Record] = Packed()
+        # In the order of the document: whether a record is of a file.
+        self._order = bytearray()
+        # The records that the client wrote otherwise than they are read, with their places in that order.
+        self._as_written: Packed[tuple[int, Record]] = Packed()
+        self.files = FileEntries(self._of_files)
 
     @classmethod
-    def parse(cls, raw: bytes, on_problem: OnProblem = raise_problem, require: Callable[[], None] = _nothing) -> Self:
-        """Parse and check the bytes of ``metadata.txt``. Raises MetadataError with the record concerned.
-
-        Where ``on_problem`` does not raise, the document lacks the records that were reported to it. What is not a
-        JSON list, or is too large a one, is raised in any case. ``require`` is called now and then, and may raise.
-        """
-        return cls.of(_load(raw), hashlib.sha256(raw).hexdigest(), on_problem, require)
-
-    @classmethod
-    def of(
+    def parse(
         cls,
-        listed: list[Any],
-        digest: str = "",
+        raw: bytes | Iterable[bytes],
         on_problem: OnProblem = raise_problem,
         require: Callable[[], None] = _nothing,
     ) -> Self:
+        """Parse and check the bytes of ``metadata.txt``, which may come in pieces, so that they are never in memory
+        together. Raises MetadataError with the record concerned.
+
+        Where ``on_problem`` does not raise, the document lacks the records that were reported to it. What is not a
+        JSON list, or is too large a one, is raised in any case, perhaps after what was wrong before it. ``require`` is
+        called now and then, and may raise.
+        """
+        document, digest = cls(), hashlib.sha256()
+
+        def hashed() -> Iterator[bytes]:
+            for piece in [raw] if isinstance(raw, bytes) else raw:
+                digest.update(piece)
+                yield piece
+
+        document._take(JsonList(hashed(), document._pack), on_problem, require)
+        document.digest = digest.hexdigest()
+        return document
+
+    @classmethod
+    def of(
+        cls, listed: Iterable[Any], on_problem: OnProblem = raise_problem, require: Callable[[], None] = _nothing
+    ) -> Self:
         """Check what a document lists, as `parse` does."""
-        document, problems = cls([], [], [], digest), 0
-        for number, record in enumerate(listed):
-            if number % RECORDS_AT_ONCE == 0:
-                require()
-            try:
-                read, given = _read(record, number, is_explained=problems < MOST_EXPLAINED)
-                if read["destinationTable"] == "Files":
-                    document.files.append(_entry(read, number))
-            except MetadataError as error:
-                problems += 1
-                on_problem(error)
-            else:
-                document.records.append(read)
-                document.given.append(given)
-        _check_whole(listed, document, on_problem)
+        document = cls()
+        document._take(listed, on_problem, require)
         return document
 
     @property
-    def total_bytes(self) -> int:
-        """The size of all listed files together, in bytes."""
-        return sum(entry.size for entry in self.files)
+    def records(self) -> RecordList:
+        """The records as the metadata service reads them: ids and sizes are numbers, keys and values are text."""
+        return RecordList(self._iterate, len(self._order))
 
     @property
-    def is_plain(self) -> bool:
-        """Whether each record is as the metadata service keeps it: of its tables, with their columns and types."""
-        return self.given == self.records and all(map(_is_plain, self.records))
+    def given(self) -> RecordList:
+        """The records with keys and values as the client wrote them, which is how a service gets them."""
+        return RecordList(self._iterate_given, len(self._order))
 
     def value(self, table: str) -> Any:
         """The value of a record that the document holds once, such as ``Transactions.project``."""
-        return next(record["value"] for record in self.records if record["destinationTable"] == table)
+        return next(record["value"] for record in self._others if record["destinationTable"] == table)
 
     def key_values(self) -> Iterator[tuple[str, str]]:
         """The (key, value) pairs of the transaction."""
-        for record in self.records:
+        for record in self._others:
             if record["destinationTable"] == "TransactionKeyValue":
                 yield record["key"], record["value"]
 
     def file_key_values(self, first_file_id: int) -> Iterator[tuple[int, str, str]]:
         """The (file id, key, value) triples; a ``file_id`` that names a Files record's ``_id`` follows its new id."""
-        renumbered: dict[int, int] = {
-            entry.record["_id"]: first_file_id + position
-            for position, entry in enumerate(self.files)
-            if "_id" in entry.record
-        }
-        for record in self.records:
+        renumbered: dict[int, int] | None = None
+        for record in self._others:
             if record["destinationTable"] == "FileKeyValue":
+                if renumbered is None:
+                    renumbered = {number: first_file_id + position for position, number in self.given_ids()}
                 file_id: int = record["file_id"]
                 yield renumbered.get(file_id, file_id), record["key"], record["value"]
 
-    def numbered(self, transaction_id: int, first_file_id: int) -> list[Record]:
+    def file_references(self) -> Iterator[tuple[int, str]]:
+        """The ``file_id`` and the key of each value of a file."""
+        for record in self._others:
+            if record["destinationTable"] == "FileKeyValue":
+                yield record["file_id"], record["key"]
+
+    def given_ids(self) -> Iterator[tuple[int, int]]:
+        """The positions of the files that have an ``_id``, each with it."""
+        for position, record in enumerate(self._of_files):
+            if "_id" in record:
+                yield position, record["_id"]
+
+    def numbered(self, transaction_id: int, first_file_id: int) -> Iterator[Record]:
         """The list that a metadata service accepts: cleaned, with the transaction's and every file's id."""
-        cleaned: list[Record] = [{"destinationTable": "Transactions._id", "value": transaction_id}]
+        yield {"destinationTable": "Transactions._id", "value": transaction_id}
         file_key_values = self.file_key_values(first_file_id)
-        positions = iter(range(len(self.files)))
+        files = enumerate(self.files, first_file_id)
         for record in self.given:
             table = record["destinationTable"]
             if table == "Files":
-                position = next(positions)
-                cleaned.append(_cleaned_file(record, self.files[position], first_file_id + position))
+                file_id, entry = next(files)
+                yield _cleaned_file(record, entry, file_id)
             elif table == "FileKeyValue":
-                cleaned.append({**record, "file_id": next(file_key_values)[0]})
+                yield {**record, "file_id": next(file_key_values)[0]}
             elif table != "Transactions._id":
-                cleaned.append(record)
-        return cleaned
+                yield record
+
+    def _take(self, listed: Iterable[Any], on_problem: OnProblem, require: Callable[[], None]) -> None:
+        problems = 0
+        # Of all, for a record that is wrong was reported, and is there all the same.
+        tables: Counter[str] = Counter()
+        paths = array("q")
+        for number, record in enumerate(listed):
+            if number % RECORDS_AT_ONCE == 0:
+                require()
+            try:
+                tables[_table_of(record)] += 1
+                read, given = _read(record, number, is_explained=problems < MOST_EXPLAINED)
+                if read["destinationTable"] == "Files":
+                    entry = _entry(read, number)
+                    paths.append(hash(entry.path))
+                    self.total_bytes += entry.size
+            except MetadataError as error:
+                problems += 1
+                on_problem(error)
+            else:
+                self._append(read, given)
+        self._pack()
+        self._check_tables(tables, on_problem)
+        self._check_paths(paths, on_problem)
+        if self.total_bytes > MAX_ID:
+            on_problem(MetadataError(f"the metadata lists {self.total_bytes:,} bytes in all; the limit is {MAX_ID:,}"))
+
+    def _append(self, read: Record, given: Record) -> None:
+        is_of_file = read["destinationTable"] == "Files"
+        if given is not read and given != read:
+            self._as_written.append((len(self._order), given))
+            self.is_plain = False
+        self.is_plain = self.is_plain and _is_plain(read)
+        self._order.append(is_of_file)
+        (self._of_files if is_of_file else self._others).append(read)
+
+    def _pack(self) -> None:
+        for packed in (self._of_files, self._others, self._as_written):
+            packed.pack()
+
+    def _check_tables(self, tables: Counter[str], on_problem: OnProblem) -> None:
+        for table in SINGLE_TABLES:
+            if tables[table] != 1:
+                found = counted(tables[table], f"{table!r} record")
+                on_problem(MetadataError(f"the metadata has {found}, but needs exactly one"))
+
+    def _check_paths(self, hashes: "array[int]", on_problem: OnProblem) -> None:
+        """Report the paths that are listed more than once. They are looked at where two have the same of ``hashes``."""
+        suspects = {one for one, other in pairwise(sorted(hashes)) if one == other}
+        if not suspects:
+            return
+        seen = set()
+        for value, entry in zip(hashes, self.files, strict=True):
+            if value in suspects:
+                if entry.path in seen:
+                    on_problem(MetadataError(f"the metadata lists {quoted(entry.path)} twice"))
+                seen.add(entry.path)
+
+    def _iterate(self) -> Iterator[Record]:
+        of_files, others = iter(self._of_files), iter(self._others)
+        for is_of_file in self._order:
+            yield next(of_files if is_of_file else others)
+
+    def _iterate_given(self) -> Iterator[Record]:
+        as_written = iter(self._as_written)
+        place, written = next(as_written, (-1, {}))
+        for position, record in enumerate(self._iterate()):
+            if position == place:
+                yield written
+                place, written = next(as_written, (-1, {}))
+            else:
+                yield record
+
+
+def as_json(records: Iterable[Record]) -> Iterator[bytes]:
+    """The document of these records in JSON, in pieces."""
+    encode = json.JSONEncoder().encode
+    separator = "["
+    for record in records:
+        yield f"{separator}{encode(record)}".encode()
+        separator = ", "
+    yield b"[]" if separator == "[" else b"]"
 
 
 def _is_plain(record: Record) -> bool:
     return record.keys() <= COLUMNS.get(record["destinationTable"], set())
-
-
-def _load(raw: bytes) -> list[Any]:
-    raw = as_utf8(raw)
-    require_bounded(raw)
-    try:
-        records = json.loads(
-            raw.decode("utf-8-sig"),
-            object_pairs_hook=_object,
-            parse_float=_finite,
-            parse_constant=_refuse_constant,
-        )
-    except UnicodeDecodeError as error:
-        raise MetadataError(f"the metadata is not UTF-8 (byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise MetadataError(f"the metadata is not JSON: {error}") from None
-    except ValueError:
-        raise MetadataError("the metadata holds a number of thousands of digits") from None
-    if not isinstance(records, list):
-        raise MetadataError("the metadata is not a list of records")
-    _refuse_unstorable_text(raw, records)
-    return records
-
-
-def _object(pairs: list[tuple[str, Any]]) -> Record:
-    """The object of these keys and values. Which of two values of a key counts, readers of JSON do not agree upon."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
-        raise MetadataError(f"the metadata has an object with two values of {quoted(key)}")
-    return found
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    if math.isinf(value):
-        raise MetadataError(f"the metadata holds the number {quoted(number)}, which is out of range")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MetadataError(f"the metadata is not JSON: {name} is not a JSON number")
-
-
-def _refuse_unstorable_text(raw: bytes, records: list[Any]) -> None:
-    if rb"\u0000" in raw and ESCAPED_NUL.search(raw):
-        raise MetadataError("the metadata contains a NUL character")
-    if ESCAPED_SURROGATE.search(raw) is None:
-        return
-    encode = json.JSONEncoder(ensure_ascii=False).encode
-    for number, record in enumerate(records):
-        try:
-            encode(record).encode()
-        except UnicodeEncodeError:
-            raise MetadataError(
-                f"metadata record {number} contains half of a surrogate pair, which is not valid text"
-            ) from None
 
 
 def _read(record: Any, number: int, *, is_explained: bool) -> tuple[Record, Record]:
@@ -267,8 +358,8 @@ def _read(record: Any, number: int, *, is_explained: bool) -> tuple[Record, Reco
 
 
 def _converted(record: Any, readers: Readers) -> Any:
-    table = record.get("destinationTable") if isinstance(record, dict) else None
-    if not isinstance(table, str) or table not in readers:
+    table = _table_of(record)
+    if table not in readers:
         return record
     return {**record, **{key: read(record[key]) for key, read in readers[table].items() if key in record}}
 
@@ -319,46 +410,32 @@ TEXTS: Readers = {
 }
 
 
-def _check_whole(listed: list[Any], document: Document, on_problem: OnProblem) -> None:
-    # A record that is wrong was reported; it is there all the same.
-    names = (record.get("destinationTable") for record in listed if isinstance(record, dict))
-    tables = Counter(name for name in names if isinstance(name, str))
-    for table in SINGLE_TABLES:
-        if tables[table] != 1:
-            on_problem(
-                MetadataError(f"the metadata has {counted(tables[table], f'{table!r} record')}, but needs exactly one")
-            )
-    seen = set()
-    for entry in document.files:
-        if entry.path in seen:
-            on_problem(MetadataError(f"the metadata lists {quoted(entry.path)} twice"))
-        seen.add(entry.path)
-    total = document.total_bytes
-    if total > MAX_ID:
-        on_problem(MetadataError(f"the metadata lists {total:,} bytes in all; the limit is {MAX_ID:,}"))
+def _table_of(record: Any) -> str:
+    """The name of its table, and none where it has none that is a name."""
+    table = record.get("destinationTable") if isinstance(record, dict) else None
+    return table if isinstance(table, str) else ""
 
 
 def _entry(record: Record, number: int) -> FileEntry:
+    """The file of a record. Raises MetadataError where it would lie outside of the bundle, or its path is too long."""
     name, subdir, source = record["name"], record.get("subdir", ""), record.get("source")
-    folder = _folder(subdir)
-    if folder is None or "/" in name or name in (".", ".."):
+    if _folder(subdir) is None or "/" in name or name in (".", ".."):
         raise MetadataError(
             f"metadata record {number}: the name {quoted(name)} in {quoted(subdir)} points outside the bundle"
         )
-    path = f"data/{folder}/{name}" if folder else f"data/{name}"
-    if _is_long(path) or (source is not None and _is_long(source)):
+    entry = _entry_of(record)
+    if _is_long(entry.path) or (source is not None and _is_long(source)):
         limit = counted(MAX_PATH_BYTES, "byte")
         raise MetadataError(f"metadata record {number}: a path of {quoted(name)} is longer than {limit}")
+    return entry
+
+
+def _entry_of(record: Record) -> FileEntry:
+    """The file of a record that was checked."""
+    folder = _folder(record.get("subdir", "")) or ""
+    path = f"data/{folder}/{record['name']}" if folder else f"data/{record['name']}"
     hashtype, hashsum = _hash(record)
-    return FileEntry(
-        record=record,
-        path=path,
-        subdir=folder,
-        size=record["size"],
-        hashtype=hashtype,
-        hashsum=hashsum,
-        source=source,
-    )
+    return FileEntry(record, path, folder, record["size"], hashtype, hashsum, record.get("source"))
 
 
 def _is_long(path: str) -> bool:

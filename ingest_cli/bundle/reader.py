@@ -3,7 +3,7 @@
 import os
 import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +26,14 @@ from . import tar
 from .compression import Compression, compression_of, unpacked
 from .fingerprint import fingerprint_of
 from .header import BLOCK, is_header
+from .members import Members
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
 DATA_FOLDER = "data/"
 # A document of this size lists about half a million files; a larger one is refused before it is read.
 MAX_METADATA_BYTES = 192 << 20
+PIECE_BYTES = 1 << 20
 
 
 def read_document(path: Path) -> tuple[bytes, str]:
@@ -134,8 +136,8 @@ class Bundle:
         """Close the tar. The bundle itself is left as it was."""
         self._file.close()
 
-    def read_metadata(self) -> bytes:
-        """The bytes of ``metadata.txt``. Raises MetadataError where it is missing or too large."""
+    def read_metadata(self) -> Iterator[bytes]:
+        """The bytes of ``metadata.txt``, in pieces. Raises MetadataError where it is missing or too large."""
         member = self.members.get(METADATA_NAME)
         if member is None:
             raise MetadataError(f"{self.path} contains no {METADATA_NAME}")
@@ -143,28 +145,35 @@ class Bundle:
             raise MetadataError(
                 f"{METADATA_NAME} is {decimal(member.size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
             )
-        return os.pread(self.descriptor, member.size, member.offset)
+        return self._pieces(member)
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        for start in range(0, member.size, PIECE_BYTES):
+            try:
+                yield os.pread(self.descriptor, min(PIECE_BYTES, member.size - start), member.offset + start)
+            except OSError as error:
+                raise explained(error, f"cannot read {self.path}", SourceError, self.path) from error
 
     def find(self, name: str) -> Member | None:
         """The member of this name, or the only one whose name is the same text in another Unicode form."""
-        if name in self.members:
-            return self.members[name]
+        found = self.members.get(name)
+        if found is not None:
+            return found
         if name.isascii():
             return None
         if self._by_form is None:
             self._by_form = _by_form(self.members)
         return self._by_form.get(unicodedata.normalize("NFC", name))
 
-    def _index(self, on_problem: OnProblem, require: Callable[[], None]) -> dict[str, Member]:
-        index: dict[str, Member] = {}
+    def _index(self, on_problem: OnProblem, require: Callable[[], None]) -> Members:
+        index = Members()
         for member in tar.members(self.descriptor, on_problem, require):
-            if member.name in index:
+            if not index.add(member):
                 on_problem(BundleError(f"{quoted(member.name)} occurs twice in the tar"))
-            index[member.name] = member
         return index
 
 
-def _by_form(members: dict[str, Member]) -> dict[str, Member | None]:
+def _by_form(members: Members) -> dict[str, Member | None]:
     """The members by one Unicode form of their names; None for those that have it in common."""
     found: dict[str, Member | None] = {}
     for name, member in members.items():

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 
 from ..disk import SharedSync
 
@@ -108,7 +109,15 @@ class Shared:
     def __enter__(self) -> "Shared":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections; but where this process is to end at once, threads may be using them."""
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connections, which no thread uses any more."""
         for group in self._groups.values():
             group.connection.close()
 

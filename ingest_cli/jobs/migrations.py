@@ -325,6 +325,9 @@ _DUE = """
     DROP INDEX jobs_queue
 """
 
+# The jobs of a user are asked for like those of all.
+_USERS = "CREATE INDEX jobs_user ON jobs(user, status)"
+
 # What was told of a job, besides what the job itself says.
 _HISTORY = """
     CREATE TABLE history (
@@ -339,5 +342,5 @@ _HISTORY = """
 
 MIGRATIONS = (
     *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
-    *(_COUNTS, _DUE, _HISTORY),
+    *(_COUNTS, _DUE, _USERS, _HISTORY),
 )

@@ -29,7 +29,8 @@ class SqliteCounts(SqliteReading):
 
     def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
         """How many of the jobs that are wanted have each status."""
-        where, values = condition(wanted, wanted.statuses)
+        # By the statuses an index has the times.
+        where, values = condition(wanted, wanted.statuses or frozenset(JobStatus))
         is_kept = wanted == JobFilter(statuses=wanted.statuses, user=wanted.user)
         count = "SUM(jobs) FROM counts" if is_kept else "COUNT(*) FROM jobs"
         found = dict(map(tuple, self._rows(f"SELECT status, {count} WHERE {where} GROUP BY 1", *values)))

@@ -100,6 +100,6 @@ def _asked_together(wanted: JobFilter, order: JobOrder) -> list[Collection[JobSt
     """The statuses, in groups of which each can be asked for in this order without looking at all of its jobs."""
     if order not in INDEXED:
         return [wanted.statuses]
-    if wanted.statuses or order is JobOrder.UPDATED or wanted.since or wanted.until:
+    if wanted.statuses or order is JobOrder.UPDATED or wanted.since or wanted.until or wanted.user:
         return [[status] for status in sorted(wanted.statuses or JobStatus)]
     return [()]

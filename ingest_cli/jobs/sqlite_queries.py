@@ -87,7 +87,10 @@ class SqliteQueries(SqliteCounts):
 
     def last_request(self, user: str) -> str:
         """What the user asked for with the folder that was submitted last."""
-        query = "SELECT request FROM requests JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        # The newest requests are looked at first, not all jobs.
+        query = (
+            "SELECT request FROM requests CROSS JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
+        )
         row = next(self._rows(query, user), None)
         return "" if row is None else str(row["request"])
 

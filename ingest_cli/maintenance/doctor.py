@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from rich.filesize import decimal
 
+from ..bundle.content import SHARED_BLOCK
 from ..disk import existing, explained, free_bytes, require_writable, scratch
 from ..errors import ExitCode, IngestError, SourceError, StoreError
 from ..events.receivers import NotReceived, Receiver, receivers_of
@@ -58,7 +60,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
-    yield finding("spool folder", lambda: _check_spool(settings.spool), _setting(VOLUME_PATH))
+    yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
     for folder in filter(None, (*settings.watch.folders, settings.watch.done)):
@@ -170,11 +172,28 @@ def _require_past(jobs: list[Job], now: datetime) -> None:
             raise StoreError(f"it is {now:%Y-%m-%d %H:%M} UTC here, but {changed}")
 
 
-def _check_spool(spool: Path) -> str:
+def _check_spool(settings: Settings) -> str:
+    spool = settings.spool
     if not os.path.lexists(spool):
         return _not_there_yet(spool)
-    with scratch(spool, [b"ingest"], SourceError):
-        return f"{spool}: {decimal(free_bytes(spool))} free"
+    with scratch(spool, [bytes(SHARED_BLOCK)], SourceError) as file:
+        return f"{spool}: {decimal(free_bytes(spool))} free{_sharing(settings, file)}"
+
+
+def _sharing(settings: Settings, spooled: IO[bytes]) -> str:
+    """Whether the bytes of what is spooled can be shared with the archive, or could be if it lay on its disk."""
+    if not isinstance(settings.archive, Path) or not settings.archive.is_dir():
+        return ""
+    with (
+        suppress(IngestError),  # its own check says why
+        closing(factory.archive(settings)) as archive,
+    ):
+        if archive.shares(spooled.fileno()):
+            return "; uploads are stored without a second copy"
+        with scratch(settings.archive, [bytes(SHARED_BLOCK)], SourceError) as file:
+            if archive.shares(file.fileno()):
+                return "; uploads would be stored without a second copy if it were on the archive's disk"
+    return ""
 
 
 def _check_drop_folder(folder: Path) -> str:

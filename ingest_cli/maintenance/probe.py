@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from rich.filesize import decimal
 
@@ -49,6 +50,8 @@ def probe(settings: Settings) -> Iterator[Finding]:
 
 def _levels(settings: Settings) -> list[int]:
     """How many transfers at once are to be tried: an archive may have fewer, whatever the settings say."""
+    if isinstance(settings.archive, Path):
+        return [1]  # its threads are not transfers
     try:
         with closing(factory.archive(replace(settings, transfers=PROBE_TRANSFERS[-1]))) as archive:
             return [transfers for transfers in PROBE_TRANSFERS if transfers <= archive.transfers]

@@ -1,7 +1,7 @@
 """Runs several jobs, one after the other; the failure of one does not stop the others."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from ..errors import ExitCode, IngestError, Interrupted, JobBusy
@@ -53,15 +53,18 @@ def as_it_stands(job_id: int, runner: Runner) -> Iterator[Job]:
     yield runner.store.get(job_id)
 
 
-def run_task(task: Task, runner: Runner, grace: float, observer: Observer, *, may_wait: bool = False) -> Outcome:
-    """Run a task. Where its job is busy and it ``may_wait``, the observer hears that it is run again later."""
+def run_task(task: Task, runner: Runner, grace: float | None, observer: Observer, *, may_wait: bool = False) -> Outcome:
+    """Run a task. Where its job is busy and it ``may_wait``, the observer hears that it is run again later.
+
+    Without a ``grace``, signals are the caller's concern.
+    """
     job: Job | None = None
     with observer:
         try:
             with task.job(runner) as job:
                 observer.started(job)
                 try:
-                    with graceful_shutdown(runner, grace):
+                    with graceful_shutdown(runner, grace) if grace is not None else nullcontext():
                         job = runner.run(job, observer)
                 except Exception as error:
                     job = runner.store.get(job.job_id)

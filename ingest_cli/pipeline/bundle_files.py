@@ -7,14 +7,14 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from ..bundle.content import CHUNK_BYTES, Content, require_hash, truncated
+from ..bundle.content import CHUNK_BYTES, Content, require_hash, shareable_bytes, truncated
 from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
 from ..bundle.window import Window
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
-from ..services.base import ArchiveWriter
+from ..services.base import Archive, ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
 from .progress import Progress
 
@@ -105,6 +105,11 @@ class BundleFiles:
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
         return sum(member.size for member in self._members)
+
+    def bytes_shared(self, archive: Archive) -> int:
+        """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
+        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members)
+        return shareable if shareable and archive.shares(self._bundle.descriptor) else 0
 
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from ..services.base import ArchiveWriter
+from ..services.base import Archive, ArchiveWriter
 
 
 class JobFiles(Protocol):
@@ -21,6 +21,9 @@ class JobFiles(Protocol):
 
     def bytes_to_archive(self) -> int:
         """How much room they take in the archive. Raises FileRefused where a file is seen not to be as listed."""
+
+    def bytes_shared(self, archive: Archive) -> int:
+        """How many of these bytes the archive can share with what they come from: they take no room."""
 
     def check(self) -> None:
         """Raise where a file is missing, or its bytes are not those that the document records."""

@@ -1,9 +1,10 @@
 """The files of a folder, which are read where they lie: how they are hashed, checked and stored."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..bundle.content import Content
+from ..bundle.content import Content, shareable_bytes
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import DATA_FOLDER
@@ -12,7 +13,7 @@ from ..bundle.tree import Entry
 from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..mounts import mounts_of
-from ..services.base import ArchiveWriter, Catalog
+from ..services.base import Archive, ArchiveWriter, Catalog
 from .progress import Progress
 
 Known = set[tuple[str, int, str, str]]
@@ -55,6 +56,15 @@ class FolderFiles:
         """Their sizes."""
         return sum(entry.found.st_size for entry in self._entries)
 
+    def bytes_shared(self, archive: Archive) -> int:
+        """What of large files fills blocks of a disk that can share them with the archive."""
+        shareable, examples = Counter[int](), dict[int, Entry]()
+        for entry in self._entries:
+            if length := shareable_bytes(0, entry.found.st_size):
+                shareable[entry.found.st_dev] += length
+                examples[entry.found.st_dev] = entry
+        return sum(shareable[device] for device, entry in examples.items() if self._is_shared(entry, archive))
+
     def check(self) -> None:
         """See that all are still what was hashed, before the first is stored."""
         for entry in self._entries:
@@ -95,6 +105,10 @@ class FolderFiles:
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """The folder stays as it is."""
+
+    def _is_shared(self, entry: Entry, archive: Archive) -> bool:
+        with self._folder.open(entry) as content:
+            return archive.shares(content.descriptor)
 
 
 def known_files(folder: Folder, jobs: Iterable[int], catalog: Catalog) -> list[Entry]:

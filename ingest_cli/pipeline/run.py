@@ -4,10 +4,19 @@ Every check that can be made beforehand is made first and reported under the sta
 then metadata. What fails after that is either transient (what is stored is kept, and a later run resumes) or permanent
 (what was stored is rolled back).
 
+A bundle is read once, where that can be. What of it is kept in memory is stored from there. A larger one is staged: its
+files are hashed while they are written into the run's own folder, and get their names in the archive only when every
+one of them has been found right. For that the ids are reserved, which name the folder, before the bytes are looked at;
+those of a bundle that turns out to be bad are lost.
+
 A process may die, or be frozen and find another one in its place, between any two steps. They are ordered so that each
 side of each is safe:
 
 - ids are reserved, but not noted: they are never used, and others are reserved.
+- files are staged, all or some, but none is stored: whoever has the job next, be it to resume it, to roll it back or to
+  discard it, ends the run's folder and clears it; they are no orphans until then, since their ids are reserved. Where
+  the run itself fails or is interrupted, it clears it at once.
+- files are staged, and some of them stored: as many as are noted count, the others are staged and stored once more.
 - a file is stored, but not noted: it is stored once more, under the same id, over itself.
 - a file is moved, but not noted: its source exists, or the archive is asked whether it holds it, and it is hashed.
 - the document is recorded, but the job not complete: the catalogue is asked before anything else.
@@ -16,14 +25,14 @@ side of each is safe:
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle, read_document
-from ..errors import Interrupted, JobBusy, SourceChanged, WrongState
+from ..errors import Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
@@ -33,7 +42,7 @@ from ..text import counted, listed
 from .bundle_files import BundleFiles
 from .files import JobFiles
 from .folder_files import FolderFiles
-from .in_order import done_in_order
+from .in_order import batches, done_in_order
 from .moved_files import MovedFiles, RemoteFiles
 from .progress import Progress
 from .sources import SourceRules, left_in_place
@@ -111,7 +120,7 @@ class Run:
             return DuplicateOf(request.beyond[-1])
         return self._identify(files.document) or self._store(files.document, files)
 
-    def _parse(self, raw: bytes) -> Document:
+    def _parse(self, raw: bytes | Iterator[bytes]) -> Document:
         return Document.parse(raw, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
@@ -187,8 +196,18 @@ class Run:
         for entry in document.files:
             entry.require_usable_hash()
         services.catalog.check(document)
-        services.archive.require_room(files.bytes_to_archive())
+        self._require_room(files)
         files.check()
+
+    def _require_room(self, files: JobFiles) -> None:
+        archive, needed = self._services.archive, files.bytes_to_archive()
+        try:
+            archive.require_room(needed)
+        except ResourceUnavailable:
+            shared = files.bytes_shared(archive)
+            if not shared:
+                raise
+            archive.require_room(needed - shared)
 
     def _reserve(self, document: Document, files: JobFiles) -> range:
         """New ids for the files, under which nothing stands."""
@@ -231,8 +250,9 @@ class Run:
         def set_aside(position: int) -> None:
             files.set_aside(writer, position, ids[position])
 
-        for position in done_in_order(set_aside, left, self._services.archive.transfers):
+        for position in self._done(set_aside, document, left):
             self._progress.checked(document.files[position].size)
+            self._lease.require_uninterrupted()
 
     def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
         """Store what is ``left``, with a checkpoint now and then and one at the end.
@@ -246,7 +266,7 @@ class Run:
 
         checkpoint = self._settings.timings.checkpoint
         due = time.monotonic() + checkpoint
-        for position in done_in_order(store, left, self._services.archive.transfers):
+        for position in self._done(store, document, left):
             self._progress.stored(document.files[position].size)
             if self._lease.interrupted:
                 self._checkpoint(writer, position + 1)
@@ -255,6 +275,12 @@ class Run:
                 self._checkpoint(writer, position + 1)
                 due = time.monotonic() + checkpoint
         self._checkpoint(writer, len(ids))
+
+    def _done(self, work: Callable[[int], None], document: Document, left: range) -> Iterator[int]:
+        """Do the work for each file that is ``left``, as many of them at once as the archive can take."""
+        archive, files = self._services.archive, document.files
+        given = batches(left, lambda position: files[position].size, archive.batch)
+        return done_in_order(work, given, archive.transfers)
 
     def _still_stored(self, ids: range) -> int:
         """How many files need not be stored again: none where the archive has lost the last of those noted, as where

@@ -1,17 +1,19 @@
 """How a file or a folder becomes a job."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint, is_text
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.reader import require_bundle, require_document
 from ..disk import explained
-from ..errors import SourceError
+from ..errors import IngestError, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.process import Process
 from ..jobs.store import JobStore
-from ..mounts import mounts_of
+from ..mounts import mounts_of, mounts_of_each
 from ..services.base import UniqueId
 from ..settings import Settings
 from .selection import recorded_as
@@ -38,14 +40,8 @@ def submit(
     SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved; with ``peek``,
     BundleError or MetadataError where its first bytes say that it is nothing of this ``kind``.
     """
-    try:
-        path = source.absolute()
-    except FileNotFoundError as error:
-        raise SourceError(f"cannot read {source}: the working directory is gone") from error
-    _require_text(path, "file")
-    found_fingerprint = fingerprint(path)
-    found = store.find(kind, str(path), found_fingerprint)
-    if found is not None and not (found.is_done and again):
+    path, found_fingerprint, found = _find(store, kind, source, again=again)
+    if found is not None:
         return found
     if peek:
         (require_document if kind is JobKind.MOVE else require_bundle)(path, origin or str(path))
@@ -60,6 +56,70 @@ def submit(
         mounts=mounts_of([path]),
         origin=origin,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _NewBundle:
+    """A bundle that has no job yet."""
+
+    path: Path
+    fingerprint: str
+
+
+def submit_bundles(
+    store: JobStore, unique_id: UniqueId, sources: Sequence[Path], *, user: str, holder: Process, again: bool = False
+) -> list[Job | IngestError]:
+    """What `submit` returns or raises for each of these different bundles; the new ones are entered together."""
+    looked = [_look(store, source, again=again) for source in sources]
+    entered = iter(_enter(store, unique_id, [one for one in looked if isinstance(one, _NewBundle)], user, holder))
+    return [next(entered) if isinstance(one, _NewBundle) else one for one in looked]
+
+
+def _look(store: JobStore, source: Path, *, again: bool) -> "_NewBundle | Job | IngestError":
+    try:
+        path, found_fingerprint, found = _find(store, JobKind.BUNDLE, source, again=again)
+        if found is None:
+            require_bundle(path, str(path))
+    except IngestError as error:
+        return error
+    return _NewBundle(path, found_fingerprint) if found is None else found
+
+
+def _enter(
+    store: JobStore, unique_id: UniqueId, new: Sequence[_NewBundle], user: str, holder: Process
+) -> Sequence[Job | IngestError]:
+    if not new:
+        return []
+    mounts = mounts_of_each([bundle.path] for bundle in new)
+    try:
+        first = unique_id.reserve("upload_job", len(new))
+        with store.together():
+            return [
+                store.submit(
+                    job_id,
+                    kind=JobKind.BUNDLE,
+                    source=str(bundle.path),
+                    fingerprint=bundle.fingerprint,
+                    user=user,
+                    holder=holder,
+                    mounts=mounts_of_bundle,
+                )
+                for job_id, bundle, mounts_of_bundle in zip(count(first), new, mounts, strict=False)
+            ]
+    except IngestError as error:
+        return [error] * len(new)
+
+
+def _find(store: JobStore, kind: JobKind, source: Path, *, again: bool) -> tuple[Path, str, Job | None]:
+    """Where a file lies, its fingerprint, and the job of it that a run may resume, or that ingested it before."""
+    try:
+        path = source.absolute()
+    except FileNotFoundError as error:
+        raise SourceError(f"cannot read {source}: the working directory is gone") from error
+    _require_text(path, "file")
+    found_fingerprint = fingerprint(path)
+    found = store.find(kind, str(path), found_fingerprint)
+    return path, found_fingerprint, None if found is not None and found.is_done and again else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,19 @@
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from ..bundle.fingerprint import fingerprint
 from ..errors import IngestError
+from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
 from ..jobs.store import JobStore, open_store
 from ..services import factory
+from ..services.base import UniqueId
 from ..settings import Settings
 from ..text import counted
 from .threads import Threads
@@ -19,6 +22,10 @@ from .threads import Threads
 # For a service that does not answer, or a store that another process has locked: neither keeps the server from ending.
 CLOSE_SECONDS = 0.5
 
+# So many jobs are entered at once: what comes at the same time is committed, and synced, together.
+AT_ONCE = 8
+
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -37,19 +44,23 @@ class AsyncStore:
 
     def __init__(self, settings: Settings, *, max_waiting: int) -> None:
         self._settings, self._max_waiting = settings, max_waiting
-        self._ids, self._reserving = factory.unique_id(settings), Threads(1, "ids")
-        self._entering = _Lane(open_store(settings), "job store: new jobs")
-        self._looking = _Lane(open_store(settings), "job store: single jobs")
-        self._listing = _Lane(open_store(settings), "job store: lists")
-        self._searching = _Lane(open_store(settings), "job store: searches")
-        self._places, self._lock = 0, threading.Lock()
+        self._shared = shared = Shared()
+        ids = [factory.unique_id(settings, shared=shared) for _ in range(AT_ONCE)]
+        entering = [open_store(settings, shared=shared) for _ in range(AT_ONCE)]
+        self._reserving = _Lane(ids, UniqueId.close, "ids")
+        self._entering = _Lane(entering, _close, "job store: new jobs")
+        self._looking = _Lane([open_store(settings)], _close, "job store: single jobs")
+        self._listing = _Lane([open_store(settings)], _close, "job store: lists")
+        self._searching = _Lane([open_store(settings)], _close, "job store: searches")
+        self._places, self._left, self._lock = 0, 0, threading.Lock()
 
     async def close(self) -> None:
         """Finish what was begun, as far as it does not hang, then close the store."""
         closing = [lane.close() for lane in (self._entering, self._looking, self._listing, self._searching)]
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.gather(self._reserving.do(self._ids.close), *closing)
+                await asyncio.gather(self._reserving.close(), *closing)
+                self._shared.close()
 
     async def look(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it finds at once."""
@@ -72,10 +83,11 @@ class AsyncStore:
         finally:
             with self._lock:
                 self._places -= 1
+                self._left += 1
 
     async def reserve_id(self) -> int:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
-        return await self._reserving.do(self._ids.reserve, "upload_job", 1)
+        return await self._reserving.do(lambda ids: ids.reserve("upload_job", 1))
 
     async def submit(self, job_id: int, kind: JobKind, path: Path, user: str, name: str) -> Job:
         """Enter the job of a spooled file, durably. Its client calls it by this ``name``."""
@@ -95,21 +107,39 @@ class AsyncStore:
         return await self._entering.do(enter)
 
     def _take_place(self, store: JobStore) -> None:
+        with self._lock:
+            left = self._left
         unfinished = store.count_unfinished()
         with self._lock:
-            if unfinished + self._places >= self._max_waiting:
+            # Who has left since may have a job that was not counted.
+            if unfinished + self._places + self._left - left >= self._max_waiting:
                 raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
             self._places += 1
 
 
-class _Lane:
-    """A connection to the store, and the thread that has it."""
+class _Lane(Generic[S]):
+    """Connections to a store or service, and as many threads that have one each."""
 
-    def __init__(self, store: JobStore, name: str) -> None:
-        self._store, self._thread = store, Threads(1, name)
+    def __init__(self, connections: list[S], close: Callable[[S], None], name: str) -> None:
+        self._connections, self._close, self._count = deque(connections), close, len(connections)
+        self._threads = Threads(len(connections), name)
 
-    async def do(self, question: Callable[[JobStore], T]) -> T:
-        return await self._thread.do(question, self._store)
+    async def do(self, question: Callable[[S], T]) -> T:
+        return await self._threads.do(self._ask, question)
 
     async def close(self) -> None:
-        await self._thread.do(self._store.__exit__, None, None, None)
+        await asyncio.gather(*(self._threads.do(self._close_one) for _ in range(self._count)))
+
+    def _ask(self, question: Callable[[S], T]) -> T:
+        connection = self._connections.pop()
+        try:
+            return question(connection)
+        finally:
+            self._connections.append(connection)
+
+    def _close_one(self) -> None:
+        self._close(self._connections.pop())
+
+
+def _close(store: JobStore) -> None:
+    store.__exit__(None, None, None)

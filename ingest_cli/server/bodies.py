@@ -42,7 +42,7 @@ class KnownBody(asyncio.BufferedProtocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether all of a piece has come: no more can be received until it is handed over."""
+        """Whether all of a piece has come: no more is to be received until it is handed over."""
         return self._filled == len(self._piece)
 
     def hand_over(self, reader: Reader) -> None:
@@ -58,6 +58,9 @@ class KnownBody(asyncio.BufferedProtocol):
         """Where the next bytes go."""
         if not self._is_wanted():
             self._begin()
+        elif self.is_full:
+            # The request before this one, on the same connection, has had more received.
+            self._piece += bytes(min(self.left, PIECE_BYTES))
         return memoryview(self._piece)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:

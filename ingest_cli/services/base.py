@@ -57,11 +57,13 @@ class ArchivedFile:
 class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
-    As many threads as ``transfers`` says may use a writer at once, each for its own files. Where it ``is_exclusive``, a
+    As many threads as ``transfers`` says may use a writer at once, each for its own files, of which it best takes up to
+    ``batch`` small ones one after the other. Where it ``is_exclusive``, a
     file that is being read keeps others waiting. Where it ``stages``, a writer takes files before they may be stored.
     """
 
     transfers: int
+    batch: int
     is_exclusive: bool
     stages: bool
 
@@ -70,6 +72,10 @@ class Archive(Service, Protocol):
 
     def require_room(self, total_bytes: int) -> None:
         """Raise where ``total_bytes`` more can certainly not be stored."""
+
+    def shares(self, descriptor: int) -> bool:
+        """Whether the bytes of this open file can be stored without taking room, as far as they are
+        `shareable_bytes`."""
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``, as far as that is cheap to find out."""

@@ -63,7 +63,8 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
     if isinstance(settings.archive, Path):
         from .embedded.archive import EmbeddedArchive
 
-        return EmbeddedArchive(settings.archive, memory, sync_file_system if shared is None else shared.sync)
+        sync = sync_file_system if shared is None else shared.sync
+        return EmbeddedArchive(settings.archive, memory, sync, transfers=settings.threads)
     from .pacifica.archive import PacificaArchive
     from .slots import Slots
 

@@ -45,6 +45,9 @@ CATALOG_URL = Option(
 TRANSFERS = Option(
     "archiveinterface", "transfers", "ARCHIVEINTERFACE_TRANSFERS", "how many files an archive service takes at once"
 )
+THREADS = Option(
+    "archiveinterface", "threads", "ARCHIVEINTERFACE_THREADS", "how many threads write the files of a job into a folder"
+)
 REMOTE_SOURCES = Option(
     "archiveinterface",
     "remote_sources",
@@ -193,6 +196,7 @@ OPTIONS = (
     RETRIES,
     *SERVICES.values(),
     TRANSFERS,
+    THREADS,
     REMOTE_SOURCES,
     CONFIRM,
     SERVER_TOKEN,

@@ -22,6 +22,7 @@ from .options import (
     REMOTE_SOURCES,
     RETRIES,
     SERVICE_TIMEOUT,
+    THREADS,
     TRANSFERS,
     UNIQUEID_URL,
     VOLUME_PATH,
@@ -35,6 +36,7 @@ from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
 MAX_TRANSFERS = 64
+USUAL_THREADS = 4
 MOST_RETRIES = 1000
 
 
@@ -45,7 +47,8 @@ class Settings:
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
     every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
     ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
-    sees the files that are to be moved, and of which files it is asked for the size that it stored.
+    sees the files that are to be moved, and of which files it is asked for the size that it stored. ``threads`` is how
+    many threads write into an archive that is a folder.
     """
 
     database: Path
@@ -58,6 +61,7 @@ class Settings:
     archive: Path | Endpoint
     catalog: Path | Endpoint
     transfers: int
+    threads: int
     remote_sources: bool
     confirm: Confirm
     server: ServerAccess
@@ -108,6 +112,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         archive=archive,
         catalog=catalog,
         transfers=number_of(values[TRANSFERS], 1, MAX_TRANSFERS),
+        threads=number_of(values[THREADS], 1, MAX_TRANSFERS) if values[THREADS].text else _usual_threads(),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         server=server_access_of(values),
@@ -118,6 +123,11 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )
+
+
+def _usual_threads() -> int:
+    """As many as there are processors, but no more than come to write at once before they wait for one another."""
+    return min(USUAL_THREADS, os.cpu_count() or 1)
 
 
 def _confirm(value: Value) -> Confirm:

@@ -61,8 +61,8 @@ def cost_of_services(files: dict[str, bytes]) -> tuple[float, float, float]:
     job_id, first = take("upload_job", 1), take("file", len(files))
     return (
         elapsed(lambda: put_all(first, list(files.values()))),
-        elapsed(lambda: send("METADATA_INGEST_URL", "PUT", document.numbered(job_id, first))),
-        elapsed(lambda: send("POLICY_INGEST_URL", "POST", document.records)),
+        elapsed(lambda: send("METADATA_INGEST_URL", "PUT", list(document.numbered(job_id, first)))),
+        elapsed(lambda: send("POLICY_INGEST_URL", "POST", list(document.records))),
     )
 
 

@@ -121,7 +121,7 @@ def test_a_recorded_job_is_told_of_as_the_released_service_does(tmp_path: Path, 
     (got,) = receiver.got
     assert (got.path, got.headers["content-type"]) == ("/receive?a=b", "application/json")
     event = got.json
-    numbered = Document.of(records).numbered(job.job_id, first_file_id=1)
+    numbered = list(Document.of(records).numbered(job.job_id, first_file_id=1))
     assert list(event) == list(released([], 1))
     assert abs(datetime.fromisoformat(event["eventTime"]).timestamp() - time.time()) < 60
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", event["eventTime"])
@@ -154,7 +154,7 @@ def test_what_the_tables_do_not_hold_is_sent_as_it_was_given(
         notify(url=receiver.url)
         job = api.ingest_bundle(write_bundle(tmp_path / "b.tar", {**FILES, "data/odd": b""}, records))
         api.resend_events(job_id=job.job_id)
-    numbered = Document.of(records).numbered(job.job_id, first_file_id=1)
+    numbered = list(Document.of(records).numbered(job.job_id, first_file_id=1))
     assert [got.json["data"] for got in receiver.got] == [numbered] * 2
 
 
@@ -165,7 +165,7 @@ def test_the_event_of_a_move_has_the_sources(tmp_path: Path, notify: Notify) -> 
     with Receiver() as receiver:
         notify(url=receiver.url)
         api.move_files(tmp_path / "move.json")
-    assert receiver.got[0].json["data"] == Document.of(document).numbered(1, first_file_id=1)
+    assert receiver.got[0].json["data"] == list(Document.of(document).numbered(1, first_file_id=1))
 
 
 def test_type_source_and_id_are_the_sites(tmp_path: Path, notify: Notify) -> None:

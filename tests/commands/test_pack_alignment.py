@@ -3,6 +3,7 @@
 INGEST_TEST_SEED sets which files are packed.
 """
 
+import json
 import os
 import random
 import shutil
@@ -12,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.bundle.header import SHARED_BLOCK, SHARED_FROM_BYTES
+from ingest_cli.bundle.content import SHARED_BLOCK, SHARED_FROM_BYTES
 from ingest_cli.bundle.pack import write_bundle as pack_bundle
 from ingest_cli.bundle.reader import METADATA_NAME, Bundle
 from ingest_cli.bundle.records import transaction_records
+from ingest_cli.server import pages
 
 from ..support.bundles import OF_FOLDERS, write_folder
 from ..support.command import Command
 from ..support.tar_readers import ALL_READERS, are_installed, by_us, disagreements
 
+TAR_OF_THE_PAGE = Path(pages.__file__).with_name("tar.js")
 SEED = int(os.environ.get("INGEST_TEST_SEED", "1"))
 RECORDS = transaction_records(10, "1234a", 54, [])
 # What takes an extended header of its own: a long name, one that is not ASCII.
@@ -108,3 +111,30 @@ def test_standard_output_gets_the_same(command: Command, tmp_path: Path) -> None
         subprocess.run(line, cwd=tmp_path, stdout=out, check=True)
     assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     assert_aligned(tmp_path / "out.tar", files)
+
+
+OF_THE_PAGE = """
+const fs = require("fs"), [script, list, out] = process.argv.slice(1);
+const members = `const parts = []; let position = 0;
+  for (const [name, file] of JSON.parse(fs.readFileSync(list))) {
+    const content = fs.readFileSync(file), member = tarMember(name, content.length, 1480428545, content, position);
+    position = member.reduce((end, part) => end + part.length, position);
+    parts.push(...member);
+  }
+  fs.writeFileSync(out, Buffer.concat([...parts, tarEnd()]));`;
+eval(fs.readFileSync(script, "utf8") + members);
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_large_files_of_what_a_browser_packs_begin_at_a_block(tmp_path: Path) -> None:
+    files = some_files(SEED, 60)
+    folder = write_folder(tmp_path / "run", files)
+    listed = [(name, str(folder / name.removeprefix("data/"))) for name in files]
+    (tmp_path / "list").write_text(json.dumps(listed))
+    words = ("node", "-e", OF_THE_PAGE, TAR_OF_THE_PAGE, tmp_path / "list", tmp_path / "b.tar")
+    subprocess.run(words, check=True)
+    assert_aligned(tmp_path / "b.tar", files)
+    assert by_us(tmp_path / "b.tar") == files
+    if are_installed():
+        assert disagreements(tmp_path / "b.tar", files, ALL_READERS) == {}

@@ -364,7 +364,7 @@ class TestEmbedded(CatalogContract):
         odd_one = document(odd)
         assert not odd_one.is_plain
         catalog.record(odd_one, transaction_id, ids.start, fence=1)
-        assert catalog.given(transaction_id) == odd_one.numbered(transaction_id, ids.start)
+        assert catalog.given(transaction_id) == list(odd_one.numbered(transaction_id, ids.start))
 
     @pytest.mark.parametrize(
         ("query", "index"),

@@ -18,15 +18,15 @@ from typing import IO
 
 import pytest
 
-from ingest_cli.bundle.content import Content
-from ingest_cli.bundle.header import SHARED_BLOCK, SHARED_FROM_BYTES
+from ingest_cli.bundle.content import SHARED_BLOCK, SHARED_FROM_BYTES, Content
 from ingest_cli.bundle.pack import write_bundle as pack_bundle
 from ingest_cli.bundle.reader import Bundle
 from ingest_cli.bundle.records import transaction_records
-from ingest_cli.errors import FileRefused, IngestError
+from ingest_cli.disk import RESERVE_BYTES, free_bytes
+from ingest_cli.errors import ExitCode, FileRefused, IngestError
 from ingest_cli.services.embedded.cloning import SETTLED_NS, Cloner
 
-from ..support.bundles import OF_FOLDERS, file_record, transaction, write_folder
+from ..support.bundles import OF_FOLDERS, file_record, transaction, write_bundle, write_folder
 from ..support.command import Command
 from ..support.extents import shared_bytes
 from ..support.forks import Running
@@ -130,6 +130,66 @@ def test_a_bundle_on_another_disk_is_copied(disk: Path, site: Site, command: Com
     assert command(bundle, "-q").returncode == 0
     assert site.contents() == FILES
     assert not any(shared_of(site).values())
+
+
+@pytest.fixture
+def nearly_full(disk: Path, site: Site) -> Callable[[int], None]:
+    """Leaves so much of the disk that a job may begin to store so many bytes, and hardly more."""
+
+    def fill(length: int) -> None:
+        used(disk)  # by then, all that was written has its place
+        leaving = length + RESERVE_BYTES + (1 << 20)
+        with (disk / "ballast").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free_bytes(disk) - leaving)
+
+    return fill
+
+
+@pytest.mark.parametrize("kind", ["bundle", "folder"])
+def test_what_is_shared_needs_no_room(
+    disk: Path, site: Site, command: Command, nearly_full: Callable[[int], None], kind: str
+) -> None:
+    files = {f"data/{number}": random.Random(number).randbytes(4 << 20) for number in range(3)}
+    bundle = packed(disk / "run", files)
+    words = (bundle,) if kind == "bundle" else ("ingest", disk / "run", *OF_FOLDERS)
+    nearly_full(3 << 20)
+    done = command(*words, "-q")
+    assert done.returncode == 0, done.stderr
+    assert site.contents() == files
+
+
+def test_what_is_copied_waits_for_room(
+    disk: Path, site: Site, command: Command, nearly_full: Callable[[int], None]
+) -> None:
+    files = {"data/shared": LARGE, "data/copied": bytes(12 << 20)}
+    bundle = write_bundle(disk / "b.tar", files)
+    nearly_full(6 << 20)
+    done = command(bundle, "-q")
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert "not enough space in the archive" in done.stderr
+    (disk / "ballast").unlink()
+    used(disk)
+    assert command(bundle, "-q").returncode == 0
+    assert site.contents() == files
+
+
+def test_doctor_says_whether_uploads_can_be_shared(
+    disk: Path, environment: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        (line,) = (line for line in command("doctor").stdout.splitlines() if "spool folder" in line)
+        return line.partition(" free")[2]
+
+    assert said() == "", "there is neither spool nor archive"
+    assert command(packed(disk / "run", FILES), "-q").returncode == 0
+    for spool in (disk / "spool", environment / "spool"):
+        spool.mkdir()
+    monkeypatch.setenv("VOLUME_PATH", str(disk / "spool"))
+    assert said() == "; uploads are stored without a second copy"
+    monkeypatch.setenv("VOLUME_PATH", str(environment / "spool"))
+    assert said() == "; uploads would be stored without a second copy if it were on the archive's disk"
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", (environment / "spool").as_uri())
+    assert said() == ""
 
 
 def content_at(file: IO[bytes], offset: int, content: bytes, observe: Callable[[int], None]) -> Content:

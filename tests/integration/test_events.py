@@ -73,7 +73,7 @@ def test_an_event_is_what_the_released_code_posts(
     with Receiver() as receiver:
         monkeypatch.setenv("NOTIFICATIONS_URL", f"{receiver.url}/receive")
         job = api.ingest_bundle(write_bundle(tmp_path / "b.tar", CONTENTS.get(name, FILES), records))
-        numbered = Document.of(records).numbered(job.job_id, first_file_id=1)
+        numbered = list(Document.of(records).numbered(job.job_id, first_file_id=1))
         subprocess.run([python, "-c", EMIT], input=json.dumps(numbered).encode(), check=True, cwd=tmp_path, timeout=60)
     ours, theirs = receiver.got
     assert comparable(ours) == comparable(theirs)

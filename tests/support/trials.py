@@ -76,8 +76,8 @@ class Tally:
 class Trial:
     """A job of ``kind`` in ``folder``.
 
-    ``bundle``, ``large bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with `` over HTTP`` where the
-    services are, or with `` and events``, which a ``receiver`` is sent.
+    ``bundle``, ``large bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with
+    `` over HTTP`` where the services are, or with `` and events``, which a ``receiver`` is sent.
     """
 
     def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:

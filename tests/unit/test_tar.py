@@ -52,10 +52,10 @@ def test_members_of_any_length_stand_in_any_number(bundle: Callable[..., Bundle]
 def test_a_name_is_found_in_another_unicode_form_where_there_is_one(bundle: Callable[..., Bundle]) -> None:
     composed, decomposed = "data/\u00e9", "data/e\u0301"
     with bundle(member(composed.encode()) + END) as opened:
-        assert opened.find(decomposed) is opened.members[composed]
+        assert opened.find(decomposed) == opened.members[composed]
     hangul = "data/\u1112\u1161\u11ab", "data/\ud558\u11ab", "data/\ud55c"
     with bundle(member(hangul[0].encode()) + member(hangul[1].encode()) + END) as opened:
-        assert opened.find(hangul[0]) is opened.members[hangul[0]]
+        assert opened.find(hangul[0]) == opened.members[hangul[0]]
         assert opened.find(hangul[2]) is None
 
 

@@ -177,14 +177,17 @@ class Folder {
   // The bundle, and the digest of its document, by which it is known again.
   async pack() {
     const parts = [], records = this.records(), hashes = await this.hashes();
+    let position = 0;
     for (const [name, file] of [...this.content.files].sort(([one], [other]) => (one < other ? -1 : 1))) {
       const seconds = Math.min(Math.max(Math.floor(file.lastModified / 1000), FIRST_SECOND), LAST_SECOND);
       records.push(recordOf(name, file, seconds, hashes.get(name)));
-      parts.push(...tarMember(`data/${name}`, file.size, seconds, file));
+      const member = tarMember(`data/${name}`, file.size, seconds, file, position);
+      position = member.reduce((end, part) => end + (part.size ?? part.length), position);
+      parts.push(...member);
     }
     const document = inBytes(`[${records.map((record) => JSON.stringify(record)).join(", ")}]`), known = new Sha1();
     known.update(document);
-    parts.push(...tarMember("metadata.txt", document.length, 0, document), tarEnd());
+    parts.push(...tarMember("metadata.txt", document.length, 0, document, position), tarEnd());
     return [new File(parts, this.name), known.hex()];
   }
 

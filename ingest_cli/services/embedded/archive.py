@@ -14,6 +14,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
 from ..base import ArchivedFile, Memory
+from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
 from .writer import EmbeddedWriter
@@ -25,19 +26,27 @@ FEW = 4
 
 
 class EmbeddedArchive:
-    """Files under ``root``, read-only, each with the modification time it had in the bundle.
+    """Files under ``root``, read-only, each with the modification time it had in the bundle, written by up to
+    ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
     ``sync`` writes a file system back to its disk.
     """
 
-    transfers = 1
+    # With fewer files at once, more threads than one only take turns.
+    batch = 256
     is_exclusive = False
     stages = True
 
     def __init__(
-        self, root: Path, memory: Memory | None = None, sync: Callable[[Path], None] = sync_file_system
+        self,
+        root: Path,
+        memory: Memory | None = None,
+        sync: Callable[[Path], None] = sync_file_system,
+        *,
+        transfers: int = 1,
     ) -> None:
+        self.transfers = transfers
         self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
 
@@ -66,6 +75,11 @@ class EmbeddedArchive:
         if free < total_bytes + RESERVE_BYTES:
             room = f"{decimal(free)} free, {decimal(total_bytes)} to store, {decimal(RESERVE_BYTES)} in reserve"
             raise ResourceUnavailable(f"not enough space in the archive {self._root}: {room}")
+
+    def shares(self, descriptor: int) -> bool:
+        """Whether they lie on one file system that can do that."""
+        with self._mark.guarding("look at"):
+            return can_clone(descriptor, existing(self._root))
 
     def require_free(self, ids: range) -> None:
         """Raise ArchiveError where a file is stored under one of ``ids``."""

@@ -3,13 +3,13 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import HASH_TYPES, Document
+from ...bundle.metadata import HASH_TYPES, Document, as_json
 from ...errors import CatalogRefused, ServiceUnavailable
 from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
 from ...jobs.group_commit import Shared
@@ -83,7 +83,11 @@ class EmbeddedCatalog:
         check_document(document)
 
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
-        """Insert the transaction with all that belongs to it, in one transaction of the database."""
+        """Insert the transaction with all that belongs to it, in one transaction of the database.
+
+        For a million files, that takes 10 s, in which other writers wait, and 240 MB of a WAL, which is what they take
+        in the database. In pieces it would take no less of either, and who reads would see files of no transaction.
+        """
         try:
             with writing(self._database) as connection:
                 barred = connection.execute(
@@ -195,8 +199,13 @@ class EmbeddedCatalog:
         )
         connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
         if not document.is_plain:
-            numbered = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
-            connection.execute("INSERT INTO Documents VALUES (?, ?)", (transaction_id, zlib.compress(numbered, 1)))
+            numbered = _compressed(as_json(document.numbered(transaction_id, first_file_id)))
+            connection.execute("INSERT INTO Documents VALUES (?, ?)", (transaction_id, numbered))
+
+
+def _compressed(pieces: Iterable[bytes]) -> bytes:
+    compressor = zlib.compressobj(1)
+    return b"".join([*map(compressor.compress, pieces), compressor.flush()])
 
 
 def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | None) -> bool:

@@ -18,8 +18,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from ...bundle.content import Content
-from ...bundle.header import SHARED_BLOCK, SHARED_FROM_BYTES
+from ...bundle.content import SHARED_BLOCK, Content, shareable_bytes
 from ...mounts import on_network
 
 CAN_CLONE = sys.platform.startswith("linux")
@@ -41,7 +40,8 @@ class Cloner:
 
         Raises as `Content.verify` does, and OSError where the disk is full.
         """
-        if not CAN_CLONE or content.size < SHARED_FROM_BYTES or content.offset % SHARED_BLOCK:
+        shareable = shareable_bytes(content.offset, content.size)
+        if not shareable or not CAN_CLONE:
             return False
         # What is kept of it in memory says nothing of what is shared.
         content = replace(content, kept=None)
@@ -49,7 +49,7 @@ class Cloner:
         if before.st_dev in self.unable or not self._is_local:
             return False
         is_settled = time.time_ns() - before.st_ctime_ns > SETTLED_NS
-        if not self._share(content, descriptor, before.st_dev):
+        if not self._share(content, descriptor, shareable, before.st_dev):
             return False
         # What was kept in memory was read before it was cloned.
         content = replace(content, kept=None)
@@ -64,10 +64,9 @@ class Cloner:
         """Whether this system sees at once what anyone writes: what it knows of a file of others may be old."""
         return not on_network(self._root)
 
-    def _share(self, content: Content, descriptor: int, device: int) -> bool:
-        whole = content.size - content.size % SHARED_BLOCK
+    def _share(self, content: Content, descriptor: int, shareable: int, device: int) -> bool:
         try:
-            fcntl.ioctl(descriptor, FICLONERANGE, struct.pack("=qQQQ", content.descriptor, content.offset, whole, 0))
+            _clone(content.descriptor, content.offset, shareable, descriptor)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
@@ -76,11 +75,29 @@ class Cloner:
                 self.unable.add(device)
             os.ftruncate(descriptor, 0)
             return False
-        tail = os.pread(content.descriptor, content.size - whole, content.offset + whole)
+        tail = os.pread(content.descriptor, content.size - shareable, content.offset + shareable)
         while tail:
-            written = os.pwrite(descriptor, tail, whole)
-            whole, tail = whole + written, tail[written:]
+            written = os.pwrite(descriptor, tail, shareable)
+            shareable, tail = shareable + written, tail[written:]
         return True
+
+
+def can_clone(descriptor: int, folder: Path) -> bool:
+    """Whether new files in the folder can share the bytes of the open file. It is tried, with a file without a name."""
+    import tempfile
+
+    if not CAN_CLONE or on_network(folder):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            _clone(descriptor, 0, SHARED_BLOCK, file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def _clone(source: int, offset: int, length: int, target: int) -> None:
+    fcntl.ioctl(target, FICLONERANGE, struct.pack("=qQQQ", source, offset, length, 0))
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:

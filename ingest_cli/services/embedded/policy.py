@@ -34,7 +34,7 @@ class EmbeddedPolicy:
         from referencing.exceptions import Unresolvable
 
         try:
-            return explain(document.records, schema)
+            return explain(list(document.records), schema)
         except OverflowError:  # where numbers are divided
             return "it holds a number that is too large"
         except (RecursionError, Unresolvable) as error:

@@ -22,6 +22,7 @@ class PacificaArchive(Adapter):
     moved are those of the archive's machine. ``confirm`` says of which files the stored size is asked for.
     """
 
+    batch = 1
     is_exclusive = True
     stages = False
 
@@ -46,6 +47,10 @@ class PacificaArchive(Adapter):
     def require_room(self, total_bytes: int) -> None:
         """Raise ServiceUnavailable where the archive does not answer, which is all that can be asked of it."""
         self._service.request("GET")
+
+    def shares(self, descriptor: int) -> bool:
+        """False: what is sent is stored anew."""
+        return False
 
     def require_free(self, ids: range) -> None:
         """Nothing is asked: it would take two requests for each id, as long as storing a file takes."""

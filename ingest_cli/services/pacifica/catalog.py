@@ -1,12 +1,11 @@
 """The catalogue of a Pacifica site: its metadata service."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import HASH_TYPES, Document
+from ...bundle.metadata import HASH_TYPES, Document, as_json
 from ...errors import CatalogRefused, NotFindable, ServiceUnavailable
 from ...settings import Endpoint
 from ...text import quoted
@@ -54,7 +53,7 @@ class PacificaCatalog(Adapter):
         The service answers 500 to a document that it refuses, such as one of an unknown project, and while its own
         database is away. It counts as a refusal where the service answers a GET right after it, twice.
         """
-        body = json.dumps(document.numbered(transaction_id, first_file_id)).encode()
+        body = b"".join(as_json(document.numbered(transaction_id, first_file_id)))
         ids = range(first_file_id, first_file_id + len(document.files))
         refusals, work = 0, WORK_SECONDS_A_FILE * len(ids)
         for attempt in range(TRIES):

@@ -1,8 +1,6 @@
 """The policy of a Pacifica site."""
 
-import json
-
-from ...bundle.metadata import Document
+from ...bundle.metadata import Document, as_json
 from ...errors import PolicyRefused, ServiceUnavailable
 from ...settings import Endpoint
 from .adapter import Adapter
@@ -22,7 +20,7 @@ class PacificaPolicy(Adapter):
 
     def check(self, document: Document, user: str) -> None:
         """Ask whether ``user`` may ingest ``document``."""
-        body = json.dumps(document.given).encode()
+        body = b"".join(as_json(document.given))
         # Header values travel as Latin-1: this sends what is not ASCII as UTF-8.
         headers = {**JSON, self._auth_header: user.strip().encode().decode("latin-1")}
         answer = self._service.request("POST", body=body, headers=headers)

@@ -1,0 +1,268 @@
+"""Runs many small bundles of one command: several at once behind the scenes, one after the other for whoever looks on.
+
+What a small bundle takes is time to wait for disks. So a few are submitted together, in their order, and run in threads
+that commit and sync together (`jobs.group_commit`). What is to be told of one is kept until those before it have ended:
+its observer hears of it in the thread that asked for all of them, as if they ran one by one.
+"""
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import IngestError, Interrupted, JobBusy
+from ..jobs.job import Job
+from .at_once import Another
+from .batch import ObserveTask, Outcome, Task, as_it_stands, run_task
+from .observer import Observer
+from .runner import Runner
+from .shutdown import graceful_shutdown
+
+THREADS = 8
+# So many bundles are submitted together, and so many are submitted but not ended at most: what a signal leaves behind.
+TOGETHER, MOST_BEGUN = 8, 24
+# How often whoever looks on hears of a bundle that takes its time.
+TELL_SECONDS = 0.1
+
+# What becomes of bundles that are submitted together: the job of each, or why there is none.
+SubmitTogether = Callable[[Runner, Sequence[Path]], Sequence[Job | IngestError]]
+
+
+def run_small_bundles(
+    paths: Sequence[Path],
+    submit: SubmitTogether,
+    runner: Runner,
+    another: Another,
+    grace: float,
+    observe: ObserveTask,
+) -> list[Outcome]:
+    """Ingest these bundles, and return their outcomes in order, as `run_tasks` does."""
+    with graceful_shutdown(runner, grace), another() as submitter:
+        bundles = _SmallBundles(paths, partial(submit, submitter), submitter, another, observe)
+        try:
+            bundles.run()
+        finally:
+            # On a second signal nobody waits for the threads, and their jobs outlive them.
+            if not isinstance(sys.exception(), KeyboardInterrupt):
+                bundles.end()
+    return bundles.outcomes
+
+
+class _Kept(Observer):
+    """Keeps what it is told, to be told to another observer later."""
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque()
+
+    def tell(self, observer: Observer) -> None:
+        """Tell the observer what was kept."""
+        while self._calls:
+            name, given = self._calls.popleft()
+            getattr(observer, name)(*given)
+
+    def __enter__(self) -> Self:
+        self._calls.append(("__enter__", ()))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._calls.append(("__exit__", (kind, error, trace)))
+
+    def started(self, job: Job) -> None:
+        self._calls.append(("started", (job,)))
+
+    def stage(self, task: str) -> None:
+        self._calls.append(("stage", (task,)))
+
+    def plan(self, files: int, total_bytes: int) -> None:
+        self._calls.append(("plan", (files, total_bytes)))
+
+    def checked(self, length: int, files: int = 0) -> None:
+        self._calls.append(("checked", (length, files)))
+
+    def stored(self, length: int, files: int = 0) -> None:
+        self._calls.append(("stored", (length, files)))
+
+    def warn(self, message: str) -> None:
+        self._calls.append(("warn", (message,)))
+
+    def note(self, message: str) -> None:
+        self._calls.append(("note", (message,)))
+
+    def settled(self, job: Job) -> None:
+        self._calls.append(("settled", (job,)))
+
+    def failed(self, error: IngestError) -> None:
+        self._calls.append(("failed", (error,)))
+
+
+class _Begun:
+    """A bundle that was submitted: it has a ``job``, or an error. Once it has ended, it has an ``outcome``, unless an
+    ``error`` ended it that is not its own; where its job is busy it is postponed until all others have ended."""
+
+    def __init__(self, path: Path, job: Job | IngestError) -> None:
+        self.path, self.job, self.kept = path, job, _Kept()
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.is_postponed = False
+
+    @property
+    def job_id(self) -> int | None:
+        return self.job.job_id if isinstance(self.job, Job) else None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+    def run(self, runner: Runner) -> None:
+        """Run it, in any thread."""
+        try:
+            outcome = run_task(Task(str(self.path), self._take), runner, None, self.kept, may_wait=True)
+        except BaseException as error:  # noqa: BLE001 - it is raised by who waits for it
+            self.error = error
+            return
+        if isinstance(outcome.error, JobBusy):
+            self.is_postponed = True
+        else:
+            self.outcome = outcome
+
+    def again(self) -> Task:
+        """The task of a job that was busy: what it is of may be known as another job's by now."""
+        assert self.job_id is not None
+        return Task(str(self.path), partial(as_it_stands, self.job_id))
+
+    def _take(self, _runner: Runner) -> AbstractContextManager[Job]:
+        if isinstance(self.job, IngestError):
+            raise self.job
+        return nullcontext(self.job)
+
+
+class _SmallBundles:
+    """Bundles that are submitted by one runner, in the thread that has it, and run by others, in threads of theirs."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        submit: Callable[[Sequence[Path]], Sequence[Job | IngestError]],
+        runner: Runner,
+        another: Another,
+        observe: ObserveTask,
+    ) -> None:
+        self.outcomes: list[Outcome] = []
+        self._paths, self._submit, self._runner = paths, submit, runner
+        self._another, self._observe = another, observe
+        self._submitted = self._threads = 0
+        # In their order. The threads take from the queue, and say in the news what has ended.
+        self._begun: deque[_Begun] = deque()
+        self._at_work: set[int] = set()
+        self._queue: SimpleQueue[_Begun | None] = SimpleQueue()
+        self._news: SimpleQueue[_Begun | BaseException | None] = SimpleQueue()
+        self._observer: Observer | None = None
+
+    def run(self) -> None:
+        """Run all. Raises Interrupted once what was begun has ended, and the first unexpected error."""
+        while self._begin_some() or self._begun:
+            self._listen()
+            while self._begun and self._tell(self._begun[0]):
+                self._begun.popleft()
+        if self._runner.interrupted:
+            raise Interrupted
+
+    def end(self) -> None:
+        """Wait for the threads, which run no more."""
+        if self._begun:
+            self._runner.interrupt()
+        for _ in range(self._threads):
+            self._queue.put(None)
+        while self._threads:
+            self._hear(self._news.get())
+
+    def _begin_some(self) -> bool:
+        """Submit some more, if there is room for them; whether there are any."""
+        while self._submitted < len(self._paths) and not self._runner.interrupted:
+            if len(self._begun) > MOST_BEGUN - TOGETHER:
+                return True
+            paths = _different(self._paths[self._submitted : self._submitted + TOGETHER])
+            for path, job in zip(paths, self._submit(paths), strict=True):
+                self._begin(_Begun(path, job))
+            self._submitted += len(paths)
+        return False
+
+    def _begin(self, bundle: _Begun) -> None:
+        self._begun.append(bundle)
+        if bundle.job_id in self._at_work:
+            bundle.is_postponed = True
+            return
+        if bundle.job_id is not None:
+            self._at_work.add(bundle.job_id)
+        self._queue.put(bundle)
+        if self._threads < min(THREADS, len(self._paths)):
+            threading.Thread(target=self._work, name=f"runner {self._threads + 1}", daemon=True).start()
+            self._threads += 1
+
+    def _work(self) -> None:
+        error: BaseException | None = None
+        try:
+            with self._another() as runner:
+                while (bundle := self._queue.get()) is not None:
+                    bundle.run(runner)
+                    self._news.put(bundle)
+        except BaseException as unexpected:  # noqa: BLE001 - it is raised where this thread is waited for
+            error = unexpected
+        self._news.put(error)
+
+    def _listen(self) -> None:
+        """Wait until a bundle has ended, but not for long: there may be something to tell of the first."""
+        try:
+            error = self._hear(self._news.get(timeout=TELL_SECONDS))
+            while error is None:
+                error = self._hear(self._news.get_nowait())
+        except Empty:
+            return
+        raise error
+
+    def _hear(self, news: "_Begun | BaseException | None") -> BaseException | None:
+        if isinstance(news, _Begun):
+            if news.job_id is not None:
+                self._at_work.remove(news.job_id)
+            return None
+        self._threads -= 1
+        return news
+
+    def _tell(self, bundle: _Begun) -> bool:
+        """Tell what is new of the first bundle that has not ended yet; whether it has by now."""
+        if self._observer is None:
+            self._observer = self._observe(str(bundle.path), len(self.outcomes) + 1, len(self._paths))
+        if bundle.is_postponed:
+            if self._at_work:
+                return False
+            bundle.outcome = run_task(bundle.again(), self._runner, None, self._observer)
+        has_ended = bundle.has_ended
+        if not bundle.is_postponed:
+            bundle.kept.tell(self._observer)
+        if not has_ended:
+            return False
+        self._observer = None
+        if bundle.outcome is not None:
+            self.outcomes.append(bundle.outcome)
+        elif not isinstance(bundle.error, Interrupted):
+            assert bundle.error is not None
+            raise bundle.error
+        return True
+
+
+def _different(paths: Sequence[Path]) -> Sequence[Path]:
+    """The first of the paths, until one comes again: its job is found once the first has one."""
+    seen: set[Path] = set()
+    for count, path in enumerate(paths):
+        if path.absolute() in seen:
+            return paths[:count]
+        seen.add(path.absolute())
+    return paths
