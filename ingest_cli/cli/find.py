@@ -127,25 +127,33 @@ def _look_up(paths: list[Path], site: Site, output: QuietOutput) -> None:
     from .. import api
     from ..errors import ExitCode
     from ..text import counted
+    from .display import meter_for
     from .output import notify
 
     count = stored = 0
     codes: set[ExitCode] = set()
-    for copies in api.find_copies(paths, settings=site.settings):
-        count += 1
-        stored += copies.is_stored
-        if not copies.is_stored:
-            codes.add(ExitCode.FAILED if copies.error is None else copies.error.exit_code)
-        if output.json:
-            _write(copies)
-        elif copies.error is not None:
-            notify(copies.error)
-        elif not output.quiet:
-            _say(copies)
+    with meter_for(output, "find", "hash") as meter:
+        for copies in api.find_copies(paths, meter=meter, settings=site.settings):
+            count += 1
+            stored += copies.is_stored
+            if not copies.is_stored:
+                codes.add(ExitCode.FAILED if copies.error is None else copies.error.exit_code)
+            _tell(copies, output)
     if not output.json and not output.quiet:
         notify(f"{stored:,} of {counted(count, 'file')} {'is' if count == 1 else 'are'} stored")
     if codes:
         raise typer.Exit(ExitCode.of_failures(codes))
+
+
+def _tell(copies: "Copies", output: QuietOutput) -> None:
+    from .output import notify
+
+    if output.json:
+        _write(copies)
+    elif copies.error is not None:
+        notify(copies.error)
+    elif not output.quiet:
+        _say(copies)
 
 
 def _write(copies: "Copies") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .completion import recorded_job_ids
+from .completion import recorded_job_ids, stored_paths
 from .options import QuietOutput, Site
 
 
@@ -17,7 +17,11 @@ def restore(
     ],
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Restore only these files and folders, by their paths in the bundle."),
+        typer.Argument(
+            metavar="PATH",
+            help="Restore only these files and folders, by their paths in the bundle.",
+            autocompletion=stored_paths,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
