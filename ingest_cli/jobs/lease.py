@@ -30,6 +30,8 @@ from .store import JobStore
 # So Python says that the system gives none.
 NO_THREAD = "can't start new thread"
 
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 log = logging.getLogger(__name__)
 
 
@@ -126,7 +128,8 @@ class Lease:
         # A process that was frozen for so long that another may have its job finds its own clock far ahead.
         if _clock() - self._confirmed > self._timings.stale / 10:
             self.confirm()
-        self._require_no_ending()
+        if self._ending is not None:
+            self._require_no_ending()
 
     def require_uninterrupted(self) -> None:
         """Raise Interrupted where the run is to be left, though a later one begins anew; then do as `require` does."""
@@ -339,4 +342,4 @@ class Lease:
 
 def _clock() -> float:
     """Seconds, those included for which the machine was suspended, where the system counts them."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(CLOCK)
