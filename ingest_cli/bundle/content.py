@@ -56,12 +56,14 @@ class Content:
                 digest.update(chunk)
                 yield chunk
         else:
-            # hashlib releases the GIL: the consumer writes a chunk while it is hashed.
+            # hashlib releases the GIL: the consumer writes a chunk, and the next one is read, while it is hashed.
             with ThreadPoolExecutor(1) as hasher:
+                hashing: Future[None] | None = None
                 for chunk in self._read():
-                    hashing: Future[None] = hasher.submit(digest.update, chunk)
+                    if hashing is not None:
+                        hashing.result()
+                    hashing = hasher.submit(digest.update, chunk)
                     yield chunk
-                    hashing.result()
         require_hash(self.name, self.hashtype, digest.hexdigest(), self.hashsum)
 
     def _read(self) -> Iterator[bytes]:

@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
 from ..jobs.fields import history_fields, job_fields
 from ..jobs.imported import ImportedJob
@@ -115,7 +114,8 @@ class Routes:
             raise HTTPException(411, "a document must be sent with a Content-Length")
         if not self._settings.server.move_from:
             raise HTTPException(403, NO_FOLDERS)
-        return await self._receive(request, JobKind.MOVE, ".json", Limits(MAX_METADATA_BYTES, self._limits.reserve))
+        limits = Limits(self._settings.document_bytes, self._limits.reserve)
+        return await self._receive(request, JobKind.MOVE, ".json", limits)
 
     async def _receive(self, request: Request, kind: JobKind, suffix: str, limits: Limits) -> Response:
         opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, self._spool, suffix, limits.reserve)
@@ -180,7 +180,7 @@ class Routes:
 
     async def show_metrics(self, request: Request) -> Response:
         """Metrics of the job store, for Prometheus."""
-        text = await self._store.list(metrics.exposition)
+        text = await self._store.look(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:

@@ -14,6 +14,7 @@ from ingest_cli.settings.options import (
     DATABASE,
     DEFAULT_INSTRUMENT,
     DEFAULT_SUBMITTER,
+    DOCUMENT_LIMIT,
     DOWNLOADS,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
@@ -80,6 +81,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     special = {
         TRANSFERS: ["2", "3"],
         RETRIES: ["2", "3"],
+        DOCUMENT_LIMIT: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],
