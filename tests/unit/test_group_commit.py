@@ -280,3 +280,20 @@ def test_where_a_sync_fails_all_hear_of_it_that_it_was_for(tmp_path: Path) -> No
     assert first is None
     assert [type(error) for error in others] == [OSError] * (THREADS - 1)
     assert disk.syncs == 2
+
+
+def test_who_asks_while_a_sync_fails_hears_of_it_too(tmp_path: Path) -> None:
+    """What could not be written may be theirs, and the system says so but once."""
+    disk = Disk(1)
+    sync = SharedSync(disk.sync)
+    with ThreadPoolExecutor(THREADS) as threads:
+        first = threads.submit(sync, tmp_path)
+        disk.begun.acquire()
+        others = [threads.submit(sync, tmp_path) for _ in range(THREADS - 1)]
+        (queue,) = sync._queues.values()
+        until(lambda: queue.asked == THREADS)
+        for _ in range(2):
+            disk.may_end.release()
+        assert {type(one.exception()) for one in (first, *others)} == {OSError}
+        disk.may_end.release()
+        sync(tmp_path)
