@@ -21,7 +21,7 @@ from .progress import Progress
 # Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored.
 KEPT_BYTES = 64 << 20
 # What a file takes there besides its bytes.
-KEPT_BYTES_A_FILE = 128
+KEPT_BYTES_A_FILE = 512
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
@@ -116,9 +116,7 @@ class BundleFiles:
         for warning in warnings_about(self._bundle, self._members):
             self._progress.warn(warning)
         if self._fit_in_memory:
-            # In the order of the tar, of which then much is read at once.
-            for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
-                self._kept[position] = self._read_whole(position)
+            self._keep_all()
         elif not self._stages:
             for position, entry in enumerate(self._document.files):
                 self._content(position, self._progress.checking).verify()
@@ -155,20 +153,28 @@ class BundleFiles:
     def _fit_in_memory(self) -> bool:
         return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES
 
-    def _read_whole(self, position: int) -> Sequence[bytes]:
+    def _keep_all(self) -> None:
+        """Read and hash them in the order of the tar, of which then much is read at once."""
+        # The document is quick to go through only in its own order.
+        listed = [(entry.path, entry.hashtype, entry.hashsum) for entry in self._document.files]
+        for position in sorted(range(len(listed)), key=lambda position: self._members[position].offset):
+            self._kept[position] = self._read_whole(self._members[position], *listed[position])
+
+    def _read_whole(self, member: Member, name: str, hashtype: str, hashsum: str) -> Sequence[bytes]:
         """The bytes of a file, in pieces, which are those that the document records."""
-        member, entry = self._members[position], self._document.files[position]
-        if member.size > self._progress.piece:
-            pieces = tuple(self._content(position, self._progress.checking).chunks())
-            self._progress.checked(entry.size)
-            return pieces
-        data = self._window.read(member.offset, member.size)
-        if len(data) < member.size:
-            raise truncated(entry.path)
-        found = hashlib.new(entry.hashtype, data, usedforsecurity=False).hexdigest()
-        require_hash(entry.path, entry.hashtype, found, entry.hashsum)
-        self._progress.read_whole(member.size)
-        return (data,) if data else ()
+        digest, pieces, left = hashlib.new(hashtype, usedforsecurity=False), [], member.size
+        while left:
+            piece = self._window.read(member.offset + member.size - left, min(left, self._progress.piece))
+            if not piece:
+                raise truncated(name)
+            digest.update(piece)
+            pieces.append(piece)
+            left -= len(piece)
+            if left:
+                self._progress.checking(len(piece))
+        require_hash(name, hashtype, digest.hexdigest(), hashsum)
+        self._progress.checked_to_end(len(pieces[-1]) if pieces else 0, member.size)
+        return pieces
 
     def _content(self, position: int, observe: Callable[[int], None], kept: Sequence[bytes] | None = None) -> Content:
         member, entry = self._members[position], self._document.files[position]
