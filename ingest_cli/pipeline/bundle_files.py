@@ -42,7 +42,6 @@ def content_of(
     entry: FileEntry,
     observe: Callable[[int], None],
     piece: int = CHUNK_BYTES,
-    kept: Sequence[bytes] | None = None,
 ) -> Content:
     """The bytes of the member, which are to hash as ``entry`` says."""
     return Content(
@@ -55,7 +54,6 @@ def content_of(
         hashsum=entry.hashsum,
         observe=observe,
         piece=piece,
-        kept=kept,
     )
 
 
@@ -96,11 +94,16 @@ class BundleFiles:
         self._bundle, self._document, self._progress = bundle, document, progress
         self._window = Window(bundle.descriptor, progress.piece)
         self._stages = stages
-        self._kept: dict[int, Sequence[bytes]] = {}
+        self._listed: list[tuple[str, str, str]] = []
+        self._kept: dict[int, Content] = {}
 
     def mounts(self) -> set[Path]:
         """A bundle's own is known by its job."""
         return set()
+
+    def size(self, position: int) -> int:
+        """As it is in the tar."""
+        return self._members[position].size
 
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
@@ -118,9 +121,9 @@ class BundleFiles:
         if self._fit_in_memory:
             self._keep_all()
         elif not self._stages:
-            for position, entry in enumerate(self._document.files):
+            for position, member in enumerate(self._members):
                 self._content(position, self._progress.checking).verify()
-                self._progress.checked(entry.size)
+                self._progress.checked(member.size)
 
     @property
     def are_staged(self) -> bool:
@@ -136,7 +139,7 @@ class BundleFiles:
         if self.are_staged:
             writer.place(file_id)
         else:
-            writer.put(file_id, self._content(position, self._progress.storing, self._kept.get(position)))
+            writer.put(file_id, self._kept.get(position) or self._content(position, self._progress.storing))
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """What was stored is what was hashed."""
@@ -146,22 +149,27 @@ class BundleFiles:
 
     @cached_property
     def _members(self) -> list[Member]:
-        """The listed files, in the document's order."""
-        return [find_member(self._bundle, entry) for entry in self._document.files]
+        """The listed files, in the document's order. Of as many as may be kept, what is listed of them is noted: it
+        takes some time to go through a document once more."""
+        members, left = [], KEPT_BYTES
+        for entry in self._document.files:
+            members.append(member := find_member(self._bundle, entry))
+            left -= member.size + KEPT_BYTES_A_FILE
+            if left >= 0:
+                self._listed.append((entry.path, entry.hashtype, entry.hashsum))
+        return members
 
     @cached_property
     def _fit_in_memory(self) -> bool:
-        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES
+        return len(self._members) == len(self._listed)
 
     def _keep_all(self) -> None:
         """Read and hash them in the order of the tar, of which then much is read at once."""
-        # The document is quick to go through only in its own order.
-        listed = [(entry.path, entry.hashtype, entry.hashsum) for entry in self._document.files]
-        for position in sorted(range(len(listed)), key=lambda position: self._members[position].offset):
-            self._kept[position] = self._read_whole(self._members[position], *listed[position])
+        for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
+            self._kept[position] = self._read_whole(self._members[position], *self._listed[position])
 
-    def _read_whole(self, member: Member, name: str, hashtype: str, hashsum: str) -> Sequence[bytes]:
-        """The bytes of a file, in pieces, which are those that the document records."""
+    def _read_whole(self, member: Member, name: str, hashtype: str, hashsum: str) -> Content:
+        """A file of which the bytes are kept, which are those that the document records."""
         digest, pieces, left = hashlib.new(hashtype, usedforsecurity=False), [], member.size
         while left:
             piece = self._window.read(member.offset + member.size - left, min(left, self._progress.piece))
@@ -174,8 +182,18 @@ class BundleFiles:
                 self._progress.checking(len(piece))
         require_hash(name, hashtype, digest.hexdigest(), hashsum)
         self._progress.checked_to_end(len(pieces[-1]) if pieces else 0, member.size)
-        return pieces
+        return Content(
+            name,
+            self._bundle.descriptor,
+            member.offset,
+            member.size,
+            member.mtime,
+            hashtype,
+            hashsum,
+            observe=self._progress.storing,
+            kept=pieces,
+        )
 
-    def _content(self, position: int, observe: Callable[[int], None], kept: Sequence[bytes] | None = None) -> Content:
+    def _content(self, position: int, observe: Callable[[int], None]) -> Content:
         member, entry = self._members[position], self._document.files[position]
-        return content_of(self._bundle, member, entry, observe, self._progress.piece, kept)
+        return content_of(self._bundle, member, entry, observe, self._progress.piece)
