@@ -1,10 +1,11 @@
 """The files of a bundle: how they are checked and stored."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
+from itertools import compress, count, islice
 from pathlib import Path
 
 from ..bundle.content import CHUNK_BYTES, Content, require_hash, shareable_bytes, truncated
@@ -26,14 +27,18 @@ KEPT_BYTES_A_FILE = 512
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
     """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
-    member = bundle.find(entry.path)
-    if member is None:
+    return bundle.members.at(find_position(bundle, entry))
+
+
+def find_position(bundle: Bundle, entry: FileEntry) -> int:
+    """The position of the listed file among the bundle's members. Raises as `find_member` does."""
+    position = bundle.position(entry.path)
+    if position is None:
         raise FileRefused(f"the metadata lists {quoted(entry.path)}, but it is not in the bundle")
-    if member.size != entry.size:
-        raise FileRefused(
-            f"{quoted(entry.path)} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"
-        )
-    return member
+    size = bundle.members.size(position)
+    if size != entry.size:
+        raise FileRefused(f"{quoted(entry.path)} is {counted(size, 'byte')} long, but the metadata says {entry.size:,}")
+    return position
 
 
 def content_of(
@@ -57,20 +62,30 @@ def content_of(
     )
 
 
-def warnings_about(bundle: Bundle, members: Sequence[Member]) -> Iterator[str]:
-    """What does not fail a job: files of the bundle that are not the listed ``members``, and odd times of those."""
-    listed = {member.name for member in members}
-    unlisted = [name for name in bundle.members if name not in listed and name != METADATA_NAME]
-    yield from _first(map(_unlisted, unlisted), len(unlisted), "in the bundle but not in the metadata")
-    odd = [member for member in members if member.odd_time is not None]
-    yield from _first(map(_of_odd_time, odd), len(odd), "without a usable modification time")
+def warnings_about(bundle: Bundle, listed: Iterable[int]) -> Iterator[str]:
+    """What does not fail a job: files of the bundle that are not at the ``listed`` positions, and odd times of those
+    that are."""
+    members = bundle.members
+    odd: list[int] = []
+    is_unlisted = bytearray(b"\1") * len(members)
+    for position in listed:
+        is_unlisted[position] = False
+        if members.has_odd_time(position):
+            odd.append(position)
+    document = members.position(METADATA_NAME)
+    if document is not None:
+        is_unlisted[document] = False
+    unlisted = (_unlisted(members.at(position).name) for position in compress(count(), is_unlisted))
+    yield from _first(unlisted, sum(is_unlisted), "in the bundle but not in the metadata")
+    of_odd_time = (_of_odd_time(members.at(position)) for position in odd)
+    yield from _first(of_odd_time, len(odd), "without a usable modification time")
 
 
-def _first(warnings: Iterable[str], count: int, what: str) -> Iterator[str]:
+def _first(warnings: Iterable[str], number: int, what: str) -> Iterator[str]:
     """The first of so many warnings, and one about the others together."""
     yield from islice(warnings, MOST_LISTED)
-    if count > MOST_LISTED:
-        yield f"and {counted(count - MOST_LISTED, 'more file')} {what}"
+    if number > MOST_LISTED:
+        yield f"and {counted(number - MOST_LISTED, 'more file')} {what}"
 
 
 def _unlisted(name: str) -> str:
@@ -103,27 +118,27 @@ class BundleFiles:
 
     def size(self, position: int) -> int:
         """As it is in the tar."""
-        return self._members[position].size
+        return self._bundle.members.size(self._positions[position])
 
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
-        return sum(member.size for member in self._members)
+        return sum(map(self._bundle.members.size, self._positions))
 
     def bytes_shared(self, archive: Archive) -> int:
         """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
-        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members)
+        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members())
         return shareable if shareable and archive.shares(self._bundle.descriptor) else 0
 
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
-        for warning in warnings_about(self._bundle, self._members):
+        for warning in warnings_about(self._bundle, self._positions):
             self._progress.warn(warning)
         if self._fit_in_memory:
             self._keep_all()
         elif not self._stages:
-            for position, member in enumerate(self._members):
-                self._content(position, self._progress.checking).verify()
-                self._progress.checked(member.size)
+            for position in range(len(self._positions)):
+                self._verify(position)
+                self._progress.checked(self.size(position))
 
     @property
     def are_staged(self) -> bool:
@@ -148,25 +163,31 @@ class BundleFiles:
         """The bundle stays where it is."""
 
     @cached_property
-    def _members(self) -> list[Member]:
-        """The listed files, in the document's order. Of as many as may be kept, what is listed of them is noted: it
-        takes some time to go through a document once more."""
-        members, left = [], KEPT_BYTES
+    def _positions(self) -> "array[int]":
+        """Where among the bundle's members the listed files are, in the document's order. Of as many as may be kept,
+        what is listed of them is noted: to go through a document once more takes its time."""
+        positions, left = array("i"), KEPT_BYTES
         for entry in self._document.files:
-            members.append(member := find_member(self._bundle, entry))
-            left -= member.size + KEPT_BYTES_A_FILE
+            position = find_position(self._bundle, entry)
+            positions.append(position)
+            left -= entry.size + KEPT_BYTES_A_FILE
             if left >= 0:
                 self._listed.append((entry.path, entry.hashtype, entry.hashsum))
-        return members
+        return positions
+
+    def _members(self) -> Iterator[Member]:
+        """The listed files, in the document's order."""
+        return map(self._bundle.members.at, self._positions)
 
     @cached_property
     def _fit_in_memory(self) -> bool:
-        return len(self._members) == len(self._listed)
+        return len(self._positions) == len(self._listed)
 
     def _keep_all(self) -> None:
         """Read and hash them in the order of the tar, of which then much is read at once."""
-        for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
-            self._kept[position] = self._read_whole(self._members[position], *self._listed[position])
+        for position in sorted(range(len(self._positions)), key=self._positions.__getitem__):
+            member = self._bundle.members.at(self._positions[position])
+            self._kept[position] = self._read_whole(member, *self._listed[position])
 
     def _read_whole(self, member: Member, name: str, hashtype: str, hashsum: str) -> Content:
         """A file of which the bytes are kept, which are those that the document records."""
@@ -194,6 +215,17 @@ class BundleFiles:
             kept=pieces,
         )
 
+    def _verify(self, position: int) -> None:
+        """Compare what a file hashes to, which may be known since it arrived, with what the document records."""
+        member, entry = self._found(position)
+        found = self._bundle.sums.find(entry.hashtype, member.offset, member.size)
+        if found is None:
+            self._content(position, self._progress.checking).verify()
+        else:
+            require_hash(entry.path, entry.hashtype, found, entry.hashsum)
+
     def _content(self, position: int, observe: Callable[[int], None]) -> Content:
-        member, entry = self._members[position], self._document.files[position]
-        return content_of(self._bundle, member, entry, observe, self._progress.piece)
+        return content_of(self._bundle, *self._found(position), observe, self._progress.piece)
+
+    def _found(self, position: int) -> tuple[Member, FileEntry]:
+        return self._bundle.members.at(self._positions[position]), self._document.files[position]
