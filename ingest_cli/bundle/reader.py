@@ -5,6 +5,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -27,6 +28,7 @@ from .compression import Compression, compression_of, unpacked
 from .fingerprint import fingerprint_of
 from .header import BLOCK, is_header
 from .members import Members
+from .sums import Sums, proven_sums
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
@@ -174,6 +176,11 @@ class Bundle:
                 yield os.pread(self.descriptor, min(PIECE_BYTES, member.size - start), member.offset + start)
             except OSError as error:
                 raise explained(error, f"cannot read {self.path}", SourceError, self.path) from error
+
+    @cached_property
+    def sums(self) -> Sums:
+        """What is known of the hashes of its files, without reading them."""
+        return proven_sums(self.descriptor)
 
     def find(self, name: str) -> Member | None:
         """The member of this name, or the only one whose name is the same text in another Unicode form."""

@@ -24,6 +24,7 @@ from ..text import listed, quoted, shortened
 from . import metrics
 from .access import Access
 from .admission import Receptions
+from .arrivals import Arrivals, hashed
 from .async_store import AsyncStore
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
@@ -69,9 +70,11 @@ class Routes:
         limits: Limits,
         disk: Threads,
         access: Access,
+        arrivals: Arrivals,
     ) -> None:
         self._store, self._settings, self._spool = store, settings, settings.spool
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
+        self._arrivals = arrivals
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -120,8 +123,12 @@ class Routes:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
                 job_id = await self._store.reserve_id()
-                async with spooled(self._disk, opening) as file:
-                    await receive(request, file, limits, reception, self._disk)
+                async with (
+                    spooled(self._disk, opening) as file,
+                    hashed(file.path, self._arrivals, self._disk) as hashing,
+                ):
+                    await receive(request, file, limits, reception, self._disk, hashing)
+                    await hashing.finish()
                     if kind is JobKind.MOVE:
                         await self._require_movable(file)
                     job = await self._submit(job_id, kind, file, request)
