@@ -83,6 +83,29 @@ def test_the_next_job_is_found_however_many_wait(tmp_path: Path, of_all: str) ->
     assert counted[1] <= MORE * counted[0] + SOME
 
 
+@pytest.mark.parametrize("of_all", ["fresh", "not due", "due again"])
+def test_the_next_event_is_found_however_many_wait(tmp_path: Path, of_all: str) -> None:
+    retry_at = {"fresh": 0.0, "not due": time.time() + 300, "due again": time.time() - 300}[of_all]
+    counted = []
+    for waiting in (10, 2000):
+        with SqliteJobStore(tmp_path / f"{waiting}.sqlite3", Timings()) as store:
+            with closing(sqlite3.connect(store.path)) as connection, connection:
+                connection.executemany(
+                    "INSERT INTO outbox (job_id, run, kind, receiver, data, created, updated, since, retry_at)"
+                    " VALUES (?, 1, 'ingest', 'command', '{}', '', '', 0, ?)",
+                    [(job_id, retry_at) for job_id in range(waiting)],
+                )
+
+            def ask(store: JobStore) -> None:
+                store.outbox.has_outage("command")
+                if (notice := store.outbox.lease_next(["command"])) is not None:
+                    store.outbox.sent(notice)
+
+            counted.append(steps(store, ask))
+            assert (store.outbox.lease_next(["command"]) is None) == (of_all == "not due")
+    assert counted[1] <= MORE * counted[0] + SOME
+
+
 def steps(store: SqliteJobStore, question: Callable[[JobStore], object]) -> int:
     """How many steps SQLite takes to answer."""
     count = 0
