@@ -3,13 +3,13 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import JobNotFound, LeaseLost
 from .database import writing
-from .filter import ALL, JobFilter, JobOrder
+from .filter import ALL, DEFERRED, WAITING, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .history import Line
 from .imported import ImportedJob
@@ -109,9 +109,13 @@ class SqliteQueries(SqliteCounts):
             job.fingerprint,
         )
 
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""
-        return self._all(f"{SELECT} WHERE state IN ({listed(states)}) ORDER BY created, jobs.job_id")
+        # Only the status has an index: of what is queued, it says more.
+        others, queued = set(states) - {JobState.QUEUED}, WAITING | DEFERRED
+        statuses = [*map(str, others), *(map(str, queued) if JobState.QUEUED in states else ())]
+        marks = ", ".join("?" * len(statuses))
+        return self._all(f"{SELECT} WHERE status IN ({marks}) ORDER BY created, jobs.job_id", *statuses)
 
     def is_dead(self, job: Job) -> bool:
         """Whether the job's holder is dead, as far as is known now."""

@@ -1,6 +1,6 @@
 """The interface of the job store, which any number of processes share."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -99,7 +99,7 @@ class JobStore(Protocol):
         """The jobs of the same path whose place this one takes: those of other files that stood there, if they are
         unfinished or held, and those that are being rolled back."""
 
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""
 
     def is_dead(self, job: Job) -> bool:

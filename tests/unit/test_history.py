@@ -50,6 +50,7 @@ QUESTIONS: dict[str, Callable[[JobStore], object]] = {
     "the files of a folder": lambda store: store.of_sources([f"/srv/drop/run-{number}.tar" for number in range(20)]),
     "what a user asked for": lambda store: store.last_request(USERS[0]),
     "an id": lambda store: store.has_reserved(7),
+    "those at work": lambda store: store.in_states([JobState.RUNNING, JobState.UNDOING]),
     "what is due": lambda store: store.lease_next(),
 }
 
@@ -97,6 +98,8 @@ def test_the_next_event_is_found_however_many_wait(tmp_path: Path, of_all: str) 
                 )
 
             def ask(store: JobStore) -> None:
+                store.outbox.newest(5)
+                store.outbox.newest(5, job_id=3)
                 store.outbox.has_outage("command")
                 if (notice := store.outbox.lease_next(["command"])) is not None:
                     store.outbox.sent(notice)
