@@ -49,10 +49,27 @@ class SqliteQueries(SqliteCounts):
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
 
-    def ids(self, wanted: JobFilter) -> list[int]:
-        """The ids of all jobs that are wanted."""
+    def ids(
+        self,
+        wanted: JobFilter,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[int]:
+        """The ids of the first jobs that are wanted."""
         where, values = condition(wanted, wanted.statuses)
-        return [int(row[0]) for row in self._rows(f"SELECT job_id FROM jobs WHERE {where} ORDER BY job_id", *values)]
+        query = f"SELECT job_id FROM jobs WHERE {where} {ordering(order, descending=descending)} LIMIT ?"
+        return [int(row[0]) for row in self._rows(query, *values, -1 if limit is None else limit)]
+
+    def several(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that there are."""
+        found: dict[int, Job] = {}
+        for first in range(0, len(job_ids), MOST_ASKED):
+            asked = job_ids[first : first + MOST_ASKED]
+            jobs = self._all(f"{SELECT} WHERE jobs.job_id IN ({', '.join('?' * len(asked))})", *asked)
+            found |= {job.job_id: job for job in jobs}
+        return [found[job_id] for job_id in job_ids if job_id in found]
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""

@@ -71,8 +71,18 @@ class JobStore(Protocol):
         With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
         """
 
-    def ids(self, wanted: JobFilter) -> list[int]:
-        """The ids of all jobs that are ``wanted``, lowest first."""
+    def ids(
+        self,
+        wanted: JobFilter,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[int]:
+        """The ids of the jobs that `select` finds: of very many there is room in memory for these."""
+
+    def several(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that there are, in the order of the ids."""
 
     def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
         """How many of the jobs that are ``wanted`` have each status."""
