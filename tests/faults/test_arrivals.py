@@ -94,6 +94,25 @@ def test_what_is_sent_is_hashed_whatever_is_known(site: Site, pacific: PacificaS
     assert [job.state for job in site.jobs()] == [JobState.FAILED]
 
 
+@pytest.mark.usefixtures("read_twice")
+@pytest.mark.parametrize("wrong", [None, 0, 5])
+def test_several_large_files_are_checked_at_once(
+    site: Site, pacific: PacificaSite, tmp_path: Path, wrong: int | None
+) -> None:
+    """All of them, before the first is sent."""
+    files = {f"data/{number}": bytes([number]) * (3 << 20) for number in range(6)}
+    document = document_for(files | ({} if wrong is None else {f"data/{wrong}": b"x" * (3 << 20)}))
+    bundle = write_bundle(tmp_path / "b.tar", files, document)
+    if wrong is None:
+        assert site.ingest(bundle).is_done
+        assert sorted(pacific.files.values()) == list(files.values())
+        return
+    with pytest.raises(FileRefused, match=f"data/{wrong}"):
+        site.ingest(bundle)
+    assert not pacific.files
+    assert not [request for request in pacific.requests if request[0] == "PUT"]
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("is_wrong", [False, True])
 @pytest.mark.parametrize("chunked", [False, True])
