@@ -12,7 +12,7 @@ from typing import IO
 from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
-from ..in_threads import done_in_threads, usual_threads
+from ..in_threads import done_in_threads
 from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
@@ -100,7 +100,7 @@ def _write_files(archive: Archive, stored: Stored, aside: Path, target: Path, me
         except OSError as error:
             raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
 
-    threads = 1 if archive.is_exclusive else usual_threads()
+    threads = 1 if archive.is_exclusive else archive.transfers
     for _ in done_in_threads(write, stored.named, lambda named: named[1].size, meter, threads):
         pass
 

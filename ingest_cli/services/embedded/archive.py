@@ -17,6 +17,7 @@ from ..base import ArchivedFile, Memory
 from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
+from .noted import is_usable, new_digest, noted
 from .writer import EmbeddedWriter
 
 # How long its mark was seen before it is looked for again: with each of many files that would take its time.
@@ -30,7 +31,7 @@ class EmbeddedArchive:
     ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
-    ``sync`` writes a file system back to its disk.
+    ``sync`` writes a file system back to its disk. It ``notes`` a second digest of each file, where that can be done.
     """
 
     # With fewer files at once, more threads than one only take turns.
@@ -45,7 +46,9 @@ class EmbeddedArchive:
         sync: Callable[[Path], None] = sync_file_system,
         *,
         transfers: int = 1,
+        notes: bool = False,
     ) -> None:
+        self._notes = notes
         self.transfers = transfers
         self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
@@ -97,7 +100,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence, self._sync)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync, notes=self._notes)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
@@ -119,6 +122,23 @@ class EmbeddedArchive:
                 yield from _pieces(descriptor, start)
             finally:
                 os.close(descriptor)
+
+    def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
+        """Whether the file is what was stored, by the digest that was noted of it; None where none was."""
+        self._require_there()
+        with self._mark.guarding(f"read file {file_id} from"):
+            descriptor = os.open(self._path(file_id), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                then = noted(descriptor) if is_usable() else None
+                if then is None:
+                    return None
+                digest = new_digest()
+                for piece in _pieces(descriptor, 0):
+                    digest.update(piece)
+                    observe(len(piece))
+            finally:
+                os.close(descriptor)
+        return bool(digest.digest() == then)
 
     def list_files(self) -> Iterator[ArchivedFile]:
         """Every file under the root, those of runs in progress too."""
