@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import IngestError, SettingsError
+from ..errors import IngestError, OutputsConflict, SettingsError
 from .command import command
 from .completion import job_ids as known_job_ids
 from .completion import orders
@@ -60,7 +60,7 @@ def state(
     if job_ids and (wanted != ALL or csv or follow):
         raise SettingsError("give jobs, or options that choose jobs, not both")
     if csv + follow + output.json > 1:
-        raise SettingsError("--json, --csv and --follow cannot be used together")
+        raise OutputsConflict("--json, --csv and --follow cannot be used together")
     with open_store(site.settings, new=False) as store:
         if job_ids:
             _show_jobs(job_ids, store, output)

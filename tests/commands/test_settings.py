@@ -15,6 +15,7 @@ from ingest_cli.settings.options import (
     DEFAULT_INSTRUMENT,
     DEFAULT_SUBMITTER,
     DIGEST,
+    DOCUMENT_LIMIT,
     DOWNLOADS,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
@@ -26,6 +27,7 @@ from ingest_cli.settings.options import (
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
+    THREADS,
     TRANSFERS,
     TRUSTED_PROXIES,
 )
@@ -80,7 +82,9 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         TRANSFERS: ["2", "3"],
+        THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
+        DOCUMENT_LIMIT: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         DIGEST: ["none", "blake3"],

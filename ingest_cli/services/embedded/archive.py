@@ -4,6 +4,7 @@ import math
 import os
 import stat
 import time
+from array import array
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -197,16 +198,17 @@ def _pieces(descriptor: int, start: int) -> Iterator[bytes]:
 
 def _standing(root: Path, ids: range) -> Iterator[tuple[int, str]]:
     """Those of ``ids`` under which something stands, and where."""
-    by_folder: dict[str, dict[str, int]] = {}
+    by_folder: dict[str, array[int]] = {}
     for file_id in ids:
-        folder, _, name = f"{root}/{id_to_path(file_id)}".rpartition("/")
-        by_folder.setdefault(folder, {})[name] = file_id
-    for folder, wanted in by_folder.items():
+        folder = f"{root}/{id_to_path(file_id)}".rpartition("/")[0]
+        by_folder.setdefault(folder, array("q")).append(file_id)
+    for folder, file_ids in by_folder.items():
         # One look at a folder, which holds no more than some hundred files, is one at all of them.
-        names = _names_in(folder) & wanted.keys() if len(wanted) > FEW else wanted
-        for name in names:
-            if os.path.lexists(f"{folder}/{name}"):
-                yield wanted[name], f"{folder}/{name}"
+        names = _names_in(folder) if len(file_ids) > FEW else None
+        for file_id in file_ids:
+            place = f"{root}/{id_to_path(file_id)}"
+            if (names is None or place.rpartition("/")[2] in names) and os.path.lexists(place):
+                yield file_id, place
 
 
 def _names_in(folder: str) -> set[str]:
