@@ -248,6 +248,9 @@ class Catalog(Service, Protocol):
     def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
         """The file of this id, after the transaction that it belongs to; None where none is recorded."""
 
+    def known_files(self, file_ids: Collection[int]) -> set[int]:
+        """Those of the ids under which a file is recorded."""
+
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
 

@@ -147,12 +147,13 @@ class EmbeddedArchive:
             return
         self._mark.require()
         with self._mark.guarding("list"):
-            for folder, _, names in os.walk(self._root, onerror=_raise):
+            root = str(self._root)
+            for folder, _, names in os.walk(root, onerror=_raise):
+                below = folder.removeprefix(root).lstrip("/")
                 for name in names:
-                    path = Path(folder, name)
-                    below = path.relative_to(self._root)
-                    if str(below) != MARK_NAME:
-                        yield _archived_file(path, below)
+                    place = f"{below}/{name}" if below else name
+                    if place != MARK_NAME:
+                        yield _archived_file(f"{folder}/{name}", place)
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether what was listed is there now."""
@@ -164,7 +165,7 @@ class EmbeddedArchive:
         with self._mark.guarding("list"):
             for entry in _entries(self._root):
                 # What a folder says of its files costs no look at them.
-                if entry.inode() in wanted and path_to_id(Path(entry.path).relative_to(self._root)) not in ids:
+                if entry.inode() in wanted and path_to_id(entry.path.removeprefix(f"{self._root}/")) not in ids:
                     status = entry.stat(follow_symlinks=False)
                     found.add((status.st_dev, status.st_ino))
         return found & set(inodes)
@@ -233,9 +234,9 @@ def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
                 yield from _entries(Path(entry.path))
 
 
-def _archived_file(path: Path, below_root: Path) -> ArchivedFile:
-    folders = below_root.parts[:-1]
-    if not folders or folders[0] != RUNS_FOLDER:
-        return ArchivedFile(location=str(path), file_id=path_to_id(below_root))
-    first = below_root.parts[1].partition(".")[0]
-    return ArchivedFile(location=str(path), run_of=int(first) if first.isdecimal() else None)
+def _archived_file(location: str, place: str) -> ArchivedFile:
+    top, _, below = place.partition("/")
+    if top != RUNS_FOLDER or not below:
+        return ArchivedFile(location=location, file_id=path_to_id(place))
+    first = below.partition("/")[0].partition(".")[0]
+    return ArchivedFile(location=location, run_of=int(first) if first.isdecimal() else None)
