@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ..bundle.reader import METADATA_NAME
-from ..disk import durable_write, explained, new_at, require_free, sync_file_system
+from ..disk import begin_writeback, durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
 from ..in_threads import done_in_threads
 from ..meter import NOBODY, Meter
@@ -20,6 +20,8 @@ from .choice import named_files
 from .content import read_content
 from .layout import Pieces
 from .stored import Stored, mtime_of
+
+WRITEBACK_BYTES = 16 << 20
 
 
 def write_tar(
@@ -31,8 +33,7 @@ def write_tar(
     """
     stored = Stored(services.catalog, job_id, paths)
     meter.plan(len(stored.named), stored.total_bytes)
-    for piece in stored.layout.read(partial(_read, services.archive, meter)):
-        out.write(piece)
+    _write(out, stored.layout.read(partial(_read, services.archive, meter)))
     return len(stored.named)
 
 
@@ -107,9 +108,19 @@ def _write_files(archive: Archive, stored: Stored, aside: Path, target: Path, me
 
 def _write_file(archive: Archive, path: str, file: StoredFile, meter: Meter) -> None:
     with _new_file(path) as out:
-        for piece in _read(archive, meter, file):
-            out.write(piece)
+        _write(out, _read(archive, meter, file))
     os.utime(path, (mtime_of(file), mtime_of(file)))
+
+
+def _write(out: IO[bytes], pieces: Pieces) -> None:
+    """Write the pieces, and to the disk as they come: it is not to be idle until all is synced."""
+    written = begun = 0
+    for piece in pieces:
+        out.write(piece)
+        written += len(piece)
+        if written - begun >= WRITEBACK_BYTES:
+            begin_writeback(out.fileno(), begun, written - begun)
+            begun = written
 
 
 def _new_file(path: str) -> IO[bytes]:
