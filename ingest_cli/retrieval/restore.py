@@ -31,10 +31,10 @@ def write_tar(
 
     Raises JobNotRecorded, FileNotRecorded, and ArchiveError where a file does not match the catalogue.
     """
-    stored = Stored(services.catalog, job_id, paths)
-    meter.plan(len(stored.named), stored.total_bytes)
-    _write(out, stored.layout.read(partial(_read, services.archive, meter)))
-    return len(stored.named)
+    count, pieces = _tar(services, job_id, paths, meter)
+    for piece in pieces:
+        out.write(piece)
+    return count
 
 
 def write_bundle_file(
@@ -47,7 +47,9 @@ def write_bundle_file(
     try:
         require_free(target)
         with durable_write(target, mode=0o644) as out:
-            return write_tar(services, job_id, out, paths, meter)
+            count, pieces = _tar(services, job_id, paths, meter)
+            _write(out, pieces)
+            return count
     except OSError as error:
         raise explained(error, f"cannot write {target}", SourceError) from error
 
@@ -84,6 +86,13 @@ def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
             yield from read_content(services.archive, files[path])
 
 
+def _tar(services: Services, job_id: int, paths: Collection[str], meter: Meter) -> tuple[int, Pieces]:
+    """How many files the bundle holds, and its bytes."""
+    stored = Stored(services.catalog, job_id, paths)
+    meter.plan(len(stored.named), stored.total_bytes)
+    return len(stored.named), stored.layout.read(partial(_read, services.archive, meter))
+
+
 def _read(archive: Archive, meter: Meter, file: StoredFile, start: int = 0, stop: int | None = None) -> Pieces:
     for piece in read_content(archive, file, start, stop):
         meter.advance(len(piece))
@@ -113,7 +122,7 @@ def _write_file(archive: Archive, path: str, file: StoredFile, meter: Meter) -> 
 
 
 def _write(out: IO[bytes], pieces: Pieces) -> None:
-    """Write the pieces, and to the disk as they come: it is not to be idle until all is synced."""
+    """Write the pieces to a file, and to its disk as they come: it is not to be idle until all is synced."""
     written = begun = 0
     for piece in pieces:
         out.write(piece)
