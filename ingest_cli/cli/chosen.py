@@ -71,7 +71,7 @@ class Chooser:
             if self.consent.dry_run:
                 self._list(jobs, store, named=bool(job_ids))
             elif not jobs and not (self.unasked or self.quiet):
-                notify("no job is like that")
+                notify("no jobs match")
             elif jobs and not (self.unasked or self.consent.yes):
                 self._require_consent(jobs, store)
         return [job.job_id for job in jobs]

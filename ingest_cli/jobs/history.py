@@ -75,6 +75,8 @@ def befell(event: Event, to: JobState | None, changes: Mapping[str, Any]) -> str
             return f"{to}: nothing of it is stored" if to is not JobState.DUPLICATE else None
         case Event.RETRY:
             return "queued to be run again"
+        case Event.HASTEN:
+            return "to be tried again at once"
         case Event.SUPERSEDE:
             return reason
         case Event.OVERRIDE | Event.CANCEL:
