@@ -6,7 +6,7 @@ import shutil
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -126,34 +126,42 @@ def sync_file_system(folder: Path) -> None:
 
 
 class SharedSync:
-    """`sync_file_system` for several threads: one syncs for all that asked before it began."""
+    """`sync_file_system`, or another ``sync``, for several threads: one syncs for all that asked before it began."""
 
-    def __init__(self) -> None:
-        self._turns: dict[int, _Turns] = {}
+    def __init__(self, sync: Callable[[Path], None] = sync_file_system) -> None:
+        self._sync = sync
+        self._queues: dict[int, _Queue] = {}
         self._lock = threading.Lock()
 
     def __call__(self, folder: Path) -> None:
         """Return when what was written before is on the disk of ``folder``. Raises OSError."""
         with self._lock:
-            turns = self._turns.setdefault(os.stat(folder).st_dev, _Turns())
-        with turns.asking:
-            wanted = turns.begun + 1  # one that has begun may have passed over what was written since
-        with turns.syncing:
-            if turns.ended >= wanted:
+            queue = self._queues.setdefault(os.stat(folder).st_dev, _Queue())
+            queue.asked += 1
+            own = queue.asked
+        with queue.syncing:
+            if queue.synced >= own:
+                # Who syncs after an error of the disk does not hear of it any more.
+                if (error := queue.errors.pop(own, None)) is not None:
+                    raise error
                 return
-            with turns.asking:
-                turns.begun += 1
-                begun = turns.begun
-            sync_file_system(folder)
-            turns.ended = begun
+            last = queue.asked  # one that asks from now on may still be writing
+            try:
+                self._sync(folder)
+            except OSError as error:
+                queue.errors |= {number: error for number in range(queue.synced + 1, last + 1) if number != own}
+                queue.synced = last
+                raise
+            queue.synced = last
 
 
-class _Turns:
-    """How many syncs of a file system have begun, and which was the last that ended well."""
+class _Queue:
+    """Who asked for a sync of a file system, by number: up to which it was ``synced``, and for whom with an error."""
 
     def __init__(self) -> None:
-        self.begun = self.ended = 0
-        self.asking, self.syncing = threading.Lock(), threading.Lock()
+        self.asked = self.synced = 0
+        self.errors: dict[int, OSError] = {}
+        self.syncing = threading.Lock()
 
 
 def begin_writeback(descriptor: int, start: int, length: int) -> None:

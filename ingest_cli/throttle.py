@@ -18,6 +18,11 @@ class Throttle:
         self._lock = threading.Lock()
 
     @property
+    def is_off(self) -> bool:
+        """Whether there is no limit."""
+        return self._rate is None
+
+    @property
     def piece(self) -> int:
         """How many bytes are best read or sent at once."""
         if self._rate is None:

@@ -39,7 +39,12 @@ def check_bundles(
         for path in map(Path, paths):
             with observe(path) as meter:
                 findings = check.check_bundle(
-                    path, user=settings.user, spool=settings.spool, policy=site_policy, meter=meter
+                    path,
+                    user=settings.user,
+                    spool=settings.spool,
+                    limit=settings.document_bytes,
+                    policy=site_policy,
+                    meter=meter,
                 )
             yield findings
 

@@ -20,14 +20,27 @@ if TYPE_CHECKING:
 def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = None) -> "Prunable":
     """Find what can be pruned: jobs and events that ended so long ago, and orphaned files in the spool; ``remove`` it
     if asked."""
+    from ..maintenance.prune import Prunable
+
+    found = Prunable()
+    for piece in prune_in_pieces(age, remove=remove, settings=settings):
+        found.jobs.extend(piece.jobs)
+        found.spooled.extend(piece.spooled)
+        found.orphans.extend(piece.orphans)
+        found.events.extend(piece.events)
+    return found
+
+
+def prune_in_pieces(age: timedelta, *, remove: bool = False, settings: Settings | None = None) -> "Iterator[Prunable]":
+    """Yield what `prune` finds in pieces, each removed by then, if asked: however much it is, little is in memory."""
     from ..maintenance.prune import find_prunable
 
     settings = settings or load_settings()
     with open_store(settings, new=False) as store:
-        found = find_prunable(settings, store, age)
-        if remove:
-            found.remove(store)
-        return found
+        for piece in find_prunable(settings, store, age):
+            if remove:
+                piece.remove(store)
+            yield piece
 
 
 def back_up(target: AnyPath, *, meter: Meter = NOBODY, settings: Settings | None = None) -> list[Path]:

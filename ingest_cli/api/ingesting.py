@@ -155,8 +155,8 @@ def retry_jobs(
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
     with running(settings, tell) as (settings, services, store):
         wanted = list(job_ids)
-        wanted += [job.job_id for job in failed_jobs(store)] if failed else []
-        wanted += [job.job_id for job in interrupted_jobs(store)] if interrupted else []
+        wanted += failed_jobs(store) if failed else []
+        wanted += interrupted_jobs(store) if interrupted else []
         tasks = [_task_of(store, job_id) for job_id in wanted]
         return _run_all(tasks, at_once, settings, Runner(settings, services, store, throttle=Throttle(rate)), observe)
 

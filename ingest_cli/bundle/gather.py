@@ -10,13 +10,14 @@ from ..disk import explained
 from ..errors import PackError
 from ..text import counted, listed, quoted
 from .header import MAX_NAME_BYTES
+from .json_list import MAX_RECORDS
 from .pack_rules import PLURALS, PackRules, Reason
-from .reader import DATA_FOLDER, MAX_METADATA_BYTES
+from .reader import DATA_FOLDER
 from .tree import NOTHING, Entry, Identity, walk
 
 MAX_PROBLEMS = 100
-# No document lists as many files; and links that are followed can make any number of a few.
-MAX_ENTRIES = MAX_METADATA_BYTES // 200
+# No document lists more files; and links that are followed can make any number of a few.
+MAX_ENTRIES = MAX_RECORDS // 2
 
 
 @dataclass(frozen=True, slots=True)

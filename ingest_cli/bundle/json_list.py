@@ -21,7 +21,7 @@ from .bounds import require_few_values
 
 TEXT_CHARACTERS = 1 << 20
 # A value is parsed as a whole.
-MAX_VALUE_CHARACTERS = 192 << 20
+MAX_VALUE_CHARACTERS = 64 << 20
 # As many as a tar may have headers.
 MAX_RECORDS = 10_000_000
 BLANKS = re.compile(r"[ \t\n\r]*")

@@ -50,6 +50,10 @@ class Members(Mapping[str, Member]):
             self._odd_times.get(position),
         )
 
+    def has_odd_time(self, position: int) -> bool:
+        """Whether the member at a position has an ``odd_time``."""
+        return position in self._odd_times
+
     def add(self, member: Member) -> bool:
         """Add a member behind the last; or False where there is one of its name, which stays."""
         name = member.name.encode()

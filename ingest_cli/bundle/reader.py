@@ -5,6 +5,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -27,33 +28,55 @@ from .compression import Compression, compression_of, unpacked
 from .fingerprint import fingerprint_of
 from .header import BLOCK, is_header
 from .members import Members
+from .sums import Sums, proven_sums
 from .tar import Member
 
 METADATA_NAME = "metadata.txt"
 DATA_FOLDER = "data/"
-# A document of this size lists about half a million files; a larger one is refused before it is read.
-MAX_METADATA_BYTES = 192 << 20
 PIECE_BYTES = 1 << 20
 
 
-def read_document(path: Path) -> tuple[bytes, str]:
-    """The bytes and the fingerprint of a document that lies on the disk by itself.
+class DocumentFile:
+    """A document that lies on the disk by itself, open for reading. ``fingerprint`` is that of the very file.
 
-    Raises SourceError, SourceChanged where it was written to meanwhile, and MetadataError where it is too long.
+    What is longer than ``limit``, in bytes, is refused before it is read. Raises SourceError and MetadataError.
     """
-    try:
-        with open_regular(path) as file:
-            before = os.fstat(file.fileno())
-            if before.st_size > MAX_METADATA_BYTES:
-                raise MetadataError(
-                    f"{path} is {decimal(before.st_size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
-                )
-            raw = file.read()
-            if fingerprint_of(os.fstat(file.fileno())) != fingerprint_of(before):
-                raise SourceChanged(f"{path} was modified while it was read")
-            return raw, fingerprint_of(before)
-    except OSError as error:
-        raise explained(error, f"cannot read {path}", SourceError, path) from error
+
+    def __init__(self, path: Path, limit: int | None = None) -> None:
+        self._path = path
+        try:
+            self._file = open_regular(path)
+        except OSError as error:
+            raise explained(error, f"cannot read {path}", SourceError, path) from error
+        found = os.fstat(self._file.fileno())
+        self.fingerprint = fingerprint_of(found)
+        try:
+            _require_short(str(path), found.st_size, limit)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, in pieces. Raises SourceChanged at the end where the file was written to meanwhile."""
+        try:
+            while piece := self._file.read(PIECE_BYTES):
+                yield piece
+            found = os.fstat(self._file.fileno())
+        except OSError as error:
+            raise explained(error, f"cannot read {self._path}", SourceError, self._path) from error
+        if fingerprint_of(found) != self.fingerprint:
+            raise SourceChanged(f"{self._path} was modified while it was read")
 
 
 def require_bundle(path: Path, name: str) -> None:
@@ -119,7 +142,7 @@ class Bundle:
         except BaseException:
             self.close()
             raise
-        self._by_form: dict[str, Member | None] | None = None
+        self._by_form: dict[str, int | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -136,15 +159,15 @@ class Bundle:
         """Close the tar. The bundle itself is left as it was."""
         self._file.close()
 
-    def read_metadata(self) -> Iterator[bytes]:
-        """The bytes of ``metadata.txt``, in pieces. Raises MetadataError where it is missing or too large."""
+    def read_metadata(self, limit: int | None = None) -> Iterator[bytes]:
+        """The bytes of ``metadata.txt``, in pieces.
+
+        Raises MetadataError where it is missing, or longer than ``limit``, in bytes.
+        """
         member = self.members.get(METADATA_NAME)
         if member is None:
             raise MetadataError(f"{self.path} contains no {METADATA_NAME}")
-        if member.size > MAX_METADATA_BYTES:
-            raise MetadataError(
-                f"{METADATA_NAME} is {decimal(member.size)} long; the limit is {decimal(MAX_METADATA_BYTES)}"
-            )
+        _require_short(METADATA_NAME, member.size, limit)
         return self._pieces(member)
 
     def _pieces(self, member: Member) -> Iterator[bytes]:
@@ -154,13 +177,21 @@ class Bundle:
             except OSError as error:
                 raise explained(error, f"cannot read {self.path}", SourceError, self.path) from error
 
+    @cached_property
+    def sums(self) -> Sums:
+        """What is known of the hashes of its files, without reading them."""
+        return proven_sums(self.descriptor)
+
     def find(self, name: str) -> Member | None:
         """The member of this name, or the only one whose name is the same text in another Unicode form."""
-        found = self.members.get(name)
-        if found is not None:
+        position = self.position(name)
+        return None if position is None else self.members.at(position)
+
+    def position(self, name: str) -> int | None:
+        """The position in ``members`` of what `find` finds."""
+        found = self.members.position(name)
+        if found is not None or name.isascii():
             return found
-        if name.isascii():
-            return None
         if self._by_form is None:
             self._by_form = _by_form(self.members)
         return self._by_form.get(unicodedata.normalize("NFC", name))
@@ -173,12 +204,19 @@ class Bundle:
         return index
 
 
-def _by_form(members: Members) -> dict[str, Member | None]:
-    """The members by one Unicode form of their names; None for those that have it in common."""
-    found: dict[str, Member | None] = {}
-    for name, member in members.items():
+def _require_short(name: str, length: int, limit: int | None) -> None:
+    if limit is not None and length > limit:
+        raise MetadataError(
+            f"{name} is {decimal(length)} long; the limit is {decimal(limit)}, the document_limit of the configuration"
+        )
+
+
+def _by_form(members: Members) -> dict[str, int | None]:
+    """The positions of members by one Unicode form of their names; None for those that have it in common."""
+    found: dict[str, int | None] = {}
+    for position, name in enumerate(members):
         form = unicodedata.normalize("NFC", name)
-        found[form] = None if form in found else member
+        found[form] = None if form in found else position
     return found
 
 

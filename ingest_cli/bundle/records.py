@@ -2,25 +2,23 @@
 
 import json
 import mimetypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-from rich.filesize import decimal
 
 from ..disk import open_regular
 from ..errors import IngestError, PackError, SettingsError
 from ..text import counted, listed, quoted
 from .catalog_rules import MIMETYPE
 from .metadata import Document
-from .reader import DATA_FOLDER, MAX_METADATA_BYTES
+from .reader import DATA_FOLDER
 from .tree import Entry
 
 Record = dict[str, Any]
 HASHTYPE = "sha1"
 DEFAULT_MIMETYPE = "application/octet-stream"
-SEPARATOR = b", "
+SEPARATOR = ", "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The first and the last second that a document can name: a clock that was wrong makes files of others.
 FIRST = (datetime(1, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
@@ -85,15 +83,18 @@ def odd_times(files: Iterable[Entry]) -> list[str]:
 
 
 def document_of(records: Iterable[Record]) -> bytes:
-    """The document of these records, as JSON. Raises PackError where it is too long, or not text."""
+    """The document of these records, as JSON. Raises PackError where it is not text."""
+    return b"".join(document_pieces(records))
+
+
+def document_pieces(records: Iterable[Record]) -> Iterator[bytes]:
+    """What `document_of` makes, in pieces."""
     encode = json.JSONEncoder(ensure_ascii=False).encode
-    pieces, length = [], 0
+    before = "["
     for record in records:
         try:
-            pieces.append(encode(record).encode())
+            yield f"{before}{encode(record)}".encode()
         except UnicodeEncodeError:
             raise PackError(f"not valid UTF-8: {quoted(record)}") from None
-        length += len(pieces[-1]) + len(SEPARATOR)
-        if length > MAX_METADATA_BYTES:
-            raise PackError(f"the metadata would be longer than {decimal(MAX_METADATA_BYTES)}: pack fewer files")
-    return b"[" + SEPARATOR.join(pieces) + b"]"
+        before = SEPARATOR
+    yield b"[]" if before == "[" else b"]"

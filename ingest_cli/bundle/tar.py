@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rich.filesize import decimal
 
@@ -59,6 +59,13 @@ class Member(NamedTuple):
     odd_time: str | None = None
 
 
+class Blocks(Protocol):
+    """What a tar is read through."""
+
+    def read(self, position: int, length: int) -> bytes:
+        """So many bytes from ``position``; less at the tar's end."""
+
+
 def members(
     descriptor: int, on_problem: OnProblem = raise_problem, require: Callable[[], None] = lambda: None
 ) -> Iterator[Member]:
@@ -68,8 +75,13 @@ def members(
     ``require`` is called now and then, and may raise to stop. Raises BundleTruncated where the file ends before the tar
     does, BundleError where no more can be read of it.
     """
-    end = os.fstat(descriptor).st_size
-    blocks = Window(descriptor)
+    return members_in(Window(descriptor), os.fstat(descriptor).st_size, on_problem, require)
+
+
+def members_in(
+    blocks: Blocks, end: int, on_problem: OnProblem = raise_problem, require: Callable[[], None] = lambda: None
+) -> Iterator[Member]:
+    """Yield the regular files of a tar that ends at byte ``end``, as `members` does."""
     position = 0
     extensions = Extensions()
     for number in count():
@@ -156,7 +168,7 @@ def _time(given: str | None, header_time: int | None) -> tuple[float, str | None
     return own or 0.0, given
 
 
-def _body(blocks: Window, position: int, length: int) -> bytes:
+def _body(blocks: Blocks, position: int, length: int) -> bytes:
     """What an extended header holds, to the end of its last block."""
     if length > MAX_EXTENSION_BYTES:
         allowed = decimal(MAX_EXTENSION_BYTES)
@@ -168,7 +180,7 @@ def _body(blocks: Window, position: int, length: int) -> bytes:
     return body
 
 
-def _end_of_map(blocks: Window, block: bytes, position: int) -> int:
+def _end_of_map(blocks: Blocks, block: bytes, position: int) -> int:
     """Where the map of a sparse file ends, which goes on behind its header: members after it can be named too."""
     goes_on = block[482:483]
     while goes_on not in (b"\0", b""):
@@ -200,7 +212,7 @@ def _cut_short(position: int) -> BundleTruncated:
     return BundleTruncated(f"the tar is truncated: it ends at byte {position}")
 
 
-def _require_end(blocks: Window, position: int, extensions: Extensions) -> None:
+def _require_end(blocks: Blocks, position: int, extensions: Extensions) -> None:
     """The first of the empty blocks that end a tar lies at ``position``."""
     if extensions.are_pending:
         raise BundleError(f"damaged tar: it ends at byte {position} with an extended header that is of no member")

@@ -1,5 +1,6 @@
 """Which jobs a command is to change, and whether the person who chose them by what they are means these."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 MOST_SHOWN = 10
+AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +66,14 @@ class Chooser:
             return job_ids
         wanted = self._possible(wanted)
         with open_store(self.settings, new=False) as store:
-            if job_ids:
-                jobs = [store.get(job_id) for job_id in job_ids]
-            else:
-                jobs = chosen_jobs(store, wanted, interrupted=self.interrupted)
+            found = job_ids or chosen_jobs(store, wanted, interrupted=self.interrupted)
             if self.consent.dry_run:
-                self._list(jobs, store, named=bool(job_ids))
-            elif not jobs and not (self.unasked or self.quiet):
+                self._list(found, store, named=bool(job_ids))
+            elif not found and not (self.unasked or self.quiet):
                 notify("no jobs match")
-            elif jobs and not (self.unasked or self.consent.yes):
-                self._require_consent(jobs, store)
-        return [job.job_id for job in jobs]
+            elif found and not (self.unasked or self.consent.yes):
+                self._require_consent(found, store)
+        return found
 
     def _possible(self, wanted: "JobFilter") -> "JobFilter":
         """The filter, for jobs to which it can be done."""
@@ -83,7 +82,7 @@ class Chooser:
             raise SettingsError(f"jobs that are {' or '.join(sorted(impossible))} cannot be {self.change.done}")
         return replace(wanted, statuses=statuses if statuses or self.interrupted else self.change.usual)
 
-    def _list(self, jobs: "list[Job]", store: "JobStore", *, named: bool) -> NoReturn:
+    def _list(self, job_ids: list[int], store: "JobStore", *, named: bool) -> NoReturn:
         """Show the jobs, and end: as a failure where one was ``named`` by its id to which it cannot be done."""
         from ..jobs.fields import job_fields
         from ..jobs.filter import ALL
@@ -91,20 +90,22 @@ class Chooser:
         from .job_console import console_for, list_on
         from .output import notify, write_json
 
-        possible = [job for job in jobs if job.status in self.change.possible or not named]
-        if self.json:
-            for job in possible:
-                write_json(job_fields(job))
-        elif possible:
-            list_on(console_for(), store, ALL).show(possible)
-        for job in jobs:
-            if job not in possible:
-                notify(f"job {job.job_id} cannot be {self.change.done}: it is {job.status}")
+        shown, impossible = list_on(console_for(), store, ALL), list["Job"]()
+        for jobs in _jobs_of(job_ids, store):
+            impossible += [job for job in jobs if named and job.status not in self.change.possible]
+            possible = [job for job in jobs if not named or job.status in self.change.possible]
+            if self.json:
+                for job in possible:
+                    write_json(job_fields(job))
+            elif possible:
+                shown.show(possible)
+        for job in impossible:
+            notify(f"job {job.job_id} cannot be {self.change.done}: it is {job.status}")
         if not (self.json or self.quiet):
-            notify(f"{counted(len(possible), 'job')} would be {self.change.done}")
-        raise typer.Exit(ExitCode.SUCCESS if len(possible) == len(jobs) else ExitCode.FAILED)
+            notify(f"{counted(len(job_ids) - len(impossible), 'job')} would be {self.change.done}")
+        raise typer.Exit(ExitCode.FAILED if impossible else ExitCode.SUCCESS)
 
-    def _require_consent(self, jobs: "list[Job]", store: "JobStore") -> None:
+    def _require_consent(self, job_ids: list[int], store: "JobStore") -> None:
         """Show the jobs, and ask. Raises SettingsError where there is nobody to ask, Exit where the answer is no."""
         import sys
 
@@ -114,13 +115,19 @@ class Chooser:
         from .job_console import console_for, list_on
         from .output import mention, notify
 
-        verb, these = self.change.verb, counted(len(jobs), "job")
+        verb, these = self.change.verb, counted(len(job_ids), "job")
         console = console_for(sys.stderr)
         if console is None or not is_attended():
             raise SettingsError(f"{these} would be {self.change.done}: --yes does it, --dry-run lists them")
-        list_on(console, store, ALL).show(jobs[:MOST_SHOWN])
-        if len(jobs) > MOST_SHOWN:
-            mention(f"and {len(jobs) - MOST_SHOWN:,} more")
+        list_on(console, store, ALL).show([store.get(job_id) for job_id in job_ids[:MOST_SHOWN]])
+        if len(job_ids) > MOST_SHOWN:
+            mention(f"and {len(job_ids) - MOST_SHOWN:,} more")
         if not ask_whether(f"{verb.capitalize()} {these}?", proposal=False):
             notify("nothing was done")
             raise typer.Exit(ExitCode.SUCCESS)
+
+
+def _jobs_of(job_ids: list[int], store: "JobStore") -> "Iterator[list[Job]]":
+    """The jobs of these ids in pieces: however many there are, few are in memory."""
+    for first in range(0, len(job_ids), AT_ONCE):
+        yield [store.get(job_id) for job_id in job_ids[first : first + AT_ONCE]]

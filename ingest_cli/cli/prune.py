@@ -1,5 +1,6 @@
 """``ingest prune``."""
 
+from array import array
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,27 +34,26 @@ def prune(
 
     A job is kept while its bundle is still there, so that the bundle is not ingested again.
     """
-    from .. import api
+    from ..api.housekeeping import prune_in_pieces
     from ..text import counted
     from .output import notify, say, write_json
 
-    found = api.prune(_age(older_than), remove=yes, settings=site.settings)
+    job_ids, paths, events = array("q"), list[str](), 0
+    for piece in prune_in_pieces(_age(older_than), remove=yes, settings=site.settings):
+        job_ids.extend(job.job_id for job in piece.jobs)
+        paths.extend(map(str, piece.files))
+        events += len(piece.events)
+        if not output.json:
+            for job in piece.jobs:
+                say(f"job {job.job_id}: {job.name}")
+            for path in piece.files:
+                say(path)
     if output.json:
-        answer = {
-            "removed": yes,
-            "job_ids": [job.job_id for job in found.jobs],
-            "paths": [str(path) for path in found.files],
-            "removed_events": len(found.events),
-        }
-        write_json(answer)
+        write_json({"removed": yes, "job_ids": job_ids.tolist(), "paths": paths, "removed_events": events})
         return
-    for job in found.jobs:
-        say(f"job {job.job_id}: {job.name}")
-    for path in found.files:
-        say(path)
     verb = "removed" if yes else "can be removed; --yes removes them"
-    events = f", {counted(len(found.events), 'event')}" if found.events else ""
-    notify(f"{counted(len(found.jobs), 'job')}{events} and {counted(len(found.files), 'file')} {verb}")
+    and_events = f", {counted(events, 'event')}" if events else ""
+    notify(f"{counted(len(job_ids), 'job')}{and_events} and {counted(len(paths), 'file')} {verb}")
 
 
 def _age(text: str) -> "timedelta":

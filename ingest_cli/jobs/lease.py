@@ -30,12 +30,15 @@ from .store import JobStore
 # So Python says that the system gives none.
 NO_THREAD = "can't start new thread"
 
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Notes:
-    """What the store is to be told with its next change, or heartbeat: a small bundle's stages are not worth one each.
+    """What the store is to be told with the next heartbeat, or as the run leaves the job: the stages of a small bundle
+    are not worth a change each.
 
     A kill loses what people see for a moment, and how many files are known to be stored: they are stored again.
     """
@@ -77,6 +80,7 @@ class Lease:
 
     def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: Interruption) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
+        self._task = job.task
         self._ending: IngestError | None = None
         self._confirmed = self._renewed = _clock()
         self._notes = _Notes()
@@ -108,7 +112,7 @@ class Lease:
     @property
     def task(self) -> str:
         """The current stage."""
-        return self._job.task
+        return self._task
 
     @property
     def interrupted(self) -> bool:
@@ -124,7 +128,8 @@ class Lease:
         # A process that was frozen for so long that another may have its job finds its own clock far ahead.
         if _clock() - self._confirmed > self._timings.stale / 10:
             self.confirm()
-        self._require_no_ending()
+        if self._ending is not None:
+            self._require_no_ending()
 
     def require_uninterrupted(self) -> None:
         """Raise Interrupted where the run is to be left, though a later one begins anew; then do as `require` does."""
@@ -150,13 +155,11 @@ class Lease:
         self.require_uninterrupted()
         self._leave()
         self._percent, self._entered = 0.0, time.monotonic()
-        self._notes.task = task
-        self._job = replace(self._job, task=task, task_percent=0.0)
+        self._task = self._notes.task = task
 
     def identify(self, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note the document; the other job of the same document that matters, if there is one."""
-        with self._noting(durable=False):
-            other = self._store.identify(self.fence, digest, files, total_bytes)
+        other = self._store.identify(self.fence, digest, files, total_bytes)
         self._job = self._store.held(self.fence)
         return other
 
@@ -166,13 +169,12 @@ class Lease:
 
     def supersede(self, other: Job) -> None:
         """Make what another job of the same document has stored this one's."""
-        with self._noting():
+        with self._fencing:  # a heartbeat with the fence of before would find the lease lost
             self._job = self._store.supersede(self.fence, other)
 
     def reserve(self, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> None:
         """The files' ids are reserved. Durable on return: before the first file is stored."""
-        with self._noting():
-            self._job = self._store.reserve(self.fence, ids, sources, mounts)
+        self._job = self._store.reserve(self.fence, ids, sources, mounts)
 
     def checkpoint(self, stored: int) -> None:
         """The first ``stored`` files are durable in the archive."""
@@ -208,6 +210,7 @@ class Lease:
         self._leave()
         with self._noting():
             self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
+        self._task = self._job.task
         self._percent = self._job.task_percent
         return self._job
 
@@ -222,6 +225,7 @@ class Lease:
     def record(self) -> Job:
         """The catalogue has the job."""
         self._leave()
+        self._notes.task = self._notes.stored = None  # nobody asks any more
         with self._noting():
             return self._store.record(self.fence)
 
@@ -305,10 +309,7 @@ class Lease:
 
     @contextmanager
     def _noting(self, store: JobStore | None = None, *, durable: bool = True) -> Iterator[None]:
-        """Make what the store is to be told besides one with the change in the block.
-
-        A heartbeat waits meanwhile: with the fence of before it would find the lease lost.
-        """
+        """Make what the store is to be told besides one with the change in the block. Others wait meanwhile."""
         store = self._store if store is None else store
         with self._fencing:
             notes, self._notes = self._notes, _Notes()
@@ -341,4 +342,4 @@ class Lease:
 
 def _clock() -> float:
     """Seconds, those included for which the machine was suspended, where the system counts them."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(CLOCK)

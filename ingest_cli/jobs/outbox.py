@@ -197,9 +197,12 @@ class Outbox:
         with writing(self._database) as connection:
             announce(connection, job, "ingest", receivers)
 
-    def removable(self, moment: datetime) -> list[int]:
-        """The events that were sent or given up before ``moment``, in UTC."""
-        rows = self._rows("SELECT number FROM outbox WHERE status <> 'waiting' AND updated < ?", time_text(moment))
+    def removable(self, moment: datetime, *, after: int = 0, limit: int | None = None) -> list[int]:
+        """The first events with numbers above ``after`` that were sent or given up before ``moment``, in UTC."""
+        query = (
+            "SELECT number FROM outbox WHERE number > ? AND status <> 'waiting' AND updated < ? ORDER BY number LIMIT ?"
+        )
+        rows = self._rows(query, after, time_text(moment), -1 if limit is None else limit)
         return [int(row["number"]) for row in rows]
 
     def forget(self, numbers: Sequence[int]) -> None:

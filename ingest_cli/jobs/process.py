@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ..text import printable
@@ -46,6 +46,7 @@ class Process:
         return json.dumps(asdict(self))
 
     @classmethod
+    @lru_cache
     def from_text(cls, text: str) -> "Process":
         """What `to_text` wrote."""
         return cls(**json.loads(text))

@@ -19,7 +19,7 @@ from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
 from .outbox import announce, kind_of
 from .process import Life, Process, this_process
-from .sqlite_queries import SETTLED, SqliteQueries
+from .sqlite_queries import MOST_ASKED, SETTLED, SqliteQueries
 from .sqlite_queue import SqliteQueue
 from .sqlite_rows import SELECT, imported_job_of, listed, now_text, override_text
 from .stages import INGEST_METADATA
@@ -162,14 +162,16 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
 
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end."""
-        gone = []
+        gone: list[int] = []
         with writing(self._database) as connection:
-            for job_id in job_ids:
-                where = f"WHERE job_id = ? AND state IN ({listed(SETTLED)})"
-                if connection.execute(f"DELETE FROM jobs {where}", [job_id]).rowcount:
-                    for table in ("stages", "mounts", "requests"):
-                        connection.execute(f"DELETE FROM {table} WHERE job_id = ?", [job_id])
-                    gone.append(job_id)
+            for first in range(0, len(job_ids), MOST_ASKED):
+                asked = job_ids[first : first + MOST_ASKED]
+                where = f"job_id IN ({', '.join('?' * len(asked))}) AND state IN ({listed(SETTLED)})"
+                found = [row[0] for row in connection.execute(f"SELECT job_id FROM jobs WHERE {where}", asked)]
+                for table in ("jobs", "stages", "mounts", "requests"):
+                    marks = ", ".join("?" * len(found))
+                    connection.execute(f"DELETE FROM {table} WHERE job_id IN ({marks})", found)
+                gone += found
         return gone
 
     def note_archive(self, identity: str) -> None:

@@ -15,7 +15,7 @@ from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
 from .sqlite_counts import SqliteCounts
-from .sqlite_filter import ordering, selection
+from .sqlite_filter import condition, ordering, selection
 from .sqlite_rows import SELECT, imported_job_of, listed, time_text
 
 FINISHABLE = {*UNFINISHED, JobState.HELD}
@@ -48,6 +48,11 @@ class SqliteQueries(SqliteCounts):
         """The first jobs that are wanted."""
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
+
+    def ids(self, wanted: JobFilter) -> list[int]:
+        """The ids of all jobs that are wanted."""
+        where, values = condition(wanted, wanted.statuses)
+        return [int(row[0]) for row in self._rows(f"SELECT job_id FROM jobs WHERE {where} ORDER BY job_id", *values)]
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -176,12 +181,13 @@ class SqliteQueries(SqliteCounts):
         steps = steps_of(count, dict(map(tuple, came)), {row[0]: tuple(row)[1:] for row in went})
         return Flow(since=since, step=step, steps=steps, waiting=self.count_unfinished())
 
-    def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that were settled before ``moment``."""
+    def settled_before(self, moment: datetime, *, after: int = 0, limit: int | None = None) -> list[Job]:
+        """The first jobs that were settled before ``moment``."""
         return self._all(
-            f"{SELECT} WHERE updated < ? AND state IN ({listed(SETTLED)})"
-            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id) ORDER BY jobs.job_id",
-            time_text(moment),
+            f"{SELECT} WHERE jobs.job_id > ? AND updated < ? AND state IN ({listed(SETTLED)})"
+            " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id)"
+            " ORDER BY jobs.job_id LIMIT ?",
+            *(after, time_text(moment), -1 if limit is None else limit),
         )
 
     def imported(self, job_id: int) -> ImportedJob | None:
@@ -191,8 +197,10 @@ class SqliteQueries(SqliteCounts):
 
     def check_integrity(self) -> str:
         """What SQLite finds wrong with the database, having seen that it can be written."""
-        with writing(self._database) as connection:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
+        with writing(self._database):
+            pass
+        # Nobody else waits while all of it is looked at.
+        found = [str(row[0]) for row in self._rows("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
     def held(self, fence: Fence) -> Job:

@@ -71,6 +71,9 @@ class JobStore(Protocol):
         With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
         """
 
+    def ids(self, wanted: JobFilter) -> list[int]:
+        """The ids of all jobs that are ``wanted``, lowest first."""
+
     def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
         """How many of the jobs that are ``wanted`` have each status."""
 
@@ -161,8 +164,9 @@ class JobStore(Protocol):
     def count_unfinished(self) -> int:
         """How many jobs wait or run."""
 
-    def settled_before(self, moment: datetime) -> list[Job]:
-        """The jobs that were settled before ``moment``, in UTC, and that no other job refers to."""
+    def settled_before(self, moment: datetime, *, after: int = 0, limit: int | None = None) -> list[Job]:
+        """The first jobs with ids above ``after`` that were settled before ``moment``, in UTC, and that no other job
+        refers to; lowest id first, at most ``limit`` of them."""
 
     def imported(self, job_id: int) -> ImportedJob | None:
         """The job of the service that was here before, where one of this id was imported."""

@@ -1,9 +1,11 @@
 """What can be pruned: jobs that ended and events that were sent long ago, and orphaned files in the spool."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from ..jobs.job import Job
 from ..jobs.orphans import orphans, remove_orphan
@@ -11,15 +13,21 @@ from ..jobs.store import JobStore
 from ..mounts import is_away
 from ..settings import Settings
 
+T = TypeVar("T")
+
+# So many jobs, or events, are in memory at once, and nobody who wants to change a job waits for longer than it takes to
+# remove them.
+AT_ONCE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
     """What can be pruned."""
 
-    jobs: list[Job]
-    spooled: list[Path]
-    orphans: list[Path]
-    events: list[int]
+    jobs: list[Job] = field(default_factory=list)
+    spooled: list[Path] = field(default_factory=list)
+    orphans: list[Path] = field(default_factory=list)
+    events: list[int] = field(default_factory=list)
 
     @property
     def files(self) -> list[Path]:
@@ -28,27 +36,46 @@ class Prunable:
 
     def remove(self, store: JobStore) -> None:
         """Remove it, except what is needed again by now."""
-        forgotten = set(store.forget([job.job_id for job in self.jobs]))
+        forgotten = set(store.forget([job.job_id for job in self.jobs])) if self.jobs else set()
         needed = {job.source for job in self.jobs if job.job_id not in forgotten}
         for path in self.spooled:
             if str(path) not in needed:
                 path.unlink(missing_ok=True)
         for path in self.orphans:
             remove_orphan(path, store)
-        store.outbox.forget(self.events)
+        if self.events:
+            store.outbox.forget(self.events)
 
 
-def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Prunable:
-    """The jobs that ended more than ``age`` ago, the events that were sent by then, and the spool's orphans.
+def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Iterator[Prunable]:
+    """The jobs that ended more than ``age`` ago, the events that were sent by then, and the spool's orphans, in pieces.
 
+    A piece can be removed before the next is looked for. Whoever stops in between has removed the pieces before, and
+    finds the others again.
     A job whose file still lies where it was, or whose disk is not mounted, stays: that is how the file is known, and
     not ingested again. A file that is ours, in the spool, goes with its job.
     """
-    moment = datetime.now(UTC) - age
-    settled = store.settled_before(moment)
-    jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
-    spooled = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
-    return Prunable(jobs, spooled, orphans(settings.spool, store), store.outbox.removable(moment))
+    moment, of_jobs = datetime.now(UTC) - age, set[Path]()
+    for settled in _pages(
+        lambda after: store.settled_before(moment, after=after, limit=AT_ONCE), lambda job: job.job_id
+    ):
+        jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
+        spooled = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
+        of_jobs.update(spooled)
+        yield Prunable(jobs=jobs, spooled=spooled)
+    yield Prunable(orphans=[path for path in orphans(settings.spool, store) if path not in of_jobs])
+    for events in _pages(
+        lambda after: store.outbox.removable(moment, after=after, limit=AT_ONCE), lambda number: number
+    ):
+        yield Prunable(events=events)
+
+
+def _pages(page: Callable[[int], list[T]], number: Callable[[T], int]) -> Iterator[list[T]]:
+    """What is found in pages, each of which comes ``after`` the last number of the one before."""
+    after = 0
+    while found := page(after):
+        yield found
+        after = number(found[-1])
 
 
 def _is_gone(job: Job, store: JobStore) -> bool:

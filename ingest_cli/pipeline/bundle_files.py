@@ -1,10 +1,11 @@
 """The files of a bundle: how they are checked and stored."""
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
+from itertools import compress, count, islice
 from pathlib import Path
 
 from ..bundle.content import CHUNK_BYTES, Content, require_hash, shareable_bytes, truncated
@@ -26,14 +27,18 @@ KEPT_BYTES_A_FILE = 128
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
     """The listed file in the bundle. Raises FileRefused where it is not there, or not of the size that is recorded."""
-    member = bundle.find(entry.path)
-    if member is None:
+    return bundle.members.at(find_position(bundle, entry))
+
+
+def find_position(bundle: Bundle, entry: FileEntry) -> int:
+    """The position of the listed file among the bundle's members. Raises as `find_member` does."""
+    position = bundle.position(entry.path)
+    if position is None:
         raise FileRefused(f"the metadata lists {quoted(entry.path)}, but it is not in the bundle")
-    if member.size != entry.size:
-        raise FileRefused(
-            f"{quoted(entry.path)} is {counted(member.size, 'byte')} long, but the metadata says {entry.size:,}"
-        )
-    return member
+    size = bundle.members.at(position).size
+    if size != entry.size:
+        raise FileRefused(f"{quoted(entry.path)} is {counted(size, 'byte')} long, but the metadata says {entry.size:,}")
+    return position
 
 
 def content_of(
@@ -59,20 +64,30 @@ def content_of(
     )
 
 
-def warnings_about(bundle: Bundle, members: Sequence[Member]) -> Iterator[str]:
-    """What does not fail a job: files of the bundle that are not the listed ``members``, and odd times of those."""
-    listed = {member.name for member in members}
-    unlisted = [name for name in bundle.members if name not in listed and name != METADATA_NAME]
-    yield from _first(map(_unlisted, unlisted), len(unlisted), "in the bundle but not in the metadata")
-    odd = [member for member in members if member.odd_time is not None]
-    yield from _first(map(_of_odd_time, odd), len(odd), "without a usable modification time")
+def warnings_about(bundle: Bundle, listed: Iterable[int]) -> Iterator[str]:
+    """What does not fail a job: files of the bundle that are not at the ``listed`` positions, and odd times of those
+    that are."""
+    members = bundle.members
+    odd: list[int] = []
+    is_unlisted = bytearray(b"\1") * len(members)
+    for position in listed:
+        is_unlisted[position] = False
+        if members.has_odd_time(position):
+            odd.append(position)
+    document = members.position(METADATA_NAME)
+    if document is not None:
+        is_unlisted[document] = False
+    unlisted = (_unlisted(members.at(position).name) for position in compress(count(), is_unlisted))
+    yield from _first(unlisted, sum(is_unlisted), "in the bundle but not in the metadata")
+    of_odd_time = (_of_odd_time(members.at(position)) for position in odd)
+    yield from _first(of_odd_time, len(odd), "without a usable modification time")
 
 
-def _first(warnings: Iterable[str], count: int, what: str) -> Iterator[str]:
+def _first(warnings: Iterable[str], number: int, what: str) -> Iterator[str]:
     """The first of so many warnings, and one about the others together."""
     yield from islice(warnings, MOST_LISTED)
-    if count > MOST_LISTED:
-        yield f"and {counted(count - MOST_LISTED, 'more file')} {what}"
+    if number > MOST_LISTED:
+        yield f"and {counted(number - MOST_LISTED, 'more file')} {what}"
 
 
 def _unlisted(name: str) -> str:
@@ -104,24 +119,24 @@ class BundleFiles:
 
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
-        return sum(member.size for member in self._members)
+        return sum(member.size for member in self._members())
 
     def bytes_shared(self, archive: Archive) -> int:
         """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
-        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members)
+        shareable = sum(shareable_bytes(member.offset, member.size) for member in self._members())
         return shareable if shareable and archive.shares(self._bundle.descriptor) else 0
 
     def check(self) -> None:
         """Find every listed file in the bundle, with its size and its hash."""
-        for warning in warnings_about(self._bundle, self._members):
+        for warning in warnings_about(self._bundle, self._positions):
             self._progress.warn(warning)
         if self._fit_in_memory:
             # In the order of the tar, of which then much is read at once.
-            for position in sorted(range(len(self._members)), key=lambda position: self._members[position].offset):
+            for position in sorted(range(len(self._positions)), key=self._positions.__getitem__):
                 self._kept[position] = self._read_whole(position)
         elif not self._stages:
             for position, entry in enumerate(self._document.files):
-                self._content(position, self._progress.checking).verify()
+                self._verify(position)
                 self._progress.checked(entry.size)
 
     @property
@@ -147,17 +162,24 @@ class BundleFiles:
         """The bundle stays where it is."""
 
     @cached_property
-    def _members(self) -> list[Member]:
+    def _positions(self) -> "array[int]":
+        """Where among the bundle's members the listed files are, in the document's order."""
+        return array("i", (find_position(self._bundle, entry) for entry in self._document.files))
+
+    def _members(self) -> Iterator[Member]:
         """The listed files, in the document's order."""
-        return [find_member(self._bundle, entry) for entry in self._document.files]
+        return map(self._bundle.members.at, self._positions)
+
+    def _found(self, position: int) -> tuple[Member, FileEntry]:
+        return self._bundle.members.at(self._positions[position]), self._document.files[position]
 
     @cached_property
     def _fit_in_memory(self) -> bool:
-        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._members) <= KEPT_BYTES
+        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._positions) <= KEPT_BYTES
 
     def _read_whole(self, position: int) -> Sequence[bytes]:
         """The bytes of a file, in pieces, which are those that the document records."""
-        member, entry = self._members[position], self._document.files[position]
+        member, entry = self._found(position)
         if member.size > self._progress.piece:
             pieces = tuple(self._content(position, self._progress.checking).chunks())
             self._progress.checked(entry.size)
@@ -170,6 +192,15 @@ class BundleFiles:
         self._progress.read_whole(member.size)
         return (data,) if data else ()
 
+    def _verify(self, position: int) -> None:
+        """Compare what a file hashes to, which may be known since it arrived, with what the document records."""
+        member, entry = self._found(position)
+        found = self._bundle.sums.find(entry.hashtype, member.offset, member.size)
+        if found is None:
+            self._content(position, self._progress.checking).verify()
+        else:
+            require_hash(entry.path, entry.hashtype, found, entry.hashsum)
+
     def _content(self, position: int, observe: Callable[[int], None], kept: Sequence[bytes] | None = None) -> Content:
-        member, entry = self._members[position], self._document.files[position]
+        member, entry = self._found(position)
         return content_of(self._bundle, member, entry, observe, self._progress.piece, kept)

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..bundle.catalog_rules import check_document
-from ..bundle.metadata import Document
+from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import Bundle
 from ..disk import explained
 from ..errors import IngestError, SourceError
+from ..in_threads import done_in_threads, usual_threads
 from ..jobs.stages import INGEST_FILES, LOAD_METADATA, OPEN_TAR
 from ..meter import NOBODY, Meter
 from ..services.base import Policy
@@ -55,9 +57,10 @@ class Findings:
             self.note(error)
 
 
-def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy, meter: Meter = NOBODY) -> Findings:
+def check_bundle(path: Path, *, user: str, spool: Path, limit: int, policy: Policy, meter: Meter = NOBODY) -> Findings:
     """Look at all of the bundle at ``path``: tar, metadata, the catalogue's rules, the policy, and every file's hash.
 
+    ``limit`` is how many bytes its document may have.
     Raises what trying again may mend, as ServiceUnavailable where the policy cannot be asked.
     """
     findings = Findings()
@@ -65,16 +68,16 @@ def check_bundle(path: Path, *, user: str, spool: Path, policy: Policy, meter: M
         try:
             meter.stage(OPEN_TAR)
             with Bundle(path, spool, findings.note) as bundle:
-                _check_inside(bundle, user, policy, findings, meter)
+                _check_inside(bundle, user, limit, policy, findings, meter)
         except OSError as error:
             raise explained(error, f"cannot read {path}", SourceError) from error
     return findings
 
 
-def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings, meter: Meter) -> None:
+def _check_inside(bundle: Bundle, user: str, limit: int, policy: Policy, findings: Findings, meter: Meter) -> None:
     meter.stage(LOAD_METADATA)
-    raw, sound = bundle.read_metadata(), findings.problem_count
-    document = Document.parse(raw, findings.note)
+    pieces, sound = bundle.read_metadata(limit), findings.problem_count
+    document = Document.parse(pieces, findings.note)
     findings.files, findings.bytes = len(document.files), document.total_bytes
     is_whole = findings.problem_count == sound
     check_document(document, findings.note)
@@ -84,12 +87,26 @@ def _check_inside(bundle: Bundle, user: str, policy: Policy, findings: Findings,
             policy.check(document, user)
     meter.stage(INGEST_FILES)
     meter.plan(findings.files, findings.bytes)
-    for entry in document.files:
-        with findings.noted():
-            member = find_member(bundle, entry)
-            entry.require_usable_hash()
-            content_of(bundle, member, entry, meter.advance).verify()
-        meter.advance(0, 1)
+    for _, problem in done_in_threads(
+        partial(_problem_of, bundle), document.files, lambda entry: entry.size, meter, usual_threads()
+    ):
+        if problem is not None:
+            findings.note(problem)
     # Those of another size are listed too.
-    listed = map(bundle.find, (entry.path for entry in document.files))
-    findings.warnings += warnings_about(bundle, list(filter(None, listed)))
+    listed = (bundle.position(entry.path) for entry in document.files)
+    findings.warnings += warnings_about(bundle, (position for position in listed if position is not None))
+
+
+def _problem_of(bundle: Bundle, entry: FileEntry, meter: Meter) -> IngestError | None:
+    """What is wrong with a file of the bundle. Raises what trying again may mend."""
+    try:
+        member = find_member(bundle, entry)
+        entry.require_usable_hash()
+        content_of(bundle, member, entry, meter.advance).verify()
+    except IngestError as error:
+        if error.transient:
+            raise
+        return error
+    finally:
+        meter.advance(0, 1)
+    return None

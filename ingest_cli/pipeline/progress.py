@@ -86,6 +86,8 @@ class Progress:
         self._stored.finish(size)
 
     def _pace(self, length: int) -> None:
+        if self._throttle.is_off:
+            return
         if seconds := self._throttle.pause(length, time.monotonic()):
             # What is interrupted is to end soon.
             self._lease.wait(seconds)
@@ -110,17 +112,16 @@ class _Phase:
         self.bytes = self._finished = 0
 
     def read(self, length: int) -> None:
-        self._count(length, 0)
+        with self._progress._lock:
+            self.bytes += length
+        self._progress._note()
+        self._tell(length, 0)
 
     def finish(self, size: int) -> None:
         with self._progress._lock:
             self._finished += size
-            # It was moved, an earlier run has stored it, or parts of others were sent twice.
+            # It was read at once, moved, stored by an earlier run, or parts of others were sent twice.
             unread = max(0, self._finished - self.bytes)
-        self._count(unread, 1)
-
-    def _count(self, length: int, files: int) -> None:
-        with self._progress._lock:
-            self.bytes += length
+            self.bytes += unread
         self._progress._note()
-        self._tell(length, files)
+        self._tell(unread, 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..bundle.metadata import Document
-from ..bundle.reader import read_document
+from ..bundle.reader import DocumentFile
 from ..errors import ArchiveError, IngestError, LeaseLost, RollbackFailed, SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.lease import Lease
@@ -118,7 +118,8 @@ def _sources(lease: Lease) -> list[Path] | None:
     if noted is not None:
         return [Path(source) for source in noted]
     # Entered by a version that noted no sources: only the document knows them.
-    document = Document.parse(read_document(Path(job.source))[0])
+    with DocumentFile(Path(job.source)) as file:
+        document = Document.parse(file.pieces())
     if document.digest != job.digest:
         raise SourceError(f"{job.source} was changed, and no longer says where the job's files came from")
     if any(entry.source is None for entry in document.files):

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
-from ..bundle.reader import Bundle, read_document
+from ..bundle.reader import Bundle, DocumentFile
 from ..errors import Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
@@ -84,7 +84,7 @@ class Run:
         with Bundle(self._path, self._settings.spool, require=require, observe=observe) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
-            document = self._parse(bundle.read_metadata())
+            document = self._parse(bundle.read_metadata(self._settings.document_bytes))
             earlier = self._identify(document)
             if earlier is not None:
                 return earlier
@@ -93,9 +93,9 @@ class Run:
 
     def _move(self) -> Recorded | DuplicateOf:
         self._progress.stage(LOAD_METADATA)
-        raw, found = read_document(self._path)
-        self._require_same(found)
-        document = self._parse(raw)
+        with DocumentFile(self._path, self._settings.document_bytes) as file:
+            self._require_same(file.fingerprint)
+            document = self._parse(file.pieces())
         earlier = self._identify(document)
         files = RemoteFiles if self._settings.remote_sources else MovedFiles
         archive, reservation = self._services.archive, self._lease.reservation
@@ -120,8 +120,8 @@ class Run:
             return DuplicateOf(request.beyond[-1])
         return self._identify(files.document) or self._store(files.document, files)
 
-    def _parse(self, raw: bytes | Iterator[bytes]) -> Document:
-        return Document.parse(raw, require=self._lease.require_uninterrupted)
+    def _parse(self, pieces: Iterator[bytes]) -> Document:
+        return Document.parse(pieces, require=self._lease.require_uninterrupted)
 
     def _require_same(self, found: str) -> None:
         if found != self._lease.job.fingerprint:

@@ -3,34 +3,37 @@
 from dataclasses import replace
 
 from ..errors import JobNotFound, JobNotRecorded
-from ..jobs.filter import JobFilter
-from ..jobs.job import UNFINISHED, Job, JobState
+from ..jobs.filter import DEFERRED, FAILED, RUNNING, JobFilter
+from ..jobs.job import UNFINISHED, JobState, JobStatus
 from ..jobs.store import JobStore
 from ..services.base import Catalog
 
 
-def failed_jobs(store: JobStore) -> list[Job]:
-    """The jobs that failed, are held, or are deferred: all that Pacifica's clients see as FAILED, oldest first, but not
-    those that were discarded."""
-    jobs = store.in_states([JobState.FAILED, JobState.HELD, JobState.QUEUED])
-    return [job for job in jobs if job.has_failed or job.is_deferred]
+def failed_jobs(store: JobStore) -> list[int]:
+    """The ids of the jobs that failed, are held, or are deferred: all that Pacifica's clients see as FAILED, lowest
+    first, but not those that were discarded."""
+    return store.ids(JobFilter(statuses=FAILED | DEFERRED))
 
 
-def interrupted_jobs(store: JobStore) -> list[Job]:
-    """The jobs that a run left in good order for another one, and those whose run died, oldest first."""
-    jobs = store.in_states(UNFINISHED)
-    return [job for job in jobs if job.is_interrupted or (job.holder is not None and store.is_dead(job))]
+def interrupted_jobs(store: JobStore) -> list[int]:
+    """The ids of the jobs that a run left in good order for another one, and of those whose run died, lowest first."""
+    left = store.ids(JobFilter(statuses=frozenset({JobStatus.INTERRUPTED})))
+    dead = [
+        job.job_id
+        for job in store.in_states([JobState.RUNNING, JobState.UNDOING])
+        if job.holder is not None and store.is_dead(job)
+    ]
+    return sorted([*left, *dead])
 
 
-def chosen_jobs(store: JobStore, wanted: JobFilter, *, interrupted: bool = False) -> list[Job]:
-    """The jobs that are wanted, in order of their ids; those that were ``interrupted`` too, whatever their status, of
-    which all else that is wanted is true."""
-    jobs = store.select(wanted, descending=False) if wanted.statuses else []
-    if interrupted:
-        ids = {job.job_id for job in interrupted_jobs(store)} - {job.job_id for job in jobs}
-        others = store.select(replace(wanted, statuses=frozenset()), descending=False)
-        jobs = sorted([*jobs, *(job for job in others if job.job_id in ids)], key=lambda job: job.job_id)
-    return jobs
+def chosen_jobs(store: JobStore, wanted: JobFilter, *, interrupted: bool = False) -> list[int]:
+    """The ids of the jobs that are wanted, lowest first; of those that were ``interrupted`` too, whatever their status,
+    of which all else that is wanted is true."""
+    job_ids = store.ids(wanted) if wanted.statuses else []
+    if not interrupted:
+        return job_ids
+    others = store.ids(replace(wanted, statuses=RUNNING | {JobStatus.INTERRUPTED}))
+    return sorted({*job_ids, *others}.intersection([*job_ids, *interrupted_jobs(store)]))
 
 
 def recorded_as(store: JobStore, job_id: int) -> int:

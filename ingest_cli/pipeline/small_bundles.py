@@ -24,9 +24,9 @@ from .observer import Observer
 from .runner import Runner
 from .shutdown import graceful_shutdown
 
-THREADS = 8
+THREADS = 16
 # So many bundles are submitted together, and so many are submitted but not ended at most: what a signal leaves behind.
-TOGETHER, MOST_BEGUN = 8, 24
+TOGETHER, MOST_BEGUN = 8, 32
 # How often whoever looks on hears of a bundle that takes its time.
 TELL_SECONDS = 0.1
 

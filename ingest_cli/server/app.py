@@ -21,6 +21,7 @@ from ..settings import Settings
 from ..text import one_line
 from .access import Access
 from .admission import Receptions, Room
+from .arrivals import Arrivals
 from .async_store import AsyncStore, QueueFull
 from .authentication import Authenticator, Refusal
 from .cart import CartRoutes
@@ -68,7 +69,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     app = Starlette(
         routes=[
             *PageRoutes(store, settings, access, holdings, looking).routes,
-            *Routes(store, settings, receptions, limits, disk, access).routes,
+            *Routes(store, settings, receptions, limits, disk, access, Arrivals(settings)).routes,
             *Tus(store, uploads, receptions, limits, disk).routes,
             *Downloads(*outgoing).routes,
             *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..jobs.spool import SpoolFile
 from .admission import Reception
+from .arrivals import Hashing
 from .authentication import Refusal
 from .bodies import PIECE_BYTES
 from .threads import Threads
@@ -46,8 +47,15 @@ async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncItera
         await disk.do(file.__exit__)
 
 
-async def receive(request: Request, file: SpoolFile, limits: Limits, reception: Reception, disk: Threads) -> None:
-    """Write the body of ``request`` to ``file``, durably.
+async def receive(
+    request: Request,
+    file: SpoolFile,
+    limits: Limits,
+    reception: Reception,
+    disk: Threads,
+    hashing: Hashing | None = None,
+) -> None:
+    """Write the body of ``request`` to ``file``, durably, and tell ``hashing`` of it.
 
     Raises Refusal, NoRoom, and Starlette's ClientDisconnect where the client goes away.
     """
@@ -61,6 +69,8 @@ async def receive(request: Request, file: SpoolFile, limits: Limits, reception: 
         limits.require_allowed(length)
         await disk.do(_append, file, digest, piece)
         reception.arrived(len(piece))
+        if hashing is not None:
+            hashing.wrote(length)
     await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
         raise Refusal(400, "the body does not match its Content-Digest")

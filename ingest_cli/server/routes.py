@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..bundle.reader import MAX_METADATA_BYTES
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
 from ..jobs.fields import history_fields, job_fields
 from ..jobs.imported import ImportedJob
@@ -25,6 +24,7 @@ from ..text import listed, quoted, shortened
 from . import metrics
 from .access import Access
 from .admission import Receptions
+from .arrivals import Arrivals, hashed
 from .async_store import AsyncStore
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
@@ -70,9 +70,11 @@ class Routes:
         limits: Limits,
         disk: Threads,
         access: Access,
+        arrivals: Arrivals,
     ) -> None:
         self._store, self._settings, self._spool = store, settings, settings.spool
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
+        self._arrivals = arrivals
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -112,7 +114,8 @@ class Routes:
             raise HTTPException(411, "a document must be sent with a Content-Length")
         if not self._settings.server.move_from:
             raise HTTPException(403, NO_FOLDERS)
-        return await self._receive(request, JobKind.MOVE, ".json", Limits(MAX_METADATA_BYTES, self._limits.reserve))
+        limits = Limits(self._settings.document_bytes, self._limits.reserve)
+        return await self._receive(request, JobKind.MOVE, ".json", limits)
 
     async def _receive(self, request: Request, kind: JobKind, suffix: str, limits: Limits) -> Response:
         opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, self._spool, suffix, limits.reserve)
@@ -120,8 +123,12 @@ class Routes:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
                 job_id = await self._store.reserve_id()
-                async with spooled(self._disk, opening) as file:
-                    await receive(request, file, limits, reception, self._disk)
+                async with (
+                    spooled(self._disk, opening) as file,
+                    hashed(file.path, self._arrivals, self._disk) as hashing,
+                ):
+                    await receive(request, file, limits, reception, self._disk, hashing)
+                    await hashing.finish()
                     if kind is JobKind.MOVE:
                         await self._require_movable(file)
                     job = await self._submit(job_id, kind, file, request)
@@ -173,7 +180,7 @@ class Routes:
 
     async def show_metrics(self, request: Request) -> Response:
         """Metrics of the job store, for Prometheus."""
-        text = await self._store.list(metrics.exposition)
+        text = await self._store.look(metrics.exposition)
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:

@@ -31,6 +31,9 @@ SERVICE_TIMEOUT = Option(
 RETRIES = Option(
     "ingest", "retries", "INGEST_RETRIES", "how many times a job that fails for now is retried; 0: it has failed"
 )
+DOCUMENT_LIMIT = Option(
+    "ingest", "document_limit", "INGEST_DOCUMENT_LIMIT", "how many MiB a metadata document may have that is ingested"
+)
 UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
 POLICY_URL = Option(
     "policy",
@@ -194,6 +197,7 @@ OPTIONS = (
     AUTH_HEADER,
     SERVICE_TIMEOUT,
     RETRIES,
+    DOCUMENT_LIMIT,
     *SERVICES.values(),
     TRANSFERS,
     THREADS,
@@ -228,6 +232,8 @@ OPTIONS = (
     *(option for access in ACCESS.values() for option in access.options),
 )
 USUAL_RETRIES = 19
+# Some four million files.
+USUAL_DOCUMENT_MIB = 1024
 PACIFICA_SECTIONS = ("celery",)
 PACIFICA_KEYS = {
     "ingest": ("transfer_size",),

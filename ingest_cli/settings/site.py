@@ -18,6 +18,7 @@ from .options import (
     CONFIRM,
     DATABASE,
     DEFAULT_USER,
+    DOCUMENT_LIMIT,
     POLICY_URL,
     REMOTE_SOURCES,
     RETRIES,
@@ -38,6 +39,7 @@ Confirm = Literal["sample", "all"]
 MAX_TRANSFERS = 64
 USUAL_THREADS = 4
 MOST_RETRIES = 1000
+MAX_DOCUMENT_MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +47,10 @@ class Settings:
     """Everything that can be set. Paths are absolute.
 
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
-    every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
-    ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
-    sees the files that are to be moved, and of which files it is asked for the size that it stored. ``threads`` is how
-    many threads write into an archive that is a folder.
+    every document is allowed. ``document_bytes`` is how long a document may be, and ``service_timeout`` how many
+    seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how
+    many files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked
+    for the size that it stored. ``threads`` is how many threads write into an archive that is a folder.
     """
 
     database: Path
@@ -56,6 +58,7 @@ class Settings:
     user: str
     auth_header: str
     service_timeout: float
+    document_bytes: int
     unique_id: Path | Endpoint
     policy: Path | Endpoint | None
     archive: Path | Endpoint
@@ -107,6 +110,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         user=printable_of(values[DEFAULT_USER]),
         auth_header=header_name_of(values[AUTH_HEADER]),
         service_timeout=seconds_of(values[SERVICE_TIMEOUT]),
+        document_bytes=number_of(values[DOCUMENT_LIMIT], 1, MAX_DOCUMENT_MIB) << 20,
         unique_id=service_of(values, UNIQUEID_URL),
         policy=service_of(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,

@@ -10,7 +10,7 @@ from ..bundle.metadata import Document
 from ..bundle.reader import METADATA_NAME, Bundle
 from ..errors import FileRefused
 from ..jobs.job import Job, JobKind
-from ..pipeline.bundle_files import content_of, find_member
+from ..pipeline.bundle_files import content_of, find_member, find_position
 from ..text import counted, listed, quoted
 from .set_aside import Replaced
 
@@ -61,14 +61,14 @@ def _of_bundle(bundle: Bundle, job: Job) -> str:
         raise Replaced(f"{bundle.path} was changed or replaced")
     entries = Document.parse(bundle.read_metadata()).files
     try:
-        members = [find_member(bundle, entry) for entry in entries]
+        archived = {find_position(bundle, entry) for entry in entries}
         # Of a duplicate only the document was looked at.
-        for member, entry in zip(members, entries, strict=True) if job.successor is not None else ():
-            content_of(bundle, member, entry, lambda _: None).verify()
+        for entry in entries if job.successor is not None else ():
+            content_of(bundle, find_member(bundle, entry), entry, lambda _: None).verify()
     except FileRefused as error:
         return str(error)
-    archived = {METADATA_NAME, *(member.name for member in members)}
-    unlisted = [quoted(name) for name in bundle.members if name not in archived]
+    names = (name for position, name in enumerate(bundle.members) if position not in archived)
+    unlisted = [quoted(name) for name in names if name != METADATA_NAME]
     if unlisted:
         of = f"{len(unlisted):,} of its files {'is' if len(unlisted) == 1 else 'are'}"
         return f"{of} archived nowhere, since the metadata does not list them: {listed(unlisted)}"
@@ -78,7 +78,7 @@ def _of_bundle(bundle: Bundle, job: Job) -> str:
 
 def _bytes_behind(bundle: Bundle) -> int:
     """How many bytes from the first that is not empty follow the two empty blocks which end a tar."""
-    last = max(bundle.members.values(), key=lambda member: member.offset)
+    last = bundle.members.at(len(bundle.members) - 1)
     position = last.offset + -(-last.size // BLOCK) * BLOCK
     # Folders may still follow, in one header each and perhaps one for its name.
     size = os.fstat(bundle.descriptor).st_size

@@ -16,12 +16,12 @@ from ..bundle.fingerprint import fingerprint_of
 from ..bundle.gather import MAX_ENTRIES
 from ..bundle.header import BLOCK
 from ..bundle.metadata import Document
-from ..bundle.reader import Bundle, read_document
+from ..bundle.reader import Bundle, DocumentFile
 from ..bundle.tar import Member
 from ..bundle.tree import Entry, walk
 from ..errors import BundleError, FileRefused, IngestError, MetadataError
 from ..jobs.job import JobKind
-from ..pipeline.bundle_files import content_of, find_member
+from ..pipeline.bundle_files import content_of, find_position
 from ..text import quoted
 from .candidates import Candidate
 from .rules import IN_FLIGHT_WITHIN, WatchRules
@@ -62,7 +62,8 @@ def _flaw_of(candidate: Candidate, rules: WatchRules, spool: Path) -> str:
         if rules.packs:
             return _flaw_of_folder(candidate.path, rules)
         if rules.kind is JobKind.MOVE:
-            Document.parse(read_document(candidate.path)[0], _ignore)
+            with DocumentFile(candidate.path) as file:
+                Document.parse(file.pieces(), _ignore)
             return ""
         return _flaw_of_bundle(candidate.path, spool)
     except (BundleError, MetadataError, FileRefused) as error:
@@ -92,16 +93,18 @@ def _in_flight_within(folder: Path, rules: WatchRules) -> str:
 def _flaw_of_bundle(path: Path, spool: Path) -> str:
     with Bundle(path, spool) as bundle:
         document = Document.parse(bundle.read_metadata(), _ignore)
-        listed = {find_member(bundle, entry).name: entry for entry in document.files}
+        listed = [find_position(bundle, entry) for entry in document.files]
         is_packed = fingerprint_of(os.fstat(bundle.descriptor)) != bundle.fingerprint
         if is_packed or not bundle.members:
             return ""  # what was unpacked came to its end
-        last = max(bundle.members.values(), key=lambda member: member.offset)
-        if last.name in listed and _ends_in_zero(bundle, last):
+        position = len(bundle.members) - 1
+        last = bundle.members.at(position)
+        if position in listed and _ends_in_zero(bundle, last):
             if last.size > MOST_HASHED:
                 return ENDS_IN_ZEROS
-            listed[last.name].require_usable_hash()
-            content_of(bundle, last, listed[last.name], lambda _: None).verify()
+            entry = document.files[listed.index(position)]
+            entry.require_usable_hash()
+            content_of(bundle, last, entry, lambda _: None).verify()
         return ENDS_IN_ZEROS if _has_long_tail(bundle, last) else ""
 
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest_cli.bundle import reader as bundle_module
 from ingest_cli.bundle.header import is_header
+from ingest_cli.bundle.reader import Bundle
 from ingest_cli.errors import BundleError, ExitCode, IngestError
+from ingest_cli.settings.options import USUAL_DOCUMENT_MIB
 
 from ..support.bundles import FILES, document_for, file_record, member, transaction, write_bundle, write_tar
 from ..support.command import Command
@@ -125,16 +126,28 @@ def test_no_metadata(site: Site, tmp_path: Path) -> None:
     refused(site, write_tar(tmp_path / "b.tar", GOOD[:-1]), "load metadata", "contains no metadata.txt")
 
 
-def test_metadata_of_200_megabytes_is_refused_before_it_is_read(site: Site, tmp_path: Path) -> None:
-    length = 200 << 20
-    assert length > bundle_module.MAX_METADATA_BYTES
+def test_metadata_of_two_gigabytes_is_refused_before_it_is_read(site: Site, tmp_path: Path) -> None:
+    length = 2 << 30
+    assert length > USUAL_DOCUMENT_MIB << 20
     info = tarfile.TarInfo("metadata.txt")
     info.size = length
     with (tmp_path / "b.tar").open("wb") as file:
         file.write(info.tobuf())
         file.seek(length, io.SEEK_CUR)
         file.write(bytes(1024))
-    refused(site, tmp_path / "b.tar", "load metadata", "the limit is")
+    refused(site, tmp_path / "b.tar", "load metadata", "the limit is 1.1 GB, the document_limit of the configuration")
+
+
+def test_the_longest_document_can_be_set(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"destinationTable": "NothingReally", "value": "x" * (1 << 20)}
+    bundle = write_bundle(tmp_path / "b.tar", document=[*document_for(FILES), other])
+    monkeypatch.setenv("INGEST_DOCUMENT_LIMIT", "1")
+    for words in ([bundle], ["check", bundle]):
+        done = command(*words)
+        assert done.returncode == ExitCode.FAILED, done
+        assert "metadata.txt is 1.0 MB long; the limit is 1.0 MB" in done.stdout + done.stderr
+    monkeypatch.setenv("INGEST_DOCUMENT_LIMIT", "2")
+    assert command(bundle).returncode == 0
 
 
 @pytest.mark.parametrize("again", [member("metadata.txt", METADATA), member("./data/a.txt", b"alpha\n")])
@@ -304,7 +317,7 @@ def test_a_bundle_with_a_mangled_header_is_read_or_refused(
     mangled = tmp_path / "mangled.tar"
     mangled.write_bytes(raw)
     try:
-        with bundle_module.Bundle(mangled, tmp_path) as bundle:
+        with Bundle(mangled, tmp_path) as bundle:
             for name, found in bundle.members.items():
                 assert not name.startswith("/")
                 assert ".." not in name.split("/")

@@ -251,3 +251,28 @@ def test_the_timeout_is_that_of_each_service() -> None:
     for endpoint in (settings.unique_id, settings.policy):
         assert isinstance(endpoint, Endpoint)
         assert endpoint.timeout == 2.5
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_is_given_up(pacific: PacificaSite) -> None:
+    """None of its bytes is long in coming."""
+
+    def dripping(handler: Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        try:
+            while True:
+                handler.wfile.write(b" ")
+                time.sleep(TIMEOUT / 4)
+        except OSError:
+            return True
+
+    pacific.guard = dripping
+    endpoint, begun = Endpoint(url=f"{pacific.url}/policy", timeout=TIMEOUT), time.monotonic()
+    document = Document.parse([json.dumps(document_for(FILES)).encode()])
+    with (
+        closing(PacificaPolicy(endpoint, "X-Http-Authed-User")) as service,
+        pytest.raises(ServiceUnavailable, match="timed out after"),
+    ):
+        service.check(document, "ada")
+    assert time.monotonic() - begun < 2 * TIMEOUT + SOON_SECONDS

@@ -17,8 +17,8 @@ from ingest_cli.bundle.catalog_rules import MIMETYPE
 from ingest_cli.bundle.compression import FREE_BYTES, MAX_MEMORY, MAX_RATIO
 from ingest_cli.bundle.extension import MAX_EXTENSION_BYTES
 from ingest_cli.bundle.header import MAX_NAME_BYTES
+from ingest_cli.bundle.json_list import MAX_RECORDS, MAX_VALUE_CHARACTERS
 from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, MAX_PATH_BYTES, Document
-from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.bundle.schema import metadata_schema
 from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import group
@@ -38,8 +38,15 @@ from ingest_cli.server.streams import MAX_STREAMS
 from ingest_cli.server.uploads import MAX_UPLOADS
 from ingest_cli.services.pacifica.catalog import MOST_CHARACTERS
 from ingest_cli.settings import Endpoint, Settings, load_settings
-from ingest_cli.settings.options import ACCESS, OPTIONS, PACIFICA_KEYS, PACIFICA_SECTIONS, USUAL_RETRIES
-from ingest_cli.settings.site import MAX_TRANSFERS, MOST_RETRIES
+from ingest_cli.settings.options import (
+    ACCESS,
+    OPTIONS,
+    PACIFICA_KEYS,
+    PACIFICA_SECTIONS,
+    USUAL_DOCUMENT_MIB,
+    USUAL_RETRIES,
+)
+from ingest_cli.settings.site import MAX_DOCUMENT_MIB, MAX_TRANSFERS, MOST_RETRIES
 
 from ..support.a_job import a_job
 from ..support.bundles import FILES, document_for, write_bundle
@@ -237,6 +244,11 @@ def test_the_configuration_page_has_the_most_retries(config_page: str) -> None:
     assert f".Li {USUAL_RETRIES} ." in config_page
 
 
+def test_the_configuration_page_has_the_longest_document(config_page: str) -> None:
+    assert f"1 to {MAX_DOCUMENT_MIB};" in config_page
+    assert f".Li {USUAL_DOCUMENT_MIB} ." in config_page
+
+
 def test_the_page_of_the_server_has_its_limits() -> None:
     page = " ".join((ROOT / "man" / "ingest-serve.1").read_text("utf-8").split())
     assert f"At most {MAX_RECEPTIONS} bodies" in page
@@ -334,12 +346,12 @@ def test_the_bundle_page_has_every_kind_of_media(bundle_page: str) -> None:
 def test_the_bundle_page_has_the_limits(bundle_page: str) -> None:
     numbers = [int(number) for number in items(subsections(bundle_page)["Limits"], "Li ")]
     assert numbers == [
-        *(MAX_METADATA_BYTES, MAX_OBJECTS, MAX_VALUES, MAX_DEPTH),
+        *(USUAL_DOCUMENT_MIB << 20, MAX_RECORDS, MAX_VALUE_CHARACTERS),
+        *(MAX_OBJECTS, MAX_VALUES, MAX_DEPTH),
         *(MAX_EXTENSION_BYTES, MAX_NAME_BYTES, MOST_CHARACTERS),
         *(MAX_HEADERS, FREE_BYTES, MAX_RATIO, MAX_MEMORY, MAX_ID),
     ]
     assert MAX_PATH_BYTES == MAX_NAME_BYTES
-    assert MAX_METADATA_BYTES == 192 << 20
 
 
 def test_the_example_of_the_bundle_page_is_ingested(bundle_page: str, site: Site, tmp_path: Path) -> None:

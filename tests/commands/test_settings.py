@@ -14,6 +14,7 @@ from ingest_cli.settings.options import (
     DATABASE,
     DEFAULT_INSTRUMENT,
     DEFAULT_SUBMITTER,
+    DOCUMENT_LIMIT,
     DOWNLOADS,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
@@ -25,6 +26,7 @@ from ingest_cli.settings.options import (
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
+    THREADS,
     TRANSFERS,
     TRUSTED_PROXIES,
 )
@@ -79,7 +81,9 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         TRANSFERS: ["2", "3"],
+        THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
+        DOCUMENT_LIMIT: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         AUTH_HEADER: ["X-User", "X-Me"],

@@ -16,7 +16,7 @@ from ingest_cli.cli.screens import Turns
 from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import Job, JobKind, JobState
-from ingest_cli.jobs.stages import INGEST_FILES
+from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, UPLOADING
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.throttle import BURST_SECONDS
 
@@ -24,6 +24,8 @@ from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.site import Site
 from ..support.waiting import PATIENCE, until
+
+STAGES = (UPLOADING, OPEN_TAR, LOAD_METADATA, POLICY_VALIDATION, INGEST_FILES, INGEST_METADATA)
 
 
 def bundle(folder: Path, name: str, content: str = "") -> Path:
@@ -236,16 +238,106 @@ def test_whatever_is_given_and_whenever_it_is_interrupted(
             paths.append(chance.choice(paths))
     chance.shuffle(paths)
     for _ in range(chance.randint(0, 4)):
-        process = command.start("--jobs", chance.choice([2, 4, 8]), *paths)
+        process = command.start("--jobs", chance.choice([1, 1, 2, 8]), *paths)
         time.sleep(chance.random() * 0.5)  # at any moment
         ends = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
         process.send_signal(chance.choice(ends))
         # Before it has begun, and once it is over, a signal does what it does to any process.
         assert process.wait(PATIENCE) in (*ExitCode, *(-end for end in ends))
-    done = command("--jobs", 4, *paths)
+    done = command("--jobs", chance.choice([1, 4]), *paths)
     assert done.returncode == ExitCode.SOME_FAILED, done.stderr
     assert summary_of(done.stderr)[0].startswith(f"ingest: {len(paths)} bundles: ")
     assert "deferred" not in summary_of(done.stderr)[0]
     assert len(site.rows("Transactions")) == len(contents)
     assert set(site.archived()) == {row["id"] for row in site.rows("Files")}
     assert {content.decode() for content in site.archived().values()} == {*contents, "y"}
+
+
+def test_small_bundles_are_shown_one_after_the_other(tmp_path: Path, command: Command, site: Site) -> None:
+    """Though they share what they wait for: their jobs, their lines and their answers are in the order given."""
+    paths = [bundle(tmp_path, f"b{number}") for number in range(20)]
+    same, bad, none = bundle(tmp_path, "same", "b3"), broken(tmp_path, "bad"), tmp_path / "none.tar"
+    paths[12:12] = [same, bad, paths[5], none]
+    done = command(*paths)
+    assert done.returncode == ExitCode.SOME_FAILED
+    told = [(int(number), said) for number, said in re.findall(r"(?m)^job (\d+): (.*)$", done.stdout)]
+    stored = [path for path in paths if path not in (same, bad, none)]
+    assert [Path(said.split(" ", 1)[0]) for _, said in told] == [path for path in paths if path not in (bad, none)], (
+        done.stdout
+    )
+    assert [said for _, said in told if "complete" in said] == [
+        f"{path} is complete, 2 files" for path in dict.fromkeys(stored)
+    ]
+    jobs = {Path(job.source): job for job in site.jobs()}
+    assert [jobs[path].job_id for path in dict.fromkeys(paths) if path != none] == list(range(1, 23))
+    assert (jobs[same].state, jobs[same].duplicate_of) == (JobState.DUPLICATE, jobs[paths[3]].job_id)
+    stages = [line.partition(": ")[0] for line in done.stderr.splitlines() if line.startswith("/")]
+    assert list(dict.fromkeys(stages)) == [str(path) for path in dict.fromkeys(paths) if path != none]
+    assert summary_of(done.stderr)[0].startswith("ingest: 24 bundles: 20 complete, 2 duplicates, 2 failed; ")
+    answers = [json.loads(line) for line in command("--json", *paths).stdout.splitlines()]
+    assert [answer["source"] for answer in answers] == [str(path) for path in paths]
+
+
+def test_whoever_looks_on_hears_of_one_small_bundle_after_the_other(tmp_path: Path, site: Site) -> None:
+    heard: list[tuple[int, str]] = []
+
+    class Listener(Observer):
+        def __init__(self, _name: str, number: int, count: int) -> None:
+            assert count == 30
+            self._number = number
+
+        def _hear(self, what: str) -> None:
+            assert threading.current_thread() is threading.main_thread()
+            heard.append((self._number, what))
+
+        def started(self, job: Job) -> None:
+            self._hear("started")
+
+        def stage(self, task: str) -> None:
+            self._hear(task)
+
+        def settled(self, job: Job) -> None:
+            self._hear("settled")
+
+    paths = [bundle(tmp_path, f"b{number}") for number in range(30)]
+    outcomes = api.ingest_files(JobKind.BUNDLE, paths, Listener)
+    assert [Path(outcome.name) for outcome in outcomes] == paths
+    assert [outcome.job.job_id for outcome in outcomes if outcome.job] == list(range(1, 31))
+    assert heard == sorted(heard, key=lambda one: one[0])
+    assert {tuple(what for number, what in heard if number == wanted) for wanted in range(1, 31)} == {
+        ("started", *STAGES, "settled")
+    }
+
+
+def test_small_bundles_are_left_to_be_resumed(tmp_path: Path, command: Command, site: Site) -> None:
+    paths = [bundle(tmp_path, f"b{number}", f"{number} " * 5000) for number in range(60)]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = command.start("--limit-rate", "100k", *paths, output=output)
+    until(lambda: "is complete" in log.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == ExitCode.INTERRUPTED
+    complete = [job for job in site.jobs() if job.is_done]
+    assert log.read_text().count("is complete") == len(complete), "of what is complete it is said"
+    assert {job.status for job in site.jobs() if not job.is_done} <= {JobStatus.INTERRUPTED}
+    assert command(*paths).returncode == 0
+    assert sorted(job.job_id for job in site.jobs() if job.is_done) == list(range(1, 61))
+    assert len(site.archived()) == len(site.rows("Files")) == 120
+
+
+def test_an_unexpected_error_of_one_ends_the_command_and_no_job_is_lost(tmp_path: Path, site: Site) -> None:
+    class Broken(Observer):
+        def __init__(self, _name: str, number: int, _count: int) -> None:
+            self._number = number
+
+        def settled(self, job: Job) -> None:
+            if self._number == 7:
+                raise RuntimeError("the screen is broken")
+
+    paths = [bundle(tmp_path, f"b{number}") for number in range(40)]
+    with pytest.raises(RuntimeError, match="the screen is broken"):
+        api.ingest_files(JobKind.BUNDLE, paths, Broken)
+    assert {job.status for job in site.jobs()} <= {JobStatus.COMPLETE, JobStatus.INTERRUPTED}
+    outcomes = api.ingest_files(JobKind.BUNDLE, paths)
+    assert all(outcome.error is None for outcome in outcomes)
+    assert len(site.rows("Transactions")) == 40

@@ -462,7 +462,8 @@ def test_a_job_is_known_while_the_disk_of_its_bundle_is_away(site: Site, disk: D
 
     def prunable() -> list[int]:
         with open_store(site.settings) as store:
-            return [job.job_id for job in find_prunable(site.settings, store, timedelta(seconds=-1)).jobs]
+            pieces = find_prunable(site.settings, store, timedelta(seconds=-1))
+            return [job.job_id for piece in pieces for job in piece.jobs]
 
     disk.unmount()
     assert prunable() == []

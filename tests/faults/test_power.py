@@ -179,6 +179,54 @@ class Ingest(Scene):
         self.assert_ingested()
 
 
+class IngestSeveral(Scene):
+    """Small bundles that are ingested by one command, which commits and syncs them together."""
+
+    stride = 2
+
+    def prepare(self) -> None:
+        self.files = {
+            f"data/{number}/{name}": hashlib.shake_256(f"{number}/{name}".encode()).digest(5000)
+            for number in range(20)
+            for name in ("first", "second")
+        }
+        self.bundles = [
+            str(write_bundle(self.folder / f"{number}.tar", {path: self.files[path] for path in self.paths_of(number)}))
+            for number in range(20)
+        ]
+
+    @staticmethod
+    def paths_of(number: int) -> list[str]:
+        return [f"data/{number}/first", f"data/{number}/second"]
+
+    def work(self) -> None:
+        environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen(Command.line(*self.bundles), stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                self.report(line.decode().split("/")[-1].partition(".tar")[0])
+        assert process.returncode == 0
+        assert len(self.reports) == len(self.bundles)
+
+    def check(self, reported: set[str]) -> None:
+        stored = self.stored() if reported else {}
+        told = [path for number in reported for path in self.paths_of(int(number))]
+        lost = [path for path in told if stored.get(path) != [self.files[path]]]
+        assert not lost, f"{len(lost)} files of bundles that were complete are lost or wrong, as {lost[0]}"
+        self.ingest(*self.bundles)
+        assert self.stored() == {path: [content] for path, content in self.files.items()}
+        assert len(self.archived()) == len(self.in_archive()) == len(self.files), "no orphans, nothing missing"
+        self.ingest("verify", "--all")
+
+    def stored(self) -> dict[str, list[bytes | None]]:
+        """What is stored of each path that the catalogue knows: of each once."""
+        archived = self.archived()
+        found: dict[str, list[bytes | None]] = {}
+        for row in self.rows("Files"):
+            found.setdefault(f"data/{row['subdir']}/{row['name']}", []).append(archived.get(row["id"]))
+        return found
+
+
 class IngestDiscarded(Ingest):
     """A discard of a bundle that is stored, but not recorded."""
 
@@ -416,6 +464,7 @@ class SentInParts(Scene):
 
 SCENES: dict[str, type[Scene]] = {
     "ingest": Ingest,
+    "several": IngestSeveral,
     "move": Move,
     "discard": IngestDiscarded,
     "discard of a move": MoveDiscarded,

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import product
 from pathlib import Path
 from typing import IO
@@ -24,6 +24,7 @@ from ingest_cli.bundle.reader import Bundle
 from ingest_cli.bundle.records import transaction_records
 from ingest_cli.disk import RESERVE_BYTES, free_bytes
 from ingest_cli.errors import ExitCode, FileRefused, IngestError
+from ingest_cli.pipeline.bundle_files import KEPT_BYTES
 from ingest_cli.services.embedded.cloning import SETTLED_NS, Cloner
 
 from ..support.bundles import OF_FOLDERS, file_record, transaction, write_bundle, write_folder
@@ -331,3 +332,23 @@ def test_a_run_that_is_killed_leaves_nothing_and_is_finished_by_the_next(
     assert command(bundle, "-q").returncode == 0
     assert_sound(site, files, 1)
     assert set(shared_of(site).values()) == {whole_blocks(bytes(100_000))}
+
+
+@pytest.mark.sweep
+def test_a_bundle_too_large_for_memory_is_finished_however_often_it_is_killed(
+    disk: Path, site: Site, command: Command, starting: Callable[..., Running]
+) -> None:
+    moments = random.Random(SEED)
+    files = {f"data/{number:02}": LARGE[number:] for number in range(25)}
+    bundle = packed(disk / "run", files)
+    shutil.rmtree(disk / "run")
+    assert bundle.stat().st_size > KEPT_BYTES
+    for _ in range(10):
+        running = starting(bundle, "-q")
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(moments.uniform(0.1, 1))
+        running.kill()
+        running.wait()
+    assert command(bundle, "-q").returncode == 0
+    assert_sound(site, files, 1)
+    assert set(shared_of(site).values()) == {whole_blocks(LARGE)}

@@ -11,10 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_cli.bundle.bounds import MAX_DEPTH, MAX_OBJECTS, MAX_VALUES, require_bounded
-from ingest_cli.bundle.reader import MAX_METADATA_BYTES
 from ingest_cli.errors import MetadataError
-
-from ..support.bundles import file_record
 
 # Strings that look like structure to one who does not tell them apart.
 TRICKY = st.text(st.sampled_from('[]{}",:\\ u005b\n é測😀'), max_size=12)
@@ -63,12 +60,6 @@ def test_the_count_is_told_exactly(value: bytes, limit: int, saying: str) -> Non
     require_bounded(b"[" + (value + b",") * (limit - 1) + value + b"]")
     with pytest.raises(MetadataError, match=saying):
         require_bounded(b"[" + (value + b",") * limit + value + b"]")
-
-
-@pytest.mark.sweep
-def test_as_many_files_as_a_document_may_list_pass() -> None:
-    record = json.dumps(file_record("data/x", b"")).encode() + b", "
-    require_bounded(b"[" + record * (MAX_METADATA_BYTES // len(record)) + b"{}]")
 
 
 @pytest.mark.sweep

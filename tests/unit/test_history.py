@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.jobs.filter import COMPLETE, FAILED, JobFilter, JobOrder
-from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.store import JobStore
-from ingest_cli.settings import Timings
+from ingest_cli.maintenance.prune import AT_ONCE, find_prunable
+from ingest_cli.settings import Timings, load_settings
 
 from ..support.history import USERS, fill
+from ..support.recount import recounted, told
 
 FEW, MANY, WAITING = 300, 6000, 20
 # The same number of days with jobs in both.
@@ -96,3 +98,25 @@ def steps(store: SqliteJobStore, question: Callable[[JobStore], object]) -> int:
     question(store)
     connection.set_progress_handler(None, 0)
     return count
+
+
+def test_what_is_old_is_pruned_in_pieces(tmp_path: Path) -> None:
+    settings = load_settings(environment={"XDG_DATA_HOME": str(tmp_path)})
+    fill(settings.database, 3 * AT_ONCE)
+    with SqliteJobStore(settings.database, Timings()) as store:
+        pieces = find_prunable(settings, store, timedelta(0))
+        before, named = store.count(), {job.successor for job in store.select()}
+        for _ in range(2):
+            piece = next(pieces)
+            assert len(piece.jobs) <= AT_ONCE
+            piece.remove(store)
+        # Whoever stops here finds the others again.
+        gone = before - store.count()
+        assert gone > AT_ONCE
+        left = {job.job_id for again in find_prunable(settings, store, timedelta(0)) for job in again.jobs}
+        assert left
+        assert not left & {job.job_id for job in piece.jobs}
+        for piece in pieces:
+            piece.remove(store)
+        assert all(job.state is JobState.HELD or job.job_id in named for job in store.select())
+        assert told(store) == recounted(store.select())

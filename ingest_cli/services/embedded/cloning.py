@@ -43,19 +43,16 @@ class Cloner:
         shareable = shareable_bytes(content.offset, content.size)
         if not shareable or not CAN_CLONE:
             return False
-        # What is kept of it in memory says nothing of what is shared.
-        content = replace(content, kept=None)
         before = os.fstat(content.descriptor)
-        if before.st_dev in self.unable or not self._is_local:
-            return False
         is_settled = time.time_ns() - before.st_ctime_ns > SETTLED_NS
-        if not self._share(content, descriptor, shareable, before.st_dev):
+        if before.st_dev in self.unable or not self._share(content, descriptor, shareable, before.st_dev):
             return False
-        # What was kept in memory was read before it was cloned.
+        # What is kept of it in memory was read before, and says nothing of what is shared now.
         content = replace(content, kept=None)
-        if is_settled:
+        has_proof = is_settled and self._is_local
+        if has_proof:
             content.verify()
-        if not is_settled or _stamp(os.fstat(content.descriptor)) != _stamp(before):
+        if not has_proof or _stamp(os.fstat(content.descriptor)) != _stamp(before):
             _verify_clone(content, descriptor)
         return True
 
@@ -70,7 +67,7 @@ class Cloner:
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
-            # Whatever else is wrong, copying says so. An EINVAL may be of this content, as where the bundle was cut.
+            # Whatever else is wrong, copying shows. An EINVAL may be of this content, as where the bundle was cut.
             if error.errno != errno.EINVAL:
                 self.unable.add(device)
             os.ftruncate(descriptor, 0)
@@ -86,7 +83,7 @@ def can_clone(descriptor: int, folder: Path) -> bool:
     """Whether new files in the folder can share the bytes of the open file. It is tried, with a file without a name."""
     import tempfile
 
-    if not CAN_CLONE or on_network(folder):
+    if not CAN_CLONE:
         return False
     try:
         with tempfile.TemporaryFile(dir=folder) as file:

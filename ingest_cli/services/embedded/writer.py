@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
-from ...disk import CANNOT_LINK, HAS_SYNCFS, rename_new, restore_to, sync_file_system
+from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, rename_new, restore_to, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
 from ..base import require_within
 from .cloning import Cloner
@@ -26,6 +26,8 @@ from .layout import READ_ONLY
 from .mark import Mark
 from .run_folder import RunFolder
 
+# So much of a file is worth a request of its own to the disk.
+SYNC_BYTES = 16 << 20
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -271,8 +273,7 @@ def _write_file(aside: str, content: Content, cloner: Cloner) -> None:
     descriptor = os.open(aside, NEW_FILE, READ_ONLY)
     try:
         if not cloner.clone(content, descriptor):
-            for chunk in content.chunks():
-                _write(descriptor, chunk)
+            _copy(content, descriptor)
         os.utime(descriptor, (content.mtime, content.mtime))
         if not HAS_SYNCFS:
             os.fsync(descriptor)
@@ -282,6 +283,17 @@ def _write_file(aside: str, content: Content, cloner: Cloner) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def _copy(content: Content, descriptor: int) -> None:
+    """Write the content, a large one to its disk as it comes: the disk is not to be idle until all is synced."""
+    written = synced = 0
+    for chunk in content.chunks():
+        _write(descriptor, chunk)
+        written += len(chunk)
+        if written - synced >= SYNC_BYTES:
+            begin_writeback(descriptor, synced, written - synced)
+            synced = written
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

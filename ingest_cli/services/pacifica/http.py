@@ -24,8 +24,12 @@ from ..slots import Slots
 TRIES = 6
 # So many requests of a run that a service takes and never answers, and it is given up: each costs a whole timeout.
 HANGS = 2
-# A timeout is of each piece, so that a slow line is none that stands still.
-PIECE_BYTES = 1 << 16
+# A timeout is of each piece, so that a slow line is none that stands still. Where one has gone within so many seconds,
+# the next is larger: each costs time too.
+SMALLEST_PIECE, LARGEST_PIECE = 1 << 16, 1 << 20
+QUICK_SECONDS = 0.05
+# An answer has the time that a service may take to begin it, and as much more as it takes at so many bytes a second.
+SLOWEST_ANSWER = 1000
 # So much of a body this system may hold when all of it is sent; on a line of 1 Mbit/s, so many bytes a second arrive.
 HELD_BYTES, SLOW_BYTES = 4 << 20, 1 << 17
 FIRST_PAUSE_SECONDS = 0.2
@@ -53,10 +57,15 @@ class Pieces:
         return self._size
 
     def __iter__(self) -> Iterator[memoryview]:
+        length = SMALLEST_PIECE
         for chunk in self._chunks:
-            view = memoryview(chunk)
-            for start in range(0, len(view), PIECE_BYTES):
-                yield view[start : start + PIECE_BYTES]
+            unsent = memoryview(chunk)
+            while unsent:
+                begun = time.monotonic()
+                yield unsent[:length]
+                unsent = unsent[length:]
+                is_quick = time.monotonic() - begun < QUICK_SECONDS
+                length = min(LARGEST_PIECE, 2 * length) if is_quick else SMALLEST_PIECE
 
 
 class NoAnswer(Exception):
@@ -242,7 +251,7 @@ class HttpService:
         data = Pieces([body], len(body)) if body else None
         ask = partial(self._ask, method, path, work + _seconds_held(data), data=data, headers=headers)
         with self._asked(method, path, require, ask) as response:
-            return _whole(response)
+            return _whole(response, self._timeout)
 
     def send_file(
         self, path: str, chunks: Iterable[bytes], size: int, work: float, require: Callable[[], None]
@@ -253,7 +262,7 @@ class HttpService:
         timeout = Timeout(connect=self._timeout, read=self._timeout + work + _seconds_held(body))
         ask = partial(self._files.put, path, body, headers, timeout)
         with self._asked("PUT", path, require, ask) as response:
-            return _whole(response)
+            return _whole(response, self._timeout)
 
     @contextmanager
     def stream(self, path: str) -> Iterator[BaseHTTPResponse]:
@@ -303,8 +312,15 @@ def _seconds_held(body: Pieces | None) -> float:
     return 0.0 if body is None else min(HELD_BYTES, len(body)) / SLOW_BYTES
 
 
-def _whole(response: BaseHTTPResponse) -> Answer:
-    return Answer(response.status, response.headers, response.read(decode_content=True))
+def _whole(response: BaseHTTPResponse, seconds: float) -> Answer:
+    """The answer, if all of it comes within so many seconds, or goes on at SLOWEST_ANSWER: each byte by itself might
+    come in time. Raises urllib3's TimeoutError."""
+    body, begun = bytearray(), time.monotonic()
+    while piece := response.read1(decode_content=True):
+        body += piece
+        if time.monotonic() - begun > seconds + len(body) / SLOWEST_ANSWER:
+            raise HttpTimeoutError("the answer comes too slowly")
+    return Answer(response.status, response.headers, bytes(body))
 
 
 def _milliseconds_since(begun: float) -> float:
