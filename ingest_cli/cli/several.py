@@ -116,9 +116,15 @@ def achieved(files: int, size: int, seconds: float) -> str:
 
 
 def summary(noun: str, endings: Mapping[Ending, int], done: str, failures: Sequence[str]) -> list[str]:
-    """The lines of a summary: how many of what, what was ``done``, and the first failures once more."""
+    """The lines of a summary: how many of what, what was ``done``, and the first failures once more.
+
+    Where there is nothing but a few failures, these were told just before.
+    """
     told = [f"{endings[ending]:,} {ending[endings[ending] != 1]}" for ending in ENDINGS if endings.get(ending)]
-    lines = [f"{counted(sum(endings.values()), noun)}: {', '.join(told)}; {done}", *failures[:MOST_FAILURES]]
+    line = f"{counted(sum(endings.values()), noun)}: {', '.join(told)}; {done}"
+    if len(failures) == sum(endings.values()) <= MOST_FAILURES:
+        return [line]
+    lines = [line, *failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES:,} more")
     return lines
