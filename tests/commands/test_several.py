@@ -17,7 +17,9 @@ from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, UPLOADING
+from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
+from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
@@ -347,3 +349,25 @@ def test_an_unexpected_error_of_one_ends_the_command_and_no_job_is_lost(tmp_path
     outcomes = api.ingest_files(JobKind.BUNDLE, paths)
     assert all(outcome.error is None for outcome in outcomes)
     assert len(site.rows("Transactions")) == 40
+
+
+def test_jobs_that_run_at_once_share_what_they_keep_in_memory(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too large for its share is written aside while it is checked."""
+    monkeypatch.setattr(bundle_files, "KEPT_BYTES", 3 << 20)
+    aside = set[str]()
+
+    class Onlooker(Observer):
+        def __init__(self, name: str, _number: int, _count: int) -> None:
+            self._name = name
+
+        def checked(self, length: int, files: int = 0) -> None:
+            if files and list((site.archive / RUNS_FOLDER).glob("*/*.part")):
+                aside.add(self._name)
+
+    alone, *others = [write_bundle(tmp_path / f"{n}.tar", {"data/x": bytes(2 << 20) + b"%d" % n}) for n in range(3)]
+    api.ingest_files(JobKind.BUNDLE, [alone], Onlooker, at_once=2)
+    assert not aside
+    api.ingest_files(JobKind.BUNDLE, others, Onlooker, at_once=2)
+    assert aside == {str(path) for path in others}
