@@ -24,7 +24,7 @@ from ..pipeline.describing import describe, request_of, require_described
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
 from ..pipeline.selection import failed_jobs, interrupted_jobs
-from ..pipeline.small_bundles import run_small_bundles
+from ..pipeline.small_bundles import most_at_once, run_small_bundles
 from ..pipeline.submission import FolderSource, submit, submit_bundles, submit_folder
 from ..settings import Settings, load_settings
 from ..throttle import Throttle
@@ -208,7 +208,7 @@ def _run_in_order(
         numbers = list(run)
         part = slice(numbers[0], numbers[-1] + 1)
         observe_part = partial(_observe_part, observe, numbers[0], len(tasks))
-        if are_small and len(numbers) > 1:
+        if are_small and min(len(numbers), most_at_once()) > 1:
             paths = [Path(task.name) for task in tasks[part]]
             with _sharing(settings, runner) as another:
                 outcomes += run_small_bundles(paths, submit, runner, another, settings.timings.grace, observe_part)

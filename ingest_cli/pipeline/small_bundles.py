@@ -25,6 +25,8 @@ from .runner import Runner
 from .shutdown import graceful_shutdown
 
 THREADS = 16
+# How many files each of them may have open, and the process besides.
+FILES_A_THREAD, OTHER_FILES = 24, 64
 # So many bundles are submitted together, and so many are submitted but not ended at most: what a signal leaves behind.
 TOGETHER, MOST_BEGUN = 8, 32
 # How often whoever looks on hears of a bundle that takes its time.
@@ -32,6 +34,16 @@ TELL_SECONDS = 0.1
 
 # What becomes of bundles that are submitted together: the job of each, or why there is none.
 SubmitTogether = Callable[[Runner, Sequence[Path]], Sequence[Job | IngestError]]
+
+
+def most_at_once() -> int:
+    """How many small bundles may be run at once, by how many files the process may have open."""
+    import resource
+
+    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most_files == resource.RLIM_INFINITY:
+        return THREADS
+    return max(1, min(THREADS, (most_files - OTHER_FILES) // FILES_A_THREAD))
 
 
 def run_small_bundles(
@@ -164,6 +176,7 @@ class _SmallBundles:
         self.outcomes: list[Outcome] = []
         self._paths, self._submit, self._runner = paths, submit, runner
         self._another, self._observe = another, observe
+        self._most_threads = min(most_at_once(), len(paths))
         self._submitted = self._threads = 0
         # In their order. The threads take from the queue, and say in the news what has ended.
         self._begun: deque[_Begun] = deque()
@@ -212,7 +225,7 @@ class _SmallBundles:
         if bundle.job_id is not None:
             self._at_work.add(bundle.job_id)
         self._queue.put(bundle)
-        if self._threads < min(THREADS, len(self._paths)):
+        if self._threads < self._most_threads:
             try:
                 threading.Thread(target=self._work, name=f"runner {self._threads + 1}", daemon=True).start()
             except RuntimeError as error:

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections import defaultdict
@@ -409,3 +410,13 @@ def test_a_small_bundle_that_is_busy_is_shown_from_begin_to_end_each_time(tmp_pa
     holder.join()
     assert [type(outcome.error) for outcome in outcomes] == [JobBusy, type(None)]
     assert heard == {"same.tar.gz": ["begin", "end", "begin", "end"], "other.tar": ["begin", "end"]}
+
+
+def test_where_few_files_may_be_open_fewer_bundles_are_run_at_once(
+    tmp_path: Path, command: Command, site: Site
+) -> None:
+    paths = [str(bundle(tmp_path, f"b{number}")) for number in range(30)]
+    limited = ["sh", "-c", 'ulimit -n 120 && exec "$@"', "sh", *command.line(*paths, "-q")]
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(site.rows("Transactions")) == 30
