@@ -68,6 +68,10 @@ class SettingsError(IngestError):
     exit_code = ExitCode.USAGE
 
 
+class OutputsConflict(SettingsError):
+    """Two kinds of output were asked for at once: standard output gets neither, not even the error as JSON."""
+
+
 class SourceError(IngestError):
     """A bundle or document cannot be read."""
 

@@ -64,10 +64,11 @@ def unguarded(stream: TextIO) -> TextIO:
 
 
 class Guarded(io.TextIOWrapper):
-    """A stream of printable lines. ``speaks`` is the encoding whose characters are written as they are."""
+    """A stream of printable lines. ``speaks`` is the encoding whose characters are written as they are; so many
+    ``lines`` have been written."""
 
     def __init__(self, binary: Any, encoding: str, *, line_buffering: bool) -> None:
-        self.speaks = encoding
+        self.speaks, self.lines = encoding, 0
         self._only_ascii = codecs.lookup(encoding).name == "ascii"
         # typer takes ASCII for a mistake, and would write UTF-8 past this stream.
         written = "utf-8" if self._only_ascii else encoding
@@ -75,6 +76,7 @@ class Guarded(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write what is printable as it is, as tabs and the ends of lines are, and escape the rest."""
+        self.lines += text.count("\n")
         return self.draw(printable(text, besides="\n\t"))
 
     def draw(self, text: str) -> int:

@@ -119,7 +119,9 @@ def find_files(
                 yield from files
 
 
-def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -> Iterator[Copies]:
+def find_copies(
+    paths: Iterable[AnyPath], *, meter: Meter = NOBODY, settings: Settings | None = None
+) -> Iterator[Copies]:
     """Say of each of these files of this machine, and of all in these folders, whether what it holds is stored.
 
     They are hashed for it. What cannot be read is told in its place, as an ``error``.
@@ -129,4 +131,4 @@ def find_copies(paths: Iterable[AnyPath], *, settings: Settings | None = None) -
         catalogued(settings) as (settings, store, site_catalog),
         closing(archive(settings, store)) as site_archive,
     ):
-        yield from look_up(site_catalog, site_archive, map(Path, paths))
+        yield from look_up(site_catalog, site_archive, list(map(Path, paths)), meter)

@@ -3,14 +3,12 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import FileRefused
+from .hashing import beside
 
 CHUNK_BYTES = 1 << 20
-# From this size on, hashing in a second thread wins more than handing chunks over costs.
-OVERLAP_FROM_BYTES = 8 << 20
 # What an archive can share of a bundle, on a disk that can do so, begins and ends where one of its blocks does.
 SHARED_BLOCK = 4096
 # Sharing less takes as long as writing it.
@@ -51,19 +49,11 @@ class Content:
                 yield piece
             return
         digest = hashlib.new(self.hashtype, usedforsecurity=False)
-        if self.size < OVERLAP_FROM_BYTES:
+        # The consumer writes a chunk while it is hashed.
+        with beside(digest, self.size) as update:
             for chunk in self._read():
-                digest.update(chunk)
+                update(chunk)
                 yield chunk
-        else:
-            # hashlib releases the GIL: the consumer writes a chunk, and the next one is read, while it is hashed.
-            with ThreadPoolExecutor(1) as hasher:
-                hashing: Future[None] | None = None
-                for chunk in self._read():
-                    if hashing is not None:
-                        hashing.result()
-                    hashing = hasher.submit(digest.update, chunk)
-                    yield chunk
         require_hash(self.name, self.hashtype, digest.hexdigest(), self.hashsum)
 
     def _read(self) -> Iterator[bytes]:
@@ -93,9 +83,10 @@ def truncated(name: str) -> FileRefused:
     return FileRefused(f"{name!r} was truncated while it was read")
 
 
-def digest_of(pieces: Iterable[bytes], hashtype: str) -> str:
-    """The hash of bytes that come in pieces, as lower-case hex."""
+def digest_of(pieces: Iterable[bytes], hashtype: str, size: int = 0) -> str:
+    """The hash of bytes that come in pieces, ``size`` of them where that is known, as lower-case hex."""
     digest = hashlib.new(hashtype, usedforsecurity=False)
-    for piece in pieces:
-        digest.update(piece)
+    with beside(digest, size) as update:
+        for piece in pieces:
+            update(piece)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .completion import recorded_job_ids
+from .completion import recorded_job_ids, stored_paths
 from .options import Debug, Site
 
 BESIDES = "\n\r\t"
@@ -19,7 +19,9 @@ def cat(
     job_id: Annotated[
         int, typer.Argument(metavar="JOB_ID", help="The job that has the files.", autocompletion=recorded_job_ids)
     ],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Their paths in the bundle.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Their paths in the bundle.", autocompletion=stored_paths)
+    ],
     *,
     site: Site,
     debug: Debug = False,

@@ -25,6 +25,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         from .signals import interruptible
 
+        json = values.get("json", False)
         verbose, quiet, debug = values.get("verbose", 0), values.get("quiet", False), values.get("debug", False)
         try:
             values |= {name: reader.read(values[name]) for name, reader in readers.items() if name in values}
@@ -38,9 +39,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 set_verbosity(verbose, quiet=quiet)
             with interruptible(message="interrupted"):
                 function(**values, **given)
-        except (IngestError, OSError):
+        except (IngestError, OSError) as error:
             if debug:
                 traceback.print_exc()
+            if json and isinstance(error, IngestError):
+                from .failures import tell_programs
+
+                tell_programs(function.__name__, values, error)
             raise
 
     parameters = [

@@ -170,6 +170,10 @@ def _say_how_to_start(files: dict[str, str], deployment: "Deployment") -> None:
     notify("when they are in /etc/systemd/system: systemctl daemon-reload")
     if "ingest.socket" in files:
         notify("to have bundles received over HTTP: systemctl enable --now ingest.socket")
+    if "ingest-prune.timer" in files:
+        notify("to have old jobs removed each day: systemctl enable --now ingest-prune.timer")
+    if "ingest-events.timer" in files and deployment.settings.notifications.receivers:
+        notify("to have events sent that wait: systemctl enable --now ingest-events.timer")
     if "ingest-watch@.service" in files:
         for folder in deployment.settings.watch.folders:
             instance = f"$(systemd-escape --path {shlex.quote(str(folder))})"

@@ -127,25 +127,34 @@ def _look_up(paths: list[Path], site: Site, output: QuietOutput) -> None:
     from .. import api
     from ..errors import ExitCode
     from ..text import counted
+    from .display import meter_for
     from .output import notify
 
     count = stored = 0
     codes: set[ExitCode] = set()
-    for copies in api.find_copies(paths, settings=site.settings):
-        count += 1
-        stored += copies.is_stored
-        if not copies.is_stored:
-            codes.add(ExitCode.FAILED if copies.error is None else copies.error.exit_code)
-        if output.json:
-            _write(copies)
-        elif copies.error is not None:
-            notify(copies.error)
-        elif not output.quiet:
-            _say(copies)
+    for_programs = not sys.stdout.isatty()  # before a display stands in its place
+    with meter_for(output, "find", "hash") as meter:
+        for copies in api.find_copies(paths, meter=meter, settings=site.settings):
+            count += 1
+            stored += copies.is_stored
+            if not copies.is_stored:
+                codes.add(ExitCode.FAILED if copies.error is None else copies.error.exit_code)
+            _tell(copies, output, for_programs=for_programs)
     if not output.json and not output.quiet:
         notify(f"{stored:,} of {counted(count, 'file')} {'is' if count == 1 else 'are'} stored")
     if codes:
         raise typer.Exit(ExitCode.of_failures(codes))
+
+
+def _tell(copies: "Copies", output: QuietOutput, *, for_programs: bool) -> None:
+    from .output import notify
+
+    if output.json:
+        _write(copies)
+    elif copies.error is not None:
+        notify(copies.error)
+    elif not output.quiet:
+        _say(copies, for_programs=for_programs)
 
 
 def _write(copies: "Copies") -> None:
@@ -161,12 +170,12 @@ def _write(copies: "Copies") -> None:
     write_json(answer)
 
 
-def _say(copies: "Copies") -> None:
+def _say(copies: "Copies", *, for_programs: bool) -> None:
     from .files import say_fields
     from .output import say
 
     word = "stored" if copies.is_stored else "not stored"
-    if not sys.stdout.isatty():
+    if for_programs:
         first = [(str(job_id), file.path) for job_id, file in copies.copies[:1]]
         say_fields([word, str(copies.path), *(first[0] if first else ())])
         return

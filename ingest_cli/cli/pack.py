@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import IngestError, Interrupted, SettingsError
+from ..errors import IngestError, Interrupted, OutputsConflict, SettingsError
 from .command import command
 from .options import Describing, DryRun, Packing, QuietOutput, Site
 
@@ -83,7 +83,7 @@ def _one(paths: list[Path], output: Path | None, folders: "Folders", options: Qu
         raise SettingsError("with several paths, name the bundle with -o")
     target = output or Path(f"{paths[0].resolve().name}.tar")
     if options.json and target == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
+        raise OutputsConflict("--json and -o - cannot be used together: both write to standard output")
     return Bundle(target, paths, folders.request(paths[0], folders_of(paths)))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .command import command
-from .completion import recorded_job_ids
+from .completion import recorded_job_ids, stored_paths
 from .options import QuietOutput, Site
 
 
@@ -17,7 +17,11 @@ def restore(
     ],
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH", help="Restore only these files and folders, by their paths in the bundle."),
+        typer.Argument(
+            metavar="PATH",
+            help="Restore only these files and folders, by their paths in the bundle.",
+            autocompletion=stored_paths,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -32,7 +36,7 @@ def restore(
 ) -> None:
     """Restore a stored job, or some files of it."""
     from .. import api
-    from ..errors import SettingsError
+    from ..errors import OutputsConflict, SettingsError
     from ..text import counted
     from .display import meter_for
     from .left import STANDARD_OUTPUT, saying_what_is_left
@@ -41,7 +45,7 @@ def restore(
     if (output is None) == (to is None):
         raise SettingsError("give either --to FOLDER, for the files, or -o FILE, for a bundle of them")
     if options.json and output == STANDARD_OUTPUT:
-        raise SettingsError("--json and -o - cannot be used together: both write to standard output")
+        raise OutputsConflict("--json and -o - cannot be used together: both write to standard output")
     target = to or output
     assert target is not None
     out = bundle_output() if output == STANDARD_OUTPUT else target

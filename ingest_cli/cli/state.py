@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import IngestError, SettingsError
+from ..errors import IngestError, OutputsConflict, SettingsError
 from .command import command
 from .completion import job_ids as known_job_ids
 from .completion import orders
@@ -60,7 +60,7 @@ def state(
     if job_ids and (wanted != ALL or csv or follow):
         raise SettingsError("give jobs, or options that choose jobs, not both")
     if csv + follow + output.json > 1:
-        raise SettingsError("--json, --csv and --follow cannot be used together")
+        raise OutputsConflict("--json, --csv and --follow cannot be used together")
     with open_store(site.settings, new=False) as store:
         if job_ids:
             _show_jobs(job_ids, store, output)
@@ -85,12 +85,13 @@ def _order(sort: str) -> "JobOrder":
 
 
 def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> "Iterator[list[Job]]":
-    """The jobs in pieces, so that however many there are, few are in memory, where their order allows it."""
+    """The jobs in pieces, so that however many there are, few are in memory."""
     from ..jobs.filter import JobOrder
 
     if order is not JobOrder.JOB:
-        if page := store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count):
-            yield page
+        job_ids = store.ids(wanted, order=order, descending=order is not JobOrder.NAME, limit=count)
+        for first in range(0, len(job_ids), PAGE):
+            yield store.several(job_ids[first : first + PAGE])
         return
     before, left = None, count
     while left is None or left > 0:

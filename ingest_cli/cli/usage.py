@@ -59,13 +59,22 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Take the words apart. Raises SettingsError."""
+        is_for_programs = "--json" in args and not ctx.resilient_parsing
         try:
             left = super().parse_args(ctx, args)
         except UsageError as error:
-            raise _explained(error, ctx) from None
+            raise self._refused(_sentence(error, ctx), ctx, is_for_programs) from None
         if left and not ctx.resilient_parsing:
-            raise _hinting(_too_many(self, left[0], ctx), ctx)
+            raise self._refused(_too_many(self, left[0], ctx), ctx, is_for_programs)
         return left
+
+    def _refused(self, sentence: str, ctx: typer.Context, is_for_programs: bool) -> SettingsError:
+        error = _hinting(sentence, ctx)
+        if is_for_programs:
+            from .failures import tell_programs
+
+            tell_programs((self.name or "").replace("-", "_"), {}, error)
+        return error
 
     def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
         """The help, as wide as the window."""

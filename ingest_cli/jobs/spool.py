@@ -117,6 +117,13 @@ class SpoolFile:
             begin_writeback(self._descriptor, self._written_back, length)
             self._written_back = self._written
 
+    def cut(self, length: int) -> None:
+        """Forget, durably, what was written beyond its first ``length`` bytes."""
+        with _translate_os_errors(self._spool):
+            os.ftruncate(self._descriptor, length)
+            self._written = self._written_back = length
+            os.fsync(self._descriptor)
+
     def sync(self) -> None:
         """Return when what was written would survive a loss of power."""
         with _translate_os_errors(self._spool):

@@ -6,6 +6,7 @@ Its format is the JSON Schema ``receipt.schema.json`` beside this module.
 import errno
 import json
 import stat
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -43,11 +44,12 @@ def write_receipt(path: Path, catalog: Catalog, job: Job) -> None:
 
     Raises SourceError, and ResourceUnavailable where it may be written later.
     """
-    text = json.dumps(_receipt(catalog, job), indent=1, ensure_ascii=False) + "\n"
+    about = _about(catalog, job)
     try:
         _require_replaceable(path)
         with durable_write(path, mode=0o644, replace=True) as file:
-            file.write(text.encode())
+            for piece in _written(about, catalog.files(job.job_id)):
+                file.write(piece.encode())
     except OSError as error:
         message = f"job {job.job_id} is complete, but its receipt cannot be written to {path}"
         raise explained(error, message, SourceError) from error
@@ -78,7 +80,20 @@ def _require_replaceable(path: Path) -> None:
             raise OSError(errno.EINVAL, "it is not a regular file")
 
 
-def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:
+def _written(about: dict[str, Any], listed: Iterable[StoredFile]) -> Iterator[str]:
+    """The receipt of these files in pieces, as JSON with an indent has it: there may be a million of them."""
+    encode = json.JSONEncoder(indent=1, ensure_ascii=False).encode
+    yield encode(about).removesuffix("\n}") + ',\n "files": ['
+    before = ""
+    for file in listed:
+        record = {key: getattr(file, key) for key in ("file_id", "path", "size", "hashtype", "hashsum")}
+        # No string in JSON holds an end of a line.
+        yield before + f"\n{encode(record)}".replace("\n", "\n  ")
+        before = ","
+    yield "\n ]\n}\n" if before else "]\n}\n"
+
+
+def _about(catalog: Catalog, job: Job) -> dict[str, Any]:
     about = {record["destinationTable"]: record.get("value") for record in catalog.metadata(job.job_id)}
     return {
         "receipt": VERSION,
@@ -91,10 +106,6 @@ def _receipt(catalog: Catalog, job: Job) -> dict[str, Any]:
         **{name: about[f"Transactions.{name}"] for name in ("submitter", "project", "instrument")},
         "created": f"{job.created.replace(' ', 'T')}Z",
         "completed": f"{job.updated.replace(' ', 'T')}Z",
-        "files": [
-            {key: getattr(file, key) for key in ("file_id", "path", "size", "hashtype", "hashsum")}
-            for file in catalog.files(job.job_id)
-        ],
     }
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded, OnProblem, raise_problem
+from ..in_threads import done_in_threads, usual_threads
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
-from ..services.base import Archive, Services, StoredFile
+from ..services.base import Archive, Catalog, Services, StoredFile
 from ..text import counted
 
 
@@ -47,14 +48,14 @@ def verify_jobs(
     ServiceUnavailable where a service is down.
     """
     tally = tally if tally is not None else Tally()
-    for job_id in job_ids:
-        if not services.catalog.contains(job_id):
-            on_missing(JobNotRecorded(f"the catalogue has no record of job {job_id}", job_id))
-            continue
-        tally.jobs, tally.job_id = tally.jobs + 1, job_id
-        meter.part(f"job {job_id}")
-        files = services.catalog.files(job_id)
-        yield from verify_files(services.archive, job_id, files, share=share, tally=tally, meter=meter)
+    for (job_id, part), problem in _verified(services.archive, _parts(services.catalog, job_ids, share), meter):
+        if part is None:
+            tally.jobs, tally.job_id = tally.jobs + 1, job_id
+            meter.part(f"job {job_id}")
+        elif isinstance(part, JobNotRecorded):
+            on_missing(part)
+        else:
+            yield from _counted(tally, job_id, part, problem)
 
 
 def verify_files(
@@ -67,14 +68,10 @@ def verify_files(
     meter: Meter = NOBODY,
 ) -> Iterator[Damage]:
     """Hash a job's files again, or a random ``share`` of them, and yield what is wrong. Raises ServiceUnavailable."""
-    for file in files:
-        if share < 1.0 and random.random() >= share:
-            continue
-        problem = file_problem(archive, file, meter)
-        tally.files += 1
-        tally.bytes += file.size
-        if problem is not None:
-            yield Damage(job_id, file.file_id, file.path, problem)
+    parts: Iterator[_Part] = ((job_id, file) for file in _sample(files, share))
+    for (_, file), problem in _verified(archive, parts, meter):
+        if isinstance(file, StoredFile):
+            yield from _counted(tally, job_id, file, problem)
 
 
 def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> str | None:
@@ -84,7 +81,7 @@ def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> s
         meter.advance(file.size, 1)
         return "missing from the archive" if size is None else f"{counted(size, 'byte')} long instead of {file.size:,}"
     try:
-        found = digest_of(_metered(archive.read(file.file_id), meter), file.hashtype)
+        found = digest_of(_metered(archive.read(file.file_id), meter), file.hashtype, file.size)
     except ArchiveError as error:
         return str(error)
     finally:
@@ -92,6 +89,43 @@ def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> s
     if found != file.hashsum:
         return f"{file.hashtype} is {found} instead of {file.hashsum}"
     return None
+
+
+# A job, and one of its files; None where the job begins, and the error where the catalogue has nothing of it.
+_Part = tuple[int, StoredFile | JobNotRecorded | None]
+
+
+def _parts(catalog: Catalog, job_ids: Iterable[int], share: float) -> Iterator[_Part]:
+    for job_id in job_ids:
+        if not catalog.contains(job_id):
+            yield job_id, JobNotRecorded(f"the catalogue has no record of job {job_id}", job_id)
+            continue
+        yield job_id, None
+        yield from ((job_id, file) for file in _sample(catalog.files(job_id), share))
+
+
+def _sample(files: Iterable[StoredFile], share: float) -> Iterator[StoredFile]:
+    return (file for file in files if share >= 1.0 or random.random() < share)
+
+
+def _verified(archive: Archive, parts: Iterator[_Part], meter: Meter) -> Iterator[tuple[_Part, str | None]]:
+    """Each part after the other, and what is wrong with it where it is a file."""
+
+    def problem(part: _Part, meter: Meter) -> str | None:
+        return file_problem(archive, part[1], meter) if isinstance(part[1], StoredFile) else None
+
+    def size(part: _Part) -> int:
+        return part[1].size if isinstance(part[1], StoredFile) else 0
+
+    threads = 1 if archive.is_exclusive else usual_threads()
+    return done_in_threads(problem, parts, size, meter, threads)
+
+
+def _counted(tally: Tally, job_id: int, file: StoredFile, problem: str | None) -> Iterator[Damage]:
+    tally.files += 1
+    tally.bytes += file.size
+    if problem is not None:
+        yield Damage(job_id, file.file_id, file.path, problem)
 
 
 def _metered(pieces: Iterable[bytes], meter: Meter) -> Iterator[bytes]:

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..bundle.catalog_rules import check_document
-from ..bundle.metadata import Document
+from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import Bundle
 from ..disk import explained
 from ..errors import IngestError, SourceError
+from ..in_threads import done_in_threads, usual_threads
 from ..jobs.stages import INGEST_FILES, LOAD_METADATA, OPEN_TAR
 from ..meter import NOBODY, Meter
 from ..services.base import Policy
@@ -85,12 +87,26 @@ def _check_inside(bundle: Bundle, user: str, limit: int, policy: Policy, finding
             policy.check(document, user)
     meter.stage(INGEST_FILES)
     meter.plan(findings.files, findings.bytes)
-    for entry in document.files:
-        with findings.noted():
-            member = find_member(bundle, entry)
-            entry.require_usable_hash()
-            content_of(bundle, member, entry, meter.advance).verify()
-        meter.advance(0, 1)
+    for _, problem in done_in_threads(
+        partial(_problem_of, bundle), document.files, lambda entry: entry.size, meter, usual_threads()
+    ):
+        if problem is not None:
+            findings.note(problem)
     # Those of another size are listed too.
     listed = (bundle.position(entry.path) for entry in document.files)
     findings.warnings += warnings_about(bundle, (position for position in listed if position is not None))
+
+
+def _problem_of(bundle: Bundle, entry: FileEntry, meter: Meter) -> IngestError | None:
+    """What is wrong with a file of the bundle. Raises what trying again may mend."""
+    try:
+        member = find_member(bundle, entry)
+        entry.require_usable_hash()
+        content_of(bundle, member, entry, meter.advance).verify()
+    except IngestError as error:
+        if error.transient:
+            raise
+        return error
+    finally:
+        meter.advance(0, 1)
+    return None

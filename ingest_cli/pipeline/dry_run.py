@@ -1,5 +1,6 @@
 """What would be stored of a folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class FolderPlan:
     bytes: int
     known_files: int
     known_bytes: int
-    left_out: list[Entry]
+    left_out: Sequence[Entry]
     warnings: list[str]
 
 
@@ -56,6 +57,6 @@ def plan_folder(
     )
 
 
-def _known(source: FolderSource, path: Path, folder: Folder, store: JobStore, catalog: Catalog) -> list[Entry]:
+def _known(source: FolderSource, path: Path, folder: Folder, store: JobStore, catalog: Catalog) -> Sequence[Entry]:
     jobs = completed(store, path, source.request)
     return known_files(folder, jobs, catalog) if jobs else []

@@ -4,6 +4,7 @@ import hashlib
 from contextlib import closing
 
 from ..bundle.content import CHUNK_BYTES
+from ..bundle.hashing import beside
 from ..bundle.metadata import HASH_TYPES
 from ..errors import ArchiveError
 from ..services.base import Archive, StoredFile
@@ -29,10 +30,10 @@ def read_content(
     position = 0 if is_checked else start
     digest = _digest_of(file)
     held = b""
-    with closing(_read(archive, file, position, ahead)) as pieces:
+    with closing(_read(archive, file, position, ahead)) as pieces, beside(digest, file.size) as update:
         for piece in pieces:
             if is_checked:
-                digest.update(piece)
+                update(piece)
             wanted = piece[max(0, start - position) : max(0, stop - position)]
             position += len(piece)
             if held and wanted:

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..bundle.pack_rules import PackRules, Reason
 from ..bundle.tree import walk
 from ..disk import explained, open_regular
 from ..errors import IngestError, SourceError
+from ..meter import NOBODY, Meter
 from ..services.base import Archive, Catalog, StoredFile
 from ..services.query import FileQuery
 
@@ -37,15 +39,33 @@ class Copies:
         return bool(self.copies)
 
 
-def look_up(catalog: Catalog, archive: Archive, paths: Iterable[Path]) -> Iterator[Copies]:
+def look_up(catalog: Catalog, archive: Archive, paths: Sequence[Path], meter: Meter = NOBODY) -> Iterator[Copies]:
     """Find each file, and all in each folder.
 
     It is stored where the catalogue has a file of the same size and hash, and the archive has one of that size for it.
     """
     hashtypes = catalog.hashtypes()
+    if meter is not NOBODY:
+        meter.plan(*_measure(paths))
     for path in paths:
         for file, error in _files_at(path):
-            yield _look_up(catalog, archive, file, hashtypes) if error is None else Copies(path=file, error=error)
+            if error is None:
+                yield _look_up(catalog, archive, file, hashtypes, meter)
+                meter.advance(0, 1)
+            else:
+                yield Copies(path=file, error=error)
+
+
+def _measure(paths: Iterable[Path]) -> tuple[int, int]:
+    """How many files are to be read, and how long they are together: what cannot be looked at is told later."""
+    files = total_bytes = 0
+    for path in paths:
+        for file, error in _files_at(path):
+            if error is None:
+                with suppress(OSError):
+                    total_bytes += file.stat().st_size
+                    files += 1
+    return files, total_bytes
 
 
 def _files_at(path: Path) -> Iterator[tuple[Path, IngestError | None]]:
@@ -66,9 +86,9 @@ def _files_at(path: Path) -> Iterator[tuple[Path, IngestError | None]]:
     yield from problems
 
 
-def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collection[str]) -> Copies:
+def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collection[str], meter: Meter) -> Copies:
     try:
-        size, hashes = _hashes(path, hashtypes)
+        size, hashes = _hashes(path, hashtypes, meter)
     except IngestError as error:
         return Copies(path=path, error=error)
     found = (
@@ -80,7 +100,7 @@ def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collecti
     return Copies(path=path, copies=tuple(islice(found, MOST_COPIES)))
 
 
-def _hashes(path: Path, hashtypes: Collection[str]) -> tuple[int, dict[str, str]]:
+def _hashes(path: Path, hashtypes: Collection[str], meter: Meter) -> tuple[int, dict[str, str]]:
     """How long the file is, and its hash of each type. Raises SourceError, and ResourceUnavailable."""
     digests = {hashtype: hashlib.new(hashtype, usedforsecurity=False) for hashtype in sorted(hashtypes)}
     size = 0
@@ -91,6 +111,7 @@ def _hashes(path: Path, hashtypes: Collection[str]) -> tuple[int, dict[str, str]
                 size += len(chunk)
                 for digest in digests.values():
                     digest.update(chunk)
+                meter.advance(len(chunk))
             after = os.fstat(file.fileno())
     except OSError as error:
         raise explained(error, f"cannot read {path}", SourceError) from error

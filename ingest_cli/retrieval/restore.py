@@ -12,6 +12,7 @@ from typing import IO
 from ..bundle.reader import METADATA_NAME
 from ..disk import durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
+from ..in_threads import done_in_threads, usual_threads
 from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
@@ -61,11 +62,7 @@ def write_folder(
         aside.mkdir()
         stored = Stored(services.catalog, job_id, paths)
         meter.plan(len(stored.named), stored.total_bytes)
-        for name, file in stored.named:
-            try:
-                _write_file(services.archive, aside / name, file, meter)
-            except OSError as error:
-                raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
+        _write_files(services.archive, stored, aside, target, meter)
         (aside / METADATA_NAME).write_bytes(stored.document)
         sync_file_system(aside)
         aside.rename(target)
@@ -93,9 +90,32 @@ def _read(archive: Archive, meter: Meter, file: StoredFile, start: int = 0, stop
     meter.advance(0, 1)
 
 
-def _write_file(archive: Archive, path: Path, file: StoredFile, meter: Meter) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as out:
+def _write_files(archive: Archive, stored: Stored, aside: Path, target: Path, meter: Meter) -> None:
+    """Write the files into ``aside``, which is to become ``target``, several at once where the archive gives that."""
+
+    def write(named: tuple[str, StoredFile], meter: Meter) -> None:
+        name, file = named
+        try:
+            _write_file(archive, f"{aside}/{name}", file, meter)
+        except OSError as error:
+            raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
+
+    threads = 1 if archive.is_exclusive else usual_threads()
+    for _ in done_in_threads(write, stored.named, lambda named: named[1].size, meter, threads):
+        pass
+
+
+def _write_file(archive: Archive, path: str, file: StoredFile, meter: Meter) -> None:
+    with _new_file(path) as out:
         for piece in _read(archive, meter, file):
             out.write(piece)
     os.utime(path, (mtime_of(file), mtime_of(file)))
+
+
+def _new_file(path: str) -> IO[bytes]:
+    """A new file, in folders that are made where they are missing."""
+    try:
+        return open(path, "xb")  # noqa: PTH123 - as text, of many; the caller closes it
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH120
+        return open(path, "xb")  # noqa: PTH123

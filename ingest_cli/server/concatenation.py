@@ -1,4 +1,4 @@
-"""Files of the spool, appended to another: the parts of an upload, and a piece whose checksum was verified first."""
+"""Files of the spool, appended to another: the parts of an upload."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ from .threads import Threads
 BLOCK_BYTES = 1 << 20
 
 
-async def append_files(file: SpoolFile, begun: int, parts: Sequence[Path], disk: Threads) -> None:
+async def append_files(file: SpoolFile, parts: Sequence[Path], disk: Threads) -> None:
     """Append the content of ``parts`` to ``file``, durably.
 
-    It resumes where an earlier call was cut: what ``file`` holds beyond its first ``begun`` bytes is the beginning of
-    that content already. Raises Refusal where a part is gone, and NoRoom.
+    It resumes where an earlier call was cut: what ``file`` holds is the beginning of that content already. Raises
+    Refusal where a part is gone, and NoRoom.
     """
-    done = file.length - begun
+    done = file.length
     for part in parts:
         with await disk.do(_opened, part) as content:
             length = await disk.do(content.seek, 0, 2)

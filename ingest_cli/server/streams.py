@@ -129,8 +129,9 @@ class _Streamed(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
             while piece:
+                view = memoryview(piece)
                 for at in range(0, len(piece), SENT_BYTES):
-                    body = piece[at : at + SENT_BYTES]
+                    body = view[at : at + SENT_BYTES]
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                 if await request.is_disconnected():
                     return
@@ -156,14 +157,16 @@ class _Streamed(Response):
 
 
 def _gathered(pieces: Pieces) -> Pieces:
-    held = bytearray()
+    held: list[bytes] = []
+    length = 0
     for piece in pieces:
-        held += piece
-        if len(held) >= PIECE_BYTES:
-            yield bytes(held)
-            held.clear()
+        held.append(piece)
+        length += len(piece)
+        if length >= PIECE_BYTES:
+            yield b"".join(held)  # one alone is not copied
+            held, length = [], 0
     if held:
-        yield bytes(held)
+        yield b"".join(held)
 
 
 def log_failure(request: Request, error: IngestError) -> None:

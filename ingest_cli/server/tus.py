@@ -153,14 +153,16 @@ class Tus:
             _require_offset(offset, upload.length)
             require_fit(announced_length(request) or 0, 0)
             return upload
-        with self._receptions.admit(request) as reception:
+        with self._receptions.admit(request):
             async with self._jobs.locked(upload) as file:
                 upload = await self._find(request, upload.name)  # as others may have left it
+                if file is not None:
+                    upload = await self._disk.do(self._uploads.settle, upload, file)
                 _require_offset(offset, upload.length if file is None else file.length)
                 if file is not None:
                     upload = await self._declared(request, upload, file)
                     await self._disk.do(self._uploads.keep, upload)
-                    await add_body(request, upload, file, self._limits, reception, self._disk)
+                    await add_body(request, upload, file, self._uploads, self._limits, self._disk)
         return upload
 
     async def _declared(self, request: Request, upload: Upload, file: SpoolFile) -> Upload:

@@ -1,25 +1,21 @@
 """Receives what the body of a request of tus brings for an upload."""
 
+import asyncio
 import hashlib
-from functools import partial
-from pathlib import Path
 
 from starlette.requests import Request
 
-from ..errors import SourceError
-from ..jobs.spool import SpoolFile, SpoolKind
+from ..jobs.spool import SpoolFile
 from ..text import counted
-from .admission import Reception
 from .authentication import Refusal
-from .concatenation import append_files
-from .receiving import Limits, announced_length, pieces, receive, spooled
+from .receiving import Limits, announced_length, pieces
 from .threads import Threads
 from .tus_protocol import MISMATCH, Checksum, checksum_in
-from .uploads import Upload
+from .uploads import Upload, Uploads
 
 
 async def add_body(
-    request: Request, upload: Upload, file: SpoolFile, limits: Limits, reception: Reception, disk: Threads
+    request: Request, upload: Upload, file: SpoolFile, uploads: Uploads, limits: Limits, disk: Threads
 ) -> None:
     """Append the body of ``request`` to the file of ``upload``, durably.
 
@@ -32,8 +28,18 @@ async def add_body(
     require_fit(announced_length(request) or 0, left)
     if checksum is None:
         await _append_pieces(request, file, most, disk)
-    else:
-        await _append_verified(request, file, checksum, Limits(left, limits.reserve), reception, disk)
+        return
+    begun = file.length
+    await disk.do(uploads.doubt, upload, begun)
+    try:
+        await _append_verified(request, file, checksum, most, disk)
+    except asyncio.CancelledError:
+        raise  # something may still be written: whoever is next settles it
+    except BaseException:
+        await disk.do(file.cut, begun)
+        await disk.do(uploads.trust, upload)
+        raise
+    await disk.do(uploads.trust, upload)
 
 
 async def _append_pieces(request: Request, file: SpoolFile, most: int | None, disk: Threads) -> None:
@@ -46,25 +52,15 @@ async def _append_pieces(request: Request, file: SpoolFile, most: int | None, di
 
 
 async def _append_verified(
-    request: Request, file: SpoolFile, checksum: Checksum, limits: Limits, reception: Reception, disk: Threads
+    request: Request, file: SpoolFile, checksum: Checksum, most: int | None, disk: Threads
 ) -> None:
-    """Append what has the ``checksum``. Until that is known it lies beside the file, whose length is the offset."""
-    opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, file.path.parent, ".piece", limits.reserve)
-    async with spooled(disk, opening) as piece:
-        await receive(request, piece, limits, reception, disk)
-        if await disk.do(_digest_of, piece.path, checksum.algorithm) != checksum.digest:
-            raise Refusal(
-                MISMATCH, f"the {checksum.algorithm} of the body is not the one that was given: send it again"
-            )
-        await append_files(file, file.length, [piece.path], disk)
-
-
-def _digest_of(path: Path, algorithm: str) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).digest()
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from error
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
+    async for piece in pieces(request):
+        require_fit(len(piece), None if most is None else most - file.length)
+        await asyncio.gather(disk.do(file.write, piece), disk.do(digest.update, piece))
+    if digest.digest() != checksum.digest:
+        raise Refusal(MISMATCH, f"the {checksum.algorithm} of the body is not the one that was given: send it again")
+    await disk.do(file.sync)
 
 
 def require_fit(length: int, left: int | None) -> None:

@@ -73,6 +73,9 @@ class UploadJobs:
             raise no_such_upload()
         if upload.parts:
             await self._join(upload, file)
+        elif not await self._disk.do(upload.is_whole):
+            # What was the rest of it when we looked has turned out to be another.
+            raise Refusal(409, "the upload has not arrived as a whole")
         async with nullcontext() if has_place else self._store.place():
             job_id = await self._store.reserve_id()
             return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user, name_of(upload.metadata))
@@ -81,7 +84,7 @@ class UploadJobs:
         """Append the parts of a final upload to its file. They stay until it is a job: a kill costs only time."""
         parts = [self._uploads.path_of(name) for name in upload.parts]
         try:
-            await append_files(file, 0, parts, self._disk)
+            await append_files(file, parts, self._disk)
         except (Refusal, NoRoom):  # it would only take room itself
             await self._disk.do(self._uploads.remove, upload)
             raise

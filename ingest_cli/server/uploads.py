@@ -36,7 +36,8 @@ class Upload:
     """A resumable upload: ``length`` bytes are to come to ``path``, from ``client``, in the name of ``user``.
 
     The length is None as long as the client does not know it. ``metadata`` and ``concat`` are what the client said of
-    it: the latter that it is a part of another upload, or of which parts it is to be made.
+    it: the latter that it is a part of another upload, or of which parts it is to be made. What is in the file from
+    byte ``doubted`` on does not count: its checksum is not known to be right.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Upload:
     client: str = field(compare=False)
     metadata: str = field(default="", compare=False)
     concat: str = field(default="", compare=False)
+    doubted: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -63,16 +65,16 @@ class Upload:
 
     def offset(self) -> int | None:
         """How many bytes have arrived; None where the file is gone, since a job has used it, or another upload."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SourceError(f"cannot look at {self.path}: {error.strerror}") from error
+        size = self._size()
+        # Behind the size: what is in doubt is recorded before it is written.
+        recorded = _read(record_of(self.path))
+        if size is None or recorded is None or recorded.doubted is None:
+            return size
+        return min(size, recorded.doubted)
 
     def is_whole(self) -> bool:
         """Whether all of it has arrived."""
-        return self.offset() in (None, self.length)
+        return self._size() in (None, self.length) and self.offset() in (None, self.length)
 
     def has_ended(self) -> bool:
         """Whether it is a job, or is to become one now."""
@@ -81,6 +83,14 @@ class Upload:
     def expiry(self) -> float | None:
         """When it is removed, unless something comes before; None where nothing is left of it."""
         return expiry_of(self.path)
+
+    def _size(self) -> int | None:
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SourceError(f"cannot look at {self.path}: {error.strerror}") from error
 
     def left(self) -> int:
         """How many bytes are known to come of an upload under way; none of one of which nothing comes any more."""
@@ -146,6 +156,22 @@ class Uploads:
             raise
         self.keep(known)
         return known
+
+    def doubt(self, upload: Upload, offset: int) -> None:
+        """What is written from ``offset`` on does not count until it is `trust`-ed: durably so."""
+        _write(replace(upload, doubted=offset))
+
+    def trust(self, upload: Upload) -> None:
+        """All that is in the file counts, which is durable: nothing of it is in doubt."""
+        _write(replace(upload, doubted=None))
+
+    def settle(self, upload: Upload, file: SpoolFile) -> Upload:
+        """The upload when nothing of it is in doubt. What is was left by a request that was killed, and is removed."""
+        if upload.doubted is None:
+            return upload
+        file.cut(upload.doubted)
+        self.trust(upload)
+        return replace(upload, doubted=None)
 
     def keep(self, upload: Upload) -> None:
         """The upload is open: room is kept for it while something comes."""
@@ -220,8 +246,9 @@ def _read(record: Path) -> Upload | None:
     try:
         found = json.loads(record.read_bytes())
         length = None if found["length"] is None else int(found["length"])
-        rest = [str(found.get(name, "")) for name in ("client", "metadata", "concat")]
-        return Upload(record.with_suffix(".tar"), length, str(found["user"]), *rest)
+        client, metadata, concat = (str(found.get(name, "")) for name in ("client", "metadata", "concat"))
+        doubted = None if found.get("doubted") is None else int(found["doubted"])
+        return Upload(record.with_suffix(".tar"), length, str(found["user"]), client, metadata, concat, doubted)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     except OSError as error:

@@ -1,70 +1,129 @@
-"""What the past costs: each question to a job store of ten jobs, and to one of a million.
+"""What the past costs: a site with a million jobs beside one with few."""
 
-python -m tests.benchmarks.past [JOBS [FOLDER]]
-
-The store is filled by SQL, through the real migrations, with jobs of all states, and reasons, days, names and users as
-a site has them.
-"""
-
+import http.client
 import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
-from ..support.history import fill
+from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.store import JobStore
+from ingest_cli.maintenance.prune import AT_ONCE, find_prunable
+from ingest_cli.server.metrics import exposition
+from ingest_cli.services.factory import unique_id
+from ingest_cli.settings import Settings, Timings, load_settings
 
-MANY, FEW, ROUNDS = 1_000_000, 10, 5
-COMMANDS = {
-    "state N": ["state", "7"],
-    "state": ["state"],
-    "state --failed": ["state", "--failed"],
-    "state --since 2d": ["state", "--since", "2d"],
-    "state --source GLOB": ["state", "--source", "*/run-7*"],
-    "state --user": ["state", "--user", "user7"],
-    "stats": ["stats"],
-    "stats --json": ["stats", "--json"],
+from ..support.bundles import write_bundle
+from ..support.history import fill
+from ..support.serving import Server
+from .cases import Case, Measured, Turn, elapsed, ingest, ran
+
+FEW, MANY, WAITING = 10, 1_000_000, 100_000
+CLAIMS, SCRAPES, PIECES, ROUNDS = 100, 100, 10, 5
+UPLOADS, CLIENTS, PAUSE = 100, 8, 0.1
+# A name can match anywhere: all are looked at.
+AIMS: dict[str, float | None] = {
+    "state 7": 1.1,
+    "state": 1.1,
+    "state --failed": 1.1,
+    "state --since 2d": 1.1,
+    "state --user user7": 1.1,
+    "state --source */run-77*": None,
+    "stats": 1.3,
 }
 
 
-def main() -> None:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else MANY
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as name:
-        sites = {number: Path(name, str(number)) for number in (FEW, jobs)}
-        for number, folder in sites.items():
-            begun = time.monotonic()
-            fill(folder / "pacifica-ingest-cli" / "jobs.sqlite3", number)
-            print(f"{number:,} jobs made in {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
-        for title, words in COMMANDS.items():
-            compare(title, words, sites)
+def cases(folder: Path) -> Iterator[Case]:
+    few, many = site(folder / "few", FEW), site(folder / "many", MANY)
+    for words, aim in AIMS.items():
+        yield Case(words, asked(many, words), {f"with {FEW} jobs": asked(few, words)}, aim=aim)
+    # Of few jobs there are few users and states.
+    metrics = f"{SCRAPES} times the metrics, 50 ms each at most"
+    yield beside(metrics, many, few, lambda store: [exposition(store) for _ in range(SCRAPES)], per=SCRAPES)
+    prunable = site(folder / "prunable", (ROUNDS + 1) * PIECES * AT_ONCE)
+    yield beside(f"pruning {PIECES * AT_ONCE:,} jobs", many, prunable, lambda store: prune(store, many))
+    yield uploads(folder, many)
+    waiting, others = (site(folder / name, 0, waiting=jobs) for name, jobs in (("waiting", WAITING), ("others", 1000)))
+    yield beside(f"{CLAIMS} claims of {WAITING:,} jobs", waiting, others, claim, per=CLAIMS)
 
 
-def compare(title: str, words: list[str], sites: dict[int, Path]) -> None:
-    """Processor time, memory and wall time of a command, turn about."""
-    runs: dict[int, list[tuple[float, float, int]]] = {number: [] for number in sites}
-    for _ in range(ROUNDS + 1):
-        for number, folder in sites.items():
-            runs[number].append(run(words, folder))
-    told = []
-    for number, found in runs.items():
-        cpu, wall = (statistics.median(row[column] for row in found[1:]) for column in (0, 1))
-        told.append(f"{number:,}: {cpu * 1000:.0f} ms of CPU, {wall * 1000:.0f} ms, {found[-1][2] / 1024:.0f} MiB")
-    print(f"{title:20} {'; '.join(told)}", flush=True)
+def site(folder: Path, jobs: int, *, waiting: int = 0) -> Settings:
+    """A site in the folder with so many jobs of the past, and so many that wait."""
+    settings = load_settings(environment={"XDG_DATA_HOME": str(folder)})
+    fill(settings.database, jobs, waiting=waiting)
+    with closing(unique_id(settings)) as ids:
+        ids.reserve("upload_job", jobs + waiting + 1)
+    return settings
 
 
-def run(words: list[str], folder: Path) -> tuple[float, float, int]:
-    """The processor time, the time by the clock, and the peak memory in KiB of a command."""
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "ingest_cli", *words]
-    process = subprocess.Popen(command, env={**os.environ, "XDG_DATA_HOME": str(folder)}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{words} failed")
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - begun, usage.ru_maxrss
+def asked(settings: Settings, words: str) -> Turn:
+    home = settings.database.parent.parent
+    return lambda place: ran([ingest(*words.split())], XDG_DATA_HOME=home, HOME=place)
 
 
-if __name__ == "__main__":
-    main()
+def beside(
+    title: str, many: Settings, few: Settings, work: Callable[[JobStore], object], per: int | None = None
+) -> Case:
+    def turn(settings: Settings) -> Turn:
+        def measured(_: Path) -> Measured:
+            with SqliteJobStore(settings.database, Timings()) as store:
+                return elapsed(lambda: work(store))
+
+        return measured
+
+    return Case(title, turn(many), {"with few jobs": turn(few)}, rounds=ROUNDS, per=per)
+
+
+def claim(store: JobStore) -> None:
+    for _ in range(CLAIMS):
+        assert store.lease_next() is not None
+
+
+def prune(store: JobStore, settings: Settings) -> None:
+    for piece in islice(find_prunable(settings, store, timedelta(0)), PIECES):
+        piece.remove(store)
+
+
+def uploads(folder: Path, settings: Settings) -> Case:
+    """Uploads that are accepted while somebody asks for metrics over and over, beside those while nobody does."""
+    bundle = write_bundle(folder / "one.tar", {"data/a": b"a"}).read_bytes()
+
+    def turn(place: Path, *, scraped: bool) -> Measured:
+        os.environ["XDG_DATA_HOME"] = str(settings.database.parent.parent)
+        with Server(place, "--quiet", "--max-waiting", MANY) as server, ThreadPoolExecutor(CLIENTS + 1) as clients:
+            done = threading.Event()
+            scraper = clients.submit(scrape, server.port, done) if scraped else None
+            found = elapsed(lambda: list(clients.map(lambda _: send(server.port, bundle), range(UPLOADS))))
+            done.set()
+            assert scraper is None or scraper.result() > 0
+            return found
+
+    return Case(
+        "uploads while metrics are asked for",
+        lambda place: turn(place, scraped=True),
+        {"while nobody asks": lambda place: turn(place, scraped=False)},
+        aim=1.1,
+        per=UPLOADS,
+    )
+
+
+def send(port: int, body: bytes) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/upload", body, {"Content-Type": "application/octet-stream"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def scrape(port: int, done: threading.Event) -> int:
+    count = 0
+    while not done.wait(PAUSE):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/metrics")
+        assert connection.getresponse().status == 200
+        connection.close()
+        count += 1
+    return count

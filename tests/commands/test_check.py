@@ -180,3 +180,14 @@ def test_what_passes_check_is_ingested_and_what_does_not_fails(command: Command,
     for number, document in enumerate([document_for(FILES), broken()]):
         bundle = write_bundle(tmp_path / f"{number}.tar", FILES, document)
         assert command("check", bundle).returncode == command(bundle).returncode == number
+
+
+def test_of_many_files_those_that_are_wrong_are_named_in_order(command: Command, tmp_path: Path) -> None:
+    files = {f"data/{number:03}": bytes(9 << 20 if number == 5 else 20) for number in range(300)}
+    wrong = [f"data/{number:03}" for number in (2, 5, 128, 299)]
+    document = document_for(files | dict.fromkeys(wrong, b"another"))
+    for record in document:
+        if record.get("destinationTable") == "Files":
+            record["size"] = len(files[f"data/{record['name']}"])
+    done = command("check", write_bundle(tmp_path / "many.tar", files, document))
+    assert [line.split("'")[1] for line in done.stdout.splitlines() if "hashes to" in line] == wrong

@@ -121,6 +121,14 @@ def test_the_options_of_a_site(typed: Callable[[str], Terminal], environment: Pa
     assert not any("Traceback" in line or "ingest: " in line for line in lines)
 
 
+def test_the_files_of_a_job(typed: Callable[[str], Terminal], command: Command, environment: Path) -> None:
+    names = ["data/sub/b.bin", *(f"data/many/{number}" for number in range(300)), "data/it's here"]
+    assert command("-q", write_bundle(environment / "b.tar", dict.fromkeys(names, b"x"))).returncode == 0
+    typed("ingest cat 1 su\t").until(lambda lines: "ingest cat 1 sub/b.bin" in lines[-1])
+    typed("ingest restore 1 data/su\t").until(lambda lines: "ingest restore 1 data/sub/b.bin" in lines[-1])
+    typed("ingest cat 1 \t\t").until(lambda lines: {"many/", "sub/"} <= set(" ".join(lines).split()))
+
+
 def test_job_ids_with_what_became_of_them(
     typed: Callable[[str], Terminal], command: Command, shell: str, environment: Path
 ) -> None:

@@ -78,8 +78,11 @@ def test_how_to_start_them_is_said_for_each_drop_folder(
         pytest.skip("systemd-escape is not installed")
     drop = environment / "it's a drop"
     monkeypatch.setenv("INGEST_WATCH_FOLDERS", str(drop))
+    assert "ingest-events.timer" not in command("deploy", "systemd", "-o", environment / "none").stderr
+    monkeypatch.setenv("NOTIFICATIONS_URL", "http://127.0.0.1:9/")
     said = command("deploy", "systemd", "-o", environment / "units").stderr
-    assert "systemctl enable --now ingest.socket\n" in said
+    for unit in ("ingest.socket", "ingest-prune.timer", "ingest-events.timer"):
+        assert f"systemctl enable --now {unit}\n" in said
     shown = re.findall(r"systemctl enable --now (\S*watch@.*)", said)
     typed = subprocess.run(["sh", "-c", f"printf %s {shown[0]}"], capture_output=True, check=True).stdout.decode()
     escaped = subprocess.run(["systemd-escape", "--path", str(drop)], capture_output=True, check=True).stdout.decode()
@@ -91,7 +94,7 @@ def test_what_is_not_there_is_named(command: Command) -> None:
     assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: 'launchd' is neither systemd nor container\n")
     done = command("deploy", "systemd", "ingest-server.service")
     assert done.returncode == ExitCode.USAGE
-    assert "there is no file 'ingest-server.service': there are ingest-verify.service, " in done.stderr
+    assert "there is no file 'ingest-server.service': there are ingest-events.service, " in done.stderr
 
 
 def test_units_may_write_where_the_settings_say_and_nowhere_else(command: Command, environment: Path) -> None:

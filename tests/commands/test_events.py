@@ -682,7 +682,8 @@ def test_what_is_sent_is_said_in_one_way(command: Command, words: list[object]) 
 def test_old_events_can_be_pruned(tmp_path: Path, notify: Notify, command: Command) -> None:
     with Receiver(200, 410, 503) as receiver:
         notify(url=receiver.url)
-        command("-q", *(bundle(tmp_path, name) for name in "bcd"))
+        for name in "bcd":
+            api.ingest_bundle(bundle(tmp_path, name))
     with closing(sqlite3.connect(load_settings().database)) as connection, connection:
         connection.execute("UPDATE outbox SET updated = datetime('now', '-100 days')")
     assert "2 events" in command("prune").stderr

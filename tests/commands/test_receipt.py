@@ -34,6 +34,14 @@ def test_a_receipt_says_what_was_stored(receipt: Path, site: Site) -> None:
     assert receipt.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.parametrize("files", [{}, {"data/a": b"a"}, {'data/"a"\u2028\x85b\\n': b"", "data/é ": b"e"}])
+def test_a_receipt_is_laid_out_for_people(command: Command, tmp_path: Path, files: dict[str, bytes]) -> None:
+    assert command(write_bundle(tmp_path / "b.tar", files), "--receipt", "r.json").returncode == 0
+    text = (tmp_path / "r.json").read_text("utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+    assert len(json.loads(text)["files"]) == len(files)
+
+
 def test_an_archive_is_checked_by_a_receipt_alone(command: Command, receipt: Path, site: Site) -> None:
     for database in site.archive.parent.glob("*.sqlite3*"):
         database.unlink()

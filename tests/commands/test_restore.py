@@ -277,6 +277,26 @@ def test_every_damage_is_named(command: Command, site: Site, stored: Path, tmp_p
     assert looks(site.archive) == before, "nothing is changed"
 
 
+def test_of_many_files_those_that_are_wrong_are_found(command: Command, site: Site, tmp_path: Path) -> None:
+    """Small ones and large ones, which several threads go through."""
+    files = {f"data/{number:03}": os.urandom(9 << 20 if number in (7, 450) else 20) for number in range(600)}
+    wrong = [1, 7, 130, 131, 450, 599]
+    bundle = write_bundle(tmp_path / "many.tar", files)
+    site.ingest(bundle)
+    assert command("verify", 1, "--quiet").returncode == 0
+    assert command("restore", 1, "--to", "sound").returncode == 0
+    assert {f"data/{path.name}": path.read_bytes() for path in (tmp_path / "sound" / "data").iterdir()} == files
+    for number in wrong:
+        flip(site.file(number + 1))
+    done = command("verify", "--all", "--json")
+    *found, verified = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [damage["file_id"] for damage in found] == [number + 1 for number in wrong]
+    assert (verified["files"], verified["bytes"]) == (len(files), sum(map(len, files.values())))
+    done = command("restore", 1, "--to", "damaged")
+    assert (done.returncode, "'data/001', does not match the catalogue" in done.stderr) == (ExitCode.FAILED, True)
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_files_of_a_job_that_may_go_on_are_no_orphans(
     command: Command, site: Site, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

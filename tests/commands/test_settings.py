@@ -26,6 +26,7 @@ from ingest_cli.settings.options import (
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
+    THREADS,
     TRANSFERS,
     TRUSTED_PROXIES,
 )
@@ -80,6 +81,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         TRANSFERS: ["2", "3"],
+        THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
         DOCUMENT_LIMIT: ["2", "3"],
         REMOTE_SOURCES: ["no", "off"],

@@ -254,6 +254,19 @@ def test_what_reads_the_archive_shows_how_far_it_is_and_leaves_nothing_behind(
 ENDLESS = 8 << 30
 
 
+def test_who_looks_files_up_sees_how_far_it_is_and_what_was_found(tmp_path: Path, command: Command) -> None:
+    assert command("-q", write_bundle(tmp_path / "b.tar", {"data/x": b"x"})).returncode == 0
+    (tmp_path / "copy").write_bytes(b"x")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(ENDLESS)
+    terminal = started(tmp_path, "find", "--file", "copy", "large", columns=100)
+    terminal.until(lambda lines: any(line.startswith("1 of 2 files") for line in lines))
+    assert terminal.lines[0] == "copy: stored, as data/x of job 1"
+    terminal.press("c")
+    assert terminal.end() == ExitCode.INTERRUPTED
+    assert terminal.lines == ["copy: stored, as data/x of job 1", "ingest: interrupted"]
+
+
 def endless_bundle(path: Path) -> Path:
     """A bundle with a file that takes long to read, though there is nothing in it."""
     entry = {**file_record("data/x", b""), "size": ENDLESS}

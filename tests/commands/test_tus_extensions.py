@@ -20,7 +20,7 @@ from ..support.environment import scrub
 from ..support.forks import FORKS
 from ..support.serving import PATIENCE, Server
 from ..support.site import Site
-from ..support.tus import PARTIAL, PIECE, V, append, begin, checksum, create, file_of, head, join, offset
+from ..support.tus import PARTIAL, PIECE, V, append, begin, checksum, create, file_of, head, is_locked, join, offset
 from ..support.waiting import until
 
 EXTENSIONS = {
@@ -290,7 +290,7 @@ def test_what_could_not_be_verified_does_not_count(environment: Path, site: Site
         with server.connected() as connection:
             more = {**checksum(bytes(1_500_000)), "Upload-Offset": "5"}
             begin(site, connection, url, 1_500_000, bytes(1_000_000), more)
-            until(lambda: any(path.stat().st_size for path in site.settings.spool.glob("received-*")))
+            until(lambda: file_of(site, url).stat().st_size > 5)
             assert offset(url) == 5
             if is_killed:
                 server.kill()
@@ -298,7 +298,7 @@ def test_what_could_not_be_verified_does_not_count(environment: Path, site: Site
             path = url.removeprefix(server.url)
             server = stack.enter_context(Server(environment))
             url = server.url + path
-        until(lambda: not list(site.settings.spool.glob("received-*")))
+        until(lambda: not is_locked(file_of(site, url)))
         assert offset(url) == 5
         assert append(url, 5, b"more", checksum(b"more")).headers["Upload-Offset"] == "9"
 

@@ -8,7 +8,20 @@ import ingest_cli
 
 TOP = Path(ingest_cli.__file__).parent
 TESTS = Path(__file__).parents[1]
-GROUND = {"", "settings", "connections", "disk", "errors", "meter", "moments", "mounts", "streams", "text", "throttle"}
+GROUND = {
+    "",
+    "settings",
+    "connections",
+    "disk",
+    "errors",
+    "in_threads",
+    "meter",
+    "moments",
+    "mounts",
+    "streams",
+    "text",
+    "throttle",
+}
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
@@ -19,6 +32,7 @@ MAY_IMPORT = {
     "connections": GROUND,
     "disk": GROUND,
     "errors": GROUND,
+    "in_threads": GROUND,
     "meter": GROUND,
     "moments": GROUND,
     "mounts": GROUND,

@@ -4,6 +4,7 @@ import math
 import os
 import stat
 import time
+from array import array
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -104,7 +105,7 @@ class EmbeddedArchive:
         with self._mark.guarding(f"check file {file_id} in"):
             self._require_there()
             try:
-                found = self._path(file_id).lstat()
+                found = os.lstat(self._path(file_id))
             except FileNotFoundError:
                 self._mark.require()
                 return None
@@ -113,10 +114,12 @@ class EmbeddedArchive:
     def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
         """The stored bytes from ``start`` on, in pieces."""
         self._require_there()
-        with self._mark.guarding(f"read file {file_id} from"), self._path(file_id).open("rb") as file:
-            file.seek(start)
-            while chunk := file.read(CHUNK_BYTES):
-                yield chunk
+        with self._mark.guarding(f"read file {file_id} from"):
+            descriptor = os.open(self._path(file_id), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                yield from _pieces(descriptor, start)
+            finally:
+                os.close(descriptor)
 
     def list_files(self) -> Iterator[ArchivedFile]:
         """Every file under the root, those of runs in progress too."""
@@ -146,8 +149,8 @@ class EmbeddedArchive:
                     found.add((status.st_dev, status.st_ino))
         return found & set(inodes)
 
-    def _path(self, file_id: int) -> Path:
-        return self._root / id_to_path(file_id)
+    def _path(self, file_id: int) -> str:
+        return f"{self._root}/{id_to_path(file_id)}"
 
     def _require_there(self) -> None:
         """Raise ResourceUnavailable where the site's archive is not there, or was not a moment ago."""
@@ -161,18 +164,31 @@ class EmbeddedArchive:
             require_writable(existing(self._root))
 
 
+def _pieces(descriptor: int, start: int) -> Iterator[bytes]:
+    # A byte more is asked for than there seems to be left: one that is short is the last, and no other is asked for.
+    end, position = os.fstat(descriptor).st_size, start
+    is_last = False
+    while not is_last:
+        wanted = min(CHUNK_BYTES, max(0, end - position) + 1)
+        piece = os.pread(descriptor, wanted, position)
+        position, is_last = position + len(piece), len(piece) < wanted
+        if piece:
+            yield piece
+
+
 def _standing(root: Path, ids: range) -> Iterator[tuple[int, str]]:
     """Those of ``ids`` under which something stands, and where."""
-    by_folder: dict[str, dict[str, int]] = {}
+    by_folder: dict[str, array[int]] = {}
     for file_id in ids:
-        folder, _, name = f"{root}/{id_to_path(file_id)}".rpartition("/")
-        by_folder.setdefault(folder, {})[name] = file_id
-    for folder, wanted in by_folder.items():
+        folder = f"{root}/{id_to_path(file_id)}".rpartition("/")[0]
+        by_folder.setdefault(folder, array("q")).append(file_id)
+    for folder, file_ids in by_folder.items():
         # One look at a folder, which holds no more than some hundred files, is one at all of them.
-        names = _names_in(folder) & wanted.keys() if len(wanted) > FEW else wanted
-        for name in names:
-            if os.path.lexists(f"{folder}/{name}"):
-                yield wanted[name], f"{folder}/{name}"
+        names = _names_in(folder) if len(file_ids) > FEW else None
+        for file_id in file_ids:
+            place = f"{root}/{id_to_path(file_id)}"
+            if (names is None or place.rpartition("/")[2] in names) and os.path.lexists(place):
+                yield file_id, place
 
 
 def _names_in(folder: str) -> set[str]:
