@@ -70,7 +70,7 @@ class Chooser:
             if self.consent.dry_run:
                 self._list(found, store, named=bool(job_ids))
             elif not found and not (self.unasked or self.quiet):
-                notify("no job is like that")
+                notify("no jobs match")
             elif found and not (self.unasked or self.consent.yes):
                 self._require_consent(found, store)
         return found

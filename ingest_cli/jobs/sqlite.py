@@ -115,6 +115,12 @@ class SqliteJobStore(SqliteRuns):
                 raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
         return self.get(job_id)
 
+    def hasten(self, job_id: int) -> Job:
+        """Have a deferred job wait no longer."""
+        with writing(self._database) as connection:
+            self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
+        return self.get(job_id)
+
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:

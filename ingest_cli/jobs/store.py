@@ -216,6 +216,9 @@ class JobStore(Protocol):
     def retry(self, job_id: int) -> Job:
         """Queue a job that failed or is held again; one that is unfinished, or done, is left as it is."""
 
+    def hasten(self, job_id: int) -> Job:
+        """Have a deferred job wait no longer: it is run as soon as a worker is free. Raises WrongState."""
+
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:

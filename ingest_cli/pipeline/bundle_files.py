@@ -1,6 +1,7 @@
 """The files of a bundle: how they are checked and stored."""
 
 import hashlib
+import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -17,12 +18,15 @@ from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..services.base import Archive, ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
+from .in_order import batches, done_in_order
 from .progress import Progress
 
 # Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored.
 KEPT_BYTES = 64 << 20
 # What a file takes there besides its bytes.
 KEPT_BYTES_A_FILE = 512
+# So many files, or fewer that are large, are handed to a thread together to be checked.
+CHECKED_TOGETHER = 100
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
@@ -136,8 +140,7 @@ class BundleFiles:
         if self._fit_in_memory:
             self._keep_all()
         elif not self._stages:
-            for position in range(len(self._positions)):
-                self._verify(position)
+            for position in done_in_order(self._verify, self._batches(), self._at_once):
                 self._progress.checked(self.size(position))
 
     @property
@@ -214,6 +217,16 @@ class BundleFiles:
             observe=self._progress.storing,
             kept=pieces,
         )
+
+    def _batches(self) -> list[range]:
+        """The files that are to be checked, those together that a thread goes through at once."""
+        return batches(range(len(self._positions)), self.size, CHECKED_TOGETHER)
+
+    @property
+    def _at_once(self) -> int:
+        """How many threads hash: one of each core, unless most of their time would go by between small files."""
+        are_large = self.bytes_to_archive() >= CHUNK_BYTES * len(self._positions)
+        return os.cpu_count() or 1 if are_large else 1
 
     def _verify(self, position: int) -> None:
         """Compare what a file hashes to, which may be known since it arrived, with what the document records."""

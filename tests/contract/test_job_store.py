@@ -276,7 +276,7 @@ class JobStoreContract:
             change(store, job.job_id)
             after = store.get(job.job_id)
             assert after.state in targets_of(events, state)
-            assert after.fence_number == job.fence_number + (not events <= {Event.OVERRIDE, Event.CANCEL})
+            assert after.fence_number == job.fence_number + (not events <= {Event.OVERRIDE, Event.CANCEL, Event.HASTEN})
         else:
             with pytest.raises(WrongState, match=refusal_of(job)):
                 change(store, job.job_id)
