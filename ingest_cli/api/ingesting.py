@@ -149,6 +149,7 @@ def retry_jobs(
     interrupted: bool = False,
     settings: Settings | None = None,
     at_once: int = 1,
+    rate: float | None = None,
     tell: Callable[[str], None] = log.info,
 ) -> list[Outcome]:
     """Run these jobs again, and all that ``failed`` or were ``interrupted`` if asked; see `ingest_files`."""
@@ -157,7 +158,7 @@ def retry_jobs(
         wanted += failed_jobs(store) if failed else []
         wanted += interrupted_jobs(store) if interrupted else []
         tasks = [_task_of(store, job_id) for job_id in wanted]
-        return _run_all(tasks, at_once, settings, Runner(settings, services, store), observe)
+        return _run_all(tasks, at_once, settings, Runner(settings, services, store, throttle=Throttle(rate)), observe)
 
 
 def run_queue(

@@ -29,7 +29,8 @@ from .carts import Carts
 from .downloads import Downloads
 from .holdings import Holdings
 from .log import AccessLog
-from .pages.routes import PageRoutes
+from .pages.route import wants_page
+from .pages.routes import PageRoutes, problem_page
 from .protocol import error_object
 from .proxies import Proxies
 from .routes import Routes, ServerRules
@@ -162,6 +163,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and request.scope["type"] == "http" and wants_page(request.scope):
+        return problem_page(request, 404, "there is nothing at this address")
     return _error(error.status_code, error.detail, dict(error.headers or {}))
 
 

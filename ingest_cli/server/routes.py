@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
 from ..jobs.fields import history_fields, job_fields
+from ..jobs.history import named
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
@@ -169,7 +170,7 @@ class Routes:
         stages = await self._store.look(lambda store: store.stages(job.job_id))
         told = await self._store.look(lambda store: store.history(job.job_id))
         downloadable = job.is_done and await self._access.has(request, job.job_id)
-        details = {"stages": stages, "log": history_fields(told), "downloadable": downloadable}
+        details = {"stages": stages, "log": history_fields(named(job, told)), "downloadable": downloadable}
         return JSONResponse({**_listed(job), **details}, headers={"Vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
@@ -229,7 +230,7 @@ def _imported(store: JobStore, given: str) -> ImportedJob | None:
 def _state_of(job: Job) -> dict[str, Any]:
     """The job's state for clients: what went wrong at some length, and no traceback."""
     state = job.as_state()
-    story = state["exception"]
+    story = job.with_name(state["exception"])  # where the spool is concerns no client
     if story.startswith("Traceback"):  # as an earlier version noted an error that it did not expect
         story = story.strip().rpartition("\n")[2]
     return {**state, "exception": shortened(story, LONGEST_EXCEPTION)}

@@ -85,6 +85,14 @@ def test_browsers_get_a_page_and_programs_do_not(many: Server) -> None:
             assert answer.headers["Content-Type"] == "application/json"
 
 
+def test_an_address_of_nothing(many: Server) -> None:
+    found = page(many, "/nowhere/at/all", 404)
+    assert "There is nothing at this address" in found
+    assert 'href="../../"' in found
+    answer = requests.get(many.url + "/nowhere", timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
+
+
 def test_the_list_shows_what_each_job_is(many: Server) -> None:
     found = page(many)
     (row,) = re.findall(r'<tr id="job-59".*?</tr>', found, re.S)
@@ -119,6 +127,7 @@ def test_failures_are_grouped_by_their_reasons(many: Server) -> None:
 @pytest.mark.parametrize(
     ("query", "found"),
     [
+        ("name=run-1%3F.tar&group=failed", [10]),
         ("name=run-5", [59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 5]),
         ("name=run-1?.tar", list(range(19, 9, -1))),
         ("name=run-1%3F.tar&user=eve", [18, 16, 14, 12, 10]),
