@@ -3,12 +3,31 @@
 import errno
 import os
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from ..disk import explained
 from ..errors import SourceError
 
 
-def fingerprint_of(found: os.stat_result) -> str:
+class Found(NamedTuple):
+    """What of `os.stat` is looked at of a file that was found in a folder, by the same names: it takes less room."""
+
+    st_dev: int
+    st_ino: int
+    st_mode: int
+    st_uid: int
+    st_gid: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime: float
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """What of a result of `os.stat` is looked at."""
+        return cls(*(getattr(found, name) for name in cls._fields))
+
+
+def fingerprint_of(found: os.stat_result | Found) -> str:
     """What of `os.stat` makes a file's fingerprint: not the device's number, which a reboot may change."""
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 

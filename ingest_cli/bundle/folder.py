@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Self
 
 from .content import CHUNK_BYTES
+from .entries import Entries
 from .fingerprint import fingerprint_of
 from .gather import warnings_of
 from .metadata import Document
 from .pack import NO_HASH, plan
 from .pack_rules import USUAL, PackRules, Reason
-from .records import HASHTYPE, Record, document_of, odd_times, record_of
+from .records import HASHTYPE, Record, document_pieces, odd_times, record_of
 from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
 
@@ -68,7 +69,7 @@ class Folder:
 
     def unhashed(self) -> Document:
         """The document of all the files, but for their hashes."""
-        return self.document([record_of(file, NO_HASH) for file in self.files])
+        return self.document(record_of(file, NO_HASH) for file in self.files)
 
     @property
     def warnings(self) -> list[str]:
@@ -99,9 +100,9 @@ class Folder:
                 content.require_end()
                 yield record_of(file, content.hashsum)
 
-    def document(self, records: list[Record]) -> Document:
+    def document(self, records: Iterable[Record]) -> Document:
         """The document that lists these files."""
-        return Document.parse(document_of(chain(self._request.records, records)))
+        return Document.parse(document_pieces(chain(self._request.records, records)))
 
 
 def own_description(folders: Iterable[Path]) -> dict[Identity, Reason]:
@@ -113,7 +114,7 @@ def own_description(folders: Iterable[Path]) -> dict[Identity, Reason]:
     return found
 
 
-def _fingerprint(files: list[Entry], request: FolderRequest) -> str:
+def _fingerprint(files: Entries, request: FolderRequest) -> str:
     digest = hashlib.sha256(replace(request, beyond=()).to_text().encode())
     for file in files:
         digest.update(f"\0{file.name}\0{fingerprint_of(file.found)}".encode())

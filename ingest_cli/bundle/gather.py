@@ -9,6 +9,7 @@ from pathlib import Path
 from ..disk import explained
 from ..errors import PackError
 from ..text import counted, listed, quoted
+from .entries import Entries
 from .header import MAX_NAME_BYTES
 from .json_list import MAX_RECORDS
 from .pack_rules import PLURALS, PackRules, Reason
@@ -24,8 +25,8 @@ MAX_ENTRIES = MAX_RECORDS // 2
 class Gathered:
     """The files to be packed, in order of their names, and what is left out."""
 
-    files: list[Entry]
-    left_out: list[Entry]
+    files: Entries
+    left_out: Entries
 
 
 def gather(
@@ -41,9 +42,10 @@ def gather(
     Raises PackError, which names all that cannot be packed, and ResourceUnavailable.
     """
     problems = _Problems()
-    files: dict[str, Entry] = {}
-    left_out: list[Entry] = []
+    files, left_out = Entries(), Entries()
     alone = len(paths) == 1
+    # Those of a single folder have names of their own.
+    by_name: dict[str, Path] | None = None if alone else {}
     names = [_top_name(path, alone=alone) for path in paths] if names is None else names
     tops = zip(paths, names, strict=True)
     found = chain.from_iterable(walk(path, name, rules, problems.note, own) for path, name in tops)
@@ -51,19 +53,21 @@ def gather(
         if number == MAX_ENTRIES:
             raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")
         if entry.reason is None:
-            problem = _problem_of(entry, files)
+            problem = _problem_of(entry, by_name)
             if problem is None:
-                files[entry.name] = entry
+                files.add(entry)
             else:
                 problems.add(problem)
         elif rules.refuses(entry.reason):
             problems.refuse(entry)
         else:
-            left_out.append(entry)
+            left_out.add(entry)
+    files.end()
+    left_out.end()
     problems.require_none()
     if not files:
         raise _nothing_in(paths, left_out)
-    return Gathered([files[name] for name in sorted(files)], left_out)
+    return Gathered(files.sorted_by_name(), left_out)
 
 
 def warnings_of(left_out: Iterable[Entry]) -> list[str]:
@@ -121,15 +125,15 @@ def _top_name(path: Path, *, alone: bool) -> str:
     return "" if alone else path.resolve().name
 
 
-def _problem_of(entry: Entry, files: dict[str, Entry]) -> str | None:
+def _problem_of(entry: Entry, by_name: dict[str, Path] | None) -> str | None:
     try:
         length = len(f"{DATA_FOLDER}{entry.name}".encode())
     except UnicodeEncodeError:
         return f"{quoted(str(entry.path))} is not valid UTF-8"
     if length > MAX_NAME_BYTES:
         return f"{quoted(entry.name)} is too long for a bundle: its names have at most {MAX_NAME_BYTES:,} bytes"
-    if entry.name in files:
-        return f"{entry.path} and {files[entry.name].path} would both be {DATA_FOLDER}{entry.name}"
+    if by_name is not None and by_name.setdefault(entry.name, entry.path) is not entry.path:
+        return f"{entry.path} and {by_name[entry.name]} would both be {DATA_FOLDER}{entry.name}"
     return None if os.access(entry.path, os.R_OK) else _why_unreadable(entry.path)
 
 
@@ -141,7 +145,7 @@ def _why_unreadable(path: Path) -> str | None:
     return None
 
 
-def _nothing_in(paths: Sequence[Path], left_out: list[Entry]) -> PackError:
+def _nothing_in(paths: Sequence[Path], left_out: Entries) -> PackError:
     error = PackError(f"there are no files in {', '.join(map(str, paths))}")
     for warning in warnings_of(entry for entry in left_out if entry.name):
         error.add_note(warning)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Self, overload
 
 from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
 from ..text import counted, quoted
+from .compact import CompactList
 from .json_list import JsonList
-from .packed import Packed
 from .schema import record_problem, surely_holds
 
 Record = dict[str, Any]
@@ -99,7 +99,7 @@ class FileEntries(Sequence[FileEntry]):
     Those that are near one another are had quickly, also by several threads at once.
     """
 
-    def __init__(self, records: Packed[Record], positions: range | None = None) -> None:
+    def __init__(self, records: CompactList[Record], positions: range | None = None) -> None:
         self._records, self._positions = records, positions
         self._block = lru_cache(BLOCKS_AT_HAND)(lambda number: [_entry_of(record) for record in records.block(number)])
 
@@ -128,7 +128,7 @@ class FileEntries(Sequence[FileEntry]):
 
 @dataclass(frozen=True, slots=True)
 class RecordList(Collection[Record]):
-    """Records that are unpacked while one goes through them: so many as there are, from a new ``start`` each time."""
+    """Records that are made anew while one goes through them: so many as there are, from a new ``start`` each time."""
 
     start: Callable[[], Iterator[Record]]
     count: int
@@ -146,8 +146,8 @@ class RecordList(Collection[Record]):
 class Document:
     """A checked metadata document. ``digest`` is the SHA-256 of its bytes, by which a bundle is known again.
 
-    It may list very many files: it holds its records packed. ``files`` are those that it lists, ``total_bytes`` their
-    size together, ``is_plain`` whether each record is as the metadata service keeps it: of its tables, with their
+    It may list very many files: it holds its records compressed. ``files`` are those that it lists, ``total_bytes``
+    their size together, ``is_plain`` whether each record is as the metadata service keeps it: of its tables, with their
     columns and types.
     """
 
@@ -155,12 +155,12 @@ class Document:
         self.digest = ""
         self.total_bytes = 0
         self.is_plain = True
-        self._of_files: Packed[Record] = Packed()
-        self._others: Packed[Record] = Packed()
+        self._of_files: CompactList[Record] = CompactList()
+        self._others: CompactList[Record] = CompactList()
         # In the order of the document: whether a record is of a file.
         self._order = bytearray()
         # The records that the client wrote otherwise than they are read, with their places in that order.
-        self._as_written: Packed[tuple[int, Record]] = Packed()
+        self._as_written: CompactList[tuple[int, Record]] = CompactList()
         self.files = FileEntries(self._of_files)
 
     @classmethod
@@ -184,7 +184,7 @@ class Document:
                 digest.update(piece)
                 yield piece
 
-        document._take(JsonList(hashed(), document._pack), on_problem, require)
+        document._take(JsonList(hashed(), document._compress), on_problem, require)
         document.digest = digest.hexdigest()
         return document
 
@@ -274,7 +274,7 @@ class Document:
                 on_problem(error)
             else:
                 self._append(read, given)
-        self._pack()
+        self._compress()
         self._check_tables(tables, on_problem)
         self._check_paths(paths, on_problem)
         if self.total_bytes > MAX_ID:
@@ -289,9 +289,9 @@ class Document:
         self._order.append(is_of_file)
         (self._of_files if is_of_file else self._others).append(read)
 
-    def _pack(self) -> None:
-        for packed in (self._of_files, self._others, self._as_written):
-            packed.pack()
+    def _compress(self) -> None:
+        for records in (self._of_files, self._others, self._as_written):
+            records.compress()
 
     def _check_tables(self, tables: Counter[str], on_problem: OnProblem) -> None:
         for table in SINGLE_TABLES:

@@ -4,10 +4,9 @@ The tar is streamed: each file is hashed as it is read, so that ``metadata.txt``
 """
 
 import hashlib
-import io
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -19,11 +18,13 @@ from ..errors import IngestError, PackError
 from ..meter import NOBODY, Meter
 from .alignment import AlignedInfo
 from .catalog_rules import check_document
+from .compact import CompactList
+from .entries import Entries
 from .gather import Gathered, gather, warnings_of
 from .metadata import Document
 from .pack_rules import USUAL, PackRules, Reason
 from .reader import DATA_FOLDER, METADATA_NAME
-from .records import HASHTYPE, Record, document_of, odd_times, record_of, seconds_of
+from .records import HASHTYPE, Record, document_pieces, odd_times, record_of, seconds_of
 from .tree import NOTHING, Entry, Identity, identity_of
 from .unchanged import UnchangedFile
 
@@ -40,7 +41,7 @@ class Packed:
 
     files: int
     bytes: int
-    left_out: list[Entry]
+    left_out: Entries
     warnings: list[str]
 
 
@@ -110,9 +111,9 @@ def plan(
 ) -> Plan:
     """Find what is to be packed, as `gather` does. Raises PackError too where that could not be ingested."""
     gathered = gather(paths, rules, own, names)
-    raw = document_of(chain(records, (record_of(file, NO_HASH) for file in gathered.files)))
+    pieces = document_pieces(chain(records, (record_of(file, NO_HASH) for file in gathered.files)))
     try:
-        document = Document.parse(raw)
+        document = Document.parse(pieces)
         check_document(document)
     except IngestError as error:
         raise PackError(f"the bundle could not be ingested: {error}") from error
@@ -123,14 +124,32 @@ def _write(gathered: Gathered, records: list[Record], out: IO[bytes], rules: Pac
     total_bytes = sum(file.found.st_size for file in gathered.files)
     meter.plan(len(gathered.files), total_bytes)
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        # The document is complete when all files have been added.
-        added = (_add(tar, file, meter, follow=rules.dereference) for file in gathered.files)
-        raw = document_of(chain(records, added))
+        added: CompactList[Record] = CompactList()
+        for file in gathered.files:
+            added.append(_add(tar, file, meter, follow=rules.dereference))
         info = tarfile.TarInfo(METADATA_NAME)
-        info.size, info.mode = len(raw), 0o644
-        tar.addfile(info, io.BytesIO(raw))
+        # It is written twice, since a million files make it too long to be kept.
+        info.size, info.mode = sum(map(len, document_pieces(chain(records, added)))), 0o644
+        tar.addfile(info, cast(IO[bytes], _Pieces(document_pieces(chain(records, added)))))
     warnings = [*warnings_of(gathered.left_out), *odd_times(gathered.files)]
     return Packed(len(gathered.files), total_bytes, gathered.left_out, warnings)
+
+
+class _Pieces:
+    """Bytes that come in pieces, as a file that is read to its end."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._left = pieces, b""
+
+    def read(self, size: int) -> bytes:
+        """So many of the next bytes; less at the end."""
+        read, length = [self._left], len(self._left)
+        while length < size and (piece := next(self._pieces, b"")):
+            read.append(piece)
+            length += len(piece)
+        data = b"".join(read)
+        self._left = data[size:]
+        return data[:size]
 
 
 def _add(tar: tarfile.TarFile, file: Entry, meter: Meter, *, follow: bool) -> Record:

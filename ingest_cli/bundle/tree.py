@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from ..disk import explained
 from ..errors import SourceError
+from .fingerprint import Found
 from .pack_rules import PackRules, Reason
 
 MAX_DEPTH = 200
@@ -38,7 +39,7 @@ class Entry:
 
     path: Path
     name: str
-    found: os.stat_result
+    found: Found
     reason: Reason | None
 
     @property
@@ -47,7 +48,7 @@ class Entry:
         return identity_of(self.found)
 
 
-def identity_of(found: os.stat_result) -> Identity:
+def identity_of(found: os.stat_result | Found) -> Identity:
     """By what a file or folder is told from all others on this machine."""
     return found.st_dev, found.st_ino
 
@@ -129,7 +130,7 @@ def _look(place: _Place, folder: _Folder, rules: PackRules, own: Mapping[Identit
     found, reason = _find(place, folder, follow=rules.dereference)
     name = f"{place.name}/" if stat.S_ISDIR(found.st_mode) and place.name else place.name
     excluded = rules.exclusion(name) if name else None
-    return Entry(Path(place.path), name, found, own.get(identity_of(found)) or excluded or reason)
+    return Entry(Path(place.path), name, Found.of(found), own.get(identity_of(found)) or excluded or reason)
 
 
 def _find(place: _Place, folder: _Folder, *, follow: bool) -> tuple[os.stat_result, Reason | None]:

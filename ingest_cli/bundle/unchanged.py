@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..disk import explained
 from ..errors import FilesChanged, PackError
+from .fingerprint import Found
 from .tree import Entry
 
 REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
@@ -95,7 +96,7 @@ class UnchangedFile:
             raise explained(error, str(self._entry.path), PackError) from error
 
 
-def _identity(found: os.stat_result) -> tuple[Any, ...]:
+def _identity(found: os.stat_result | Found) -> tuple[Any, ...]:
     # Not the inode, of which a file on FUSE may have several in its time. That whoever put the file there has it
     # replaced by someone else's does not go unnoticed: no one can give theirs that owner.
     return found.st_dev, found.st_uid, found.st_gid, found.st_mode, found.st_size, found.st_mtime_ns

@@ -3,13 +3,13 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import JobNotFound, LeaseLost
 from .database import writing
-from .filter import ALL, JobFilter, JobOrder
+from .filter import ALL, DEFERRED, WAITING, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .history import Line
 from .imported import ImportedJob
@@ -49,10 +49,27 @@ class SqliteQueries(SqliteCounts):
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
 
-    def ids(self, wanted: JobFilter) -> list[int]:
-        """The ids of all jobs that are wanted."""
+    def ids(
+        self,
+        wanted: JobFilter,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[int]:
+        """The ids of the first jobs that are wanted."""
         where, values = condition(wanted, wanted.statuses)
-        return [int(row[0]) for row in self._rows(f"SELECT job_id FROM jobs WHERE {where} ORDER BY job_id", *values)]
+        query = f"SELECT job_id FROM jobs WHERE {where} {ordering(order, descending=descending)} LIMIT ?"
+        return [int(row[0]) for row in self._rows(query, *values, -1 if limit is None else limit)]
+
+    def several(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that there are."""
+        found: dict[int, Job] = {}
+        for first in range(0, len(job_ids), MOST_ASKED):
+            asked = job_ids[first : first + MOST_ASKED]
+            jobs = self._all(f"{SELECT} WHERE jobs.job_id IN ({', '.join('?' * len(asked))})", *asked)
+            found |= {job.job_id: job for job in jobs}
+        return [found[job_id] for job_id in job_ids if job_id in found]
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -109,9 +126,13 @@ class SqliteQueries(SqliteCounts):
             job.fingerprint,
         )
 
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""
-        return self._all(f"{SELECT} WHERE state IN ({listed(states)}) ORDER BY created, jobs.job_id")
+        # Only the status has an index: of what is queued, it says more.
+        others, queued = set(states) - {JobState.QUEUED}, WAITING | DEFERRED
+        statuses = [*map(str, others), *(map(str, queued) if JobState.QUEUED in states else ())]
+        marks = ", ".join("?" * len(statuses))
+        return self._all(f"{SELECT} WHERE status IN ({marks}) ORDER BY created, jobs.job_id", *statuses)
 
     def is_dead(self, job: Job) -> bool:
         """Whether the job's holder is dead, as far as is known now."""

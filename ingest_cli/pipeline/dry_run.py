@@ -29,7 +29,7 @@ class FolderPlan:
     bytes: int
     known_files: int
     known_bytes: int
-    left_out: list[Entry]
+    left_out: Sequence[Entry]
     warnings: list[str]
 
 
@@ -72,6 +72,6 @@ def _jobs(job_ids: Sequence[int]) -> str:
     return f"{'job' if len(job_ids) == 1 else 'jobs'} {listed([*map(str, job_ids)])}"
 
 
-def _known(source: FolderSource, path: Path, folder: Folder, store: JobStore, catalog: Catalog) -> list[Entry]:
+def _known(source: FolderSource, path: Path, folder: Folder, store: JobStore, catalog: Catalog) -> Sequence[Entry]:
     jobs = completed(store, path, source.request)
     return known_files(folder, jobs, catalog) if jobs else []

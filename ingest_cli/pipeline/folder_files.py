@@ -1,10 +1,13 @@
 """The files of a folder, which are read where they lie: how they are hashed, checked and stored."""
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..bundle.compact import CompactList
 from ..bundle.content import Content, shareable_bytes
+from ..bundle.entries import Entries
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import DATA_FOLDER
@@ -33,15 +36,15 @@ class FolderFiles:
     def __init__(self, folder: Folder, request: FolderRequest, catalog: Catalog, progress: Progress) -> None:
         self._folder, self._progress = folder, progress
         known = _known(request.beyond, catalog)
-        self._entries: list[Entry] = []
-        records: list[Record] = []
+        new, records = array("i"), CompactList[Record]()
         progress.plan(len(folder.files), folder.total_bytes)
-        for file, record in zip(folder.files, folder.hashed(progress.checking), strict=True):
-            progress.checked(file.found.st_size)
+        for position, record in enumerate(folder.hashed(progress.checking)):
+            progress.checked(record["size"])
             if _key(record) not in known:
-                self._entries.append(file)
+                new.append(position)
                 records.append(record)
-        self.document: Document | None = folder.document(records) if records else None
+        self._entries = folder.files.chosen(new)
+        self.document: Document | None = folder.document(records) if new else None
 
     @property
     def count_known(self) -> int:
@@ -51,6 +54,10 @@ class FolderFiles:
     def mounts(self) -> set[Path]:
         """Where the file systems are mounted that the files lie on: more than one may lie in a folder."""
         return mounts_of({entry.path.parent for entry in self._entries})
+
+    def size(self, position: int) -> int:
+        """As it was found in the folder."""
+        return self._entries[position].found.st_size
 
     def bytes_to_archive(self) -> int:
         """Their sizes."""
@@ -111,13 +118,16 @@ class FolderFiles:
             return archive.shares(content.descriptor)
 
 
-def known_files(folder: Folder, jobs: Iterable[int], catalog: Catalog) -> list[Entry]:
+def known_files(folder: Folder, jobs: Iterable[int], catalog: Catalog) -> Entries:
     """The files of the folder that the catalogue has from these jobs. Only those that look so are read."""
     known = _known(jobs, catalog)
     look_so = {(path, size) for path, size, _, _ in known}
-    likely = [file for file in folder.files if (f"{DATA_FOLDER}{file.name}", file.found.st_size) in look_so]
+    files = folder.files
+    likely = files.chosen(
+        position for position, file in enumerate(files) if (f"{DATA_FOLDER}{file.name}", file.found.st_size) in look_so
+    )
     records = folder.hashed(lambda _: None, likely)
-    return [file for file, record in zip(likely, records, strict=True) if _key(record) in known]
+    return likely.chosen(position for position, record in enumerate(records) if _key(record) in known)
 
 
 def _known(jobs: Iterable[int], catalog: Catalog) -> Known:

@@ -51,7 +51,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
     room = Room(settings.spool, limits.reserve)
-    receptions = Receptions(room)
+    receptions, arrivals = Receptions(room), Arrivals(settings, disk)
     uploads = Uploads(settings.spool, room, limits.reserve)
     access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
@@ -69,8 +69,8 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     app = Starlette(
         routes=[
             *PageRoutes(store, settings, access, holdings, looking).routes,
-            *Routes(store, settings, receptions, limits, disk, access, Arrivals(settings)).routes,
-            *Tus(store, uploads, receptions, limits, disk).routes,
+            *Routes(store, settings, receptions, limits, disk, access, arrivals).routes,
+            *Tus(store, uploads, receptions, limits, disk, arrivals).routes,
             *Downloads(*outgoing).routes,
             *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,
         ],

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..jobs.spool import SpoolFile
 from .admission import Reception
-from .arrivals import Hashing
+from .arrivals import Arrivals
 from .authentication import Refusal
 from .bodies import PIECE_BYTES
 from .threads import Threads
@@ -53,9 +53,9 @@ async def receive(
     limits: Limits,
     reception: Reception,
     disk: Threads,
-    hashing: Hashing | None = None,
+    arrivals: Arrivals | None = None,
 ) -> None:
-    """Write the body of ``request`` to ``file``, durably, and tell ``hashing`` of it.
+    """Write the body of ``request`` to ``file``, durably, and have ``arrivals`` hash it.
 
     Raises Refusal, NoRoom, and Starlette's ClientDisconnect where the client goes away.
     """
@@ -69,8 +69,8 @@ async def receive(
         limits.require_allowed(length)
         await disk.do(_append, file, digest, piece)
         reception.arrived(len(piece))
-        if hashing is not None:
-            hashing.wrote(length)
+        if arrivals is not None:
+            arrivals.wrote(file.path, length)
     await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
         raise Refusal(400, "the body does not match its Content-Digest")

@@ -24,8 +24,8 @@ from ..settings import Settings
 from ..text import listed, quoted, shortened
 from . import metrics
 from .access import Access
-from .admission import Receptions
-from .arrivals import Arrivals, hashed
+from .admission import Reception, Receptions
+from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
@@ -124,16 +124,19 @@ class Routes:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
                 job_id = await self._store.reserve_id()
-                async with (
-                    spooled(self._disk, opening) as file,
-                    hashed(file.path, self._arrivals, self._disk) as hashing,
-                ):
-                    await receive(request, file, limits, reception, self._disk, hashing)
-                    await hashing.finish()
+                async with spooled(self._disk, opening) as file:
+                    await self._receive_whole(request, file, limits, reception)
                     if kind is JobKind.MOVE:
                         await self._require_movable(file)
                     job = await self._submit(job_id, kind, file, request)
         return JSONResponse(_state_of(job))
+
+    async def _receive_whole(self, request: Request, file: SpoolFile, limits: Limits, reception: Reception) -> None:
+        try:
+            await receive(request, file, limits, reception, self._disk, self._arrivals)
+            await self._arrivals.finish(file.path)
+        finally:
+            await self._arrivals.give_up(file.path)
 
     async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, request: Request) -> Job:
         # Before: a request that is cancelled meanwhile must not take the file of a job that was entered.

@@ -11,21 +11,21 @@ T = TypeVar("T")
 VALUES_A_BLOCK = 500
 
 
-class Packed(Generic[T]):
+class CompactList(Generic[T]):
     """Values of the kinds that JSON has, and tuples of them, in the order in which they were appended.
 
-    They are kept compressed, in blocks: it takes a microsecond to pack a value, and another one to unpack it.
+    They are compressed in blocks: that takes a microsecond a value, and to get it back another one.
     """
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
         # The place of each block's first value.
         self._starts: list[int] = []
-        self._packed = 0
+        self._compressed = 0
         self._loose: list[T] = []
 
     def __len__(self) -> int:
-        return self._packed + len(self._loose)
+        return self._compressed + len(self._loose)
 
     def __iter__(self) -> Iterator[T]:
         for number in range(len(self._blocks)):
@@ -36,22 +36,22 @@ class Packed(Generic[T]):
         """Add a value behind the last."""
         self._loose.append(value)
         if len(self._loose) == VALUES_A_BLOCK:
-            self.pack()
+            self.compress()
 
-    def pack(self) -> None:
-        """Pack the last values too, of which there may be few: to be called where they may be large, and at the end."""
+    def compress(self) -> None:
+        """Compress the last values too, though they are few: to be called where they may be large, and at the end."""
         if self._loose:
             self._blocks.append(zlib.compress(marshal.dumps(self._loose), 1))
-            self._starts.append(self._packed)
-            self._packed += len(self._loose)
+            self._starts.append(self._compressed)
+            self._compressed += len(self._loose)
             self._loose = []
 
     def place(self, position: int) -> tuple[int, int]:
-        """In which block a packed value is, and where in it."""
+        """In which block a compressed value is, and where in it."""
         number = bisect_right(self._starts, position) - 1
         return number, position - self._starts[number]
 
     def block(self, number: int) -> list[T]:
-        """The values of a block. They are unpacked anew for each call."""
+        """The values of a block. They are made anew for each call."""
         values: list[Any] = marshal.loads(zlib.decompress(self._blocks[number]))
         return values
