@@ -8,7 +8,7 @@ what it has opened at its end. All raise IngestError.
 
 from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
 from .events import count_events, list_events, resend_events, send_events
-from .folders import folders_in, last_ids, plan_folders
+from .folders import folders_in, ids_of, last_ids, plan_folders
 from .housekeeping import back_up, diagnose, make_databases, prune
 from .ingesting import (
     ingest_bundle,
@@ -32,7 +32,7 @@ from .jobs import (
 )
 from .opening import AnyPath
 from .packing import pack_bundle, pack_requested, plan_bundle
-from .stored import find_copies, find_files, list_files, read_files, restore_bundle, restore_folder
+from .stored import find_copies, find_files, list_files, read_files, rest_of_folder, restore_bundle, restore_folder
 from .uploading import upload
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "find_imported_job",
     "find_job",
     "folders_in",
+    "ids_of",
     "import_jobs",
     "ingest_bundle",
     "ingest_files",
@@ -69,6 +70,7 @@ __all__ = [
     "queue_files",
     "read_files",
     "resend_events",
+    "rest_of_folder",
     "restore_bundle",
     "restore_folder",
     "retry_jobs",

@@ -58,6 +58,7 @@ def verify_jobs(
     job_ids: Iterable[int],
     *,
     share: float = 1.0,
+    fast: bool = False,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
     meter: Meter = NOBODY,
@@ -66,6 +67,7 @@ def verify_jobs(
 ) -> Iterator[verify.Damage]:
     """Hash jobs' files in the archive again, or a random ``share`` of them; yield what is wrong as it is found.
 
+    With ``fast``, files of which the archive keeps a digest of its own are compared with that, which ``tally`` counts.
     ``tally`` counts along, and ``meter`` is told how far it is. In place of a duplicate, the job that has its content
     is verified, and ``note`` is told so. For a job that the catalogue does not have, ``on_missing`` gets a
     JobNotRecorded, or it is raised.
@@ -73,13 +75,16 @@ def verify_jobs(
     with opened(settings, new_services=False) as (settings, services, store):
         recorded = [_verified_for(store, job_id, note) for job_id in job_ids]
         _plan(meter, *_volume_of(store, recorded), share)
-        yield from verify.verify_jobs(services, recorded, share=share, tally=tally, meter=meter, on_missing=on_missing)
+        yield from verify.verify_jobs(
+            services, recorded, share=share, fast=fast, tally=tally, meter=meter, on_missing=on_missing
+        )
 
 
 def verify_all(
     *,
     since: int = 0,
     share: float = 1.0,
+    fast: bool = False,
     tally: verify.Tally | None = None,
     note: Callable[[str], None] = lambda _: None,
     meter: Meter = NOBODY,
@@ -88,7 +93,8 @@ def verify_all(
     """Verify all jobs from the id ``since`` on; then look for orphans, where the archive can list its files."""
     with opened(settings, new_services=False) as (settings, services, store):
         _plan(meter, *store.volume(since), share)
-        yield from verify.verify_jobs(services, list(store.recorded(since)), share=share, tally=tally, meter=meter)
+        recorded = list(store.recorded(since))
+        yield from verify.verify_jobs(services, recorded, share=share, fast=fast, tally=tally, meter=meter)
         meter.stage("orphans")
         try:
             yield from verify.find_orphans(services, store)

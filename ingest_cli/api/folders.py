@@ -43,6 +43,16 @@ def folders_in(folder: AnyPath, rules: PackRules, *, settings: Settings | None =
     return find_folders(Path(folder), rules, settings or load_settings())
 
 
+def ids_of(folder: AnyPath, *, settings: Settings | None = None) -> Ids:
+    """Of whom and what the folder was when it was ingested last."""
+    settings = settings or load_settings()
+    with suppress(IngestError, OSError), open_store(settings, new=False) as store:
+        job = store.of_source(Path(folder).resolve())
+        request = "" if job is None else store.request(job.job_id)
+        return description_of(FolderRequest.from_text(request).records) if request else Ids()
+    return Ids()
+
+
 def last_ids(*, settings: Settings | None = None) -> Ids:
     """Of whom and what the folder was that the user ingested last."""
     settings = settings or load_settings()

@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import IO
 
+from ..bundle.folder import FolderRequest
 from ..meter import NOBODY, Meter
 from ..pipeline.selection import is_of_user, require_recorded
 from ..retrieval import restore
@@ -53,6 +54,15 @@ def restore_folder(
     require_several(paths)
     with recorded_job(job_id, settings) as (services, recorded):
         return restore.write_folder(services, recorded, Path(target), list(paths), meter)
+
+
+def rest_of_folder(job_id: int, *, settings: Settings | None = None) -> tuple[int, ...]:
+    """The other jobs that have files of the folder which this job is of: it was ingested before, and has grown."""
+    with catalogued(settings) as (_, store, site_catalog):
+        recorded = require_recorded(store, site_catalog, job_id)
+        request = store.request(job_id)
+        beyond = FolderRequest.from_text(request).beyond if request else ()
+        return tuple(other for other in beyond if other != recorded)
 
 
 def read_files(job_id: int, paths: Iterable[str], *, settings: Settings | None = None) -> Pieces:

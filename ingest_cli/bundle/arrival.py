@@ -18,7 +18,9 @@ from .tar import Member, members_in
 # Smaller ones are read in no time.
 LARGE_BYTES = 1 << 20
 # Hashing that is so far behind does not keep what has arrived waiting.
-MOST_BEHIND = 64 << 20
+MOST_BEHIND = 256 << 20
+# Hashing is given up where nothing comes for so long.
+IDLE_SECONDS = 60.0
 # What is expected, unless a document that came first has another one.
 HASHTYPE = "sha1"
 HASHTYPE_RECORDED = re.compile(rb'"hashtype"\s*:\s*"(\w+)"')
@@ -39,8 +41,13 @@ class Arrival:
         self._is_whole = self._is_given_up = False
         self._hashtype = HASHTYPE
         self._parts: list[tuple[int, int, bytes]] = []
-        self._thread = threading.Thread(target=self._hash_all, name="arrival", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="arrival", daemon=True)
         self._thread.start()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is still read: it is not, after nothing has come for long."""
+        return self._thread.is_alive()
 
     def wrote(self, length: int) -> None:
         """So many bytes are there by now."""
@@ -55,38 +62,48 @@ class Arrival:
             self._is_given_up |= self._written - self._read > MOST_BEHIND
             self._news.notify()
         self._thread.join()
-        if not self._is_given_up:
-            note_sums(self._descriptor, self._hashtype, self._parts)
 
     def close(self) -> None:
-        """Hash no more. It must have ended for the file to be used for anything else."""
+        """Hash no more."""
         with self._news:
             self._is_given_up = True
             self._news.notify()
         self._thread.join()
-        os.close(self._descriptor)
 
     def read(self, position: int, length: int) -> bytes:
         """So many bytes from ``position``, when they are there; less at the tar's end."""
-        with self._news:
-            self._news.wait_for(lambda: self._is_given_up or self._is_whole or self._written >= position + length)
-            if self._is_given_up:
-                raise _GivenUp
-            self._read = position
+        self._await(position + length)
         return os.pread(self._descriptor, length, position)
 
+    def _await(self, length: int) -> None:
+        """Wait until so many bytes are there, or all. Raises _GivenUp."""
+        with self._news:
+            is_news = True
+            while is_news and not (self._is_given_up or self._is_whole or self._written >= length):
+                is_news = self._news.wait(IDLE_SECONDS)
+            if self._is_given_up or not is_news:
+                raise _GivenUp
+
+    def _run(self) -> None:
+        with suppress(_GivenUp, OSError):
+            with suppress(BundleError):
+                self._hash_all()
+            self._await(sys.maxsize)
+            note_sums(self._descriptor, self._hashtype, self._parts)
+        os.close(self._descriptor)
+
     def _hash_all(self) -> None:
-        with suppress(_GivenUp, BundleError, OSError):
-            for member in members_in(self, sys.maxsize):
-                if member.name == METADATA_NAME and not self._parts and member.size <= LONGEST_DOCUMENT:
-                    self._hashtype = _hashtype_in(self.read(member.offset, member.size))
-                elif member.size >= LARGE_BYTES:
-                    self._hash(member)
+        for member in members_in(self, sys.maxsize):
+            if member.name == METADATA_NAME and not self._parts and member.size <= LONGEST_DOCUMENT:
+                self._hashtype = _hashtype_in(self.read(member.offset, member.size))
+            elif member.size >= LARGE_BYTES:
+                self._hash(member)
 
     def _hash(self, member: Member) -> None:
         digest = hashlib.new(self._hashtype, usedforsecurity=False)
         end = member.offset + member.size
         for position in range(member.offset, end, CHUNK_BYTES):
+            self._read = position
             chunk = self.read(position, min(CHUNK_BYTES, end - position))
             digest.update(chunk)
         if len(chunk) == min(CHUNK_BYTES, end - position):

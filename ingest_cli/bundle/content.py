@@ -27,7 +27,8 @@ class Content:
 
     ``name`` is for messages; ``mtime`` in seconds since 1970 (UTC); ``observe`` is told the length of each chunk,
     and may raise to stop. So much is read at once: a ``piece``. The bytes of a file that was hashed before may be
-    ``kept``, in pieces: then they are what it holds, whatever has become of the open file since.
+    ``kept``, in pieces: then they are what it holds, whatever has become of the open file since. Whoever wants to have
+    the bytes ``also``, as for another digest, gives what begins anew and takes them, each time that they are read.
     """
 
     name: str
@@ -40,9 +41,19 @@ class Content:
     observe: Callable[[int], None]
     piece: int = CHUNK_BYTES
     kept: Sequence[bytes] | None = None
+    also: Callable[[], Callable[[bytes], None]] | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; after the last, raise FileRefused unless they are those that were recorded."""
+        if self.also is None:
+            yield from self._chunks()
+            return
+        take = self.also()
+        for chunk in self._chunks():
+            take(chunk)
+            yield chunk
+
+    def _chunks(self) -> Iterator[bytes]:
         if self.kept is not None:
             for piece in self.kept:
                 self.observe(len(piece))

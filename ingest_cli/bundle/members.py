@@ -50,6 +50,10 @@ class Members(Mapping[str, Member]):
             self._odd_times.get(position),
         )
 
+    def size(self, position: int) -> int:
+        """The size of the member at a position."""
+        return self._sizes[position]
+
     def has_odd_time(self, position: int) -> bool:
         """Whether the member at a position has an ``odd_time``."""
         return position in self._odd_times

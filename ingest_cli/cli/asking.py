@@ -41,7 +41,8 @@ def prompt(text: str, read: Callable[[str], T]) -> T:
 
 def ask_whether(question: str, *, proposal: bool) -> bool:
     """Whether the answer is yes."""
-    return ask(question, "yes" if proposal else "no", _yes_or_no)
+    proposed = "yes" if proposal else "no"
+    return prompt(f"{printable(question)} [{proposed}] ", lambda typed: _yes_or_no(typed or proposed))
 
 
 def _yes_or_no(text: str) -> bool:

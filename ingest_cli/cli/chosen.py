@@ -70,7 +70,7 @@ class Chooser:
             if self.consent.dry_run:
                 self._list(found, store, named=bool(job_ids))
             elif not found and not (self.unasked or self.quiet):
-                notify("no job is like that")
+                notify("no jobs match")
             elif found and not (self.unasked or self.consent.yes):
                 self._require_consent(found, store)
         return found
@@ -91,6 +91,9 @@ class Chooser:
         from .output import notify, write_json
 
         shown, impossible = list_on(console_for(), store, ALL), list["Job"]()
+        if named:  # of those that are not there it is said before anything is listed
+            for job_id in job_ids:
+                store.get(job_id)
         for jobs in _jobs_of(job_ids, store):
             impossible += [job for job in jobs if named and job.status not in self.change.possible]
             possible = [job for job in jobs if not named or job.status in self.change.possible]
@@ -119,7 +122,7 @@ class Chooser:
         console = console_for(sys.stderr)
         if console is None or not is_attended():
             raise SettingsError(f"{these} would be {self.change.done}: --yes does it, --dry-run lists them")
-        list_on(console, store, ALL).show([store.get(job_id) for job_id in job_ids[:MOST_SHOWN]])
+        list_on(console, store, ALL).show(store.several(job_ids[:MOST_SHOWN]))
         if len(job_ids) > MOST_SHOWN:
             mention(f"and {len(job_ids) - MOST_SHOWN:,} more")
         if not ask_whether(f"{verb.capitalize()} {these}?", proposal=False):
@@ -130,4 +133,4 @@ class Chooser:
 def _jobs_of(job_ids: list[int], store: "JobStore") -> "Iterator[list[Job]]":
     """The jobs of these ids in pieces: however many there are, few are in memory."""
     for first in range(0, len(job_ids), AT_ONCE):
-        yield [store.get(job_id) for job_id in job_ids[first : first + AT_ONCE]]
+        yield store.several(job_ids[first : first + AT_ONCE])

@@ -120,7 +120,7 @@ def _find(wanted: Wanted, site: Site, output: QuietOutput, *, long: bool) -> Non
         lines.show(job_id, file)
     lines.end()
     if not lines.files and not output.quiet:
-        notify("no stored file is like this")
+        notify("no files match")
 
 
 def _look_up(paths: list[Path], site: Site, output: QuietOutput) -> None:

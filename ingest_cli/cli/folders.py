@@ -44,6 +44,9 @@ class Folders:
 
     def request(self, path: Path, folders: Sequence[Path]) -> FolderRequest:
         """What is asked for with what is at ``path``; the folders, each of which lies in the next, may say more."""
-        description = self._asking.complete(describe(folders, self._given, self._defaults))
+        description = describe(folders, self._given, self._defaults)
+        if description.missing:  # what is known of it already need not be said again
+            description = description.over(api.ids_of(path, settings=self._settings))
+        description = self._asking.complete(description)
         require_described(description, path)
         return request_of(description, self._rules)

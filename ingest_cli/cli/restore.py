@@ -37,7 +37,7 @@ def restore(
     """Restore a stored job, or some files of it."""
     from .. import api
     from ..errors import OutputsConflict, SettingsError
-    from ..text import counted
+    from ..text import counted, listed
     from .display import meter_for
     from .left import STANDARD_OUTPUT, saying_what_is_left
     from .output import bundle_output, notify, write_json
@@ -58,3 +58,8 @@ def restore(
         write_json({"job_id": job_id, "target": str(target), "files": count})
     elif not options.quiet:
         notify(f"job {job_id}: {counted(count, 'file')} restored to {target}")
+        if not paths and (rest := api.rest_of_folder(job_id, settings=site.settings)):
+            jobs = f"{'job' if len(rest) == 1 else 'jobs'} {listed([*map(str, rest)])}"
+            notify(
+                f"it has only what was new in its folder then: {jobs} {'has' if len(rest) == 1 else 'have'} the rest"
+            )

@@ -9,7 +9,7 @@ from .command import command
 from .completion import unfinished_job_ids
 from .job_filter import Jobs
 from .options import Jobs as AtOnce
-from .options import RunOutput, Site
+from .options import LimitRate, RunOutput, Site
 
 
 @command
@@ -22,6 +22,7 @@ def retry(
         bool, typer.Option("--interrupted", help="Only jobs that were interrupted or whose process died.")
     ] = False,
     at_once: AtOnce = 1,
+    limit_rate: LimitRate = None,
     *,
     chosen: Jobs,
     consent: Consent,
@@ -30,15 +31,17 @@ def retry(
 ) -> None:
     """Run failed or interrupted jobs again.
 
-    Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing.
+    Jobs keep their ids. Each resumes where it stopped, or starts afresh if it has stored nothing. With --failed, those
+    that are deferred are run too, at once.
     """
     from .. import api
     from ..jobs.filter import DEFERRED, FAILED, WAITING, JobStatus
     from .output import finish, warn
-    from .several import Screens
+    from .rates import rate_of
+    from .several import DONE_BEFORE, Screens
     from .signals import interruptible
 
-    settings = site.settings
+    settings, rate = site.settings, rate_of(limit_rate)
     change = Change(
         "retry", "retried", FAILED | DEFERRED | WAITING, FAILED | DEFERRED | frozenset({JobStatus.INTERRUPTED})
     )
@@ -56,6 +59,7 @@ def retry(
     jobs = chooser.choose(job_ids)
     if not jobs:
         return
-    with interruptible(settings.timings.ending), Screens(options, noun="job", at_once=at_once) as screens:
-        outcomes = api.retry_jobs(jobs, screens, settings=settings, at_once=at_once, tell=warn)
+    seen = Screens(options, noun="job", at_once=at_once, known=DONE_BEFORE)
+    with interruptible(settings.timings.ending), seen as screens:
+        outcomes = api.retry_jobs(jobs, screens, settings=settings, at_once=at_once, rate=rate, tell=warn)
     finish([outcome.error for outcome in outcomes], debug=options.debug)

@@ -8,7 +8,7 @@ from ..errors import Interrupted, SettingsError
 from ..jobs.job import JobKind
 from ..pipeline.submission import FolderSource
 from ..settings import Settings
-from .display import screen_for
+from .display import is_live, screen_for
 from .options import RunOutput, Submission
 from .output import finish, standard_input, warn
 from .rates import rate_of
@@ -37,8 +37,9 @@ def _ingest_files(
         raise SettingsError("--receipt takes a single bundle: run the command once for each")
     sources = [standard_input() if path == STANDARD_INPUT else path for path in paths]
     files = [path for path in paths if isinstance(path, Path)]
-    # The size of a document, or of a folder, says nothing about those of its files.
-    sizes = sizes_of(files) if kind is JobKind.BUNDLE and len(files) == len(paths) else None
+    # The size of a document says nothing about those of its files.
+    is_seen_together = submission.jobs > 1 and is_live(options)
+    sizes = sizes_of(paths) if kind is JobKind.BUNDLE and is_seen_together else None
     noun = NOUNS[kind] if len(files) == len(paths) else "job" if files else "folder"
     screens = Screens(options, noun=noun, at_once=submission.jobs, sizes=sizes)
     rate = rate_of(submission.limit_rate)

@@ -36,6 +36,11 @@ class Screen(Observer):
         return self._job
 
     @property
+    def was_done(self) -> bool:
+        """Whether the job was done before it was to be run."""
+        return self._earlier is not None
+
+    @property
     def earlier(self) -> int | None:
         """The job that had ingested the same before."""
         return self._earlier or (self._job.duplicate_of if self._job is not None else None)

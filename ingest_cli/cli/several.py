@@ -1,5 +1,6 @@
 """What is seen of a command that runs several jobs: their screens, and a summary at the end."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from .output import notify
 from .screens import JsonScreen, Screen, Turns
 
 if TYPE_CHECKING:
+    from ..pipeline.submission import FolderSource
     from .live import LiveTogether
 
 STANDARD_INPUT = Path("-")
@@ -26,22 +28,30 @@ STANDARD_INPUT = Path("-")
 MOST_FAILURES = 20
 # What comes of a job, in the order of the summary: one, several.
 Ending = tuple[str, str]
+DONE_BEFORE = ("was complete", "were complete")
 COMPLETE, SENT, DUPLICATE = ("complete", "complete"), ("sent", "sent"), ("duplicate", "duplicates")
 FAILED, DEFERRED = ("failed", "failed"), ("deferred", "deferred")
 INTERRUPTED, NOT_BEGUN = ("interrupted", "interrupted"), ("not begun", "not begun")
-ENDINGS = (COMPLETE, SENT, DUPLICATE, FAILED, DEFERRED, INTERRUPTED, NOT_BEGUN)
+ENDINGS = (COMPLETE, SENT, DUPLICATE, DONE_BEFORE, FAILED, DEFERRED, INTERRUPTED, NOT_BEGUN)
 
 
 class Screens:
     """Makes the screens of jobs, of which so many run ``at_once``, for as long as a ``with`` block lasts.
 
-    ``noun`` is what one is called; ``sizes`` are those of the files that they are of, where these are known.
+    ``noun`` is what one is called, and ``known`` what one is said to be that was done before; ``sizes`` are those of
+    the files that they are of, where these are known.
     """
 
     def __init__(
-        self, options: RunOutput, *, noun: str = "bundle", at_once: int = 1, sizes: Sequence[int] | None = None
+        self,
+        options: RunOutput,
+        *,
+        noun: str = "bundle",
+        at_once: int = 1,
+        sizes: Sequence[int] | None = None,
+        known: Ending = DUPLICATE,
     ) -> None:
-        self._options, self._noun, self._sizes = options, noun, sizes
+        self._options, self._noun, self._sizes, self._known = options, noun, sizes, known
         self._is_shown_together = at_once > 1 and is_live(options)
         self._screens: dict[int, Screen] = {}
         self._turns, self._count = Turns(), 0
@@ -85,7 +95,7 @@ class Screens:
 
     def _summary(self) -> list[str]:
         screens = [screen for _, screen in sorted(self._screens.items())]
-        endings = Counter(map(_ending, screens))
+        endings = Counter(self._known if screen.was_done else _ending(screen) for screen in screens)
         endings[NOT_BEGUN] = self._count - len(screens)
         failures = [screen.failure for screen in screens if screen.failure is not None]
         lines = summary(self._noun, endings, self._stored(screens), failures)
@@ -106,22 +116,30 @@ def achieved(files: int, size: int, seconds: float) -> str:
 
 
 def summary(noun: str, endings: Mapping[Ending, int], done: str, failures: Sequence[str]) -> list[str]:
-    """The lines of a summary: how many of what, what was ``done``, and the first failures once more."""
+    """The lines of a summary: how many of what, what was ``done``, and the first failures once more.
+
+    Where there is nothing but a few failures, these were told just before.
+    """
     told = [f"{endings[ending]:,} {ending[endings[ending] != 1]}" for ending in ENDINGS if endings.get(ending)]
-    lines = [f"{counted(sum(endings.values()), noun)}: {', '.join(told)}; {done}", *failures[:MOST_FAILURES]]
+    line = f"{counted(sum(endings.values()), noun)}: {', '.join(told)}; {done}"
+    if len(failures) == sum(endings.values()) <= MOST_FAILURES:
+        return [line]
+    lines = [line, *failures[:MOST_FAILURES]]
     if len(failures) > MOST_FAILURES:
         lines.append(f"and {len(failures) - MOST_FAILURES:,} more")
     return lines
 
 
-def sizes_of(paths: Sequence[Path]) -> list[int] | None:
-    """How large the files are, as far as can be told; None where one comes from standard input."""
-    return None if STANDARD_INPUT in paths else [_size_of(path) for path in paths]
+def sizes_of(sources: "Sequence[Path | FolderSource]") -> list[int] | None:
+    """How large the files and folders are, as far as can be told; None where one comes from standard input."""
+    return None if STANDARD_INPUT in sources else [_size_of(source) for source in sources]
 
 
-def _size_of(path: Path) -> int:
+def _size_of(source: "Path | FolderSource") -> int:
     try:
-        return path.stat().st_size
+        if isinstance(source, Path):
+            return source.stat().st_size
+        return sum(_size_of(Path(folder, name)) for folder, _, names in os.walk(source.path) for name in names)
     except OSError:  # its job will say so
         return 0
 

@@ -85,12 +85,13 @@ def _order(sort: str) -> "JobOrder":
 
 
 def _pages(store: "JobStore", wanted: "JobFilter", order: "JobOrder", count: int | None) -> "Iterator[list[Job]]":
-    """The jobs in pieces, so that however many there are, few are in memory, where their order allows it."""
+    """The jobs in pieces, so that however many there are, few are in memory."""
     from ..jobs.filter import JobOrder
 
     if order is not JobOrder.JOB:
-        if page := store.select(wanted, order=order, descending=order is not JobOrder.NAME, limit=count):
-            yield page
+        job_ids = store.ids(wanted, order=order, descending=order is not JobOrder.NAME, limit=count)
+        for first in range(0, len(job_ids), PAGE):
+            yield store.several(job_ids[first : first + PAGE])
         return
     before, left = None, count
     while left is None or left > 0:

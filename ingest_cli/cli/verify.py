@@ -26,6 +26,10 @@ def verify(
         float,
         typer.Option("--sample", min=0, max=100, help="Verify only a random sample of the files.", metavar="PERCENT"),
     ] = 100.0,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="Compare with the archive's own digests instead, of the files that have one."),
+    ] = False,
     receipt: Annotated[
         Path | None,
         typer.Option("--receipt", help="Compare with this receipt instead of the catalogue.", metavar="FILE"),
@@ -46,6 +50,8 @@ def verify(
 
     if [bool(job_ids), all_jobs, receipt is not None].count(True) != 1:
         raise SettingsError("give job ids, or --all, or --receipt")
+    if fast and receipt is not None:
+        raise SettingsError("--fast and --receipt cannot be used together")
     settings, share, tally = site.settings, sample / 100, Tally()
     meter = meter_for(options, "verify", "catalogue")
     absent: list[IngestError] = []
@@ -57,10 +63,19 @@ def verify(
     if receipt is not None:
         damages = api.verify_receipt(receipt, share=share, tally=tally, meter=meter, settings=settings)
     elif all_jobs:
-        damages = api.verify_all(since=since, share=share, tally=tally, note=notify, meter=meter, settings=settings)
+        damages = api.verify_all(
+            since=since, share=share, fast=fast, tally=tally, note=notify, meter=meter, settings=settings
+        )
     else:
         damages = api.verify_jobs(
-            job_ids or [], share=share, tally=tally, note=notify, meter=meter, on_missing=missing, settings=settings
+            job_ids or [],
+            share=share,
+            fast=fast,
+            tally=tally,
+            note=notify,
+            meter=meter,
+            on_missing=missing,
+            settings=settings,
         )
     damaged = 0
     try:
@@ -74,7 +89,7 @@ def verify(
             raise Interrupted("interrupted") from None
         raise
     if len(absent) < len(job_ids or [None]):
-        _conclude(tally, damaged, options)
+        _conclude(tally, damaged, options, fast=fast)
     if damaged:
         raise typer.Exit(ExitCode.FAILED)
     finish([*absent, *[None] * tally.jobs], debug=options.debug)
@@ -113,16 +128,19 @@ def _show(damage: "Damage", *, json: bool) -> None:
         say(f"{of}{damage.name}: {damage.problem}")
 
 
-def _conclude(tally: "Tally", damaged: int, options: QuietOutput) -> None:
+def _conclude(tally: "Tally", damaged: int, options: QuietOutput, *, fast: bool) -> None:
     from rich.filesize import decimal
 
     from ..text import counted
     from .output import notify, write_event
 
     if options.json:
-        write_event("verified", jobs=tally.jobs, files=tally.files, bytes=tally.bytes, damaged=damaged)
+        counts = {"jobs": tally.jobs, "files": tally.files, "bytes": tally.bytes, "by_digest": tally.by_digest}
+        write_event("verified", **counts, damaged=damaged)
     if not options.quiet:
         problems = counted(damaged, "problem") if damaged else "no problems"
         notify(
             f"{counted(tally.jobs, 'job')}, {counted(tally.files, 'file')}, {decimal(tally.bytes)} verified: {problems}"
         )
+        if fast:
+            notify(f"{counted(tally.by_digest, 'file')} by a digest of the archive's own, the others by their hashes")

@@ -34,9 +34,13 @@ def told_of(job: Job, kept: Iterable[Line], events: Iterable[Line] = ()) -> list
     """Everything that was told of the job, in the order in which it was: what is kept of it, with its ``events``."""
     end = f"duplicate of job {job.successor}" if job.duplicate_of is not None else str(job.status)
     last = [Line(job.updated, end)] if job.is_done else []
-    own = [Line(line.moment, job.with_name(line.text)) for line in kept]
-    lines = [Line(job.created, f"submitted by {job.user}"), *own, *last, *events]
+    lines = [Line(job.created, f"submitted by {job.user}"), *named(job, kept), *last, *events]
     return sorted(lines, key=lambda line: line.moment)[-MOST_LINES:]
+
+
+def named(job: Job, kept: Iterable[Line]) -> list[Line]:
+    """What is kept of the job, in which what lies in the spool is called by its name."""
+    return [Line(line.moment, job.with_name(line.text)) for line in kept]
 
 
 def keep(connection: sqlite3.Connection, job_id: int, texts: Sequence[str]) -> None:
@@ -75,6 +79,8 @@ def befell(event: Event, to: JobState | None, changes: Mapping[str, Any]) -> str
             return f"{to}: nothing of it is stored" if to is not JobState.DUPLICATE else None
         case Event.RETRY:
             return "queued to be run again"
+        case Event.HASTEN:
+            return "to be tried again at once"
         case Event.SUPERSEDE:
             return reason
         case Event.OVERRIDE | Event.CANCEL:

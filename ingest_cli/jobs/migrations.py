@@ -340,7 +340,13 @@ _HISTORY = """
         DELETE FROM history WHERE job_id = old.job_id; END
 """
 
+# Who looks for an event to send finds the first that is due, however many wait; so does who has sent one.
+_EVENTS = """
+    CREATE INDEX outbox_due ON outbox(retry_at) WHERE status = 'waiting';
+    CREATE INDEX outbox_outage ON outbox(receiver) WHERE status = 'waiting' AND is_outage
+"""
+
 MIGRATIONS = (
     *(_FIRST, _ATTEMPTS, _QUEUE, _STATES, _PLACES, _ORIGIN, _OUTBOX, _IMPORTED, _STATUS, _REQUESTS),
-    *(_COUNTS, _DUE, _USERS, _HISTORY),
+    *(_COUNTS, _DUE, _USERS, _HISTORY, _EVENTS),
 )

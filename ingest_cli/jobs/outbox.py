@@ -4,6 +4,7 @@ An event is written in the transaction in which its job changes, and leaves the 
 it is sent at least once. Whoever sends one has a lease on it, which ends with the process.
 """
 
+import heapq
 import json
 import sqlite3
 import time
@@ -11,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from ..settings import EventKind, ReceiverKind
@@ -125,14 +127,15 @@ class Outbox:
             self._tidy(notice.number - MOST_KEPT)
         with writing(self._database, durable=False) as connection:
             connection.execute(
-                "UPDATE outbox SET retry_at = 0, is_outage = 0, is_hastened = 1"
+                "UPDATE outbox INDEXED BY outbox_outage SET retry_at = 0, is_outage = 0, is_hastened = 1"
                 " WHERE status = 'waiting' AND is_outage AND receiver = ?",
                 [notice.receiver],
             )
 
     def has_outage(self, receiver: ReceiverKind) -> bool:
         """Whether it is known already that the receiver is away."""
-        query = "SELECT 1 FROM outbox WHERE status = 'waiting' AND is_outage AND receiver = ? LIMIT 1"
+        outage = "FROM outbox INDEXED BY outbox_outage WHERE status = 'waiting' AND is_outage AND receiver = ?"
+        query = f"SELECT 1 {outage} LIMIT 1"
         return next(self._rows(query, receiver), None) is not None
 
     def retry(self, notice: Notice, reason: str, seconds: float, *, is_outage: bool) -> None:
@@ -154,11 +157,10 @@ class Outbox:
         self, count: int, *, job_id: int | None = None, statuses: Collection[NoticeStatus] = tuple(NoticeStatus)
     ) -> list[Notice]:
         """The newest ``count`` events, of one job or of all, the newest last."""
-        rows = self._rows(
-            f"SELECT * FROM outbox WHERE (job_id = ? OR ? IS NULL) AND status IN ({_listed(statuses)})"
-            " ORDER BY number DESC LIMIT ?",
-            *(job_id, job_id, count),
-        )
+        # Without the plus, all of these statuses would be sorted.
+        where = f"+status IN ({_listed(statuses)}) AND {'1' if job_id is None else 'job_id = ?'}"
+        of_job = [] if job_id is None else [job_id]
+        rows = self._rows(f"SELECT * FROM outbox WHERE {where} ORDER BY number DESC LIMIT ?", *of_job, count)
         return list(map(_notice_of, rows))[::-1]
 
     def tallies(self, receiver: ReceiverKind | None = None) -> dict[NoticeStatus, int]:
@@ -217,15 +219,17 @@ class Outbox:
         if not receivers:
             return iter(())
         now = time.time()
-        rows = self._rows(
-            "SELECT * FROM outbox AS this WHERE status = 'waiting'"
-            f" AND receiver IN ({_listed(receivers)}) AND (retry_at <= ? OR retry_at > ?)"
+        waiting = (
+            "SELECT * FROM outbox AS this INDEXED BY outbox_due"
+            f" WHERE status = 'waiting' AND receiver IN ({_listed(receivers)})"
             " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.job_id = this.job_id"
             " AND earlier.number < this.number AND earlier.receiver = this.receiver AND earlier.status = 'waiting')"
-            " ORDER BY number",
-            *(now, now + LONGEST_WAIT_SECONDS),
         )
-        return filter(self._is_free, rows)
+        # However many wait, the first of each kind is found at once.
+        fresh = self._rows(f"{waiting} AND retry_at = 0 ORDER BY number")
+        rested = self._rows(f"{waiting} AND retry_at > 0 AND retry_at <= ? ORDER BY retry_at", now)
+        misdated = self._rows(f"{waiting} AND retry_at > ? ORDER BY retry_at", now + LONGEST_WAIT_SECONDS)
+        return filter(self._is_free, heapq.merge(fresh, rested, misdated, key=itemgetter("number")))
 
     def _is_free(self, row: sqlite3.Row) -> bool:
         """Whether nobody is sending the event."""

@@ -1,10 +1,6 @@
-"""The job store in one SQLite database: how jobs are submitted, leased, changed and removed."""
+"""The job store in one SQLite database: how jobs are submitted, leased, settled and removed."""
 
-import json
-import os
 import sqlite3
-import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -12,25 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobBusy, StoreError, WrongState
-from ..text import counted, one_line, story
+from ..text import counted
 from .database import writing
-from .history import befell, keep
 from .imported import ImportedJob, Taken
-from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override, PacificaState
-from .outbox import announce, kind_of
+from .job import UNFINISHED, Job, JobKind, JobState, Override
 from .process import Life, Process, this_process
-from .sqlite_queries import MOST_ASKED, SETTLED, SqliteQueries
-from .sqlite_queue import SqliteQueue
-from .sqlite_rows import SELECT, imported_job_of, listed, now_text, override_text
-from .stages import INGEST_METADATA
+from .sqlite_changes import cannot, is_to_fail, note_mounts
+from .sqlite_queries import MOST_ASKED, SETTLED
+from .sqlite_rows import imported_job_of, listed, now_text, override_text
+from .sqlite_runs import SqliteRuns
 from .transitions import TRANSITIONS, Event
 
-# A document may have been ingested again and again; of its jobs at work there are few.
-MOST_OTHERS = 100
 BY_HAND = "failed by an administrator"
 
 
-class SqliteJobStore(SqliteQueries, SqliteQueue):
+class SqliteJobStore(SqliteRuns):
     """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
 
     def another(self) -> "SqliteJobStore":
@@ -82,7 +74,7 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
                 connection.execute(
                     f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
                 )
-                _note_mounts(connection, job_id, mounts)
+                note_mounts(connection, job_id, mounts)
                 if request:
                     connection.execute("INSERT INTO requests VALUES (?, ?)", (job_id, request))
         except sqlite3.IntegrityError as error:
@@ -120,7 +112,13 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
                 settled = {"undo_to": None, "successor": None}
                 self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)
             elif job.state not in UNFINISHED and not job.is_done:
-                raise WrongState(f"{_cannot(job, Event.RETRY)}; ingest its bundle as a new job")
+                raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
+        return self.get(job_id)
+
+    def hasten(self, job_id: int) -> Job:
+        """Have a deferred job wait no longer."""
+        with writing(self._database) as connection:
+            self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
         return self.get(job_id)
 
     def end(
@@ -192,178 +190,6 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
         new = sum(job.job_id not in known for job in wanted)
         return Taken(new, len(wanted) - new, [job.job_id for job in jobs if job.job_id in own])
 
-    def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
-        """Record that the run is alive and its progress."""
-        with writing(self._database, durable=False) as connection:
-            number = self.held(fence).heartbeat + 1
-            self._change(connection, Event.PROGRESS, fence, {"heartbeat": number, "task_percent": task_percent})
-        # Asked by the fence once more: the process may have been frozen since, and another run have the job.
-        return self.held(fence).override
-
-    def enter(self, fence: Fence, task: str) -> None:
-        """Note the stage that the run enters."""
-        with writing(self._database, durable=False) as connection:
-            self._change(connection, Event.PROGRESS, fence, {"task": task, "task_percent": 0})
-
-    def record_stage_time(self, fence: Fence, task: str, seconds: float) -> None:
-        """Note how long a stage took."""
-        with writing(self._database, durable=False) as connection:
-            noted = connection.execute(
-                "INSERT INTO stages SELECT job_id, ?, ? FROM jobs WHERE job_id = ? AND fence = ?"
-                " ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
-                (task, seconds, fence.job_id, fence.number),
-            )
-            if noted.rowcount == 0:
-                self.held(fence)
-
-    def tell(self, fence: Fence, texts: Sequence[str]) -> None:
-        """Keep what the run has told."""
-        with writing(self._database, durable=False) as connection:
-            self.held(fence)
-            keep(connection, fence.job_id, texts)
-
-    def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
-        """Note what the job's document is, and find the other job of the same document that matters."""
-        with writing(self._database, durable=False) as connection:
-            others = self._all(
-                f"{SELECT} WHERE digest = ? AND jobs.job_id <> ? AND (state IN ('complete', 'running')"
-                " OR first_file_id IS NOT NULL AND state <> 'undoing')"
-                " ORDER BY state = 'complete' DESC, jobs.job_id LIMIT ?",
-                digest,
-                fence.job_id,
-                MOST_OTHERS,
-            )
-            known = self.held(fence).digest == digest
-            changes = {"digest": digest, "files": files, "bytes": total_bytes}
-            self._change(connection, Event.PROGRESS, fence, changes)
-            if known:
-                self._complete_reservation(connection, fence)
-
-        def matters(other: Job) -> int:
-            is_living = other.state is JobState.RUNNING and not self._liveness.is_dead(other)
-            return 2 if other.state is JobState.COMPLETE else 1 if is_living else 0
-
-        # Of those that are alike, the oldest.
-        return max(others, key=matters, default=None)
-
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
-        """Note the ids reserved for the job's files, durably."""
-        packed = None if sources is None else zlib.compress(json.dumps(sources).encode(), 1)
-        with writing(self._database) as connection:
-            self._change(connection, Event.PROGRESS, fence, {})
-            connection.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, 0, ?)", (fence.job_id, ids.start, len(ids), packed)
-            )
-            _note_mounts(connection, fence.job_id, mounts)
-            return self.held(fence)
-
-    def checkpoint(self, fence: Fence, stored: int) -> None:
-        """Note that the first ``stored`` files are durable in the archive."""
-        # A number that a loss of power takes costs time, nothing else.
-        with writing(self._database, durable=False) as connection:
-            self._change(connection, Event.PROGRESS, fence, {})
-            connection.execute("UPDATE reservations SET stored = ? WHERE job_id = ?", (stored, fence.job_id))
-
-    def supersede(self, fence: Fence, other: Job) -> Job:
-        """Make what ``other`` has reserved and stored this job's."""
-        # The archive tells runs apart by their fences: among those of one reservation this must be the largest.
-        number = max(fence.number, other.fence_number) + 1
-        with writing(self._database) as connection:
-            self._change(connection, Event.PROGRESS, fence, {"fence": number})
-            found = self.get(other.job_id)
-            if found.fence != other.fence:
-                raise _wrong(found, Event.SUPERSEDE)
-            self._change(
-                connection,
-                Event.SUPERSEDE,
-                other,
-                {
-                    "fence": number,
-                    "holder": None,
-                    "successor": fence.job_id,
-                    "exception": f"superseded by job {fence.job_id}, which has the same document",
-                    "undo_to": None,
-                    "said": None,
-                },
-                to=JobState.SUPERSEDED,
-            )
-            connection.execute("UPDATE reservations SET job_id = ? WHERE job_id = ?", (fence.job_id, other.job_id))
-            _note_mounts(connection, fence.job_id, self.mounts(other.job_id))
-            self._complete_reservation(connection, fence)
-            return self.held(Fence(fence.job_id, number))
-
-    def requeue(self, fence: Fence) -> None:
-        """Release the job, for another run to resume it."""
-        self._let_go(fence, Event.REQUEUE, {})
-
-    def defer(self, fence: Fence, task: str, reason: str, seconds: float, *, is_attempt: bool = True) -> None:
-        """Release the job, to be retried in so many seconds."""
-        job = self.held(fence)
-        counts = {"waits": 0} if is_attempt else {"attempts": max(0, job.attempts - 1), "waits": job.waits + 1}
-        changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
-        self._let_go(fence, Event.DEFER, {**changes, **counts})
-
-    def exhaust(self, fence: Fence, task: str, reason: str) -> None:
-        """Settle a job whose attempts are used up."""
-        with writing(self._database) as connection:
-            self._exhaust(connection, self.held(fence), task, reason)
-
-    def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
-        """The job is to end in the state ``to``."""
-        with writing(self._database) as connection:
-            job = self.held(fence)
-            done = to is JobState.DUPLICATE
-            changes: dict[str, Any] = {
-                "task": INGEST_METADATA if done else task,
-                "task_percent": 100 if done else 0,
-                "exception": reason,
-                "successor": successor,
-                "said": _lasting(job.override),
-            }
-            if job.reservation is None:
-                self._change(connection, Event.ABANDON, fence, {**changes, "holder": None}, to=to)
-            else:
-                self._change(connection, Event.UNDO, fence, {**changes, "undo_to": to}, to=JobState.UNDOING)
-                connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [fence.job_id])
-            return self.held(fence)
-
-    def rolled_back(self, fence: Fence) -> Job:
-        """The archive holds nothing of the job."""
-        with writing(self._database) as connection:
-            job = self.held(fence)
-            to = job.undo_to
-            if to is None:
-                raise _wrong(job, Event.ROLLED_BACK)
-            self._change(connection, Event.ROLLED_BACK, fence, {"holder": None, "undo_to": None}, to=to)
-            connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
-        return self.get(fence.job_id)
-
-    def hold(self, fence: Fence, note: str) -> Job:
-        """Something could not be rolled back."""
-        with writing(self._database) as connection:
-            job = self.held(fence)
-            reason = "\n".join(filter(None, [job.exception, one_line(note)]))
-            changes = {
-                "said": _lasting(job.override),
-                "holder": None,
-                "undo_to": None,
-                "exception": reason,
-                "task_percent": 0,
-                "successor": None,
-            }
-            self._change(connection, Event.HOLD, fence, changes, to=JobState.HELD)
-        return self.get(fence.job_id)
-
-    def record(self, fence: Fence) -> Job:
-        """The catalogue has the job."""
-        # A wish that came too late is dropped: what is complete is not to be sent again.
-        changes = {"task": INGEST_METADATA, "task_percent": 100, "exception": "", "said": None}
-        with writing(self._database) as connection:
-            done = {**changes, "holder": None, "undo_to": None, "successor": None}
-            self._change(connection, Event.RECORDED, fence, done, to=JobState.COMPLETE)
-            connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
-        return self.get(fence.job_id)
-
     def _wish(self, event: Event, job_id: int, override: Override) -> Job:
         with writing(self._database) as connection:
             self._change(connection, event, self.get(job_id), {"said": override_text(override)})
@@ -396,27 +222,13 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
         }
         if job.state is not JobState.UNDOING:
             changes |= {"task_percent": 0, "exception": ""}
-        if not _is_to_fail(job):
+        if not is_to_fail(job):
             changes["said"] = None
         if job.state is JobState.QUEUED:
             self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
         else:
             self._change(connection, Event.LEASE_AGAIN, job, changes)
         return self.get(job.job_id)
-
-    @staticmethod
-    def _complete_reservation(connection: sqlite3.Connection, fence: Fence) -> None:
-        # The first versions of the store did not note how many ids they reserved: of the same document it is its files.
-        connection.execute(
-            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE job_id = ?)) WHERE job_id = ?",
-            (fence.job_id, fence.job_id),
-        )
-
-    def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
-        to = JobState.HELD if job.reservation is not None else JobState.FAILED
-        changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
-        changes["said"] = _lasting(job.override)
-        self._change(connection, Event.EXHAUST, job, {**changes, "fence": job.fence_number + 1}, to=to)
 
     def _end_by_undoing(
         self, connection: sqlite3.Connection, job: Job, to: JobState, changes: Mapping[str, Any]
@@ -430,69 +242,8 @@ class SqliteJobStore(SqliteQueries, SqliteQueue):
             self._change(connection, event, job, {**changes, "undo_to": to}, to=JobState.UNDOING)
         connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job.job_id])
 
-    def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:
-        with writing(self._database) as connection:
-            job = self.held(fence)
-            to = JobState.UNDOING if job.state is JobState.UNDOING else JobState.QUEUED
-            # A wish that came too late for this run is the next one's.
-            said = override_text(job.override) if _is_to_fail(job) else None
-            self._change(connection, event, fence, {**changes, "holder": None, "said": said}, to=to)
-
-    def _change(
-        self,
-        connection: sqlite3.Connection,
-        event: Event,
-        of: Job | Fence,
-        changes: Mapping[str, Any],
-        *,
-        to: JobState | None = None,
-    ) -> None:
-        """One transition, in one statement that names the job, its fence, and the states that it may start from."""
-        way = TRANSITIONS[event]
-        assert to in way.targets if way.targets else to is None, f"{event} does not lead to {to}"
-        fence = of if isinstance(of, Fence) else of.fence
-        assigned = {**changes, "updated": now_text(), **({"state": to} if to is not None else {})}
-        if "exception" in assigned:
-            assigned["exception"] = story(assigned["exception"])
-        changed = connection.execute(
-            f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in assigned)}"
-            f" WHERE job_id = ? AND fence = ? AND state IN ({listed(way.sources)})",
-            (*assigned.values(), fence.job_id, fence.number),
-        )
-        if changed.rowcount == 0:
-            raise _wrong(self.held(fence), event)
-        if (news := befell(event, to, assigned)) is not None:
-            keep(connection, fence.job_id, [news])
-        kind = kind_of(event, to)
-        if kind in self._notifications.kinds:
-            announce(connection, self.get(fence.job_id), kind, self._notifications.receivers)
-
-
-def _note_mounts(connection: sqlite3.Connection, job_id: int, mounts: Iterable[Path]) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO mounts VALUES (?, ?)", [(job_id, os.fsencode(mount)) for mount in mounts]
-    )
-
-
-def _is_to_fail(job: Job) -> bool:
-    return job.override is not None and job.override.state is PacificaState.FAILED
-
-
-def _lasting(override: Override | None) -> str | None:
-    """What is kept of an administrator's override where a job fails: not that it is OK."""
-    return override_text(override) if override is not None and override.state is PacificaState.FAILED else None
-
 
 def _busy(job: Job) -> JobBusy:
     holder = job.holder
     stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
     return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
-
-
-def _wrong(job: Job, event: Event) -> WrongState:
-    return WrongState(_cannot(job, event))
-
-
-def _cannot(job: Job, event: Event) -> str:
-    state = "being rolled back" if job.state is JobState.UNDOING else job.state
-    return f"job {job.job_id} cannot be {TRANSITIONS[event].request}: it is {state}"

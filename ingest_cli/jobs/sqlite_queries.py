@@ -3,13 +3,13 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import JobNotFound, LeaseLost
 from .database import writing
-from .filter import ALL, JobFilter, JobOrder
+from .filter import ALL, DEFERRED, WAITING, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .history import Line
 from .imported import ImportedJob
@@ -49,10 +49,27 @@ class SqliteQueries(SqliteCounts):
         ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
 
-    def ids(self, wanted: JobFilter) -> list[int]:
-        """The ids of all jobs that are wanted."""
+    def ids(
+        self,
+        wanted: JobFilter,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[int]:
+        """The ids of the first jobs that are wanted."""
         where, values = condition(wanted, wanted.statuses)
-        return [int(row[0]) for row in self._rows(f"SELECT job_id FROM jobs WHERE {where} ORDER BY job_id", *values)]
+        query = f"SELECT job_id FROM jobs WHERE {where} {ordering(order, descending=descending)} LIMIT ?"
+        return [int(row[0]) for row in self._rows(query, *values, -1 if limit is None else limit)]
+
+    def several(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that there are."""
+        found: dict[int, Job] = {}
+        for first in range(0, len(job_ids), MOST_ASKED):
+            asked = job_ids[first : first + MOST_ASKED]
+            jobs = self._all(f"{SELECT} WHERE jobs.job_id IN ({', '.join('?' * len(asked))})", *asked)
+            found |= {job.job_id: job for job in jobs}
+        return [found[job_id] for job_id in job_ids if job_id in found]
 
     def of_source(self, source: Path) -> Job | None:
         """The newest job of the file at this path."""
@@ -63,8 +80,13 @@ class SqliteQueries(SqliteCounts):
         found: dict[str, Job] = {}
         for first in range(0, len(sources), MOST_ASKED):
             asked = sources[first : first + MOST_ASKED]
-            marks = ", ".join("?" * len(asked))
-            jobs = self._all(f"{SELECT} WHERE source IN ({marks}) ORDER BY jobs.job_id", *asked)
+            # There may have been very many files of one name, one after the other.
+            newest = "SELECT MAX(job_id) FROM jobs AS other WHERE other.source = asked.source"
+            jobs = self._all(
+                f"WITH asked(source) AS (VALUES {', '.join(['(?)'] * len(asked))})"
+                f" {SELECT} WHERE jobs.job_id IN (SELECT ({newest}) FROM asked)",
+                *asked,
+            )
             found |= {job.source: job for job in jobs}
         return found
 
@@ -109,9 +131,13 @@ class SqliteQueries(SqliteCounts):
             job.fingerprint,
         )
 
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""
-        return self._all(f"{SELECT} WHERE state IN ({listed(states)}) ORDER BY created, jobs.job_id")
+        # Only the status has an index: of what is queued, it says more.
+        others, queued = set(states) - {JobState.QUEUED}, WAITING | DEFERRED
+        statuses = [*map(str, others), *(map(str, queued) if JobState.QUEUED in states else ())]
+        marks = ", ".join("?" * len(statuses))
+        return self._all(f"{SELECT} WHERE status IN ({marks}) ORDER BY created, jobs.job_id", *statuses)
 
     def is_dead(self, job: Job) -> bool:
         """Whether the job's holder is dead, as far as is known now."""
@@ -137,8 +163,10 @@ class SqliteQueries(SqliteCounts):
 
     def has_reserved(self, file_id: int) -> bool:
         """Whether a job has reserved the file's id."""
-        query = "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count"
-        return next(self._rows(query, file_id, file_id), None) is not None
+        # No two jobs have reserved the same: the range that begins last before it is the only one that can hold it.
+        begun = "FROM reservations WHERE first_file_id <= ? ORDER BY first_file_id DESC LIMIT 1"
+        query = f"SELECT first_file_id + count {begun}"
+        return any(file_id < row[0] for row in self._rows(query, file_id))
 
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete."""

@@ -1,6 +1,6 @@
 """The interface of the job store, which any number of processes share."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -71,8 +71,18 @@ class JobStore(Protocol):
         With ``before``, only jobs with ids below it: in order of their ids, a page goes on where the last one ended.
         """
 
-    def ids(self, wanted: JobFilter) -> list[int]:
-        """The ids of all jobs that are ``wanted``, lowest first."""
+    def ids(
+        self,
+        wanted: JobFilter,
+        *,
+        order: JobOrder = JobOrder.JOB,
+        descending: bool = False,
+        limit: int | None = None,
+    ) -> list[int]:
+        """The ids of the jobs that `select` finds: of very many there is room in memory for these."""
+
+    def several(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that there are, in the order of the ids."""
 
     def tally(self, wanted: JobFilter = ALL) -> dict[JobStatus, int]:
         """How many of the jobs that are ``wanted`` have each status."""
@@ -99,7 +109,7 @@ class JobStore(Protocol):
         """The jobs of the same path whose place this one takes: those of other files that stood there, if they are
         unfinished or held, and those that are being rolled back."""
 
-    def in_states(self, states: Iterable[JobState]) -> list[Job]:
+    def in_states(self, states: Collection[JobState]) -> list[Job]:
         """The jobs in these states, oldest first."""
 
     def is_dead(self, job: Job) -> bool:
@@ -205,6 +215,9 @@ class JobStore(Protocol):
 
     def retry(self, job_id: int) -> Job:
         """Queue a job that failed or is held again; one that is unfinished, or done, is left as it is."""
+
+    def hasten(self, job_id: int) -> Job:
+        """Have a deferred job wait no longer: it is run as soon as a worker is free. Raises WrongState."""
 
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""

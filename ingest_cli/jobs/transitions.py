@@ -26,6 +26,7 @@ class Event(StrEnum):
     RECORDED = "recorded"
     DISCARD = "discard"
     RETRY = "retry"
+    HASTEN = "retry now"
     SUPERSEDE = "supersede"
     OVERRIDE = "override"
     CANCEL = "cancel"
@@ -123,6 +124,7 @@ TRANSITIONS = dict(
             "an administrator abandons it, or sets it to FAILED",
         ),
         _way(Event.RETRY, {FAILED, HELD}, {QUEUED}, Actor.ANYONE, "retried", "an administrator runs it again"),
+        _way(Event.HASTEN, {QUEUED}, set(), Actor.ANYONE, "retried now", "somebody has a deferred job wait no longer"),
         _way(
             Event.SUPERSEDE,
             {QUEUED, RUNNING, HELD, FAILED},

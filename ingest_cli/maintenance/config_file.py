@@ -26,6 +26,8 @@ def write_config(chosen: Mapping[Option, str], path: Path, *, replace: bool) -> 
     """
     text = config_text(chosen, path)
     settings = settings_of(values_in(text, path))
+    if replace:  # a link stays one
+        path = path.resolve()
     try:
         make_folder(path.absolute().parent)
         if replace and path.exists():

@@ -14,7 +14,7 @@ from rich.filesize import decimal
 
 from ..bundle.content import SHARED_BLOCK
 from ..disk import existing, explained, free_bytes, require_writable, scratch
-from ..errors import ExitCode, IngestError, SourceError, StoreError
+from ..errors import ExitCode, IngestError, SettingsError, SourceError, StoreError
 from ..events.receivers import NotReceived, Receiver, receivers_of
 from ..jobs.job import Job
 from ..jobs.neighbours import is_to_be_made
@@ -27,6 +27,7 @@ from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
     DATABASE,
+    DIGEST,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_URL,
     POLICY_URL,
@@ -63,6 +64,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
+    if settings.digest != "none" and isinstance(settings.archive, Path):
+        yield finding("digests", partial(_check_digests, settings.archive), _setting(DIGEST))
     for folder in filter(None, (*settings.watch.folders, settings.watch.done)):
         advice = "make it, or mount its disk, and let this account write to it"
         yield finding("drop folder", partial(_check_drop_folder, folder), advice)
@@ -107,6 +110,22 @@ def _check_archive(settings: Settings) -> str:
         archive = stack.enter_context(closing(factory.archive(settings, memory)))
         detail, free = archive.ping(), archive.free_bytes()
     return detail if free is None else f"{detail}: {decimal(free)} free"
+
+
+def _check_digests(archive: Path) -> str:
+    """Whether a second digest is kept of each file that is stored. No job fails where it is not."""
+    from ..services.embedded.noted import can_be_noted, is_usable
+
+    if not is_usable():
+        raise SettingsError("no BLAKE3 is kept: there is no package blake3, or the system has no extended attributes")
+    if not archive.is_dir():
+        return _not_there_yet(archive)
+    try:
+        if can_be_noted(archive):
+            return "BLAKE3 is kept of each file that is stored"
+    except OSError as error:
+        raise explained(error, f"cannot write into {archive}", SourceError, archive) from error
+    raise SettingsError(f"no BLAKE3 is kept: the disk of {archive} takes no extended attributes of users")
 
 
 def _check_ids(settings: Settings) -> str:

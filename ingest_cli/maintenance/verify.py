@@ -3,14 +3,18 @@
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from ..bundle.content import digest_of
 from ..errors import ArchiveError, IngestError, JobNotRecorded, OnProblem, raise_problem
-from ..in_threads import done_in_threads, usual_threads
+from ..in_threads import done_in_threads
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
-from ..services.base import Archive, Catalog, Services, StoredFile
+from ..services.base import Archive, ArchivedFile, Catalog, Services, StoredFile
 from ..text import counted
+
+# So many files of the archive are looked for in the catalogue with one question.
+LOOKED_UP_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,12 @@ class Damage:
 
 @dataclass(slots=True)
 class Tally:
-    """What was verified so far; ``job_id`` is the current job."""
+    """What was verified so far, ``by_digest`` files by a digest of the archive's own; ``job_id`` is the current job."""
 
     jobs: int = 0
     files: int = 0
     bytes: int = 0
+    by_digest: int = 0
     job_id: int | None = None
 
 
@@ -38,24 +43,27 @@ def verify_jobs(
     job_ids: Iterable[int],
     *,
     share: float = 1.0,
+    fast: bool = False,
     tally: Tally | None = None,
     meter: Meter = NOBODY,
     on_missing: OnProblem = raise_problem,
 ) -> Iterator[Damage]:
     """Hash the files of recorded jobs again, or a random ``share`` of them; yield what is wrong as it is found.
 
+    With ``fast``, a file of which the archive keeps a digest of its own is compared with that.
     ``on_missing`` gets a JobNotRecorded for each of which the catalogue holds nothing, or it is raised. Raises
     ServiceUnavailable where a service is down.
     """
     tally = tally if tally is not None else Tally()
-    for (job_id, part), problem in _verified(services.archive, _parts(services.catalog, job_ids, share), meter):
+    parts = _parts(services.catalog, job_ids, share)
+    for (job_id, part), found in _verified(services.archive, parts, meter, fast=fast):
         if part is None:
             tally.jobs, tally.job_id = tally.jobs + 1, job_id
             meter.part(f"job {job_id}")
         elif isinstance(part, JobNotRecorded):
             on_missing(part)
         else:
-            yield from _counted(tally, job_id, part, problem)
+            yield from _counted(tally, job_id, part, found)
 
 
 def verify_files(
@@ -69,9 +77,24 @@ def verify_files(
 ) -> Iterator[Damage]:
     """Hash a job's files again, or a random ``share`` of them, and yield what is wrong. Raises ServiceUnavailable."""
     parts: Iterator[_Part] = ((job_id, file) for file in _sample(files, share))
-    for (_, file), problem in _verified(archive, parts, meter):
+    for (_, file), found in _verified(archive, parts, meter, fast=False):
         if isinstance(file, StoredFile):
-            yield from _counted(tally, job_id, file, problem)
+            yield from _counted(tally, job_id, file, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    problem: str | None = None
+    by_digest: bool = False
+
+
+def _look_at(archive: Archive, file: StoredFile, meter: Meter, *, fast: bool) -> _Found:
+    """What is wrong with a stored file: by its recorded hash, unless a digest of the archive's own says that it is not
+    changed. Where that says another thing, it may itself be what was changed."""
+    if fast and archive.stat(file.file_id) == file.size and archive.is_unchanged(file.file_id, meter.advance):
+        meter.advance(0, 1)
+        return _Found(by_digest=True)
+    return _Found(file_problem(archive, file, meter))
 
 
 def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> str | None:
@@ -108,24 +131,24 @@ def _sample(files: Iterable[StoredFile], share: float) -> Iterator[StoredFile]:
     return (file for file in files if share >= 1.0 or random.random() < share)
 
 
-def _verified(archive: Archive, parts: Iterator[_Part], meter: Meter) -> Iterator[tuple[_Part, str | None]]:
-    """Each part after the other, and what is wrong with it where it is a file."""
+def _verified(archive: Archive, parts: Iterator[_Part], meter: Meter, *, fast: bool) -> Iterator[tuple[_Part, _Found]]:
+    """Each part after the other, with what was found of it where it is a file."""
 
-    def problem(part: _Part, meter: Meter) -> str | None:
-        return file_problem(archive, part[1], meter) if isinstance(part[1], StoredFile) else None
+    def look(part: _Part, meter: Meter) -> _Found:
+        return _look_at(archive, part[1], meter, fast=fast) if isinstance(part[1], StoredFile) else _Found()
 
     def size(part: _Part) -> int:
         return part[1].size if isinstance(part[1], StoredFile) else 0
 
-    threads = 1 if archive.is_exclusive else usual_threads()
-    return done_in_threads(problem, parts, size, meter, threads)
+    return done_in_threads(look, parts, size, meter, 1 if archive.is_exclusive else archive.transfers)
 
 
-def _counted(tally: Tally, job_id: int, file: StoredFile, problem: str | None) -> Iterator[Damage]:
+def _counted(tally: Tally, job_id: int, file: StoredFile, found: _Found) -> Iterator[Damage]:
     tally.files += 1
     tally.bytes += file.size
-    if problem is not None:
-        yield Damage(job_id, file.file_id, file.path, problem)
+    tally.by_digest += found.by_digest
+    if found.problem is not None:
+        yield Damage(job_id, file.file_id, file.path, found.problem)
 
 
 def _metered(pieces: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
@@ -142,11 +165,16 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
     listed = services.archive.list_files()
     if listed is None:
         raise IngestError("the archive cannot list its files: orphans are not looked for")
-    for file in listed:
-        reserved = file.file_id if file.run_of is None else file.run_of
+    while files := list(islice(listed, LOOKED_UP_AT_ONCE)):
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
-        if reserved is not None and store.has_reserved(reserved):
-            continue
-        is_recorded = file.file_id is not None and services.catalog.find_file(file.file_id) is not None
-        if not is_recorded and services.archive.still_holds(file):
-            yield Damage(None, file.file_id, file.location, "orphaned")
+        free = [file for file in files if not _is_reserved(store, file)]
+        known = services.catalog.known_files([file.file_id for file in free if file.file_id is not None])
+        for file in free:
+            if file.file_id not in known and services.archive.still_holds(file):
+                yield Damage(None, file.file_id, file.location, "orphaned")
+
+
+def _is_reserved(store: JobStore, file: ArchivedFile) -> bool:
+    """Whether the file is one of a job that may be resumed."""
+    reserved = file.file_id if file.run_of is None else file.run_of
+    return reserved is not None and store.has_reserved(reserved)

@@ -1,8 +1,9 @@
 """The files of a bundle: how they are checked and stored."""
 
 import hashlib
+import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import compress, count, islice
@@ -17,12 +18,15 @@ from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..services.base import Archive, ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
+from .in_order import batches, done_in_order
 from .progress import Progress
 
 # Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored.
 KEPT_BYTES = 64 << 20
 # What a file takes there besides its bytes.
-KEPT_BYTES_A_FILE = 128
+KEPT_BYTES_A_FILE = 512
+# So many files, or fewer that are large, are handed to a thread together to be checked.
+CHECKED_TOGETHER = 100
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
@@ -35,7 +39,7 @@ def find_position(bundle: Bundle, entry: FileEntry) -> int:
     position = bundle.position(entry.path)
     if position is None:
         raise FileRefused(f"the metadata lists {quoted(entry.path)}, but it is not in the bundle")
-    size = bundle.members.at(position).size
+    size = bundle.members.size(position)
     if size != entry.size:
         raise FileRefused(f"{quoted(entry.path)} is {counted(size, 'byte')} long, but the metadata says {entry.size:,}")
     return position
@@ -47,7 +51,6 @@ def content_of(
     entry: FileEntry,
     observe: Callable[[int], None],
     piece: int = CHUNK_BYTES,
-    kept: Sequence[bytes] | None = None,
 ) -> Content:
     """The bytes of the member, which are to hash as ``entry`` says."""
     return Content(
@@ -60,7 +63,6 @@ def content_of(
         hashsum=entry.hashsum,
         observe=observe,
         piece=piece,
-        kept=kept,
     )
 
 
@@ -111,15 +113,20 @@ class BundleFiles:
         self._bundle, self._document, self._progress = bundle, document, progress
         self._window = Window(bundle.descriptor, progress.piece)
         self._stages = stages
-        self._kept: dict[int, Sequence[bytes]] = {}
+        self._listed: list[tuple[str, str, str]] = []
+        self._kept: dict[int, Content] = {}
 
     def mounts(self) -> set[Path]:
         """A bundle's own is known by its job."""
         return set()
 
+    def size(self, position: int) -> int:
+        """As it is in the tar."""
+        return self._bundle.members.size(self._positions[position])
+
     def bytes_to_archive(self) -> int:
         """Their sizes, which no document can make larger than the bundle's own."""
-        return sum(member.size for member in self._members())
+        return sum(map(self._bundle.members.size, self._positions))
 
     def bytes_shared(self, archive: Archive) -> int:
         """What of large files fills blocks of the bundle's disk, where that is the archive's too and can share them."""
@@ -131,13 +138,10 @@ class BundleFiles:
         for warning in warnings_about(self._bundle, self._positions):
             self._progress.warn(warning)
         if self._fit_in_memory:
-            # In the order of the tar, of which then much is read at once.
-            for position in sorted(range(len(self._positions)), key=self._positions.__getitem__):
-                self._kept[position] = self._read_whole(position)
+            self._keep_all()
         elif not self._stages:
-            for position, entry in enumerate(self._document.files):
-                self._verify(position)
-                self._progress.checked(entry.size)
+            for position in done_in_order(self._verify, self._batches(), self._at_once):
+                self._progress.checked(self.size(position))
 
     @property
     def are_staged(self) -> bool:
@@ -153,7 +157,7 @@ class BundleFiles:
         if self.are_staged:
             writer.place(file_id)
         else:
-            writer.put(file_id, self._content(position, self._progress.storing, self._kept.get(position)))
+            writer.put(file_id, self._kept.get(position) or self._content(position, self._progress.storing))
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
         """What was stored is what was hashed."""
@@ -163,34 +167,66 @@ class BundleFiles:
 
     @cached_property
     def _positions(self) -> "array[int]":
-        """Where among the bundle's members the listed files are, in the document's order."""
-        return array("i", (find_position(self._bundle, entry) for entry in self._document.files))
+        """Where among the bundle's members the listed files are, in the document's order. Of as many as may be kept,
+        what is listed of them is noted: to go through a document once more takes its time."""
+        positions, left = array("i"), KEPT_BYTES
+        for entry in self._document.files:
+            position = find_position(self._bundle, entry)
+            positions.append(position)
+            left -= entry.size + KEPT_BYTES_A_FILE
+            if left >= 0:
+                self._listed.append((entry.path, entry.hashtype, entry.hashsum))
+        return positions
 
     def _members(self) -> Iterator[Member]:
         """The listed files, in the document's order."""
         return map(self._bundle.members.at, self._positions)
 
-    def _found(self, position: int) -> tuple[Member, FileEntry]:
-        return self._bundle.members.at(self._positions[position]), self._document.files[position]
-
     @cached_property
     def _fit_in_memory(self) -> bool:
-        return self.bytes_to_archive() + KEPT_BYTES_A_FILE * len(self._positions) <= KEPT_BYTES
+        return len(self._positions) == len(self._listed)
 
-    def _read_whole(self, position: int) -> Sequence[bytes]:
-        """The bytes of a file, in pieces, which are those that the document records."""
-        member, entry = self._found(position)
-        if member.size > self._progress.piece:
-            pieces = tuple(self._content(position, self._progress.checking).chunks())
-            self._progress.checked(entry.size)
-            return pieces
-        data = self._window.read(member.offset, member.size)
-        if len(data) < member.size:
-            raise truncated(entry.path)
-        found = hashlib.new(entry.hashtype, data, usedforsecurity=False).hexdigest()
-        require_hash(entry.path, entry.hashtype, found, entry.hashsum)
-        self._progress.read_whole(member.size)
-        return (data,) if data else ()
+    def _keep_all(self) -> None:
+        """Read and hash them in the order of the tar, of which then much is read at once."""
+        for position in sorted(range(len(self._positions)), key=self._positions.__getitem__):
+            member = self._bundle.members.at(self._positions[position])
+            self._kept[position] = self._read_whole(member, *self._listed[position])
+
+    def _read_whole(self, member: Member, name: str, hashtype: str, hashsum: str) -> Content:
+        """A file of which the bytes are kept, which are those that the document records."""
+        digest, pieces, left = hashlib.new(hashtype, usedforsecurity=False), [], member.size
+        while left:
+            piece = self._window.read(member.offset + member.size - left, min(left, self._progress.piece))
+            if not piece:
+                raise truncated(name)
+            digest.update(piece)
+            pieces.append(piece)
+            left -= len(piece)
+            if left:
+                self._progress.checking(len(piece))
+        require_hash(name, hashtype, digest.hexdigest(), hashsum)
+        self._progress.checked_to_end(len(pieces[-1]) if pieces else 0, member.size)
+        return Content(
+            name,
+            self._bundle.descriptor,
+            member.offset,
+            member.size,
+            member.mtime,
+            hashtype,
+            hashsum,
+            observe=self._progress.storing,
+            kept=pieces,
+        )
+
+    def _batches(self) -> list[range]:
+        """The files that are to be checked, those together that a thread goes through at once."""
+        return batches(range(len(self._positions)), self.size, CHECKED_TOGETHER)
+
+    @property
+    def _at_once(self) -> int:
+        """How many threads hash: one of each core, unless most of their time would go by between small files."""
+        are_large = self.bytes_to_archive() >= CHUNK_BYTES * len(self._positions)
+        return os.cpu_count() or 1 if are_large else 1
 
     def _verify(self, position: int) -> None:
         """Compare what a file hashes to, which may be known since it arrived, with what the document records."""
@@ -201,6 +237,8 @@ class BundleFiles:
         else:
             require_hash(entry.path, entry.hashtype, found, entry.hashsum)
 
-    def _content(self, position: int, observe: Callable[[int], None], kept: Sequence[bytes] | None = None) -> Content:
-        member, entry = self._found(position)
-        return content_of(self._bundle, member, entry, observe, self._progress.piece, kept)
+    def _content(self, position: int, observe: Callable[[int], None]) -> Content:
+        return content_of(self._bundle, *self._found(position), observe, self._progress.piece)
+
+    def _found(self, position: int) -> tuple[Member, FileEntry]:
+        return self._bundle.members.at(self._positions[position]), self._document.files[position]

@@ -10,8 +10,9 @@ from ..jobs.job import JobKind
 from ..jobs.store import JobStore
 from ..services.base import Catalog, Policy
 from ..settings import Settings
+from ..text import listed
 from .folder_files import known_files
-from .submission import FolderSource, completed, look_into
+from .submission import FolderSource, completed, completed_otherwise, look_into
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,9 @@ def plan_folder(
         known = [] if earlier is None else _known(source, path, folder, *earlier)
     else:
         known = folder.files
+    warnings = folder.warnings
+    if earlier is not None and job_id is None:
+        warnings += _stored_anew(earlier[0], path, source)
     known_bytes = sum(file.found.st_size for file in known)
     return FolderPlan(
         path=path,
@@ -53,8 +57,19 @@ def plan_folder(
         known_files=len(known),
         known_bytes=known_bytes,
         left_out=folder.left_out,
-        warnings=folder.warnings,
+        warnings=warnings,
     )
+
+
+def _stored_anew(store: JobStore, path: Path, source: FolderSource) -> list[str]:
+    jobs = completed_otherwise(store, path, source.request)
+    if not jobs:
+        return []
+    return [f"ingested before with other metadata, by {_jobs(jobs)}: what that has is stored once more"]
+
+
+def _jobs(job_ids: Sequence[int]) -> str:
+    return f"{'job' if len(job_ids) == 1 else 'jobs'} {listed([*map(str, job_ids)])}"
 
 
 def _known(source: FolderSource, path: Path, folder: Folder, store: JobStore, catalog: Catalog) -> Sequence[Entry]:

@@ -19,6 +19,9 @@ class JobFiles(Protocol):
     def mounts(self) -> set[Path]:
         """Where the file systems are mounted that the sources lie on."""
 
+    def size(self, position: int) -> int:
+        """The size of one, as it was found."""
+
     def bytes_to_archive(self) -> int:
         """How much room they take in the archive. Raises FileRefused where a file is seen not to be as listed."""
 

@@ -55,6 +55,10 @@ class FolderFiles:
         """Where the file systems are mounted that the files lie on: more than one may lie in a folder."""
         return mounts_of({entry.path.parent for entry in self._entries})
 
+    def size(self, position: int) -> int:
+        """As it was found in the folder."""
+        return self._entries[position].found.st_size
+
     def bytes_to_archive(self) -> int:
         """Their sizes."""
         return sum(entry.found.st_size for entry in self._entries)

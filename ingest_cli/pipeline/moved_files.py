@@ -50,6 +50,10 @@ class MovedFiles:
         # Those of one folder lie on one of them.
         return mounts_of({path.parent for path in self._paths})
 
+    def size(self, position: int) -> int:
+        """As it is listed: where it is another one, it is refused."""
+        return self._document.files[position].size
+
     def bytes_to_archive(self) -> int:
         """None: most sources come to the archive without being copied."""
         return 0

@@ -59,11 +59,11 @@ class Progress:
         self._pace(length)
         self._checked.read(length)
 
-    def read_whole(self, size: int) -> None:
-        """A file of this size was read at once to check it, to its end. Raises Interrupted too."""
+    def checked_to_end(self, length: int, size: int) -> None:
+        """A file of this size was checked, for which its last bytes were just read. Raises Interrupted too."""
         if self._lease.interrupted:
             raise Interrupted
-        self._pace(size)
+        self._pace(length)
         self._checked.finish(size)
 
     def checked(self, size: int) -> None:

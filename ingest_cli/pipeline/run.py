@@ -169,7 +169,7 @@ class Run:
             ids = self._reserve(document, files)
             writer = self._writer(ids, resumed=False)
         if not is_recorded:
-            self._store_all(document, files, writer, ids)
+            self._store_all(files, writer, ids)
         self._progress.stage(INGEST_METADATA)
         if not is_recorded:
             files.require_unchanged(writer, ids)
@@ -225,7 +225,7 @@ class Run:
         lease.confirm()
         return writer
 
-    def _store_all(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
+    def _store_all(self, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
         """Store what is not known to be stored; where the files are staged, once all of them have been found right.
 
         Nothing stays aside where that fails: a disk that is full needs its room, and no other run goes on with it.
@@ -233,28 +233,28 @@ class Run:
         # A moved file could be written to under its source's name since: those are looked at one by one.
         stored = 0 if self._lease.job.kind is JobKind.MOVE else self._still_stored(ids)
         left = range(stored, len(ids))
-        for entry in document.files[:stored]:
-            self._progress.stored(entry.size)
+        for position in range(stored):
+            self._progress.stored(files.size(position))
         try:
             if files.are_staged:
-                self._stage_files(document, files, writer, ids, left)
-            self._store_files(document, files, writer, ids, left)
+                self._stage_files(files, writer, ids, left)
+            self._store_files(files, writer, ids, left)
         except Exception:
             if files.are_staged:
                 writer.close()
             raise
 
-    def _stage_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
+    def _stage_files(self, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
         """Have the archive take aside what is ``left``, and check it on the way. Raises Interrupted."""
 
         def set_aside(position: int) -> None:
             files.set_aside(writer, position, ids[position])
 
-        for position in self._done(set_aside, document, left):
-            self._progress.checked(document.files[position].size)
+        for position in self._done(set_aside, files, left):
+            self._progress.checked(files.size(position))
             self._lease.require_uninterrupted()
 
-    def _store_files(self, document: Document, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
+    def _store_files(self, files: JobFiles, writer: ArchiveWriter, ids: range, left: range) -> None:
         """Store what is ``left``, with a checkpoint now and then and one at the end.
 
         Raises Interrupted, after a checkpoint, where the run is to be left.
@@ -266,8 +266,8 @@ class Run:
 
         checkpoint = self._settings.timings.checkpoint
         due = time.monotonic() + checkpoint
-        for position in self._done(store, document, left):
-            self._progress.stored(document.files[position].size)
+        for position in self._done(store, files, left):
+            self._progress.stored(files.size(position))
             if self._lease.interrupted:
                 self._checkpoint(writer, position + 1)
                 raise Interrupted
@@ -276,11 +276,10 @@ class Run:
                 due = time.monotonic() + checkpoint
         self._checkpoint(writer, len(ids))
 
-    def _done(self, work: Callable[[int], None], document: Document, left: range) -> Iterator[int]:
+    def _done(self, work: Callable[[int], None], files: JobFiles, left: range) -> Iterator[int]:
         """Do the work for each file that is ``left``, as many of them at once as the archive can take."""
-        archive, files = self._services.archive, document.files
-        given = batches(left, lambda position: files[position].size, archive.batch)
-        return done_in_order(work, given, archive.transfers)
+        archive = self._services.archive
+        return done_in_order(work, batches(left, files.size, archive.batch), archive.transfers)
 
     def _still_stored(self, ids: range) -> int:
         """How many files need not be stored again: none where the archive has lost the last of those noted, as where

@@ -9,8 +9,8 @@ from ..bundle.fingerprint import fingerprint, is_text
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.reader import require_bundle, require_document
 from ..disk import explained
-from ..errors import IngestError, SourceError
-from ..jobs.job import Job, JobKind
+from ..errors import IngestError, JobBusy, SourceError
+from ..jobs.job import Job, JobKind, JobState
 from ..jobs.process import Process
 from ..jobs.store import JobStore
 from ..mounts import mounts_of, mounts_of_each
@@ -142,12 +142,14 @@ def submit_folder(
     """Return the job of a folder, as `submit` does of a file.
 
     A new one stores only what those jobs have not that are complete, of the same folder and with the same metadata;
-    ``again``, all. Raises PackError too, where it could not be ingested.
+    ``again``, all. Raises PackError too, where it could not be ingested, and JobBusy while another job of the folder is
+    at work.
     """
     path, folder = look_into(source, settings)
     found = store.find(JobKind.FOLDER, str(path), folder.fingerprint)
     if found is not None and not (found.is_done and again):
         return found
+    _require_idle(store, path)
     beyond = () if again else completed(store, path, source.request)
     return store.submit(
         unique_id.reserve("upload_job", 1),
@@ -160,6 +162,13 @@ def submit_folder(
         mounts=mounts_of({path, *(file.path.parent for file in folder.files)}),
         request=replace(source.request, beyond=beyond).to_text(),
     )
+
+
+def _require_idle(store: JobStore, path: Path) -> None:
+    """Raise JobBusy while another job of the folder is at work: what that stores would be stored by this one too."""
+    newest = store.of_source(path)
+    if newest is not None and newest.state is JobState.RUNNING and not store.is_dead(newest):
+        raise JobBusy(f"{path}: job {newest.job_id} is being worked on by {newest.holder}")
 
 
 def look_into(source: FolderSource, settings: Settings) -> tuple[Path, Folder]:
@@ -177,6 +186,13 @@ def completed(store: JobStore, path: Path, request: FolderRequest) -> tuple[int,
     jobs = store.completed(JobKind.FOLDER, str(path))
     same = [job for job in jobs if FolderRequest.from_text(store.request(job.job_id)).is_of_the_same(request)]
     return tuple(dict.fromkeys(recorded_as(store, job.job_id) for job in same))
+
+
+def completed_otherwise(store: JobStore, path: Path, request: FolderRequest) -> tuple[int, ...]:
+    """The jobs under whose ids the catalogue has what was in the folder before, with other metadata."""
+    jobs = [recorded_as(store, job.job_id) for job in store.completed(JobKind.FOLDER, str(path))]
+    same = completed(store, path, request)
+    return tuple(dict.fromkeys(job_id for job_id in jobs if job_id not in same))
 
 
 def _require_text(path: Path, what: str) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from ..bundle.reader import METADATA_NAME
-from ..disk import durable_write, explained, new_at, require_free, sync_file_system
+from ..disk import begin_writeback, durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
-from ..in_threads import done_in_threads, usual_threads
+from ..in_threads import done_in_threads
 from ..meter import NOBODY, Meter
 from ..services.base import Archive, Services, StoredFile
 from ..text import quoted
@@ -20,6 +20,8 @@ from .choice import named_files
 from .content import read_content
 from .layout import Pieces
 from .stored import Stored, mtime_of
+
+WRITEBACK_BYTES = 16 << 20
 
 
 def write_tar(
@@ -29,11 +31,10 @@ def write_tar(
 
     Raises JobNotRecorded, FileNotRecorded, and ArchiveError where a file does not match the catalogue.
     """
-    stored = Stored(services.catalog, job_id, paths)
-    meter.plan(len(stored.named), stored.total_bytes)
-    for piece in stored.layout.read(partial(_read, services.archive, meter)):
+    count, pieces = _tar(services, job_id, paths, meter)
+    for piece in pieces:
         out.write(piece)
-    return len(stored.named)
+    return count
 
 
 def write_bundle_file(
@@ -46,7 +47,9 @@ def write_bundle_file(
     try:
         require_free(target)
         with durable_write(target, mode=0o644) as out:
-            return write_tar(services, job_id, out, paths, meter)
+            count, pieces = _tar(services, job_id, paths, meter)
+            _write(out, pieces)
+            return count
     except OSError as error:
         raise explained(error, f"cannot write {target}", SourceError) from error
 
@@ -83,6 +86,13 @@ def read_files(services: Services, job_id: int, paths: Sequence[str]) -> Pieces:
             yield from read_content(services.archive, files[path])
 
 
+def _tar(services: Services, job_id: int, paths: Collection[str], meter: Meter) -> tuple[int, Pieces]:
+    """How many files the bundle holds, and its bytes."""
+    stored = Stored(services.catalog, job_id, paths)
+    meter.plan(len(stored.named), stored.total_bytes)
+    return len(stored.named), stored.layout.read(partial(_read, services.archive, meter))
+
+
 def _read(archive: Archive, meter: Meter, file: StoredFile, start: int = 0, stop: int | None = None) -> Pieces:
     for piece in read_content(archive, file, start, stop):
         meter.advance(len(piece))
@@ -100,16 +110,26 @@ def _write_files(archive: Archive, stored: Stored, aside: Path, target: Path, me
         except OSError as error:
             raise explained(error, f"cannot write {quoted(name)} into {target}", SourceError) from error
 
-    threads = 1 if archive.is_exclusive else usual_threads()
+    threads = 1 if archive.is_exclusive else archive.transfers
     for _ in done_in_threads(write, stored.named, lambda named: named[1].size, meter, threads):
         pass
 
 
 def _write_file(archive: Archive, path: str, file: StoredFile, meter: Meter) -> None:
     with _new_file(path) as out:
-        for piece in _read(archive, meter, file):
-            out.write(piece)
+        _write(out, _read(archive, meter, file))
     os.utime(path, (mtime_of(file), mtime_of(file)))
+
+
+def _write(out: IO[bytes], pieces: Pieces) -> None:
+    """Write the pieces to a file, and to its disk as they come: it is not to be idle until all is synced."""
+    written = begun = 0
+    for piece in pieces:
+        out.write(piece)
+        written += len(piece)
+        if written - begun >= WRITEBACK_BYTES:
+            begin_writeback(out.fileno(), begun, written - begun)
+            begun = written
 
 
 def _new_file(path: str) -> IO[bytes]:

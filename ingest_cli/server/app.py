@@ -29,7 +29,8 @@ from .carts import Carts
 from .downloads import Downloads
 from .holdings import Holdings
 from .log import AccessLog
-from .pages.routes import PageRoutes
+from .pages.route import wants_page
+from .pages.routes import PageRoutes, problem_page
 from .protocol import error_object
 from .proxies import Proxies
 from .routes import Routes, ServerRules
@@ -50,7 +51,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
     room = Room(settings.spool, limits.reserve)
-    receptions = Receptions(room)
+    receptions, arrivals = Receptions(room), Arrivals(settings, disk)
     uploads = Uploads(settings.spool, room, limits.reserve)
     access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
@@ -68,8 +69,8 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     app = Starlette(
         routes=[
             *PageRoutes(store, settings, access, holdings, looking).routes,
-            *Routes(store, settings, receptions, limits, disk, access, Arrivals(settings)).routes,
-            *Tus(store, uploads, receptions, limits, disk).routes,
+            *Routes(store, settings, receptions, limits, disk, access, arrivals).routes,
+            *Tus(store, uploads, receptions, limits, disk, arrivals).routes,
             *Downloads(*outgoing).routes,
             *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,
         ],
@@ -162,6 +163,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and request.scope["type"] == "http" and wants_page(request.scope):
+        return problem_page(request, 404, "there is nothing at this address")
     return _error(error.status_code, error.detail, dict(error.headers or {}))
 
 

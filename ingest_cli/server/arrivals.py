@@ -5,8 +5,7 @@ anyway.
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from ..bundle.arrival import Arrival
@@ -14,59 +13,37 @@ from ..pipeline.bundle_files import KEPT_BYTES
 from ..settings import Settings
 from .threads import Threads
 
+# A bundle of which so much has come unhashed, as before a server was started anew, is left to its run.
+LATEST_BYTES = 4 * KEPT_BYTES
+
 
 class Arrivals:
-    """Those that are hashed at a time: as many as there are cores."""
+    """The bundles that are hashed: no more at a time than there are cores."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._free = 0 if isinstance(settings.archive, Path) else os.cpu_count() or 1
+    def __init__(self, settings: Settings, disk: Threads) -> None:
+        self._most = 0 if isinstance(settings.archive, Path) else os.cpu_count() or 1
+        self._begun: dict[Path, Arrival] = {}
+        self._disk = disk
 
-    def begin(self, path: Path) -> Arrival | None:
-        """The arrival of what is written to ``path``; None where there are too many."""
-        if self._free < 1:
-            return None
-        with suppress(OSError):
-            arrival = Arrival(path)
-            self._free -= 1
-            return arrival
-        return None
+    def wrote(self, path: Path, length: int) -> None:
+        """So many bytes of what is to be the bundle at ``path`` are there by now, and stay."""
+        if path not in self._begun and KEPT_BYTES < length <= LATEST_BYTES:
+            self._begin(path)
+        if path in self._begun:
+            self._begun[path].wrote(length)
 
-    def end(self) -> None:
-        """One that was begun has ended."""
-        self._free += 1
+    async def finish(self, path: Path) -> None:
+        """All is there: what was found is noted at the file."""
+        if (arrival := self._begun.pop(path, None)) is not None:
+            await self._disk.do(arrival.finish)
 
+    async def give_up(self, path: Path) -> None:
+        """It is not to be hashed any more, if it was."""
+        if (arrival := self._begun.pop(path, None)) is not None:
+            await self._disk.do(arrival.close)
 
-class Hashing:
-    """The hashing of what is written to ``path``, which begins once that is large."""
-
-    def __init__(self, path: Path, arrivals: Arrivals, disk: Threads) -> None:
-        self._path, self._arrivals, self._disk = path, arrivals, disk
-        self._arrival: Arrival | None = None
-
-    def wrote(self, length: int) -> None:
-        """So many bytes are there by now."""
-        if self._arrival is None and length > KEPT_BYTES:
-            self._arrival = self._arrivals.begin(self._path)
-        if self._arrival is not None:
-            self._arrival.wrote(length)
-
-    async def finish(self) -> None:
-        """All is there: note what was found."""
-        if self._arrival is not None:
-            await self._disk.do(self._arrival.finish)
-
-    async def close(self) -> None:
-        """Nothing more is written."""
-        if self._arrival is not None:
-            self._arrivals.end()
-            await self._disk.do(self._arrival.close)
-
-
-@asynccontextmanager
-async def hashed(path: Path, arrivals: Arrivals, disk: Threads) -> AsyncIterator[Hashing]:
-    """The hashing of what is written to ``path`` within the block."""
-    hashing = Hashing(path, arrivals, disk)
-    try:
-        yield hashing
-    finally:
-        await hashing.close()
+    def _begin(self, path: Path) -> None:
+        self._begun = {other: arrival for other, arrival in self._begun.items() if arrival.goes_on}
+        if len(self._begun) < self._most:
+            with suppress(OSError):
+                self._begun[path] = Arrival(path)

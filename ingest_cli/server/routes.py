@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
 from ..jobs.fields import history_fields, job_fields
+from ..jobs.history import named
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
@@ -23,8 +24,8 @@ from ..settings import Settings
 from ..text import listed, quoted, shortened
 from . import metrics
 from .access import Access
-from .admission import Receptions
-from .arrivals import Arrivals, hashed
+from .admission import Reception, Receptions
+from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
@@ -123,16 +124,19 @@ class Routes:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
                 job_id = await self._store.reserve_id()
-                async with (
-                    spooled(self._disk, opening) as file,
-                    hashed(file.path, self._arrivals, self._disk) as hashing,
-                ):
-                    await receive(request, file, limits, reception, self._disk, hashing)
-                    await hashing.finish()
+                async with spooled(self._disk, opening) as file:
+                    await self._receive_whole(request, file, limits, reception)
                     if kind is JobKind.MOVE:
                         await self._require_movable(file)
                     job = await self._submit(job_id, kind, file, request)
         return JSONResponse(_state_of(job))
+
+    async def _receive_whole(self, request: Request, file: SpoolFile, limits: Limits, reception: Reception) -> None:
+        try:
+            await receive(request, file, limits, reception, self._disk, self._arrivals)
+            await self._arrivals.finish(file.path)
+        finally:
+            await self._arrivals.give_up(file.path)
 
     async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, request: Request) -> Job:
         # Before: a request that is cancelled meanwhile must not take the file of a job that was entered.
@@ -166,7 +170,7 @@ class Routes:
         stages = await self._store.look(lambda store: store.stages(job.job_id))
         told = await self._store.look(lambda store: store.history(job.job_id))
         downloadable = job.is_done and await self._access.has(request, job.job_id)
-        details = {"stages": stages, "log": history_fields(told), "downloadable": downloadable}
+        details = {"stages": stages, "log": history_fields(named(job, told)), "downloadable": downloadable}
         return JSONResponse({**_listed(job), **details}, headers={"Vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
@@ -226,7 +230,7 @@ def _imported(store: JobStore, given: str) -> ImportedJob | None:
 def _state_of(job: Job) -> dict[str, Any]:
     """The job's state for clients: what went wrong at some length, and no traceback."""
     state = job.as_state()
-    story = state["exception"]
+    story = job.with_name(state["exception"])  # where the spool is concerns no client
     if story.startswith("Traceback"):  # as an earlier version noted an error that it did not expect
         story = story.strip().rpartition("\n")[2]
     return {**state, "exception": shortened(story, LONGEST_EXCEPTION)}

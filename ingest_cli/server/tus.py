@@ -16,6 +16,7 @@ from ..jobs.orphans import remove_orphan
 from ..jobs.spool import SpoolFile
 from ..text import counted
 from .admission import Receptions, client_of
+from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .proxies import external_path
@@ -45,11 +46,17 @@ class Tus:
     """The resource ``/files``: uploads, which become jobs in ``store``. The threads of ``disk`` write to the spool."""
 
     def __init__(
-        self, store: AsyncStore, uploads: Uploads, receptions: Receptions, limits: Limits, disk: Threads
+        self,
+        store: AsyncStore,
+        uploads: Uploads,
+        receptions: Receptions,
+        limits: Limits,
+        disk: Threads,
+        arrivals: Arrivals,
     ) -> None:
         self._store, self._uploads, self._receptions = store, uploads, receptions
-        self._limits, self._disk = limits, disk
-        self._jobs = UploadJobs(store, uploads, limits.reserve, disk)
+        self._limits, self._disk, self._arrivals = limits, disk, arrivals
+        self._jobs = UploadJobs(store, uploads, limits.reserve, disk, arrivals)
 
     @property
     def routes(self) -> list[Route]:
@@ -101,6 +108,7 @@ class Tus:
             if await self._jobs.of(upload) is not None:
                 raise Refusal(403, "the upload is a job already, and cannot be removed")
             await self._disk.do(self._uploads.remove, upload)
+        await self._arrivals.give_up(upload.path)
         return Response(status_code=204)
 
     async def _create(self, request: Request, length: int | None, metadata: str, concat: str) -> Upload:
@@ -162,7 +170,7 @@ class Tus:
                 if file is not None:
                     upload = await self._declared(request, upload, file)
                     await self._disk.do(self._uploads.keep, upload)
-                    await add_body(request, upload, file, self._uploads, self._limits, self._disk)
+                    await add_body(request, upload, file, self._uploads, self._limits, self._disk, self._arrivals)
         return upload
 
     async def _declared(self, request: Request, upload: Upload, file: SpoolFile) -> Upload:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from ..jobs.spool import SpoolFile
 from ..text import counted
+from .arrivals import Arrivals
 from .authentication import Refusal
 from .receiving import Limits, announced_length, pieces
 from .threads import Threads
@@ -15,9 +16,15 @@ from .uploads import Upload, Uploads
 
 
 async def add_body(
-    request: Request, upload: Upload, file: SpoolFile, uploads: Uploads, limits: Limits, disk: Threads
+    request: Request,
+    upload: Upload,
+    file: SpoolFile,
+    uploads: Uploads,
+    limits: Limits,
+    disk: Threads,
+    arrivals: Arrivals,
 ) -> None:
-    """Append the body of ``request`` to the file of ``upload``, durably.
+    """Append the body of ``request`` to the file of ``upload``, durably, and have ``arrivals`` hash what stays.
 
     What arrives before a failure stays, unless there is a checksum: then all is appended, or nothing. Raises Refusal,
     NoRoom, and Starlette's ClientDisconnect where the client goes away.
@@ -27,7 +34,7 @@ async def add_body(
     left = None if most is None else most - file.length
     require_fit(announced_length(request) or 0, left)
     if checksum is None:
-        await _append_pieces(request, file, most, disk)
+        await _append_pieces(request, file, most, disk, arrivals)
         return
     begun = file.length
     await disk.do(uploads.doubt, upload, begun)
@@ -40,13 +47,17 @@ async def add_body(
         await disk.do(uploads.trust, upload)
         raise
     await disk.do(uploads.trust, upload)
+    arrivals.wrote(file.path, file.length)
 
 
-async def _append_pieces(request: Request, file: SpoolFile, most: int | None, disk: Threads) -> None:
+async def _append_pieces(
+    request: Request, file: SpoolFile, most: int | None, disk: Threads, arrivals: Arrivals
+) -> None:
     try:
         async for piece in pieces(request):
             require_fit(len(piece), None if most is None else most - file.length)
             await disk.do(file.write, piece)
+            arrivals.wrote(file.path, file.length)
     finally:
         await disk.do(file.sync)
 

@@ -10,6 +10,7 @@ from ..errors import SourceError
 from ..jobs.job import Job, JobKind
 from ..jobs.spool import Locked, NoRoom, SpoolFile
 from ..jobs.store import JobStore
+from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .authentication import Refusal
 from .concatenation import append_files
@@ -24,8 +25,9 @@ LOCKED_SECONDS = 10.0
 class UploadJobs:
     """The jobs of ``uploads``, in ``store``."""
 
-    def __init__(self, store: AsyncStore, uploads: Uploads, reserve: int, disk: Threads) -> None:
+    def __init__(self, store: AsyncStore, uploads: Uploads, reserve: int, disk: Threads, arrivals: Arrivals) -> None:
         self._store, self._uploads, self._reserve, self._disk = store, uploads, reserve, disk
+        self._arrivals = arrivals
 
     @asynccontextmanager
     async def locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
@@ -78,6 +80,7 @@ class UploadJobs:
             raise Refusal(409, "the upload has not arrived as a whole")
         async with nullcontext() if has_place else self._store.place():
             job_id = await self._store.reserve_id()
+            await self._arrivals.finish(upload.path)
             return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user, name_of(upload.metadata))
 
     async def _join(self, upload: Upload, file: SpoolFile) -> None:

@@ -96,6 +96,12 @@ class Archive(Service, Protocol):
     def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
         """The stored bytes from ``start`` on, in pieces. Raises ArchiveError where the archive holds no such file."""
 
+    def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
+        """Whether the file is what was stored, by a digest that the archive keeps of it; None where it keeps none.
+
+        ``observe`` is told the length of each piece. Raises ArchiveError where the archive holds no such file.
+        """
+
     def list_files(self) -> Iterator[ArchivedFile] | None:
         """Everything that the archive holds; None where it cannot list it."""
 
@@ -241,6 +247,9 @@ class Catalog(Service, Protocol):
 
     def find_file(self, file_id: int) -> tuple[int, StoredFile] | None:
         """The file of this id, after the transaction that it belongs to; None where none is recorded."""
+
+    def known_files(self, file_ids: Collection[int]) -> set[int]:
+        """Those of the ids under which a file is recorded."""
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""

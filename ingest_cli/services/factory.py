@@ -64,7 +64,9 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
         from .embedded.archive import EmbeddedArchive
 
         sync = sync_file_system if shared is None else shared.sync
-        return EmbeddedArchive(settings.archive, memory, sync, transfers=settings.threads)
+        return EmbeddedArchive(
+            settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
+        )
     from .pacifica.archive import PacificaArchive
     from .slots import Slots
 

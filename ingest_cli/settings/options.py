@@ -57,6 +57,12 @@ REMOTE_SOURCES = Option(
     "ARCHIVEINTERFACE_REMOTE_SOURCES",
     "yes if only the archive service can see the files to move",
 )
+DIGEST = Option(
+    "archiveinterface",
+    "digest",
+    "ARCHIVEINTERFACE_DIGEST",
+    "which second digest a folder keeps of each file: none or blake3",
+)
 CONFIRM = Option(
     "archiveinterface",
     "confirm",
@@ -203,6 +209,7 @@ OPTIONS = (
     THREADS,
     REMOTE_SOURCES,
     CONFIRM,
+    DIGEST,
     SERVER_TOKEN,
     SERVER_USERNAME,
     SERVER_PASSWORD,

@@ -18,6 +18,7 @@ from .options import (
     CONFIRM,
     DATABASE,
     DEFAULT_USER,
+    DIGEST,
     DOCUMENT_LIMIT,
     POLICY_URL,
     REMOTE_SOURCES,
@@ -36,6 +37,7 @@ from .values import Value, homeless, read_values, where
 from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
+Digest = Literal["none", "blake3"]
 MAX_TRANSFERS = 64
 USUAL_THREADS = 4
 MOST_RETRIES = 1000
@@ -47,6 +49,11 @@ class Settings:
     """Everything that can be set. Paths are absolute.
 
     A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; ``policy`` is None where
+    every document is allowed. ``service_timeout`` is how many seconds an Endpoint may take. ``transfers``,
+    ``remote_sources`` and ``confirm`` are of an archive over HTTP: how many files it takes at once, whether it alone
+    sees the files that are to be moved, and of which files it is asked for the size that it stored. ``threads`` is how
+    many threads write into an archive that is a folder, and read from it; ``digest`` is the second one that it keeps of
+    each file.
     every document is allowed. ``document_bytes`` is how long a document may be, and ``service_timeout`` how many
     seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive over HTTP: how
     many files it takes at once, whether it alone sees the files that are to be moved, and of which files it is asked
@@ -67,6 +74,7 @@ class Settings:
     threads: int
     remote_sources: bool
     confirm: Confirm
+    digest: Digest
     server: ServerAccess
     notifications: Notifications
     upload: UploadSettings
@@ -119,6 +127,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         threads=number_of(values[THREADS], 1, MAX_TRANSFERS) if values[THREADS].text else _usual_threads(),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
+        digest=_digest(values[DIGEST]),
         server=server_access_of(values),
         notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
         upload=upload_settings_of(values),
@@ -139,3 +148,10 @@ def _confirm(value: Value) -> Confirm:
         case "sample" | "all" as choice:
             return choice
     raise SettingsError(f"{where(value)}: {value.text!r} is neither sample nor all")
+
+
+def _digest(value: Value) -> Digest:
+    match value.text:
+        case "none" | "blake3" as choice:
+            return choice
+    raise SettingsError(f"{where(value)}: {value.text!r} is neither none nor blake3")

@@ -197,7 +197,7 @@ def test_a_service_that_is_down_is_told_and_the_file_is_written(command: Command
 
 
 def _is_asked(question: str, lines: list[str]) -> bool:
-    return len(lines) > 1 and lines[-1].endswith("]") and question in f"{lines[-3:-1]}"
+    return len(lines) > 1 and lines[-1].endswith("]") and question in "".join(lines[-3:])
 
 
 def talk(terminal: Terminal, *answers: tuple[str, str]) -> None:
@@ -285,3 +285,16 @@ def test_config_shows_what_is_set_and_where(command: Command, file: Path) -> Non
     whole = command("config", "--all").stdout
     assert len(re.findall(r"^\[\w+\] \w+ = ", whole, re.MULTILINE)) == len(OPTIONS)
     assert len(json.loads(command("config", "--json").stdout)) == len(OPTIONS), "scripts always had all of them"
+
+
+def test_a_link_stays_one(command: Command, environment: Path, file: Path) -> None:
+    """What it leads to is replaced: somebody keeps it there."""
+    kept = environment / "dotfiles" / "ingest.ini"
+    kept.parent.mkdir()
+    kept.write_text("[ingest]\n")
+    file.parent.mkdir(parents=True)
+    file.symlink_to(kept)
+    assert command("config", "init", "--yes", "--force").returncode == 0
+    assert file.is_symlink()
+    assert "[database]" in kept.read_text()
+    assert kept.with_name("ingest.ini.old").read_text() == "[ingest]\n"

@@ -12,7 +12,7 @@ import pytest
 from ingest_cli import api
 from ingest_cli.bundle.folder import FolderRequest
 from ingest_cli.bundle.records import transaction_records
-from ingest_cli.errors import IngestError, Interrupted, PolicyRefused
+from ingest_cli.errors import ExitCode, IngestError, Interrupted, PolicyRefused
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA
 from ingest_cli.pipeline.observer import Observer
@@ -111,6 +111,48 @@ def test_of_a_folder_that_has_grown_only_what_is_new_is_stored(command: Command,
     assert "3 files ingested" not in (said := command(run, *OF_FOLDERS).stderr)
     assert f"{run}: 4 files ingested before by jobs 1, 2; 1 file new\n" in said
     assert command(run, *OF_FOLDERS).stdout == f"job 3: {run} was ingested before\n"
+
+
+def test_who_restores_what_was_new_is_told_where_the_rest_is(command: Command, run: Path, tmp_path: Path) -> None:
+    assert command(run, *OF_FOLDERS).returncode == 0
+    (run / "new.txt").write_text("new")
+    assert command(run, *OF_FOLDERS).returncode == 0
+    rest = "ingest: it has only what was new in its folder then: job 1 has the rest\n"
+    assert rest in command("restore", 2, "--to", tmp_path / "2").stderr
+    assert rest not in command("restore", 1, "--to", tmp_path / "1").stderr
+    (run / "a.txt").unlink()  # now there is nothing new, and a duplicate of the last job
+    assert command(run, *OF_FOLDERS).returncode == 0
+    assert rest in command("restore", 3, "--to", tmp_path / "3").stderr
+
+
+def test_a_folder_that_is_known_needs_no_ids(command: Command, site: Site, run: Path) -> None:
+    assert command(run, *OF_FOLDERS[:6]).returncode == 0
+    (run / "new.txt").write_text("new")
+    assert command(run).stdout == f"job 2: {run} is complete, 1 file\n"
+
+
+def test_a_dry_run_says_what_other_metadata_lead_to(command: Command, run: Path) -> None:
+    assert command(run, *OF_FOLDERS).returncode == 0
+    told = "ingested before with other metadata, by job 1: what that has is stored once more"
+    assert told not in command("ingest", "--dry-run", run, *OF_FOLDERS).stdout
+    assert told in command("ingest", "--dry-run", run, *OF_FOLDERS, "--key", "a=b").stdout
+
+
+def test_while_a_folder_is_ingested_no_other_command_begins_with_it(command: Command, site: Site, run: Path) -> None:
+    """It would store what is new once more: both see it as new."""
+    seen = []
+
+    def grow_and_ingest() -> None:
+        (run / "new.txt").write_text("new")
+        seen.append(command(run, *OF_FOLDERS))
+
+    with pytest.raises(IngestError, match="changed"):
+        ingest(run, Acting(grow_and_ingest, LOAD_METADATA), keys=[("Taxonomic Family", "bacteria")])
+    (done,) = seen
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert f"{run}: job 1 is being worked on by " in done.stderr
+    assert command(run, *OF_FOLDERS).returncode == 0
+    assert len(site.archived()) == 4
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(1, 20))])

@@ -1,7 +1,6 @@
 """The pages for browsers: as HTML without a script, and driven in a real browser."""
 
 import hashlib
-import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.settings import load_settings
 
-from ..support.browser import CHROMIUM, Browser, Page
+from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
 from ..support.environment import scrub
@@ -26,7 +25,6 @@ from ..support.waiting import until
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 JOBS = 60
-AXE = os.environ.get("INGEST_TEST_AXE", "")
 NAMED = ("link", "button", "textbox", "searchbox", "checkbox", "image", "img", "progressbar", "navigation", "region")
 IS_LIVE = "document.getElementById('live').textContent === 'Live'"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
@@ -85,6 +83,14 @@ def test_browsers_get_a_page_and_programs_do_not(many: Server) -> None:
             assert answer.headers["Content-Type"] == "application/json"
 
 
+def test_an_address_of_nothing(many: Server) -> None:
+    found = page(many, "/nowhere/at/all", 404)
+    assert "There is nothing at this address" in found
+    assert 'href="../../"' in found
+    answer = requests.get(many.url + "/nowhere", timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/json")
+
+
 def test_the_list_shows_what_each_job_is(many: Server) -> None:
     found = page(many)
     (row,) = re.findall(r'<tr id="job-59".*?</tr>', found, re.S)
@@ -119,6 +125,7 @@ def test_failures_are_grouped_by_their_reasons(many: Server) -> None:
 @pytest.mark.parametrize(
     ("query", "found"),
     [
+        ("name=run-1%3F.tar&group=failed", [10]),
         ("name=run-5", [59, 58, 57, 56, 55, 54, 53, 52, 51, 50, 5]),
         ("name=run-1?.tar", list(range(19, 9, -1))),
         ("name=run-1%3F.tar&user=eve", [18, 16, 14, 12, 10]),
@@ -224,18 +231,7 @@ def test_a_page_is_for_everybody(many: Server, path: str) -> None:
             assert roles.count("main") == 1
             assert shown.value("document.querySelectorAll('h1').length") == 1
             assert shown.value("document.documentElement.scrollWidth <= innerWidth")
-            assert violations(shown) == []
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, where INGEST_TEST_AXE names the file axe.min.js of axe-core."""
-    if not AXE:
-        return []
-    page.value(f"{Path(AXE).read_text()};true")
-    found: list[str] = page.value(
-        "axe.run(document).then((found) => found.violations.map((one) => `${one.id} ${one.nodes[0].html}`))"
-    )
-    return found
+            assert shown.violations() == []
 
 
 @pytest.mark.sweep

@@ -130,6 +130,12 @@ def test_a_job_that_waits_is_cancelled(site: Served) -> None:
     assert f"job {job_id}: cancel by {site.settings.user}" in site.server.log.read_text()
 
 
+def test_a_deferred_job_is_tried_again_at_once(site: Served) -> None:
+    job_id = site.deferred()
+    assert act(site, job_id, "retry", token_for(site, job_id)).status_code == 303
+    site.server.settled(job_id)  # its bundle is gone, which is known only once a worker has looked
+
+
 @pytest.mark.parametrize(
     ("token", "headers"),
     [
@@ -157,6 +163,8 @@ def test_nobody_else_acts(site: Served, token: str | None, headers: dict[str, st
 def test_a_job_of_someone_else_is_left_alone(site: Served) -> None:
     own, other = site.failed(), site.failed("somebody")
     assert token_for(site, other) == ""
+    found = requests.get(f"{site.url}/jobs/{other}", headers=HTML, timeout=PATIENCE).text
+    assert f"You cannot retry or discard it: job {other} was not submitted by you." in found
     assert act(site, other, "retry", token_for(site, own)).status_code == 403
     assert act(site, 10**9, "retry", token_for(site, own)).status_code == 404
     assert site.state(other) is JobState.FAILED

@@ -63,6 +63,8 @@ def test_a_complete_job_stays_as_it_is(command: Command, site: Site, tmp_path: P
     assert done.returncode == 0
     assert "was ingested before" in done.stdout
     assert site.job(1).attempts == 1
+    command(write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
+    assert "ingest: 2 jobs: 2 were complete; " in command("retry", 1, 2).stderr
 
 
 def test_nothing_failed(command: Command) -> None:

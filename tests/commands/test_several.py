@@ -105,6 +105,12 @@ def test_the_summary_names_each_failure_again(tmp_path: Path, command: Command) 
     assert failures[1] == f"ingest: cannot read {paths[2]}: No such file or directory"
 
 
+def test_where_nothing_went_well_no_failure_is_told_twice(tmp_path: Path, command: Command) -> None:
+    done = command(tmp_path / "none1.tar", tmp_path / "none2.tar")
+    assert re.findall(r"none\d", done.stderr) == ["none1", "none2"]
+    assert "2 bundles: 2 failed" in done.stderr
+
+
 def test_of_very_many_failures_the_first_are_named(tmp_path: Path, command: Command) -> None:
     done = command("--jobs", 2, *(tmp_path / f"none{number}.tar" for number in range(25)))
     assert done.returncode == ExitCode.FAILED

@@ -122,7 +122,7 @@ def test_files_are_found(command: Command, site: Site, stored: Path) -> None:
     for words, found in FINDINGS:
         done = command("find", *words)
         assert [(job, path) for job, _, _, path in rows(done)] == [("1", path) for path in found], words
-        assert ("no stored file is like this" in done.stderr) is (not found)
+        assert ("no files match" in done.stderr) is (not found)
 
 
 @pytest.mark.sweep

@@ -107,7 +107,8 @@ def test_one_that_fails_does_not_stop_the_others(command: Command, server: Serve
     assert again == [absent, none, long]
     assert absent == "ingest: absent.tar: cannot read absent.tar: No such file or directory"
     assert long.endswith("File name too long")
-    assert none.startswith(f"ingest: {tmp_path}/none.tar: job 1 failed at 'open tar': ")
+    assert none.startswith(f"ingest: {tmp_path}/none.tar: job 1 failed at 'open tar': none.tar is not a tar")
+    assert str(site.settings.spool) not in done.stdout + done.stderr, "where the server keeps it concerns nobody"
     assert (site.contents(), left_behind(site)) == (FILES, [])
 
 

@@ -95,6 +95,7 @@ class ArchiveContract:
         writer.flush()
         assert archive.stat(IDS[0]) == len(data)
         assert read(archive, IDS[0]) == data
+        assert archive.is_unchanged(IDS[0], lambda _: None) is not False
         assert writer.resent == 0
 
     def test_what_is_there_is_read_from_any_byte_on(

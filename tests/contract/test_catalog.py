@@ -92,6 +92,8 @@ class CatalogContract:
             (transaction_id, file) for file in catalog.files(transaction_id)
         ]
         assert catalog.find_file(ids.stop) is None
+        assert catalog.known_files([ids.stop, *ids, ids.stop + 1]) == set(ids)
+        assert catalog.known_files([]) == set()
 
     def test_a_transaction_of_other_files_is_another_one(
         self, catalog: Catalog, transaction_id: int, ids: range

@@ -276,7 +276,7 @@ class JobStoreContract:
             change(store, job.job_id)
             after = store.get(job.job_id)
             assert after.state in targets_of(events, state)
-            assert after.fence_number == job.fence_number + (not events <= {Event.OVERRIDE, Event.CANCEL})
+            assert after.fence_number == job.fence_number + (not events <= {Event.OVERRIDE, Event.CANCEL, Event.HASTEN})
         else:
             with pytest.raises(WrongState, match=refusal_of(job)):
                 change(store, job.job_id)
@@ -1109,6 +1109,17 @@ class JobStoreContract:
                         store.end(job.job_id, JobState.FAILED, holder=None)
             store.forget([job.job_id for job in random.sample(found, 10)])
             assert told(store) == recounted(store.select())
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_of_very_many_jobs_the_ids_are_told(self, store: JobStore, jobs: Jobs, seed: int) -> None:
+        random = Random(seed)
+        made = many_jobs(store, jobs, random)
+        for _ in range(20):
+            wanted, order = some_filter(made, random), random.choice(list(JobOrder))
+            found = store.select(wanted, order=order, limit=7)
+            ids = store.ids(wanted, order=order, descending=True, limit=7)
+            assert ids == [job.job_id for job in found]
+            assert store.several([*ids, 10_000]) == found
 
     def test_an_archive_is_remembered(self, store: JobStore, another: JobStore) -> None:
         assert store.archive() is None

@@ -304,6 +304,15 @@ class StoreMachine(RuleBasedStateMachine):
             given_up = before.state in (JobState.DISCARDED, JobState.SUPERSEDED)
             assert (error, after) == ("WrongState" if given_up else "", before)
 
+    @rule(which=WHICH)
+    def hasten(self, which: int) -> None:
+        before = self.any_job(which)
+        error = self.error_of(lambda: self.store.hasten(before.job_id))
+        after = self.store.get(before.job_id)
+        assert error == ("" if before.state is JobState.QUEUED else "WrongState")
+        assert (after.state, after.fence, after.attempts) == (before.state, before.fence, before.attempts)
+        assert after.retry_at == (0 if not error else before.retry_at)
+
     @rule(which=WHICH, override=st.sampled_from([WISH, RERUN]))
     def override(self, which: int, override: Override) -> None:
         before = self.any_job(which)

@@ -37,6 +37,7 @@ BY_ANYONE: dict[str, tuple[set[Event], Callable[[JobStore, int], object]]] = {
         {Event.DISCARD, Event.UNDO, Event.ABANDON, Event.LEASE_AGAIN},
         lambda store, job_id: store.end(job_id, JobState.DISCARDED, holder=this_process()),
     ),
+    "hasten": ({Event.HASTEN}, lambda store, job_id: store.hasten(job_id)),
     "override": ({Event.OVERRIDE}, lambda store, job_id: store.override(job_id, WISH)),
     "cancel": ({Event.CANCEL}, lambda store, job_id: store.cancel(job_id, WISH)),
 }

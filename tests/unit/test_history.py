@@ -50,6 +50,7 @@ QUESTIONS: dict[str, Callable[[JobStore], object]] = {
     "the files of a folder": lambda store: store.of_sources([f"/srv/drop/run-{number}.tar" for number in range(20)]),
     "what a user asked for": lambda store: store.last_request(USERS[0]),
     "an id": lambda store: store.has_reserved(7),
+    "those at work": lambda store: store.in_states([JobState.RUNNING, JobState.UNDOING]),
     "what is due": lambda store: store.lease_next(),
 }
 
@@ -80,6 +81,44 @@ def test_the_next_job_is_found_however_many_wait(tmp_path: Path, of_all: str) ->
                 connection.execute("UPDATE jobs SET attempts = job_id % 3, retry_at = ?", [retry_at])
             counted.append(steps(store, lambda store: store.lease_next()))
             assert (store.lease_next() is None) == (of_all == "deferred")
+    assert counted[1] <= MORE * counted[0] + SOME
+
+
+def test_the_newest_job_of_a_file_is_found_however_many_had_its_name(tmp_path: Path) -> None:
+    counted = []
+    for jobs in (10, 2000):
+        fill(tmp_path / f"{jobs}.sqlite3", jobs)
+        with SqliteJobStore(tmp_path / f"{jobs}.sqlite3", Timings()) as store:
+            with closing(sqlite3.connect(store.path)) as connection, connection:
+                connection.execute("UPDATE jobs SET source = '/data/run.tar'")
+            names = [f"/data/{name}.tar" for name in ("run", "other")]
+            counted.append(steps(store, lambda store, names=names: store.of_sources(names)))  # type: ignore[misc]
+            assert store.of_sources(names) == {"/data/run.tar": store.get(jobs)}
+    assert counted[1] <= MORE * counted[0] + SOME
+
+
+@pytest.mark.parametrize("of_all", ["fresh", "not due", "due again"])
+def test_the_next_event_is_found_however_many_wait(tmp_path: Path, of_all: str) -> None:
+    retry_at = {"fresh": 0.0, "not due": time.time() + 300, "due again": time.time() - 300}[of_all]
+    counted = []
+    for waiting in (10, 2000):
+        with SqliteJobStore(tmp_path / f"{waiting}.sqlite3", Timings()) as store:
+            with closing(sqlite3.connect(store.path)) as connection, connection:
+                connection.executemany(
+                    "INSERT INTO outbox (job_id, run, kind, receiver, data, created, updated, since, retry_at)"
+                    " VALUES (?, 1, 'ingest', 'command', '{}', '', '', 0, ?)",
+                    [(job_id, retry_at) for job_id in range(waiting)],
+                )
+
+            def ask(store: JobStore) -> None:
+                store.outbox.newest(5)
+                store.outbox.newest(5, job_id=3)
+                store.outbox.has_outage("command")
+                if (notice := store.outbox.lease_next(["command"])) is not None:
+                    store.outbox.sent(notice)
+
+            counted.append(steps(store, ask))
+            assert (store.outbox.lease_next(["command"]) is None) == (of_all == "not due")
     assert counted[1] <= MORE * counted[0] + SOME
 
 

@@ -41,7 +41,7 @@ MEANINGS = {
 POSSIBLE = {
     JobStatus.WAITING: (Action.CANCEL,),
     JobStatus.INTERRUPTED: (Action.CANCEL,),
-    JobStatus.DEFERRED: (Action.CANCEL,),
+    JobStatus.DEFERRED: (Action.RETRY, Action.CANCEL),
     JobStatus.RUNNING: (Action.CANCEL,),
     JobStatus.FAILED: (Action.RETRY, Action.DISCARD),
     JobStatus.HELD: (Action.RETRY, Action.DISCARD),
@@ -55,6 +55,14 @@ def forms(job: Job, below: str, token: str) -> Html | None:
         return None
     parts = (_form(action, f"{below}jobs/{job.job_id}/{action}", token) for action in possible)
     return element("section", *parts, aria_label="What can be done", class_="actions")
+
+
+def not_allowed(job: Job, why: str) -> Html | None:
+    """Why there is no form, where there would be one for others."""
+    possible = [str(action) for action in POSSIBLE.get(job.status, ())]
+    if not possible:
+        return None
+    return element("p", f"You cannot {' or '.join(possible)} it: {why}.", class_="quiet")
 
 
 def _form(action: Action, to: str, token: str) -> Html:
@@ -96,7 +104,9 @@ class Actions:
 def _act(settings: Settings, job_id: int, action: Action, user: str) -> None:
     with open_store(settings, new=False) as store:
         connecting = partial(connect, settings, store)
-        if action is Action.RETRY:
+        if action is Action.RETRY and store.get(job_id).will_be_tried_again:
+            store.hasten(job_id)
+        elif action is Action.RETRY:
             store.retry(job_id)
         elif action is Action.DISCARD:
             discard(store, job_id, settings.timings, connecting)

@@ -100,7 +100,7 @@ def _outlook(job: Job) -> str:
         case JobStatus.WAITING:
             return "It runs as soon as a worker is free."
         case JobStatus.DEFERRED:
-            return f"It will be tried again at {job.retried_at} UTC: there is nothing to be done."
+            return f"It will be tried again at {job.retried_at} UTC."
         case JobStatus.INTERRUPTED:
             return "A run was interrupted, and another one resumes it as soon as a worker is free."
         case JobStatus.FAILED:

@@ -14,6 +14,7 @@ from ..authentication import Peer, Refusal
 # By these a proxy tells that it asks for somebody else. One that is not trusted has everybody come from this machine.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 ANOTHER_SITE = "this server does only what its own pages ask for"
+NOT_AT_HAND = "only who sits at the server's own machine may act, where its configuration does not say who visitors are"
 OLD_FORM = "the page was made before this server began, or for somebody else: look at it again"
 
 
@@ -24,24 +25,24 @@ class Permission:
         self._server, self._access = settings.server, access
         self._key = secrets.token_bytes(32)
 
-    def may_act(self, request: Request, job: Job) -> bool:
-        """Whether the visitor may retry, cancel or discard the job.
+    def refusal(self, request: Request, job: Job) -> str | None:
+        """Why the visitor may not retry, cancel or discard the job; None for who may.
 
         Where nothing says who may use the server, only who sits at its machine may.
         """
         if not self._is_known and not _is_at_hand(request):
-            return False
+            return NOT_AT_HAND
         administrators = self._server.administrators
         if ALL_USERS in administrators or request.state.user in administrators:
-            return True
-        return self._access.own_name(request) == job.user
+            return None
+        return None if self._access.own_name(request) == job.user else f"job {job.job_id} was not submitted by you"
 
     def require(self, request: Request, job: Job, token: str) -> None:
         """Raise Refusal unless the visitor may act on the job, and a page made for that visitor asks for it."""
         if not _is_of_this_site(request):
             raise Refusal(403, ANOTHER_SITE)
-        if not self.may_act(request, job):
-            raise Refusal(403, f"job {job.job_id} was not submitted by you")
+        if (why := self.refusal(request, job)) is not None:
+            raise Refusal(403, why)
         if not hmac.compare_digest(token.encode(), self.token(request, job).encode()):
             raise Refusal(403, OLD_FORM)
 

@@ -37,7 +37,8 @@ class Query:
     @classmethod
     def of(cls, given: QueryParams) -> "Query":
         """What an address asks for; what it cannot mean is left out."""
-        state, before = given.get("state", ""), number_of(given.get("before", ""))
+        # Programs call it a group.
+        state, before = given.get("state") or given.get("group", ""), number_of(given.get("before", ""))
         name, user = given.get("name", "").strip(), given.get("user", "").strip()
         return cls(state=state if state in GROUPS else "", name=name, user=user, before=before)
 

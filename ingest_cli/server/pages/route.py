@@ -26,5 +26,13 @@ class PageRoute(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether it is the route of a request."""
-        accepted = b",".join(value for name, value in scope.get("headers", ()) if name == b"accept")
-        return super().matches(scope) if self._accepts in accepted else (Match.NONE, {})
+        return super().matches(scope) if self._accepts in _accepted(scope) else (Match.NONE, {})
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether it is a browser that asks for a page."""
+    return scope["method"] in ("GET", "HEAD") and b"text/html" in _accepted(scope)
+
+
+def _accepted(scope: Scope) -> bytes:
+    return b",".join(value for name, value in scope.get("headers", ()) if name == b"accept")

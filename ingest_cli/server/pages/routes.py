@@ -17,7 +17,7 @@ from ..holdings import Holdings
 from ..proxies import external_path
 from ..streams import log_failure
 from ..threads import Threads
-from .actions import Action, Actions, forms, token_in
+from .actions import Action, Actions, forms, not_allowed, token_in
 from .document import respond
 from .html import Html, element, join, link
 from .job_page import ON_A_PAGE, Files, JobStory, job_page
@@ -78,9 +78,8 @@ class PageRoutes:
         return self._feed.answer(external_path(request, "/") if request.state.root_path else "")
 
     def _forms(self, request: Request, job: Job, below: str) -> Html | None:
-        if not self._permission.may_act(request, job):
-            return None
-        return forms(job, below, self._permission.token(request, job))
+        why = self._permission.refusal(request, job)
+        return forms(job, below, self._permission.token(request, job)) if why is None else not_allowed(job, why)
 
     async def _files(self, request: Request, job: Job) -> Files | str | None:
         """The files of a job that is done, or why they are not shown; None where there are none yet."""
@@ -106,17 +105,18 @@ def _as_page(answer: Answer) -> Answer:
         try:
             return await answer(request)
         except JobNotFound:  # which says as well where the store is
-            return _problem(request, 404, f"there is no job {quoted(request.path_params['job_id'])}")
+            return problem_page(request, 404, f"there is no job {quoted(request.path_params['job_id'])}")
         except Refusal as refusal:
-            return _problem(request, refusal.status, refusal.message)
+            return problem_page(request, refusal.status, refusal.message)
         except IngestError as error:
             log_failure(request, error)
-            return _problem(request, 503, "the server cannot do this now: see its log")
+            return problem_page(request, 503, "the server cannot do this now: see its log")
 
     return answered
 
 
-def _problem(request: Request, status: int, message: str) -> Response:
+def problem_page(request: Request, status: int, message: str) -> Response:
+    """A page that says why there is no other."""
     below, sentence = below_of(request), message[:1].upper() + message[1:]
     content = join([element("h1", sentence), element("p", link(below or "./", "All jobs"))])
     return respond(sentence, content, below=below, status=status)

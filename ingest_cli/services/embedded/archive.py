@@ -18,6 +18,7 @@ from ..base import ArchivedFile, Memory
 from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
 from .mark import MARK_NAME, Mark
+from .noted import is_usable, new_digest, noted
 from .writer import EmbeddedWriter
 
 # How long its mark was seen before it is looked for again: with each of many files that would take its time.
@@ -31,7 +32,7 @@ class EmbeddedArchive:
     ``transfers`` threads.
 
     The folder is made when something is to be stored, unless ``memory`` says that there was one: its disk is away.
-    ``sync`` writes a file system back to its disk.
+    ``sync`` writes a file system back to its disk. It ``notes`` a second digest of each file, where that can be done.
     """
 
     # With fewer files at once, more threads than one only take turns.
@@ -46,7 +47,9 @@ class EmbeddedArchive:
         sync: Callable[[Path], None] = sync_file_system,
         *,
         transfers: int = 1,
+        notes: bool = False,
     ) -> None:
+        self._notes = notes
         self.transfers = transfers
         self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
@@ -98,7 +101,7 @@ class EmbeddedArchive:
         if ids:
             self._mark.note()
         with self._mark.guarding("prepare"):
-            return EmbeddedWriter(self._mark, ids, fence, self._sync)
+            return EmbeddedWriter(self._mark, ids, fence, self._sync, notes=self._notes)
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
@@ -121,18 +124,36 @@ class EmbeddedArchive:
             finally:
                 os.close(descriptor)
 
+    def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
+        """Whether the file is what was stored, by the digest that was noted of it; None where none was."""
+        self._require_there()
+        with self._mark.guarding(f"read file {file_id} from"):
+            descriptor = os.open(self._path(file_id), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                then = noted(descriptor) if is_usable() else None
+                if then is None:
+                    return None
+                digest = new_digest()
+                for piece in _pieces(descriptor, 0):
+                    digest.update(piece)
+                    observe(len(piece))
+            finally:
+                os.close(descriptor)
+        return bool(digest.digest() == then)
+
     def list_files(self) -> Iterator[ArchivedFile]:
         """Every file under the root, those of runs in progress too."""
         if self._mark.is_to_be_made:
             return
         self._mark.require()
         with self._mark.guarding("list"):
-            for folder, _, names in os.walk(self._root, onerror=_raise):
+            root = str(self._root)
+            for folder, _, names in os.walk(root, onerror=_raise):
+                below = folder.removeprefix(root).lstrip("/")
                 for name in names:
-                    path = Path(folder, name)
-                    below = path.relative_to(self._root)
-                    if str(below) != MARK_NAME:
-                        yield _archived_file(path, below)
+                    place = f"{below}/{name}" if below else name
+                    if place != MARK_NAME:
+                        yield _archived_file(f"{folder}/{name}", place)
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether what was listed is there now."""
@@ -144,7 +165,7 @@ class EmbeddedArchive:
         with self._mark.guarding("list"):
             for entry in _entries(self._root):
                 # What a folder says of its files costs no look at them.
-                if entry.inode() in wanted and path_to_id(Path(entry.path).relative_to(self._root)) not in ids:
+                if entry.inode() in wanted and path_to_id(entry.path.removeprefix(f"{self._root}/")) not in ids:
                     status = entry.stat(follow_symlinks=False)
                     found.add((status.st_dev, status.st_ino))
         return found & set(inodes)
@@ -213,9 +234,9 @@ def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
                 yield from _entries(Path(entry.path))
 
 
-def _archived_file(path: Path, below_root: Path) -> ArchivedFile:
-    folders = below_root.parts[:-1]
-    if not folders or folders[0] != RUNS_FOLDER:
-        return ArchivedFile(location=str(path), file_id=path_to_id(below_root))
-    first = below_root.parts[1].partition(".")[0]
-    return ArchivedFile(location=str(path), run_of=int(first) if first.isdecimal() else None)
+def _archived_file(location: str, place: str) -> ArchivedFile:
+    top, _, below = place.partition("/")
+    if top != RUNS_FOLDER or not below:
+        return ArchivedFile(location=location, file_id=path_to_id(place))
+    first = below.partition("/")[0].partition(".")[0]
+    return ArchivedFile(location=location, run_of=int(first) if first.isdecimal() else None)

@@ -3,8 +3,9 @@
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ MIGRATIONS = (
     CREATE INDEX Files_name ON Files(name)
     """,
 )
+# SQLite takes at least 999 values in a statement.
+MOST_ASKED = 500
 FILE_KEYS = ("file_id", "name", "subdir", "size", "hashtype", "hashsum", "mimetype", "ctime", "mtime")
 SELECT_FILE = 'SELECT "transaction", Files.id, name, subdir, size, hashtype, hashsum, mimetype, ctime, mtime FROM Files'
 # One step in the index for each type.
@@ -158,6 +161,15 @@ class EmbeddedCatalog:
         """The file of this id, after its transaction; None where none is recorded."""
         row = next(self._rows(f"{SELECT_FILE} WHERE id = ?", file_id), None)
         return None if row is None else (row[0], _file_of(row))
+
+    def known_files(self, file_ids: Collection[int]) -> set[int]:
+        """Those of the ids under which a file is recorded."""
+        asked = iter(file_ids)
+        known: set[int] = set()
+        while some := list(islice(asked, MOST_ASKED)):
+            rows = self._rows(f"SELECT id FROM Files WHERE id IN ({', '.join('?' * len(some))})", *some)
+            known.update(row[0] for row in rows)
+        return known
 
     def require_findable(self, query: FileQuery) -> None:
         """Whatever is asked for can be found."""

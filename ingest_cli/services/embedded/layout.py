@@ -1,7 +1,6 @@
 """The layout of the archive's folder: that of Pacifica's archive interface with ids turned into names."""
 
 import re
-from pathlib import Path
 
 READ_ONLY = 0o444
 # In it each run has a folder of its own, named by the first of its ids and by its fence.
@@ -17,8 +16,8 @@ def id_to_path(file_id: int) -> str:
     return "/".join([*folders, digits])
 
 
-def path_to_id(path: Path) -> int | None:
-    """The id of the file at ``path``, below the archive's root; None where it is not the place of any."""
-    digits = path.name.removeprefix("file.")
+def path_to_id(place: str) -> int | None:
+    """The id of the file at ``place``, below the archive's root; None where it is not the place of any."""
+    digits = place.rpartition("/")[2].removeprefix("file.")
     file_id = int(digits, 16) if re.fullmatch("[0-9a-f]+", digits) else None
-    return file_id if file_id is not None and str(path) == id_to_path(file_id) else None
+    return file_id if file_id is not None and place == id_to_path(file_id) else None

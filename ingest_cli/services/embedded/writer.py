@@ -14,6 +14,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ...bundle.content import Content
@@ -24,6 +25,7 @@ from ..base import require_within
 from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
+from .noted import Noted, is_usable
 from .run_folder import RunFolder
 
 # So much of a file is worth a request of its own to the disk.
@@ -36,7 +38,16 @@ class EmbeddedWriter:
 
     resent = 0
 
-    def __init__(self, mark: Mark, ids: range, fence: int, sync: Callable[[Path], None] = sync_file_system) -> None:
+    def __init__(
+        self,
+        mark: Mark,
+        ids: range,
+        fence: int,
+        sync: Callable[[Path], None] = sync_file_system,
+        *,
+        notes: bool = False,
+    ) -> None:
+        self._notes = notes and is_usable()
         self._root, self._mark, self._ids, self._fence, self._sync = mark.root, mark, ids, fence, sync
         self._run = RunFolder(mark.root, ids, fence)
         self._cloner = Cloner(mark.root)
@@ -52,7 +63,7 @@ class EmbeddedWriter:
         """Write ``content`` aside or clone it, and check it on the way."""
         require_within(self._ids, file_id)
         try:
-            _write_file(self._run.aside(file_id, "part"), content, self._cloner)
+            _write_file(self._run.aside(file_id, "part"), content, self._cloner, notes=self._notes)
         except OSError as error:
             # Not by a context, which for a small file costs as much as one of the system's calls.
             raise self._mark.explained(error, f"store {content.name!r} in") from error
@@ -268,12 +279,22 @@ def _put_back(caught: Path, source: Path) -> None:
         rename_new(caught, source)
 
 
-def _write_file(aside: str, content: Content, cloner: Cloner) -> None:
-    """Write a new file, or none where not all of it can be written. This is the one place where bytes are stored."""
-    descriptor = os.open(aside, NEW_FILE, READ_ONLY)
+def _write_file(aside: str, content: Content, cloner: Cloner, *, notes: bool) -> None:
+    """Write a new file, or none where not all of it can be written; ``notes`` has a second digest kept with it.
+
+    This is the one place where bytes are stored.
+    """
+    # No attribute can be given to a file that its owner may not write to, though it is open.
+    descriptor = os.open(aside, NEW_FILE, READ_ONLY | stat.S_IWUSR if notes else READ_ONLY)
     try:
+        second = Noted() if notes else None
+        if second is not None:
+            content = replace(content, also=second.begin)
         if not cloner.clone(content, descriptor):
             _copy(content, descriptor)
+        if second is not None:
+            second.note(descriptor)
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) & READ_ONLY)
         os.utime(descriptor, (content.mtime, content.mtime))
         if not HAS_SYNCFS:
             os.fsync(descriptor)

@@ -77,6 +77,10 @@ class PacificaArchive(Adapter):
         """The stored bytes from ``start`` on, in pieces; the archive interface sends those before it, too."""
         return self._holdings.read(file_id, start)
 
+    def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
+        """None: it would have to be read from the archive, as for its recorded hash."""
+        return None
+
     def list_files(self) -> Iterator[ArchivedFile] | None:
         """None: the archive interface cannot be asked for all that it holds."""
         return None

@@ -1,6 +1,6 @@
 """The catalogue of a Pacifica site: its metadata service."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +95,10 @@ class PacificaCatalog(Adapter):
         """The file of this id, after its transaction; None where the service holds none."""
         found = self._list(f"/files?_id={file_id}")
         return (int(found[0]["transaction"]), file_of(found[0])) if found else None
+
+    def known_files(self, file_ids: Collection[int]) -> set[int]:
+        """Those of the ids under which the service holds a file."""
+        return {file_id for file_id in file_ids if self.find_file(file_id) is not None}
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
