@@ -139,7 +139,7 @@ class Folder {
       return label;
     });
     const form = make("form", "", { "aria-label": `Of whom and what ${this.name} is` });
-    const drop = make("button", "Cancel", { type: "button", "aria-label": `Do not send ${this.name}` });
+    const drop = make("button", "Cancel", { type: "button", "aria-label": `Cancel the upload of ${this.name}` });
     form.append(...labels, make("button", "Send", { "aria-label": `Send ${this.name}` }), drop);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -155,7 +155,7 @@ class Folder {
     localStorage.setItem(LAST_SAID, JSON.stringify(ids));
     this.ids = ids;
     this.bar = make("progress", "", { max: Math.max(1, this.content.bytes), value: 0, "aria-label": `reading of ${this.name}` });
-    const button = make("button", "Stop", { type: "button", "aria-label": `Do not send ${this.name}` });
+    const button = make("button", "Stop", { type: "button", "aria-label": `Stop the upload of ${this.name}` });
     button.addEventListener("click", () => { this.stopped = true; });
     this.words.textContent = "waits";
     this.item.replaceChildren(make("b", this.name), this.bar, this.words, button);
