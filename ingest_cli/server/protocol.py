@@ -95,7 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_idle and self._deadline is None:
             self._await_head()
         if self._left is not None and self._left > PIECE_BYTES and not self._is_idle:
-            self._known = KnownBody(self, self._left, self._take, self._is_read)
+            self._known = KnownBody(self, self._left, len(self.connections), self._take, self._is_read)
             self.transport.set_protocol(self._known)
 
     def on_message_begin(self) -> None:
