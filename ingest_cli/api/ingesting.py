@@ -2,9 +2,8 @@
 
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 
 from ..bundle.description import Description
 from ..bundle.pack_rules import USUAL, PackRules
+from ..bundle.reader import plain_size
 from ..errors import IngestError, JobNotFound
 from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
@@ -32,7 +32,7 @@ from .opening import AnyPath, opened, require_several, running
 
 Source = AnyPath | BinaryIO | FolderSource
 
-# A bundle of this size, or smaller, takes less time to read than to sync.
+# A bundle of this size, or smaller, takes less time to read than to sync. One that is packed may become any size.
 SMALL_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
@@ -223,14 +223,11 @@ def _observe_part(observe: ObserveTask, before: int, count: int, name: str, numb
 
 def _is_small(source: Source, settings: Settings) -> bool:
     """Whether it is a bundle that hardly takes more than the time to wait for this machine's disks."""
-    if not isinstance(source, str | os.PathLike):
-        return False
     services = (settings.unique_id, settings.archive, settings.catalog)
-    with suppress(OSError):
-        found = os.stat(source)
-        is_small = stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_BYTES
-        return is_small and all(isinstance(service, Path) for service in services)
-    return False
+    if not isinstance(source, str | os.PathLike) or not all(isinstance(service, Path) for service in services):
+        return False
+    size = plain_size(Path(source))
+    return size is not None and size <= SMALL_BYTES
 
 
 def _submit_bundles(

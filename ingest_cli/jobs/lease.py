@@ -83,7 +83,7 @@ class Lease:
         self._task = job.task
         self._ending: IngestError | None = None
         self._confirmed = self._renewed = _clock()
-        self._notes = _Notes()
+        self._notes, self._noted = _Notes(), threading.Lock()
         self._fencing, self._thread = threading.Lock(), threading.get_ident()
         self._percent = 0.0
         self._entered: float | None = None
@@ -155,7 +155,8 @@ class Lease:
         self.require_uninterrupted()
         self._leave()
         self._percent, self._entered = 0.0, time.monotonic()
-        self._task = self._notes.task = task
+        with self._noted:
+            self._task = self._notes.task = task
 
     def identify(self, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note the document; the other job of the same document that matters, if there is one."""
@@ -178,7 +179,8 @@ class Lease:
 
     def checkpoint(self, stored: int) -> None:
         """The first ``stored`` files are durable in the archive."""
-        self._notes.stored = stored
+        with self._noted:
+            self._notes.stored = stored
         if self._job.reservation is not None:
             self._job = replace(self._job, reservation=replace(self._job.reservation, stored=stored))
         log.info("job %d: checkpoint: %s stored", self.job_id, counted(stored, "file"))
@@ -225,7 +227,8 @@ class Lease:
     def record(self) -> Job:
         """The catalogue has the job."""
         self._leave()
-        self._notes.task = self._notes.stored = None  # nobody asks any more
+        with self._noted:
+            self._notes.task = self._notes.stored = None  # nobody asks any more
         with self._noting():
             return self._store.record(self.fence)
 
@@ -312,13 +315,15 @@ class Lease:
         """Make what the store is to be told besides one with the change in the block. Others wait meanwhile."""
         store = self._store if store is None else store
         with self._fencing:
-            notes, self._notes = self._notes, _Notes()
+            with self._noted:
+                notes, self._notes = self._notes, _Notes()
             try:
                 with store.together(durable=durable):
                     notes.write(store, self.fence)
                     yield
             except BaseException:
-                self._notes = notes.before(self._notes)
+                with self._noted:
+                    self._notes = notes.before(self._notes)
                 raise
 
     def _note_wish(self, wish: Override | None) -> None:
@@ -337,7 +342,8 @@ class Lease:
             seconds = time.monotonic() - self._entered
             self._entered = None
             log.info("job %d: %s took %.2f s", self.job_id, self.task, seconds)
-            self._notes.seconds[self.task] = self._notes.seconds.get(self.task, 0.0) + seconds
+            with self._noted:
+                self._notes.seconds[self.task] = self._notes.seconds.get(self.task, 0.0) + seconds
 
 
 def _clock() -> float:

@@ -131,6 +131,11 @@ class SpoolFile:
             with opened(self._spool) as folder:
                 os.fsync(folder)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the file stays at the end of the block."""
+        return self._kept
+
     def keep(self) -> None:
         """Leave the file at the end of the block: a job owns it, or is about to."""
         self._kept = True

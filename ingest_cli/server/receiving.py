@@ -44,7 +44,10 @@ async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncItera
     try:
         yield file
     finally:
-        await disk.do(file.__exit__)
+        if file.is_kept:
+            file.__exit__()
+        else:
+            await disk.do(file.__exit__)
 
 
 async def receive(
@@ -67,11 +70,14 @@ async def receive(
     async for piece in pieces(request):
         length += len(piece)
         limits.require_allowed(length)
-        await disk.do(_append, file, digest, piece)
+        # Most bodies come in one piece: it is synced by the thread that writes it.
+        is_last = length == announced
+        await disk.do(_append, file, digest, piece, sync=is_last)
         reception.arrived(len(piece))
         if arrivals is not None:
             arrivals.wrote(file.path, length)
-    await disk.do(file.sync)
+    if length != announced:
+        await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
         raise Refusal(400, "the body does not match its Content-Digest")
 
@@ -109,10 +115,12 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes | bytearray) -> None:
+def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes | bytearray, *, sync: bool) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)
+    if sync:
+        file.sync()
 
 
 def _content_digest(request: Request) -> "tuple[hashlib._Hash | None, bytes]":

@@ -18,7 +18,8 @@ import sqlite3
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from functools import cache
 from itertools import product
@@ -191,9 +192,17 @@ class IngestSeveral(Scene):
             for name in ("first", "second")
         }
         self.bundles = [
-            str(write_bundle(self.folder / f"{number}.tar", {path: self.files[path] for path in self.paths_of(number)}))
+            str(
+                write_bundle(
+                    self.bundles_in / f"{number}.tar", {path: self.files[path] for path in self.paths_of(number)}
+                )
+            )
             for number in range(20)
         ]
+
+    @property
+    def bundles_in(self) -> Path:
+        return self.folder
 
     @staticmethod
     def paths_of(number: int) -> list[str]:
@@ -214,6 +223,9 @@ class IngestSeveral(Scene):
         lost = [path for path in told if stored.get(path) != [self.files[path]]]
         assert not lost, f"{len(lost)} files of bundles that were complete are lost or wrong, as {lost[0]}"
         self.ingest(*self.bundles)
+        self.assert_all_stored()
+
+    def assert_all_stored(self) -> None:
         assert self.stored() == {path: [content] for path, content in self.files.items()}
         assert len(self.archived()) == len(self.in_archive()) == len(self.files), "no orphans, nothing missing"
         self.ingest("verify", "--all")
@@ -403,6 +415,48 @@ class Served(Scene):
         self.assert_ingested()
 
 
+class ServedSeveral(IngestSeveral):
+    """Small bundles that are sent at the same time to a server, which enters their jobs together."""
+
+    may_come_again = True
+
+    @property
+    def bundles_in(self) -> Path:
+        return self.elsewhere
+
+    def prepare(self) -> None:
+        super().prepare()
+        with Server(self.elsewhere):
+            pass
+
+    def work(self) -> None:
+        with Server(self.elsewhere) as server:
+            self.send_all(server, self.bundles, self.report)
+
+    def send_all(self, server: Server, bundles: list[str], tell: Callable[[str], None]) -> None:
+        """Send them at the same time, and wait until they are ingested."""
+
+        def send(bundle: str) -> str:
+            claim = f"{Path(bundle).stem} is job {server.upload(Path(bundle))['job_id']}"
+            tell(claim)
+            return claim
+
+        with ThreadPoolExecutor(8) as clients:
+            self.await_all(server, clients.map(send, bundles))
+
+    def await_all(self, server: Server, claims: Iterable[str]) -> None:
+        for claim in claims:
+            state = server.settled(int(claim.split()[-1]))
+            assert is_stored(state), (claim, state)
+
+    def check(self, reported: set[str]) -> None:
+        known = {claim.split()[0] for claim in reported}
+        with Server(self.elsewhere) as server:
+            self.await_all(server, reported)
+            self.send_all(server, [bundle for bundle in self.bundles if Path(bundle).stem not in known], lambda _: None)
+        self.assert_all_stored()
+
+
 class SentInParts(Scene):
     """A bundle that is sent in two parts, each in two pieces, one of them with a checksum, and that is joined then.
 
@@ -470,6 +524,7 @@ SCENES: dict[str, type[Scene]] = {
     "discard of a move": MoveDiscarded,
     "worker": Worked,
     "serve": Served,
+    "serve several": ServedSeveral,
     "sent in parts": SentInParts,
     "move across": MoveAcross,
     "discard of a move across": MoveAcrossDiscarded,
