@@ -1,6 +1,5 @@
 """Several bundles in one command: at once, each once, and summed up at the end."""
 
-import gzip
 import json
 import random
 import re
@@ -8,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import defaultdict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -17,13 +16,19 @@ import pytest
 from ingest_cli import api
 from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
-from ingest_cli.errors import ExitCode, IngestError, JobBusy, ServiceUnavailable
+from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, UPLOADING
+from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
+from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.small_bundles import _Begun, _SmallBundles
+from ingest_cli.pipeline.submission import submit_bundles
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
+from ingest_cli.services.factory import connect
 from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
@@ -379,37 +384,29 @@ def test_jobs_that_run_at_once_share_what_they_keep_in_memory(
 
 def test_a_small_bundle_that_is_busy_is_shown_from_begin_to_end_each_time(tmp_path: Path, site: Site) -> None:
     """Whoever looks on may have heard of it before it was known that it must wait."""
-    held = write_bundle(tmp_path / "held.tar", {"data/x": random.Random(1).randbytes(80_000)})
-    same, other = tmp_path / "same.tar.gz", bundle(tmp_path, "other")
-    same.write_bytes(gzip.compress(held.read_bytes()))
-    begun, may_end = threading.Event(), threading.Event()
-
-    class Holding(Observer):
-        def stage(self, task: str) -> None:
-            if task == INGEST_FILES:
-                begun.set()
-                may_end.wait(PATIENCE)
 
     class Listener(Observer):
-        def __init__(self, name: str, _number: int, _count: int) -> None:
-            self._name = Path(name).name
-
         def __enter__(self) -> Self:
-            heard[self._name].append("begin")
+            heard.append("begin")
             return self
 
         def __exit__(self, *_: object) -> None:
-            heard[self._name].append("end")
+            heard.append("end")
 
-    heard: dict[str, list[str]] = defaultdict(list)
-    holder = threading.Thread(target=api.ingest_bundle, args=(held,), kwargs={"observer": Holding()}, daemon=True)
-    holder.start()
-    assert begun.wait(PATIENCE)
-    outcomes = api.ingest_files(JobKind.BUNDLE, [same, other], Listener, rate=100_000)
-    may_end.set()
-    holder.join()
-    assert [type(outcome.error) for outcome in outcomes] == [JobBusy, type(None)]
-    assert heard == {"same.tar.gz": ["begin", "end", "begin", "end"], "other.tar": ["begin", "end"]}
+    heard: list[str] = []
+    path = bundle(tmp_path, "b")
+    with open_store(site.settings) as store, connect(site.settings, store) as services:
+        runner = Runner(site.settings, services, store)
+        (job,) = submit_bundles(store, services.unique_id, [path], user="u", holder=this_process())
+        bundles = _SmallBundles([path], lambda _: [job], runner, lambda: nullcontext(runner), lambda *_: Listener())
+        begun = _Begun(path, job)
+        begun.kept.__enter__()
+        assert not bundles._tell(begun)
+        begun.kept.__exit__(None, None, None)
+        begun.is_postponed = True
+        assert bundles._tell(begun)
+    assert heard == ["begin", "end", "begin", "end"]
+    assert site.job(1).is_done
 
 
 def test_where_few_files_may_be_open_fewer_bundles_are_run_at_once(
