@@ -19,11 +19,30 @@ LEFT_SECONDS = 0.1
 
 
 class _Batch:
-    """What is committed together. ``error`` says why it was not."""
+    """What is committed together. ``error`` says why it was not.
+
+    Not with an Event: who is interrupted while setting one, or waiting, may leave it locked for good.
+    """
 
     def __init__(self) -> None:
-        self.ended = threading.Event()
         self.error: sqlite3.Error | None = None
+        self._has_ended, self._gate = False, threading.Lock()
+        self._gate.acquire()
+
+    def end(self) -> None:
+        """Let those go on who wait."""
+        self._has_ended = True
+        self._open()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end, but no longer; whether it has come."""
+        if self._gate.acquire(timeout=seconds):
+            self._open()  # for the next one
+        return self._has_ended
+
+    def _open(self) -> None:
+        with suppress(RuntimeError):  # it is open
+            self._gate.release()
 
 
 class GroupCommit:
@@ -56,7 +75,7 @@ class GroupCommit:
             finally:
                 if self._batch is not None and not self._line:
                     self._commit()
-        while not batch.ended.wait(LEFT_SECONDS):
+        while not batch.wait(LEFT_SECONDS):
             self._end_if_left(batch)
         if batch.error is not None:
             raise batch.error
@@ -112,7 +131,7 @@ class GroupCommit:
         if batch is not None:
             batch.error = error
             self._batch = None
-            batch.ended.set()
+            batch.end()
 
     def _end_if_left(self, batch: _Batch) -> None:
         """End a batch whose last turn was that of a thread which was interrupted before it could."""
@@ -120,7 +139,7 @@ class GroupCommit:
             return  # who has a turn ends it
         try:
             if self._batch is not batch:
-                batch.ended.set()
+                batch.end()
             elif self.connection.in_transaction:
                 self._commit()
             else:
