@@ -11,13 +11,22 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self._set = False
+        self._set = self._urgent = False
         self._wake: SimpleQueue[None] = SimpleQueue()
 
     def set(self) -> None:
         """Have runs end that look at it, and end every `wait`."""
         self._set = True
         self._wake.put(None)
+
+    def set_urgent(self) -> None:
+        """Have what runs in other threads not come to the end of its file either."""
+        self._urgent = True
+        self.set()
+
+    def is_urgent(self) -> bool:
+        """Whether nothing is to be waited for."""
+        return self._urgent
 
     def is_set(self) -> bool:
         """Whether it was set."""

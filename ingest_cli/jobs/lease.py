@@ -119,6 +119,11 @@ class Lease:
         """Whether the run must end as soon as a later one can resume it."""
         return self._interruption.is_set()
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the process ends at once: its main thread has left the run already."""
+        return self._interruption.is_urgent()
+
     def wait(self, seconds: float) -> None:
         """Wait, but not beyond the moment from which the run must end."""
         self._interruption.wait(seconds)

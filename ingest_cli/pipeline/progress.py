@@ -86,6 +86,8 @@ class Progress:
         self._stored.finish(size)
 
     def _pace(self, length: int) -> None:
+        if self._lease.abandoned:
+            raise Interrupted
         if self._throttle.is_off:
             return
         if seconds := self._throttle.pause(length, time.monotonic()):

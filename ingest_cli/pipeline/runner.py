@@ -81,6 +81,15 @@ class Runner:
         """Leave the current job after the current file, for a later run to resume; from any thread or signal."""
         self._interruption.set()
 
+    def abandon(self) -> None:
+        """Leave the current job before the end of the file that another thread works on; as `interrupt` does."""
+        self._interruption.set_urgent()
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether `abandon` was called."""
+        return self._interruption.is_urgent()
+
     @property
     def interrupted(self) -> bool:
         """Whether `interrupt` was called."""

@@ -23,6 +23,7 @@ def graceful_shutdown(runner: Runner, grace: float) -> Iterator[None]:
     ending = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
 
     def at_once(_number: int, _frame: FrameType | None) -> None:
+        runner.abandon()  # else the files that other threads write would be waited for
         raise KeyboardInterrupt
 
     def in_a_moment(_number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .bundles import make_bundle, small_files, unpack
-from .cases import KIB, MIB, Case, Measured, Turn, own, ran
+from .cases import KIB, MIB, Case, Measured, Turn, ingest, own, ran
 
 
 def cases(folder: Path) -> Iterator[Case]:
@@ -14,7 +14,11 @@ def cases(folder: Path) -> Iterator[Case]:
         ("one file of 512 MiB", {"large.bin": 512 * MIB}),
     ):
         bundle = make_bundle(folder / title.replace(" ", "-"), sizes)
-        yardsticks = {"tar xf + sha1sum -c": unpacking(bundle), "the same, synced": unpacking(bundle, synced=True)}
+        yardsticks = {
+            "tar xf + sha1sum -c": unpacking(bundle),
+            "the same, synced": unpacking(bundle, synced=True),
+            "ingest with one thread": by_one_thread(bundle),
+        }
         yield Case(title, own("--quiet", bundle), yardsticks, aim=1.0)
 
 
@@ -26,3 +30,8 @@ def unpacking(bundle: Path, *, synced: bool = False) -> Turn:
         return ran(commands)
 
     return turn
+
+
+def by_one_thread(bundle: Path) -> Turn:
+    line = ingest("--quiet", bundle)
+    return lambda place: ran([line], XDG_DATA_HOME=place, HOME=place, ARCHIVEINTERFACE_THREADS="1")

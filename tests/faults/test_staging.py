@@ -17,13 +17,16 @@ from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.shutdown import graceful_shutdown
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.services.embedded.archive import EmbeddedArchive
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.services.factory import connect
 
 from ..support.bundles import Record, document_for, file_record, transaction, write_bundle
 from ..support.mounting import fill, formatted_disk
 from ..support.site import Site, Witness, assert_sound
+from ..support.waiting import until
 
 # Enough for several threads to have their share, and some that are large.
 FILES = {
@@ -215,3 +218,39 @@ def test_a_bundle_that_is_cut_short_while_it_is_read(site: Site, tmp_path: Path)
         site.ingest(bundle)
     assert site.job(1).state is JobState.FAILED
     assert_nothing_of_it(site)
+
+
+class Impatient(Witness):
+    """Sends a signal when the first bytes were read to be stored, and another one when that has been heeded."""
+
+    def __init__(self, runner: Runner) -> None:
+        super().__init__()
+        self._runner, self._lock = runner, threading.Lock()
+
+    def stored(self, length: int, files: int = 0) -> None:
+        with self._lock:
+            if not self._runner.interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+                until(lambda: self._runner.interrupted)
+                os.kill(os.getpid(), signal.SIGINT)
+                until(lambda: self._runner.abandoned)
+            super().stored(length, files)
+
+
+def test_at_a_second_signal_no_thread_comes_to_the_end_of_its_file(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of files that are not staged, which may be of any size; and the job is resumed."""
+    monkeypatch.setattr(EmbeddedArchive, "stages", False)
+    files = {f"data/{number}": os.urandom(6 << 20) for number in range(4)}
+    bundle = write_bundle(tmp_path / "b.tar", files)
+    with connect(site.settings) as services, open_store(site.settings) as store:
+        runner = Runner(site.settings, services, store)
+        job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
+        witness = Impatient(runner)
+        with pytest.raises(KeyboardInterrupt), graceful_shutdown(runner, 60.0):
+            runner.run(job, witness)
+    assert witness.files_stored == 0
+    assert names_in(site.archive) == set()
+    site.ingest(bundle)
+    assert_sound(site, files, jobs=1)
