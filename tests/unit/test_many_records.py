@@ -5,6 +5,7 @@ import hashlib
 import json
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 
 from ingest_cli.bundle.bounds import as_utf8, require_bounded
 from ingest_cli.bundle.compact import MOST_LOOSE, VALUES_A_BLOCK, CompactList
+from ingest_cli.bundle.entries import Entries
+from ingest_cli.bundle.fingerprint import Found
 from ingest_cli.bundle.json_list import JsonList
 from ingest_cli.bundle.members import Members
 from ingest_cli.bundle.metadata import Document
+from ingest_cli.bundle.pack_rules import Reason
 from ingest_cli.bundle.tar import Member
+from ingest_cli.bundle.tree import Entry
 from ingest_cli.errors import IngestError, MetadataError
 
 from ..support.bundles import file_record, transaction
@@ -173,6 +178,7 @@ def test_what_was_compressed_is_got_back(values: list[Any], count: int, ends: se
         assert compact.block(number)[place] == expected[position]
 
 
+REASONS = st.none() | st.sampled_from(Reason)
 NAMES = st.text(st.sampled_from("ab/é測"), min_size=1, max_size=3)
 
 
@@ -213,6 +219,25 @@ def test_files_are_seen_by_position_in_slices_and_in_order() -> None:
     assert (files[-1].name, files[5:][2].name, len(files[:-1])) == (names[-1], names[7], count - 1)
     with pytest.raises(IndexError):
         files[count]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(NAMES, unique=True, max_size=30), st.data())
+def test_entries_are_those_that_were_added(names: list[str], data: st.DataObject) -> None:
+    added = [
+        Entry(Path(f"/a/\udcff{name}"), name, Found(1, 2, 3, 4, 5, 6, -(10**18), at / 3), data.draw(REASONS))
+        for at, name in enumerate(names)
+    ]
+    entries = Entries()
+    for entry in added:
+        entries.add(entry)
+    assert (list(entries), len(entries)) == (added, len(added))
+    in_order = sorted(added, key=lambda entry: entry.name)
+    assert list(entries.sorted_by_name()) == in_order
+    chosen = data.draw(st.lists(st.sampled_from(range(len(added))))) if added else []
+    found = entries.sorted_by_name().chosen(chosen)
+    assert [found[at] for at in range(len(found))] == [in_order[position] for position in chosen]
+    assert list(found[1:]) == [in_order[position] for position in chosen[1:]]
 
 
 @pytest.mark.sweep
