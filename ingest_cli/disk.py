@@ -141,7 +141,7 @@ class SharedSync:
             own = queue.asked
         with queue.syncing:
             if queue.synced >= own:
-                # Who syncs after an error of the disk does not hear of it any more.
+                # The system says of an error of the disk once.
                 if (error := queue.errors.pop(own, None)) is not None:
                     raise error
                 return
@@ -149,6 +149,7 @@ class SharedSync:
             try:
                 self._sync(folder)
             except OSError as error:
+                last = queue.asked  # who has asked meanwhile would not hear of it any more, though it may be of his
                 queue.errors |= {number: error for number in range(queue.synced + 1, last + 1) if number != own}
                 queue.synced = last
                 raise

@@ -4,36 +4,41 @@ Each call opens what it needs and closes it again. ``settings`` are those of `lo
 where none are given: the environment, the configuration file and the defaults, as on the command line. A path may be
 any that ``open`` takes, but for bytes. What returns an iterator does its work while one goes through it, and closes
 what it has opened at its end. All raise IngestError.
+
+They are imported when they are first used.
 """
 
-from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
-from .events import count_events, list_events, resend_events, send_events
-from .folders import folders_in, ids_of, last_ids, plan_folders
-from .housekeeping import back_up, diagnose, make_databases, prune
-from .ingesting import (
-    ingest_bundle,
-    ingest_files,
-    ingest_folder,
-    move_files,
-    queue_each,
-    queue_files,
-    retry_jobs,
-    run_queue,
-)
-from .jobs import (
-    cancel_jobs,
-    count_jobs,
-    discard_jobs,
-    find_imported_job,
-    find_job,
-    import_jobs,
-    list_jobs,
-    set_job_state,
-)
-from .opening import AnyPath
-from .packing import pack_bundle, pack_requested, plan_bundle
-from .stored import find_copies, find_files, list_files, read_files, rest_of_folder, restore_bundle, restore_folder
-from .uploading import upload
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
+    from .events import count_events, list_events, resend_events, send_events
+    from .folders import folders_in, ids_of, last_ids, plan_folders
+    from .housekeeping import back_up, diagnose, make_databases, prune
+    from .ingesting import (
+        ingest_bundle,
+        ingest_files,
+        ingest_folder,
+        move_files,
+        queue_each,
+        queue_files,
+        retry_jobs,
+        run_queue,
+    )
+    from .jobs import (
+        cancel_jobs,
+        count_jobs,
+        discard_jobs,
+        find_imported_job,
+        find_job,
+        import_jobs,
+        list_jobs,
+        set_job_state,
+    )
+    from .opening import AnyPath
+    from .packing import pack_bundle, pack_requested, plan_bundle
+    from .stored import find_copies, find_files, list_files, read_files, rest_of_folder, restore_bundle, restore_folder
+    from .uploading import upload
 
 __all__ = [
     "AnyPath",
@@ -84,3 +89,58 @@ __all__ = [
     "verify_jobs",
     "verify_receipt",
 ]
+_OF = {
+    "checking": {
+        "check_bundle",
+        "check_bundles",
+        "save_receipt",
+        "verify_all",
+        "verify_job",
+        "verify_jobs",
+        "verify_receipt",
+    },
+    "events": {"count_events", "list_events", "resend_events", "send_events"},
+    "folders": {"folders_in", "ids_of", "last_ids", "plan_folders"},
+    "housekeeping": {"back_up", "diagnose", "make_databases", "prune"},
+    "ingesting": {
+        "ingest_bundle",
+        "ingest_files",
+        "ingest_folder",
+        "move_files",
+        "queue_each",
+        "queue_files",
+        "retry_jobs",
+        "run_queue",
+    },
+    "jobs": {
+        "cancel_jobs",
+        "count_jobs",
+        "discard_jobs",
+        "find_imported_job",
+        "find_job",
+        "import_jobs",
+        "list_jobs",
+        "set_job_state",
+    },
+    "opening": {"AnyPath"},
+    "packing": {"pack_bundle", "pack_requested", "plan_bundle"},
+    "stored": {
+        "find_copies",
+        "find_files",
+        "list_files",
+        "read_files",
+        "rest_of_folder",
+        "restore_bundle",
+        "restore_folder",
+    },
+    "uploading": {"upload"},
+}
+_MODULES = {name: module for module, names in _OF.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -105,7 +105,9 @@ def ingest_files(
     with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in given]
-        runner = Runner(settings, services, store, again=again, throttle=Throttle(rate))
+        runner = Runner(
+            settings, services, store, again=again, throttle=Throttle(rate), at_once=min(at_once, len(tasks) or 1)
+        )
         if at_once > 1 or kind is not JobKind.BUNDLE:
             return _run_all(tasks, at_once, settings, runner, observe)
         return _run_in_order(given, tasks, settings, runner, observe, again=again)
@@ -158,7 +160,8 @@ def retry_jobs(
         wanted += failed_jobs(store) if failed else []
         wanted += interrupted_jobs(store) if interrupted else []
         tasks = [_task_of(store, job_id) for job_id in wanted]
-        return _run_all(tasks, at_once, settings, Runner(settings, services, store, throttle=Throttle(rate)), observe)
+        runner = Runner(settings, services, store, throttle=Throttle(rate), at_once=min(at_once, len(tasks) or 1))
+        return _run_all(tasks, at_once, settings, runner, observe)
 
 
 def run_queue(

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -40,16 +41,12 @@ class Entries(Sequence[Entry]):
 
     def __iter__(self) -> Iterator[Entry]:
         if self._order is None:
-            return (_entry_of(*fields) for fields in self._all)
+            return chain.from_iterable(map(self._block, range(self._all.blocks)))
         return map(self.__getitem__, range(len(self)))
 
     def add(self, entry: Entry) -> None:
-        """Add an entry behind the last; `end` is to be called when all have been added."""
+        """Add an entry behind the last. None is to be looked at before."""
         self._all.append((str(entry.path), entry.name, str(entry.reason or ""), *entry.found))
-
-    def end(self) -> None:
-        """No more are added."""
-        self._all.compress()
 
     def sorted_by_name(self) -> "Entries":
         """The same, in the order of their names."""

@@ -62,8 +62,6 @@ def gather(
             problems.refuse(entry)
         else:
             left_out.add(entry)
-    files.end()
-    left_out.end()
     problems.require_none()
     if not files:
         raise _nothing_in(paths, left_out)

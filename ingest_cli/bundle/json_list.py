@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Any, NoReturn
 
 from rich.filesize import decimal
@@ -25,6 +26,7 @@ MAX_VALUE_CHARACTERS = 64 << 20
 # As many as a tar may have headers.
 MAX_RECORDS = 10_000_000
 BLANKS = re.compile(r"[ \t\n\r]*")
+COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -33,20 +35,19 @@ class JsonList:
     """The list whose text the ``pieces`` are, in any of JSON's encodings: its values are what iterating yields, once.
 
     Raises MetadataError as soon as the text is not JSON, or not a list, or holds more than can be parsed in little time
-    and memory. ``on_read`` is called whenever more is read, and at least so many characters are read at once.
+    and memory. Whenever more is read, ``on_read`` is told how many characters have been parsed, and at least so many
+    ``characters`` are read at once.
     """
 
     def __init__(
         self,
         pieces: Iterable[bytes],
-        on_read: Callable[[], None] = lambda: None,
+        on_read: Callable[[int], None] = lambda _: None,
         characters: int = TEXT_CHARACTERS,
     ) -> None:
         self._decoded = _decoded(pieces)
         self._on_read, self._characters = on_read, characters
-        self._parse = json.JSONDecoder(
-            object_pairs_hook=_object, parse_float=_finite, parse_constant=_refuse_constant
-        ).raw_decode
+        self._parse = _parser()
         # What is parsed, from where, and what stands behind it and is not looked at yet.
         self._text, self._at, self._rest = "", 0, ""
         self._is_all = self._may_have_halves = False
@@ -69,16 +70,26 @@ class JsonList:
         if self._next() != "]":
             while True:
                 yield self._take()
-                if self._next() != ",":
+                if not self._pass_comma():
                     break
-                self._at += 1
-                self._next()
                 self._number += 1
                 if self._number == MAX_RECORDS:
                     raise MetadataError(f"the metadata lists more than {MAX_RECORDS:,} records")
             if self._next() != "]":
                 raise self._wrong("Expecting ',' delimiter", self._at)
         self._at += 1
+
+    def _pass_comma(self) -> bool:
+        """Go on to what stands behind a comma, where that comes next."""
+        comma = COMMA.match(self._text, self._at)
+        if comma is not None and comma.end() < len(self._text):
+            self._at = comma.end()
+            return True
+        if self._next() != ",":
+            return False
+        self._at += 1
+        self._next()
+        return True
 
     def _require_end(self) -> None:
         if self._next():
@@ -114,8 +125,8 @@ class JsonList:
 
     def _read(self) -> None:
         """Let go of what was parsed, and read on: what is left of the text is doubled at least."""
-        self._on_read()
         self._pass(self._at)
+        self._on_read(self._passed)
         left = self._text[self._at :] + self._rest
         if len(left) > MAX_VALUE_CHARACTERS:
             limit = decimal(MAX_VALUE_CHARACTERS)
@@ -182,6 +193,12 @@ def _decoded(pieces: Iterable[bytes]) -> Iterator[str]:
             return
         read += len(head)
         head = next(filter(None, rest), b"")
+
+
+@cache
+def _parser() -> Callable[[str, int], tuple[Any, int]]:
+    """What parses one value, and says where it ends."""
+    return json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_constant=_refuse_constant).raw_decode
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, Self, overload
 
 from ..errors import FileRefused, MetadataError, OnProblem, raise_problem
@@ -45,6 +45,8 @@ MOST_EXPLAINED = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # So many threads may go through the files together, each near the border of two blocks of them.
 BLOCKS_AT_HAND = 4
+# As long as a document may be whose records are kept as they are.
+LOOSE_CHARACTERS = 8 << 20
 
 
 def _nothing() -> None:
@@ -118,7 +120,7 @@ class FileEntries(Sequence[FileEntry]):
 
     def __iter__(self) -> Iterator[FileEntry]:
         if self._positions is None:
-            return map(_entry_of, self._records)
+            return chain.from_iterable(map(self._block, range(self._records.blocks)))
         return map(self.__getitem__, range(len(self)))
 
     @property
@@ -184,7 +186,7 @@ class Document:
                 digest.update(piece)
                 yield piece
 
-        document._take(JsonList(hashed(), document._compress), on_problem, require)
+        document._take(JsonList(hashed(), document._spare), on_problem, require)
         document.digest = digest.hexdigest()
         return document
 
@@ -274,7 +276,6 @@ class Document:
                 on_problem(error)
             else:
                 self._append(read, given)
-        self._compress()
         self._check_tables(tables, on_problem)
         self._check_paths(paths, on_problem)
         if self.total_bytes > MAX_ID:
@@ -289,7 +290,10 @@ class Document:
         self._order.append(is_of_file)
         (self._of_files if is_of_file else self._others).append(read)
 
-    def _compress(self) -> None:
+    def _spare(self, characters: int) -> None:
+        """Spare memory, once so many characters have been read."""
+        if characters < LOOSE_CHARACTERS:
+            return
         for records in (self._of_files, self._others, self._as_written):
             records.compress()
 

@@ -159,6 +159,8 @@ def _add(tar: tarfile.TarFile, file: Entry, meter: Meter, *, follow: bool) -> Re
     with UnchangedFile(file, HASHTYPE, follow=follow, observe=meter.advance) as content:
         content.require_unchanged()
         tar.addfile(info, cast(IO[bytes], content))
+        # It would keep what it wrote of every file.
+        tar.getmembers().clear()
         content.require_end()
         meter.advance(0, 1)
         return record_of(file, content.hashsum)

@@ -12,6 +12,7 @@ from .output import say, write_json
 if TYPE_CHECKING:
     from ..jobs.activity import Activity
     from ..jobs.reasons import Reason
+    from ..jobs.store import JobStore
 
 MOST_REASONS = 20
 MOST_USERS = 10
@@ -33,10 +34,9 @@ def stats(site: Site, output: Output) -> None:
 
     with open_store(site.settings, new=False) as store:
         tallies, seconds, statuses = store.tallies(), store.stage_seconds(), store.tally()
-        reasons, number = store.reasons(None if output.json else MOST_REASONS), store.count_reasons()
+        reasons, number, failures = _why(store, None if output.json else MOST_REASONS)
         days, users = store.by_day(), store.by_user()
         events, oldest = store.outbox.tallies(), store.outbox.oldest_waiting()
-        failures = store.failures() if output.json else []
     if output.json:
         answer = {
             "states": {
@@ -66,6 +66,21 @@ def stats(site: Site, output: Output) -> None:
     ):
         for line in part:
             say(line)
+
+
+def _why(store: "JobStore", most: int | None) -> "tuple[list[Reason], int, list[tuple[str, str, int]]]":
+    """At most so many reasons for failures, how many there are, and where all are told, their words.
+
+    Those that are new are noted: where that is impossible now, as on a full disk, the other counts are told alone.
+    """
+    from ..errors import ResourceUnavailable
+    from .output import warn
+
+    try:
+        return store.reasons(most), store.count_reasons(), store.failures() if most is None else []
+    except ResourceUnavailable as error:
+        warn(f"why jobs failed is not told: {error}")
+        return [], 0, []
 
 
 def _states(tallies: dict[str, tuple[int, int, int]]) -> Iterator[str]:

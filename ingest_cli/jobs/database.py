@@ -122,8 +122,8 @@ def writing(database: Database, *, durable: bool = True) -> Iterator[sqlite3.Con
     group = database.group
     transaction = group.writing() if group is not None else _writing_alone(database.conn, durable=durable)
     with _translate_sqlite_errors(database.conn, "write to"), transaction as connection:
-        connection.row_factory, database.writer = database.conn.row_factory, connection
         try:
+            connection.row_factory, database.writer = database.conn.row_factory, connection
             yield connection
         finally:
             database.writer = None

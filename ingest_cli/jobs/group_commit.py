@@ -14,6 +14,9 @@ from types import TracebackType
 
 from ..disk import SharedSync
 
+# How long a batch is waited for before those who wait look whether it was left alone.
+LEFT_SECONDS = 0.1
+
 
 class _Batch:
     """What is committed together. ``error`` says why it was not."""
@@ -24,12 +27,15 @@ class _Batch:
 
 
 class GroupCommit:
-    """Transactions of several threads by one ``connection``, which nothing else uses."""
+    """Transactions of several threads by one ``connection``, which nothing else uses.
+
+    A signal may raise an exception in the main thread anywhere: others that write do not wait for it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._turn, self._counting = threading.Lock(), threading.Lock()
-        self._in_line = 0
+        self._turn = threading.Lock()
+        self._line: set[object] = set()
         self._batch: _Batch | None = None
 
     @contextmanager
@@ -39,62 +45,93 @@ class GroupCommit:
         Raises the error of the commit, which those have in common who wrote together.
         """
         with self._next_turn():
-            batch = self._begun()
             try:
+                batch = self._begun()
                 self.connection.execute("SAVEPOINT turn")
                 yield self.connection
                 self.connection.execute("RELEASE turn")
             except BaseException as error:
-                self._undo(batch, error)
+                self._undo(error)
                 raise
             finally:
-                if self._batch is not None and not self._in_line:
-                    self._commit(batch)
-        batch.ended.wait()
+                if self._batch is not None and not self._line:
+                    self._commit()
+        while not batch.ended.wait(LEFT_SECONDS):
+            self._end_if_left(batch)
         if batch.error is not None:
             raise batch.error
 
     @contextmanager
     def _next_turn(self) -> Iterator[None]:
-        with self._counting:
-            self._in_line += 1
-        with self._turn:
-            with self._counting:
-                self._in_line -= 1
-            yield
+        place = object()
+        try:
+            self._line.add(place)
+            with self._turn:
+                self._line.discard(place)
+                yield
+        finally:
+            self._line.discard(place)
 
     def _begun(self) -> _Batch:
+        if self._batch is not None and not self.connection.in_transaction:
+            self._end(_interrupted())
         if self._batch is None:
+            if self.connection.in_transaction:  # it could not be undone, or who began it was interrupted
+                self.connection.execute("ROLLBACK")
             self.connection.execute("BEGIN IMMEDIATE")
             self._batch = _Batch()
         return self._batch
 
-    def _undo(self, batch: _Batch, error: BaseException) -> None:
+    def _undo(self, error: BaseException) -> None:
         """Undo what was written in this turn; where SQLite has undone the others' turns too, they are told."""
         try:
-            if self.connection.in_transaction:
+            if self._batch is not None and self.connection.in_transaction:
                 self.connection.execute("ROLLBACK TO turn")
                 self.connection.execute("RELEASE turn")
                 return
         except sqlite3.Error as trouble:
-            error = trouble
-        self._end(batch, error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error)))
+            error = sqlite3.OperationalError(str(trouble))  # for the others it is none of theirs: it may pass
+        self._end(error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error)))
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self) -> None:
+        error: sqlite3.Error | None = None
         try:
             self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._end(batch, error)
-        else:
-            self._end(batch, None)
+        except sqlite3.Error as refused:
+            error = refused
+        finally:  # a signal is heard once SQLite has done it
+            self._end(error)
 
-    def _end(self, batch: _Batch, error: sqlite3.Error | None) -> None:
-        # What cannot be undone now SQLite undoes when the database is opened next.
-        with suppress(sqlite3.Error):
-            if self.connection.in_transaction:
+    def _end(self, error: sqlite3.Error | None) -> None:
+        if self.connection.in_transaction:
+            error = error or _interrupted()
+            # What cannot be undone now is undone before anyone writes again, or when the database is opened next.
+            with suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
-        self._batch, batch.error = None, error
-        batch.ended.set()
+        batch = self._batch
+        if batch is not None:
+            batch.error = error
+            self._batch = None
+            batch.ended.set()
+
+    def _end_if_left(self, batch: _Batch) -> None:
+        """End a batch whose last turn was that of a thread which was interrupted before it could."""
+        if not self._turn.acquire(blocking=False):
+            return  # who has a turn ends it
+        try:
+            if self._batch is not batch:
+                batch.ended.set()
+            elif self.connection.in_transaction:
+                self._commit()
+            else:
+                self._end(_interrupted())
+        finally:
+            self._turn.release()
+
+
+def _interrupted() -> sqlite3.Error:
+    """What those are told of whose commit nobody knows the end of. It may pass: whoever tries again finds out."""
+    return sqlite3.OperationalError("it was interrupted")
 
 
 class Shared:

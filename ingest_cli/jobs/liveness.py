@@ -6,6 +6,9 @@ from collections.abc import Callable
 from .job import Fence, Job
 from .process import Life
 
+# Of jobs that ended long ago nothing is remembered for good. Whoever is forgotten too early is watched once more.
+MOST_SEEN = 10_000
+
 
 class Liveness:
     """Remembers the heartbeats it saw, each with the time on this process's own monotonic clock.
@@ -45,6 +48,8 @@ class Liveness:
 
     def _held_still(self, job: Job) -> float:
         now = time.monotonic()
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
         fence, heartbeat, since = self._seen.get(job.job_id, (job.fence, -1, now))
         if (fence, heartbeat) != (job.fence, job.heartbeat):
             since = now

@@ -80,8 +80,13 @@ class SqliteQueries(SqliteCounts):
         found: dict[str, Job] = {}
         for first in range(0, len(sources), MOST_ASKED):
             asked = sources[first : first + MOST_ASKED]
-            marks = ", ".join("?" * len(asked))
-            jobs = self._all(f"{SELECT} WHERE source IN ({marks}) ORDER BY jobs.job_id", *asked)
+            # There may have been very many files of one name, one after the other.
+            newest = "SELECT MAX(job_id) FROM jobs AS other WHERE other.source = asked.source"
+            jobs = self._all(
+                f"WITH asked(source) AS (VALUES {', '.join(['(?)'] * len(asked))})"
+                f" {SELECT} WHERE jobs.job_id IN (SELECT ({newest}) FROM asked)",
+                *asked,
+            )
             found |= {job.source: job for job in jobs}
         return found
 
@@ -158,8 +163,10 @@ class SqliteQueries(SqliteCounts):
 
     def has_reserved(self, file_id: int) -> bool:
         """Whether a job has reserved the file's id."""
-        query = "SELECT 1 FROM reservations WHERE first_file_id <= ? AND ? < first_file_id + count"
-        return next(self._rows(query, file_id, file_id), None) is not None
+        # No two jobs have reserved the same: the range that begins last before it is the only one that can hold it.
+        begun = "FROM reservations WHERE first_file_id <= ? ORDER BY first_file_id DESC LIMIT 1"
+        query = f"SELECT first_file_id + count {begun}"
+        return any(file_id < row[0] for row in self._rows(query, file_id))
 
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete."""

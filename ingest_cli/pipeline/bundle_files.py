@@ -21,7 +21,8 @@ from ..text import MOST_LISTED, counted, quoted
 from .in_order import batches, done_in_order
 from .progress import Progress
 
-# Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored.
+# Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored. Those
+# that a process runs at once share that much.
 KEPT_BYTES = 64 << 20
 # What a file takes there besides its bytes.
 KEPT_BYTES_A_FILE = 512
@@ -104,15 +105,18 @@ def _of_odd_time(member: Member) -> str:
 
 
 class BundleFiles:
-    """The files in a bundle. They are read once where they can be kept in memory, or where the archive ``stages``."""
+    """The files in a bundle, which is one of so many that are run ``at_once``. They are read once where they can be
+    kept in memory, or where the archive ``stages``."""
 
     stage = INGEST_FILES
     sources: list[str] | None = None
 
-    def __init__(self, bundle: Bundle, document: Document, progress: Progress, *, stages: bool) -> None:
+    def __init__(
+        self, bundle: Bundle, document: Document, progress: Progress, *, stages: bool, at_once: int = 1
+    ) -> None:
         self._bundle, self._document, self._progress = bundle, document, progress
         self._window = Window(bundle.descriptor, progress.piece)
-        self._stages = stages
+        self._stages, self._kept_bytes = stages, KEPT_BYTES // at_once
         self._listed: list[tuple[str, str, str]] = []
         self._kept: dict[int, Content] = {}
 
@@ -169,7 +173,7 @@ class BundleFiles:
     def _positions(self) -> "array[int]":
         """Where among the bundle's members the listed files are, in the document's order. Of as many as may be kept,
         what is listed of them is noted: to go through a document once more takes its time."""
-        positions, left = array("i"), KEPT_BYTES
+        positions, left = array("i"), self._kept_bytes
         for entry in self._document.files:
             position = find_position(self._bundle, entry)
             positions.append(position)

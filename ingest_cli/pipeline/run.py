@@ -61,13 +61,21 @@ class DuplicateOf:
 
 
 class Run:
-    """One run of the job that has ``lease``. ``again`` ingests a document even where another job recorded it."""
+    """One run of the job that has ``lease``, of so many ``at_once``. ``again`` ingests a document even where another
+    job recorded it."""
 
     def __init__(
-        self, lease: Lease, progress: Progress, services: Services, settings: Settings, *, again: bool
+        self,
+        lease: Lease,
+        progress: Progress,
+        services: Services,
+        settings: Settings,
+        *,
+        again: bool,
+        at_once: int = 1,
     ) -> None:
         self._lease, self._progress, self._services = lease, progress, services
-        self._settings, self._again = settings, again
+        self._settings, self._again, self._at_once = settings, again, at_once
         self._path = Path(lease.job.source)
         # A run before this one may have stored more than it came to note.
         self.reached: int | None = None if lease.reservation is not None else 0
@@ -88,7 +96,8 @@ class Run:
             earlier = self._identify(document)
             if earlier is not None:
                 return earlier
-            files = BundleFiles(bundle, document, self._progress, stages=self._services.archive.stages)
+            stages = self._services.archive.stages
+            files = BundleFiles(bundle, document, self._progress, stages=stages, at_once=self._at_once)
             return self._store(document, files)
 
     def _move(self) -> Recorded | DuplicateOf:

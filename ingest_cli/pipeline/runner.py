@@ -46,7 +46,8 @@ log = logging.getLogger(__name__)
 
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
-    recorded it. What it reads is read no faster than the ``throttle`` allows."""
+    recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, each of
+    which may run a large bundle."""
 
     def __init__(
         self,
@@ -57,9 +58,10 @@ class Runner:
         again: bool = False,
         throttle: Throttle | None = None,
         interruption: Interruption | None = None,
+        at_once: int = 1,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
-        self._settings, self._again = settings, again
+        self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
         self._unsettled: list[Lease] = []
 
@@ -72,6 +74,7 @@ class Runner:
             again=self._again,
             throttle=self.throttle,
             interruption=self._interruption,
+            at_once=self._at_once,
         )
 
     def interrupt(self) -> None:
@@ -143,7 +146,8 @@ class Runner:
         lease = Lease(self.store, job, self._settings.timings, self._interruption)
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
-            run = Run(lease, Progress(lease, observer, self.throttle), self.services, self._settings, again=self._again)
+            progress = Progress(lease, observer, self.throttle)
+            run = Run(lease, progress, self.services, self._settings, again=self._again, at_once=self._at_once)
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())

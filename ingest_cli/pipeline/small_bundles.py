@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-from ..errors import IngestError, Interrupted, JobBusy
+from ..errors import IngestError, Interrupted, JobBusy, ResourceUnavailable
 from ..jobs.job import Job
 from .at_once import Another
 from .batch import ObserveTask, Outcome, Task, as_it_stands, run_task
@@ -48,9 +48,10 @@ def run_small_bundles(
         try:
             bundles.run()
         finally:
+            bundles.end()
             # On a second signal nobody waits for the threads, and their jobs outlive them.
             if not isinstance(sys.exception(), KeyboardInterrupt):
-                bundles.end()
+                bundles.wait()
     return bundles.outcomes
 
 
@@ -59,10 +60,12 @@ class _Kept(Observer):
 
     def __init__(self) -> None:
         self._calls: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self.is_heard = False
 
     def tell(self, observer: Observer) -> None:
         """Tell the observer what was kept."""
         while self._calls:
+            self.is_heard = True
             name, given = self._calls.popleft()
             getattr(observer, name)(*given)
 
@@ -98,6 +101,9 @@ class _Kept(Observer):
 
     def settled(self, job: Job) -> None:
         self._calls.append(("settled", (job,)))
+
+    def postponed(self) -> None:
+        self._calls.append(("postponed", ()))
 
     def failed(self, error: IngestError) -> None:
         self._calls.append(("failed", (error,)))
@@ -176,11 +182,14 @@ class _SmallBundles:
             raise Interrupted
 
     def end(self) -> None:
-        """Wait for the threads, which run no more."""
+        """Have the threads run no more."""
         if self._begun:
             self._runner.interrupt()
         for _ in range(self._threads):
             self._queue.put(None)
+
+    def wait(self) -> None:
+        """Wait for the threads, which were told to end."""
         while self._threads:
             self._hear(self._news.get())
 
@@ -204,8 +213,13 @@ class _SmallBundles:
             self._at_work.add(bundle.job_id)
         self._queue.put(bundle)
         if self._threads < min(THREADS, len(self._paths)):
-            threading.Thread(target=self._work, name=f"runner {self._threads + 1}", daemon=True).start()
-            self._threads += 1
+            try:
+                threading.Thread(target=self._work, name=f"runner {self._threads + 1}", daemon=True).start()
+            except RuntimeError as error:
+                if not self._threads:
+                    raise ResourceUnavailable(str(error)) from error
+            else:
+                self._threads += 1
 
     def _work(self) -> None:
         error: BaseException | None = None
@@ -243,6 +257,8 @@ class _SmallBundles:
         if bundle.is_postponed:
             if self._at_work:
                 return False
+            if bundle.kept.is_heard:  # it was begun before whoever looks on, and is begun once more
+                bundle.kept.tell(self._observer)
             bundle.outcome = run_task(bundle.again(), self._runner, None, self._observer)
         has_ended = bundle.has_ended
         if not bundle.is_postponed:

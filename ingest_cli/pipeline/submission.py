@@ -168,7 +168,7 @@ def _require_idle(store: JobStore, path: Path) -> None:
     """Raise JobBusy while another job of the folder is at work: what that stores would be stored by this one too."""
     newest = store.of_source(path)
     if newest is not None and newest.state is JobState.RUNNING and not store.is_dead(newest):
-        raise JobBusy(f"{path}: job {newest.job_id} of this folder is at work ({newest.holder}): try again later")
+        raise JobBusy(f"{path}: job {newest.job_id} is being worked on by {newest.holder}")
 
 
 def look_into(source: FolderSource, settings: Settings) -> tuple[Path, Folder]:

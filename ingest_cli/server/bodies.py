@@ -10,6 +10,9 @@ from typing import Protocol
 # What is read at once, or what has come in so many seconds.
 PIECE_BYTES = 512 << 10
 PIECE_SECONDS = 0.1
+# Of a few bodies more is received at once, which takes less time, and of very many less, which takes less memory.
+SMALLEST_PIECE, LARGEST_PIECE = 256 << 10, 1 << 20
+PIECES_BYTES = 16 << 20
 
 
 class Reader(Protocol):
@@ -21,18 +24,21 @@ class Reader(Protocol):
 class KnownBody(asyncio.BufferedProtocol):
     """Receives the ``left`` bytes of a body in place of the connection's ``owner``, a piece at a time.
 
-    ``arrived`` is called whenever something came. What comes when it is not ``is_wanted`` any more is forgotten.
+    It is one of so many ``connections``. ``arrived`` is called whenever something came. What comes when it is not
+    ``is_wanted`` any more is forgotten.
     """
 
     def __init__(
         self,
         owner: asyncio.Protocol,
         left: int,
+        connections: int,
         arrived: Callable[["KnownBody"], None],
         is_wanted: Callable[[], bool],
     ) -> None:
         self.left = left
         self._owner, self._arrived, self._is_wanted = owner, arrived, is_wanted
+        self._most = min(LARGEST_PIECE, max(SMALLEST_PIECE, PIECES_BYTES // connections))
         self._begin()
 
     @property
@@ -60,7 +66,7 @@ class KnownBody(asyncio.BufferedProtocol):
             self._begin()
         elif self.is_full:
             # The request before this one, on the same connection, has had more received.
-            self._piece += bytes(min(self.left, PIECE_BYTES))
+            self._piece += bytes(min(self.left, self._most))
         return memoryview(self._piece)[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -86,4 +92,4 @@ class KnownBody(asyncio.BufferedProtocol):
         self._owner.resume_writing()
 
     def _begin(self) -> None:
-        self._piece, self._filled = bytearray(min(self.left, PIECE_BYTES)), 0
+        self._piece, self._filled = bytearray(min(self.left, self._most)), 0

@@ -94,9 +94,6 @@ class BoundedProtocol(HttpToolsProtocol):
         # Blank lines end the wait for another request, but begin none.
         if self._is_idle and self._deadline is None:
             self._await_head()
-        if self._left is not None and self._left > PIECE_BYTES and not self._is_idle:
-            self._known = KnownBody(self, self._left, self._take, self._is_read)
-            self.transport.set_protocol(self._known)
 
     def on_message_begin(self) -> None:
         """A request begins, which may be the second of a connection."""
@@ -212,6 +209,11 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._refuse(431, f"what is between or behind the chunks is longer than {decimal(MAX_HEAD_BYTES)}")
 
+    def _begin_known(self, left: int) -> None:
+        """Have what is left of the body received without a parser, now that somebody reads it."""
+        self._known = KnownBody(self, left, len(self.connections), self._take, self._is_read)
+        self.transport.set_protocol(self._known)
+
     def _is_read(self) -> bool:
         return not (self._is_idle or self._is_cut)
 
@@ -235,6 +237,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_gathering()
         self._left = self._known = None
         self.parser = HttpRequestParser(self)
+        with suppress(AttributeError):  # as uvicorn has it, of those that can
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.transport.set_protocol(self)
         self.on_message_complete()
 
@@ -271,6 +275,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             cycle.waiting_for_100_continue = False
         if not cycle.body and not cycle.disconnected and not cycle.response_complete:
+            if cycle is self.cycle and self._known is None and self._left is not None and self._left > PIECE_BYTES:
+                self._begin_known(self._left)
             self.flow.resume_reading()
             await cycle.message_event.wait()
         cycle.message_event.clear()

@@ -17,6 +17,7 @@ from ingest_cli import (
     JobFilter,
     JobKind,
     JobStatus,
+    api,
     back_up,
     check_bundle,
     check_bundles,
@@ -190,8 +191,10 @@ def test_what_a_job_needs_is_diagnosed(site: Site) -> None:
 
 def test_every_name_is_there_and_no_other_is_promised() -> None:
     assert all(callable(getattr(ingest_cli, name)) for name in ingest_cli.__all__)
-    with pytest.raises(AttributeError):
-        ingest_cli.nonsense  # noqa: B018
+    assert all(getattr(api, name) is not None for name in api.__all__)
+    for module in (ingest_cli, api):
+        with pytest.raises(AttributeError):
+            module.nonsense  # noqa: B018
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -125,7 +125,6 @@ def test_the_files_of_a_job(typed: Callable[[str], Terminal], command: Command, 
     names = ["data/sub/b.bin", *(f"data/many/{number}" for number in range(300)), "data/it's here"]
     assert command("-q", write_bundle(environment / "b.tar", dict.fromkeys(names, b"x"))).returncode == 0
     typed("ingest cat 1 su\t").until(lambda lines: "ingest cat 1 sub/b.bin" in lines[-1])
-    typed("ingest restore 1 data/su\t").until(lambda lines: "ingest restore 1 data/sub/b.bin" in lines[-1])
     typed("ingest cat 1 \t\t").until(lambda lines: {"many/", "sub/"} <= set(" ".join(lines).split()))
 
 

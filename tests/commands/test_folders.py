@@ -150,7 +150,7 @@ def test_while_a_folder_is_ingested_no_other_command_begins_with_it(command: Com
         ingest(run, Acting(grow_and_ingest, LOAD_METADATA), keys=[("Taxonomic Family", "bacteria")])
     (done,) = seen
     assert done.returncode == ExitCode.UNREACHABLE
-    assert f"{run}: job 1 of this folder is at work" in done.stderr
+    assert f"{run}: job 1 is being worked on by " in done.stderr
     assert command(run, *OF_FOLDERS).returncode == 0
     assert len(site.archived()) == 4
 

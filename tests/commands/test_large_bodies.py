@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.server.bodies import PIECE_BYTES
+from ingest_cli.server.bodies import LARGEST_PIECE, PIECE_BYTES
 
 from ..support.environment import scrub
 from ..support.onlooker import most_bytes
@@ -119,7 +119,7 @@ def test_a_body_that_nobody_reads_is_not_held(server: Server) -> None:
 
 
 def test_of_many_bodies_at_once_a_few_pieces_are_held(environment: Path) -> None:
-    content = bytes(4 << 20)
+    content = bytes(8 << 20)
     with Server(environment) as server, ExitStack() as stack:
         before = most_bytes(server)
         connections = [stack.enter_context(server.connected()) for _ in range(8)]
@@ -134,4 +134,4 @@ def test_of_many_bodies_at_once_a_few_pieces_are_held(environment: Path) -> None
         for connection in connections:
             connection.settimeout(PATIENCE)
             assert read_answer(connection)[0] == 200
-        assert most_bytes(server) - before < len(connections) * 4 * PIECE_BYTES + (10 << 20)
+        assert most_bytes(server) - before < len(connections) * 4 * LARGEST_PIECE + (10 << 20)

@@ -1,7 +1,6 @@
 """The pages for browsers: as HTML without a script, and driven in a real browser."""
 
 import hashlib
-import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.settings import load_settings
 
-from ..support.browser import CHROMIUM, Browser, Page
+from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
 from ..support.environment import scrub
@@ -26,7 +25,6 @@ from ..support.waiting import until
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 JOBS = 60
-AXE = os.environ.get("INGEST_TEST_AXE", "")
 NAMED = ("link", "button", "textbox", "searchbox", "checkbox", "image", "img", "progressbar", "navigation", "region")
 IS_LIVE = "document.getElementById('live').textContent === 'Live'"
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
@@ -233,18 +231,7 @@ def test_a_page_is_for_everybody(many: Server, path: str) -> None:
             assert roles.count("main") == 1
             assert shown.value("document.querySelectorAll('h1').length") == 1
             assert shown.value("document.documentElement.scrollWidth <= innerWidth")
-            assert violations(shown) == []
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, where INGEST_TEST_AXE names the file axe.min.js of axe-core."""
-    if not AXE:
-        return []
-    page.value(f"{Path(AXE).read_text()};true")
-    found: list[str] = page.value(
-        "axe.run(document).then((found) => found.violations.map((one) => `${one.id} ${one.nodes[0].html}`))"
-    )
-    return found
+            assert shown.violations() == []
 
 
 @pytest.mark.sweep

@@ -73,6 +73,7 @@ def test_a_folder_is_chosen_by_keyboard(environment: Path, site: Site, browser: 
         page = shown(browser, server, width=375)
         page.choose("#directory", [write_folder(environment / "other", {"data/y": b"y"})])
         page.until("document.activeElement?.textContent === 'Send'")
+        assert page.violations() == []
         assert page.value("document.documentElement.scrollWidth <= innerWidth")
         page.press("Enter")
         page.until(f"{SENT} === 'sent as job 2'")

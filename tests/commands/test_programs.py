@@ -222,7 +222,14 @@ def test_events_of_a_watch(command: Command, tmp_path: Path) -> None:
 
 def test_events_of_a_verification(command: Command, stored: Path, site: Site) -> None:
     assert events_of(command, "verify", 1) == [
-        {"event": "verified", "jobs": 1, "files": 3, "bytes": sum(map(len, FILES.values())), "damaged": 0}
+        {
+            "event": "verified",
+            "jobs": 1,
+            "files": 3,
+            "bytes": sum(map(len, FILES.values())),
+            "by_digest": 0,
+            "damaged": 0,
+        }
     ]
     site.file(1).unlink()
     (site.archive / "stray.part").write_text("")

@@ -1,23 +1,28 @@
 """Several bundles in one command: at once, each once, and summed up at the end."""
 
+import gzip
 import json
 import random
 import re
 import signal
 import threading
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from ingest_cli import api
 from ingest_cli.cli.live import LiveTogether
 from ingest_cli.cli.screens import Turns
-from ingest_cli.errors import ExitCode, IngestError, ServiceUnavailable
+from ingest_cli.errors import ExitCode, IngestError, JobBusy, ServiceUnavailable
 from ingest_cli.jobs.filter import JobStatus
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION, UPLOADING
+from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
+from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
@@ -347,3 +352,60 @@ def test_an_unexpected_error_of_one_ends_the_command_and_no_job_is_lost(tmp_path
     outcomes = api.ingest_files(JobKind.BUNDLE, paths)
     assert all(outcome.error is None for outcome in outcomes)
     assert len(site.rows("Transactions")) == 40
+
+
+def test_jobs_that_run_at_once_share_what_they_keep_in_memory(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too large for its share is written aside while it is checked."""
+    monkeypatch.setattr(bundle_files, "KEPT_BYTES", 3 << 20)
+    aside = set[str]()
+
+    class Onlooker(Observer):
+        def __init__(self, name: str, _number: int, _count: int) -> None:
+            self._name = name
+
+        def checked(self, length: int, files: int = 0) -> None:
+            if files and list((site.archive / RUNS_FOLDER).glob("*/*.part")):
+                aside.add(self._name)
+
+    alone, *others = [write_bundle(tmp_path / f"{n}.tar", {"data/x": bytes(2 << 20) + b"%d" % n}) for n in range(3)]
+    api.ingest_files(JobKind.BUNDLE, [alone], Onlooker, at_once=2)
+    assert not aside
+    api.ingest_files(JobKind.BUNDLE, others, Onlooker, at_once=2)
+    assert aside == {str(path) for path in others}
+
+
+def test_a_small_bundle_that_is_busy_is_shown_from_begin_to_end_each_time(tmp_path: Path, site: Site) -> None:
+    """Whoever looks on may have heard of it before it was known that it must wait."""
+    held = write_bundle(tmp_path / "held.tar", {"data/x": random.Random(1).randbytes(80_000)})
+    same, other = tmp_path / "same.tar.gz", bundle(tmp_path, "other")
+    same.write_bytes(gzip.compress(held.read_bytes()))
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Holding(Observer):
+        def stage(self, task: str) -> None:
+            if task == INGEST_FILES:
+                begun.set()
+                may_end.wait(PATIENCE)
+
+    class Listener(Observer):
+        def __init__(self, name: str, _number: int, _count: int) -> None:
+            self._name = Path(name).name
+
+        def __enter__(self) -> Self:
+            heard[self._name].append("begin")
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            heard[self._name].append("end")
+
+    heard: dict[str, list[str]] = defaultdict(list)
+    holder = threading.Thread(target=api.ingest_bundle, args=(held,), kwargs={"observer": Holding()}, daemon=True)
+    holder.start()
+    assert begun.wait(PATIENCE)
+    outcomes = api.ingest_files(JobKind.BUNDLE, [same, other], Listener, rate=100_000)
+    may_end.set()
+    holder.join()
+    assert [type(outcome.error) for outcome in outcomes] == [JobBusy, type(None)]
+    assert heard == {"same.tar.gz": ["begin", "end", "begin", "end"], "other.tar": ["begin", "end"]}

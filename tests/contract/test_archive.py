@@ -317,6 +317,48 @@ class TestEmbedded(ArchiveContract):
         assert [(file.file_id, file.run_of) for file in seen] == [(None, IDS.start)]
         assert not archive.still_holds(seen[0])
 
+    @pytest.mark.parametrize("data", [b"alpha\n", b"", LARGE], ids=["small", "empty", "large"])
+    def test_what_is_staged_is_not_there_until_it_is_placed(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, data: bytes
+    ) -> None:
+        assert archive.stages
+        writer.stage(IDS[0], contents(data))
+        assert archive.stat(IDS[0]) is None
+        writer.place(IDS[0])
+        writer.flush()
+        assert read(archive, IDS[0]) == data
+
+    def test_what_is_staged_is_gone_with_the_run_and_with_the_next(
+        self, archive: Archive, new_writer: NewWriter, contents: Contents
+    ) -> None:
+        closed, ended = new_writer(fence=1), new_writer(fence=1, ids=range(1, 3))
+        closed.stage(IDS[0], contents(b"staged"))
+        ended.stage(1, contents(b"staged"))
+        closed.close()
+        new_writer(fence=2, ids=range(1, 3))
+        assert list(archive.list_files() or ()) == []
+        for stale, file_id in ((closed, IDS[0]), (ended, 1)):
+            with pytest.raises(ArchiveError):
+                stale.place(file_id)
+            assert archive.stat(file_id) is None
+
+    def test_what_is_not_as_recorded_is_not_staged(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents
+    ) -> None:
+        with pytest.raises(FileRefused):
+            writer.stage(IDS[0], contents(LARGE, recorded=b"others"))
+        assert list(archive.list_files() or ()) == []
+
+    @pytest.mark.parametrize("file_id", [0, IDS.start - 1, IDS.stop])
+    def test_nothing_is_staged_or_placed_outside_of_the_ids(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, file_id: int
+    ) -> None:
+        with pytest.raises(ArchiveError, match=rf"\b{file_id}\b"):
+            writer.stage(file_id, contents(b"mine"))
+        with pytest.raises(ArchiveError, match=rf"\b{file_id}\b"):
+            writer.place(file_id)
+        assert list(archive.list_files() or ()) == []
+
     def test_every_other_name_of_a_stored_file_is_known(
         self, archive: Archive, new_writer: NewWriter, contents: Contents, tmp_path: Path
     ) -> None:

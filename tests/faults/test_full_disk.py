@@ -274,3 +274,18 @@ def test_what_needs_a_little_room_says_that_there_is_none(
     assert event.reason == f"cannot write into {disk}/spool: No space left on device"
     assert f"FAIL spool folder cannot write into {disk}/spool: No space left on device" in checked.stdout
     assert "Traceback" not in checked.stderr
+
+
+def test_jobs_are_counted_where_there_is_no_room_to_note_why_they_failed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "4m"):
+        monkeypatch.setenv("XDG_DATA_HOME", str(disk))
+        assert command("-q", write_bundle(tmp_path / "b.tar", metadata=b"{}")).returncode != 0
+        fill(disk, leaving=40_000)  # which is enough to read
+        done = command("stats")
+        assert done.returncode == 0
+        assert "\nfailed        1 " in done.stdout
+        assert "why jobs failed is not told" in done.stderr
+        assert "1  load metadata: " not in done.stdout

@@ -16,6 +16,7 @@ from typing import Any, Self
 from .waiting import PATIENCE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE = os.environ.get("INGEST_TEST_AXE", "")
 # Where Chromium expects its ends.
 READS, WRITES = 3, 4
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run", "about:blank")
@@ -139,6 +140,16 @@ class Page:
     def text(self) -> str:
         """What can be read on the page."""
         return str(self.value("document.body.innerText"))
+
+    def violations(self) -> list[str]:
+        """What axe finds, where INGEST_TEST_AXE names the file axe.min.js of axe-core."""
+        if not AXE:
+            return []
+        self.value(f"{Path(AXE).read_text()};true")
+        found: list[str] = self.value(
+            "axe.run(document).then((found) => found.violations.map((one) => `${one.id} ${one.nodes[0].html}`))"
+        )
+        return found
 
     def press(self, key: str) -> None:
         """Press a key."""

@@ -2,12 +2,16 @@
 
 import errno
 import random
+import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -59,7 +63,7 @@ def held_up(path: Path, shared: Shared, *works: Callable[[Database], None]) -> l
     with ThreadPoolExecutor(len(works)) as threads:
         with group._turn:
             written = [threads.submit(work, database) for work, database in zip(works, databases, strict=True)]
-            until(lambda: group._in_line == len(works))
+            until(lambda: len(group._line) == len(works))
         errors = [one.exception() for one in written]
     for database in databases:
         database.close()
@@ -150,6 +154,87 @@ def test_whatever_threads_do_at_once_what_returned_is_there_and_what_failed_is_n
     assert all(failed for _, failed in done)
 
 
+@contextmanager
+def interrupting() -> Iterator[Callable[[float], None]]:
+    """What has a signal raise KeyboardInterrupt in the main thread, as Ctrl-C does, after so many seconds."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if is_wanted:
+            raise KeyboardInterrupt
+
+    def after(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    is_wanted = True
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield after
+    finally:
+        is_wanted = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one that is on its way, too
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_nobody_waits_for_a_thread_that_was_interrupted_in_line(path: Path, shared: Shared) -> None:
+    in_turn, may_go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with closing(opened(path, shared)) as database, writing(database) as connection:
+            connection.execute("INSERT INTO numbers VALUES (1)")
+            in_turn.set()
+            may_go_on.wait()
+
+    with closing(opened(path, shared)) as database:
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        in_turn.wait()
+        with interrupting() as after:
+            after(0.05)
+            with pytest.raises(KeyboardInterrupt):
+                insert(database, 2)
+        may_go_on.set()
+        writer.join(10)
+        assert not writer.is_alive()
+    assert numbers(path) == {1}
+
+
+def test_wherever_a_thread_is_interrupted_what_others_write_is_there_or_they_are_told(
+    path: Path, shared: Shared
+) -> None:
+    """Those who are told may try again: nobody waits for ever, and nothing is written that nobody knows of."""
+    chance, kept, ended = random.Random(1), set[int](), threading.Event()
+
+    def write(thread: int) -> None:
+        with closing(opened(path, shared)) as database:
+            number = thread * 1_000_000
+            while not ended.is_set():
+                number += 1
+                with suppress(ResourceUnavailable):
+                    insert(database, number)
+                    kept.add(number)
+
+    threads = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(1, 4)]
+    with closing(opened(path, shared)) as database:
+        for thread in threads:
+            thread.start()
+        until_then, own, interruptions = time.monotonic() + 0.7, count(), 0
+        while time.monotonic() < until_then:
+            try:
+                with interrupting() as after, suppress(ResourceUnavailable):
+                    after(chance.uniform(1e-5, 4e-3))
+                    while True:
+                        insert(database, next(own))
+            except (KeyboardInterrupt, RuntimeError):  # an Event of Python's that is interrupted raises that
+                interruptions += 1
+        ended.set()
+        for thread in threads:
+            thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert interruptions > 10
+    assert kept == {number for number in numbers(path) if number >= 1_000_000}
+
+
 class Disk:
     """A disk whose syncs end when they are told to; those that are numbered in ``broken`` fail."""
 
@@ -195,3 +280,20 @@ def test_where_a_sync_fails_all_hear_of_it_that_it_was_for(tmp_path: Path) -> No
     assert first is None
     assert [type(error) for error in others] == [OSError] * (THREADS - 1)
     assert disk.syncs == 2
+
+
+def test_who_asks_while_a_sync_fails_hears_of_it_too(tmp_path: Path) -> None:
+    """What could not be written may be theirs, and the system says so but once."""
+    disk = Disk(1)
+    sync = SharedSync(disk.sync)
+    with ThreadPoolExecutor(THREADS) as threads:
+        first = threads.submit(sync, tmp_path)
+        disk.begun.acquire()
+        others = [threads.submit(sync, tmp_path) for _ in range(THREADS - 1)]
+        (queue,) = sync._queues.values()
+        until(lambda: queue.asked == THREADS)
+        for _ in range(2):
+            disk.may_end.release()
+        assert {type(one.exception()) for one in (first, *others)} == {OSError}
+        disk.may_end.release()
+        sync(tmp_path)

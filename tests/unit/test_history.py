@@ -84,6 +84,19 @@ def test_the_next_job_is_found_however_many_wait(tmp_path: Path, of_all: str) ->
     assert counted[1] <= MORE * counted[0] + SOME
 
 
+def test_the_newest_job_of_a_file_is_found_however_many_had_its_name(tmp_path: Path) -> None:
+    counted = []
+    for jobs in (10, 2000):
+        fill(tmp_path / f"{jobs}.sqlite3", jobs)
+        with SqliteJobStore(tmp_path / f"{jobs}.sqlite3", Timings()) as store:
+            with closing(sqlite3.connect(store.path)) as connection, connection:
+                connection.execute("UPDATE jobs SET source = '/data/run.tar'")
+            names = [f"/data/{name}.tar" for name in ("run", "other")]
+            counted.append(steps(store, lambda store, names=names: store.of_sources(names)))  # type: ignore[misc]
+            assert store.of_sources(names) == {"/data/run.tar": store.get(jobs)}
+    assert counted[1] <= MORE * counted[0] + SOME
+
+
 @pytest.mark.parametrize("of_all", ["fresh", "not due", "due again"])
 def test_the_next_event_is_found_however_many_wait(tmp_path: Path, of_all: str) -> None:
     retry_at = {"fresh": 0.0, "not due": time.time() + 300, "due again": time.time() - 300}[of_all]

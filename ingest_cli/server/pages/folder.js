@@ -3,7 +3,7 @@
 // A folder is packed where it lies: its files are hashed, and the bundle is made of them as it is sent. Nothing of it is
 // kept here, and nothing is copied.
 const IDS = ["submitter", "project", "instrument"], LAST_SAID = `ingest ids ${location.pathname}`;
-const DESCRIPTION = ".ingest.json", READ = 4 << 20, AT_ONCE = 8, MOST_NAMED = 5;
+const DESCRIPTION = ".ingest.json", READ = 4 << 20, AT_ONCE = 8, SHOWN_EVERY = 200, MOST_NAMED = 5;
 const FIRST_SECOND = -62135596800, LAST_SECOND = 253402300799;  // those that a document can name
 const LITTER = new RegExp(`^(?:${JSON.parse(section.dataset.litter).map(asExpression).join("|")})$`, "i");
 
@@ -139,7 +139,7 @@ class Folder {
       return label;
     });
     const form = make("form", "", { "aria-label": `Of whom and what ${this.name} is` });
-    const drop = make("button", "Cancel", { type: "button", "aria-label": `Do not send ${this.name}` });
+    const drop = make("button", "Cancel", { type: "button", "aria-label": `Cancel the upload of ${this.name}` });
     form.append(...labels, make("button", "Send", { "aria-label": `Send ${this.name}` }), drop);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -154,8 +154,9 @@ class Folder {
   send(ids) {
     localStorage.setItem(LAST_SAID, JSON.stringify(ids));
     this.ids = ids;
+    this.read = this.shown = 0;
     this.bar = make("progress", "", { max: Math.max(1, this.content.bytes), value: 0, "aria-label": `reading of ${this.name}` });
-    const button = make("button", "Stop", { type: "button", "aria-label": `Do not send ${this.name}` });
+    const button = make("button", "Stop", { type: "button", "aria-label": `Stop the upload of ${this.name}` });
     button.addEventListener("click", () => { this.stopped = true; });
     this.words.textContent = "waits";
     this.item.replaceChildren(make("b", this.name), this.bar, this.words, button);
@@ -207,12 +208,20 @@ class Folder {
     const sha1 = new Sha1();
     for (let start = 0; start < file.size; start += READ) {
       if (this.stopped) throw new Stopped();
-      const piece = await file.slice(start, start + READ).arrayBuffer().catch(() => { throw new Refused(`${name} ${CHANGED}`); });
+      const part = file.size <= READ ? file : file.slice(start, start + READ);  // a slice of its own takes its time too
+      const piece = await part.arrayBuffer().catch(() => { throw new Refused(`${name} ${CHANGED}`); });
       sha1.update(new Uint8Array(piece));
-      this.bar.value += piece.byteLength;
-      this.words.textContent = `${size(this.bar.value)} of ${size(this.content.bytes)} read`;
+      this.showRead(piece.byteLength);
     }
     return sha1.hex();
+  }
+
+  showRead(bytes) {
+    this.read += bytes;
+    if (performance.now() < this.shown + SHOWN_EVERY) return;
+    this.shown = performance.now();
+    this.bar.value = this.read;
+    this.words.textContent = `${size(this.read)} of ${size(this.content.bytes)} read`;
   }
 
   records() {

@@ -1,5 +1,6 @@
 """Why jobs failed, as people group it: above the list of those that did."""
 
+from ...errors import ResourceUnavailable
 from ...jobs.reasons import Reason
 from ...jobs.store import JobStore
 from ...text import counted, shortened
@@ -12,7 +13,10 @@ MOST_JOBS = 5
 
 def usual_reasons(store: JobStore) -> list[Reason]:
     """The reasons for which most jobs failed. The others are left to 'ingest stats'."""
-    return store.reasons(MOST_REASONS)
+    try:
+        return store.reasons(MOST_REASONS)
+    except ResourceUnavailable:  # those that are new are noted, for which a disk may be too full now
+        return []
 
 
 def reasons_table(reasons: list[Reason], below: str) -> Html | None:
