@@ -2,8 +2,9 @@
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import BinaryIO
 
 from ..bundle.description import Description
 from ..bundle.pack_rules import USUAL, PackRules
-from ..bundle.reader import plain_size
 from ..errors import IngestError, JobNotFound
 from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
@@ -32,7 +32,7 @@ from .opening import AnyPath, opened, require_several, running
 
 Source = AnyPath | BinaryIO | FolderSource
 
-# A bundle of this size, or smaller, takes less time to read than to sync. One that is packed may become any size.
+# A bundle of this size, or smaller, takes less time to read than to sync.
 SMALL_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
@@ -226,8 +226,10 @@ def _is_small(source: Source, settings: Settings) -> bool:
     services = (settings.unique_id, settings.archive, settings.catalog)
     if not isinstance(source, str | os.PathLike) or not all(isinstance(service, Path) for service in services):
         return False
-    size = plain_size(Path(source))
-    return size is not None and size <= SMALL_BYTES
+    with suppress(OSError):
+        found = os.stat(source)
+        return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_BYTES
+    return False
 
 
 def _submit_bundles(

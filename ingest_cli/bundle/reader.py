@@ -4,7 +4,7 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -96,14 +96,6 @@ def require_bundle(path: Path, name: str) -> None:
         return  # it is damaged, and a run says where
     if not is_header(head):
         raise _not_a_tar(name)
-
-
-def plain_size(path: Path) -> int | None:
-    """The size of a file that begins as a bundle does that is not packed; None of any other, or where it is unknown."""
-    with suppress(OSError), open_regular(path) as file:
-        if is_header(os.pread(file.fileno(), BLOCK, 0)):
-            return os.fstat(file.fileno()).st_size
-    return None
 
 
 def require_document(path: Path, name: str) -> None:

@@ -183,12 +183,12 @@ class Ingest(Scene):
 class IngestSeveral(Scene):
     """Small bundles that are ingested by one command, which commits and syncs them together."""
 
-    stride = 2
+    stride, count = 2, 12
 
     def prepare(self) -> None:
         self.files = {
             f"data/{number}/{name}": hashlib.shake_256(f"{number}/{name}".encode()).digest(5000)
-            for number in range(20)
+            for number in range(self.count)
             for name in ("first", "second")
         }
         self.bundles = [
@@ -197,7 +197,7 @@ class IngestSeveral(Scene):
                     self.bundles_in / f"{number}.tar", {path: self.files[path] for path in self.paths_of(number)}
                 )
             )
-            for number in range(20)
+            for number in range(self.count)
         ]
 
     @property
@@ -418,7 +418,8 @@ class Served(Scene):
 class ServedSeveral(IngestSeveral):
     """Small bundles that are sent at the same time to a server, which enters their jobs together."""
 
-    may_come_again = True
+    # A server takes a second to start, and each of them is told of.
+    stride, count, may_come_again = 4, 4, True
 
     @property
     def bundles_in(self) -> Path:
