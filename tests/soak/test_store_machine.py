@@ -138,9 +138,17 @@ class StoreMachine(RuleBasedStateMachine):
             (job,) = begun
             was = before[job.job_id]
             self.check_claim(was, job)
-            assert all((was.attempts, was.job_id) <= (job.attempts, job.job_id) for job in due), "the order is fair"
+            assert not any(self.comes_before(job, was) for job in due), "the order is fair"
         else:
             assert due == []
+
+    def comes_before(self, job: Job, other: Job) -> bool:
+        """The fewest attempts first; then the oldest, but of those that were deferred the one that was due first."""
+        if job.attempts != other.attempts or bool(job.retry_at) != bool(other.retry_at):
+            return job.attempts < other.attempts
+        if other.retry_at > time.time():
+            return False  # a clock was wrong
+        return job.retry_at < other.retry_at if job.retry_at else job.job_id < other.job_id
 
     def is_due(self, job: Job) -> bool:
         worn_out = job.attempts >= TIMINGS.runs and job.state is not JobState.UNDOING
