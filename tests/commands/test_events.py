@@ -639,7 +639,8 @@ def test_one_that_breaks_the_receiver_stands_in_the_way_of_no_other_job(tmp_path
 def test_the_list(tmp_path: Path, notify: Notify, command: Command) -> None:
     with Receiver(200, 410, 503) as receiver:
         notify(url=receiver.url)
-        command("-q", *(bundle(tmp_path, name) for name in "bcd"))
+        for name in "bcd":
+            api.ingest_bundle(bundle(tmp_path, name))
     shown = command("events")
     assert shown.stderr == "ingest: 1 waiting, 1 sent, 1 given up\n"
     lines = shown.stdout.splitlines()
@@ -658,7 +659,8 @@ def test_resending(tmp_path: Path, notify: Notify, command: Command) -> None:
     api.ingest_bundle(bundle(tmp_path))  # before anybody was to be told
     with Receiver() as receiver:
         notify(url=receiver.url)
-        command("-q", bundle(tmp_path, "c"), bundle(tmp_path, "d"), failing(tmp_path))
+        for path in (bundle(tmp_path, "c"), bundle(tmp_path, "d"), failing(tmp_path)):
+            command("-q", path)
         assert command("events", "--resend", 1, 2).stderr == "ingest: 2 sent, 0 to be sent again later\n"
         assert (
             command("events", "--resend", "--job", 1, "--json").stdout == '{"sent": 1, "waiting": 0, "given_up": 0}\n'
