@@ -17,8 +17,10 @@ from .reader import DATA_FOLDER
 from .tree import NOTHING, Entry, Identity, walk
 
 MAX_PROBLEMS = 100
-# No document lists more files; and links that are followed can make any number of a few.
+# No document lists more files.
 MAX_ENTRIES = MAX_RECORDS // 2
+# Links that are followed can make any number of files of a few: it is not waited for that.
+MAX_FOLLOWED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,7 @@ def gather(
     tops = zip(paths, names, strict=True)
     found = chain.from_iterable(walk(path, name, rules, problems.note, own) for path, name in tops)
     for number, entry in enumerate(found):
-        if number == MAX_ENTRIES:
-            raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")
+        _require_few(number, rules)
         if entry.reason is None:
             problem = _problem_of(entry, by_name)
             if problem is None:
@@ -66,6 +67,13 @@ def gather(
     if not files:
         raise _nothing_in(paths, left_out)
     return Gathered(files.sorted_by_name(), left_out)
+
+
+def _require_few(count: int, rules: PackRules) -> None:
+    if rules.dereference and count == MAX_FOLLOWED:
+        raise PackError(f"there are more than {MAX_FOLLOWED:,} files where links are followed")
+    if count == MAX_ENTRIES:
+        raise PackError(f"a bundle cannot hold more than {MAX_ENTRIES:,} files")
 
 
 def warnings_of(left_out: Iterable[Entry]) -> list[str]:

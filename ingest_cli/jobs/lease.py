@@ -192,7 +192,7 @@ class Lease:
 
     def tell(self, text: str) -> None:
         """Have what a person may like to know of the job kept."""
-        with self._fencing:
+        with self._noted:
             self._notes.told.append(text)
 
     def sources(self) -> list[str] | None:
