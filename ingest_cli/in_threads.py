@@ -1,6 +1,5 @@
 """Work on many things that several threads do at once; what comes of it comes in their order."""
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,8 +9,6 @@ from typing import Generic, TypeVar
 
 from .meter import Meter
 
-# More only wait for one another, and for the disk.
-MOST_THREADS = 4
 # What is handed to a thread together: of small things so many that handing them over costs nothing, of large ones so
 # few that no thread is idle while another has all.
 BATCH_BYTES, BATCH_COUNT = 4 << 20, 128
@@ -22,12 +19,6 @@ Work = Callable[[Given, Meter], Made]
 # Some of the things, and the error that ended them.
 Batch = tuple[list[Given], Exception | None]
 Done = tuple[list[tuple[Given, Made]], Exception | None]
-
-
-def usual_threads() -> int:
-    """How many threads pay on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_THREADS, cores)
 
 
 def done_in_threads(

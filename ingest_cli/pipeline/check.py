@@ -11,10 +11,11 @@ from ..bundle.metadata import Document, FileEntry
 from ..bundle.reader import Bundle
 from ..disk import explained
 from ..errors import IngestError, SourceError
-from ..in_threads import done_in_threads, usual_threads
+from ..in_threads import done_in_threads
 from ..jobs.stages import INGEST_FILES, LOAD_METADATA, OPEN_TAR
 from ..meter import NOBODY, Meter
 from ..services.base import Policy
+from ..settings.site import usual_threads
 from .bundle_files import content_of, find_member, warnings_about
 
 # More than this no one reads of one bundle, and a document can have millions.

@@ -237,7 +237,7 @@ class Run:
     def _store_all(self, files: JobFiles, writer: ArchiveWriter, ids: range) -> None:
         """Store what is not known to be stored; where the files are staged, once all of them have been found right.
 
-        Nothing stays aside where that fails: a disk that is full needs its room, and no other run goes on with it.
+        Nothing stays aside where that fails: a disk that is full needs its room, and no other run resumes from it.
         """
         # A moved file could be written to under its source's name since: those are looked at one by one.
         stored = 0 if self._lease.job.kind is JobKind.MOVE else self._still_stored(ids)

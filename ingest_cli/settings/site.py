@@ -124,7 +124,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         archive=archive,
         catalog=catalog,
         transfers=number_of(values[TRANSFERS], 1, MAX_TRANSFERS),
-        threads=number_of(values[THREADS], 1, MAX_TRANSFERS) if values[THREADS].text else _usual_threads(),
+        threads=number_of(values[THREADS], 1, MAX_TRANSFERS) if values[THREADS].text else usual_threads(),
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         digest=_digest(values[DIGEST]),
@@ -138,9 +138,10 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
     )
 
 
-def _usual_threads() -> int:
-    """As many as there are processors, but no more than come to write at once before they wait for one another."""
-    return min(USUAL_THREADS, os.cpu_count() or 1)
+def usual_threads() -> int:
+    """How many threads pay: one for each core, but no more than can read or write before they wait for one another."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(USUAL_THREADS, cores)
 
 
 def _confirm(value: Value) -> Confirm:

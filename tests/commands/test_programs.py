@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
 from ingest_cli.server.openapi import DESCRIPTION
 
 from ..support.bundles import FILES, OF_FOLDERS, document_for, transaction, write_bundle, write_folder
 from ..support.command import Command
+from ..support.commands import commands, commands_with
 from ..support.ingeststate import row, write_rows
 from ..support.serving import Server
 from ..support.shown import is_stored
@@ -99,18 +97,12 @@ def events_of(command: Command, *words: object, status: int = 0) -> list[dict[st
 
 
 def test_every_command_that_has_json_is_listed() -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
-    with_json = {
-        name
-        for name, command in top.commands.items()
-        if any("--json" in parameter.opts for parameter in command.params)
-    }
+    with_json = commands_with("--json")
     with_events = re.search(r"^\.It (.+)\nEvents; see below\.$", part("Commands"), re.M)
     assert with_events is not None
     names = [*COMMANDS, *re.findall(r"Cm ([\w-]+)", with_events[1])]
     assert {name.partition(" ")[0] for name in names} == with_json
-    assert set(top.commands) - with_json <= {"serve", "help", "cat"}, "they write nothing for programs"
+    assert set(commands()) - with_json <= {"serve", "help", "cat"}, "they write nothing for programs"
 
 
 def test_every_field_is_explained_and_no_other() -> None:

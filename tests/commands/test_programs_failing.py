@@ -4,13 +4,11 @@ import json
 from typing import Any
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from ingest_cli.cli import app
 from ingest_cli.errors import ExitCode
 
 from ..support.command import Command
+from ..support.commands import commands_with
 
 NO_SITE = ("--config", "nowhere.ini")
 ALONE: list[dict[str, Any]] = [{}]
@@ -59,14 +57,7 @@ def failing(command: Command, *words: object) -> list[dict[str, Any]]:
 
 
 def test_every_command_that_has_json_is_tried() -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
-    with_json = {
-        name
-        for name, command in top.commands.items()
-        if any("--json" in parameter.opts for parameter in command.params)
-    }
-    assert set(FAILING) == with_json
+    assert set(FAILING) == commands_with("--json")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ingest_cli.pipeline import bundle_files
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import load_settings
 
+from ..support.attributes import require_attributes
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server
@@ -25,12 +26,7 @@ from ..support.tus import append, checksum, create
 
 @pytest.fixture(autouse=True)
 def attributes(tmp_path: Path) -> None:
-    place = tmp_path / "probe"
-    place.touch()
-    try:
-        os.setxattr(place, "user.probe", b"")
-    except (AttributeError, OSError):
-        pytest.skip("the file system keeps no extended attributes")
+    require_attributes(tmp_path)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from ingest_cli.bundle.arrival import LARGE_BYTES, Arrival
 from ingest_cli.bundle.sums import SIZES, SOON_NS, Sums, note_sums, proven_sums
 from ingest_cli.bundle.tar import members
 
+from ..support.attributes import require_attributes
 from ..support.bundles import document_for, write_bundle
 
 LARGE = {f"data/{number}": random.Random(number).randbytes(LARGE_BYTES + number) for number in range(3)}
@@ -22,12 +23,7 @@ FILES = {"data/small": b"small", **LARGE, "data/empty": b""}
 
 @pytest.fixture(autouse=True)
 def attributes(tmp_path: Path) -> None:
-    place = tmp_path / "probe"
-    place.touch()
-    try:
-        os.setxattr(place, "user.probe", b"")
-    except (AttributeError, OSError):
-        pytest.skip("the file system keeps no extended attributes")
+    require_attributes(tmp_path)
 
 
 def arrive(path: Path, content: bytes, rng: random.Random) -> Sums:
