@@ -5,10 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from ingest_cli.cli import app
+from ..support.commands import commands
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -48,8 +46,7 @@ def shown(page: Path) -> str:
 
 @pytest.mark.parametrize("path", [README, *PAGES], ids=lambda path: path.name)
 def test_every_command_that_is_shown_is_one(path: Path) -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
+    known = commands()
     for words in commands_in(shown(path)):
-        name, rest = (words[0], words[1:]) if words[0] in top.commands else ("ingest", words)
-        top.commands[name].make_context(name, rest)
+        name, rest = (words[0], words[1:]) if words[0] in known else ("ingest", words)
+        known[name].make_context(name, rest)

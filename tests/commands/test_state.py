@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import typer
-from typer.core import TyperGroup
 
-from ingest_cli.cli import app
 from ingest_cli.cli.outlook import OUTLOOKS, outlook
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.imported import ImportedJob
@@ -23,6 +20,7 @@ from ingest_cli.settings import Timings
 from ..support.a_job import a_job
 from ..support.bundles import OF_FOLDERS, write_folder
 from ..support.command import Command
+from ..support.commands import commands
 from ..support.holders import DEAD, HERE
 from ..support.site import Site
 from ..support.terminal import Terminal
@@ -255,12 +253,11 @@ def test_every_status_has_an_outlook() -> None:
 
 
 def test_what_one_is_told_to_type_is_understood() -> None:
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
+    known = commands()
     for _, line in commands_named():
         program, name, *words = line.split()
         if program == "ingest":
-            top.commands[name].make_context(name, words)
+            known[name].make_context(name, words)
 
 
 @pytest.mark.parametrize("columns", [80, *(pytest.param(other, marks=pytest.mark.sweep) for other in (40, 140))])

@@ -8,10 +8,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
 
-from ingest_cli.cli import app
+from .commands import commands as top_commands
 
 MAN = Path(__file__).parents[2] / "man"
 # Those that most commands have. The page ingest(1) explains them.
@@ -20,11 +19,10 @@ SHARED = ("--config", "--db", "--user", "--json", "--quiet", "--verbose", "--deb
 
 def commands() -> dict[str, Any]:
     """The commands by their names, which are two words for one of a group."""
-    top = typer.main.get_command(app)
-    assert isinstance(top, TyperGroup)
-    groups = {name: command for name, command in top.commands.items() if isinstance(command, TyperGroup)}
+    top = top_commands()
+    groups = {name: command for name, command in top.items() if isinstance(command, TyperGroup)}
     inner = {f"{name} {word}": command for name, group in groups.items() for word, command in group.commands.items()}
-    return dict(top.commands) | inner
+    return top | inner
 
 
 def page_of(name: str) -> Path:
