@@ -25,7 +25,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
-from ingest_cli.pipeline.small_bundles import _Begun, _SmallBundles
+from ingest_cli.pipeline.small_bundles import MOST_BEGUN, _Begun, _SmallBundles
 from ingest_cli.pipeline.submission import submit_bundles
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.services.factory import connect
@@ -272,9 +272,10 @@ def test_whatever_is_given_and_whenever_it_is_interrupted(
 
 def test_small_bundles_are_shown_one_after_the_other(tmp_path: Path, command: Command, site: Site) -> None:
     """Though they share what they wait for: their jobs, their lines and their answers are in the order given."""
-    paths = [bundle(tmp_path, f"b{number}") for number in range(20)]
+    paths = [bundle(tmp_path, f"b{number}") for number in range(40)]
     same, bad, none = bundle(tmp_path, "same", "b3"), broken(tmp_path, "bad"), tmp_path / "none.tar"
-    paths[12:12] = [same, bad, paths[5], none]
+    # Behind so many that the one of the same content has ended by then: of two at once, either may be stored.
+    paths[3 + MOST_BEGUN + 1 : 3 + MOST_BEGUN + 1] = [same, bad, paths[5], none]
     done = command(*paths)
     assert done.returncode == ExitCode.SOME_FAILED
     told = [(int(number), said) for number, said in re.findall(r"(?m)^job (\d+): (.*)$", done.stdout)]
@@ -286,11 +287,11 @@ def test_small_bundles_are_shown_one_after_the_other(tmp_path: Path, command: Co
         f"{path} is complete, 2 files" for path in dict.fromkeys(stored)
     ]
     jobs = {Path(job.source): job for job in site.jobs()}
-    assert [jobs[path].job_id for path in dict.fromkeys(paths) if path != none] == list(range(1, 23))
+    assert [jobs[path].job_id for path in dict.fromkeys(paths) if path != none] == list(range(1, 43))
     assert (jobs[same].state, jobs[same].duplicate_of) == (JobState.DUPLICATE, jobs[paths[3]].job_id)
     stages = [line.partition(": ")[0] for line in done.stderr.splitlines() if line.startswith("/")]
     assert list(dict.fromkeys(stages)) == [str(path) for path in dict.fromkeys(paths) if path != none]
-    assert summary_of(done.stderr)[0].startswith("ingest: 24 bundles: 20 complete, 2 duplicates, 2 failed; ")
+    assert summary_of(done.stderr)[0].startswith("ingest: 44 bundles: 40 complete, 2 duplicates, 2 failed; ")
     answers = [json.loads(line) for line in command("--json", *paths).stdout.splitlines()]
     assert [answer["source"] for answer in answers] == [str(path) for path in paths]
 
