@@ -85,7 +85,8 @@ def events() -> list[Notice]:
 
 
 def statuses() -> list[tuple[int, str]]:
-    return [(notice.job_id, str(notice.status)) for notice in events()]
+    """What has become of the events, by their jobs: of jobs that run at once, any may end first."""
+    return sorted((notice.job_id, str(notice.status)) for notice in events())
 
 
 def make_old(seconds: float) -> None:
