@@ -12,6 +12,8 @@ from .options import HOST, JOBS_PER_PROJECT, LISTEN, PRIORITY, SHARED, USUAL_PRI
 from .values import Value, where
 
 SCHEMES = ("postgresql", "postgres")
+# Part of the name of a queue, of which PostgreSQL makes the name of a channel, of 63 bytes at most.
+MAX_HOST = 32
 MAX_PRIORITY = 100
 MAX_JOBS = 10_000
 
@@ -69,9 +71,10 @@ def cluster_of(values: Mapping[Option, Value]) -> Cluster:
 
 
 def _host_of(value: Value) -> str:
-    # Part of the name of a queue, of which PostgreSQL makes the name of a channel: 63 bytes at most.
-    if not re.fullmatch(r"[A-Za-z0-9]?[A-Za-z0-9._-]{0,31}", value.text):
-        raise SettingsError(f"{where(value)}: {value.shown!r} is not the name of a host, of up to 32 characters")
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{0,{MAX_HOST}}}", value.text):
+        raise SettingsError(
+            f"{where(value)}: {value.shown!r} is not the name of a host, of up to {MAX_HOST} characters"
+        )
     return value.text
 
 
