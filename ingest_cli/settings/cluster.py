@@ -2,12 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import SettingsError
-from .values import Value, where
-
-SCHEMES = ("postgresql", "postgres")
+from .values import POSTGRES, Value, where, without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class ObjectStore:
 
 def postgres_url_of(value: Value) -> PostgresUrl | None:
     """The database that a value names; None where it names something else. Raises SettingsError."""
-    if not value.text.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+    if not value.text.startswith(POSTGRES):
         return None
     try:
         parts = urlsplit(value.text)
@@ -45,7 +43,7 @@ def postgres_url_of(value: Value) -> PostgresUrl | None:
         usable = False
     if not usable or not value.text.isprintable():
         raise SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")
-    return PostgresUrl(value.text, _without_password(value.text))
+    return PostgresUrl(value.text, without_password(value.text))
 
 
 def object_store_of(value: Value) -> ObjectStore | None:
@@ -59,11 +57,3 @@ def object_store_of(value: Value) -> ObjectStore | None:
     if not prefix.isprintable() or "//" in prefix or {".", ".."} & set(prefix.split("/")):
         raise SettingsError(f"{where(value)}: {value.shown!r} has a prefix that cannot be used")
     return ObjectStore(found[1], prefix)
-
-
-def _without_password(url: str) -> str:
-    """The URL without the password that it may have, beside the user's name or among what follows the question mark."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    query = "&".join(part for part in parts.query.split("&") if not part.startswith(("password=", "sslpassword=")))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
