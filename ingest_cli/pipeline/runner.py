@@ -22,6 +22,7 @@ from ..errors import (
     StopRequested,
     WrongState,
 )
+from ..jobs.dispatch import Dispatch, StoreDispatch
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import NO_THREAD, Lease
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
     recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, each of
-    which may run a large bundle."""
+    which may run a large bundle. Jobs from the queue come by the ``dispatch``, or from the store's own queue."""
 
     def __init__(
         self,
@@ -59,10 +60,12 @@ class Runner:
         throttle: Throttle | None = None,
         interruption: Interruption | None = None,
         at_once: int = 1,
+        dispatch: Dispatch | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
+        self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
         self._unsettled: list[Lease] = []
 
     def another(self, services: Services, store: JobStore) -> "Runner":
@@ -135,7 +138,11 @@ class Runner:
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
         self._let_go_of_unsettled()
-        return self.store.lease_next()
+        return self._dispatch.lease_next()
+
+    def wait_for_next(self) -> None:
+        """Wait until there may be a job for `lease_next`, but not beyond a call of `interrupt`."""
+        self._dispatch.wait(self._interruption)
 
     def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.

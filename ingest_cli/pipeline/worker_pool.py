@@ -18,6 +18,7 @@ from typing import Self
 
 from ..errors import ExitCode, IngestError, Interrupted, Unavailable
 from ..events.sender import LAST_SECONDS, Tell, sending
+from ..jobs.dispatch import dispatching
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
@@ -40,8 +41,12 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
     where a job was left unfinished.
     """
     timings = settings.timings
-    with open_store(settings) as store, connect(settings, store) as services:
-        runner = Runner(settings, services, store)
+    with (
+        open_store(settings) as store,
+        connect(settings, store) as services,
+        dispatching(settings, store) as dispatch,
+    ):
+        runner = Runner(settings, services, store, dispatch=dispatch)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
@@ -67,7 +72,7 @@ def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, tell: T
             elif until_empty:
                 return
             else:
-                runner.wait(timings.poll)
+                runner.wait_for_next()
         except Unavailable as error:
             tell(str(error))
             runner.wait(timings.pause)
