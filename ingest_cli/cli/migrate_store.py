@@ -49,7 +49,7 @@ def migrate_store(
             {"from": moved[-1].source, "to": moved[-1].target, "seconds": seconds, "stores": list(map(_fields, moved))}
         )
     elif not options.quiet:
-        _tell(moved, seconds)
+        _tell(moved)
 
 
 def _fields(moved: "Moved") -> dict[str, object]:
@@ -65,11 +65,13 @@ def _fields(moved: "Moved") -> dict[str, object]:
     }
 
 
-def _tell(moved: "list[Moved]", seconds: float) -> None:
-    from ..text import counted, duration
-    from .output import notify, say
+def _tell(moved: "list[Moved]") -> None:
+    from ..text import counted
+    from .output import say
 
     for one in moved:
         rows = f"{counted(one.rows, 'row')}, the same on both sides" if one.tables else "had moved before"
-        say(f"{one.what}: {one.source} -> {one.target}: {rows}")
-    notify(f"moved in {duration(seconds)}; have the configuration name the new places")
+        say(f"{one.what}: {rows}")
+    say("have the configuration name these places:")
+    for one in moved:
+        say(f"{one.what:<10} {one.target}")
