@@ -3,6 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
+from .cluster import ObjectStore, S3Access
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
@@ -22,8 +23,10 @@ __all__ = [
     "EventKind",
     "Ids",
     "Notifications",
+    "ObjectStore",
     "Option",
     "ReceiverKind",
+    "S3Access",
     "ServerAccess",
     "Settings",
     "Timings",

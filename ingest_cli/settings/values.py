@@ -35,9 +35,9 @@ from .options import (
     POLICY_URL,
     REMOTE_SOURCES,
     RETRIES,
+    S3_REGION,
     SERVICE_TIMEOUT,
     THREADS,
-    TRANSFERS,
     UNIQUEID_URL,
     UPLOADS,
     URLS,
@@ -142,11 +142,11 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         RETRIES: str(USUAL_RETRIES),
         DOCUMENT_LIMIT: str(USUAL_DOCUMENT_MIB),
         POLICY_URL: "",
-        TRANSFERS: "1",
         THREADS: "",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
         DIGEST: "none",
+        S3_REGION: "us-east-1",
         NOTIFICATIONS_DISABLED: "no",
         NOTIFICATIONS_EVENTS: "ingest",
         NOTIFICATIONS_FORMAT: "0.1",
@@ -244,8 +244,9 @@ def _effective(
     flag = flags.get(option)
     if flag is not None:
         return Value(option, flag, "command line")
-    if environment.get(option.variable):
-        return Value(option, environment[option.variable], option.variable)
+    for variable in (option.variable, *option.also):
+        if environment.get(variable):
+            return Value(option, environment[variable], variable)
     path, parser = file
     try:
         # A password may hold a "%".
