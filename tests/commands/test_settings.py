@@ -324,7 +324,7 @@ def test_an_archive_in_storage_that_speaks_s3() -> None:
         "us-east-1",
         True,
     )
-    assert "s3%cret" not in repr(settings)
+    assert "s3%cret" not in repr(settings.s3)
     assert settings.transfers == 16
     amazons = load_settings(environment={**place, "AWS_DEFAULT_REGION": "eu-north-1"}).s3
     assert amazons is not None
