@@ -68,14 +68,14 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
             settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
         )
     from .pacifica.archive import PacificaArchive
-    from .slots import Slots
+    from .slots import FileSlots
 
     return PacificaArchive(
         settings.archive,
         transfers=settings.transfers,
         remote_sources=settings.remote_sources,
         confirm=settings.confirm,
-        slots=Slots(settings.database.with_name(f"{settings.database.name}-transfer"), settings.transfers),
+        slots=FileSlots(settings.database.with_name(f"{settings.database.name}-transfer"), settings.transfers),
     )
 
 
