@@ -3,7 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
-from .cluster import Cluster
+from .cluster import Cluster, PostgresUrl
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
@@ -25,6 +25,7 @@ __all__ = [
     "Ids",
     "Notifications",
     "Option",
+    "PostgresUrl",
     "ReceiverKind",
     "ServerAccess",
     "Settings",

@@ -4,14 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import SettingsError
 from .forms import folders_of, number_of, switch_of
 from .options import HOST, JOBS_PER_PROJECT, LISTEN, PRIORITY, SHARED, USUAL_PRIORITY, Option
-from .values import Value, where
+from .values import POSTGRES, Value, where, without_password
 
-SCHEMES = ("postgresql", "postgres")
 # Part of the name of a queue, of which PostgreSQL makes the name of a channel, of 63 bytes at most.
 MAX_HOST = 32
 MAX_PRIORITY = 100
@@ -80,7 +79,7 @@ def _host_of(value: Value) -> str:
 
 def postgres_url_of(value: Value) -> PostgresUrl | None:
     """The database that a value names; None where it names something else. Raises SettingsError."""
-    if not value.text.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+    if not value.text.startswith(POSTGRES):
         return None
     try:
         parts = urlsplit(value.text)
@@ -89,7 +88,7 @@ def postgres_url_of(value: Value) -> PostgresUrl | None:
         usable = False
     if not usable or not value.text.isprintable():
         raise SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")
-    return PostgresUrl(value.text, _without_password(value.text))
+    return PostgresUrl(value.text, without_password(value.text))
 
 
 def object_store_of(value: Value) -> ObjectStore | None:
@@ -103,11 +102,3 @@ def object_store_of(value: Value) -> ObjectStore | None:
     if not prefix.isprintable() or "//" in prefix or {".", ".."} & set(prefix.split("/")):
         raise SettingsError(f"{where(value)}: {value.shown!r} has a prefix that cannot be used")
     return ObjectStore(found[1], prefix)
-
-
-def _without_password(url: str) -> str:
-    """The URL without the password that it may have, beside the user's name or among what follows the question mark."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    query = "&".join(part for part in parts.query.split("&") if not part.startswith(("password=", "sslpassword=")))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))

@@ -20,6 +20,12 @@ class Option:
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
+DATABASE_URL = Option(
+    "database",
+    "url",
+    "INGEST_DATABASE_URL",
+    "the job store of several hosts, a PostgreSQL database",
+)
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
@@ -34,7 +40,9 @@ RETRIES = Option(
 DOCUMENT_LIMIT = Option(
     "ingest", "document_limit", "INGEST_DOCUMENT_LIMIT", "how many MiB a metadata document may have that is ingested"
 )
-UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
+UNIQUEID_URL = Option(
+    "uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, PostgreSQL, or a service"
+)
 POLICY_URL = Option(
     "policy",
     "ingest_url",
@@ -43,7 +51,7 @@ POLICY_URL = Option(
 )
 ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where files are kept: a folder, or a service")
 CATALOG_URL = Option(
-    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
+    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, PostgreSQL, or a service"
 )
 TRANSFERS = Option(
     "archiveinterface", "transfers", "ARCHIVEINTERFACE_TRANSFERS", "how many files an archive service takes at once"
@@ -217,9 +225,10 @@ ACCESS = {
     for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
 # Whose values may hold a password.
-URLS = {*ACCESS, UPLOAD_POLICY_URL}
+URLS = {*ACCESS, UPLOAD_POLICY_URL, DATABASE_URL}
 OPTIONS = (
     DATABASE,
+    DATABASE_URL,
     VOLUME_PATH,
     DEFAULT_USER,
     AUTH_HEADER,
