@@ -30,6 +30,9 @@ class Slots(Protocol):
         Raises StoreError, and ResourceUnavailable where none can be had now.
         """
 
+    def close(self) -> None:
+        """Let go of what they need."""
+
 
 class FileSlots:
     """``count`` slots, each a file ``PATH-N`` whose lock the kernel frees when its process dies."""
@@ -53,6 +56,9 @@ class FileSlots:
             # Closing alone unlocks it too, but where it fails this process would wait for itself.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def _lock_one(self) -> int:
         descriptors: list[int] = []

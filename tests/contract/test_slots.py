@@ -1,24 +1,27 @@
 """Slots: as many requests at once as there are, of all threads and processes, and none waits while one is free."""
 
 import fcntl
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from ingest_cli.errors import StoreError
 from ingest_cli.services.slots import FileSlots, Slots
+from ingest_cli.settings import PostgresUrl, Timings
 
 SECONDS = 10.0
 HOLD = """
 import sys
 from tests.contract import test_slots
-with getattr(test_slots, sys.argv[1]).slots(sys.argv[2], int(sys.argv[3])).acquire():
+with getattr(test_slots, sys.argv[1])().acquired(sys.argv[2], int(sys.argv[3])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -30,6 +33,11 @@ class SlotsContract:
     @staticmethod
     def slots(place: str, count: int) -> Slots:
         raise NotImplementedError
+
+    @contextmanager
+    def acquired(self, place: str, count: int) -> Iterator[None]:
+        with closing(self.slots(place, count)) as slots, slots.acquire():
+            yield
 
     @pytest.mark.parametrize("freed", range(3))
     def test_whichever_slot_is_freed_first_is_taken(self, place: str, freed: int) -> None:
@@ -56,7 +64,7 @@ class SlotsContract:
 
         def work() -> None:
             nonlocal at_work, most
-            with self.slots(place, count).acquire():
+            with self.acquired(place, count):
                 with lock:
                     at_work += 1
                     most = max(most, at_work)
@@ -70,11 +78,11 @@ class SlotsContract:
         assert most == count
 
     def test_a_thread_that_has_a_slot_needs_no_other(self, place: str) -> None:
-        slots = self.slots(place, 1)
-        with slots.acquire(), slots.acquire():
-            pass
-        with slots.acquire():
-            pass
+        with closing(self.slots(place, 1)) as slots:
+            with slots.acquire(), slots.acquire():
+                pass
+            with slots.acquire():
+                pass
 
     @contextmanager
     def held_in_thread(self, place: str, count: int) -> Iterator[threading.Event]:
@@ -82,7 +90,7 @@ class SlotsContract:
         taken, release = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with self.slots(place, count).acquire():
+            with self.acquired(place, count):
                 taken.set()
                 release.wait(SECONDS)
 
@@ -112,7 +120,7 @@ class SlotsContract:
         """A thread waits for one of so many slots, none of which is free."""
 
         def acquire() -> None:
-            with self.slots(place, count).acquire():
+            with self.acquired(place, count):
                 pass
 
         with ThreadPoolExecutor(1) as pool:
@@ -141,4 +149,37 @@ class TestFileSlots(SlotsContract):
 
     def test_a_place_that_cannot_be_locked(self, tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="cannot lock"), self.slots(str(tmp_path / "none" / "x"), 2).acquire():
+            pass
+
+
+@pytest.mark.cluster
+class TestPostgresSlots(SlotsContract):
+    @pytest.fixture
+    def place(self, postgres: PostgresUrl) -> str:
+        import psycopg
+
+        from ingest_cli.services.postgres_slots import SCHEMA
+
+        with psycopg.connect(postgres.text, autocommit=True) as connection:
+            connection.execute(SCHEMA)
+        return postgres.text
+
+    @staticmethod
+    def slots(place: str, count: int) -> Slots:
+        from ingest_cli.services.postgres_slots import PostgresSlots
+
+        return PostgresSlots(PostgresUrl(place, place), "archive", count, Timings(heartbeat=0.05, stale=1.0))
+
+    def test_the_slot_of_a_process_that_is_frozen_is_free_after_a_while(self, place: str) -> None:
+        with self.held_by_another(place, 1) as holder, self.waiting(place, 1) as waiter:
+            with pytest.raises(TimeoutError):
+                waiter.result(1.5)  # it lives
+            os.kill(holder.pid, signal.SIGSTOP)
+            waiter.result(SECONDS)
+
+    def test_slots_of_another_name_are_others(self, place: str) -> None:
+        from ingest_cli.services.postgres_slots import PostgresSlots
+
+        others = PostgresSlots(PostgresUrl(place, place), "other", 1, Timings())
+        with self.held_in_thread(place, 1), closing(others) as slots, slots.acquire():
             pass
