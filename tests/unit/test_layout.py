@@ -25,7 +25,7 @@ GROUND = {
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
-DATABASES = {"jobs.database", "jobs.group_commit", "jobs.neighbours"}
+DATABASES = {"jobs.database", "jobs.group_commit", "jobs.neighbours", "jobs.process"}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {
     "settings": GROUND,
