@@ -337,7 +337,7 @@ def is_current(settings: Settings) -> bool:
 
     Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
-    from .database import version_of
-    from .migrations import MIGRATIONS
+    from .sqlite_database import version_of
+    from .sqlite_migrations import MIGRATIONS
 
     return isinstance(settings.database, Path) and version_of(settings.database, "job store") == len(MIGRATIONS)
