@@ -162,6 +162,7 @@ class Run:
 
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
+        lease.admit(str(document.value("Transactions.project")), self._settings.cluster.jobs_per_project)
         if lease.reservation is not None and lease.reservation.count != len(document.files):
             found = counted(len(document.files), "file")
             raise SourceChanged(

@@ -15,6 +15,7 @@ from ..errors import (
     Interrupted,
     LeaseLost,
     PackError,
+    ProjectBusy,
     ResourceUnavailable,
     SourceChanged,
     SourceError,
@@ -254,7 +255,7 @@ class Runner:
             task, story = _stage_of(error, lease), _story_of(error, lease)
         is_retried = isinstance(error, IngestError) and error.transient and self._settings.timings.retries > 0
         if isinstance(error, IngestError) and is_retried:
-            lease.defer(task, story, is_attempt=error.is_attempt)
+            lease.defer(task, story, is_attempt=error.is_attempt, is_crowded=isinstance(error, ProjectBusy))
             if not error.is_attempt:
                 error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")
             return
