@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
@@ -22,6 +22,7 @@ from ..errors import (
     StopRequested,
     WrongState,
 )
+from ..jobs.dispatch import Dispatch, StoreDispatch
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import NO_THREAD, Lease
@@ -48,7 +49,8 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
     recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, which
-    share what they may keep in memory; of one document, those jobs come first that have ``precedence``."""
+    share what they may keep in memory; of one document, those jobs come first that have ``precedence``. Jobs from the
+    queue come by the ``dispatch``, or from the store's own queue."""
 
     def __init__(
         self,
@@ -61,11 +63,13 @@ class Runner:
         interruption: Interruption | None = None,
         precedence: Precedence | None = None,
         at_once: int = 1,
+        dispatch: Dispatch | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
         self.precedence = precedence or Precedence()
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
+        self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
         self._unsettled: list[Lease] = []
 
     def another(self, services: Services, store: JobStore, *, at_once: int | None = None) -> "Runner":
@@ -140,7 +144,15 @@ class Runner:
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
         self.let_go_of_unsettled()
-        return self.store.lease_next()
+        return self._dispatch.lease_next()
+
+    def leasing_together(self) -> AbstractContextManager[None]:
+        """A block in which several leases cost little more than one."""
+        return self._dispatch.together()
+
+    def wait_for_next(self) -> None:
+        """Wait until there may be a job for `lease_next`, but not beyond a call of `interrupt`."""
+        self._dispatch.wait(self._interruption)
 
     def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.

@@ -18,6 +18,7 @@ from typing import Self
 
 from ..errors import ExitCode, IngestError, Interrupted, Unavailable
 from ..events.sender import LAST_SECONDS, Tell, sending
+from ..jobs.dispatch import dispatching
 from ..jobs.group_commit import Shared
 from ..jobs.job import Job
 from ..jobs.store import open_store
@@ -43,8 +44,9 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
         Shared() as shared,
         open_store(settings, shared=shared) as store,
         connect(settings, store, shared=shared) as services,
+        dispatching(settings, store) as dispatch,
     ):
-        runner = Runner(settings, services, store)
+        runner = Runner(settings, services, store, dispatch=dispatch)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
@@ -72,7 +74,7 @@ class _Worker:
 
     def work(self, *, until_empty: bool) -> None:
         """Go on until the runner is interrupted, or the process is left without its parent."""
-        parent, timings = multiprocessing.parent_process(), self._timings
+        parent = multiprocessing.parent_process()
         while not self._runner.interrupted and (parent is None or parent.is_alive()):
             try:
                 was_any = self._run_next()
@@ -81,10 +83,10 @@ class _Worker:
                 elif until_empty and not was_any:
                     return
                 elif not was_any:
-                    self._runner.wait(timings.poll)
+                    self._runner.wait_for_next()
             except Unavailable as error:
                 self._tell(str(error))
-                self._runner.wait(timings.pause)
+                self._runner.wait(self._timings.pause)
 
     def _run_next(self) -> bool:
         """Run what comes next, or begin to; whether there was anything."""
@@ -109,7 +111,7 @@ class _Worker:
 
     def _leased_together(self, most: int) -> list[Job]:
         jobs: list[Job] = []
-        with self._runner.store.together(durable=False):
+        with self._runner.leasing_together():
             while len(jobs) < most and (job := self._runner.lease_next()) is not None:
                 jobs.append(job)
                 if not self._small.may_take(job):

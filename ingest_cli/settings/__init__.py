@@ -3,6 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
+from .cluster import Cluster
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
@@ -16,6 +17,7 @@ from .watch import WatchSettings
 
 __all__ = [
     "EVENT_KINDS",
+    "Cluster",
     "Confirm",
     "Defaults",
     "Endpoint",

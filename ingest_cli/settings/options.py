@@ -150,6 +150,28 @@ WATCH_FOLDERS = Option(
 WATCH_DONE = Option(
     "watch", "done", "INGEST_WATCH_DONE", "where 'ingest watch' moves what it has ingested; it stays if it is empty"
 )
+LISTEN = Option(
+    "database",
+    "listen",
+    "INGEST_DB_LISTEN",
+    "no where PostgreSQL's notifications do not arrive: workers ask for jobs every second",
+)
+HOST = Option("cluster", "host", "INGEST_HOST", "the name by which the hosts of an installation tell this one apart")
+SHARED = Option(
+    "cluster",
+    "shared",
+    "INGEST_SHARED",
+    f"the folders, separated by {os.pathsep!r}, that all hosts see at the same place",
+)
+PRIORITY = Option(
+    "cluster", "priority", "INGEST_PRIORITY", "how urgent the jobs are that are submitted here: the highest run first"
+)
+JOBS_PER_PROJECT = Option(
+    "cluster",
+    "jobs_per_project",
+    "INGEST_JOBS_PER_PROJECT",
+    "how many jobs of one project are run at once, on all hosts together",
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -236,9 +258,15 @@ OPTIONS = (
     DEFAULT_INSTRUMENT,
     WATCH_FOLDERS,
     WATCH_DONE,
+    LISTEN,
+    HOST,
+    SHARED,
+    PRIORITY,
+    JOBS_PER_PROJECT,
     *(option for access in ACCESS.values() for option in access.options),
 )
 USUAL_RETRIES = 19
+USUAL_PRIORITY = 50
 # Some four million files.
 USUAL_DOCUMENT_MIB = 1024
 PACIFICA_SECTIONS = ("celery",)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
+from .cluster import Cluster, cluster_of
 from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
@@ -80,6 +81,7 @@ class Settings:
     upload: UploadSettings
     defaults: Defaults
     watch: WatchSettings
+    cluster: Cluster
     timings: Timings
     values: tuple[Value, ...]
 
@@ -133,6 +135,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         upload=upload_settings_of(values),
         defaults=defaults_of(values),
         watch=watch_settings_of(values),
+        cluster=cluster_of(values),
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )

@@ -25,6 +25,7 @@ from .options import (
     EVENT_ID,
     EVENT_SOURCE,
     EVENT_TYPE,
+    LISTEN,
     NOTIFICATIONS_DISABLED,
     NOTIFICATIONS_EVENTS,
     NOTIFICATIONS_FORMAT,
@@ -33,6 +34,7 @@ from .options import (
     PACIFICA_SECTIONS,
     PLACES,
     POLICY_URL,
+    PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
     SERVICE_TIMEOUT,
@@ -42,6 +44,7 @@ from .options import (
     UPLOADS,
     URLS,
     USUAL_DOCUMENT_MIB,
+    USUAL_PRIORITY,
     USUAL_RETRIES,
     VOLUME_PATH,
     Option,
@@ -154,6 +157,8 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         EVENT_SOURCE: "http://metadata.pacifica.org/transactions?_id={_id}",
         EVENT_ID: "metadata.ingest.{_id}",
         DOWNLOADS: "no",
+        LISTEN: "yes",
+        PRIORITY: str(USUAL_PRIORITY),
     }
 
 
