@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from ..errors import SettingsError
 from ..settings import Settings
-from ..settings.options import DATABASE
+from ..settings.options import DATABASE, DATABASE_URL
 from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
@@ -317,6 +318,8 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
+    if not isinstance(settings.database, Path):
+        raise SettingsError(f"{settings.where(DATABASE_URL)}: a job store on PostgreSQL cannot be used yet")
     new = is_to_be_made(settings, DATABASE, new=new)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
@@ -331,4 +334,4 @@ def is_current(settings: Settings) -> bool:
     from .database import version_of
     from .migrations import MIGRATIONS
 
-    return version_of(settings.database, "job store") == len(MIGRATIONS)
+    return isinstance(settings.database, Path) and version_of(settings.database, "job store") == len(MIGRATIONS)

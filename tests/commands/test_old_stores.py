@@ -95,7 +95,7 @@ def test_what_an_old_program_left_half_stored_is_finished(
     """Old stores did not always note how many ids were reserved."""
     bundle = write_bundle(tmp_path / "b.tar")
     interrupt(site, bundle)
-    downgrade(site.settings.database, version)
+    downgrade(site.database, version)
     if by == "the job itself":
         given = bundle
     else:
