@@ -8,9 +8,9 @@ import pytest
 
 from ingest_cli.errors import SettingsError, StoreError
 from ingest_cli.jobs import moved
-from ingest_cli.jobs.database import open_database
 from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.sqlite_database import open_database
 from ingest_cli.maintenance.moving.places import MIGRATIONS, pairs_of, places_of, source_of, target_of
 from ingest_cli.maintenance.moving.tables import CATALOG, IDS, JOBS, TABLES
 from ingest_cli.services.embedded.catalog import EmbeddedCatalog

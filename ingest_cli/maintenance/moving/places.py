@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...errors import SettingsError
-from ...jobs.database import version_of
-from ...jobs.migrations import MIGRATIONS as JOB_MIGRATIONS
 from ...jobs.moved import MOVED
 from ...jobs.neighbours import known_to
+from ...jobs.sqlite_database import version_of
+from ...jobs.sqlite_migrations import MIGRATIONS as JOB_MIGRATIONS
 from ...services.embedded.catalog import MIGRATIONS as CATALOG_MIGRATIONS
 from ...services.embedded.uniqueid import MIGRATIONS as ID_MIGRATIONS
 from ...settings import Endpoint, Settings, settings_of

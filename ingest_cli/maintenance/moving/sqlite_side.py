@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...errors import ResourceUnavailable
 from ...jobs import moved
-from ...jobs.database import Database, connected, open_database, reading, size_of, version_of, writing
 from ...jobs.process import users_of
+from ...jobs.sqlite_database import SqliteDatabase, connected, open_database, size_of, version_of
 from ...text import listed
 from .side import Found, Row, Standing
 from .tables import TABLES, Table
@@ -24,7 +24,7 @@ class SqliteSide:
     def __init__(self, what: str, path: Path, migrations: Sequence[str], busy: float) -> None:
         self.what, self.path, self.place = what, path, str(path)
         self._migrations, self._busy = migrations, busy
-        self._opened: Database | None = None
+        self._opened: SqliteDatabase | None = None
 
     def find(self) -> Found:
         """What is there."""
@@ -71,7 +71,7 @@ class SqliteSide:
 
     def answer(self, query: str) -> list[Row]:
         """What a query is answered with."""
-        with reading(self._database) as connection:
+        with self._database.reading() as connection:
             return list(map(tuple, connection.execute(query).fetchall()))
 
     def last_number(self) -> int:
@@ -84,12 +84,12 @@ class SqliteSide:
         """Let nobody else change it."""
         self._opened = open_database(self.path, self._migrations, self.what, self._busy, new=False)
         self._require_alone()
-        with writing(self._database):
+        with self._database.writing():
             yield
 
     def mark_moved(self, place: str) -> None:
         """Mark it as having moved."""
-        with writing(self._database) as connection:
+        with self._database.writing() as connection:
             moved.mark_moved(connection, f"{self.what} {self.path}", place)
 
     def begin(self, place: str) -> None:
@@ -97,7 +97,7 @@ class SqliteSide:
         if self.find().standing is not Standing.FILLED:
             with closing(open_database(self.path, self._migrations, self.what, self._busy)) as database:
                 self._mark_filled(database, place)
-        self._opened = Database(connected(self.path, self._busy))
+        self._opened = SqliteDatabase(self.path, connected(self.path, self._busy))
         # What others refer to may be put there after them.
         self._opened.conn.execute("PRAGMA foreign_keys=OFF")
 
@@ -107,7 +107,7 @@ class SqliteSide:
         changes = ", ".join(f"{_quoted(column)} = excluded.{_quoted(column)}" for column in others)
         conflict = f" ON CONFLICT DO {f'UPDATE SET {changes}' if others else 'NOTHING'}"
         marks = ", ".join("?" * len(columns))
-        with writing(self._database) as connection:
+        with self._database.writing() as connection:
             if table.is_replaced:
                 connection.execute(f"DELETE FROM {_quoted(table.name)}")
                 conflict = ""
@@ -118,24 +118,24 @@ class SqliteSide:
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows from a table."""
         where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
-        with writing(self._database) as connection:
+        with self._database.writing() as connection:
             connection.executemany(f"DELETE FROM {_quoted(table.name)} WHERE {where}", rows)
 
     def pass_over(self, number: int) -> None:
         """Let the numbers of events go on behind this one."""
-        with writing(self._database) as connection:
+        with self._database.writing() as connection:
             connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
             connection.execute("INSERT INTO sqlite_sequence VALUES ('outbox', ?)", [number])
 
     def end(self) -> None:
         """Take away the mark."""
         if self._opened is None:
-            self._opened = Database(connected(self.path, self._busy))
-        with writing(self._database) as connection:
+            self._opened = SqliteDatabase(self.path, connected(self.path, self._busy))
+        with self._database.writing() as connection:
             moved.unmark(connection)
 
     @property
-    def _database(self) -> Database:
+    def _database(self) -> SqliteDatabase:
         assert self._opened is not None
         return self._opened
 
@@ -144,15 +144,15 @@ class SqliteSide:
             tables = [_quoted(table.name) for table in TABLES[self.what]]
             return not any(database.conn.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
 
-    def _mark_filled(self, database: Database, place: str) -> None:
-        with writing(database) as connection:
+    def _mark_filled(self, database: SqliteDatabase, place: str) -> None:
+        with database.writing() as connection:
             moved.mark_filled(connection, place)
         # From now on nobody can open it.
         try:
             self._opened = database
             self._require_alone()
         except BaseException:
-            with writing(database) as connection:
+            with database.writing() as connection:
                 moved.unmark(connection)
             raise
         finally:
