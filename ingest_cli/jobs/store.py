@@ -11,6 +11,7 @@ from ..errors import SettingsError
 from ..settings import Settings
 from ..settings.options import DATABASE, DATABASE_URL
 from .activity import Activity
+from .attendance import Attendance
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .group_commit import Shared
@@ -35,6 +36,8 @@ class JobStore(Protocol):
     """
 
     outbox: Outbox
+    # None where only processes of one machine can use the store.
+    attendance: Attendance | None
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
