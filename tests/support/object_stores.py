@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,6 +49,11 @@ class ObjectServer:
     @property
     def access(self) -> S3Access:
         return S3Access(endpoint=self.url, region="us-east-1", key_id=self.key_id, secret=self.secret, timeout=5.0)
+
+    @cached_property
+    def shared_bucket(self) -> str:
+        """A bucket for tests that keep to a prefix of their own."""
+        return self.new_bucket()
 
     def new_bucket(self) -> str:
         """The name of an empty bucket."""
@@ -140,7 +146,10 @@ def rclone(folder: Path) -> Iterator[ObjectServer]:
 def _running(words: list[Any], folder: Path, port: int) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with (folder / "log").open("wb") as log:
-        running = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        surroundings = {**os.environ, "TMPDIR": str(folder)}
+        running = subprocess.Popen(
+            words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder, env=surroundings
+        )
         try:
             until(lambda: _answers(url) or running.poll() is not None)
             assert running.poll() is None, (folder / "log").read_text(errors="replace")
