@@ -89,10 +89,10 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
 
 def _slots(settings: Settings) -> "Slots":
     """What limits the transfers of all processes that share a job store; of several hosts, those of each."""
-    from .slots import Slots
+    from .slots import FileSlots
 
     beside = settings.database if isinstance(settings.database, Path) else settings.spool
-    return Slots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
+    return FileSlots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
 
 
 def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> Catalog:

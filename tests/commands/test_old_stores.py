@@ -8,9 +8,9 @@ import pytest
 
 from ingest_cli.errors import Interrupted
 from ingest_cli.jobs.job import Job, JobKind
-from ingest_cli.jobs.migrations import MIGRATIONS
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.sqlite_migrations import MIGRATIONS
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit

@@ -18,11 +18,15 @@ from ingest_cli.settings.options import (
     DIGEST,
     DOCUMENT_LIMIT,
     DOWNLOADS,
+    HOST,
+    JOBS_PER_PROJECT,
+    LISTEN,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
+    PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
     SERVER_PASSWORD,
@@ -131,6 +135,10 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         NOTIFICATIONS_DISABLED: ["no", "yes"],
         DEFAULT_SUBMITTER: ["1", "2"],
         DEFAULT_INSTRUMENT: ["1", "2"],
+        HOST: ["here", "there"],
+        PRIORITY: ["1", "2"],
+        JOBS_PER_PROJECT: ["1", "2"],
+        LISTEN: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
     beside = {
