@@ -12,7 +12,7 @@ from ..disk import sync_file_system
 from ..errors import SettingsError
 from ..jobs.group_commit import Shared
 from ..jobs.neighbours import introduce, is_to_be_made
-from ..settings import PostgresUrl, Settings
+from ..settings import ObjectStore, PostgresUrl, Settings
 from ..settings.options import CATALOG_URL, UNIQUEID_URL
 from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
 
@@ -74,6 +74,8 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
         return EmbeddedArchive(
             settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
         )
+    if isinstance(settings.archive, ObjectStore):
+        raise SettingsError(f"the archive cannot be in {settings.archive} yet")
     from .pacifica.archive import PacificaArchive
 
     return PacificaArchive(

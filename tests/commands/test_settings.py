@@ -342,3 +342,40 @@ def test_a_policy_that_is_no_schema(site: Site, tmp_path: Path, text: str) -> No
     site.settings = load_settings(flags={POLICY_URL: policy.as_uri()})
     with pytest.raises(IngestError, match="is not a JSON Schema"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3%cret"}
+
+
+def test_an_archive_in_storage_that_speaks_s3() -> None:
+    place = {"ARCHIVEINTERFACE_URL": "s3://data.example/site/one", **KEYS}
+    settings = load_settings(environment={**place, "AWS_ENDPOINT_URL": "http://127.0.0.1:8333/"})
+    assert str(settings.archive) == "s3://data.example/site/one"
+    assert settings.s3 is not None
+    assert (settings.s3.endpoint, settings.s3.region, settings.s3.in_path) == (
+        "http://127.0.0.1:8333",
+        "us-east-1",
+        True,
+    )
+    assert "s3%cret" not in repr(settings.s3)
+    assert settings.transfers == 16
+    amazons = load_settings(environment={**place, "AWS_DEFAULT_REGION": "eu-north-1"}).s3
+    assert amazons is not None
+    assert (amazons.endpoint, amazons.in_path) == ("https://s3.eu-north-1.amazonaws.com", False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"ARCHIVEINTERFACE_URL": "s3://UPPER/x"}, "s3://BUCKET/PREFIX"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket/../x"}, "prefix"),
+        ({"AWS_ENDPOINT_URL": "http://user:word@host"}, "AWS_ENDPOINT_URL"),
+        ({"AWS_ENDPOINT_URL": "ftp://host"}, "AWS_ENDPOINT_URL"),
+        ({"INGEST_S3_ADDRESSING": "dns"}, "neither path nor host"),
+    ],
+)
+def test_what_is_wrong_of_storage_that_speaks_s3_is_named(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environment={"ARCHIVEINTERFACE_URL": "s3://bucket", **KEYS, **environment})
+    assert "word" not in str(caught.value)
