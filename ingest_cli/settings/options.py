@@ -199,7 +199,7 @@ WATCH_DONE = Option(
 LISTEN = Option(
     "database",
     "listen",
-    "INGEST_DB_LISTEN",
+    "INGEST_DATABASE_LISTEN",
     "no where PostgreSQL's notifications do not arrive: workers ask for jobs every second",
 )
 HOST = Option("cluster", "host", "INGEST_HOST", "the name by which the hosts of an installation tell this one apart")
