@@ -160,7 +160,7 @@ class Trial:
                 thread.join(10)
 
     def jobs(self) -> list[Job]:
-        return self.site.jobs() if self.site.settings.database.exists() else []
+        return self.site.jobs() if self.site.database.exists() else []
 
     def archived(self) -> dict[int, bytes]:
         """Every file that the archive has, temporary ones included."""
@@ -246,7 +246,7 @@ class Trial:
 
     def assert_told_of(self, receiver: Receiver, job_id: int) -> None:
         """The receiver has the event of this job once it is given the time, and of no other."""
-        with closing(sqlite3.connect(self.site.settings.database)) as connection, connection:
+        with closing(sqlite3.connect(self.site.database)) as connection, connection:
             connection.execute("UPDATE outbox SET retry_at = 0")
         assert api.send_events(settings=self.site.settings).waiting == 0
         assert set(receiver.ids()) == {f"metadata.ingest.{job_id}"}
