@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ingest_cli.settings import PostgresUrl
+
 from .support.command import Command
 from .support.environment import scrub
 from .support.forks import FORKS, Running
@@ -18,6 +20,7 @@ from .support.leftovers import MARK, Leftovers, can_look
 from .support.mounts import Mount, mounting
 from .support.object_stores import ObjectServer, lacking, rclone, seaweedfs
 from .support.pacifica_double import PacificaSite
+from .support.postgres import PostgresServer, serving_postgres
 from .support.site import Site
 
 # A slow machine is no failure, and nothing is to be left in the folder where the tests are started.
@@ -82,6 +85,19 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
 def pytest_report_header() -> list[str]:
     """Say what is not looked for."""
     return [] if can_look() else ["not looked for: processes and mounts that tests leave behind (there is no /proc)"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(nothing_is_left: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The session's server of PostgreSQL. A test that stops it starts it again."""
+    with serving_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> PostgresUrl:
+    """A new database of PostgreSQL."""
+    return postgres_server.new_database()
 
 
 @pytest.fixture

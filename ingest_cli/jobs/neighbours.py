@@ -1,5 +1,7 @@
 """The databases of a site know each other, so that one whose disk is not mounted is not made anew in its place.
 
+That is of files: a database on a server is there or is away, and nobody makes another in its place.
+
 Job store, ids and catalogue note in each other by which paths they were used together. One that is missing, and that
 another one knows, is waited for. That a site's only disk is away, nobody is left to tell.
 """

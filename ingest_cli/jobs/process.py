@@ -60,7 +60,7 @@ class Process:
         """Whether it lives, as far as can be seen from here."""
         if not self.is_of_this_boot or self.namespace != _namespace():
             return Life.OUT_OF_SIGHT
-        if not self.boot and self.host != _host():
+        if not self.boot and self.host != host_name():
             return Life.OUT_OF_SIGHT
         status = _status(self.pid)
         if status is None:
@@ -78,10 +78,11 @@ def this_process() -> Process:
     """The current process."""
     pid = os.getpid()
     status = _status(pid)
-    return Process(_host(), pid, status[1] if status is not None else "", _boot(), _namespace())
+    return Process(host_name(), pid, status[1] if status is not None else "", _boot(), _namespace())
 
 
-def _host() -> str:
+def host_name() -> str:
+    """The name of this machine, as people see it."""
     # The kernel takes any bytes for a name.
     return printable(os.uname().nodename)
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from rich.filesize import decimal
 
@@ -79,11 +79,11 @@ class SpoolFile:
             self._written = self._written_back = self.length
 
     @classmethod
-    def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> "SpoolFile":
+    def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> Self:
         """A new one under a name of its own in the folder ``spool``."""
         return cls(kind.path(spool, f"{secrets.token_hex(16)}{suffix}"), reserve, new=True)
 
-    def __enter__(self) -> "SpoolFile":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -44,6 +44,7 @@ from .files import JobFiles
 from .folder_files import FolderFiles
 from .in_order import batches, done_in_order
 from .moved_files import MovedFiles, RemoteFiles
+from .precedence import Precedence
 from .progress import Progress
 from .sources import SourceRules, left_in_place
 
@@ -62,7 +63,7 @@ class DuplicateOf:
 
 class Run:
     """One run of the job that has ``lease``, of so many ``at_once``. ``again`` ingests a document even where another
-    job recorded it."""
+    job recorded it; jobs of it that have ``precedence`` are waited for."""
 
     def __init__(
         self,
@@ -72,10 +73,11 @@ class Run:
         settings: Settings,
         *,
         again: bool,
-        at_once: int = 1,
+        at_once: int,
+        precedence: Precedence,
     ) -> None:
         self._lease, self._progress, self._services = lease, progress, services
-        self._settings, self._again, self._at_once = settings, again, at_once
+        self._settings, self._again, self._at_once, self._precedence = settings, again, at_once, precedence
         self._path = Path(lease.job.source)
         # A run before this one may have stored more than it came to note.
         self.reached: int | None = None if lease.reservation is not None else 0
@@ -142,6 +144,7 @@ class Run:
         job, reservation = self._lease.job, self._lease.reservation
         if job.digest not in (None, document.digest):
             raise SourceChanged(replaced(job))
+        self._precedence.give(job.job_id, document.digest)
         other = self._lease.identify(document.digest, len(document.files), document.total_bytes)
         if other is None or self._again:
             return None
@@ -162,6 +165,7 @@ class Run:
 
     def _store(self, document: Document, files: JobFiles) -> Recorded:
         lease, services = self._lease, self._services
+        lease.admit(str(document.value("Transactions.project")), self._settings.cluster.jobs_per_project)
         if lease.reservation is not None and lease.reservation.count != len(document.files):
             found = counted(len(document.files), "file")
             raise SourceChanged(

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
@@ -15,6 +15,7 @@ from ..errors import (
     Interrupted,
     LeaseLost,
     PackError,
+    ProjectBusy,
     ResourceUnavailable,
     SourceChanged,
     SourceError,
@@ -22,6 +23,7 @@ from ..errors import (
     StopRequested,
     WrongState,
 )
+from ..jobs.dispatch import Dispatch, StoreDispatch
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import NO_THREAD, Lease
@@ -33,6 +35,7 @@ from ..settings import Settings
 from ..text import shortened
 from ..throttle import Throttle
 from .observer import Observer
+from .precedence import Precedence
 from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
@@ -46,8 +49,9 @@ log = logging.getLogger(__name__)
 
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
-    recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, each of
-    which may run a large bundle."""
+    recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, which
+    share what they may keep in memory; of one document, those jobs come first that have ``precedence``. Jobs from the
+    queue come by the ``dispatch``, or from the store's own queue."""
 
     def __init__(
         self,
@@ -58,15 +62,20 @@ class Runner:
         again: bool = False,
         throttle: Throttle | None = None,
         interruption: Interruption | None = None,
+        precedence: Precedence | None = None,
         at_once: int = 1,
+        dispatch: Dispatch | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
+        self.precedence = precedence or Precedence()
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
+        self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
         self._unsettled: list[Lease] = []
 
-    def another(self, services: Services, store: JobStore) -> "Runner":
-        """One for another thread, with services and a store of its own; both are interrupted, and slowed, together."""
+    def another(self, services: Services, store: JobStore, *, at_once: int | None = None) -> "Runner":
+        """One for another thread, with services and a store of its own; both are interrupted, and slowed, together. It
+        is one of as many ``at_once`` as this one, unless another number is given."""
         return Runner(
             self._settings,
             services,
@@ -74,7 +83,8 @@ class Runner:
             again=self._again,
             throttle=self.throttle,
             interruption=self._interruption,
-            at_once=self._at_once,
+            precedence=self.precedence,
+            at_once=at_once or self._at_once,
         )
 
     def interrupt(self) -> None:
@@ -134,8 +144,16 @@ class Runner:
 
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
-        self._let_go_of_unsettled()
-        return self.store.lease_next()
+        self.let_go_of_unsettled()
+        return self._dispatch.lease_next()
+
+    def leasing_together(self) -> AbstractContextManager[None]:
+        """A block in which several leases cost little more than one."""
+        return self._dispatch.together()
+
+    def wait_for_next(self) -> None:
+        """Wait until there may be a job for `lease_next`, but not beyond a call of `interrupt`."""
+        self._dispatch.wait(self._interruption)
 
     def run_leased(self, job: Job, observer: Observer) -> Job:
         """Run a job from the queue and return it as it stands then: done, failed, or deferred.
@@ -156,7 +174,15 @@ class Runner:
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
             progress = Progress(lease, observer, self.throttle)
-            run = Run(lease, progress, self.services, self._settings, again=self._again, at_once=self._at_once)
+            run = Run(
+                lease,
+                progress,
+                self.services,
+                self._settings,
+                again=self._again,
+                at_once=self._at_once,
+                precedence=self.precedence,
+            )
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
@@ -185,7 +211,7 @@ class Runner:
                 Path(settled.source).unlink()
         return settled
 
-    def _let_go_of_unsettled(self) -> None:
+    def let_go_of_unsettled(self) -> None:
         """Let go of jobs that could not be settled when their runs ended, as while the store's disk was full."""
         while self._unsettled:
             with suppress(LeaseLost, WrongState):
@@ -247,7 +273,7 @@ class Runner:
             task, story = _stage_of(error, lease), _story_of(error, lease)
         is_retried = isinstance(error, IngestError) and error.transient and self._settings.timings.retries > 0
         if isinstance(error, IngestError) and is_retried:
-            lease.defer(task, story, is_attempt=error.is_attempt)
+            lease.defer(task, story, is_attempt=error.is_attempt, is_crowded=isinstance(error, ProjectBusy))
             if not error.is_attempt:
                 error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")
             return

@@ -1,16 +1,13 @@
 """Who may send a body now: so many at once, and no more than there is room for. No client can take it all."""
 
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from rich.filesize import decimal
 from starlette.requests import Request
 
-from ..errors import SourceError
 from ..jobs.spool import NoRoom
 from ..text import counted
 from .authentication import Refusal
@@ -31,20 +28,20 @@ class Claim(Protocol):
 
 
 class Room:
-    """The room on the disk of the folder ``spool``, of which ``reserve`` bytes stay free, and who claims it.
+    """The room in the spool, as much as is ``free`` but for ``reserve`` bytes, and who claims it.
 
     The claims of others count for half of the room at most: nobody is shut out by what others only announce.
     """
 
-    def __init__(self, spool: Path, reserve: int) -> None:
-        self._spool, self._reserve = spool, reserve
+    def __init__(self, free: Callable[[], int], reserve: int) -> None:
+        self._free, self._reserve = free, reserve
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
 
     def claim(self, claim: Claim, wanted: int) -> None:
         """Keep room for an upload of ``wanted`` bytes until it is `release`d. Raises NoRoom."""
         with self._lock:
-            room = self._free()
+            room = self._free() - self._reserve
             own, others = 0, 0
             for other in self._claims:
                 if other.client == claim.client:
@@ -66,12 +63,6 @@ class Room:
         """The upload has ended."""
         with self._lock:
             self._claims.discard(claim)
-
-    def _free(self) -> int:
-        try:
-            return shutil.disk_usage(self._spool).free - self._reserve
-        except OSError as error:
-            raise SourceError(f"cannot write into {self._spool}: {error.strerror}") from error
 
 
 class Reception:

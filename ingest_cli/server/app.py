@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,9 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import IngestError
-from ..jobs.orphans import orphans, remove_orphan
 from ..jobs.spool import NoRoom, SpoolKind
-from ..jobs.store import JobStore
 from ..settings import Settings
 from ..text import one_line
 from .access import Access
@@ -27,7 +24,9 @@ from .authentication import Authenticator, Refusal
 from .cart import CartRoutes
 from .carts import Carts
 from .downloads import Downloads
+from .folder_spool import FolderSpool, FolderUploads
 from .holdings import Holdings
+from .incoming import Spool
 from .log import AccessLog
 from .pages.route import wants_page
 from .pages.routes import PageRoutes, problem_page
@@ -38,7 +37,6 @@ from .streams import Streams
 from .threads import Threads
 from .tus import Tus
 from .tus_protocol import TusHeaders
-from .uploads import Uploads
 
 RETRY_SECONDS = 60
 # How many pieces are written to the spool at once. Bodies come slower than a disk writes them.
@@ -50,17 +48,18 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     """The application for a site."""
     limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
-    room = Room(settings.spool, limits.reserve)
+    spool = FolderSpool(settings.spool)
+    room = Room(spool.free, limits.reserve)
     receptions, arrivals = Receptions(room), Arrivals(settings, disk)
-    uploads = Uploads(settings.spool, room, limits.reserve)
+    uploads = FolderUploads(settings.spool, room, limits.reserve)
     access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
     outgoing = (access, holdings, Streams(), looking)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await store.list(lambda jobs: _remove_orphans(settings.spool, jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
-        sweeping = asyncio.create_task(_sweep(store, settings.spool, carts, looking))
+        await store.list(lambda jobs: spool.sweep(jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
+        sweeping = asyncio.create_task(_sweep(store, spool, carts, looking))
         yield
         sweeping.cancel()
         holdings.close()
@@ -69,7 +68,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     app = Starlette(
         routes=[
             *PageRoutes(store, settings, access, holdings, looking).routes,
-            *Routes(store, settings, receptions, limits, disk, access, arrivals).routes,
+            *Routes(store, settings, spool, receptions, limits, disk, access, arrivals).routes,
             *Tus(store, uploads, receptions, limits, disk, arrivals).routes,
             *Downloads(*outgoing).routes,
             *CartRoutes(*outgoing, carts, receptions, limits, disk).routes,
@@ -95,19 +94,13 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     return app
 
 
-async def _sweep(store: AsyncStore, spool: Path, carts: Carts, looking: Threads) -> None:
+async def _sweep(store: AsyncStore, spool: Spool, carts: Carts, looking: Threads) -> None:
     """Remove the resumable uploads that nobody resumes, and the carts that are too old, now and then."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
-            await store.list(lambda jobs: _remove_orphans(spool, jobs, SpoolKind.RESUMABLE))
+            await store.list(lambda jobs: spool.sweep(jobs, SpoolKind.RESUMABLE))
             await looking.do(carts.sweep)
-
-
-def _remove_orphans(spool: Path, store: JobStore, *kinds: SpoolKind) -> None:
-    """Remove what a killed server has left, or a client; the rest of the spool is for ``ingest prune``."""
-    for path in orphans(spool, store, kinds):
-        remove_orphan(path, store)
 
 
 class _Stopping:

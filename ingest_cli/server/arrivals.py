@@ -22,28 +22,28 @@ class Arrivals:
 
     def __init__(self, settings: Settings, disk: Threads) -> None:
         self._most = 0 if isinstance(settings.archive, Path) else os.cpu_count() or 1
-        self._begun: dict[Path, Arrival] = {}
+        self._begun: dict[str, Arrival] = {}
         self._disk = disk
 
-    def wrote(self, path: Path, length: int) -> None:
-        """So many bytes of what is to be the bundle at ``path`` are there by now, and stay."""
-        if path not in self._begun and KEPT_BYTES < length <= LATEST_BYTES:
-            self._begin(path)
-        if path in self._begun:
-            self._begun[path].wrote(length)
+    def wrote(self, source: str, length: int) -> None:
+        """So many bytes of what is to be the bundle ``source`` are there by now, and stay."""
+        if source not in self._begun and KEPT_BYTES < length <= LATEST_BYTES:
+            self._begin(source)
+        if source in self._begun:
+            self._begun[source].wrote(length)
 
-    async def finish(self, path: Path) -> None:
+    async def finish(self, source: str) -> None:
         """All is there: what was found is noted at the file."""
-        if (arrival := self._begun.pop(path, None)) is not None:
+        if (arrival := self._begun.pop(source, None)) is not None:
             await self._disk.do(arrival.finish)
 
-    async def give_up(self, path: Path) -> None:
+    async def give_up(self, source: str) -> None:
         """It is not to be hashed any more, if it was."""
-        if (arrival := self._begun.pop(path, None)) is not None:
+        if (arrival := self._begun.pop(source, None)) is not None:
             await self._disk.do(arrival.close)
 
-    def _begin(self, path: Path) -> None:
+    def _begin(self, source: str) -> None:
         self._begun = {other: arrival for other, arrival in self._begun.items() if arrival.goes_on}
         if len(self._begun) < self._most:
             with suppress(OSError):
-                self._begun[path] = Arrival(path)
+                self._begun[source] = Arrival(Path(source))

@@ -5,10 +5,8 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..bundle.fingerprint import fingerprint
 from ..errors import IngestError
 from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
@@ -17,6 +15,7 @@ from ..services import factory
 from ..services.base import UniqueId
 from ..settings import Settings
 from ..text import counted
+from .incoming import Incoming
 from .threads import Threads
 
 # For a service that does not answer, or a store that another process has locked: neither keeps the server from ending.
@@ -89,15 +88,15 @@ class AsyncStore:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
         return await self._reserving.do(lambda ids: ids.reserve("upload_job", 1))
 
-    async def submit(self, job_id: int, kind: JobKind, path: Path, user: str, name: str) -> Job:
-        """Enter the job of a spooled file, durably. Its client calls it by this ``name``."""
+    async def submit(self, job_id: int, kind: JobKind, file: Incoming, user: str, name: str) -> Job:
+        """Enter the job of what lies in the spool, durably. Its client calls it by this ``name``."""
 
         def enter(store: JobStore) -> Job:
             return store.submit(
-                job_id,
+                file.entered_as(job_id),
                 kind=kind,
-                source=str(path),
-                fingerprint=fingerprint(path),
+                source=file.source,
+                fingerprint=file.fingerprint(),
                 user=user,
                 holder=None,
                 spooled=True,

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..errors import IngestError
-from ..jobs.spool import SpoolFile, SpoolKind
 from ..retrieval.layout import Layout, Member
 from ..retrieval.stored import mtime_of
 from ..services.base import Archive, StoredFile
@@ -26,6 +25,7 @@ from .admission import Receptions
 from .authentication import Refusal
 from .carts import MAX_BODY_BYTES, MAX_CARTS, Cart, Carts, Wanted, read_wanted
 from .downloads import ANY_TYPE, attachment
+from .folder_spool import FolderSpool
 from .holdings import Holdings
 from .ranges import Version
 from .receiving import Limits, receive, spooled
@@ -56,7 +56,7 @@ class CartRoutes:
         self._access, self._holdings, self._streams, self._looking = access, holdings, streams, looking
         self._carts, self._receptions, self._disk = carts, receptions, disk
         self._limits = Limits(MAX_BODY_BYTES, limits.reserve)
-        self._opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, holdings.spool, ".cart", limits.reserve)
+        self._opening = partial(FolderSpool(holdings.spool).fresh, ".cart", limits.reserve)
         # What is known of many files takes memory: of one cart at a time.
         self._making, self._checking = Threads(1, "new carts"), Threads(CHECKS, "carts")
         self._checks: dict[tuple[str, str], asyncio.Task[str]] = {}
@@ -79,7 +79,7 @@ class CartRoutes:
         with self._receptions.admit(request) as reception:
             async with spooled(self._disk, self._opening) as file:
                 await receive(request, file, self._limits, reception, self._disk)
-                found = await self._making.do(_find, self._holdings, file.path)
+                found = await self._making.do(_find, self._holdings, Path(file.source))
         await self._access.require_own(request, {job_id for _, job_id, _ in found})
         for wanted, _, stored in found:
             wanted.require_same(stored)

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import SourceError
-from ..jobs.spool import SpoolFile
 from .authentication import Refusal
+from .incoming import Incoming
 from .threads import Threads
 
 # What is copied in one go, between which others have their turn.
 BLOCK_BYTES = 1 << 20
 
 
-async def append_files(file: SpoolFile, parts: Sequence[Path], disk: Threads) -> None:
+async def append_files(file: Incoming, parts: Sequence[Path], disk: Threads) -> None:
     """Append the content of ``parts`` to ``file``, durably.
 
     It resumes where an earlier call was cut: what ``file`` holds is the beginning of that content already. Raises
@@ -39,11 +39,11 @@ def _opened(part: Path) -> BinaryIO:
         raise SourceError(f"cannot read {part}: {error.strerror}") from error
 
 
-def _append_block(file: SpoolFile, content: BinaryIO) -> bool:
+def _append_block(file: Incoming, content: BinaryIO) -> bool:
     """Append some of what is left of ``content``; False where nothing is."""
     try:
         block = content.read(BLOCK_BYTES)
     except OSError as error:
-        raise SourceError(f"cannot read {file.path.parent}: {error.strerror}") from error
+        raise SourceError(f"cannot read a part of {file.source}: {error.strerror}") from error
     file.write(block)
     return bool(block)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from rich.filesize import decimal
 from starlette.requests import ClientDisconnect, Request
 
-from ..jobs.spool import SpoolFile
 from .admission import Reception
 from .arrivals import Arrivals
 from .authentication import Refusal
 from .bodies import PIECE_BYTES
+from .incoming import Incoming
 from .threads import Threads
 
 # A client that is slow but lives sends something; the request of one that sends nothing for so long is ended.
@@ -38,8 +38,8 @@ class Limits:
 
 
 @asynccontextmanager
-async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncIterator[SpoolFile]:
-    """A spool file that threads open, and close at the end of the block: removing a large one takes its time too."""
+async def spooled(disk: Threads, opening: Callable[[], Incoming]) -> AsyncIterator[Incoming]:
+    """What threads open in the spool, and close at the end of the block: removing a large file takes its time too."""
     file = await disk.do(opening)
     try:
         yield file
@@ -52,7 +52,7 @@ async def spooled(disk: Threads, opening: Callable[[], SpoolFile]) -> AsyncItera
 
 async def receive(
     request: Request,
-    file: SpoolFile,
+    file: Incoming,
     limits: Limits,
     reception: Reception,
     disk: Threads,
@@ -75,7 +75,7 @@ async def receive(
         await disk.do(_append, file, digest, piece, sync=is_last)
         reception.arrived(len(piece))
         if arrivals is not None:
-            arrivals.wrote(file.path, length)
+            arrivals.wrote(file.source, length)
     if length != announced:
         await disk.do(file.sync)
     if digest is not None and digest.digest() != wanted:
@@ -115,7 +115,7 @@ def announced_length(request: Request) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _append(file: SpoolFile, digest: "hashlib._Hash | None", data: bytes | bytearray, *, sync: bool) -> None:
+def _append(file: Incoming, digest: "hashlib._Hash | None", data: bytes | bytearray, *, sync: bool) -> None:
     if digest is not None:
         digest.update(data)
     file.write(data)

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -17,7 +16,7 @@ from ..jobs.fields import history_fields, job_fields
 from ..jobs.history import named
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
-from ..jobs.spool import NoRoom, SpoolFile, SpoolKind
+from ..jobs.spool import NoRoom
 from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
 from ..settings import Settings
@@ -27,6 +26,7 @@ from .access import Access
 from .admission import Reception, Receptions
 from .arrivals import Arrivals
 from .async_store import AsyncStore
+from .incoming import Incoming, Spool
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
 from .names import name_in
@@ -67,13 +67,14 @@ class Routes:
         self,
         store: AsyncStore,
         settings: Settings,
+        spool: Spool,
         receptions: Receptions,
         limits: Limits,
         disk: Threads,
         access: Access,
         arrivals: Arrivals,
     ) -> None:
-        self._store, self._settings, self._spool = store, settings, settings.spool
+        self._store, self._settings, self._spool = store, settings, spool
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._arrivals = arrivals
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
@@ -119,7 +120,7 @@ class Routes:
         return await self._receive(request, JobKind.MOVE, ".json", limits)
 
     async def _receive(self, request: Request, kind: JobKind, suffix: str, limits: Limits) -> Response:
-        opening = partial(SpoolFile.fresh, SpoolKind.RECEIVED, self._spool, suffix, limits.reserve)
+        opening = partial(self._spool.fresh, suffix, limits.reserve)
         with self._receptions.admit(request) as reception:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
@@ -131,18 +132,18 @@ class Routes:
                     job = await self._submit(job_id, kind, file, request)
         return JSONResponse(_state_of(job))
 
-    async def _receive_whole(self, request: Request, file: SpoolFile, limits: Limits, reception: Reception) -> None:
+    async def _receive_whole(self, request: Request, file: Incoming, limits: Limits, reception: Reception) -> None:
         try:
             await receive(request, file, limits, reception, self._disk, self._arrivals)
-            await self._arrivals.finish(file.path)
+            await self._arrivals.finish(file.source)
         finally:
-            await self._arrivals.give_up(file.path)
+            await self._arrivals.give_up(file.source)
 
-    async def _submit(self, job_id: int, kind: JobKind, file: SpoolFile, request: Request) -> Job:
+    async def _submit(self, job_id: int, kind: JobKind, file: Incoming, request: Request) -> Job:
         # Before: a request that is cancelled meanwhile must not take the file of a job that was entered.
         file.keep()
         try:
-            return await self._store.submit(job_id, kind, file.path, request.state.user, name_in(request))
+            return await self._store.submit(job_id, kind, file, request.state.user, name_in(request))
         except IngestError:
             file.drop()
             raise
@@ -202,10 +203,10 @@ class Routes:
                 raise HTTPException(404, f"job {job_id} was imported: only its state is known here") from None
             raise HTTPException(404, f"there is no job {job_id}") from None
 
-    async def _require_movable(self, document: SpoolFile) -> None:
+    async def _require_movable(self, document: Incoming) -> None:
         """Raise where it is no document, or where one of its files may not be moved by this server."""
         try:
-            await self._checks.do(require_movable, document.path, self._settings)
+            await self._checks.do(_require_movable, document, self._settings)
         except MetadataError as error:
             raise HTTPException(400, str(error)) from error
         except SourceRefused as error:
@@ -217,9 +218,14 @@ def _description(root_path: str) -> bytes:
     return json.dumps({**DESCRIPTION, **servers}, separators=(",", ":")).encode()
 
 
-def _try_spool(spool: Path, reserve: int) -> None:
-    with SpoolFile.fresh(SpoolKind.RECEIVED, spool, ".health", reserve) as file:
+def _try_spool(spool: Spool, reserve: int) -> None:
+    with spool.fresh(".health", reserve) as file:
         file.write(b"ingest")
+
+
+def _require_movable(document: Incoming, settings: Settings) -> None:
+    with document.reading() as file:
+        require_movable(file, settings)
 
 
 def _imported(store: JobStore, given: str) -> ImportedJob | None:

@@ -1,10 +1,9 @@
 """Resumable uploads by the protocol tus 1.0.0 (tus.io), with those of its extensions that clients use.
 
-An upload is a file in the spool and a record of its length and user beside it. The last byte makes
-it a job, whose id comes in the header ``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
+The spool keeps what has come of an upload, and who sends it. The last byte makes it a job, whose id comes in the header
+``Ingest-Job-Id``. It may be asked for again after an answer that was lost.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -12,13 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..jobs.orphans import remove_orphan
-from ..jobs.spool import SpoolFile
 from ..text import counted
 from .admission import Receptions, client_of
 from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .authentication import Refusal
+from .incoming import Incoming
 from .proxies import external_path
 from .receiving import Limits, announced_length
 from .threads import Threads
@@ -56,7 +54,7 @@ class Tus:
     ) -> None:
         self._store, self._uploads, self._receptions = store, uploads, receptions
         self._limits, self._disk, self._arrivals = limits, disk, arrivals
-        self._jobs = UploadJobs(store, uploads, limits.reserve, disk, arrivals)
+        self._jobs = UploadJobs(store, uploads, disk, arrivals)
 
     @property
     def routes(self) -> list[Route]:
@@ -108,7 +106,7 @@ class Tus:
             if await self._jobs.of(upload) is not None:
                 raise Refusal(403, "the upload is a job already, and cannot be removed")
             await self._disk.do(self._uploads.remove, upload)
-        await self._arrivals.give_up(upload.path)
+        await self._arrivals.give_up(upload.source)
         return Response(status_code=204)
 
     async def _create(self, request: Request, length: int | None, metadata: str, concat: str) -> Upload:
@@ -145,7 +143,7 @@ class Tus:
         length = 0
         for name in names:
             part = await self._find(request, name)
-            offset = await self._disk.do(part.offset)
+            offset = await self._disk.do(self._uploads.offset, part)
             if not part.is_partial:
                 raise Refusal(400, f"the upload {name} was not created as a part")
             if offset is None:
@@ -157,7 +155,7 @@ class Tus:
 
     async def _add(self, request: Request, upload: Upload, offset: int) -> Upload:
         """Add the body, which begins at ``offset``. The client may have said now how long the upload is."""
-        if await self._disk.do(upload.is_whole):
+        if await self._disk.do(self._uploads.is_whole, upload):
             _require_offset(offset, upload.length)
             require_fit(announced_length(request) or 0, 0)
             return upload
@@ -173,7 +171,7 @@ class Tus:
                     await add_body(request, upload, file, self._uploads, self._limits, self._disk, self._arrivals)
         return upload
 
-    async def _declared(self, request: Request, upload: Upload, file: SpoolFile) -> Upload:
+    async def _declared(self, request: Request, upload: Upload, file: Incoming) -> Upload:
         """The upload, with the length that the client says now if it did not before."""
         if "Upload-Length" not in request.headers:
             return upload
@@ -186,10 +184,13 @@ class Tus:
 
     async def _progress(self, upload: Upload, *, has_place: bool = False) -> dict[str, str]:
         """The offset; and the job, which is entered here if the upload is whole and has none yet."""
-        if not await self._disk.do(upload.has_ended):
-            return await self._disk.do(progress_of, upload)
+        if upload.is_partial or not await self._disk.do(self._uploads.is_whole, upload):
+            return await self._disk.do(self._progress_of, upload)
         job = await self._jobs.of(upload) or await self._jobs.complete(upload, has_place=has_place)
         return _job_headers(upload, job.job_id)
+
+    def _progress_of(self, upload: Upload) -> dict[str, str]:
+        return progress_of(upload, self._uploads.offset(upload), self._uploads.expiry(upload))
 
     async def _find(self, request: Request, name: str) -> Upload:
         """The upload of this name. Raises Refusal where there is none, where it has expired, or is another user's."""
@@ -210,14 +211,9 @@ class Tus:
 
     async def _has_expired(self, upload: Upload) -> bool:
         """Whether the upload is gone, since its time has come; not while it is written, or its job needs it."""
-        expiry = await self._disk.do(upload.expiry)
-        if expiry is not None and time.time() < expiry:
+        if not await self._disk.do(self._uploads.is_left, upload):
             return False
-        await self._store.list(partial(remove_orphan, upload.path))
-        if await self._disk.do(self._uploads.find, upload.name) is not None:
-            return False
-        await self._disk.do(self._uploads.close, upload)
-        return True
+        return await self._store.list(partial(self._uploads.expire, upload))
 
 
 def _route(path: str, **answers: Answer) -> Route:

@@ -5,10 +5,10 @@ import hashlib
 
 from starlette.requests import Request
 
-from ..jobs.spool import SpoolFile
 from ..text import counted
 from .arrivals import Arrivals
 from .authentication import Refusal
+from .incoming import Incoming
 from .receiving import Limits, announced_length, pieces
 from .threads import Threads
 from .tus_protocol import MISMATCH, Checksum, checksum_in
@@ -18,7 +18,7 @@ from .uploads import Upload, Uploads
 async def add_body(
     request: Request,
     upload: Upload,
-    file: SpoolFile,
+    file: Incoming,
     uploads: Uploads,
     limits: Limits,
     disk: Threads,
@@ -37,33 +37,31 @@ async def add_body(
         await _append_pieces(request, file, most, disk, arrivals)
         return
     begun = file.length
-    await disk.do(uploads.doubt, upload, begun)
+    await disk.do(uploads.doubt, upload, file)
     try:
         await _append_verified(request, file, checksum, most, disk)
     except asyncio.CancelledError:
         raise  # something may still be written: whoever is next settles it
     except BaseException:
         await disk.do(file.cut, begun)
-        await disk.do(uploads.trust, upload)
+        await disk.do(uploads.trust, upload, file)
         raise
-    await disk.do(uploads.trust, upload)
-    arrivals.wrote(file.path, file.length)
+    await disk.do(uploads.trust, upload, file)
+    arrivals.wrote(file.source, file.length)
 
 
-async def _append_pieces(
-    request: Request, file: SpoolFile, most: int | None, disk: Threads, arrivals: Arrivals
-) -> None:
+async def _append_pieces(request: Request, file: Incoming, most: int | None, disk: Threads, arrivals: Arrivals) -> None:
     try:
         async for piece in pieces(request):
             require_fit(len(piece), None if most is None else most - file.length)
             await disk.do(file.write, piece)
-            arrivals.wrote(file.path, file.length)
+            arrivals.wrote(file.source, file.length)
     finally:
         await disk.do(file.sync)
 
 
 async def _append_verified(
-    request: Request, file: SpoolFile, checksum: Checksum, most: int | None, disk: Threads
+    request: Request, file: Incoming, checksum: Checksum, most: int | None, disk: Threads
 ) -> None:
     digest = hashlib.new(checksum.algorithm, usedforsecurity=False)
     async for piece in pieces(request):

@@ -127,11 +127,10 @@ def description_of(upload: Upload) -> dict[str, str]:
     return {**length, **{name: value for name, value in said.items() if value}}
 
 
-def progress_of(upload: Upload) -> dict[str, str]:
+def progress_of(upload: Upload, offset: int | None, expiry: float | None) -> dict[str, str]:
     """How much has arrived of an upload that is no job, and when it will be removed.
 
     How much of a final one is joined is nobody's business: its client has nothing to add.
     """
-    offset, expiry = upload.offset(), upload.expiry()
     arrived = {} if upload.parts else {"Upload-Offset": str(upload.length or 0 if offset is None else offset)}
     return arrived if expiry is None else {**arrived, "Upload-Expires": formatdate(expiry, usegmt=True)}

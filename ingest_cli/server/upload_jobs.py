@@ -4,16 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
+from functools import partial
 
-from ..errors import SourceError
 from ..jobs.job import Job, JobKind
-from ..jobs.spool import Locked, NoRoom, SpoolFile
-from ..jobs.store import JobStore
+from ..jobs.spool import Locked, NoRoom
 from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .authentication import Refusal
-from .concatenation import append_files
+from .incoming import Incoming
 from .names import name_of
 from .threads import Threads
 from .uploads import Upload, Uploads
@@ -25,20 +23,20 @@ LOCKED_SECONDS = 10.0
 class UploadJobs:
     """The jobs of ``uploads``, in ``store``."""
 
-    def __init__(self, store: AsyncStore, uploads: Uploads, reserve: int, disk: Threads, arrivals: Arrivals) -> None:
-        self._store, self._uploads, self._reserve, self._disk = store, uploads, reserve, disk
+    def __init__(self, store: AsyncStore, uploads: Uploads, disk: Threads, arrivals: Arrivals) -> None:
+        self._store, self._uploads, self._disk = store, uploads, disk
         self._arrivals = arrivals
 
     @asynccontextmanager
-    async def locked(self, upload: Upload) -> AsyncIterator[SpoolFile | None]:
+    async def locked(self, upload: Upload) -> AsyncIterator[Incoming | None]:
         """The upload's file, while no other request, here or at another server, has it; None where it is gone.
 
         Raises Refusal where another request has it for too long.
         """
-        deadline = time.monotonic() + LOCKED_SECONDS
+        opening, deadline = self._uploads.opening(upload), time.monotonic() + LOCKED_SECONDS
         while True:
             try:
-                file = await self._disk.do(_opened, upload.path, self._reserve)
+                file = await self._disk.do(opening)
                 break
             except Locked as error:
                 if time.monotonic() > deadline:
@@ -52,11 +50,7 @@ class UploadJobs:
 
     async def of(self, upload: Upload) -> Job | None:
         """The job of an upload, if there is one."""
-
-        def job_of(store: JobStore) -> Job | None:
-            return store.of_source(upload.path)
-
-        return await self._store.look(job_of)
+        return await self._store.look(partial(self._uploads.job_of, upload))
 
     async def complete(self, upload: Upload, *, has_place: bool = False) -> Job:
         """The job of an upload that is whole, or that can be joined from its parts.
@@ -70,24 +64,22 @@ class UploadJobs:
         await self._disk.do(self._uploads.remove_parts, upload)
         return job
 
-    async def _submit(self, upload: Upload, file: SpoolFile | None, *, has_place: bool) -> Job:
+    async def _submit(self, upload: Upload, file: Incoming | None, *, has_place: bool) -> Job:
         if file is None:
             raise no_such_upload()
         if upload.parts:
             await self._join(upload, file)
-        elif not await self._disk.do(upload.is_whole):
+        elif not await self._disk.do(self._uploads.is_whole, upload):
             # What was the rest of it when we looked has turned out to be another.
             raise Refusal(409, "the upload has not arrived as a whole")
         async with nullcontext() if has_place else self._store.place():
             job_id = await self._store.reserve_id()
-            await self._arrivals.finish(upload.path)
-            return await self._store.submit(job_id, JobKind.BUNDLE, upload.path, upload.user, name_of(upload.metadata))
+            await self._arrivals.finish(upload.source)
+            return await self._store.submit(job_id, JobKind.BUNDLE, file, upload.user, name_of(upload.metadata))
 
-    async def _join(self, upload: Upload, file: SpoolFile) -> None:
-        """Append the parts of a final upload to its file. They stay until it is a job: a kill costs only time."""
-        parts = [self._uploads.path_of(name) for name in upload.parts]
+    async def _join(self, upload: Upload, file: Incoming) -> None:
         try:
-            await append_files(file, parts, self._disk)
+            await self._uploads.join(upload, file, self._disk)
         except (Refusal, NoRoom):  # it would only take room itself
             await self._disk.do(self._uploads.remove, upload)
             raise
@@ -96,12 +88,3 @@ class UploadJobs:
 def no_such_upload() -> Refusal:
     """The answer where there is no upload of a name."""
     return Refusal(404, "there is no such upload")
-
-
-def _opened(path: Path, reserve: int) -> SpoolFile | None:
-    try:
-        return SpoolFile(path, reserve, new=False)
-    except SourceError:
-        if path.exists():
-            raise
-        return None

@@ -3,7 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
-from .cluster import ObjectStore, S3Access
+from .cluster import Cluster, ObjectStore, PostgresUrl, S3Access
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
@@ -17,6 +17,7 @@ from .watch import WatchSettings
 
 __all__ = [
     "EVENT_KINDS",
+    "Cluster",
     "Confirm",
     "Defaults",
     "Endpoint",
@@ -25,6 +26,7 @@ __all__ = [
     "Notifications",
     "ObjectStore",
     "Option",
+    "PostgresUrl",
     "ReceiverKind",
     "S3Access",
     "ServerAccess",

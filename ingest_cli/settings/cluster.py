@@ -4,12 +4,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import SettingsError
 from .endpoint import split_http_url
-from .forms import path_of, printable_of, seconds_of
+from .forms import folders_of, number_of, path_of, printable_of, seconds_of, switch_of
 from .options import (
+    HOST,
+    JOBS_PER_PROJECT,
+    LISTEN,
+    PRIORITY,
     S3_ADDRESSING,
     S3_CA_FILE,
     S3_ENDPOINT,
@@ -18,11 +22,16 @@ from .options import (
     S3_SECRET,
     S3_TOKEN,
     SERVICE_TIMEOUT,
+    SHARED,
+    USUAL_PRIORITY,
     Option,
 )
-from .values import Value, where
+from .values import POSTGRES, Value, where, without_password
 
-SCHEMES = ("postgresql", "postgres")
+# Part of the name of a queue, of which PostgreSQL makes the name of a channel, of 63 bytes at most.
+MAX_HOST = 32
+MAX_PRIORITY = 100
+MAX_JOBS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,42 @@ class ObjectStore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """What this host is to the others of an installation of many, which share a job store on PostgreSQL.
+
+    The ``host`` is its name; empty, it is the machine's. The folders ``shared`` are seen by all hosts at the same
+    place. Jobs are submitted with a ``priority``, the highest of which are run first. ``jobs_per_project`` is how many
+    jobs of one project are run at once, None where that does not matter. Where a worker does not ``listen``, it polls.
+    """
+
+    host: str = ""
+    shared: tuple[Path, ...] = ()
+    priority: int = USUAL_PRIORITY
+    jobs_per_project: int | None = None
+    listen: bool = True
+
+
+def cluster_of(values: Mapping[Option, Value]) -> Cluster:
+    """What this host is to the others. Raises SettingsError."""
+    limit = values[JOBS_PER_PROJECT]
+    return Cluster(
+        host=_host_of(values[HOST]),
+        shared=folders_of(values[SHARED]),
+        priority=number_of(values[PRIORITY], 0, MAX_PRIORITY),
+        jobs_per_project=number_of(limit, 1, MAX_JOBS) if limit.text else None,
+        listen=switch_of(values[LISTEN]),
+    )
+
+
+def _host_of(value: Value) -> str:
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{0,{MAX_HOST}}}", value.text):
+        raise SettingsError(
+            f"{where(value)}: {value.shown!r} is not the name of a host, of up to {MAX_HOST} characters"
+        )
+    return value.text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class S3Access:
     """How storage that speaks S3 is reached.
 
@@ -70,7 +115,7 @@ class S3Access:
 
 def postgres_url_of(value: Value) -> PostgresUrl | None:
     """The database that a value names; None where it names something else. Raises SettingsError."""
-    if not value.text.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+    if not value.text.startswith(POSTGRES):
         return None
     try:
         parts = urlsplit(value.text)
@@ -79,7 +124,7 @@ def postgres_url_of(value: Value) -> PostgresUrl | None:
         usable = False
     if not usable or not value.text.isprintable():
         raise SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")
-    return PostgresUrl(value.text, _without_password(value.text))
+    return PostgresUrl(value.text, without_password(value.text))
 
 
 def object_store_of(value: Value) -> ObjectStore | None:
@@ -117,11 +162,3 @@ def s3_access_of(values: Mapping[Option, Value]) -> S3Access:
         in_path=addressing.text == "path" or (not addressing.text and bool(endpoint.text)),
         timeout=seconds_of(values[SERVICE_TIMEOUT]),
     )
-
-
-def _without_password(url: str) -> str:
-    """The URL without the password that it may have, beside the user's name or among what follows the question mark."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    query = "&".join(part for part in parts.query.split("&") if not part.startswith(("password=", "sslpassword=")))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))

@@ -24,6 +24,12 @@ class Option:
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
+DATABASE_URL = Option(
+    "database",
+    "url",
+    "INGEST_DATABASE_URL",
+    "the job store of several hosts, a PostgreSQL database",
+)
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
@@ -38,7 +44,9 @@ RETRIES = Option(
 DOCUMENT_LIMIT = Option(
     "ingest", "document_limit", "INGEST_DOCUMENT_LIMIT", "how many MiB a metadata document may have that is ingested"
 )
-UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
+UNIQUEID_URL = Option(
+    "uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, PostgreSQL, or a service"
+)
 POLICY_URL = Option(
     "policy",
     "ingest_url",
@@ -52,7 +60,7 @@ ARCHIVE_URL = Option(
     "where files are kept: a folder, s3://BUCKET/PREFIX, or a service",
 )
 CATALOG_URL = Option(
-    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
+    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, PostgreSQL, or a service"
 )
 TRANSFERS = Option(
     "archiveinterface",
@@ -182,6 +190,28 @@ WATCH_FOLDERS = Option(
 WATCH_DONE = Option(
     "watch", "done", "INGEST_WATCH_DONE", "where 'ingest watch' moves what it has ingested; it stays if it is empty"
 )
+LISTEN = Option(
+    "database",
+    "listen",
+    "INGEST_DB_LISTEN",
+    "no where PostgreSQL's notifications do not arrive: workers ask for jobs every second",
+)
+HOST = Option("cluster", "host", "INGEST_HOST", "the name by which the hosts of an installation tell this one apart")
+SHARED = Option(
+    "cluster",
+    "shared",
+    "INGEST_SHARED",
+    f"the folders, separated by {os.pathsep!r}, that all hosts see at the same place",
+)
+PRIORITY = Option(
+    "cluster", "priority", "INGEST_PRIORITY", "how urgent the jobs are that are submitted here: the highest run first"
+)
+JOBS_PER_PROJECT = Option(
+    "cluster",
+    "jobs_per_project",
+    "INGEST_JOBS_PER_PROJECT",
+    "how many jobs of one project are run at once, on all hosts together",
+)
 # What must be somewhere.
 PLACES = (DATABASE, VOLUME_PATH, UNIQUEID_URL, ARCHIVE_URL, CATALOG_URL)
 SERVICES = {"UNIQUEID": UNIQUEID_URL, "POLICY": POLICY_URL, "ARCHIVEINTERFACE": ARCHIVE_URL, "METADATA": CATALOG_URL}
@@ -227,9 +257,10 @@ ACCESS = {
     for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
 # Whose values may hold a password.
-URLS = {*ACCESS, UPLOAD_POLICY_URL, S3_ENDPOINT}
+URLS = {*ACCESS, UPLOAD_POLICY_URL, DATABASE_URL, S3_ENDPOINT}
 OPTIONS = (
     DATABASE,
+    DATABASE_URL,
     VOLUME_PATH,
     DEFAULT_USER,
     AUTH_HEADER,
@@ -275,9 +306,15 @@ OPTIONS = (
     DEFAULT_INSTRUMENT,
     WATCH_FOLDERS,
     WATCH_DONE,
+    LISTEN,
+    HOST,
+    SHARED,
+    PRIORITY,
+    JOBS_PER_PROJECT,
     *(option for access in ACCESS.values() for option in access.options),
 )
 USUAL_RETRIES = 19
+USUAL_PRIORITY = 50
 # Some four million files.
 USUAL_DOCUMENT_MIB = 1024
 PACIFICA_SECTIONS = ("celery",)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
-from .cluster import ObjectStore, S3Access, object_store_of, s3_access_of
+from .cluster import (
+    Cluster,
+    ObjectStore,
+    PostgresUrl,
+    S3Access,
+    cluster_of,
+    object_store_of,
+    postgres_url_of,
+    s3_access_of,
+)
 from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
@@ -18,6 +27,7 @@ from .options import (
     CATALOG_URL,
     CONFIRM,
     DATABASE,
+    DATABASE_URL,
     DEFAULT_USER,
     DIGEST,
     DOCUMENT_LIMIT,
@@ -34,7 +44,7 @@ from .options import (
 from .server import ServerAccess, server_access_of
 from .timings import Timings, timings_of
 from .upload import UploadSettings, upload_settings_of
-from .values import Value, homeless, read_values, where
+from .values import POSTGRES, Value, homeless, read_values, where
 from .watch import WatchSettings, watch_settings_of
 
 Confirm = Literal["sample", "all"]
@@ -51,25 +61,25 @@ MAX_DOCUMENT_MIB = 1 << 20
 class Settings:
     """Everything that can be set. Paths are absolute.
 
-    A service is a Path where it is embedded, an Endpoint where it is reached over HTTP, and an archive an ObjectStore
-    where it is in storage that speaks S3, which is reached as ``s3`` says; ``policy`` is None where every document is
-    allowed. ``document_bytes`` is how long a document may be, and ``service_timeout`` how many seconds an Endpoint may
-    take. ``transfers``, ``remote_sources`` and ``confirm`` are of an archive that is no folder: how many files it takes
-    at once, whether it alone sees the files that are to be moved, and of which files it is asked for the size that it
-    stored. ``threads`` is how many threads write into an archive that is a folder, and read from it; ``digest`` is the
-    second one that it keeps of each file.
+    A service is a Path where it is embedded and an Endpoint where it is reached over HTTP; job store, ids and catalogue
+    may be in a PostgreSQL database, and the archive in storage that speaks S3, which is reached as ``s3`` says.
+    ``policy`` is None where every document is allowed. ``document_bytes`` is how long a document may be, and
+    ``service_timeout`` how many seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of
+    an archive that is no folder: how many files it takes at once, whether it alone sees the files that are to be moved,
+    and of which files it is asked for the size that it stored. ``threads`` is how many threads write into an archive
+    that is a folder, and read from it; ``digest`` is the second one that it keeps of each file.
     """
 
-    database: Path
+    database: Path | PostgresUrl
     spool: Path
     user: str
     auth_header: str
     service_timeout: float
     document_bytes: int
-    unique_id: Path | Endpoint
+    unique_id: Path | Endpoint | PostgresUrl
     policy: Path | Endpoint | None
     archive: Path | Endpoint | ObjectStore
-    catalog: Path | Endpoint
+    catalog: Path | Endpoint | PostgresUrl
     transfers: int
     threads: int
     remote_sources: bool
@@ -81,6 +91,7 @@ class Settings:
     upload: UploadSettings
     defaults: Defaults
     watch: WatchSettings
+    cluster: Cluster
     timings: Timings
     values: tuple[Value, ...]
 
@@ -112,15 +123,15 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
     remote_sources = switch_of(values[REMOTE_SOURCES])
     if remote_sources and isinstance(archive, Path):
         raise SettingsError(f"{where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
-    catalog = service_of(values, CATALOG_URL)
+    catalog = postgres_url_of(values[CATALOG_URL]) or service_of(values, CATALOG_URL)
     return Settings(
-        database=path_of(values[DATABASE]),
+        database=_database(values[DATABASE], values[DATABASE_URL]),
         spool=path_of(values[VOLUME_PATH]),
         user=printable_of(values[DEFAULT_USER]),
         auth_header=header_name_of(values[AUTH_HEADER]),
         service_timeout=seconds_of(values[SERVICE_TIMEOUT]),
         document_bytes=number_of(values[DOCUMENT_LIMIT], 1, MAX_DOCUMENT_MIB) << 20,
-        unique_id=service_of(values, UNIQUEID_URL),
+        unique_id=postgres_url_of(values[UNIQUEID_URL]) or service_of(values, UNIQUEID_URL),
         policy=service_of(values, POLICY_URL) if values[POLICY_URL].text else None,
         archive=archive,
         catalog=catalog,
@@ -131,10 +142,11 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         digest=_digest(values[DIGEST]),
         s3=s3_access_of(values) if isinstance(archive, ObjectStore) else None,
         server=server_access_of(values),
-        notifications=notifications_of(values, is_catalog_embedded=isinstance(catalog, Path)),
+        notifications=notifications_of(values, is_catalog_embedded=not isinstance(catalog, Endpoint)),
         upload=upload_settings_of(values),
         defaults=defaults_of(values),
         watch=watch_settings_of(values),
+        cluster=cluster_of(values),
         timings=timings_of(number_of(values[RETRIES], 0, MOST_RETRIES)),
         values=effective,
     )
@@ -144,6 +156,17 @@ def usual_threads() -> int:
     """How many threads pay: one for each core, but no more than can read or write before they wait for one another."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(USUAL_THREADS, cores)
+
+
+def _database(path: Value, url: Value) -> Path | PostgresUrl:
+    if path.text.startswith(POSTGRES):
+        raise SettingsError(f"{where(path)} is a file: give a URL as {DATABASE_URL.key} ({DATABASE_URL.variable})")
+    if not url.text or url.rank < path.rank:
+        return path_of(path)
+    found = postgres_url_of(url)
+    if found is None:
+        raise SettingsError(f"{where(url)} is not postgresql://USER@HOST/DATABASE")
+    return found
 
 
 def _transfers(value: Value, archive: Path | Endpoint | ObjectStore) -> int:

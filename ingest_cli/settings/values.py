@@ -10,6 +10,7 @@ from configparser import Error as ConfigError
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..errors import SettingsError
 from .options import (
@@ -25,6 +26,7 @@ from .options import (
     EVENT_ID,
     EVENT_SOURCE,
     EVENT_TYPE,
+    LISTEN,
     NOTIFICATIONS_DISABLED,
     NOTIFICATIONS_EVENTS,
     NOTIFICATIONS_FORMAT,
@@ -33,6 +35,7 @@ from .options import (
     PACIFICA_SECTIONS,
     PLACES,
     POLICY_URL,
+    PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
     S3_REGION,
@@ -42,6 +45,7 @@ from .options import (
     UPLOADS,
     URLS,
     USUAL_DOCUMENT_MIB,
+    USUAL_PRIORITY,
     USUAL_RETRIES,
     VOLUME_PATH,
     Option,
@@ -49,6 +53,8 @@ from .options import (
 
 APPLICATION = "pacifica-ingest-cli"
 HIDDEN = "(hidden)"
+# How the URL of a database begins.
+POSTGRES = ("postgresql:", "postgres:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,17 @@ class Value:
     origin: str
 
     @property
+    def rank(self) -> int:
+        """Which of two settings that exclude each other counts: that of the higher rank."""
+        return {"default": 0, self.option.variable: 2, "command line": 3}.get(self.origin, 1)
+
+    @property
     def shown(self) -> str:
         """The value as it may be printed: secrets and passwords within URLs are left out."""
         if self.option.secret and self.text:
             return HIDDEN
+        if self.text.startswith(POSTGRES):
+            return without_password(self.text)
         before, at, after = self.text.rpartition("@")
         if not at or self.option not in URLS or self.text.startswith("file:"):
             return self.text
@@ -154,6 +167,8 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         EVENT_SOURCE: "http://metadata.pacifica.org/transactions?_id={_id}",
         EVENT_ID: "metadata.ingest.{_id}",
         DOWNLOADS: "no",
+        LISTEN: "yes",
+        PRIORITY: str(USUAL_PRIORITY),
     }
 
 
@@ -257,6 +272,19 @@ def _effective(
     if text:
         return Value(option, text, str(path))
     return Value(option, defaults.get(option, ""), "default")
+
+
+def without_password(url: str) -> str:
+    """The URL of a database without a password, be it beside the user's name or behind the question mark."""
+    try:
+        parts = urlsplit(url)
+        if "@" in f"{parts.path}{parts.fragment}":
+            return HIDDEN
+    except ValueError:
+        return HIDDEN
+    user, at, host = parts.netloc.rpartition("@")
+    query = "&".join(part for part in parts.query.split("&") if "password" not in unquote(part.partition("=")[0]))
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
 
 
 def where(value: Value) -> str:

@@ -7,21 +7,26 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import Endpoint, Option, load_settings
+from ingest_cli.settings import Endpoint, Option, load_settings, read_values
 from ingest_cli.settings.options import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DATABASE_URL,
     DEFAULT_INSTRUMENT,
     DEFAULT_SUBMITTER,
     DIGEST,
     DOCUMENT_LIMIT,
     DOWNLOADS,
+    HOST,
+    JOBS_PER_PROJECT,
+    LISTEN,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
+    PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
     SERVER_PASSWORD,
@@ -34,7 +39,7 @@ from ingest_cli.settings.options import (
 
 from ..support.bundles import document_for, transaction, write_bundle
 from ..support.command import Command
-from ..support.site import Site
+from ..support.site import Site, file_of
 
 PACIFICA = """
 [ingest]
@@ -77,10 +82,42 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     assert settings.values[0].origin == "command line"
 
 
+def test_the_job_store_of_many_hosts_takes_the_place_of_the_file_unless_one_is_asked_for(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.ini", "[database]\npath = /from/file\nurl = postgresql://u:s3cret@h/db\n")
+    environment = {"INGEST_CONFIG": str(file)}
+    assert str(load_settings(environment=environment).database) == "postgresql://u@h/db"
+    environment["INGEST_DB"] = "/from/environment"
+    assert load_settings(environment=environment).database == Path("/from/environment")
+    environment["INGEST_DATABASE_URL"] = "postgres://h/other?password=s3cret&sslmode=require"
+    settings = load_settings(environment=environment)
+    assert str(settings.database) == "postgres://h/other?sslmode=require"
+    assert load_settings(environment=environment, flags={DATABASE: "/flag"}).database == Path("/flag")
+    assert "s3cret" not in f"{settings.database!r} {[value.shown for value in settings.values]}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("INGEST_DATABASE_URL", "http://u:s3cret@h/db"),
+        ("INGEST_DATABASE_URL", "postgresql://u:s3c/ret@h/db"),
+        ("INGEST_DATABASE_URL", "postgresql://u:s3cret@h"),
+        ("INGEST_DB", "postgresql://u:s3cret@h/db"),
+        ("UNIQUEID_URL", "postgresql://u:s3cret@h"),
+        ("METADATA_INGEST_URL", "postgresql://u:s3cret@h:port/db"),
+    ],
+)
+def test_what_is_no_database_is_refused_without_its_password(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refused:
+        load_settings(environment={variable: text})
+    shown = [value.shown for value in read_values(environment={variable: text})]
+    assert "s3c" not in f"{refused.value} {shown}"
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
 def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
+        DATABASE_URL: ["postgresql://here/a", "postgresql://there/b"],
         TRANSFERS: ["2", "3"],
         THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
@@ -96,6 +133,10 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         NOTIFICATIONS_DISABLED: ["no", "yes"],
         DEFAULT_SUBMITTER: ["1", "2"],
         DEFAULT_INSTRUMENT: ["1", "2"],
+        HOST: ["here", "there"],
+        PRIORITY: ["1", "2"],
+        JOBS_PER_PROJECT: ["1", "2"],
+        LISTEN: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
     beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
@@ -159,7 +200,7 @@ def test_how_often_no_job_can_be_retried(text: str) -> None:
 
 
 def test_a_platform_folder_that_is_relative_is_ignored() -> None:
-    assert load_settings(environment={"XDG_DATA_HOME": "here"}).database.is_relative_to(Path.home())
+    assert file_of(load_settings(environment={"XDG_DATA_HOME": "here"})).is_relative_to(Path.home())
 
 
 def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
@@ -279,7 +320,7 @@ def test_a_working_directory_that_is_gone_is_missed_by_relative_paths_only(
 @pytest.mark.parametrize("home", ["/dev/null", "/nonexistent"])
 def test_a_home_that_is_no_folder_has_no_configuration(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)
-    assert load_settings(environment={}).database.is_relative_to(home)
+    assert file_of(load_settings(environment={})).is_relative_to(home)
 
 
 def test_config_shows_every_value_and_its_origin(command: Command, tmp_path: Path) -> None:

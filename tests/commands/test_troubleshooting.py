@@ -219,7 +219,7 @@ def no_store(scene: Scene) -> str:
 @provokes("*STORE* *FILE* was written by a newer version of ingest; please upgrade")
 def a_newer_store(scene: Scene) -> str:
     scene.ingest(code=0)
-    with closing(sqlite3.connect(scene.site.settings.database)) as connection:
+    with closing(sqlite3.connect(scene.site.database)) as connection:
         connection.execute("PRAGMA user_version = 1000")
     return scene.says("state")
 
@@ -426,7 +426,7 @@ def a_source_that_is_written_to(scene: Scene) -> str:
 
 @provokes("the source *FILE* is a file of this program's own, and is not moved")
 def a_source_that_is_a_database(scene: Scene) -> str:
-    return scene.move(scene.site.settings.database)
+    return scene.move(scene.site.database)
 
 
 @provokes("the site's policy refuses this bundle: *REASON*")
@@ -717,7 +717,7 @@ def a_job_of_both(scene: Scene) -> str:
 @provokes("cannot read *FILE*: no such table: ingeststate")
 def a_database_of_something_else(scene: Scene) -> str:
     scene.ingest(code=0)
-    return scene.says("import-jobs", scene.site.settings.database)
+    return scene.says("import-jobs", scene.site.database)
 
 
 @provokes("job *ID* is being worked on by *PROCESS*")

@@ -25,7 +25,10 @@ GROUND = {
 MIDDLE = GROUND | {"jobs", "bundle", "services"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
-DATABASES = {"jobs.database", "jobs.group_commit", "jobs.neighbours"}
+DATABASES = {
+    *("jobs.database", "jobs.dialect", "jobs.group_commit", "jobs.neighbours", "jobs.process"),
+    *("jobs.sqlite_database", "jobs.postgres_database"),
+}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {
     "settings": GROUND,
