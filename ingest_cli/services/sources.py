@@ -1,10 +1,14 @@
 """The sources of files that were moved: how one is removed without removing what has come to stand in its place."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from ..disk import rename_new
+from ..errors import ArchiveError, IngestError, ServiceUnavailable
+
+MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST)
 
 
 def caught_at(source: Path, first: int, fence: int, file_id: int) -> Path:
@@ -34,6 +38,12 @@ def catch(source: Path, caught: Path, hashed: os.stat_result | None) -> bool:
 def is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
     """Whether both are of one file."""
     return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
+
+
+def not_removed(error: OSError, source: Path, archive: str) -> IngestError:
+    """The error to raise where a source remains: an ArchiveError where it may not be removed, else one that passes."""
+    trouble = f"cannot remove {source}, which was moved into the archive {archive}: {error.strerror}"
+    return ArchiveError(trouble) if error.errno in MAY_NOT else ServiceUnavailable(trouble)
 
 
 def put_back(caught: Path, source: Path) -> None:

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from ingest_cli.services.s3.keys import MARK_NAME, parsed
 from ingest_cli.services.s3.signing import signed_headers, url_of
-from ingest_cli.settings import S3Access
+from ingest_cli.settings import ObjectStore, S3Access
 
 from .loopback import LoopbackServer, QuietHandler, lasting_port
 from .waiting import until
@@ -73,9 +74,21 @@ class ObjectServer:
         found = obstore.list(self.store(bucket), prefix or None)
         return {entry["path"] for page in found for entry in page}
 
-    def uploads(self, bucket: str) -> int:
+    def uploads(self, bucket: str, prefix: str = "") -> int:
         """How many multipart uploads are unfinished."""
-        return self.asked("GET", bucket, {"uploads": ""}).text.count("<UploadId>")
+        return self.asked("GET", bucket, {"uploads": "", "prefix": prefix}).text.count("<UploadId>")
+
+    def archived(self, place: ObjectStore) -> dict[int, bytes]:
+        """Every file of the archive there, by its id; a key or an upload that is of none breaks the reading."""
+        import obstore
+
+        keys = self.keys(place.bucket, place.prefix) - {f"{place.prefix}/{MARK_NAME}"}
+        found = {key: parsed(key.removeprefix(f"{place.prefix}/")) for key in keys}
+        ids = [ours[0] for ours in found.values() if ours is not None]
+        if len(set(ids)) < len(keys) or self.uploads(place.bucket, place.prefix):
+            raise ValueError(f"{keys} are more than one object for each file, or there are unfinished uploads")
+        store = self.store(place.bucket)
+        return {ours[0]: bytes(obstore.get(store, key).bytes()) for key, ours in found.items() if ours is not None}
 
     def store(self, bucket: str) -> Any:
         """The bucket, for obstore."""

@@ -20,9 +20,9 @@ from pathlib import Path
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
 from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, restore_to, sync_file_system
-from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
+from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..base import require_within
-from ..sources import catch, caught_at, is_same_file, put_back
+from ..sources import catch, caught_at, is_same_file, not_removed, put_back
 from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
@@ -157,11 +157,10 @@ class EmbeddedWriter:
             self._detach(file_id)
             os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
-            trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST):
+            trouble = not_removed(error, source, str(self._root))
+            if not trouble.transient:
                 self._detach(file_id)
-                raise ArchiveError(trouble) from error
-            raise ServiceUnavailable(trouble) from error
+            raise trouble from error
 
     def delete(self, file_id: int) -> None:
         """Remove the file."""

@@ -10,8 +10,9 @@ what was recorded, since an object appears whole, and only once its bytes have b
 - The next run of a job puts an end to the uploads of earlier ones: they cannot be finished any more.
 - What it stores anew it deletes of earlier runs; what they have noted as stored stays. Who rolls back deletes what runs
   up to its own have left, and nobody but them: a run that is undone, and thaws later, deletes nothing of a later one.
-- What a frozen run can still do is to have one small object appear, which it had sent just before. Where the job was
-  rolled back, or had ended, that is an orphan, as is an upload that nobody ended: both are listed as such.
+- A run that thaws just before it sends a small file has an object appear, and deletes it when it learns that the job
+  is another's. What a run that never thaws has on its way may stay. Where the job was rolled back, or had ended, that
+  is an orphan, as is an upload that nobody ended: both are listed as such.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator

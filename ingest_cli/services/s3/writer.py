@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...bundle.content import CHUNK_BYTES, Content
@@ -14,13 +14,15 @@ from ...disk import durable_write, explained, sync_folder
 from ...errors import (
     ArchiveError,
     IngestError,
+    LeaseLost,
     RollbackFailed,
     ServiceUnavailable,
     SourceChanged,
     SourceMissing,
+    StopRequested,
 )
 from ..base import require_within
-from ..sources import catch, caught_at, is_same_file, put_back
+from ..sources import catch, caught_at, is_same_file, not_removed, put_back
 from .bucket import Bucket, part_bytes
 from .keys import folder_of, key_of, parsed
 from .sums import PartSums, tag_of
@@ -67,7 +69,8 @@ class S3Writer:
 
     def put(self, file_id: int, content: Content) -> None:
         """Send the content, hashed on its way, at once or in parts, and confirm what is stored."""
-        self._put(file_id, content, {})
+        with self._taken_back(file_id):
+            self._put(file_id, content, {})
 
     def stage(self, file_id: int, content: Content) -> None:
         """Nothing is staged: what is stored is an object of its own at once."""
@@ -84,7 +87,8 @@ class S3Writer:
             raise ArchiveError(f"the archive is in {self._bucket.place}, and does not see {source}")
         found = os.fstat(content.descriptor)
         _require_at(source, found)
-        self._put(file_id, content, {MODE: f"{stat.S_IMODE(found.st_mode):o}"})
+        with self._taken_back(file_id, source):
+            self._put(file_id, content, {MODE: f"{stat.S_IMODE(found.st_mode):o}"})
         _require_at(source, found)
         self._copied[file_id] = identity_of(found)
 
@@ -127,7 +131,7 @@ class S3Writer:
                 if fence == self._fence and catch(source, caught, hashed):
                     self._remove_caught(file_id, source, caught, hashed)
         except OSError as error:
-            raise explained(error, f"cannot remove {source}, which was moved", ArchiveError, source) from error
+            raise not_removed(error, source, str(self._bucket.place)) from error
 
     def delete(self, file_id: int) -> None:
         """Delete what this run, and those before it, have stored of the file."""
@@ -172,9 +176,30 @@ class S3Writer:
         else:
             with self._large:
                 self._upload(file_id, content, notes)
+        # Frozen just before it was sent, and thawed when the job was another's, it is to be gone again.
+        self._require()
         if older := [key for key in self._left_by_others(file_id) if key != key_of(file_id, self._fence)]:
             with self._lock:
                 self._superseded += older
+
+    @contextmanager
+    def _taken_back(self, file_id: int, source: Path | None = None) -> Iterator[None]:
+        """What is stored is deleted again where the run turns out to have lost its job.
+
+        No other run counts on what was not noted as stored, but for a moved file whose source is gone, which then stays
+        unless a later run has stored it too.
+        """
+        try:
+            yield
+        except (LeaseLost, StopRequested):
+            with suppress(IngestError):
+                if source is None or os.path.lexists(source) or self._is_stored_later(file_id):
+                    self._bucket.delete([key_of(file_id, self._fence)], f"delete file {file_id}")
+            raise
+
+    def _is_stored_later(self, file_id: int) -> bool:
+        keys = (parsed(key) for key, _ in self._bucket.keys(folder_of(file_id), f"look for file {file_id}"))
+        return any(found is not None and found[0] == file_id and found[1] > self._fence for found in keys)
 
     def _send(self, file_id: int, content: Content, notes: dict[str, str]) -> None:
         key, action = key_of(file_id, self._fence), f"store {content.name!r}"
