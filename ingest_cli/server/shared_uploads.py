@@ -26,8 +26,6 @@ from .uploads import NAME, Upload, final_name, part_names, require_place
 SMALLEST_PIECE, LARGEST_PIECE, PIECES_BYTES = 512 << 10, 8 << 20, 64 << 20
 # Pieces that clients have sent smaller than this are made larger ones as more come, of up to so many at a time.
 SMALL_PIECE, SMALL_PIECES = 1 << 20, 24
-# Who holds an upload has died, or is frozen or cut off, if it was seen not to say that it lives for so long.
-STALE_SECONDS = 5.0
 # Who waits for an upload asks no more often.
 ASK_SECONDS = 0.2
 
@@ -337,7 +335,7 @@ class _Opening:
         now = time.monotonic()
         if now - self._asked >= ASK_SECONDS:
             self._asked = now
-            dead = self._beat if self._since and now - self._since >= STALE_SECONDS else None
+            dead = self._beat if self._since and now - self._since >= self._spool.stale else None
             row = self._spool.rows.lease(self._name, self._spool.leases.holder, dead)
             if row is not None:
                 return SharedFile(self._spool, row, new=False)

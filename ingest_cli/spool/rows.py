@@ -17,6 +17,35 @@ from ..errors import IngestError, ServiceUnavailable
 from ..jobs.spool import Locked
 from ..settings import PostgresUrl
 
+MIGRATIONS = [
+    """
+    CREATE TABLE uploads (
+        name text PRIMARY KEY,
+        length bigint,
+        "user" text NOT NULL,
+        client text NOT NULL,
+        metadata text NOT NULL,
+        concat text NOT NULL,
+        arrived bigint NOT NULL DEFAULT 0,
+        fence bigint NOT NULL DEFAULT 1,
+        holder text,
+        heartbeat bigint NOT NULL DEFAULT 0,
+        job_id bigint,
+        is_used boolean NOT NULL DEFAULT false,
+        touched timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX uploads_by_time ON uploads (touched);
+    CREATE TABLE upload_pieces (
+        upload text NOT NULL,
+        start bigint NOT NULL,
+        length bigint NOT NULL,
+        key text NOT NULL,
+        etag text NOT NULL,
+        PRIMARY KEY (upload, start)
+    );
+    CREATE INDEX upload_pieces_by_key ON upload_pieces (key);
+    """,
+]
 # How many connections a process has at most, and for how many seconds it waits for one.
 MOST_CONNECTIONS, CONNECTION_SECONDS = 8, 20.0
 # For how many seconds what was left was not touched: an upload of which nothing has come, and any other.

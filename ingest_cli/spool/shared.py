@@ -36,17 +36,23 @@ from .rows import Piece, Row, Spans, UploadRows, in_batches
 RECEIVED_UNTOUCHED = 3600.0
 # How many pieces are got at once.
 FETCHED_AT_ONCE = 4
-BEAT_SECONDS = 1.0
+BEAT_SECONDS, STALE_SECONDS = 1.0, 5.0
 # What comes over HTTP.
 KINDS = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
 
 
 class SharedSpool:
-    """The spool in the ``objects`` of which ``rows`` tell. Its methods may be called by several threads at once."""
+    """The spool in the ``objects`` of which ``rows`` tell. Its methods may be called by several threads at once.
 
-    def __init__(self, rows: UploadRows, objects: Objects) -> None:
-        self.rows, self.objects = rows, objects
-        self.leases = Leases(rows)
+    Who holds an upload says so every ``beat`` seconds. It has died, or is frozen or cut off, if it was seen not to for
+    ``stale`` seconds.
+    """
+
+    def __init__(
+        self, rows: UploadRows, objects: Objects, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+    ) -> None:
+        self.rows, self.objects, self.stale = rows, objects, stale
+        self.leases = Leases(rows, beat)
 
     @classmethod
     def of(cls, settings: Settings) -> "SharedSpool":
@@ -176,10 +182,10 @@ class SharedSpool:
 
 
 class Leases:
-    """The uploads that this process holds: as long as it does, others are told every second that it lives."""
+    """The uploads that this process holds: as long as it does, it says every ``beat`` seconds that it lives."""
 
-    def __init__(self, rows: UploadRows) -> None:
-        self._rows, self._held = rows, dict[str, int]()
+    def __init__(self, rows: UploadRows, beat: float) -> None:
+        self._rows, self._seconds, self._held = rows, beat, dict[str, int]()
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self.holder = f"{socket.gethostname()} {os.getpid()}"
@@ -208,7 +214,7 @@ class Leases:
         self._closing.set()
 
     def _beat(self) -> None:
-        while not self._closing.wait(BEAT_SECONDS):
+        while not self._closing.wait(self._seconds):
             with self._lock:
                 held = dict(self._held)
             if held:
