@@ -18,6 +18,7 @@ from .support.environment import scrub
 from .support.forks import FORKS, Running
 from .support.leftovers import MARK, Leftovers, can_look
 from .support.mounts import Mount, mounting
+from .support.object_stores import ObjectServer, lacking, rclone, seaweedfs
 from .support.pacifica_double import PacificaSite
 from .support.postgres import PostgresServer, serving_postgres
 from .support.site import Site
@@ -52,6 +53,24 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     FORKS.close()
     left = leftovers.found()
     assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(scope="session")
+def strict_storage(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Iterator[ObjectServer]:
+    """Storage that speaks S3, which all tests of the session share; each asks for a bucket of its own."""
+    if missing := lacking():
+        pytest.skip(missing)
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lax_storage(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Iterator[ObjectServer]:
+    """Storage that speaks S3, but knows no conditional writes."""
+    if missing := lacking():
+        pytest.skip(missing)
+    with rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,9 +2,8 @@
 
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,22 +17,21 @@ from ..jobs.job import Job, JobKind
 from ..jobs.process import this_process
 from ..jobs.spool import spooled_input
 from ..jobs.store import JobStore
-from ..pipeline.at_once import Another, run_at_once
+from ..pipeline.at_once import run_at_once
 from ..pipeline.batch import ObserveTask, Outcome, Task, as_it_stands, run_tasks
 from ..pipeline.describing import describe, request_of, require_described
 from ..pipeline.observer import Observer
 from ..pipeline.runner import Runner
+from ..pipeline.runner_threads import another_runner
 from ..pipeline.selection import failed_jobs, interrupted_jobs
-from ..pipeline.small_bundles import most_at_once, run_small_bundles
+from ..pipeline.small import is_small, most_at_once
+from ..pipeline.small_bundles import run_small_bundles
 from ..pipeline.submission import FolderSource, submit, submit_bundles, submit_folder
 from ..settings import Settings, load_settings
 from ..throttle import Throttle
 from .opening import AnyPath, opened, require_several, running
 
 Source = AnyPath | BinaryIO | FolderSource
-
-# A bundle of this size, or smaller, takes less time to read than to sync.
-SMALL_BYTES = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +208,8 @@ def _run_in_order(
         observe_part = partial(_observe_part, observe, numbers[0], len(tasks))
         if are_small and min(len(numbers), most_at_once()) > 1:
             paths = [Path(task.name) for task in tasks[part]]
-            with _sharing(settings, runner) as another:
+            with Shared() as shared:
+                another = partial(another_runner, settings, shared, runner, most_at_once())
                 outcomes += run_small_bundles(paths, submit, runner, another, settings.timings.grace, observe_part)
         else:
             outcomes += run_tasks(tasks[part], runner, settings.timings.grace, observe_part)
@@ -222,14 +221,7 @@ def _observe_part(observe: ObserveTask, before: int, count: int, name: str, numb
 
 
 def _is_small(source: Source, settings: Settings) -> bool:
-    """Whether it is a bundle that hardly takes more than the time to wait for this machine's disks."""
-    services = (settings.unique_id, settings.archive, settings.catalog)
-    if not isinstance(source, str | os.PathLike) or not all(isinstance(service, Path) for service in services):
-        return False
-    with suppress(OSError):
-        found = os.stat(source)
-        return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_BYTES
-    return False
+    return isinstance(source, str | os.PathLike) and is_small(Path(source), settings)
 
 
 def _submit_bundles(
@@ -239,26 +231,14 @@ def _submit_bundles(
     return submit_bundles(runner.store, unique_id, paths, user=settings.user, holder=this_process(), again=again)
 
 
-@contextmanager
-def _sharing(settings: Settings, runner: Runner) -> Iterator[Another]:
-    """Opens runners that write together."""
-    with Shared() as shared:
-
-        @contextmanager
-        def another() -> Iterator[Runner]:
-            with opened(settings, shared=shared) as (_, services, store):
-                yield runner.another(services, store)
-
-        yield another
-
-
 def _run_all(
     tasks: list[Task], at_once: int, settings: Settings, runner: Runner, observe: ObserveTask
 ) -> list[Outcome]:
     if at_once == 1 or len(tasks) == 1:
         return run_tasks(tasks, runner, settings.timings.grace, observe)
 
-    with _sharing(settings, runner) as another:
+    with Shared() as shared:
+        another = partial(another_runner, settings, shared, runner)
         return run_at_once(tasks, at_once, runner, another, settings.timings.grace, observe)
 
 

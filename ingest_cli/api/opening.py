@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from ..events.sender import sending
-from ..jobs.group_commit import Shared
 from ..jobs.store import JobStore, open_store
 from ..pipeline.selection import require_recorded
 from ..services.base import Catalog, Services
@@ -23,14 +22,13 @@ def require_several(paths: object) -> None:
 
 @contextmanager
 def opened(
-    settings: Settings | None, *, new_store: bool = False, new_services: bool = True, shared: Shared | None = None
+    settings: Settings | None, *, new_store: bool = False, new_services: bool = True
 ) -> Iterator[tuple[Settings, Services, JobStore]]:
-    """The store and the services of a site; what may be new is made where it is not there yet. Threads write to
-    ``shared`` ones together."""
+    """The store and the services of a site; what may be new is made where it is not there yet."""
     settings = settings or load_settings()
     with (
-        open_store(settings, new=new_store, shared=shared) as store,
-        connect(settings, store, new=new_services, shared=shared) as services,
+        open_store(settings, new=new_store) as store,
+        connect(settings, store, new=new_services) as services,
     ):
         yield settings, services, store
 

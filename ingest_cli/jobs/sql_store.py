@@ -61,6 +61,7 @@ class SqlJobStore(SqlRuns):
             "fence": int(run),
             "attempts": int(run),
             "holder": holder.to_text() if holder is not None else None,
+            **self._placed(kind, source),
         }
         with writing(self._database) as connection:
             columns = ", ".join(f'"{column}"' for column in row)
@@ -90,11 +91,8 @@ class SqlJobStore(SqlRuns):
                 job = next(filter(self._is_ours, self._due()), None)
                 if job is None:
                     return None
-                if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
-                    return self._become_holder(connection, job)
-                runs = counted(job.attempts, "time")
-                why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
-                self._exhaust(connection, job, job.task, job.exception or why)
+                if (leased := self._begin(connection, job)) is not None:
+                    return leased
         return None
 
     def retry(self, job_id: int) -> Job:
@@ -188,6 +186,19 @@ class SqlJobStore(SqlRuns):
             )
         new = sum(job.job_id not in known for job in wanted)
         return Taken(new, len(wanted) - new, [job.job_id for job in jobs if job.job_id in own])
+
+    def _placed(self, kind: JobKind, source: str) -> dict[str, Any]:  # noqa: ARG002 - on one host it matters to nobody
+        """What the row of a new job says of where it can be run."""
+        return {}
+
+    def _begin(self, connection: Connection, job: Job) -> Job | None:
+        """Become the holder of a job whose turn it is; where its attempts are used up it is settled instead."""
+        if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
+            return self._become_holder(connection, job)
+        runs = counted(job.attempts, "time")
+        why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
+        self._exhaust(connection, job, job.task, job.exception or why)
+        return None
 
     def _wish(self, event: Event, job_id: int, override: Override) -> Job:
         with writing(self._database) as connection:

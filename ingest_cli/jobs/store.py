@@ -270,6 +270,12 @@ class JobStore(Protocol):
         That is one that is complete, or running, or has reserved ids, in this order.
         """
 
+    def admit(self, fence: Fence, project: str, most: int) -> bool:
+        """Note the project of the job; whether fewer than ``most`` others of it are at work, on all hosts.
+
+        Where the job is not admitted, the run defers it. A store of one host admits every job: its workers are few.
+        """
+
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie, on the file
         systems at ``mounts``."""

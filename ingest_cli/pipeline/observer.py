@@ -1,5 +1,7 @@
 """Observers of running jobs, such as a progress display."""
 
+from collections.abc import Callable
+
 from ..errors import IngestError
 from ..jobs.job import Job
 from ..meter import Meter
@@ -44,3 +46,7 @@ class Observer(Meter):
 
     def failed(self, error: IngestError) -> None:
         """The run ended with this error, which was noted with the job, if there is one."""
+
+
+# Makes the observer of a job of the queue.
+ObserveJob = Callable[[Job], Observer]

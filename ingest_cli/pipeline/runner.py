@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
@@ -15,6 +15,7 @@ from ..errors import (
     Interrupted,
     LeaseLost,
     PackError,
+    ProjectBusy,
     ResourceUnavailable,
     SourceChanged,
     SourceError,
@@ -34,10 +35,12 @@ from ..settings import Settings
 from ..text import shortened
 from ..throttle import Throttle
 from .observer import Observer
+from .precedence import Precedence
 from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
 from .sources import left_in_place
+from .spooled import fingerprint_of_shared, remove_spooled
 
 # The text of an error of Python's own may quote what it was given, whole.
 LONGEST_UNEXPECTED = 500
@@ -47,8 +50,9 @@ log = logging.getLogger(__name__)
 
 class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
-    recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, each of
-    which may run a large bundle. Jobs from the queue come by the ``dispatch``, or from the store's own queue."""
+    recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, which
+    share what they may keep in memory; of one document, those jobs come first that have ``precedence``. Jobs from the
+    queue come by the ``dispatch``, or from the store's own queue."""
 
     def __init__(
         self,
@@ -59,17 +63,20 @@ class Runner:
         again: bool = False,
         throttle: Throttle | None = None,
         interruption: Interruption | None = None,
+        precedence: Precedence | None = None,
         at_once: int = 1,
         dispatch: Dispatch | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
+        self.precedence = precedence or Precedence()
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
         self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
         self._unsettled: list[Lease] = []
 
-    def another(self, services: Services, store: JobStore) -> "Runner":
-        """One for another thread, with services and a store of its own; both are interrupted, and slowed, together."""
+    def another(self, services: Services, store: JobStore, *, at_once: int | None = None) -> "Runner":
+        """One for another thread, with services and a store of its own; both are interrupted, and slowed, together. It
+        is one of as many ``at_once`` as this one, unless another number is given."""
         return Runner(
             self._settings,
             services,
@@ -77,7 +84,8 @@ class Runner:
             again=self._again,
             throttle=self.throttle,
             interruption=self._interruption,
-            at_once=self._at_once,
+            precedence=self.precedence,
+            at_once=at_once or self._at_once,
         )
 
     def interrupt(self) -> None:
@@ -137,8 +145,12 @@ class Runner:
 
     def lease_next(self) -> Job | None:
         """The job whose turn it is, to be given to `run_leased`; None where none waits."""
-        self._let_go_of_unsettled()
+        self.let_go_of_unsettled()
         return self._dispatch.lease_next()
+
+    def leasing_together(self) -> AbstractContextManager[None]:
+        """A block in which several leases cost little more than one."""
+        return self._dispatch.together()
 
     def wait_for_next(self) -> None:
         """Wait until there may be a job for `lease_next`, but not beyond a call of `interrupt`."""
@@ -163,7 +175,15 @@ class Runner:
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
             progress = Progress(lease, observer, self.throttle)
-            run = Run(lease, progress, self.services, self._settings, again=self._again, at_once=self._at_once)
+            run = Run(
+                lease,
+                progress,
+                self.services,
+                self._settings,
+                again=self._again,
+                at_once=self._at_once,
+                precedence=self.precedence,
+            )
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
@@ -187,12 +207,10 @@ class Runner:
                 raise
         self._unsettled.remove(lease)
         if settled.is_done and settled.spooled:
-            # Where this fails, or is not come to, the file is removed with what else in the spool is orphaned.
-            with suppress(OSError):
-                Path(settled.source).unlink()
+            remove_spooled(settled, self._settings)
         return settled
 
-    def _let_go_of_unsettled(self) -> None:
+    def let_go_of_unsettled(self) -> None:
         """Let go of jobs that could not be settled when their runs ended, as while the store's disk was full."""
         while self._unsettled:
             with suppress(LeaseLost, WrongState):
@@ -229,7 +247,7 @@ class Runner:
         except (SourceError, SourceMissing, SourceChanged, BundleError, PackError):
             # What is found below a disk that is away is not the job's.
             lease.require_mounted()
-            if lease.job.spooled and not os.path.lexists(source):
+            if lease.job.spooled and not lease.job.is_shared and not os.path.lexists(source):
                 raise ResourceUnavailable(
                     f"{source} is not there: is the disk of the spool folder mounted?"
                     f" 'ingest discard {lease.job_id}' abandons the job"
@@ -254,7 +272,7 @@ class Runner:
             task, story = _stage_of(error, lease), _story_of(error, lease)
         is_retried = isinstance(error, IngestError) and error.transient and self._settings.timings.retries > 0
         if isinstance(error, IngestError) and is_retried:
-            lease.defer(task, story, is_attempt=error.is_attempt)
+            lease.defer(task, story, is_attempt=error.is_attempt, is_crowded=isinstance(error, ProjectBusy))
             if not error.is_attempt:
                 error.add_note(f"the job waits: 'ingest retry {lease.job_id}', the same command or a worker resumes it")
             return
@@ -307,6 +325,8 @@ class Runner:
     def _fingerprint(self, job: Job) -> str:
         """The fingerprint of what stands at the job's path now."""
         path = Path(job.source)
+        if job.is_shared:
+            return fingerprint_of_shared(job, self._settings)
         if job.kind is not JobKind.FOLDER:
             return fingerprint(path)
         return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint

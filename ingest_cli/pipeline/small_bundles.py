@@ -6,27 +6,23 @@ its observer hears of it in the thread that asked for all of them, as if they ra
 """
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any, Self
 
-from ..errors import IngestError, Interrupted, JobBusy, ResourceUnavailable
+from ..errors import IngestError, Interrupted, JobBusy
 from ..jobs.job import Job
 from .at_once import Another
 from .batch import ObserveTask, Outcome, Task, as_it_stands, run_task
+from .kept import Kept
 from .observer import Observer
 from .runner import Runner
+from .runner_threads import RunnerThreads
 from .shutdown import graceful_shutdown
+from .small import most_at_once
 
-THREADS = 16
-# How many files each of them may have open, and the process besides.
-FILES_A_THREAD, OTHER_FILES = 24, 64
 # So many bundles are submitted together, and so many are submitted but not ended at most: what a signal leaves behind.
 TOGETHER, MOST_BEGUN = 8, 32
 # How often whoever looks on hears of a bundle that takes its time.
@@ -34,16 +30,6 @@ TELL_SECONDS = 0.1
 
 # What becomes of bundles that are submitted together: the job of each, or why there is none.
 SubmitTogether = Callable[[Runner, Sequence[Path]], Sequence[Job | IngestError]]
-
-
-def most_at_once() -> int:
-    """How many small bundles may be run at once, by how many files the process may have open."""
-    import resource
-
-    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most_files == resource.RLIM_INFINITY:
-        return THREADS
-    return max(1, min(THREADS, (most_files - OTHER_FILES) // FILES_A_THREAD))
 
 
 def run_small_bundles(
@@ -67,66 +53,12 @@ def run_small_bundles(
     return bundles.outcomes
 
 
-class _Kept(Observer):
-    """Keeps what it is told, to be told to another observer later."""
-
-    def __init__(self) -> None:
-        self._calls: deque[tuple[str, tuple[Any, ...]]] = deque()
-        self.is_heard = False
-
-    def tell(self, observer: Observer) -> None:
-        """Tell the observer what was kept."""
-        while self._calls:
-            self.is_heard = True
-            name, given = self._calls.popleft()
-            getattr(observer, name)(*given)
-
-    def __enter__(self) -> Self:
-        self._calls.append(("__enter__", ()))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._calls.append(("__exit__", (kind, error, trace)))
-
-    def started(self, job: Job) -> None:
-        self._calls.append(("started", (job,)))
-
-    def stage(self, task: str) -> None:
-        self._calls.append(("stage", (task,)))
-
-    def plan(self, files: int, total_bytes: int) -> None:
-        self._calls.append(("plan", (files, total_bytes)))
-
-    def checked(self, length: int, files: int = 0) -> None:
-        self._calls.append(("checked", (length, files)))
-
-    def stored(self, length: int, files: int = 0) -> None:
-        self._calls.append(("stored", (length, files)))
-
-    def warn(self, message: str) -> None:
-        self._calls.append(("warn", (message,)))
-
-    def note(self, message: str) -> None:
-        self._calls.append(("note", (message,)))
-
-    def settled(self, job: Job) -> None:
-        self._calls.append(("settled", (job,)))
-
-    def postponed(self) -> None:
-        self._calls.append(("postponed", ()))
-
-    def failed(self, error: IngestError) -> None:
-        self._calls.append(("failed", (error,)))
-
-
 class _Begun:
     """A bundle that was submitted: it has a ``job``, or an error. Once it has ended, it has an ``outcome``, unless an
     ``error`` ended it that is not its own; where its job is busy it is postponed until all others have ended."""
 
     def __init__(self, path: Path, job: Job | IngestError) -> None:
-        self.path, self.job, self.kept = path, job, _Kept()
+        self.path, self.job, self.kept = path, job, Kept()
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.is_postponed = False
@@ -175,14 +107,14 @@ class _SmallBundles:
     ) -> None:
         self.outcomes: list[Outcome] = []
         self._paths, self._submit, self._runner = paths, submit, runner
-        self._another, self._observe = another, observe
-        self._most_threads = min(most_at_once(), len(paths))
-        self._submitted = self._threads = 0
-        # In their order. The threads take from the queue, and say in the news what has ended.
+        self._observe = observe
+        self._threads: RunnerThreads[_Begun] = RunnerThreads(
+            another, min(most_at_once(), len(paths)), runner.precedence
+        )
+        self._submitted = 0
+        # In their order.
         self._begun: deque[_Begun] = deque()
-        self._at_work: set[int] = set()
-        self._queue: SimpleQueue[_Begun | None] = SimpleQueue()
-        self._news: SimpleQueue[_Begun | BaseException | None] = SimpleQueue()
+        self._at_work: set[int | None] = set()
         self._observer: Observer | None = None
 
     def run(self) -> None:
@@ -198,13 +130,11 @@ class _SmallBundles:
         """Have the threads run no more."""
         if self._begun:
             self._runner.interrupt()
-        for _ in range(self._threads):
-            self._queue.put(None)
+        self._threads.end()
 
     def wait(self) -> None:
         """Wait for the threads, which were told to end."""
-        while self._threads:
-            self._hear(self._news.get())
+        self._threads.wait()
 
     def _begin_some(self) -> bool:
         """Submit some more, if there is room for them; whether there are any."""
@@ -224,44 +154,11 @@ class _SmallBundles:
             return
         if bundle.job_id is not None:
             self._at_work.add(bundle.job_id)
-        self._queue.put(bundle)
-        if self._threads < self._most_threads:
-            try:
-                threading.Thread(target=self._work, name=f"runner {self._threads + 1}", daemon=True).start()
-            except RuntimeError as error:
-                if not self._threads:
-                    raise ResourceUnavailable(str(error)) from error
-            else:
-                self._threads += 1
-
-    def _work(self) -> None:
-        error: BaseException | None = None
-        try:
-            with self._another() as runner:
-                while (bundle := self._queue.get()) is not None:
-                    bundle.run(runner)
-                    self._news.put(bundle)
-        except BaseException as unexpected:  # noqa: BLE001 - it is raised where this thread is waited for
-            error = unexpected
-        self._news.put(error)
+        self._threads.give(bundle)
 
     def _listen(self) -> None:
         """Wait until a bundle has ended, but not for long: there may be something to tell of the first."""
-        try:
-            error = self._hear(self._news.get(timeout=TELL_SECONDS))
-            while error is None:
-                error = self._hear(self._news.get_nowait())
-        except Empty:
-            return
-        raise error
-
-    def _hear(self, news: "_Begun | BaseException | None") -> BaseException | None:
-        if isinstance(news, _Begun):
-            if news.job_id is not None:
-                self._at_work.remove(news.job_id)
-            return None
-        self._threads -= 1
-        return news
+        self._at_work -= {bundle.job_id for bundle in self._threads.ended(TELL_SECONDS)}
 
     def _tell(self, bundle: _Begun) -> bool:
         """Tell what is new of the first bundle that has not ended yet; whether it has by now."""

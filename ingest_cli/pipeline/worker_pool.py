@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -19,19 +19,19 @@ from typing import Self
 from ..errors import ExitCode, IngestError, Interrupted, Unavailable
 from ..events.sender import LAST_SECONDS, Tell, sending
 from ..jobs.dispatch import dispatching
+from ..jobs.group_commit import Shared
 from ..jobs.job import Job
 from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
 from ..streams import flush, guard
-from .observer import Observer
+from .observer import ObserveJob
 from .runner import Runner
 from .shutdown import graceful_shutdown
+from .small_jobs import TELL_SECONDS, SmallJobs
 
 # By so much earlier than this process its workers end, on a signal to this process.
 SPARE_SECONDS = 0.5
-
-ObserveJob = Callable[[Job], Observer]
 
 
 def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bool) -> None:
@@ -40,18 +40,22 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
     ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Raises Interrupted
     where a job was left unfinished.
     """
-    timings = settings.timings
     with (
-        open_store(settings) as store,
-        connect(settings, store) as services,
+        Shared() as shared,
+        open_store(settings, shared=shared) as store,
+        connect(settings, store, shared=shared) as services,
         dispatching(settings, store) as dispatch,
     ):
         runner = Runner(settings, services, store, dispatch=dispatch)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
-        with events, graceful_shutdown(runner, timings.grace):
-            _work_until(runner, settings, observe, tell, until_empty=until_empty)
+        with (
+            events,
+            graceful_shutdown(runner, settings.timings.grace),
+            SmallJobs(settings, shared, runner, observe) as small,
+        ):
+            _Worker(settings, runner, small, observe, tell).work(until_empty=until_empty)
 
 
 def _last(*, until_empty: bool) -> float:
@@ -59,23 +63,76 @@ def _last(*, until_empty: bool) -> float:
     return LAST_SECONDS if until_empty else 0.0
 
 
-def _work_until(runner: Runner, settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bool) -> None:
-    timings, parent = settings.timings, multiprocessing.parent_process()
-    while not runner.interrupted:
-        if parent is not None and not parent.is_alive():
-            return
-        try:
-            job = runner.lease_next()
-            if job is not None:
-                observer = observe(job)
-                observer.settled(runner.run_leased(job, observer))
-            elif until_empty:
-                return
+class _Worker:
+    """Runs jobs of the queue: those that may take long, or were run before, alone, and the others with ``small``."""
+
+    def __init__(self, settings: Settings, runner: Runner, small: SmallJobs, observe: ObserveJob, tell: Tell) -> None:
+        self._timings, self._runner, self._small = settings.timings, runner, small
+        self._observe, self._tell = observe, tell
+        # In their order. The last of them may be one to be run alone.
+        self._leased: deque[Job] = deque()
+
+    def work(self, *, until_empty: bool) -> None:
+        """Go on until the runner is interrupted, or the process is left without its parent."""
+        parent = multiprocessing.parent_process()
+        while not self._runner.interrupted and (parent is None or parent.is_alive()):
+            try:
+                was_any = self._run_next()
+                if self._small.are_at_work:
+                    self._small.wait(TELL_SECONDS)
+                elif until_empty and not was_any:
+                    return
+                elif not was_any:
+                    self._runner.wait_for_next()
+            except Unavailable as error:
+                self._tell(str(error))
+                self._runner.wait(self._timings.pause)
+
+    def _run_next(self) -> bool:
+        """Run what comes next, or begin to; whether there was anything."""
+        if not self._leased:
+            self._lease()
+        was_any = bool(self._leased)
+        while self._leased:
+            if self._small.may_take(self._leased[0]):
+                self._run_beside_others(self._leased.popleft())
             else:
-                runner.wait_for_next()
-        except Unavailable as error:
-            tell(str(error))
-            runner.wait(timings.pause)
+                self._wait_for_others()
+                self._run_alone(self._leased.popleft())
+        return was_any
+
+    def _lease(self) -> None:
+        """Lease as many jobs as can be run at once, or those up to one that is to be run alone."""
+        first = self._runner.lease_next() if self._small.room else None
+        if first is not None:
+            self._leased.append(first)
+            if self._small.may_take(first) and self._small.room > 1:
+                self._leased += self._leased_together(self._small.room - 1)
+
+    def _leased_together(self, most: int) -> list[Job]:
+        jobs: list[Job] = []
+        with self._runner.leasing_together():
+            while len(jobs) < most and (job := self._runner.lease_next()) is not None:
+                jobs.append(job)
+                if not self._small.may_take(job):
+                    break
+        return jobs
+
+    def _run_beside_others(self, job: Job) -> None:
+        try:
+            self._small.take(job)
+        except IngestError:  # there is no thread, nor what one would need
+            self._run_alone(job)
+
+    def _run_alone(self, job: Job) -> None:
+        observer = self._observe(job)
+        observer.settled(self._runner.run_leased(job, observer))
+
+    def _wait_for_others(self) -> None:
+        """Wait until no other job is at work, but no longer than the lease of the next one can do without a run."""
+        deadline = time.monotonic() + self._timings.stale / 10
+        while self._small.are_at_work and time.monotonic() < deadline:
+            self._small.wait(TELL_SECONDS)
 
 
 class WorkerPool:

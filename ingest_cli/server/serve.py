@@ -13,7 +13,8 @@ from types import FrameType
 import uvicorn
 
 from ..jobs.store import open_store
-from ..pipeline.worker_pool import ObserveJob, WorkerPool
+from ..pipeline.observer import ObserveJob
+from ..pipeline.worker_pool import WorkerPool
 from ..settings import Settings
 from .app import application
 from .authentication import Authenticator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..disk import sync_file_system
 from ..jobs.group_commit import Shared
 from ..jobs.neighbours import introduce, is_to_be_made
-from ..settings import PostgresUrl, Settings
+from ..settings import ObjectStore, PostgresUrl, Settings
 from ..settings.options import CATALOG_URL, UNIQUEID_URL
 from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
 
@@ -76,6 +76,14 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
         return EmbeddedArchive(
             settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
         )
+    if isinstance(settings.archive, ObjectStore):
+        assert settings.s3 is not None
+        try:
+            from .s3.archive import S3Archive
+        except ImportError as error:
+            wanted = "pip install 'pacifica-ingest-cli[cluster]'"
+            raise SettingsError(f"{settings.archive} needs: {wanted} ({error})") from error
+        return S3Archive(settings.archive, settings.s3, memory, transfers=settings.transfers)
     from .pacifica.archive import PacificaArchive
 
     return PacificaArchive(
@@ -89,10 +97,10 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
 
 def _slots(settings: Settings) -> "Slots":
     """What limits the transfers of all processes that share a job store; of several hosts, those of each."""
-    from .slots import Slots
+    from .slots import FileSlots
 
     beside = settings.database if isinstance(settings.database, Path) else settings.spool
-    return Slots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
+    return FileSlots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
 
 
 def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> Catalog:

@@ -38,9 +38,9 @@ from .options import (
     PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
+    S3_REGION,
     SERVICE_TIMEOUT,
     THREADS,
-    TRANSFERS,
     UNIQUEID_URL,
     UPLOADS,
     URLS,
@@ -155,11 +155,11 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         RETRIES: str(USUAL_RETRIES),
         DOCUMENT_LIMIT: str(USUAL_DOCUMENT_MIB),
         POLICY_URL: "",
-        TRANSFERS: "1",
         THREADS: "",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
         DIGEST: "none",
+        S3_REGION: "us-east-1",
         NOTIFICATIONS_DISABLED: "no",
         NOTIFICATIONS_EVENTS: "ingest",
         NOTIFICATIONS_FORMAT: "0.1",
@@ -259,8 +259,9 @@ def _effective(
     flag = flags.get(option)
     if flag is not None:
         return Value(option, flag, "command line")
-    if environment.get(option.variable):
-        return Value(option, environment[option.variable], option.variable)
+    for variable in (option.variable, *option.also):
+        if environment.get(variable):
+            return Value(option, environment[variable], variable)
     path, parser = file
     try:
         # A password may hold a "%".

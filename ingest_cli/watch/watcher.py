@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..jobs.job import Job
-from ..pipeline.worker_pool import ObserveJob
+from ..pipeline.observer import ObserveJob
 from ..settings import Settings
 from .disposition import Disposition
 from .folder import DropFolder

@@ -25,7 +25,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
-from ingest_cli.pipeline.small_bundles import MOST_BEGUN, _Begun, _SmallBundles
+from ingest_cli.pipeline.small_bundles import _Begun, _SmallBundles
 from ingest_cli.pipeline.submission import submit_bundles
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.services.factory import connect
@@ -274,8 +274,9 @@ def test_small_bundles_are_shown_one_after_the_other(tmp_path: Path, command: Co
     """Though they share what they wait for: their jobs, their lines and their answers are in the order given."""
     paths = [bundle(tmp_path, f"b{number}") for number in range(40)]
     same, bad, none = bundle(tmp_path, "same", "b3"), broken(tmp_path, "bad"), tmp_path / "none.tar"
-    # Behind so many that the one of the same content has ended by then: of two at once, either may be stored.
-    paths[3 + MOST_BEGUN + 1 : 3 + MOST_BEGUN + 1] = [same, bad, paths[5], none]
+    # Right behind the one of the same content, which is at work then: the first of the two is stored all the same.
+    paths[4:4] = [same]
+    paths[20:20] = [bad, paths[6], none]
     done = command(*paths)
     assert done.returncode == ExitCode.SOME_FAILED
     told = [(int(number), said) for number, said in re.findall(r"(?m)^job (\d+): (.*)$", done.stdout)]

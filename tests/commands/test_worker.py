@@ -13,14 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.cli.display import screens_of_queue
+from ingest_cli.cli.output import record
 from ingest_cli.errors import ExitCode, Interrupted, StopRequested
+from ingest_cli.jobs.group_commit import Shared
 from ingest_cli.jobs.job import Job, JobKind, JobState, Override, PacificaState
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, STAGES, UPLOADING
 from ingest_cli.jobs.store import JobStore, open_store
+from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.settlement import settle_by_hand
+from ingest_cli.pipeline.small import SMALL_BYTES, THREADS
+from ingest_cli.pipeline.small_jobs import SmallJobs
 from ingest_cli.pipeline.submission import submit
+from ingest_cli.pipeline.worker_pool import WorkerPool
 from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import Timings, load_settings
@@ -395,3 +402,116 @@ def test_what_is_not_stored_again_is_counted_as_done(queue: Queue, site: Site, t
     witness = site.witness
     assert witness.bytes_checked == witness.bytes_stored == witness.planned
     assert witness.files_checked == witness.files_stored == len(FILES)
+
+
+def held_catalog(site: Site) -> "closing[sqlite3.Connection]":
+    """Nobody can write to the catalogue until it is closed: every job comes to a halt before its end."""
+    connection = sqlite3.connect(site.catalog, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return closing(connection)
+
+
+def running(site: Site) -> list[Job]:
+    return [job for job in site.jobs() if job.state is JobState.RUNNING]
+
+
+def test_one_worker_runs_many_small_jobs_at_once(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running]
+) -> None:
+    paths = write_bundles(tmp_path, 2 * THREADS)
+    command(paths[0])  # which makes the catalogue
+    command("--queue", "--quiet", *paths[1:])
+    with held_catalog(site):
+        worker = starting("worker", "--until-empty")
+        until(lambda: len(running(site)) == THREADS)
+        assert len({job.holder for job in running(site)}) == 1
+    assert worker.wait(PATIENCE) == 0
+    assert all(job.is_done and job.attempts == 1 for job in site.jobs())
+    assert len(site.rows("Transactions")) == len(paths)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_small_jobs_that_a_worker_leaves_are_resumed(
+    command: Command, site: Site, tmp_path: Path, starting: Callable[..., Running], number: int
+) -> None:
+    """However it ends, it is soon, and leaves no more than it had begun."""
+    paths = write_bundles(tmp_path, 2 * THREADS)
+    command(paths[0])
+    command("--queue", "--quiet", *paths[1:])
+    with held_catalog(site):
+        worker = starting("worker", "--quiet")
+        until(lambda: len(running(site)) == THREADS)
+        begun = time.monotonic()
+        worker.send_signal(number)
+        assert worker.wait(PATIENCE) == (ExitCode.INTERRUPTED if number != signal.SIGKILL else -number)
+        assert time.monotonic() - begun < site.settings.timings.ending + 2
+    left = {job.job_id for job in site.jobs() if job.attempts and not job.is_done}
+    assert len(left) == THREADS
+    assert command("worker", "--until-empty", "--quiet").returncode == 0
+    assert all(job.is_done for job in site.jobs())
+    assert {job.job_id for job in site.jobs() if job.attempts == 2} == left
+    assert len(site.archived()) == len(site.rows("Files")) == len(paths)
+
+
+def test_a_job_that_kills_its_process_is_blamed_alone(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_bundles(tmp_path, 12)
+    poison = paths[5].rename(tmp_path / "poison.tar")
+    paths[5] = poison
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "def look(event, given):\n"
+        f"    if event == 'open' and str(given[0]) == {str(poison)!r}:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(look)\n"
+    )
+    command("--queue", "--quiet", *paths)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    timings = Timings(runs=3, pause=0.01)
+    observe = screens_of_queue(json=False, quiet=True, verbose=0)
+    with WorkerPool(replace(site.settings, timings=timings), 1, observe, record, until_empty=True) as pool:
+        pool.wait()
+    jobs = {Path(job.source): job for job in site.jobs()}
+    assert jobs.pop(poison).state is JobState.FAILED
+    assert all(job.is_done and job.attempts <= 2 for job in jobs.values())
+
+
+def test_what_ran_before_or_takes_long_runs_alone(queue: Queue, site: Site, tmp_path: Path) -> None:
+    small, large = write_bundles(tmp_path, 2), write_bundle(tmp_path / "large.tar", {"data/x": bytes(SMALL_BYTES)})
+    for path in (*small, large):
+        queue.submit(path)
+    queue.cut_off(2, 1)
+    with queue.runner() as (runner, store), Shared() as shared:
+        jobs = SmallJobs(site.settings, shared, runner, lambda _: Observer())
+        assert [jobs.may_take(store.lease(number)) for number in (1, 2, 3)] == [True, False, False]
+
+
+def test_of_two_of_the_same_in_the_queue_the_later_is_the_duplicate(
+    command: Command, site: Site, tmp_path: Path
+) -> None:
+    """Though they are begun at once, none waits to be tried again."""
+    paths = [
+        write_bundle(tmp_path / f"{number}{name}.tar", {"data/x": bytes([number])})
+        for number in range(10)
+        for name in "ab"
+    ]
+    command("--queue", "--quiet", *paths)
+    assert command("worker", "--until-empty", "--quiet").returncode == 0
+    jobs = {job.job_id: job for job in site.jobs()}
+    for number in range(1, 21, 2):
+        assert jobs[number].state is JobState.COMPLETE
+        assert jobs[number + 1].duplicate_of == number
+
+
+def test_what_goes_wrong_with_one_stops_none_beside_it(command: Command, site: Site, tmp_path: Path) -> None:
+    paths = write_bundles(tmp_path, 12)
+    gone = write_bundle(tmp_path / "gone.tar", {"data/x": b"gone"})
+    command("--queue", "--quiet", *paths[:4], gone, *paths[4:])
+    gone.unlink()
+    done = command("worker", "--until-empty")
+    assert done.returncode == 0
+    told = [int(line.split()[1].rstrip(":")) for line in untimed(done.stdout)]
+    assert told == [number for number in range(1, 14) if number != 5], "in the order of the queue"
+    assert "job 5 failed" in done.stderr
+    assert [job.job_id for job in site.jobs() if not job.is_done] == [5]
