@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..disk import sync_file_system
+from ..errors import SettingsError
 from ..jobs.group_commit import Shared
 from ..jobs.neighbours import introduce, is_to_be_made
 from ..settings import ObjectStore, PostgresUrl, Settings
