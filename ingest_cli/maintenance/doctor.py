@@ -22,7 +22,7 @@ from ..jobs.outbox import NoticeStatus
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
-from ..settings import Option, ReceiverKind, Settings
+from ..settings import Option, PostgresUrl, ReceiverKind, Settings
 from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
@@ -61,6 +61,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
+        if isinstance(settings.database, PostgresUrl):
+            yield from _diagnose_cluster(settings, settings.database)
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
@@ -72,6 +74,19 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
+
+
+def _diagnose_cluster(settings: Settings, url: PostgresUrl) -> Iterator[Finding]:
+    """Check what several hosts share."""
+    from . import cluster
+
+    upgrade = "give the server more connections, or use one version of the program on all hosts"
+    yield finding("database", lambda: cluster.check_database(url), upgrade)
+    poll = "set [database] listen = no, or let workers reach the server itself"
+    yield finding("wake-up", lambda: cluster.check_listening(settings, url), poll)
+    yield finding("clocks", lambda: cluster.check_clock(url), "have both follow the same time server")
+    for detail, advice in cluster.check_hosts(settings, url):
+        yield Finding("host", detail, not advice, advice, ExitCode.FAILED if advice else ExitCode.SUCCESS)
 
 
 def diagnose_service(settings: Settings, option: Option) -> Finding:
@@ -131,12 +146,16 @@ def _check_digests(archive: Path) -> str:
 def _check_ids(settings: Settings) -> str:
     if isinstance(settings.unique_id, Path) and is_to_be_made(settings, UNIQUEID_URL, new=True):
         return _not_there_yet(settings.unique_id)
+    if _is_new(settings.unique_id, "id store"):
+        return f"{settings.unique_id}: not there yet"
     return _ping(factory.unique_id(settings, new=False))
 
 
 def _check_catalog(settings: Settings) -> str:
     if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
         return _not_there_yet(settings.catalog)
+    if _is_new(settings.catalog, "catalogue"):
+        return f"{settings.catalog}: not there yet"
     return _ping(factory.catalog(settings, new=False))
 
 
@@ -169,6 +188,8 @@ def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) 
 def _check_store(settings: Settings) -> str:
     if isinstance(settings.database, Path) and is_to_be_made(settings, DATABASE, new=True):
         return _not_there_yet(settings.database)
+    if _is_new(settings.database, "job store"):
+        return f"{settings.database}: not there yet"
     with open_store(settings, new=False) as store:
         problems = store.check_integrity()
         if problems:
@@ -176,9 +197,19 @@ def _check_store(settings: Settings) -> str:
         return f"{settings.database}: {counted(store.count(), 'job')}"
 
 
+def _is_new(place: object, application: str) -> bool:
+    """Whether it is a database of PostgreSQL in which no such tables have been made."""
+    if not isinstance(place, PostgresUrl):
+        return False
+    from ..jobs.postgres_database import pool_of, version_of
+
+    return version_of(pool_of(place), application) is None
+
+
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
-    if not isinstance(settings.database, Path) or settings.database.exists():
+    there = settings.database.exists() if isinstance(settings.database, Path) else True
+    if there and not _is_new(settings.database, "job store"):
         with open_store(settings, new=False) as store:
             _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
