@@ -208,6 +208,10 @@ class JobBusy(IngestError):
     exit_code = ExitCode.UNREACHABLE
 
 
+class ProjectBusy(JobBusy):
+    """As many jobs of the project are at work as may be."""
+
+
 class WrongState(IngestError):
     """The job's state does not allow the transition."""
 

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ingest_cli.settings import PostgresUrl
+
 from .support.command import Command
 from .support.environment import scrub
 from .support.forks import FORKS, Running
 from .support.leftovers import MARK, Leftovers, can_look
 from .support.mounts import Mount, mounting
+from .support.object_stores import ObjectServer, lacking, rclone, seaweedfs
 from .support.pacifica_double import PacificaSite
+from .support.postgres import PostgresServer, serving_postgres
 from .support.site import Site
 
 # A slow machine is no failure, and nothing is to be left in the folder where the tests are started.
@@ -51,6 +55,24 @@ def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     assert not left, "the tests left behind:\n" + "\n".join(left)
 
 
+@pytest.fixture(scope="session")
+def strict_storage(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Iterator[ObjectServer]:
+    """Storage that speaks S3, which all tests of the session share; each asks for a bucket of its own."""
+    if missing := lacking():
+        pytest.skip(missing)
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def lax_storage(tmp_path_factory: pytest.TempPathFactory, nothing_is_left: None) -> Iterator[ObjectServer]:
+    """Storage that speaks S3, but knows no conditional writes."""
+    if missing := lacking():
+        pytest.skip(missing)
+    with rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """A failure that shows a name which is not UTF-8 would end the whole session, where it is handed on by xdist."""
@@ -63,6 +85,19 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
 def pytest_report_header() -> list[str]:
     """Say what is not looked for."""
     return [] if can_look() else ["not looked for: processes and mounts that tests leave behind (there is no /proc)"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(nothing_is_left: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The session's server of PostgreSQL. A test that stops it starts it again."""
+    with serving_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer) -> PostgresUrl:
+    """A new database of PostgreSQL."""
+    return postgres_server.new_database()
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def _jobs(ctx: typer.Context, wanted: "Callable[[Job], bool]") -> list[tuple[str
 
     try:
         settings = _settings(ctx)
-        if not settings.database.is_file():
+        if isinstance(settings.database, Path) and not settings.database.is_file():
             return []
         with open_store(settings, new=False) as store:
             jobs = store.select(limit=MOST_JOBS)

@@ -54,8 +54,8 @@ class Deployment:
     def folders(self) -> list[Path]:
         """The folders that are written to, none of them within another."""
         settings = self.settings
-        files = [place for place in (settings.unique_id, settings.catalog) if isinstance(place, Path)]
-        folders = {settings.database.parent, settings.spool, *(file.parent for file in files)}
+        places = (settings.database, settings.unique_id, settings.catalog)
+        folders = {settings.spool, *(place.parent for place in places if isinstance(place, Path))}
         folders |= {*settings.watch.folders, *settings.server.move_from}
         folders |= {place for place in (settings.archive, settings.watch.done) if isinstance(place, Path)}
         folders = {_without_dots(folder) for folder in folders}
@@ -71,7 +71,9 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         """What units have to be told, because it does not stand in the configuration file."""
         told = {} if self.config is None else {"INGEST_CONFIG": str(self.config)}
-        places = {DATABASE: str(self.settings.database), VOLUME_PATH: str(self.settings.spool)}
+        places = {VOLUME_PATH: str(self.settings.spool)}
+        if isinstance(self.settings.database, Path):
+            places[DATABASE] = str(self.settings.database)
         for value in self.settings.values:
             if value.option in PLACES and value.origin == "default":
                 told[value.option.variable] = places.get(value.option, value.text)

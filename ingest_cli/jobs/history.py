@@ -3,16 +3,16 @@
 A job that one run takes to its end without a word has nothing of its own here: the job says when that was.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ..text import one_line, shortened
+from .database import Connection
 from .job import Job, JobState
 from .process import this_process
-from .sqlite_rows import now_text, time_text
+from .sql_rows import now_text, time_text
 from .transitions import Event
 
 # Of one job so much is kept, the newest.
@@ -43,12 +43,12 @@ def named(job: Job, kept: Iterable[Line]) -> list[Line]:
     return [Line(line.moment, job.with_name(line.text)) for line in kept]
 
 
-def keep(connection: sqlite3.Connection, job_id: int, texts: Sequence[str]) -> None:
+def keep(connection: Connection, job_id: int, texts: Sequence[str]) -> None:
     """Keep what was told of the job, in a transaction of the caller's."""
     now = now_text()
     number = connection.execute("SELECT MAX(number) FROM history WHERE job_id = ?", [job_id]).fetchone()[0] or 0
     lines = [(job_id, number + 1 + place, now, _line(text)) for place, text in enumerate(texts)]
-    connection.executemany("INSERT INTO history VALUES (?, ?, ?, ?)", lines)
+    connection.executemany("INSERT INTO history (job_id, number, moment, line) VALUES (?, ?, ?, ?)", lines)
     last = number + len(lines)
     if last > MOST_LINES:
         connection.execute("DELETE FROM history WHERE job_id = ? AND number <= ?", [job_id, last - MOST_LINES])

@@ -13,6 +13,7 @@ from ..errors import (
     Interrupted,
     JobNotFound,
     LeaseLost,
+    ProjectBusy,
     ResourceUnavailable,
     StopRequested,
     StoreError,
@@ -21,7 +22,7 @@ from ..errors import (
 )
 from ..mounts import is_away, lies_below
 from ..settings import Timings
-from ..text import counted
+from ..text import counted, quoted
 from .history import first_of
 from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
@@ -169,6 +170,11 @@ class Lease:
         self._job = self._store.held(self.fence)
         return other
 
+    def admit(self, project: str, most: int | None) -> None:
+        """Raise ProjectBusy where ``most`` other jobs of the project are at work."""
+        if most is not None and not self._store.admit(self.fence, project, most):
+            raise ProjectBusy(f"{counted(most, 'job')} of project {quoted(project)} may run at once")
+
     def holds(self, other: Job) -> bool:
         """Whether another job has a living holder."""
         return other.holder is not None and not self._store.is_dead(other)
@@ -243,8 +249,8 @@ class Lease:
         with self._noting():
             self._store.requeue(self.fence)
 
-    def defer(self, task: str, reason: str, *, is_attempt: bool = True) -> None:
-        """The job is retried after a backoff, which is twice as long each time.
+    def defer(self, task: str, reason: str, *, is_attempt: bool = True, is_crowded: bool = False) -> None:
+        """The job is retried after a backoff, which is twice as long each time, unless the project ``is_crowded``.
 
         After so many runs that were attempts it is settled instead.
         """
@@ -255,7 +261,8 @@ class Lease:
                 self._store.exhaust(self.fence, task, reason)
             return
         earlier = max(0, job.attempts - 1) + (0 if is_attempt else job.waits)
-        backoff = min(timings.longest_backoff, timings.first_backoff * 2.0 ** min(earlier, 30))
+        doublings = 0 if is_crowded else min(earlier, 30)
+        backoff = min(timings.longest_backoff, timings.first_backoff * 2.0**doublings)
         with self._noting():
             self._store.defer(self.fence, task, reason, backoff, is_attempt=is_attempt)
 

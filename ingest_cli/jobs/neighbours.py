@@ -1,5 +1,7 @@
 """The databases of a site know each other, so that one whose disk is not mounted is not made anew in its place.
 
+That is of files: a database on a server is there or is away, and nobody makes another in its place.
+
 Job store, ids and catalogue note in each other by which paths they were used together. One that is missing, and that
 another one knows, is waited for. That a site's only disk is away, nobody is left to tell.
 """
@@ -55,6 +57,13 @@ def databases(settings: Settings) -> dict[Option, Path]:
     """The site's databases on this machine, by the settings that name them."""
     named = {DATABASE: settings.database, UNIQUEID_URL: settings.unique_id, CATALOG_URL: settings.catalog}
     return {option: path for option, path in named.items() if isinstance(path, Path)}
+
+
+def known_to(database: Path) -> list[Path]:
+    """The databases that were used together with this one, as far as it is known and can be read."""
+    with suppress(sqlite3.Error), _opened(database) as connection:
+        return [Path(os.fsdecode(path)) for (path,) in connection.execute("SELECT path FROM neighbours ORDER BY path")]
+    return []
 
 
 def _others(settings: Settings, path: Path) -> Iterator[Path]:

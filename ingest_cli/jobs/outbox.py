@@ -6,7 +6,6 @@ it is sent at least once. Whoever sends one has a lease on it, which ends with t
 
 import heapq
 import json
-import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from typing import Any
 
 from ..settings import EventKind, ReceiverKind
 from ..text import story
-from .database import Database, reading, writing
+from .database import Connection, Database, Row, reading, writing
 from .fields import job_fields
 from .job import Job, JobState
 from .process import Life, Process, this_process
-from .sqlite_rows import now_text, time_text
+from .sql_rows import ALL_ROWS, now_text, time_text
 from .transitions import Event
 
 # A lease that nobody gave back for so long is nobody's: no receiver takes as long.
@@ -79,7 +78,7 @@ def kind_of(event: Event, to: JobState | None) -> EventKind | None:
     return "failed" if to in (JobState.FAILED, JobState.HELD) else None
 
 
-def announce(connection: sqlite3.Connection, job: Job, kind: EventKind, receivers: Collection[ReceiverKind]) -> None:
+def announce(connection: Connection, job: Job, kind: EventKind, receivers: Collection[ReceiverKind]) -> None:
     """Put the event into the outbox, in a transaction of the caller's.
 
     A job that waits only to be rolled back is not deferred: what becomes of it is announced in the end.
@@ -111,14 +110,16 @@ class Outbox:
         if next(self._due(receivers), None) is None:
             return None
         with writing(self._database, durable=False) as connection:
-            row = next(self._due(receivers), None)
-            if row is None:
-                return None
-            connection.execute(
-                "UPDATE outbox SET fence = fence + 1, attempts = attempts + 1, holder = ? WHERE number = ?",
-                (this_process().to_text(), row["number"]),
-            )
-            return self._one(row["number"])
+            for row in self._due(receivers):
+                # Another process may have been quicker.
+                taken = connection.execute(
+                    "UPDATE outbox SET fence = fence + 1, attempts = attempts + 1, holder = ?"
+                    " WHERE number = ? AND fence = ? AND status = 'waiting'",
+                    (this_process().to_text(), row["number"], row["fence"]),
+                )
+                if taken.rowcount:
+                    return self._one(row["number"])
+        return None
 
     def sent(self, notice: Notice) -> None:
         """The receiver has it; what it did not get while it was away, it is to get soon."""
@@ -127,7 +128,7 @@ class Outbox:
             self._tidy(notice.number - MOST_KEPT)
         with writing(self._database, durable=False) as connection:
             connection.execute(
-                "UPDATE outbox INDEXED BY outbox_outage SET retry_at = 0, is_outage = 0, is_hastened = 1"
+                "UPDATE outbox INDEXED BY outbox_outage SET retry_at = 0, is_outage = false, is_hastened = true"
                 " WHERE status = 'waiting' AND is_outage AND receiver = ?",
                 [notice.receiver],
             )
@@ -157,22 +158,24 @@ class Outbox:
         self, count: int, *, job_id: int | None = None, statuses: Collection[NoticeStatus] = tuple(NoticeStatus)
     ) -> list[Notice]:
         """The newest ``count`` events, of one job or of all, the newest last."""
-        # Without the plus, all of these statuses would be sorted.
-        where = f"+status IN ({_listed(statuses)}) AND {'1' if job_id is None else 'job_id = ?'}"
+        # If it were the column itself, all of these statuses would be sorted.
+        where = f"status || '' IN ({_listed(statuses)}) AND {'true' if job_id is None else 'job_id = ?'}"
         of_job = [] if job_id is None else [job_id]
         rows = self._rows(f"SELECT * FROM outbox WHERE {where} ORDER BY number DESC LIMIT ?", *of_job, count)
         return list(map(_notice_of, rows))[::-1]
 
     def tallies(self, receiver: ReceiverKind | None = None) -> dict[NoticeStatus, int]:
         """How many events for a receiver, or for all, there are of each status."""
-        query = "SELECT status, COUNT(*) FROM outbox WHERE receiver = ? OR ? IS NULL GROUP BY 1"
-        found = dict(tuple(row) for row in self._rows(query, receiver, receiver))
+        where, values = _of(receiver)
+        query = f"SELECT status, COUNT(*) FROM outbox WHERE {where} GROUP BY 1"
+        found = dict(tuple(row) for row in self._rows(query, *values))
         return {status: found.get(status, 0) for status in NoticeStatus}
 
     def waiting(self, receiver: ReceiverKind | None = None) -> tuple[int, str | None]:
         """How many events wait for a receiver, or for all, and since when the oldest of them does, in UTC."""
-        query = "SELECT COUNT(*), MIN(created) FROM outbox WHERE status = 'waiting' AND (receiver = ? OR ? IS NULL)"
-        number, oldest = next(self._rows(query, receiver, receiver))
+        where, values = _of(receiver)
+        query = f"SELECT COUNT(*), MIN(created) FROM outbox WHERE status = 'waiting' AND {where}"
+        number, oldest = next(self._rows(query, *values))
         return int(number), oldest
 
     def oldest_waiting(self) -> str | None:
@@ -186,8 +189,8 @@ class Outbox:
             for number in numbers:
                 # Who is sending it now has lost its lease: what becomes of that attempt does not count.
                 again = connection.execute(
-                    "UPDATE outbox SET status = 'waiting', attempts = 0, retry_at = 0, is_outage = 0,"
-                    " is_hastened = 0, reason = '', since = ?, updated = ?, fence = fence + 1, holder = NULL"
+                    "UPDATE outbox SET status = 'waiting', attempts = 0, retry_at = 0, is_outage = false,"
+                    " is_hastened = false, reason = '', since = ?, updated = ?, fence = fence + 1, holder = NULL"
                     " WHERE number = ?",
                     (time.time(), now_text(), number),
                 )
@@ -204,7 +207,7 @@ class Outbox:
         query = (
             "SELECT number FROM outbox WHERE number > ? AND status <> 'waiting' AND updated < ? ORDER BY number LIMIT ?"
         )
-        rows = self._rows(query, after, time_text(moment), -1 if limit is None else limit)
+        rows = self._rows(query, after, time_text(moment), ALL_ROWS if limit is None else limit)
         return [int(row["number"]) for row in rows]
 
     def forget(self, numbers: Sequence[int]) -> None:
@@ -214,7 +217,7 @@ class Outbox:
                 "DELETE FROM outbox WHERE number = ? AND status <> 'waiting'", [(number,) for number in numbers]
             )
 
-    def _due(self, receivers: Collection[ReceiverKind]) -> Iterator[sqlite3.Row]:
+    def _due(self, receivers: Collection[ReceiverKind]) -> Iterator[Row]:
         """What waits for a sender, in order."""
         if not receivers:
             return iter(())
@@ -231,7 +234,7 @@ class Outbox:
         misdated = self._rows(f"{waiting} AND retry_at > ? ORDER BY retry_at", now + LONGEST_WAIT_SECONDS)
         return filter(self._is_free, heapq.merge(fresh, rested, misdated, key=itemgetter("number")))
 
-    def _is_free(self, row: sqlite3.Row) -> bool:
+    def _is_free(self, row: Row) -> bool:
         """Whether nobody is sending the event."""
         if row["holder"] is None:
             return True
@@ -269,13 +272,13 @@ class Outbox:
     def _one(self, number: int) -> Notice:
         return _notice_of(next(self._rows("SELECT * FROM outbox WHERE number = ?", number)))
 
-    def _rows(self, sql: str, *values: Any) -> Iterator[sqlite3.Row]:
+    def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
         with reading(self._database) as connection:
             # Whoever leaves rows behind would have a cursor closed later than the database.
             yield from iter(connection.execute(sql, values).fetchone, None)
 
 
-def _notice_of(row: sqlite3.Row) -> Notice:
+def _notice_of(row: Row) -> Notice:
     columns = dict(zip(row.keys(), row, strict=True))
     del columns["holder"], columns["is_outage"]
     return Notice(
@@ -286,6 +289,11 @@ def _notice_of(row: sqlite3.Row) -> Notice:
             "is_hastened": bool(columns["is_hastened"]),
         }
     )
+
+
+def _of(receiver: ReceiverKind | None) -> tuple[str, list[str]]:
+    """The condition that an event is for this receiver, if one is given, and its values."""
+    return ("receiver = ?", [receiver]) if receiver is not None else ("true", [])
 
 
 def _listed(words: Collection[str]) -> str:

@@ -1,249 +1,85 @@
-"""The job store in one SQLite database: how jobs are submitted, leased, settled and removed."""
+"""The job store in an SQLite file."""
 
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobBusy, StoreError, WrongState
-from ..text import counted
-from .database import writing
-from .imported import ImportedJob, Taken
-from .job import UNFINISHED, Job, JobKind, JobState, Override
-from .process import Life, Process, this_process
-from .sqlite_changes import cannot, is_to_fail, note_mounts
-from .sqlite_queries import MOST_ASKED, SETTLED
-from .sqlite_rows import imported_job_of, listed, now_text, override_text
-from .sqlite_runs import SqliteRuns
-from .transitions import TRANSITIONS, Event
-
-BY_HAND = "failed by an administrator"
+from ..errors import IngestError
+from ..settings import Notifications, Timings
+from .database import Row, writing
+from .filter import matches
+from .group_commit import Shared
+from .job import Job
+from .sql_reading import NOBODY
+from .sql_store import SqlJobStore
+from .sqlite_database import SqliteDatabase, open_database
+from .sqlite_migrations import MIGRATIONS
 
 
-class SqliteJobStore(SqliteRuns):
-    """The store in the database at ``path``; what it promises is said in `store.JobStore`. Raises StoreError."""
+class Matching:
+    """`matches` as SQLite calls it. Of what ends it, as Ctrl-C may, SQLite only says that something did: `end` raises
+    that again."""
+
+    def __init__(self) -> None:
+        self._ended_by: BaseException | None = None
+
+    def __call__(self, glob: str, name: str) -> bool:
+        """Whether the glob matches the name."""
+        try:
+            return matches(glob, name)
+        except BaseException as error:
+            self._ended_by = error
+            raise
+
+    def end(self, told: Exception) -> None:
+        """Raise what ended it, if that is what SQLite ``told``."""
+        error, self._ended_by = self._ended_by, None
+        if error is None and "user-defined function" in str(told):
+            # Only the handler of a signal can run before the function's own first line.
+            error = KeyboardInterrupt()
+        if error is not None:
+            raise error from None
+
+
+class SqliteJobStore(SqlJobStore):
+    """The store in the file at ``path``; a ``new`` one is made where it is missing. Raises StoreError."""
+
+    _database: SqliteDatabase
+
+    def __init__(
+        self,
+        path: Path,
+        timings: Timings,
+        notifications: Notifications = NOBODY,
+        *,
+        new: bool = True,
+        shared: Shared | None = None,
+    ) -> None:
+        self.path, self._shared = path, shared
+        database = open_database(path, MIGRATIONS, "job store", timings.busy, new=new, shared=shared)
+        super().__init__(database, timings, notifications)
+        self._matching = Matching()
+        database.conn.create_function("matches", 2, self._matching, deterministic=True)
 
     def another(self) -> "SqliteJobStore":
-        """A connection of its own to the same database."""
+        """A connection of its own to the same file."""
         return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
 
-    @contextmanager
-    def together(self, *, durable: bool = True) -> Iterator[None]:
-        """Make the changes in a block one."""
-        with writing(self._database, durable=durable):
-            yield
+    def check_integrity(self) -> str:
+        """What SQLite finds wrong with the file, having seen that it can be written."""
+        with writing(self._database):
+            pass
+        # Nobody else waits while all of it is looked at.
+        found = [str(row[0]) for row in self._rows("PRAGMA quick_check(3)")]
+        return "" if found == ["ok"] else "; ".join(found)
 
-    def submit(
-        self,
-        job_id: int,
-        *,
-        kind: JobKind,
-        source: str,
-        fingerprint: str,
-        user: str,
-        holder: Process | None,
-        spooled: bool = False,
-        mounts: Iterable[Path] = (),
-        origin: str = "",
-        request: str = "",
-    ) -> Job:
-        """Add a new job."""
-        now, run = now_text(), holder is not None
-        row = {
-            "job_id": job_id,
-            "kind": kind,
-            "source": source,
-            "fingerprint": fingerprint,
-            "user": user,
-            "spooled": spooled,
-            "origin": origin,
-            "state": JobState.RUNNING if run else JobState.QUEUED,
-            "created": now,
-            "updated": now,
-            "began": now if run else "",
-            "fence": int(run),
-            "attempts": int(run),
-            "holder": holder.to_text() if holder is not None else None,
-        }
+    def _is_ours(self, job: Job) -> bool:
+        # It was read in the transaction, and nobody else writes.
+        return True
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
         try:
-            with writing(self._database) as connection:
-                if self.imported(job_id) is not None:
-                    raise self._already_holds(job_id)
-                connection.execute(
-                    f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
-                )
-                note_mounts(connection, job_id, mounts)
-                if request:
-                    connection.execute("INSERT INTO requests VALUES (?, ?)", (job_id, request))
-        except sqlite3.IntegrityError as error:
-            raise self._already_holds(job_id) from error
-        return self.get(job_id)
-
-    def lease(self, job_id: int) -> Job:
-        """Become the holder of a job."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database, durable=False) as connection:
-            job = self._free(job_id)
-            return self._become_holder(connection, job)
-
-    def lease_next(self) -> Job | None:
-        """Become the holder of the next job in the queue."""
-        while next(self._due(), None) is not None:
-            with writing(self._database, durable=False) as connection:
-                job = next(self._due(), None)
-                if job is None:
-                    return None
-                if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
-                    return self._become_holder(connection, job)
-                runs = counted(job.attempts, "time")
-                why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
-                self._exhaust(connection, job, job.task, job.exception or why)
-        return None
-
-    def retry(self, job_id: int) -> Job:
-        """Queue a job that failed or is held again."""
-        with writing(self._database) as connection:
-            job = self.get(job_id)
-            if job.state in TRANSITIONS[Event.RETRY].sources:
-                attempts = 0 if job.attempts >= self._timings.attempts else job.attempts
-                changes = {"attempts": attempts, "waits": 0, "retry_at": 0, "holder": None, "said": None}
-                settled = {"undo_to": None, "successor": None}
-                self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)
-            elif job.state not in UNFINISHED and not job.is_done:
-                raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
-        return self.get(job_id)
-
-    def hasten(self, job_id: int) -> Job:
-        """Have a deferred job wait no longer."""
-        with writing(self._database) as connection:
-            self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
-        return self.get(job_id)
-
-    def end(
-        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
-    ) -> Job:
-        """Settle a job that nobody works on."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database) as connection:
-            job = self._free(job_id)
-            changes = {
-                "said": override_text(override),
-                "exception": job.exception or (reason if override is None else override.exception or BY_HAND),
-                "holder": None,
-                "retry_at": 0,
-                "fence": job.fence_number + 1,
-                "successor": job.successor if to is JobState.FAILED else None,
-            }
-            if job.reservation is None:
-                event = Event.ABANDON if job.state is JobState.RUNNING else Event.DISCARD
-                self._change(connection, event, job, changes, to=to)
-            else:
-                changes |= {"holder": holder.to_text() if holder is not None else None, "heartbeat": 0}
-                self._end_by_undoing(connection, job, to, changes)
-            return self.get(job_id)
-
-    def override(self, job_id: int, override: Override) -> Job:
-        """Override the job's state by hand; a holder carries it out."""
-        return self._wish(Event.OVERRIDE, job_id, override)
-
-    def cancel(self, job_id: int, override: Override) -> Job:
-        """Override the state of a job that is running."""
-        return self._wish(Event.CANCEL, job_id, override)
-
-    def forget(self, job_ids: Sequence[int]) -> list[int]:
-        """Remove those of the jobs that are still at their end."""
-        gone: list[int] = []
-        with writing(self._database) as connection:
-            for first in range(0, len(job_ids), MOST_ASKED):
-                asked = job_ids[first : first + MOST_ASKED]
-                where = f"job_id IN ({', '.join('?' * len(asked))}) AND state IN ({listed(SETTLED)})"
-                found = [row[0] for row in connection.execute(f"SELECT job_id FROM jobs WHERE {where}", asked)]
-                for table in ("jobs", "stages", "mounts", "requests"):
-                    marks = ", ".join("?" * len(found))
-                    connection.execute(f"DELETE FROM {table} WHERE job_id IN ({marks})", found)
-                gone += found
-        return gone
-
-    def note_archive(self, identity: str) -> None:
-        """Note the identity of the archive."""
-        with writing(self._database) as connection:
-            connection.execute("DELETE FROM archive")
-            connection.execute("INSERT INTO archive VALUES (?)", [identity])
-
-    def take_in(self, jobs: Sequence[ImportedJob]) -> Taken:
-        """Keep jobs of the service that was here before."""
-        if not jobs:
-            return Taken(0, 0, [])
-        between = (jobs[0].job_id, jobs[-1].job_id)
-        with writing(self._database) as connection:
-            own = {
-                row[0] for row in connection.execute("SELECT job_id FROM jobs WHERE job_id BETWEEN ? AND ?", between)
-            }
-            rows = connection.execute("SELECT * FROM imported WHERE job_id BETWEEN ? AND ?", between)
-            known = {row["job_id"]: imported_job_of(row) for row in rows}
-            wanted = [job for job in jobs if job.job_id not in own and known.get(job.job_id) != job]
-            connection.executemany(
-                "INSERT OR REPLACE INTO imported VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(astuple, wanted)
-            )
-        new = sum(job.job_id not in known for job in wanted)
-        return Taken(new, len(wanted) - new, [job.job_id for job in jobs if job.job_id in own])
-
-    def _wish(self, event: Event, job_id: int, override: Override) -> Job:
-        with writing(self._database) as connection:
-            self._change(connection, event, self.get(job_id), {"said": override_text(override)})
-        return self.get(job_id)
-
-    def _already_holds(self, job_id: int) -> StoreError:
-        return StoreError(f"{self.path} already holds a job {job_id}; do its ids come from another id store?")
-
-    def _free(self, job_id: int) -> Job:
-        """A job that nobody holds, or JobBusy."""
-        job = self.get(job_id)
-        if not self._liveness.is_dead(job):
-            raise _busy(job)
-        return job
-
-    def _require_dead(self, job: Job) -> None:
-        # Outside of a transaction, since this may wait for a heartbeat.
-        if job.holder is not None and not self._liveness.is_dead_for_sure(job, self.get):
-            raise _busy(self.get(job.job_id))
-
-    def _become_holder(self, connection: sqlite3.Connection, job: Job) -> Job:
-        """Make this process the holder."""
-        changes: dict[str, Any] = {
-            "fence": job.fence_number + 1,
-            "attempts": job.attempts + 1,
-            "began": now_text(),
-            "holder": this_process().to_text(),
-            "heartbeat": 0,
-            "retry_at": 0,
-        }
-        if job.state is not JobState.UNDOING:
-            changes |= {"task_percent": 0, "exception": ""}
-        if not is_to_fail(job):
-            changes["said"] = None
-        if job.state is JobState.QUEUED:
-            self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
-        else:
-            self._change(connection, Event.LEASE_AGAIN, job, changes)
-        return self.get(job.job_id)
-
-    def _end_by_undoing(
-        self, connection: sqlite3.Connection, job: Job, to: JobState, changes: Mapping[str, Any]
-    ) -> None:
-        if job.state is JobState.UNDOING:
-            # It comes to the end that it was to come to already, unless it is discarded.
-            end = job.undo_to if job.undo_to is not None and to is JobState.FAILED else to
-            self._change(connection, Event.LEASE_AGAIN, job, {**changes, "undo_to": end})
-        else:
-            event = Event.UNDO if job.state is JobState.RUNNING else Event.DISCARD
-            self._change(connection, event, job, {**changes, "undo_to": to}, to=JobState.UNDOING)
-        connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job.job_id])
-
-
-def _busy(job: Job) -> JobBusy:
-    holder = job.holder
-    stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
-    return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
+            yield from super()._rows(sql, *values)
+        except IngestError as error:
+            self._matching.end(error)
+            raise

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from ..errors import SettingsError
 from ..settings import Settings
-from ..settings.options import DATABASE
+from ..settings.options import DATABASE, DATABASE_URL
 from .activity import Activity
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
@@ -270,6 +271,12 @@ class JobStore(Protocol):
         That is one that is complete, or running, or has reserved ids, in this order.
         """
 
+    def admit(self, fence: Fence, project: str, most: int) -> bool:
+        """Note the project of the job; whether fewer than ``most`` others of it are at work, on all hosts.
+
+        Where the job is not admitted, the run defers it. A store of one host admits every job: its workers are few.
+        """
+
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie, on the file
         systems at ``mounts``."""
@@ -317,6 +324,8 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
+    if not isinstance(settings.database, Path):
+        raise SettingsError(f"{settings.where(DATABASE_URL)}: a job store on PostgreSQL cannot be used yet")
     new = is_to_be_made(settings, DATABASE, new=new)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
@@ -328,7 +337,7 @@ def is_current(settings: Settings) -> bool:
 
     Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
-    from .database import version_of
-    from .migrations import MIGRATIONS
+    from .sqlite_database import version_of
+    from .sqlite_migrations import MIGRATIONS
 
-    return version_of(settings.database, "job store") == len(MIGRATIONS)
+    return isinstance(settings.database, Path) and version_of(settings.database, "job store") == len(MIGRATIONS)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk import new_at, opened
-from ..jobs.database import copy_database, size_of
 from ..jobs.neighbours import databases, is_to_be_made
+from ..jobs.sqlite_database import copy_database, size_of
 from ..meter import NOBODY, Meter
 from ..settings import Settings
 

@@ -103,7 +103,7 @@ def _check_archive(settings: Settings) -> str:
             memory = stack.enter_context(open_store(settings, new=False))
         except IngestError:  # its own check says why
             memory = None
-        if not settings.database.parent.exists():
+        if isinstance(settings.database, Path) and not settings.database.parent.exists():
             # Where a store is not there yet, nobody else sends to its archive.
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             settings = replace(settings, database=Path(folder, settings.database.name))
@@ -167,7 +167,7 @@ def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) 
 
 
 def _check_store(settings: Settings) -> str:
-    if is_to_be_made(settings, DATABASE, new=True):
+    if isinstance(settings.database, Path) and is_to_be_made(settings, DATABASE, new=True):
         return _not_there_yet(settings.database)
     with open_store(settings, new=False) as store:
         problems = store.check_integrity()
@@ -178,7 +178,7 @@ def _check_store(settings: Settings) -> str:
 
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
-    if settings.database.exists():
+    if not isinstance(settings.database, Path) or settings.database.exists():
         with open_store(settings, new=False) as store:
             _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"

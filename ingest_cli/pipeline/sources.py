@@ -89,11 +89,11 @@ class OwnFiles:
     """The files that this program works with at a site, under whatever name."""
 
     def __init__(self, settings: Settings) -> None:
-        services = [path for path in (settings.unique_id, settings.catalog) if isinstance(path, Path)]
+        places = (settings.database, settings.unique_id, settings.catalog)
         policy = [settings.policy] if isinstance(settings.policy, Path) else []
         archive = [settings.archive] if isinstance(settings.archive, Path) else []
         self._spool = settings.spool
-        self._databases = _with_real([settings.database, *services])
+        self._databases = _with_real([place for place in places if isinstance(place, Path)])
         self._files = _with_real([*_config_files(settings), *policy])
         self._folders = _with_real([settings.spool, *archive])
         self._places = {path.parent for path in (*self._databases, *self._files)}

@@ -6,13 +6,18 @@ An embedded one that is ``new`` is made where there is none yet; where none may 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..disk import sync_file_system
+from ..errors import SettingsError
 from ..jobs.group_commit import Shared
 from ..jobs.neighbours import introduce, is_to_be_made
-from ..settings import Settings
+from ..settings import ObjectStore, PostgresUrl, Settings
 from ..settings.options import CATALOG_URL, UNIQUEID_URL
 from .base import Archive, Catalog, Memory, Policy, Services, UniqueId
+
+if TYPE_CHECKING:
+    from .slots import Slots
 
 
 @contextmanager
@@ -42,6 +47,8 @@ def unique_id(settings: Settings, *, new: bool = True, shared: Shared | None = N
         ids = EmbeddedUniqueId(settings.unique_id, settings.timings.busy, new=new, shared=shared)
         introduce(settings, UNIQUEID_URL)
         return ids
+    if isinstance(settings.unique_id, PostgresUrl):
+        raise SettingsError(f"{settings.where(UNIQUEID_URL)}: ids on PostgreSQL cannot be used yet")
     from .pacifica.uniqueid import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
@@ -67,16 +74,31 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
         return EmbeddedArchive(
             settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
         )
+    if isinstance(settings.archive, ObjectStore):
+        assert settings.s3 is not None
+        try:
+            from .s3.archive import S3Archive
+        except ImportError as error:
+            wanted = "pip install 'pacifica-ingest-cli[cluster]'"
+            raise SettingsError(f"{settings.archive} needs: {wanted} ({error})") from error
+        return S3Archive(settings.archive, settings.s3, memory, transfers=settings.transfers)
     from .pacifica.archive import PacificaArchive
-    from .slots import Slots
 
     return PacificaArchive(
         settings.archive,
         transfers=settings.transfers,
         remote_sources=settings.remote_sources,
         confirm=settings.confirm,
-        slots=Slots(settings.database.with_name(f"{settings.database.name}-transfer"), settings.transfers),
+        slots=_slots(settings),
     )
+
+
+def _slots(settings: Settings) -> "Slots":
+    """What limits the transfers of all processes that share a job store; of several hosts, those of each."""
+    from .slots import FileSlots
+
+    beside = settings.database if isinstance(settings.database, Path) else settings.spool
+    return FileSlots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
 
 
 def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = None) -> Catalog:
@@ -88,6 +110,8 @@ def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = Non
         catalogue = EmbeddedCatalog(settings.catalog, settings.timings.busy, new=new, shared=shared)
         introduce(settings, CATALOG_URL)
         return catalogue
+    if isinstance(settings.catalog, PostgresUrl):
+        raise SettingsError(f"{settings.where(CATALOG_URL)}: a catalogue on PostgreSQL cannot be used yet")
     from .pacifica.catalog import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

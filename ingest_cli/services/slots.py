@@ -1,7 +1,8 @@
 """Limits how many requests an archive gets at once from all processes that share a job store.
 
 The released archive interface, under its own server, mixes up files that come at the same time. That each process
-sends one at a time is not enough: workers, commands and servers run side by side.
+sends one at a time is not enough: workers, commands and servers run side by side. Those of one machine share locked
+files; those of several share a table (see `postgres_slots`).
 """
 
 import fcntl
@@ -9,8 +10,9 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from ..disk import explained
 from ..errors import StoreError
@@ -19,7 +21,20 @@ from ..errors import StoreError
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.001, 0.05
 
 
-class Slots:
+class Slots(Protocol):
+    """So many slots, each of which one thread of one process has at a time."""
+
+    def acquire(self) -> AbstractContextManager[None]:
+        """Hold a slot, once one is free; a thread that has one needs no other.
+
+        Raises StoreError, and ResourceUnavailable where none can be had now.
+        """
+
+    def close(self) -> None:
+        """Let go of what they need."""
+
+
+class FileSlots:
     """``count`` slots, each a file ``PATH-N`` whose lock the kernel frees when its process dies."""
 
     def __init__(self, path: Path, count: int) -> None:
@@ -28,10 +43,7 @@ class Slots:
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Hold a slot, once one is free; a thread that has one needs no other.
-
-        Raises StoreError, and ResourceUnavailable where it cannot be locked now.
-        """
+        """Hold a slot, once one is free."""
         if getattr(self._local, "has_slot", False):
             yield
             return
@@ -44,6 +56,9 @@ class Slots:
             # Closing alone unlocks it too, but where it fails this process would wait for itself.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
 
     def _lock_one(self) -> int:
         descriptors: list[int] = []

@@ -3,7 +3,7 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
-from .cluster import Cluster
+from .cluster import Cluster, ObjectStore, PostgresUrl, S3Access
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
@@ -24,8 +24,11 @@ __all__ = [
     "EventKind",
     "Ids",
     "Notifications",
+    "ObjectStore",
     "Option",
+    "PostgresUrl",
     "ReceiverKind",
+    "S3Access",
     "ServerAccess",
     "Settings",
     "Timings",

@@ -4,14 +4,30 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from ..errors import SettingsError
-from .forms import folders_of, number_of, switch_of
-from .options import HOST, JOBS_PER_PROJECT, LISTEN, PRIORITY, SHARED, USUAL_PRIORITY, Option
-from .values import Value, where
+from .endpoint import split_http_url
+from .forms import folders_of, number_of, path_of, printable_of, seconds_of, switch_of
+from .options import (
+    HOST,
+    JOBS_PER_PROJECT,
+    LISTEN,
+    PRIORITY,
+    S3_ADDRESSING,
+    S3_CA_FILE,
+    S3_ENDPOINT,
+    S3_KEY_ID,
+    S3_REGION,
+    S3_SECRET,
+    S3_TOKEN,
+    SERVICE_TIMEOUT,
+    SHARED,
+    USUAL_PRIORITY,
+    Option,
+)
+from .values import POSTGRES, Value, where, without_password
 
-SCHEMES = ("postgresql", "postgres")
 # Part of the name of a queue, of which PostgreSQL makes the name of a channel, of 63 bytes at most.
 MAX_HOST = 32
 MAX_PRIORITY = 100
@@ -36,6 +52,11 @@ class ObjectStore:
 
     bucket: str
     prefix: str
+
+    def overlaps(self, other: "ObjectStore") -> bool:
+        """Whether one of the two is the other, or lies in it."""
+        own, others = (f"{place.prefix}/".lstrip("/") for place in (self, other))
+        return self.bucket == other.bucket and (own.startswith(others) or others.startswith(own))
 
     def __str__(self) -> str:
         """As a URL."""
@@ -78,9 +99,28 @@ def _host_of(value: Value) -> str:
     return value.text
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S3Access:
+    """How storage that speaks S3 is reached.
+
+    ``endpoint`` is its URL, without the bucket and without a slash at its end. With ``in_path`` a bucket's name is the
+    first part of a path, else the first of the host's name. ``timeout`` is how many seconds it may take to answer, and
+    to take or send a piece of what is longer.
+    """
+
+    endpoint: str
+    region: str
+    key_id: str
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    in_path: bool = True
+    timeout: float = 30.0
+
+
 def postgres_url_of(value: Value) -> PostgresUrl | None:
     """The database that a value names; None where it names something else. Raises SettingsError."""
-    if not value.text.startswith(tuple(f"{scheme}:" for scheme in SCHEMES)):
+    if not value.text.startswith(POSTGRES):
         return None
     try:
         parts = urlsplit(value.text)
@@ -89,7 +129,7 @@ def postgres_url_of(value: Value) -> PostgresUrl | None:
         usable = False
     if not usable or not value.text.isprintable():
         raise SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")
-    return PostgresUrl(value.text, _without_password(value.text))
+    return PostgresUrl(value.text, without_password(value.text))
 
 
 def object_store_of(value: Value) -> ObjectStore | None:
@@ -105,9 +145,25 @@ def object_store_of(value: Value) -> ObjectStore | None:
     return ObjectStore(found[1], prefix)
 
 
-def _without_password(url: str) -> str:
-    """The URL without the password that it may have, beside the user's name or among what follows the question mark."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    query = "&".join(part for part in parts.query.split("&") if not part.startswith(("password=", "sslpassword=")))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+def s3_access_of(values: Mapping[Option, Value]) -> S3Access:
+    """How the storage is reached that a site has its object stores in. Raises SettingsError."""
+    for option in (S3_KEY_ID, S3_SECRET):
+        if not values[option].text:
+            raise SettingsError(f"s3:// needs [s3] {option.key}, or {option.variable}")
+    endpoint, region = values[S3_ENDPOINT], printable_of(values[S3_REGION])
+    parts = split_http_url(endpoint.text) if endpoint.text else urlsplit(f"https://s3.{region}.amazonaws.com")
+    if parts is None or parts.username or parts.query or parts.path.strip("/"):
+        raise SettingsError(f"{where(endpoint)}: {endpoint.shown!r} is not http(s)://HOST or http(s)://HOST:PORT")
+    addressing = values[S3_ADDRESSING]
+    if addressing.text not in ("", "path", "host"):
+        raise SettingsError(f"{where(addressing)}: {addressing.text!r} is neither path nor host")
+    return S3Access(
+        endpoint=f"{parts.scheme}://{parts.netloc}",
+        region=region,
+        key_id=printable_of(values[S3_KEY_ID]),
+        secret=printable_of(values[S3_SECRET]),
+        token=printable_of(values[S3_TOKEN]) or None,
+        ca_file=path_of(values[S3_CA_FILE]) if values[S3_CA_FILE].text else None,
+        in_path=addressing.text == "path" or (not addressing.text and bool(endpoint.text)),
+        timeout=seconds_of(values[SERVICE_TIMEOUT]),
+    )

@@ -10,17 +10,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One setting: its place in config.ini, its environment variable, and what it means."""
+    """One setting: its place in config.ini, its environment variable, and what it means.
+
+    Where its variable is not set, the first that is of those that ``also`` have such a value counts.
+    """
 
     section: str
     key: str
     variable: str
     meaning: str
     secret: bool = False
+    also: tuple[str, ...] = ()
 
 
 DATABASE = Option("database", "path", "INGEST_DB", "the job store, an SQLite file")
+DATABASE_URL = Option(
+    "database",
+    "url",
+    "INGEST_DATABASE_URL",
+    "the job store of several hosts, a PostgreSQL database",
+)
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
+SHARED_SPOOL = Option(
+    "ingest",
+    "shared_spool",
+    "INGEST_SHARED_SPOOL",
+    "where the servers of several hosts keep uploads: s3://BUCKET/PREFIX; the spool folder if it is empty",
+)
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
@@ -34,19 +50,29 @@ RETRIES = Option(
 DOCUMENT_LIMIT = Option(
     "ingest", "document_limit", "INGEST_DOCUMENT_LIMIT", "how many MiB a metadata document may have that is ingested"
 )
-UNIQUEID_URL = Option("uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, or a service")
+UNIQUEID_URL = Option(
+    "uniqueid", "url", "UNIQUEID_URL", "where ids come from: an SQLite file, PostgreSQL, or a service"
+)
 POLICY_URL = Option(
     "policy",
     "ingest_url",
     "POLICY_INGEST_URL",
     "who may ingest what: a JSON Schema for metadata documents, or a service",
 )
-ARCHIVE_URL = Option("archiveinterface", "url", "ARCHIVEINTERFACE_URL", "where files are kept: a folder, or a service")
+ARCHIVE_URL = Option(
+    "archiveinterface",
+    "url",
+    "ARCHIVEINTERFACE_URL",
+    "where files are kept: a folder, s3://BUCKET/PREFIX, or a service",
+)
 CATALOG_URL = Option(
-    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, or a service"
+    "metadata", "ingest_url", "METADATA_INGEST_URL", "where metadata is kept: an SQLite file, PostgreSQL, or a service"
 )
 TRANSFERS = Option(
-    "archiveinterface", "transfers", "ARCHIVEINTERFACE_TRANSFERS", "how many files an archive service takes at once"
+    "archiveinterface",
+    "transfers",
+    "ARCHIVEINTERFACE_TRANSFERS",
+    "how many files an archive that is no folder takes at once",
 )
 THREADS = Option(
     "archiveinterface", "threads", "ARCHIVEINTERFACE_THREADS", "how many threads write the files of a job into a folder"
@@ -68,6 +94,26 @@ CONFIRM = Option(
     "confirm",
     "ARCHIVEINTERFACE_CONFIRM",
     "which files' stored sizes to confirm with an archive service: sample or all",
+)
+S3_ENDPOINT = Option(
+    "s3",
+    "endpoint",
+    "AWS_ENDPOINT_URL_S3",
+    "the URL of the storage that speaks S3; Amazon's if it is empty",
+    also=("AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+)
+S3_REGION = Option("s3", "region", "AWS_REGION", "the storage's region", also=("AWS_DEFAULT_REGION",))
+S3_KEY_ID = Option("s3", "access_key_id", "AWS_ACCESS_KEY_ID", "the id of the access key")
+S3_SECRET = Option("s3", "secret_access_key", "AWS_SECRET_ACCESS_KEY", "the access key's secret", secret=True)
+S3_TOKEN = Option(
+    "s3", "session_token", "AWS_SESSION_TOKEN", "the token of an access key that is of one session", secret=True
+)
+S3_CA_FILE = Option("s3", "ca_file", "AWS_CA_BUNDLE", "CA certificates to trust besides the system's (PEM)")
+S3_ADDRESSING = Option(
+    "s3",
+    "addressing",
+    "INGEST_S3_ADDRESSING",
+    "whether the bucket is in the path or in the name of the host: path, host",
 )
 SERVER_TOKEN = Option(
     "server", "token", "INGEST_SERVER_TOKEN", "the bearer token that the server requires", secret=True
@@ -153,7 +199,7 @@ WATCH_DONE = Option(
 LISTEN = Option(
     "database",
     "listen",
-    "INGEST_DB_LISTEN",
+    "INGEST_DATABASE_LISTEN",
     "no where PostgreSQL's notifications do not arrive: workers ask for jobs every second",
 )
 HOST = Option("cluster", "host", "INGEST_HOST", "the name by which the hosts of an installation tell this one apart")
@@ -217,10 +263,12 @@ ACCESS = {
     for prefix, url in {**SERVICES, "NOTIFICATIONS": NOTIFICATIONS_URL, "INGEST_UPLOAD": UPLOAD_URL}.items()
 }
 # Whose values may hold a password.
-URLS = {*ACCESS, UPLOAD_POLICY_URL}
+URLS = {*ACCESS, UPLOAD_POLICY_URL, DATABASE_URL, S3_ENDPOINT}
 OPTIONS = (
     DATABASE,
+    DATABASE_URL,
     VOLUME_PATH,
+    SHARED_SPOOL,
     DEFAULT_USER,
     AUTH_HEADER,
     SERVICE_TIMEOUT,
@@ -232,6 +280,13 @@ OPTIONS = (
     REMOTE_SOURCES,
     CONFIRM,
     DIGEST,
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_KEY_ID,
+    S3_SECRET,
+    S3_TOKEN,
+    S3_CA_FILE,
+    S3_ADDRESSING,
     SERVER_TOKEN,
     SERVER_USERNAME,
     SERVER_PASSWORD,

@@ -10,6 +10,7 @@ from configparser import Error as ConfigError
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..errors import SettingsError
 from .options import (
@@ -37,9 +38,9 @@ from .options import (
     PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
+    S3_REGION,
     SERVICE_TIMEOUT,
     THREADS,
-    TRANSFERS,
     UNIQUEID_URL,
     UPLOADS,
     URLS,
@@ -52,6 +53,8 @@ from .options import (
 
 APPLICATION = "pacifica-ingest-cli"
 HIDDEN = "(hidden)"
+# How the URL of a database begins.
+POSTGRES = ("postgresql:", "postgres:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,17 @@ class Value:
     origin: str
 
     @property
+    def rank(self) -> int:
+        """Which of two settings that exclude each other counts: that of the higher rank."""
+        return {"default": 0, self.option.variable: 2, "command line": 3}.get(self.origin, 1)
+
+    @property
     def shown(self) -> str:
         """The value as it may be printed: secrets and passwords within URLs are left out."""
         if self.option.secret and self.text:
             return HIDDEN
+        if self.text.startswith(POSTGRES):
+            return without_password(self.text)
         before, at, after = self.text.rpartition("@")
         if not at or self.option not in URLS or self.text.startswith("file:"):
             return self.text
@@ -145,11 +155,11 @@ def _defaults(environment: Mapping[str, str]) -> dict[Option, str]:
         RETRIES: str(USUAL_RETRIES),
         DOCUMENT_LIMIT: str(USUAL_DOCUMENT_MIB),
         POLICY_URL: "",
-        TRANSFERS: "1",
         THREADS: "",
         REMOTE_SOURCES: "no",
         CONFIRM: "sample",
         DIGEST: "none",
+        S3_REGION: "us-east-1",
         NOTIFICATIONS_DISABLED: "no",
         NOTIFICATIONS_EVENTS: "ingest",
         NOTIFICATIONS_FORMAT: "0.1",
@@ -249,8 +259,9 @@ def _effective(
     flag = flags.get(option)
     if flag is not None:
         return Value(option, flag, "command line")
-    if environment.get(option.variable):
-        return Value(option, environment[option.variable], option.variable)
+    for variable in (option.variable, *option.also):
+        if environment.get(variable):
+            return Value(option, environment[variable], variable)
     path, parser = file
     try:
         # A password may hold a "%".
@@ -261,6 +272,19 @@ def _effective(
     if text:
         return Value(option, text, str(path))
     return Value(option, defaults.get(option, ""), "default")
+
+
+def without_password(url: str) -> str:
+    """The URL of a database without a password, be it beside the user's name or behind the question mark."""
+    try:
+        parts = urlsplit(url)
+        if "@" in f"{parts.path}{parts.fragment}":
+            return HIDDEN
+    except ValueError:
+        return HIDDEN
+    user, at, host = parts.netloc.rpartition("@")
+    query = "&".join(part for part in parts.query.split("&") if "password" not in unquote(part.partition("=")[0]))
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
 
 
 def where(value: Value) -> str:

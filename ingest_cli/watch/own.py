@@ -22,12 +22,13 @@ class OwnPlaces:
 
     def __init__(self, settings: Settings, folders: list[Path], outputs: dict[str, Path]) -> None:
         services = {
+            "the job store": settings.database,
             "the id store": settings.unique_id,
             "the archive": settings.archive,
             "the catalogue": settings.catalog,
         }
         local = {what: place for what, place in services.items() if isinstance(place, Path)}
-        others = {"the job store": settings.database, "the spool": settings.spool, **local, **outputs}
+        others = {"the spool": settings.spool, **local, **outputs}
         databases = [f"{place}{end}" for place in others.values() for end in BESIDE_DATABASES]
         self._places = [*folders, *map(Path, databases)]
         self.look_again()

@@ -20,6 +20,7 @@ from ingest_cli.settings import Settings, Timings, load_settings
 from ..support.bundles import write_bundle
 from ..support.history import fill
 from ..support.serving import Server
+from ..support.site import file_of
 from .cases import Case, Measured, Turn, elapsed, ingest, ran
 
 FEW, MANY, WAITING = 10, 1_000_000, 100_000
@@ -56,8 +57,8 @@ def site(folder: Path, jobs: int, *, waiting: int = 0) -> Settings:
     """A site in the folder with so many jobs of the past, and so many that wait."""
     settings = load_settings(environment={"XDG_DATA_HOME": str(folder)})
     # As an older program did, which is quicker by far: it kept no counts.
-    fill(settings.database, jobs, waiting=waiting, version=BEFORE_COUNTS)
-    with SqliteJobStore(settings.database, Timings()) as store:
+    fill(file_of(settings), jobs, waiting=waiting, version=BEFORE_COUNTS)
+    with SqliteJobStore(file_of(settings), Timings()) as store:
         store.reasons()
     with closing(unique_id(settings)) as ids:
         ids.reserve("upload_job", jobs + waiting + 1)
@@ -65,7 +66,7 @@ def site(folder: Path, jobs: int, *, waiting: int = 0) -> Settings:
 
 
 def asked(settings: Settings, words: str) -> Turn:
-    home = settings.database.parent.parent
+    home = file_of(settings).parent.parent
     return lambda place: ran([ingest(*words.split())], XDG_DATA_HOME=home, HOME=place)
 
 
@@ -74,7 +75,7 @@ def beside(
 ) -> Case:
     def turn(settings: Settings) -> Turn:
         def measured(_: Path) -> Measured:
-            with SqliteJobStore(settings.database, Timings()) as store:
+            with SqliteJobStore(file_of(settings), Timings()) as store:
                 return elapsed(lambda: work(store))
 
         return measured
@@ -97,7 +98,7 @@ def uploads(folder: Path, settings: Settings) -> Case:
     bundle = write_bundle(folder / "one.tar", {"data/a": b"a"}).read_bytes()
 
     def turn(place: Path, *, scraped: bool) -> Measured:
-        os.environ["XDG_DATA_HOME"] = str(settings.database.parent.parent)
+        os.environ["XDG_DATA_HOME"] = str(file_of(settings).parent.parent)
         with Server(place, "--quiet", "--max-waiting", MANY) as server, ThreadPoolExecutor(CLIENTS + 1) as clients:
             done = threading.Event()
             scraper = clients.submit(scrape, server.port, done) if scraped else None

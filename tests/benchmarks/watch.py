@@ -20,6 +20,7 @@ from ingest_cli.settings import load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
+from ..support.site import file_of
 from ..support.watching import fill_with_ingested, seconds_of
 
 ROUNDS, MANY, STAYING = 10, 1000, 100_000
@@ -60,7 +61,7 @@ def place() -> Iterator[Path]:
 
 def seconds_for_one(folder: Path, *words: object) -> float:
     with watching(folder, *words):
-        database, took = load_settings().database, []
+        database, took = file_of(load_settings()), []
         for number in range(ROUNDS):
             bundle = write_bundle(folder / f"{number}.tar", {f"data/{number}": b"x" * 1000})
             begun = time.monotonic()
@@ -74,7 +75,7 @@ def bundles_a_second(folder: Path, workers: int) -> float:
     for number in range(MANY):
         write_bundle(folder / f"{number}.tar", {f"data/{number}": b"x" * 1000})
     with watching(folder, "--workers", workers):
-        database = load_settings().database
+        database = file_of(load_settings())
         begun = time.monotonic()
         for number in range(MANY):
             (folder / f"{number}.tar").rename(folder / "drop" / f"{number}.tar")

@@ -277,7 +277,7 @@ def test_the_first_and_the_last_time_of_all(site: Site, tmp_path: Path, mtime: i
     document = member("metadata.txt", json.dumps(document_for({"data/x": b"x"})).encode())
     assert site.ingest(write_tar(tmp_path / "b.tar", [*files, document])).is_done
     assert site.witness.warnings == []
-    again = site.settings.database.parent / "same"
+    again = site.database.parent / "same"
     again.touch()
     os.utime(again, (mtime, mtime))  # not every file system keeps every time
     assert site.file(1).stat().st_mtime == again.stat().st_mtime

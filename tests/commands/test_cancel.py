@@ -22,7 +22,7 @@ from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
-from ..support.site import Site
+from ..support.site import Site, file_of
 from ..support.terminal import Terminal
 from ..support.waiting import PATIENCE, until
 
@@ -77,7 +77,7 @@ class LettingGo(SqliteJobStore):
 
 def test_one_that_is_let_go_of_meanwhile_ends_at_once(site: Site, tmp_path: Path) -> None:
     settings = site.settings
-    with LettingGo(settings.database, settings.timings) as store, connect(settings, store) as services:
+    with LettingGo(file_of(settings), settings.timings) as store, connect(settings, store) as services:
         bundle = write_bundle(tmp_path / "b.tar")
         job = submit(store, services.unique_id, JobKind.BUNDLE, bundle, user="u", holder=this_process())
         ended = cancel(store, job.job_id, "cancelled by u", settings.timings, partial(connect, settings, store))

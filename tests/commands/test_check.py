@@ -20,7 +20,7 @@ def test_a_sound_bundle(command: Command, site: Site, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert ": no problems in 3 files" in done.stderr
     assert not site.archive.exists()
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
 
 
 def broken() -> list[dict[str, Any]]:

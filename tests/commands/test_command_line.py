@@ -155,14 +155,14 @@ def test_a_mistake(site: Site, words: list[str], said: str) -> None:
     with pytest.raises(SettingsError) as error:
         TOP.main(words, prog_name="ingest", standalone_mode=False)
     assert error.value.lines[0] == said
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
 
 
 def test_what_is_typed_by_mistake_ends_with_2_and_makes_no_job(command: Command, site: Site) -> None:
     done = command("stat")
     said = "ingest: no file and no command 'stat'; did you mean 'state'?\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
 
 
 def test_a_file_is_a_bundle_though_its_name_is_nearly_a_command(command: Command, environment: Any) -> None:

@@ -94,7 +94,7 @@ def test_where_nobody_can_be_asked_the_ways_are_named(command: Command, site: Si
         f"ingest: {run}: submitter and instrument not given: give --submitter and --instrument, set INGEST_SUBMITTER"
         f" and INGEST_INSTRUMENT or [defaults] in the configuration file, or write {run}/.ingest.json\n"
     )
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
 
 
 def test_what_stands_in_the_folder_is_enough_and_is_not_stored(command: Command, site: Site, run: Path) -> None:

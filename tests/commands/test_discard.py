@@ -73,7 +73,7 @@ def test_what_is_complete_is_not_discarded(command: Command, site: Site, tmp_pat
 def test_what_the_catalogue_holds_is_complete_rather(command: Command, site: Site, tmp_path: Path) -> None:
     """As after a kill between the catalogue's word and the job's."""
     assert command(write_bundle(tmp_path / "b.tar")).returncode == 0
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE jobs SET state = 'queued', task_percent = 0")
         connection.execute("INSERT INTO reservations VALUES (1, 1, ?, 0, NULL)", [len(FILES)])
     assert command("discard", 1).returncode == 1
@@ -90,7 +90,7 @@ def test_the_sources_of_a_move_that_the_catalogue_holds(
     source.write_bytes(b"moved")
     write_move(tmp_path / "m.json", source)
     assert command("move", "m.json").returncode == 0
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE jobs SET state = 'queued', task_percent = 0")
         noted = zlib.compress(json.dumps([str(source)]).encode())
         connection.execute("INSERT INTO reservations VALUES (1, 1, 1, 0, ?)", [noted])

@@ -54,7 +54,7 @@ def test_nothing_is_made_before_the_first_job(command: Command, site: Site) -> N
     found = rows(command, code=0)
     made_later = ["job store", "spool folder", "ids", "archive", "catalogue"]
     assert [name for name, row in found.items() if "not there yet" in row["detail"]] == made_later
-    assert not site.settings.database.parent.exists()
+    assert not site.database.parent.exists()
 
 
 def test_what_is_not_there_yet_and_cannot_be_made(
@@ -114,19 +114,19 @@ def test_folders_that_cannot_be_written(command: Command, site: Site) -> None:
 @pytest.mark.parametrize("page", [0, 1, 2])
 def test_a_damaged_store(command: Command, site: Site, tmp_path: Path, page: int) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    with site.settings.database.open("r+b") as file:
+    with site.database.open("r+b") as file:
         # The first page begins with the words "SQLite format 3".
         file.seek(4096 * page or 100)
         file.write(b"\xa5" * 2048)
     found = rows(command, code=1)
     assert failing(found) == ["job store"]
-    assert str(site.settings.database) in found["job store"]["detail"]
+    assert str(site.database) in found["job store"]["detail"]
     assert "clock" not in found
 
 
 def test_a_clock_that_was_set_back(command: Command, site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE jobs SET updated = '2999-01-01 00:00:00.000000'")
     assert failing(rows(command, code=1)) == ["clock"]
 

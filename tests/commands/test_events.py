@@ -35,7 +35,7 @@ from ..support.forks import Running
 from ..support.pacifica_double import PacificaSite
 from ..support.receiver import Handler, Receiver, hanging, trickling
 from ..support.serving import Server
-from ..support.site import Site
+from ..support.site import Site, file_of
 from ..support.waiting import until
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -91,7 +91,7 @@ def statuses() -> list[tuple[int, str]]:
 
 def make_old(seconds: float) -> None:
     """Have all events wait for so long already, and be due."""
-    with closing(sqlite3.connect(load_settings().database)) as connection, connection:
+    with closing(sqlite3.connect(file_of(load_settings()))) as connection, connection:
         connection.execute("UPDATE outbox SET since = since - ?, retry_at = 0", [seconds])
 
 
@@ -687,7 +687,7 @@ def test_old_events_can_be_pruned(tmp_path: Path, notify: Notify, command: Comma
         notify(url=receiver.url)
         for name in "bcd":
             api.ingest_bundle(bundle(tmp_path, name))
-    with closing(sqlite3.connect(load_settings().database)) as connection, connection:
+    with closing(sqlite3.connect(file_of(load_settings()))) as connection, connection:
         connection.execute("UPDATE outbox SET updated = datetime('now', '-100 days')")
     assert "2 events" in command("prune").stderr
     assert json.loads(command("prune", "--yes", "--json").stdout)["removed_events"] == 2

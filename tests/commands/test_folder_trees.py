@@ -148,7 +148,7 @@ def test_a_dry_run_says_what_would_be_stored_and_makes_nothing(command: Command,
         "  1 excluded path left out: cache/",
         "  1 system file left out: .DS_Store",
     ]
-    assert not site.settings.database.parent.exists(), "no site was made"
+    assert not site.database.parent.exists(), "no site was made"
     assert command(run, *OF, "--exclude", "cache/").returncode == 0
     assert command(*words).stdout == f"{run}: was ingested before as job 1\n"
     (run / "new").write_text("new")

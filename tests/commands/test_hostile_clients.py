@@ -300,7 +300,7 @@ def test_a_locked_job_store_holds_up_only_who_enters_a_job(environment: Path, si
     with Server(environment) as server, ThreadPoolExecutor() as pool:
         job_id = server.upload(bundle)["job_id"]
         server.settled(job_id)
-        with closing(sqlite3.connect(site.settings.database, isolation_level=None)) as another:
+        with closing(sqlite3.connect(site.database, isolation_level=None)) as another:
             another.execute("BEGIN IMMEDIATE")
             uploading = pool.submit(server.upload, bundle)
             until(lambda: list(site.settings.spool.glob("*")))
@@ -327,7 +327,7 @@ def test_no_client_gets_a_traceback(environment: Path, site: Site, tmp_path: Pat
         for job_id in stories:
             path = write_bundle(tmp_path / f"{job_id}.tar")
             store.submit(job_id, kind=JobKind.BUNDLE, source=str(path), fingerprint="", user="u", holder=None)
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         for job_id, (story, _) in stories.items():
             connection.execute("UPDATE jobs SET state = 'failed', exception = ? WHERE job_id = ?", (story, job_id))
     with Server(environment) as server:
@@ -438,7 +438,7 @@ def test_it_ends_soon_whatever_else_hangs(environment: Path, pacific: PacificaSi
         stack.callback(may_answer.set)
         stalled_body(server, stack)
         assert hangs.wait(PATIENCE)
-        another = stack.enter_context(closing(sqlite3.connect(site.settings.database, isolation_level=None)))
+        another = stack.enter_context(closing(sqlite3.connect(site.database, isolation_level=None)))
         another.execute("BEGIN IMMEDIATE")
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)

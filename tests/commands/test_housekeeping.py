@@ -29,7 +29,7 @@ def history(command: Command, tmp_path: Path) -> list[Path]:
 
 
 def age(site: Site, days: int) -> None:
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE jobs SET updated = datetime('now', ?)", [f"-{days} days"])
 
 

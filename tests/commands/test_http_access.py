@@ -223,7 +223,7 @@ def test_no_secret_is_ever_shown(command: Command, site: Site, pacific: Pacifica
         assert not shows_a_secret(done.stdout + done.stderr), done.args
     assert [done.stdout.count("(hidden)") for done in shown] == [3, 3, 0]
     assert "who are you?" in site.jobs()[0].exception
-    store = site.settings.database
+    store = site.database
     for file in store.parent.glob(f"{store.name}*"):
         assert not shows_a_secret(file.read_bytes().decode("latin-1"))
 

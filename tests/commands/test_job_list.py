@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
+from ingest_cli.jobs.dialect import SqliteDialect
 from ingest_cli.jobs.filter import ALL, FAILED, GROUPS, JobFilter
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.process import this_process
-from ingest_cli.jobs.sqlite_filter import condition
+from ingest_cli.jobs.sql_filter import condition
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.server.job_query import MAX_LISTED, JobQuery
 
@@ -119,7 +120,7 @@ VALUES = st.text(max_size=8) | st.sampled_from(
 def test_any_query_is_understood_or_refused(pairs: list[tuple[str, str]]) -> None:
     with suppress(HTTPException):
         wanted = JobQuery.of(QueryParams(urlencode(pairs))).wanted
-        condition(wanted, wanted.statuses)
+        condition(wanted, wanted.statuses, SqliteDialect())
 
 
 def test_a_page_has_a_bounded_size() -> None:

@@ -112,7 +112,7 @@ def test_an_administrator_is_refused_nonsense(command: Command, tmp_path: Path, 
 
 def test_the_store_is_private(site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    for path in (site.settings.database, site.catalog):
+    for path in (site.database, site.catalog):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -128,10 +128,10 @@ def test_databases_that_are_not_ours(tmp_path: Path, site: Site) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
     with pytest.raises(StoreError, match="for something else"):
         opened(site.catalog)
-    with closing(sqlite3.connect(site.settings.database)) as connection:
+    with closing(sqlite3.connect(site.database)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="newer version of ingest"):
-        opened(site.settings.database)
+        opened(site.database)
 
 
 def opened(path: Path, timings: Timings | None = None) -> JobStore:
@@ -212,7 +212,7 @@ def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
     def settle(store: JobStore, job_id: int) -> Job:
         return settle_by_hand(store, job_id, word, Timings(), lambda: connect(site.settings))
 
-    with opened(site.settings.database) as store:
+    with opened(site.database) as store:
         job = submit(store, 1, DEAD)
         assert settle(store, 1).state is JobState.FAILED
         with pytest.raises(LeaseLost):
@@ -224,7 +224,7 @@ def test_a_settled_job_is_no_longer_its_workers(site: Site) -> None:
 
 def test_what_is_said_of_a_job_at_work_is_a_wish(site: Site) -> None:
     word = Override(PacificaState.FAILED, INGEST_FILES, 0, "by hand")
-    with opened(site.settings.database) as store:
+    with opened(site.database) as store:
         job = submit(store, 1, this_process())
         told = settle_by_hand(store, 1, word, Timings(), lambda: connect(site.settings))
         assert (told.state, told.as_state()["state"]) == (JobState.RUNNING, "FAILED")
@@ -358,7 +358,7 @@ def test_a_worker_on_another_machine_lives_as_long_as_it_beats(tmp_path: Path, s
 
 def test_ids_behind_the_store_are_told_from_a_fault(site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    with closing(sqlite3.connect(site.settings.database.with_name("ids.sqlite3"))) as connection, connection:
+    with closing(sqlite3.connect(site.database.with_name("ids.sqlite3"))) as connection, connection:
         connection.execute("DELETE FROM unique_index")
     with pytest.raises(StoreError, match="already holds a job 1"):
         site.ingest(write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
@@ -491,9 +491,9 @@ def test_a_file_that_takes_long_is_not_waited_for(
 
 def test_a_store_that_cannot_be_written_is_a_sentence(command: Command, site: Site, tmp_path: Path) -> None:
     command(write_bundle(tmp_path / "b.tar"))
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("CREATE TRIGGER broken BEFORE INSERT ON jobs BEGIN SELECT nonsense(); END")
     done = command(write_bundle(tmp_path / "other.tar", {"data/x": b"x"}))
     assert done.returncode == 1
-    assert f"cannot write to {site.settings.database}" in done.stderr
+    assert f"cannot write to {site.database}" in done.stderr
     assert "Traceback" not in done.stderr

@@ -66,17 +66,17 @@ def lived_in(environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     spooled = site.settings.spool / "upload-0.tar"
     spooled.parent.mkdir(exist_ok=True)
     spooled.write_bytes(b"spooled")
-    site.settings.database.with_name("jobs.sqlite3-transfer-0").touch()
+    site.database.with_name("jobs.sqlite3-transfer-0").touch()
     (environment / "drop").mkdir()
     (environment / "drop" / ".ingest-watch.lock").write_text("a watcher")
     return site
 
 
 OWN: dict[str, Callable[[Site], Path]] = {
-    "the job store": lambda site: site.settings.database,
-    "its log": lambda site: site.settings.database.with_name("jobs.sqlite3-wal"),
-    "a lock beside it": lambda site: site.settings.database.with_name("jobs.sqlite3-transfer-0"),
-    "the ids": lambda site: site.settings.database.with_name("ids.sqlite3"),
+    "the job store": lambda site: site.database,
+    "its log": lambda site: site.database.with_name("jobs.sqlite3-wal"),
+    "a lock beside it": lambda site: site.database.with_name("jobs.sqlite3-transfer-0"),
+    "the ids": lambda site: site.database.with_name("ids.sqlite3"),
     "the catalogue": lambda site: site.catalog,
     "the configuration": lambda site: Path(os.environ["INGEST_CONFIG"]),
     "the policy": lambda site: Path(str(site.settings.policy)),
@@ -147,7 +147,7 @@ def test_a_file_of_the_programs_own_is_never_a_source(
 
 def test_a_file_is_not_taken_for_the_programs_own(lived_in: Site, elsewhere: Path, tmp_path: Path) -> None:
     """One beside its databases, one that is read-only and has another name, and one that an earlier run has linked."""
-    beside = lived_in.settings.database.with_name("jobs.sqlite3.txt")
+    beside = lived_in.database.with_name("jobs.sqlite3.txt")
     beside.write_text("notes")
     linked = elsewhere / "one"
     linked.write_text("read-only")
@@ -225,7 +225,7 @@ def test_files_are_moved_over_http_from_the_named_folders_only(
         "/",
         f"{inside}/\0",
         f"{inside}/" + "x/" * 5000,
-        site.settings.database,
+        site.database,
         "/proc/self/environ",
     ]
     with Server(environment) as server:

@@ -40,7 +40,7 @@ def test_nothing_is_made(command: Command, site: Site, tmp_path: Path, words: li
     before = all_below(tmp_path)
     done = command(*words)
     assert done.returncode == ExitCode.USAGE
-    assert done.stderr == f"ingest: there is no job store {site.settings.database} (default: [database] path)\n"
+    assert done.stderr == f"ingest: there is no job store {site.database} (default: [database] path)\n"
     assert (done.stdout, all_below(tmp_path)) == ("", before)
 
 
@@ -110,11 +110,11 @@ def test_scripts_are_told_too(site: Site, tmp_path: Path) -> None:
     for call in calls:
         with pytest.raises(SettingsError, match=r"there is no (job store|catalogue)"):
             call()  # type: ignore[no-untyped-call]
-    assert not site.settings.database.parent.exists()
+    assert not site.database.parent.exists()
 
 
 @pytest.mark.parametrize("words", [["worker", "--until-empty"], ["watch", "--once", "."]])
 def test_what_takes_jobs_makes_a_store(command: Command, site: Site, words: list[str]) -> None:
     assert command(*words).returncode == 0
-    assert site.settings.database.is_file()
+    assert site.database.is_file()
     assert command("state").stdout == "no jobs yet\n"

@@ -76,17 +76,17 @@ def test_the_page_has_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_the_store_is_made_and_checked(cmd: Any, site: Site) -> None:
     assert cmd("dbchk").returncode == 255
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
     done = cmd("dbsync")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert site.catalog.exists()
     done = cmd("dbchk", "--equal")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     for version in (3, 99):
-        with closing(sqlite3.connect(site.settings.database)) as store:
+        with closing(sqlite3.connect(site.database)) as store:
             store.execute(f"PRAGMA user_version = {version}")
         assert cmd("dbchk").returncode == 255
-        with closing(sqlite3.connect(site.settings.database)) as store:
+        with closing(sqlite3.connect(site.database)) as store:
             assert store.execute("PRAGMA user_version").fetchone() == (version,), "nothing is changed"
     assert cmd("dbsync").returncode == ExitCode.FAILED, "a newer one cannot be brought up to date"
 

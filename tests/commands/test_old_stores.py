@@ -8,9 +8,9 @@ import pytest
 
 from ingest_cli.errors import Interrupted
 from ingest_cli.jobs.job import Job, JobKind
-from ingest_cli.jobs.migrations import MIGRATIONS
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.sqlite_migrations import MIGRATIONS
 from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.submission import submit
@@ -95,7 +95,7 @@ def test_what_an_old_program_left_half_stored_is_finished(
     """Old stores did not always note how many ids were reserved."""
     bundle = write_bundle(tmp_path / "b.tar")
     interrupt(site, bundle)
-    downgrade(site.settings.database, version)
+    downgrade(site.database, version)
     if by == "the job itself":
         given = bundle
     else:

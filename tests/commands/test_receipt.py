@@ -48,7 +48,7 @@ def test_an_archive_is_checked_by_a_receipt_alone(command: Command, receipt: Pat
     done = command("verify", "--receipt", receipt)
     assert done.returncode == 0, done.stderr
     assert "3 files" in done.stderr
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
     victim = next(path for path in site.archive.rglob("file.*") if path.stat().st_size)
     victim.chmod(0o644)
     victim.write_bytes(b"x" * victim.stat().st_size)

@@ -100,7 +100,7 @@ def test_an_unknown_id_stops_no_other(command: Command, site: Site, failed: Path
 
 
 def test_a_job_in_a_store_of_the_first_version(command: Command, site: Site, failed: Path) -> None:
-    job, path = site.job(1), site.settings.database
+    job, path = site.job(1), site.database
     row = {
         "source": job.source,
         "stamp": f"2049:{job.fingerprint}",

@@ -7,26 +7,32 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import IngestError, PolicyRefused, SettingsError
-from ingest_cli.settings import Endpoint, Option, load_settings
+from ingest_cli.settings import Endpoint, Option, load_settings, read_values
 from ingest_cli.settings.options import (
     AUTH_HEADER,
     CONFIRM,
     DATABASE,
+    DATABASE_URL,
     DEFAULT_INSTRUMENT,
     DEFAULT_SUBMITTER,
     DIGEST,
     DOCUMENT_LIMIT,
     DOWNLOADS,
+    HOST,
+    JOBS_PER_PROJECT,
+    LISTEN,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
     OPTIONS,
     POLICY_URL,
+    PRIORITY,
     REMOTE_SOURCES,
     RETRIES,
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
+    SHARED_SPOOL,
     THREADS,
     TRANSFERS,
     TRUSTED_PROXIES,
@@ -34,7 +40,7 @@ from ingest_cli.settings.options import (
 
 from ..support.bundles import document_for, transaction, write_bundle
 from ..support.command import Command
-from ..support.site import Site
+from ..support.site import Site, file_of
 
 PACIFICA = """
 [ingest]
@@ -77,10 +83,43 @@ def test_flags_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
     assert settings.values[0].origin == "command line"
 
 
+def test_the_job_store_of_many_hosts_takes_the_place_of_the_file_unless_one_is_asked_for(tmp_path: Path) -> None:
+    file = write(tmp_path / "config.ini", "[database]\npath = /from/file\nurl = postgresql://u:s3cret@h/db\n")
+    environment = {"INGEST_CONFIG": str(file)}
+    assert str(load_settings(environment=environment).database) == "postgresql://u@h/db"
+    environment["INGEST_DB"] = "/from/environment"
+    assert load_settings(environment=environment).database == Path("/from/environment")
+    environment["INGEST_DATABASE_URL"] = "postgres://h/other?password=s3cret&sslmode=require"
+    settings = load_settings(environment=environment)
+    assert str(settings.database) == "postgres://h/other?sslmode=require"
+    assert load_settings(environment=environment, flags={DATABASE: "/flag"}).database == Path("/flag")
+    assert "s3cret" not in f"{settings.database!r} {[value.shown for value in settings.values]}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("INGEST_DATABASE_URL", "http://u:s3cret@h/db"),
+        ("INGEST_DATABASE_URL", "postgresql://u:s3c/ret@h/db"),
+        ("INGEST_DATABASE_URL", "postgresql://u:s3cret@h"),
+        ("INGEST_DB", "postgresql://u:s3cret@h/db"),
+        ("UNIQUEID_URL", "postgresql://u:s3cret@h"),
+        ("METADATA_INGEST_URL", "postgresql://u:s3cret@h:port/db"),
+    ],
+)
+def test_what_is_no_database_is_refused_without_its_password(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refused:
+        load_settings(environment={variable: text})
+    shown = [value.shown for value in read_values(environment={variable: text})]
+    assert "s3c" not in f"{refused.value} {shown}"
+
+
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: str(option.variable))
 def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -> None:
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
+        DATABASE_URL: ["postgresql://here/a", "postgresql://there/b"],
+        SHARED_SPOOL: ["s3://file/x", "s3://variable"],
         TRANSFERS: ["2", "3"],
         THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
@@ -96,9 +135,17 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         NOTIFICATIONS_DISABLED: ["no", "yes"],
         DEFAULT_SUBMITTER: ["1", "2"],
         DEFAULT_INSTRUMENT: ["1", "2"],
+        HOST: ["here", "there"],
+        PRIORITY: ["1", "2"],
+        JOBS_PER_PROJECT: ["1", "2"],
+        LISTEN: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
-    beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
+    beside = {
+        SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"},
+        SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"},
+        SHARED_SPOOL: {DATABASE_URL.variable: "postgresql://h/db", **KEYS},
+    }
     environment = beside.get(option, {})
     file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
     (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
@@ -159,7 +206,7 @@ def test_how_often_no_job_can_be_retried(text: str) -> None:
 
 
 def test_a_platform_folder_that_is_relative_is_ignored() -> None:
-    assert load_settings(environment={"XDG_DATA_HOME": "here"}).database.is_relative_to(Path.home())
+    assert file_of(load_settings(environment={"XDG_DATA_HOME": "here"})).is_relative_to(Path.home())
 
 
 def test_a_pacifica_sites_own_file(tmp_path: Path) -> None:
@@ -279,7 +326,7 @@ def test_a_working_directory_that_is_gone_is_missed_by_relative_paths_only(
 @pytest.mark.parametrize("home", ["/dev/null", "/nonexistent"])
 def test_a_home_that_is_no_folder_has_no_configuration(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)
-    assert load_settings(environment={}).database.is_relative_to(home)
+    assert file_of(load_settings(environment={})).is_relative_to(home)
 
 
 def test_config_shows_every_value_and_its_origin(command: Command, tmp_path: Path) -> None:
@@ -309,3 +356,58 @@ def test_a_policy_that_is_no_schema(site: Site, tmp_path: Path, text: str) -> No
     site.settings = load_settings(flags={POLICY_URL: policy.as_uri()})
     with pytest.raises(IngestError, match="is not a JSON Schema"):
         site.ingest(write_bundle(tmp_path / "b.tar"))
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3%cret"}
+
+
+def test_an_archive_in_storage_that_speaks_s3() -> None:
+    place = {"ARCHIVEINTERFACE_URL": "s3://data.example/site/one", **KEYS}
+    settings = load_settings(environment={**place, "AWS_ENDPOINT_URL": "http://127.0.0.1:8333/"})
+    assert str(settings.archive) == "s3://data.example/site/one"
+    assert settings.s3 is not None
+    assert (settings.s3.endpoint, settings.s3.region, settings.s3.in_path) == (
+        "http://127.0.0.1:8333",
+        "us-east-1",
+        True,
+    )
+    assert "s3%cret" not in repr(settings.s3)
+    assert settings.transfers == 16
+    amazons = load_settings(environment={**place, "AWS_DEFAULT_REGION": "eu-north-1"}).s3
+    assert amazons is not None
+    assert (amazons.endpoint, amazons.in_path) == ("https://s3.eu-north-1.amazonaws.com", False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"ARCHIVEINTERFACE_URL": "s3://UPPER/x"}, "s3://BUCKET/PREFIX"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket/../x"}, "prefix"),
+        ({"AWS_ENDPOINT_URL": "http://user:word@host"}, "AWS_ENDPOINT_URL"),
+        ({"AWS_ENDPOINT_URL": "ftp://host"}, "AWS_ENDPOINT_URL"),
+        ({"INGEST_S3_ADDRESSING": "dns"}, "neither path nor host"),
+    ],
+)
+def test_what_is_wrong_of_storage_that_speaks_s3_is_named(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environment={"ARCHIVEINTERFACE_URL": "s3://bucket", **KEYS, **environment})
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"INGEST_SHARED_SPOOL": "/spool"}, "INGEST_SHARED_SPOOL: .ingest. shared_spool: '/spool' is not s3://"),
+        ({"INGEST_DATABASE_URL": ""}, "needs a job store on PostgreSQL: set .database. url .INGEST_DATABASE_URL."),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket/spool/archive"}, "lie one in the other"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket"}, "lie one in the other"),
+    ],
+)
+def test_a_shared_spool_needs_a_database_and_a_place_of_its_own(environment: dict[str, str], said: str) -> None:
+    whole = {"INGEST_DATABASE_URL": "postgresql://h/db", "INGEST_SHARED_SPOOL": "s3://bucket/spool", **KEYS}
+    beside = {**whole, "ARCHIVEINTERFACE_URL": "s3://bucket/spools"}
+    assert str(load_settings(environment=beside).shared_spool) == "s3://bucket/spool"
+    with pytest.raises(SettingsError, match=said):
+        load_settings(environment={**whole, **environment})

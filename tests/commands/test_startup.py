@@ -9,6 +9,8 @@ from ingest_cli.cli.commands import SUMMARIES, Commands
 from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.settings import Timings, load_settings
 
+from ..support.site import file_of
+
 HEAVY = {
     "asyncio",
     "concurrent.futures",
@@ -26,7 +28,7 @@ HEAVY = {
 
 @pytest.mark.parametrize("words", [["--help"], ["state"], ["state", "1"], ["config"], ["help", "watch"]])
 def test_heavy_modules_are_not_imported(words: list[str]) -> None:
-    SqliteJobStore(load_settings().database, Timings()).__exit__(None, None, None)
+    SqliteJobStore(file_of(load_settings()), Timings()).__exit__(None, None, None)
     program = (
         "import sys\nfrom ingest_cli.cli import app\nfrom ingest_cli.errors import IngestError\n"
         f"try: app({words!r})\nexcept (SystemExit, IngestError): pass\n"

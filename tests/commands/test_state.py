@@ -73,7 +73,7 @@ class Made:
 
 @pytest.fixture
 def made(site: Site) -> Iterator[Made]:
-    with SqliteJobStore(site.settings.database, Timings()) as store:
+    with SqliteJobStore(site.database, Timings()) as store:
         yield Made(store)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from ingest_cli import find_copies, read_files, restore_bundle, restore_folder
 from ingest_cli.errors import ExitCode, FileNotRecorded
-from ingest_cli.jobs.database import open_database
+from ingest_cli.jobs.sqlite_database import open_database
 from ingest_cli.retrieval.choice import choose_files
 from ingest_cli.services.base import StoredFile
 from ingest_cli.services.embedded.catalog import MIGRATIONS, EmbeddedCatalog

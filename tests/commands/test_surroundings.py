@@ -45,7 +45,7 @@ def here(tmp_path: Path) -> Surroundings:
 
 
 def databases(site: Site) -> list[Path]:
-    return [site.settings.database, site.catalog, site.settings.database.with_name("ids.sqlite3")]
+    return [site.database, site.catalog, site.database.with_name("ids.sqlite3")]
 
 
 def assert_well(said: Said) -> None:

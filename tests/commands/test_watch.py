@@ -372,7 +372,7 @@ def test_many_bundles_and_a_watcher_that_is_killed_five_times(
     dropping.start()
     for share in range(1, 6):
         process = watching("--quiet", "--workers", 2)
-        until(lambda share=share: site.settings.database.exists() and len(site.jobs()) > share * 100)  # type: ignore[misc]
+        until(lambda share=share: site.database.exists() and len(site.jobs()) > share * 100)  # type: ignore[misc]
         process.kill()
         process.wait()
     dropping.join()

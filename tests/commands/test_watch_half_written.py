@@ -78,7 +78,7 @@ def stalled(source: Path, target: Path, kind: str, share: float) -> Iterator[Non
 
 
 def jobs(site: Site) -> list[tuple[str, str]]:
-    found = site.jobs() if site.settings.database.exists() else []
+    found = site.jobs() if site.database.exists() else []
     return [(Path(job.source).name, str(job.state)) for job in found]
 
 

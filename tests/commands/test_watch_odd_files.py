@@ -118,7 +118,7 @@ def test_a_watcher_goes_on_and_does_not_repeat_itself(
     with (tmp_path / "log").open("wb") as log:
         watcher = subprocess.Popen(bare(line), stdout=log, stderr=log)
     try:
-        until(lambda: site.settings.database.exists() and len(site.jobs()) >= GOOD)
+        until(lambda: site.database.exists() and len(site.jobs()) >= GOOD)
         write_bundle(roomy / "late.tar", {"data/late": b"late"})
         until(lambda: "data/late" in site.recorded())
         until(lambda: sum((tmp_path / "log").read_text().count(name) for name in odd) >= len(odd))

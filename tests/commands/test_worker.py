@@ -253,7 +253,7 @@ def test_a_service_that_is_down_defers_a_job(
     assert job.retry_at > time.time()
     assert queue.run_next() is None, "it rests"
     pacific.guard = None
-    with closing(sqlite3.connect(site.settings.database)) as connection, connection:
+    with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE jobs SET retry_at = retry_at - 3600")
     job = queue.run_next()
     assert job is not None

@@ -15,6 +15,7 @@ import pytest
 
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import CatalogRefused, NotFindable
+from ingest_cli.jobs.dialect import SqliteDialect
 from ingest_cli.services.base import Catalog, StoredFile
 from ingest_cli.services.embedded.catalog import SELECT_FILE, EmbeddedCatalog
 from ingest_cli.services.embedded.search import search
@@ -385,7 +386,7 @@ class TestEmbedded(CatalogContract):
         self, tmp_path: Path, catalog: Catalog, query: FileQuery, index: str
     ) -> None:
         with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
-            sql, values = search(query, SELECT_FILE)
+            sql, values = search(query, SELECT_FILE, SqliteDialect())
             steps = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
         assert any(step.startswith("SEARCH Files USING INDEX") and f" {index} " in step for step in steps), steps
 

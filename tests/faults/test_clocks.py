@@ -100,7 +100,7 @@ def test_no_job_is_taken_from_a_living_worker(
     crew = starting("worker", "--workers", BUNDLES, "--until-empty", "--quiet")
     until(lambda: gate.held == BUNDLES)
     idle = starting("worker", "--quiet")
-    until(lambda: has_open(idle.pid, site.settings.database))
+    until(lambda: has_open(idle.pid, site.database))
     taken = {}
     for by in (DAY, 40 * DAY, -DAY):
         clock.step(by)

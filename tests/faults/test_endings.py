@@ -167,7 +167,7 @@ def test_while_the_job_store_is_locked(stage: Stage) -> None:
         for number, words in enumerate(COMMANDS):
             place = stage.copy(number)
             with stage.at(place) as site:
-                lock = stack.enter_context(closing(sqlite3.connect(site.settings.database, isolation_level=None)))
+                lock = stack.enter_context(closing(sqlite3.connect(site.database, isolation_level=None)))
                 lock.execute("PRAGMA locking_mode=EXCLUSIVE")
                 lock.execute("BEGIN EXCLUSIVE")
                 lock.execute("CREATE TABLE another (one)")

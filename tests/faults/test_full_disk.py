@@ -45,7 +45,7 @@ def assert_waits(status: int, said: str, site: Site) -> None:
     assert status == ExitCode.UNREACHABLE, said
     assert said.startswith("ingest: ")
     assert "Traceback" not in said
-    if site.settings.database.exists() and site.settings.database.stat().st_size:
+    if site.database.exists() and site.database.stat().st_size:
         jobs = site.jobs()
         assert {job.state for job in jobs} <= {JobState.QUEUED, JobState.RUNNING}
         reserved = [job.reservation.ids for job in jobs if job.reservation is not None]

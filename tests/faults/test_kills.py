@@ -91,7 +91,7 @@ def test_eight_processes_share_a_store_and_two_are_killed(
     running = [starting("-q", *share) for share in shares]
     for process in running[:2]:
         deadline = time.monotonic() + 60
-        while not (site.settings.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:
+        while not (site.database.exists() and len(site.jobs()) > PROCESSES) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
     assert [process.wait(300) for process in running] == [-signal.SIGKILL] * 2 + [0] * (PROCESSES - 2)

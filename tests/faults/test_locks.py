@@ -55,9 +55,9 @@ def test_a_database(command: Command, site: Site, no_locks: dict[str, str], tmp_
 
 def test_a_lock_that_another_process_has_is_told_from_none(command: Command, site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
-    with SqliteJobStore(site.settings.database, Timings()) as store, writing(store._database):
+    with SqliteJobStore(site.database, Timings()) as store, writing(store._database):
         said = says(command, {}, write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
-    assert f"cannot write to {site.settings.database} now: database is locked" in said
+    assert f"cannot write to {site.database} now: database is locked" in said
 
 
 @pytest.mark.parametrize("place", ["spool", "transfer"])

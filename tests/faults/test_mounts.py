@@ -277,8 +277,8 @@ def test_an_archive_from_before_there_were_marks(
     on_disk: Site, disk: Disk, tmp_path: Path, version: int, away: bool
 ) -> None:
     complete = {"state": "OK", "recorded": 1, "resumable": 0, "first_file_id": 1, "stored": 3, "files": 3}
-    on_disk.settings.database.parent.mkdir(parents=True)
-    old_store(on_disk.settings.database, version, [complete])
+    on_disk.database.parent.mkdir(parents=True)
+    old_store(on_disk.database, version, [complete])
     on_disk.archive.mkdir(exist_ok=True)
     for file_id in (1, 2, 3):
         on_disk.file(file_id).write_bytes(b"stored")
@@ -351,20 +351,20 @@ def test_a_database_whose_disk_is_away_is_not_made_anew(
 
 def test_an_administrator_begins_a_new_database(site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "a.tar"))
-    site.settings.database.unlink()
+    site.database.unlink()
     with pytest.raises(ResourceUnavailable, match="An empty file in its place begins a new one"):
         site.ingest(write_bundle(tmp_path / "b.tar", MORE))
-    site.settings.database.touch()
+    site.database.touch()
     site.ingest(write_bundle(tmp_path / "b.tar", MORE))
     assert [job.job_id for job in site.jobs()] == [2]
 
 
 def test_a_heartbeat_makes_no_new_store(site: Site, tmp_path: Path) -> None:
     with open_store(site.settings) as store:
-        site.settings.database.unlink()
+        site.database.unlink()
         with pytest.raises(ResourceUnavailable, match="is its disk mounted"):
             store.another()
-    assert not site.settings.database.exists()
+    assert not site.database.exists()
 
 
 # Bundles and the sources of moves

@@ -5,24 +5,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from .command import Command
 from .hosts import host, new_boot, skip_unless_possible
-from .links import Exchange, Link, Unreliable
+from .links import Exchange, Link
 from .networks import Network, network
 from .waiting import PATIENCE
-
-
-@dataclass(frozen=True)
-class Service:
-    """What all hosts share: where it listens, and what its requests meet."""
-
-    target: tuple[str, int]
-    faults: Unreliable | None = None
-
 
 # The variables of a host that reaches services by these links.
 Variables = Callable[[Mapping[str, Link]], Mapping[str, str]]
@@ -179,17 +169,18 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, names: Sequence[str], services: Mapping[str, Service], variables: Variables
+    folder: Path, names: Sequence[str], services: Mapping[str, tuple[str, int]], variables: Variables
 ) -> Iterator[Cluster]:
-    """Hosts of these names, whose folders are in ``folder``; all that still runs there at the end is killed."""
+    """Hosts of these names, whose folders are in ``folder``; all that still runs there at the end is killed.
+
+    ``services`` are what they share, by name, and where it listens.
+    """
     skip_unless_possible(host("elsewhere", processes=False, boot=new_boot(folder)))
     with ExitStack() as stack:
         net, exchange = stack.enter_context(network()), stack.enter_context(Exchange())
         hosts = []
         for name in names:
-            links = {
-                service: exchange.link(net.address, what.target, what.faults) for service, what in services.items()
-            }
+            links = {service: exchange.link(net.address, target) for service, target in services.items()}
             hosts.append(Host(name, folder / name, net, links))
             hosts[-1].environment |= variables(links)
             stack.callback(hosts[-1].kill)

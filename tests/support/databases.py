@@ -23,23 +23,28 @@ def mariadb_program() -> str | None:
     )
 
 
-def new_postgres(data: Path, port: int) -> list[str]:
+def as_postgres(folder: Path) -> list[str]:
+    """What a command begins with whose files are in the folder: PostgreSQL and PgBouncer refuse to run as root."""
+    if os.getuid() != 0:
+        return []
+    shutil.chown(folder, "postgres")
+    for parent in folder.parents:
+        if parent.stat().st_uid == 0 and parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+def new_postgres(data: Path, port: int, *, fsync: bool = False) -> list[str]:
     """Make a cluster in a new folder; what starts it at the port, with nobody asked for a password."""
     programs = postgres_programs()
     assert programs is not None
     data.mkdir()
-    before: list[str] = []
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(data, "postgres")
-        for parent in data.parents:
-            if parent.stat().st_uid == 0 and parent != Path("/") and parent.stat().st_mode & 0o011 != 0o011:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        before = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    before = as_postgres(data)
     user = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8"]
     subprocess.run(
         [*before, str(programs / "initdb"), "-D", str(data), *user], check=True, capture_output=True, cwd="/"
     )
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", str(data), "-c", "fsync=off"]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", f"fsync={'on' if fsync else 'off'}"]
     return [*before, str(programs / "postgres"), "-D", str(data), *options]
 
 

@@ -11,7 +11,9 @@ from .forks import OF_HTTP
 
 def scrub(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """No setting of the account that runs the tests leaks in; everything goes below ``folder``."""
-    for variable in [option.variable for option in OPTIONS] + ["INGEST_CONFIG"]:
+    for variable in [variable for option in OPTIONS for variable in (option.variable, *option.also)] + [
+        "INGEST_CONFIG"
+    ]:
         patch.delenv(variable, raising=False)
     for variable in OF_HTTP:
         patch.delenv(variable, raising=False)

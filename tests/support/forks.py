@@ -28,7 +28,7 @@ from typing import Any
 OF_HTTP = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "netrc", "requests_ca_bundle", "curl_ca_bundle")
 # What the program reads while it runs. A fork cannot have another value of what an interpreter or a library read when
 # it began, such as PYTHONUTF8.
-OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_")
+OUR_OWN = ("INGEST_", "VOLUME_PATH", "UNIQUEID_", "POLICY_", "ARCHIVEINTERFACE_", "METADATA_", "NOTIFICATIONS_", "AWS_")
 MAY_DIFFER = (
     *OUR_OWN,
     "XDG_",

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from pathlib import Path
 
-from ingest_cli.jobs.database import open_database
-from ingest_cli.jobs.migrations import MIGRATIONS
-from ingest_cli.jobs.sqlite_rows import time_text
+from ingest_cli.jobs.sql_rows import time_text
+from ingest_cli.jobs.sqlite_database import open_database
+from ingest_cli.jobs.sqlite_migrations import MIGRATIONS
 
 DAYS, FOLDER = 730, "/srv/drop"
 STAGES = ("open tar", "load metadata", "Policy Validation", "ingest files", "ingest metadata")

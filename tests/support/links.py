@@ -1,42 +1,14 @@
-"""Ways to services that can be cut, and on which requests are lost: proxies in this process, whatever the service."""
+"""Ways to services that can be cut: proxies in this process, whatever the service."""
 
 import asyncio
-import random
-import re
 import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, Self
 
 from .waiting import PATIENCE
 
 LOOPBACK = "127.0.0.1"
 PIECE = 1 << 16
-REQUEST = re.compile(rb"(?:GET|HEAD|PUT|POST|DELETE) \S+ HTTP/1\.1\r\n")
-UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-@dataclass
-class Unreliable:
-    """What some requests over HTTP meet: half of these get no further, the others are served and their answer is lost.
-
-    ``share`` is how many of all, from 0 to 1.
-    """
-
-    share: float
-    chance: random.Random
-    refused: int = 0
-    lost: int = 0
-
-    def fault(self) -> str | None:
-        """What the next request meets."""
-        if self.chance.random() >= self.share:
-            return None
-        if self.chance.random() < 0.5:
-            self.refused += 1
-            return "refused"
-        self.lost += 1
-        return "lost"
 
 
 class Link:
@@ -45,8 +17,8 @@ class Link:
     What is on its way when it is cut arrives when it is mended, as TCP would have it; meanwhile nobody is told.
     """
 
-    def __init__(self, address: str, target: tuple[str, int], faults: Unreliable | None = None) -> None:
-        self._target, self._faults = target, faults
+    def __init__(self, address: str, target: tuple[str, int]) -> None:
+        self._target = target
         self._whole = asyncio.Event()
         self._whole.set()
         self.address, self.port = address, 0
@@ -80,51 +52,22 @@ class Link:
         except OSError:
             answers.transport.abort()
             return
-        talk = _Talk()
         try:
-            await asyncio.gather(self._hand_on(near, requests, answers, talk), self._hand_back(far, answers, talk))
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
+            await asyncio.gather(self._hand_on(near, requests), self._hand_on(far, answers))
+        except OSError:
             for writer in (requests, answers):
                 writer.transport.abort()
+        finally:
+            for writer in (requests, answers):
+                writer.close()
 
-    async def _hand_on(
-        self,
-        near: asyncio.StreamReader,
-        requests: asyncio.StreamWriter,
-        answers: asyncio.StreamWriter,
-        talk: "_Talk",
-    ) -> None:
-        while piece := await near.read(PIECE):
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(PIECE):
             await self._whole.wait()
-            if self._faults is not None and REQUEST.match(piece):
-                talk.fault = self._faults.fault()
-                if talk.fault == "refused":
-                    answers.write(UNAVAILABLE)
-                    await answers.drain()
-                    raise ConnectionAbortedError
-            requests.write(piece)
-            await requests.drain()
+            writer.write(piece)
+            await writer.drain()
         await self._whole.wait()
-        requests.write_eof()
-
-    async def _hand_back(self, far: asyncio.StreamReader, answers: asyncio.StreamWriter, talk: "_Talk") -> None:
-        while piece := await far.read(PIECE):
-            await self._whole.wait()
-            if talk.fault == "lost":
-                raise ConnectionAbortedError
-            answers.write(piece)
-            await answers.drain()
-        await self._whole.wait()
-        answers.write_eof()
-
-
-@dataclass
-class _Talk:
-    """What the request that is on a connection meets."""
-
-    fault: str | None = None
+        writer.write_eof()
 
 
 class Exchange:
@@ -143,9 +86,9 @@ class Exchange:
         self._thread.join(PATIENCE)
         self._loop.close()
 
-    def link(self, address: str, target: tuple[str, int], faults: Unreliable | None = None) -> Link:
+    def link(self, address: str, target: tuple[str, int]) -> Link:
         """A new way to a service."""
-        self._links.append(Link(address, target, faults))
+        self._links.append(Link(address, target))
         self._does(self._links[-1].listen())
         return self._links[-1]
 

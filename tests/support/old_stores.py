@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ingest_cli.jobs.database import open_database
-from ingest_cli.jobs.migrations import MIGRATIONS
+from ingest_cli.jobs.sqlite_database import open_database
+from ingest_cli.jobs.sqlite_migrations import MIGRATIONS
 
 # From the next version on a state is one column, and has other names.
 LAST_OF_OLD_ROWS = 3

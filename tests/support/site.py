@@ -15,7 +15,7 @@ from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.embedded.layout import id_to_path
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.factory import connect
-from ingest_cli.settings import load_settings
+from ingest_cli.settings import Settings, load_settings
 
 
 class Witness(Observer):
@@ -57,12 +57,22 @@ class Leaver(Witness):
             self._runner.interrupt()
 
 
+def file_of(settings: Settings) -> Path:
+    """The job store of a site that keeps it in a file."""
+    assert isinstance(settings.database, Path)
+    return settings.database
+
+
 class Site:
     def __init__(self, folder: Path) -> None:
         self.archive = folder / "archive"
         self.catalog = folder / "catalogue.sqlite3"
         self.settings = load_settings()
         self.witness = Witness()
+
+    @property
+    def database(self) -> Path:
+        return file_of(self.settings)
 
     def ingest(self, path: Path, *, again: bool = False, kind: JobKind = JobKind.BUNDLE) -> Job:
         with open_store(self.settings) as store, connect(self.settings, store) as services:
@@ -126,6 +136,6 @@ def assert_sound(site: Site, files: dict[str, bytes], jobs: int, transactions: i
     archived = site.archived()
     assert {row["id"] for row in site.rows("Files")} == set(archived), "no orphans, nothing missing"
     assert site.contents() == files
-    for database in (site.settings.database, site.catalog):
+    for database in (site.database, site.catalog):
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

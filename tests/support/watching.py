@@ -16,7 +16,7 @@ from ingest_cli.settings import load_settings
 
 from .bundles import FILES
 from .command import Command
-from .site import Site
+from .site import Site, file_of
 
 SETTLE = 0.6
 
@@ -30,7 +30,7 @@ def looks_on(pid: int) -> bool:
 
 def settled(site: Site, count: int = 1) -> bool:
     """Whether there are so many jobs, and all have ended."""
-    if not site.settings.database.exists():
+    if not site.database.exists():
         return False
     jobs = site.jobs()
     return len(jobs) == count and all(job.is_done or job.has_failed for job in jobs)
@@ -91,7 +91,7 @@ def fill_with_ingested(drop: Path, count: int) -> None:
         path.touch()
         rows.append((job_id, "bundle", str(path), fingerprint(path), "u", "complete", "", ""))
     columns = "job_id, kind, source, fingerprint, user, state, created, updated"
-    with closing(sqlite3.connect(settings.database)) as connection, connection:
+    with closing(sqlite3.connect(file_of(settings))) as connection, connection:
         connection.executemany(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 

@@ -17,8 +17,10 @@ import pytest
 
 from ingest_cli.disk import SharedSync
 from ingest_cli.errors import ResourceUnavailable
-from ingest_cli.jobs.database import Database, open_database, reading, writing
+from ingest_cli.jobs.database import Refused, reading, writing
 from ingest_cli.jobs.group_commit import Shared
+from ingest_cli.jobs.sqlite_database import SqliteDatabase as Database
+from ingest_cli.jobs.sqlite_database import open_database
 
 from ..support.waiting import until
 
@@ -92,7 +94,7 @@ def test_an_error_undoes_what_its_own_thread_wrote_and_nothing_else(path: Path, 
     errors = held_up(path, shared, works[0], fail, works[1], lambda database: insert(database, 0), *works[2:])
     assert [type(error) for error in errors if error is not None].count(RuntimeError) == 1
     # Whichever of both came first has the number.
-    assert [type(error) for error in errors if error is not None].count(sqlite3.IntegrityError) == 1
+    assert [type(error) for error in errors if error is not None].count(Refused) == 1
     assert numbers(path) == {0, 1, 2, 3}
 
 
@@ -102,7 +104,7 @@ def test_where_the_commit_fails_all_are_told(path: Path, shared: Shared) -> None
             connection.execute("INSERT INTO debts VALUES (77)")
 
     errors = held_up(path, shared, *(lambda database, n=n: insert(database, n) for n in range(3)), owe)
-    assert [type(error) for error in errors] == [sqlite3.IntegrityError] * 4
+    assert [type(error) for error in errors] == [Refused] * 4
     assert numbers(path) == set()
     assert held_up(path, shared, lambda database: insert(database, 5)) == [None]
     assert numbers(path) == {5}
@@ -141,7 +143,7 @@ def test_whatever_threads_do_at_once_what_returned_is_there_and_what_failed_is_n
                         connection.execute("INSERT INTO numbers VALUES (?)", [number])
                         if chance.random() < 0.3:
                             connection.execute("INSERT INTO numbers VALUES (?)", [number])
-                except sqlite3.IntegrityError:
+                except Refused:
                     failed.add(number)
                 else:
                     kept.add(number)

@@ -18,6 +18,7 @@ from ingest_cli.settings import Timings, load_settings
 
 from ..support.history import USERS, fill
 from ..support.recount import recounted, told
+from ..support.site import file_of
 
 FEW, MANY, WAITING = 300, 6000, 20
 # The same number of days with jobs in both.
@@ -141,8 +142,8 @@ def steps(store: SqliteJobStore, question: Callable[[JobStore], object]) -> int:
 
 def test_what_is_old_is_pruned_in_pieces(tmp_path: Path) -> None:
     settings = load_settings(environment={"XDG_DATA_HOME": str(tmp_path)})
-    fill(settings.database, 3 * AT_ONCE)
-    with SqliteJobStore(settings.database, Timings()) as store:
+    fill(file_of(settings), 3 * AT_ONCE)
+    with SqliteJobStore(file_of(settings), Timings()) as store:
         pieces = find_prunable(settings, store, timedelta(0))
         before, named = store.count(), {job.successor for job in store.select()}
         for _ in range(2):

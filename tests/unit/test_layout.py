@@ -22,10 +22,14 @@ GROUND = {
     "text",
     "throttle",
 }
-MIDDLE = GROUND | {"jobs", "bundle", "services"}
+LOWER = GROUND | {"jobs", "bundle", "services"}
+MIDDLE = LOWER | {"spool"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
-DATABASES = {"jobs.database", "jobs.group_commit", "jobs.neighbours"}
+DATABASES = {
+    *("jobs.database", "jobs.dialect", "jobs.group_commit", "jobs.neighbours", "jobs.process"),
+    *("jobs.sqlite_database", "jobs.postgres_database"),
+}
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {
     "settings": GROUND,
@@ -43,6 +47,7 @@ MAY_IMPORT = {
     "bundle": GROUND,
     "client": GROUND | {"bundle"},
     "services": GROUND | {"bundle", "jobs"},
+    "spool": LOWER,
     "events": MIDDLE,
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import StoreError
-from ingest_cli.jobs.database import open_database
 from ingest_cli.jobs.job import JobKind, JobState, Reservation
-from ingest_cli.jobs.migrations import MIGRATIONS
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.sqlite import SqliteJobStore
+from ingest_cli.jobs.sqlite_database import open_database
+from ingest_cli.jobs.sqlite_migrations import MIGRATIONS
 from ingest_cli.settings import Timings
 
 from ..support.old_stores import old_store

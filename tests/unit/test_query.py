@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest_cli.errors import SettingsError
+from ingest_cli.jobs.dialect import SqliteDialect
 from ingest_cli.services.base import StoredFile
 from ingest_cli.services.embedded.search import search
 from ingest_cli.services.pacifica.search import like
@@ -20,7 +21,7 @@ TEXTS = st.text("ab[]!^-*?%_\\/e\N{COMBINING ACUTE ACCENT}éß測", max_size=8)
 
 
 def in_sqlite(glob: str, name: str) -> bool:
-    sql, values = search(FileQuery(name=glob), "SELECT 1 FROM Files")
+    sql, values = search(FileQuery(name=glob), "SELECT 1 FROM Files", SqliteDialect())
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE Files (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
         connection.execute("INSERT INTO Files VALUES (1, ?)", [name])

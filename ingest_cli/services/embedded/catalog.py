@@ -1,7 +1,6 @@
-"""The catalogue in SQLite: tables that mirror those of Pacifica's metadata service, with its rules."""
+"""The catalogue in a database: tables that mirror those of Pacifica's metadata service, with its rules."""
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
@@ -11,9 +10,10 @@ from typing import Any
 
 from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import HASH_TYPES, Document, as_json
-from ...errors import CatalogRefused, ServiceUnavailable
-from ...jobs.database import BUSY_SECONDS, open_database, reading, writing
+from ...errors import CatalogRefused
+from ...jobs.database import Connection, Database, Refused, Row, reading, writing
 from ...jobs.group_commit import Shared
+from ...jobs.sqlite_database import BUSY_SECONDS, open_database
 from ...text import counted
 from ..base import StoredFile
 from ..query import FileQuery
@@ -59,17 +59,15 @@ SELECT_HASHTYPES = """
         WHERE found.hashtype IS NOT NULL)
     SELECT hashtype FROM found WHERE hashtype IS NOT NULL
 """
-INSERT_FILE = "INSERT INTO Files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# In the order in which they are asked for, and inserted.
+FILE_COLUMNS = ("id", '"transaction"', *FILE_KEYS[1:])
 
 
-class EmbeddedCatalog:
-    """The catalogue in the database at ``path``, which may be ``new``."""
+class SqlCatalog:
+    """The catalogue in an open ``database``, which it closes."""
 
-    def __init__(
-        self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True, shared: Shared | None = None
-    ) -> None:
-        self._path = path
-        self._database = open_database(path, MIGRATIONS, "catalogue", busy, new=new, shared=shared)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def ping(self) -> str:
         """Say how many transactions there are, having seen that another could be written."""
@@ -78,7 +76,7 @@ class EmbeddedCatalog:
         # Nobody else waits while they are counted.
         with reading(self._database) as connection:
             count = connection.execute("SELECT count(*) FROM Transactions").fetchone()[0]
-        return f"{self._path}: {counted(count, 'transaction')}"
+        return f"{self._database.name}: {counted(count, 'transaction')}"
 
     def close(self) -> None:
         """Close the database."""
@@ -91,21 +89,21 @@ class EmbeddedCatalog:
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Insert the transaction with all that belongs to it, in one transaction of the database.
 
-        For a million files, that takes 10 s, in which other writers wait, and 240 MB of a WAL, which is what they take
-        in the database. In pieces it would take no less of either, and who reads would see files of no transaction.
+        For a million files, that takes 10 s, in which other writers wait in SQLite, and 240 MB of a WAL, which is what
+        they take in the database. In pieces it would take no less of either, and who reads would see files of no
+        transaction.
         """
         try:
             with writing(self._database) as connection:
+                self._database.exclude("transaction", transaction_id)
                 barred = connection.execute(
                     "SELECT 1 FROM Barred WHERE transaction_id = ? AND fence >= ?", (transaction_id, fence)
                 )
                 if barred.fetchone() is not None:
                     raise CatalogRefused(f"transaction {transaction_id} was rolled back by another run")
                 self._insert(connection, document, transaction_id, first_file_id)
-        except sqlite3.IntegrityError as error:
+        except Refused as error:
             raise CatalogRefused(f"the catalogue refuses transaction {transaction_id}: {error}") from error
-        except sqlite3.Error as error:
-            raise ServiceUnavailable(f"cannot write to the catalogue: {error}") from error
 
     def contains(self, transaction_id: int, ids: range | None = None) -> bool:
         """Whether the transaction is recorded, with the files ``ids`` where these are given."""
@@ -115,10 +113,12 @@ class EmbeddedCatalog:
     def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
         """Whether the transaction is recorded; where not, runs up to this fence do not record it any more."""
         with writing(self._database) as connection:
+            self._database.exclude("transaction", transaction_id)
             if _contains(connection, transaction_id, ids):
                 return True
             connection.execute(
-                "INSERT INTO Barred VALUES (?, ?) ON CONFLICT DO UPDATE SET fence = max(fence, excluded.fence)",
+                "INSERT INTO Barred (transaction_id, fence) VALUES (?, ?) ON CONFLICT (transaction_id)"
+                " DO UPDATE SET fence = excluded.fence WHERE Barred.fence < excluded.fence",
                 (transaction_id, fence),
             )
         return False
@@ -176,7 +176,7 @@ class EmbeddedCatalog:
 
     def find(self, query: FileQuery) -> Iterator[tuple[int, StoredFile]]:
         """The files that are asked for, each after its transaction."""
-        sql, values = search(query, SELECT_FILE)
+        sql, values = search(query, SELECT_FILE, self._database.dialect)
         found = ((row[0], _file_of(row)) for row in self._rows(sql, *values))
         return ((transaction_id, file) for transaction_id, file in found if file.answers(query))
 
@@ -184,20 +184,20 @@ class EmbeddedCatalog:
         """The types of hash that recorded files have."""
         return HASH_TYPES & {row[0] for row in self._rows(SELECT_HASHTYPES)}
 
-    def _rows(self, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
         with reading(self._database) as connection:
             # Whoever leaves rows behind would have a cursor closed later than the database.
             yield from iter(connection.execute(sql, values).fetchone, None)
 
     def _insert(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         document: Document,
         transaction_id: int,
         first_file_id: int,
     ) -> None:
         connection.execute(
-            "INSERT INTO Transactions VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO Transactions (id, submitter, project, instrument, created, digest) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 transaction_id,
                 document.value("Transactions.submitter"),
@@ -207,15 +207,23 @@ class EmbeddedCatalog:
                 document.digest,
             ),
         )
-        connection.executemany(INSERT_FILE, _file_rows(document, transaction_id, first_file_id))
-        connection.executemany(
-            "INSERT INTO TransactionKeyValue VALUES (?, ?, ?)",
-            ((transaction_id, key, value) for key, value in document.key_values()),
-        )
-        connection.executemany("INSERT INTO FileKeyValue VALUES (?, ?, ?)", document.file_key_values(first_file_id))
+        insert = self._database.insert
+        insert("Files", FILE_COLUMNS, _file_rows(document, transaction_id, first_file_id))
+        pairs = ((transaction_id, key, value) for key, value in document.key_values())
+        insert("TransactionKeyValue", ('"transaction"', "key", "value"), pairs)
+        insert("FileKeyValue", ("file", "key", "value"), document.file_key_values(first_file_id))
         if not document.is_plain:
             numbered = _compressed(as_json(document.numbered(transaction_id, first_file_id)))
-            connection.execute("INSERT INTO Documents VALUES (?, ?)", (transaction_id, numbered))
+            insert("Documents", ("transaction_id", "numbered"), [(transaction_id, numbered)])
+
+
+class EmbeddedCatalog(SqlCatalog):
+    """The catalogue in the SQLite file at ``path``, which may be ``new``."""
+
+    def __init__(
+        self, path: Path, busy: float = BUSY_SECONDS, *, new: bool = True, shared: Shared | None = None
+    ) -> None:
+        super().__init__(open_database(path, MIGRATIONS, "catalogue", busy, new=new, shared=shared))
 
 
 def _compressed(pieces: Iterable[bytes]) -> bytes:
@@ -223,7 +231,7 @@ def _compressed(pieces: Iterable[bytes]) -> bytes:
     return b"".join([*map(compressor.compress, pieces), compressor.flush()])
 
 
-def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | None) -> bool:
+def _contains(connection: Connection, transaction_id: int, ids: range | None) -> bool:
     if connection.execute("SELECT 1 FROM Transactions WHERE id = ?", [transaction_id]).fetchone() is None:
         return False
     if ids is None:
@@ -233,7 +241,7 @@ def _contains(connection: sqlite3.Connection, transaction_id: int, ids: range | 
     return bool(count == len(ids) and (count == 0 or (first, last) == (ids[0], ids[-1])))
 
 
-def _file_of(row: tuple[Any, ...]) -> StoredFile:
+def _file_of(row: Row) -> StoredFile:
     return StoredFile(**dict(zip(FILE_KEYS, row[1:], strict=True)))
 
 

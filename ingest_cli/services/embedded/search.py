@@ -3,42 +3,47 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ...jobs.dialect import Dialect
 from ..query import TOP_FOLDER, FileQuery, in_utc, is_exact, widened
 
-PATH = "'data/' || CASE subdir WHEN '' THEN '' ELSE subdir || '/' END || name"
+PATH = "('data/' || CASE subdir WHEN '' THEN '' ELSE subdir || '/' END || name)"
 PAIR = """
     ("transaction" IN (SELECT "transaction" FROM TransactionKeyValue WHERE key = ? AND value = ?)
     OR Files.id IN (SELECT file FROM FileKeyValue WHERE key = ? AND value = ?))
 """
 
 
-def search(query: FileQuery, select_file: str) -> tuple[str, list[Any]]:
+def search(query: FileQuery, select_file: str, dialect: Dialect) -> tuple[str, list[Any]]:
     """The statement that finds all files which are asked for, and perhaps more, and its values.
 
     ``select_file`` selects the columns from ``Files``. The order of the tables is the order in which they are searched:
     where only the transaction is known, SQLite would look at all files, since it does not know how many there are.
     """
-    conditions = list(_conditions(query))
-    wanted = " AND ".join(condition for condition, *_ in conditions) or "1"
+    conditions = list(_conditions(query, dialect))
+    wanted = " AND ".join(condition for condition, *_ in conditions) or "true"
     values = [value for _, *values in conditions for value in values]
     if query.is_of_transactions and not _has_index(query):
         columns, _, _ = select_file.partition(" FROM ")
-        tables = 'Transactions CROSS JOIN Files ON "transaction" = Transactions.id'
-        return f"{columns} FROM {tables} WHERE {wanted} ORDER BY Transactions.id, Files.id", values
-    joined = ' CROSS JOIN Transactions ON Transactions.id = "transaction"' if query.is_of_transactions else ""
-    return f"{select_file}{joined} WHERE {wanted} ORDER BY Files.id", values
+        tables = 'Transactions CROSS JOIN Files WHERE "transaction" = Transactions.id'
+        return f"{columns} FROM {tables} AND {wanted} ORDER BY Transactions.id, Files.id", values
+    if query.is_of_transactions:
+        select_file += " CROSS JOIN Transactions"
+        wanted = f'Transactions.id = "transaction" AND {wanted}'
+    return f"{select_file} WHERE {wanted} ORDER BY Files.id", values
 
 
-def _conditions(query: FileQuery) -> Iterator[tuple[Any, ...]]:
+def _conditions(query: FileQuery, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
     """What must hold, each as SQL and its values."""
     if query.hashsum:
         marks = ", ".join("?" * len(query.hashtypes))
         yield f"hashtype IN ({marks}) AND hashsum = ?", *query.hashtypes, query.hashsum
     if query.name:
-        yield ("name = ?", query.name) if is_exact(query.name) else ("name GLOB ?", _glob(query.name))
+        alike, values = dialect.resembles("name", widened(query.name))
+        yield ("name = ?", query.name) if is_exact(query.name) else (alike, *values)
     if query.path:
-        glob = _glob(query.path)
-        yield f"({PATH} GLOB ? OR substr({PATH}, {len(TOP_FOLDER) + 1}) GLOB ?)", glob, glob
+        whole, values = dialect.resembles(PATH, widened(query.path))
+        below, _ = dialect.resembles(f"substr({PATH}, {len(TOP_FOLDER) + 1})", widened(query.path))
+        yield f"({whole} OR {below})", *values, *values
     for pair in query.pairs:
         yield PAIR, *pair, *pair
     if query.project:
@@ -55,8 +60,3 @@ def _has_index(query: FileQuery) -> bool:
     """Whether something is given by which an index finds files: a hash, or how a name begins."""
     begins = next(widened(query.name), ("", True)) if query.name else ("", True)
     return bool(query.hashsum) or not begins[1]
-
-
-def _glob(glob: str) -> str:
-    """The glob as SQLite has them, whose sets are not quite the same."""
-    return "".join(piece if is_wild else piece.replace("[", "[[]") for piece, is_wild in widened(glob))

@@ -168,6 +168,8 @@ class HttpService:
     def close(self) -> None:
         """Close the connections."""
         self._files.close()
+        if self._slots is not None:
+            self._slots.close()
 
     def request(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from operator import itemgetter
 
 from .job import Job
-from .sqlite_reading import SqliteReading
-from .sqlite_rows import SELECT, job_of
+from .sql_reading import SqlReading
+from .sql_rows import SELECT, job_of
 
 QUEUE = "state IN ('queued', 'running', 'undoing')"
 # One step in the index for each number of attempts, however many jobs wait.
@@ -21,7 +21,7 @@ SELECT_ATTEMPTS = f"""
 SELECT_QUEUED = f"{SELECT} WHERE {QUEUE} AND attempts = ? AND"
 
 
-class SqliteQueue(SqliteReading):
+class SqlQueue(SqlReading):
     """The jobs that wait for a run. How many there are does not matter: an index has them in their order."""
 
     def _due(self) -> Iterator[Job]:
@@ -34,9 +34,10 @@ class SqliteQueue(SqliteReading):
 
     def _due_after(self, attempts: int) -> Iterator[Job]:
         now = time.time()
-        fresh = self._rows(f"{SELECT_QUEUED} retry_at = 0 ORDER BY jobs.job_id", attempts)
-        rested = self._rows(f"{SELECT_QUEUED} retry_at > 0 AND retry_at <= ? ORDER BY retry_at", attempts, now)
+        by_age, by_rest = (("jobs.job_id",), ("job_id",)), (("retry_at", "jobs.job_id"), ("retry_at", "job_id"))
+        fresh = self._paged(f"{SELECT_QUEUED} retry_at = 0", [attempts], *by_age)
+        rested = self._paged(f"{SELECT_QUEUED} retry_at > 0 AND retry_at <= ?", [attempts, now], *by_rest)
         # A wait beyond the longest comes of a clock that was wrong.
         latest = now + self._timings.longest_backoff
-        misdated = self._rows(f"{SELECT_QUEUED} retry_at > ? ORDER BY retry_at", attempts, latest)
+        misdated = self._paged(f"{SELECT_QUEUED} retry_at > ?", [attempts, latest], *by_rest)
         return map(job_of, heapq.merge(fresh, rested, misdated, key=itemgetter("job_id")))

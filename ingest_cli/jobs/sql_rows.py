@@ -1,27 +1,31 @@
-"""A job as a row of the SQLite store, and back."""
+"""A job as a row of the store, and back."""
 
 import json
-import sqlite3
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
+from .database import Row
 from .imported import ImportedJob
 from .job import Job, JobKind, JobState, Override, PacificaState, Reservation
 from .process import Process
 
+# As many rows as there can be.
+ALL_ROWS = (1 << 63) - 1
 # By their names: what a newer version adds is nothing to a process that is at work meanwhile.
 COLUMNS = (
-    "job_id, kind, source, fingerprint, user, spooled, origin, state, task, task_percent, exception, created, updated,"
-    " began, digest, files, bytes, attempts, waits, retry_at, fence, holder, heartbeat, undo_to, successor, said"
+    'job_id, kind, source, fingerprint, "user", spooled, origin, state, task, task_percent, exception, created,'
+    " updated, began, digest, files, bytes, attempts, waits, retry_at, fence, holder, heartbeat, undo_to, successor,"
+    " said"
 )
+IMPORTED = tuple(field.name for field in fields(ImportedJob))
 SELECT = (
     f"SELECT jobs.{COLUMNS}, first_file_id, count AS reserved, stored FROM jobs LEFT JOIN reservations"
     " ON reservations.job_id = jobs.job_id"
 )
 
 
-def job_of(row: sqlite3.Row) -> Job:
+def job_of(row: Row) -> Job:
     """The job of a row that `SELECT` gave."""
     columns = dict(zip(row.keys(), row, strict=True))
     first, count, stored = (columns.pop(name) for name in ("first_file_id", "reserved", "stored"))
@@ -41,7 +45,7 @@ def job_of(row: sqlite3.Row) -> Job:
     )
 
 
-def imported_job_of(row: sqlite3.Row) -> ImportedJob:
+def imported_job_of(row: Row) -> ImportedJob:
     """The imported job of a row."""
     columns = dict(zip(row.keys(), row, strict=True))
     return ImportedJob(**{**columns, "complete": bool(columns["complete"])})

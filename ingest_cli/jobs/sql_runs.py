@@ -1,7 +1,6 @@
-"""What a run may do to its job in the SQLite store, by the fence that it holds."""
+"""What a run may do to its job in the store, by the fence that it holds."""
 
 import json
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..text import one_line
-from .database import writing
+from .database import Connection, writing
 from .history import keep
 from .job import Fence, Job, JobState, Override
-from .sqlite_changes import SqliteChanges, is_to_fail, lasting, note_mounts, wrong
-from .sqlite_rows import SELECT, override_text
+from .sql_changes import SqlChanges, is_to_fail, lasting, note_mounts, wrong
+from .sql_rows import SELECT, override_text
 from .stages import INGEST_METADATA
 from .transitions import Event
 
@@ -21,7 +20,7 @@ from .transitions import Event
 MOST_OTHERS = 100
 
 
-class SqliteRuns(SqliteChanges):
+class SqlRuns(SqlChanges):
     """What a run may do to the job that it holds."""
 
     def heartbeat(self, fence: Fence, task_percent: float) -> Override | None:
@@ -41,8 +40,9 @@ class SqliteRuns(SqliteChanges):
         """Note how long a stage took."""
         with writing(self._database, durable=False) as connection:
             noted = connection.execute(
-                "INSERT INTO stages SELECT job_id, ?, ? FROM jobs WHERE job_id = ? AND fence = ?"
-                " ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds",
+                "INSERT INTO stages (job_id, task, seconds)"
+                " SELECT job_id, ?, ? FROM jobs WHERE job_id = ? AND fence = ?"
+                " ON CONFLICT (job_id, task) DO UPDATE SET seconds = stages.seconds + excluded.seconds",
                 (task, seconds, fence.job_id, fence.number),
             )
             if noted.rowcount == 0:
@@ -57,6 +57,7 @@ class SqliteRuns(SqliteChanges):
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""
         with writing(self._database, durable=False) as connection:
+            self._database.exclude("digest", digest)
             others = self._all(
                 f"{SELECT} WHERE digest = ? AND jobs.job_id <> ? AND (state IN ('complete', 'running')"
                 " OR first_file_id IS NOT NULL AND state <> 'undoing')"
@@ -78,13 +79,18 @@ class SqliteRuns(SqliteChanges):
         # Of those that are alike, the oldest.
         return max(others, key=matters, default=None)
 
+    def admit(self, fence: Fence, project: str, most: int) -> bool:  # noqa: ARG002 - the workers of a host are few
+        """Admit it."""
+        return True
+
     def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably."""
         packed = None if sources is None else zlib.compress(json.dumps(sources).encode(), 1)
         with writing(self._database) as connection:
             self._change(connection, Event.PROGRESS, fence, {})
             connection.execute(
-                "INSERT INTO reservations VALUES (?, ?, ?, 0, ?)", (fence.job_id, ids.start, len(ids), packed)
+                "INSERT INTO reservations (job_id, first_file_id, count, stored, sources) VALUES (?, ?, ?, 0, ?)",
+                (fence.job_id, ids.start, len(ids), packed),
             )
             note_mounts(connection, fence.job_id, mounts)
             return self.held(fence)
@@ -101,6 +107,7 @@ class SqliteRuns(SqliteChanges):
         # The archive tells runs apart by their fences: among those of one reservation this must be the largest.
         number = max(fence.number, other.fence_number) + 1
         with writing(self._database) as connection:
+            self._database.lock("jobs", "job_id", [fence.job_id, other.job_id])
             self._change(connection, Event.PROGRESS, fence, {"fence": number})
             found = self.get(other.job_id)
             if found.fence != other.fence:
@@ -197,11 +204,12 @@ class SqliteRuns(SqliteChanges):
         return self.get(fence.job_id)
 
     @staticmethod
-    def _complete_reservation(connection: sqlite3.Connection, fence: Fence) -> None:
+    def _complete_reservation(connection: Connection, fence: Fence) -> None:
         # The first versions of the store did not note how many ids they reserved: of the same document it is its files.
         connection.execute(
-            "UPDATE reservations SET count = max(count, (SELECT files FROM jobs WHERE job_id = ?)) WHERE job_id = ?",
-            (fence.job_id, fence.job_id),
+            "UPDATE reservations SET count = (SELECT files FROM jobs WHERE job_id = ?)"
+            " WHERE job_id = ? AND count < (SELECT files FROM jobs WHERE job_id = ?)",
+            (fence.job_id, fence.job_id, fence.job_id),
         )
 
     def _let_go(self, fence: Fence, event: Event, changes: Mapping[str, Any]) -> None:

@@ -1,26 +1,26 @@
-"""Changes of jobs in SQLite: each is one row of the table of transitions."""
+"""Changes of jobs: each is one row of the table of transitions."""
 
 import os
-import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import WrongState
 from ..text import story
+from .database import Connection
 from .history import befell, keep
 from .job import Fence, Job, JobState, Override, PacificaState
 from .outbox import announce, kind_of
-from .sqlite_queries import SqliteQueries
-from .sqlite_queue import SqliteQueue
-from .sqlite_rows import listed, now_text, override_text
+from .sql_queries import SqlQueries
+from .sql_queue import SqlQueue
+from .sql_rows import listed, now_text, override_text
 from .transitions import TRANSITIONS, Event
 
 
-class SqliteChanges(SqliteQueries, SqliteQueue):
+class SqlChanges(SqlQueries, SqlQueue):
     """How a job is changed."""
 
-    def _exhaust(self, connection: sqlite3.Connection, job: Job, task: str, reason: str) -> None:
+    def _exhaust(self, connection: Connection, job: Job, task: str, reason: str) -> None:
         to = JobState.HELD if job.reservation is not None else JobState.FAILED
         changes = {"task": task, "task_percent": 0, "exception": reason, "holder": None, "retry_at": 0}
         changes["said"] = lasting(job.override)
@@ -28,7 +28,7 @@ class SqliteChanges(SqliteQueries, SqliteQueue):
 
     def _change(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         event: Event,
         of: Job | Fence,
         changes: Mapping[str, Any],
@@ -56,10 +56,11 @@ class SqliteChanges(SqliteQueries, SqliteQueue):
             announce(connection, self.get(fence.job_id), kind, self._notifications.receivers)
 
 
-def note_mounts(connection: sqlite3.Connection, job_id: int, mounts: Iterable[Path]) -> None:
+def note_mounts(connection: Connection, job_id: int, mounts: Iterable[Path]) -> None:
     """Note where the file systems of a job's files are mounted."""
     connection.executemany(
-        "INSERT OR IGNORE INTO mounts VALUES (?, ?)", [(job_id, os.fsencode(mount)) for mount in mounts]
+        "INSERT INTO mounts (job_id, path) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(job_id, os.fsencode(mount)) for mount in mounts],
     )
 
 

@@ -1,4 +1,4 @@
-"""The queries of the job store in SQLite."""
+"""The queries of the job store."""
 
 import json
 import os
@@ -8,15 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..errors import JobNotFound, LeaseLost
-from .database import writing
 from .filter import ALL, DEFERRED, WAITING, JobFilter, JobOrder
 from .flow import Flow, steps_of
 from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
-from .sqlite_counts import SqliteCounts
-from .sqlite_filter import condition, ordering, selection
-from .sqlite_rows import SELECT, imported_job_of, listed, time_text
+from .sql_counts import SqlCounts
+from .sql_filter import condition, ordering, selection
+from .sql_rows import ALL_ROWS, IMPORTED, SELECT, imported_job_of, listed, time_text
 
 FINISHABLE = {*UNFINISHED, JobState.HELD}
 # SQLite takes at least 999 values in a statement.
@@ -24,16 +23,17 @@ MOST_ASKED = 500
 SETTLED = set(JobState) - FINISHABLE
 
 
-class SqliteQueries(SqliteCounts):
+class SqlQueries(SqlCounts):
     """What `store.JobStore` says can be asked of the database."""
 
     def get(self, job_id: int) -> Job:
-        """The job, or JobNotFound."""
+        """The job, or JobNotFound. Within a transaction that writes, nobody else changes it until its end."""
+        self._database.lock("jobs", "job_id", [job_id])
         job = self._one(f"{SELECT} WHERE jobs.job_id = ?", job_id)
         if job is None:
             if self.imported(job_id) is not None:
                 raise JobNotFound(f"job {job_id} was imported: only its state is known here", job_id)
-            raise JobNotFound(f"there is no job {job_id} in {self.path}", job_id)
+            raise JobNotFound(f"there is no job {job_id} in {self._database.name}", job_id)
         return job
 
     def select(
@@ -46,7 +46,8 @@ class SqliteQueries(SqliteCounts):
         before: int | None = None,
     ) -> list[Job]:
         """The first jobs that are wanted."""
-        ids, values = selection(wanted, order, descending=descending, limit=limit, before=before)
+        dialect = self._database.dialect
+        ids, values = selection(wanted, order, dialect, descending=descending, limit=limit, before=before)
         return self._all(f"{SELECT} WHERE jobs.job_id IN ({ids}) {ordering(order, descending=descending)}", *values)
 
     def ids(
@@ -58,9 +59,9 @@ class SqliteQueries(SqliteCounts):
         limit: int | None = None,
     ) -> list[int]:
         """The ids of the first jobs that are wanted."""
-        where, values = condition(wanted, wanted.statuses)
+        where, values = condition(wanted, wanted.statuses, self._database.dialect)
         query = f"SELECT job_id FROM jobs WHERE {where} {ordering(order, descending=descending)} LIMIT ?"
-        return [int(row[0]) for row in self._rows(query, *values, -1 if limit is None else limit)]
+        return [int(row[0]) for row in self._rows(query, *values, ALL_ROWS if limit is None else limit)]
 
     def several(self, job_ids: Sequence[int]) -> list[Job]:
         """Those of the jobs that there are."""
@@ -115,9 +116,8 @@ class SqliteQueries(SqliteCounts):
     def last_request(self, user: str) -> str:
         """What the user asked for with the folder that was submitted last."""
         # The newest requests are looked at first, not all jobs.
-        query = (
-            "SELECT request FROM requests CROSS JOIN jobs USING (job_id) WHERE user = ? ORDER BY job_id DESC LIMIT 1"
-        )
+        of_user = 'FROM requests CROSS JOIN jobs WHERE jobs.job_id = requests.job_id AND "user" = ?'
+        query = f"SELECT request {of_user} ORDER BY requests.job_id DESC LIMIT 1"
         row = next(self._rows(query, user), None)
         return "" if row is None else str(row["request"])
 
@@ -170,7 +170,8 @@ class SqliteQueries(SqliteCounts):
 
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete."""
-        rows = self._rows("SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ? ORDER BY job_id", since)
+        query = "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ?"
+        rows = self._paged(query, [since], ["job_id"], ["job_id"])
         return (int(row[0]) for row in rows)
 
     def volume(self, since: int = 0) -> tuple[int, int]:
@@ -193,15 +194,17 @@ class SqliteQueries(SqliteCounts):
     def flow(self, since: datetime, step: timedelta) -> Flow:
         """How many jobs came and went in each step until now."""
         begin, length, start = int(since.timestamp()), int(step.total_seconds()), time_text(since)
-        number = f"(CAST(strftime('%s', {{}}) AS INTEGER) - {begin}) / {length}"
+
+        def number(moment: str) -> str:
+            return f"({self._database.dialect.seconds(moment)} - {begin}) / {length}"
+
         # No job was changed before it came: one index finds both.
         recent = f"FROM jobs WHERE status IN ({', '.join(map(repr, map(str, JobStatus)))}) AND updated >= ?"
-        came = self._rows(
-            f"SELECT {number.format('created')}, COUNT(*) {recent} AND created >= ? GROUP BY 1", start, start
-        )
+        came = self._rows(f"SELECT {number('created')}, COUNT(*) {recent} AND created >= ? GROUP BY 1", start, start)
         went = self._rows(
-            f"SELECT {number.format('updated')}, COUNT(*), SUM(state IN ({listed(DONE)})),"
-            f" SUM(state IN ('failed', 'held')), SUM(bytes * (state = 'complete')) {recent}"
+            f"SELECT {number('updated')}, COUNT(*), SUM(CASE WHEN state IN ({listed(DONE)}) THEN 1 ELSE 0 END),"
+            " SUM(CASE WHEN state IN ('failed', 'held') THEN 1 ELSE 0 END),"
+            f" SUM(CASE WHEN state = 'complete' THEN bytes ELSE 0 END) {recent}"
             f" AND state NOT IN ({listed(UNFINISHED)}) GROUP BY 1",
             start,
         )
@@ -215,21 +218,13 @@ class SqliteQueries(SqliteCounts):
             f"{SELECT} WHERE jobs.job_id > ? AND updated < ? AND state IN ({listed(SETTLED)})"
             " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.successor = jobs.job_id)"
             " ORDER BY jobs.job_id LIMIT ?",
-            *(after, time_text(moment), -1 if limit is None else limit),
+            *(after, time_text(moment), ALL_ROWS if limit is None else limit),
         )
 
     def imported(self, job_id: int) -> ImportedJob | None:
         """The imported job of this id."""
-        row = next(self._rows("SELECT * FROM imported WHERE job_id = ?", job_id), None)
+        row = next(self._rows(f"SELECT {', '.join(IMPORTED)} FROM imported WHERE job_id = ?", job_id), None)
         return None if row is None else imported_job_of(row)
-
-    def check_integrity(self) -> str:
-        """What SQLite finds wrong with the database, having seen that it can be written."""
-        with writing(self._database):
-            pass
-        # Nobody else waits while all of it is looked at.
-        found = [str(row[0]) for row in self._rows("PRAGMA quick_check(3)")]
-        return "" if found == ["ok"] else "; ".join(found)
 
     def held(self, fence: Fence) -> Job:
         """The job, or LeaseLost where this run no longer holds it."""

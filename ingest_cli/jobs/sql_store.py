@@ -1,0 +1,260 @@
+"""The job store in a database: how jobs are submitted, leased, settled and removed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobBusy, StoreError, WrongState
+from ..text import counted
+from .database import Connection, writing
+from .imported import ImportedJob, Taken
+from .job import UNFINISHED, Job, JobKind, JobState, Override
+from .process import Life, Process, this_process
+from .sql_changes import cannot, is_to_fail, note_mounts
+from .sql_queries import MOST_ASKED, SETTLED
+from .sql_rows import IMPORTED, imported_job_of, listed, now_text, override_text
+from .sql_runs import SqlRuns
+from .transitions import TRANSITIONS, Event
+
+BY_HAND = "failed by an administrator"
+
+
+class SqlJobStore(SqlRuns):
+    """The store in an open database; what it promises is said in `store.JobStore`. Raises StoreError."""
+
+    @contextmanager
+    def together(self, *, durable: bool = True) -> Iterator[None]:
+        """Make the changes in a block one."""
+        with writing(self._database, durable=durable):
+            yield
+
+    def submit(
+        self,
+        job_id: int,
+        *,
+        kind: JobKind,
+        source: str,
+        fingerprint: str,
+        user: str,
+        holder: Process | None,
+        spooled: bool = False,
+        mounts: Iterable[Path] = (),
+        origin: str = "",
+        request: str = "",
+    ) -> Job:
+        """Add a new job."""
+        now, run = now_text(), holder is not None
+        row = {
+            "job_id": job_id,
+            "kind": kind,
+            "source": source,
+            "fingerprint": fingerprint,
+            "user": user,
+            "spooled": spooled,
+            "origin": origin,
+            "state": JobState.RUNNING if run else JobState.QUEUED,
+            "created": now,
+            "updated": now,
+            "began": now if run else "",
+            "fence": int(run),
+            "attempts": int(run),
+            "holder": holder.to_text() if holder is not None else None,
+            **self._placed(kind, source),
+        }
+        with writing(self._database) as connection:
+            columns = ", ".join(f'"{column}"' for column in row)
+            entered = connection.execute(
+                f"INSERT INTO jobs ({columns}) VALUES ({', '.join('?' * len(row))}) ON CONFLICT DO NOTHING",
+                tuple(row.values()),
+            )
+            if entered.rowcount == 0 or self.imported(job_id) is not None:
+                raise self._already_holds(job_id)
+            note_mounts(connection, job_id, mounts)
+            if request:
+                connection.execute("INSERT INTO requests (job_id, request) VALUES (?, ?)", (job_id, request))
+        return self.get(job_id)
+
+    def lease(self, job_id: int) -> Job:
+        """Become the holder of a job."""
+        self._require_dead(self.get(job_id))
+        with writing(self._database, durable=False) as connection:
+            job = self._free(job_id)
+            return self._become_holder(connection, job)
+
+    def lease_next(self) -> Job | None:
+        """Become the holder of the next job in the queue."""
+        while next(self._due(), None) is not None:
+            with writing(self._database, durable=False) as connection:
+                job = next(filter(self._is_ours, self._due()), None)
+                if job is None:
+                    return None
+                if (leased := self._begin(connection, job)) is not None:
+                    return leased
+        return None
+
+    def retry(self, job_id: int) -> Job:
+        """Queue a job that failed or is held again."""
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.state in TRANSITIONS[Event.RETRY].sources:
+                attempts = 0 if job.attempts >= self._timings.attempts else job.attempts
+                changes = {"attempts": attempts, "waits": 0, "retry_at": 0, "holder": None, "said": None}
+                settled = {"undo_to": None, "successor": None}
+                self._change(connection, Event.RETRY, job, {**changes, **settled}, to=JobState.QUEUED)
+            elif job.state not in UNFINISHED and not job.is_done:
+                raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
+        return self.get(job_id)
+
+    def hasten(self, job_id: int) -> Job:
+        """Have a deferred job wait no longer."""
+        with writing(self._database) as connection:
+            self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
+        return self.get(job_id)
+
+    def end(
+        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
+    ) -> Job:
+        """Settle a job that nobody works on."""
+        self._require_dead(self.get(job_id))
+        with writing(self._database) as connection:
+            job = self._free(job_id)
+            changes = {
+                "said": override_text(override),
+                "exception": job.exception or (reason if override is None else override.exception or BY_HAND),
+                "holder": None,
+                "retry_at": 0,
+                "fence": job.fence_number + 1,
+                "successor": job.successor if to is JobState.FAILED else None,
+            }
+            if job.reservation is None:
+                event = Event.ABANDON if job.state is JobState.RUNNING else Event.DISCARD
+                self._change(connection, event, job, changes, to=to)
+            else:
+                changes |= {"holder": holder.to_text() if holder is not None else None, "heartbeat": 0}
+                self._end_by_undoing(connection, job, to, changes)
+            return self.get(job_id)
+
+    def override(self, job_id: int, override: Override) -> Job:
+        """Override the job's state by hand; a holder carries it out."""
+        return self._wish(Event.OVERRIDE, job_id, override)
+
+    def cancel(self, job_id: int, override: Override) -> Job:
+        """Override the state of a job that is running."""
+        return self._wish(Event.CANCEL, job_id, override)
+
+    def forget(self, job_ids: Sequence[int]) -> list[int]:
+        """Remove those of the jobs that are still at their end."""
+        gone: list[int] = []
+        with writing(self._database) as connection:
+            for first in range(0, len(job_ids), MOST_ASKED):
+                asked = job_ids[first : first + MOST_ASKED]
+                where = f"job_id IN ({', '.join('?' * len(asked))}) AND state IN ({listed(SETTLED)})"
+                gone_now = connection.execute(f"DELETE FROM jobs WHERE {where} RETURNING job_id", asked).fetchall()
+                found = sorted(row[0] for row in gone_now)
+                for table in ("stages", "mounts", "requests") if found else ():
+                    marks = ", ".join("?" * len(found))
+                    connection.execute(f"DELETE FROM {table} WHERE job_id IN ({marks})", found)
+                gone += found
+        return gone
+
+    def note_archive(self, identity: str) -> None:
+        """Note the identity of the archive."""
+        with writing(self._database) as connection:
+            self._database.exclude("archive")
+            connection.execute("DELETE FROM archive")
+            connection.execute("INSERT INTO archive (identity) VALUES (?)", [identity])
+
+    def take_in(self, jobs: Sequence[ImportedJob]) -> Taken:
+        """Keep jobs of the service that was here before."""
+        if not jobs:
+            return Taken(0, 0, [])
+        between = (jobs[0].job_id, jobs[-1].job_id)
+        with writing(self._database) as connection:
+            self._database.exclude("imported")
+            own = {row[0] for row in self._rows("SELECT job_id FROM jobs WHERE job_id BETWEEN ? AND ?", *between)}
+            rows = self._rows(f"SELECT {', '.join(IMPORTED)} FROM imported WHERE job_id BETWEEN ? AND ?", *between)
+            known = {row["job_id"]: imported_job_of(row) for row in rows}
+            wanted = [job for job in jobs if job.job_id not in own and known.get(job.job_id) != job]
+            replaced = ", ".join(f"{column} = excluded.{column}" for column in IMPORTED[1:])
+            connection.executemany(
+                f"INSERT INTO imported ({', '.join(IMPORTED)}) VALUES ({', '.join('?' * len(IMPORTED))})"
+                f" ON CONFLICT (job_id) DO UPDATE SET {replaced}",
+                map(astuple, wanted),
+            )
+        new = sum(job.job_id not in known for job in wanted)
+        return Taken(new, len(wanted) - new, [job.job_id for job in jobs if job.job_id in own])
+
+    def _placed(self, kind: JobKind, source: str) -> dict[str, Any]:  # noqa: ARG002 - on one host it matters to nobody
+        """What the row of a new job says of where it can be run."""
+        return {}
+
+    def _begin(self, connection: Connection, job: Job) -> Job | None:
+        """Become the holder of a job whose turn it is; where its attempts are used up it is settled instead."""
+        if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
+            return self._become_holder(connection, job)
+        runs = counted(job.attempts, "time")
+        why = f"run {runs} without finishing; 'ingest retry {job.job_id}' runs it again"
+        self._exhaust(connection, job, job.task, job.exception or why)
+        return None
+
+    def _wish(self, event: Event, job_id: int, override: Override) -> Job:
+        with writing(self._database) as connection:
+            self._change(connection, event, self.get(job_id), {"said": override_text(override)})
+        return self.get(job_id)
+
+    def _already_holds(self, job_id: int) -> StoreError:
+        return StoreError(f"{self._database.name} already holds a job {job_id}; do its ids come from another id store?")
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether the job is as it was, and nobody else can change it before the transaction ends."""
+        return self._database.try_lock("jobs", "job_id", job.job_id) and self.get(job.job_id) == job
+
+    def _free(self, job_id: int) -> Job:
+        """A job that nobody holds, or JobBusy."""
+        job = self.get(job_id)
+        if not self._liveness.is_dead(job):
+            raise _busy(job)
+        return job
+
+    def _require_dead(self, job: Job) -> None:
+        # Outside of a transaction, since this may wait for a heartbeat.
+        if job.holder is not None and not self._liveness.is_dead_for_sure(job, self.get):
+            raise _busy(self.get(job.job_id))
+
+    def _become_holder(self, connection: Connection, job: Job) -> Job:
+        """Make this process the holder."""
+        changes: dict[str, Any] = {
+            "fence": job.fence_number + 1,
+            "attempts": job.attempts + 1,
+            "began": now_text(),
+            "holder": this_process().to_text(),
+            "heartbeat": 0,
+            "retry_at": 0,
+        }
+        if job.state is not JobState.UNDOING:
+            changes |= {"task_percent": 0, "exception": ""}
+        if not is_to_fail(job):
+            changes["said"] = None
+        if job.state is JobState.QUEUED:
+            self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
+        else:
+            self._change(connection, Event.LEASE_AGAIN, job, changes)
+        return self.get(job.job_id)
+
+    def _end_by_undoing(self, connection: Connection, job: Job, to: JobState, changes: Mapping[str, Any]) -> None:
+        if job.state is JobState.UNDOING:
+            # It comes to the end that it was to come to already, unless it is discarded.
+            end = job.undo_to if job.undo_to is not None and to is JobState.FAILED else to
+            self._change(connection, Event.LEASE_AGAIN, job, {**changes, "undo_to": end})
+        else:
+            event = Event.UNDO if job.state is JobState.RUNNING else Event.DISCARD
+            self._change(connection, event, job, {**changes, "undo_to": to}, to=JobState.UNDOING)
+        connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [job.job_id])
+
+
+def _busy(job: Job) -> JobBusy:
+    holder = job.holder
+    stopped = ", which is stopped" if holder is not None and holder.life() is Life.STOPPED else ""
+    return JobBusy(f"job {job.job_id} is being worked on by {holder}{stopped}")
