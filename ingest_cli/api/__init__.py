@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         list_jobs,
         set_job_state,
     )
+    from .moving import migrate_store
     from .opening import AnyPath
     from .packing import pack_bundle, pack_requested, plan_bundle
     from .stored import find_copies, find_files, list_files, read_files, rest_of_folder, restore_bundle, restore_folder
@@ -65,6 +66,7 @@ __all__ = [
     "list_files",
     "list_jobs",
     "make_databases",
+    "migrate_store",
     "move_files",
     "pack_bundle",
     "pack_requested",
@@ -122,6 +124,7 @@ _OF = {
         "list_jobs",
         "set_job_state",
     },
+    "moving": {"migrate_store"},
     "opening": {"AnyPath"},
     "packing": {"pack_bundle", "pack_requested", "plan_bundle"},
     "stored": {

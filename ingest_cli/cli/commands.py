@@ -33,6 +33,7 @@ SUMMARIES = {
     "stats": "Count jobs, files and bytes, and the reasons for failures.",
     "prune": "Remove old jobs, events and orphaned spool files.",
     "backup": "Back up the job store, the catalogue and the ids.",
+    "migrate-store": "Move the job store, the catalogue and the ids to another place.",
     "import-jobs": "Import the states of Pacifica Ingest's jobs.",
     "doctor": "Check that everything a job needs works.",
     "deploy": "Print files for systemd or containers.",

@@ -48,6 +48,7 @@ from .moved_files import MovedFiles, RemoteFiles
 from .precedence import Precedence
 from .progress import Progress
 from .sources import SourceRules, left_in_place
+from .spooled import fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class Run:
             return self._folder()
         self._progress.stage(OPEN_TAR)
         require, observe = self._lease.require_uninterrupted, self._progress.unpacking
-        with Bundle(self._path, self._settings.spool, require=require, observe=observe) as bundle:
+        spool, got = self._settings.spool, fetched(self._lease.job, self._settings, require, observe)
+        path = self._path if got is None else Path(self._lease.job.name)
+        with Bundle(path, spool, require=require, observe=observe, fetched=got) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
             document = self._parse(bundle.read_metadata(self._settings.document_bytes))

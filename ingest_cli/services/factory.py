@@ -75,7 +75,13 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
             settings.archive, memory, sync, transfers=settings.threads, notes=settings.digest == "blake3"
         )
     if isinstance(settings.archive, ObjectStore):
-        raise SettingsError(f"the archive cannot be in {settings.archive} yet")
+        assert settings.s3 is not None
+        try:
+            from .s3.archive import S3Archive
+        except ImportError as error:
+            wanted = "pip install 'pacifica-ingest-cli[cluster]'"
+            raise SettingsError(f"{settings.archive} needs: {wanted} ({error})") from error
+        return S3Archive(settings.archive, settings.s3, memory, transfers=settings.transfers)
     from .pacifica.archive import PacificaArchive
 
     return PacificaArchive(

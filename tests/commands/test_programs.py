@@ -10,6 +10,7 @@ import pytest
 from ingest_cli.errors import ExitCode
 from ingest_cli.maintenance.receipt import receipt_schema
 from ingest_cli.server.openapi import DESCRIPTION
+from ingest_cli.settings import load_settings
 
 from ..support.bundles import FILES, OF_FOLDERS, document_for, transaction, write_bundle, write_folder
 from ..support.command import Command
@@ -173,6 +174,8 @@ def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) 
     assert fields_of(written(command, "import-jobs", old)) == COMMANDS["import-jobs"]
     assert fields_of(written(command, "state", 7)) == COMMANDS["state job_id"]
     assert fields_of(written(command, "discard", 2)) == COMMANDS["discard"]
+    database = load_settings().database
+    assert fields_of(written(command, "migrate-store", database, "moved")) == COMMANDS["migrate-store"]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ FAILING: dict[str, tuple[list[str], list[dict[str, Any]]]] = {
     "stats": ([*NO_SITE], ALONE),
     "prune": ([*NO_SITE], ALONE),
     "backup": (["folder", *NO_SITE], [{"target": "folder"}]),
+    "migrate-store": (["nowhere", "new"], [{"from": "nowhere"}]),
     "import-jobs": (["nowhere"], [{"source": "nowhere"}]),
     "doctor": ([*NO_SITE], ALONE),
     "deploy": (["nonsense"], ALONE),

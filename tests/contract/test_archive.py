@@ -12,9 +12,10 @@ from ingest_cli.errors import ArchiveError, FileRefused, IngestError, LeaseLost,
 from ingest_cli.services.base import Archive, ArchivedFile, ArchiveWriter
 from ingest_cli.services.embedded.archive import EmbeddedArchive
 from ingest_cli.services.pacifica.archive import PacificaArchive
-from ingest_cli.settings import Endpoint
+from ingest_cli.settings import Endpoint, ObjectStore
 
 from ..support.contents import Contents
+from ..support.object_stores import ObjectServer
 from ..support.pacifica_double import PacificaSite
 from ..support.site import is_mark
 
@@ -382,3 +383,50 @@ class TestPacifica(ArchiveContract):
         archive = PacificaArchive(Endpoint(url=pacific.url), transfers=4)
         yield archive
         archive.close()
+
+
+class S3Contract(ArchiveContract):
+    """To be inherited, with a fixture ``storage``."""
+
+    @pytest.fixture
+    def place(self, storage: ObjectServer, tmp_path: Path) -> ObjectStore:
+        # To make a bucket takes longer than most of these tests.
+        return ObjectStore(storage.shared_bucket, f"site/{tmp_path.name}")
+
+    @pytest.fixture
+    def archive(self, storage: ObjectServer, place: ObjectStore) -> Iterator[Archive]:
+        from ingest_cli.services.s3.archive import S3Archive
+
+        archive = S3Archive(place, storage.access, transfers=4)
+        archive.require_room(0)
+        yield archive
+        archive.close()
+
+    def test_nothing_else_is_left_in_the_bucket(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, storage: ObjectServer, place: ObjectStore
+    ) -> None:
+        for number, file_id in enumerate(IDS[:3]):
+            writer.put(file_id, contents(LARGE if number else b"small"))
+        with pytest.raises(FileRefused):
+            writer.put(IDS[3], contents(LARGE, recorded=b"others"))
+        for file_id in IDS:
+            writer.delete(file_id)
+        writer.flush()
+        writer.close()
+        assert archive.ping()
+        assert storage.keys(place.bucket, place.prefix) == {f"{place.prefix}/ARCHIVE-ID"}
+        assert storage.uploads(place.bucket) == 0
+
+
+@pytest.mark.cluster
+class TestS3(S3Contract):
+    @pytest.fixture
+    def storage(self, strict_storage: ObjectServer) -> ObjectServer:
+        return strict_storage
+
+
+@pytest.mark.cluster
+class TestLaxS3(S3Contract):
+    @pytest.fixture
+    def storage(self, lax_storage: ObjectServer) -> ObjectServer:
+        return lax_storage

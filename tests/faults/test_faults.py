@@ -19,6 +19,7 @@ pytestmark = pytest.mark.sweep
 KINDS = [
     *("bundle", "large bundle", "packed", "folder", "move", "move across"),
     *("bundle over HTTP", "folder over HTTP", "move over HTTP", "bundle and events"),
+    *(pytest.param(kind, marks=pytest.mark.cluster) for kind in ("bundle over S3", "move over S3")),
 ]
 Record = Callable[[str, object], None]
 
@@ -30,8 +31,8 @@ def stepper() -> Iterator[Stepper]:
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    return Trials(tmp_path)
+def trials(tmp_path: Path, request: pytest.FixtureRequest) -> Trials:
+    return Trials(tmp_path, lambda: request.getfixturevalue("strict_storage"))
 
 
 @pytest.fixture(params=KINDS)

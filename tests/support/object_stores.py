@@ -15,14 +15,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
+from ingest_cli.services.s3.keys import MARK_NAME, parsed
 from ingest_cli.services.s3.signing import signed_headers, url_of
-from ingest_cli.settings import S3Access
+from ingest_cli.settings import ObjectStore, S3Access
 
 from .loopback import LoopbackServer, QuietHandler, lasting_port
 from .waiting import until
@@ -49,6 +51,11 @@ class ObjectServer:
     def access(self) -> S3Access:
         return S3Access(endpoint=self.url, region="us-east-1", key_id=self.key_id, secret=self.secret, timeout=5.0)
 
+    @cached_property
+    def shared_bucket(self) -> str:
+        """A bucket for tests that keep to a prefix of their own."""
+        return self.new_bucket()
+
     def new_bucket(self) -> str:
         """The name of an empty bucket."""
         name = f"bucket-{os.getpid()}-{next(NUMBERS)}"
@@ -67,9 +74,21 @@ class ObjectServer:
         found = obstore.list(self.store(bucket), prefix or None)
         return {entry["path"] for page in found for entry in page}
 
-    def uploads(self, bucket: str) -> int:
+    def uploads(self, bucket: str, prefix: str = "") -> int:
         """How many multipart uploads are unfinished."""
-        return self.asked("GET", bucket, {"uploads": ""}).text.count("<UploadId>")
+        return self.asked("GET", bucket, {"uploads": "", "prefix": prefix}).text.count("<UploadId>")
+
+    def archived(self, place: ObjectStore) -> dict[int, bytes]:
+        """Every file of the archive there, by its id; a key or an upload that is of none breaks the reading."""
+        import obstore
+
+        keys = self.keys(place.bucket, place.prefix) - {f"{place.prefix}/{MARK_NAME}"}
+        found = {key: parsed(key.removeprefix(f"{place.prefix}/")) for key in keys}
+        ids = [ours[0] for ours in found.values() if ours is not None]
+        if len(set(ids)) < len(keys) or self.uploads(place.bucket, place.prefix):
+            raise ValueError(f"{keys} are more than one object for each file, or there are unfinished uploads")
+        store = self.store(place.bucket)
+        return {ours[0]: bytes(obstore.get(store, key).bytes()) for key, ours in found.items() if ours is not None}
 
     def store(self, bucket: str) -> Any:
         """The bucket, for obstore."""
@@ -140,7 +159,10 @@ def rclone(folder: Path) -> Iterator[ObjectServer]:
 def _running(words: list[Any], folder: Path, port: int) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with (folder / "log").open("wb") as log:
-        running = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        surroundings = {**os.environ, "TMPDIR": str(folder)}
+        running = subprocess.Popen(
+            words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder, env=surroundings
+        )
         try:
             until(lambda: _answers(url) or running.poll() is not None)
             assert running.poll() is None, (folder / "log").read_text(errors="replace")

@@ -2,9 +2,9 @@
 
 As a program: it imports the whole command line once, then forks for each JSON line of standard input a child that runs
 one `Order`, and answers with a line, an `Outcome`. `Stepper` is the other side. A step is a call from Python into C
-that the system sees: one of SQLite, of the disk or of a socket. Each thread's steps are counted apart, so that the
-same number is the same step in each run. A run can also be frozen at a step, and thawed when others have done what they
-would: meanwhile the same program, or another one elsewhere, runs what else is ordered.
+that others see: one of SQLite, of the disk, of a socket or of obstore. Each thread's steps are counted apart, so that
+the same number is the same step in each run. A run can also be frozen at a step, and thawed when others have done what
+they would: meanwhile the same program, or another one elsewhere, runs what else is ordered.
 """
 
 import errno
@@ -40,6 +40,7 @@ CHANGES: dict[object, str] = {
     sqlite3: "connect",
     sqlite3.Connection: "execute executemany commit rollback close",
     socket.socket: "connect send sendall",
+    "obstore": "put copy delete",
 }
 READS: dict[object, str] = {
     os: "read pread stat lstat fstat statvfs scandir listdir",
@@ -47,6 +48,7 @@ READS: dict[object, str] = {
     io.BufferedRandom: "read readinto",
     sqlite3.Cursor: "fetchone fetchall",
     socket.socket: "recv recv_into",
+    "obstore": "get list",
 }
 DATABASE = {sqlite3, sqlite3.Connection, sqlite3.Cursor}
 # Nothing here takes a second; what hangs is aborted.
@@ -163,6 +165,7 @@ class _Steps:
         watched = [CHANGES, READS] if order.fault == "broken" else [CHANGES]
         self._names = {(owner, name) for table in watched for owner, names in table.items() for name in names.split()}
         self._plain = {name for _, name in self._names}
+        self._of_obstore = _functions_of_obstore({name for owner, name in self._names if owner == "obstore"})
         self._count, self._hit = {MAIN: 0, OTHERS: 0}, ""
         self._shared = mmap.mmap(-1, 4096)
 
@@ -221,6 +224,8 @@ class _Steps:
 
     def _owner(self, function: Any) -> object | None:
         holder = function.__self__
+        if holder is None:  # as of a library that is written in Rust
+            return "obstore" if function in self._of_obstore else None
         if isinstance(holder, ModuleType):
             module = {"posix": os, "_io": io, "_sqlite3": sqlite3}.get(holder.__name__)
             return module if (module, function.__name__) in self._names else None
@@ -245,8 +250,18 @@ def _error(owner: object, fault: str) -> Exception:
         error = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
         error.sqlite_errorcode, error.sqlite_errorname = (13, "SQLITE_FULL") if full else (10, "SQLITE_IOERR")
         return error
+    if owner == "obstore":
+        lost: Exception = import_module("obstore.exceptions").GenericError("HTTP error: error sending request")
+        return lost
     number = errno.ECONNRESET if owner is socket.socket else errno.ENOSPC if fault == "full" else errno.EIO
     return OSError(number, os.strerror(number))
+
+
+def _functions_of_obstore(names: set[str]) -> set[object]:
+    try:
+        return {getattr(import_module("obstore"), name) for name in names}
+    except ImportError:
+        return set()
 
 
 def _described(owner: object, name: str, frame: FrameType) -> str:

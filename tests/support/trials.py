@@ -18,9 +18,10 @@ import pytest
 from ingest_cli import api
 from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.jobs.outbox import NoticeStatus
-from ingest_cli.settings import load_settings
+from ingest_cli.settings import ObjectStore, load_settings
 
 from .bundles import FILES, OF_FOLDERS, Record, document_for, write_bundle, write_folder
+from .object_stores import NUMBERS, ObjectServer
 from .pacifica_double import PacificaSite
 from .receiver import Receiver
 from .site import Site, is_mark
@@ -77,10 +78,13 @@ class Trial:
     """A job of ``kind`` in ``folder``.
 
     ``bundle``, ``large bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with
-    `` over HTTP`` where the services are, or with `` and events``, which a ``receiver`` is sent.
+    `` over HTTP`` where the services are, `` over S3`` where the archive is, or with `` and events``, which a
+    ``receiver`` is sent.
     """
 
-    def __init__(self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str], storage: ObjectServer | None
+    ) -> None:
         folder.mkdir()
         self.folder = folder
         self.data = folder / "data" / "pacifica-ingest-cli"
@@ -100,6 +104,10 @@ class Trial:
             self.pacific.folder = folder / "archive"
             self.pacific.folder.mkdir()
             self.environment.update(self.pacific.environment(), INGEST_SERVICE_TIMEOUT="3")
+        self.storage, self.place = storage, ObjectStore("", "")
+        if storage is not None:
+            self.place = ObjectStore(storage.shared_bucket, f"trial/{os.getpid()}/{next(NUMBERS)}")
+            self.environment.update(storage.variables(self.place.bucket, self.place.prefix))
         self.receiver: Receiver | None = None
         if kind.endswith("and events"):
             self.receiver = stack.enter_context(Receiver())
@@ -164,6 +172,8 @@ class Trial:
 
     def archived(self) -> dict[int, bytes]:
         """Every file that the archive has, temporary ones included."""
+        if self.storage is not None:
+            return self.storage.archived(self.place)
         if self.pacific is None:
             return self.site.archived()
         assert self.pacific.folder is not None
@@ -291,8 +301,8 @@ class Trial:
 class Trials:
     """Makes trials, each in a folder of its own that goes when its block ends."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
-        self._folder, self._count, self._environment = folder, 0, environment
+    def __init__(self, folder: Path, storage: Callable[[], ObjectServer] | None = None, **environment: str) -> None:
+        self._folder, self._count, self._environment, self._storage = folder, 0, environment, storage
 
     @contextmanager
     def __call__(self, kind: str) -> Iterator[Trial]:
@@ -300,7 +310,8 @@ class Trials:
         folder = self._folder / f"trial {self._count}"
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            yield Trial(folder, kind, stack, self._environment)
+            storage = self._storage() if self._storage is not None and kind.endswith("over S3") else None
+            yield Trial(folder, kind, stack, self._environment, storage)
 
 
 def skip_unless_possible(kind: str, folder: Path) -> None:

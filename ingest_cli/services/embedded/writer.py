@@ -19,9 +19,10 @@ from pathlib import Path
 
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
-from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, rename_new, restore_to, sync_file_system
-from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged, SourceMissing
+from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, restore_to, sync_file_system
+from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..base import require_within
+from ..sources import catch, caught_at, is_same_file, not_removed, put_back
 from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
@@ -147,20 +148,19 @@ class EmbeddedWriter:
             for fence in range(1, self._fence + 1):
                 # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
                 # killed then has left it there.
-                caught = source.with_name(f".ingest-{self._ids.start}.{fence}-{file_id}")
+                caught = caught_at(source, self._ids.start, fence, file_id)
                 if os.path.lexists(caught):
                     self._remove_caught(file_id, source, caught, hashed)
-                if fence == self._fence and _catch(source, caught, hashed):
+                if fence == self._fence and catch(source, caught, hashed):
                     self._remove_caught(file_id, source, caught, hashed)
             # Whoever has renamed it meanwhile still has it.
             self._detach(file_id)
             os.chmod(self._run.target(file_id), READ_ONLY)
         except OSError as error:
-            trouble = f"cannot remove {source}, which was moved into the archive {self._root}: {error.strerror}"
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST):
+            trouble = not_removed(error, source, str(self._root))
+            if not trouble.transient:
                 self._detach(file_id)
-                raise ArchiveError(trouble) from error
-            raise ServiceUnavailable(trouble) from error
+            raise trouble from error
 
     def delete(self, file_id: int) -> None:
         """Remove the file."""
@@ -191,7 +191,7 @@ class EmbeddedWriter:
             if stat.S_ISREG(found.st_mode) and not found.st_size and os.stat(self._run.target(file_id)).st_size:
                 os.unlink(caught)  # of a run that was killed before it renamed the source to it
                 return
-            is_other = hashed is not None and not _is_same_file(found, hashed)
+            is_other = hashed is not None and not is_same_file(found, hashed)
             if hashed is not None and not is_other and identity_of(found) != identity_of(hashed):
                 self._detach(file_id)
                 raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
@@ -200,7 +200,7 @@ class EmbeddedWriter:
                 os.unlink(caught)
         finally:
             if os.path.lexists(caught):
-                _put_back(caught, source)
+                put_back(caught, source)
 
     def _detach(self, file_id: int) -> None:
         """Make a file that has another name elsewhere one of the archive's own."""
@@ -247,35 +247,6 @@ def _link(source: Path, aside: str, found: os.stat_result) -> bool:
             raise
         return False
     return True
-
-
-def _catch(source: Path, caught: Path, hashed: os.stat_result | None) -> bool:
-    """Rename the source, if it is still there, to where nothing stands."""
-    try:
-        if hashed is not None and not _is_same_file(os.lstat(source), hashed):
-            return False
-        # Anyone may have put something there whose place a renaming would take.
-        os.close(os.open(caught, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileNotFoundError:
-        return False
-    try:
-        os.rename(source, caught)
-    except BaseException as error:
-        os.unlink(caught)
-        if not isinstance(error, FileNotFoundError):
-            raise
-        return False
-    return True
-
-
-def _is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
-    return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
-
-
-def _put_back(caught: Path, source: Path) -> None:
-    """Give a file its name again, unless another file has it: then both are kept."""
-    with suppress(OSError):
-        rename_new(caught, source)
 
 
 def _write_file(aside: str, content: Content, cloner: Cloner, *, notes: bool) -> None:

@@ -1,0 +1,194 @@
+"""The archive in storage that speaks S3: an object for each file, under a key of its id.
+
+Storage of this kind renames nothing, and what it is asked for is carried out even if it comes late. So the key has the
+fence of the run that wrote the object, too: no run ever writes under a key of another, and a run that was frozen, while
+another took its job over, can change nothing of what the other has stored. Of several objects of one file any holds
+what was recorded, since an object appears whole, and only once its bytes have been found right.
+
+- A file that one request takes is sent when all of it has been hashed. What is larger goes in parts, which make an
+  object when all of them have been hashed, and not before.
+- The next run of a job puts an end to the uploads of earlier ones: they cannot be finished any more.
+- What it stores anew it deletes of earlier runs; what they have noted as stored stays. Who rolls back deletes what runs
+  up to its own have left, and nobody but them: a run that is undone, and thaws later, deletes nothing of a later one.
+- A run that thaws just before it sends a small file has an object appear, and deletes it when it learns that the job
+  is another's. What a run that never thaws has on its way may stay. Where the job was rolled back, or had ended, that
+  is an orphan, as is an upload that nobody ended: both are listed as such.
+"""
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from secrets import token_hex
+
+from ...errors import ArchiveError, ServiceUnavailable
+from ...settings import ObjectStore, S3Access
+from ...text import duration
+from ..base import ArchivedFile, Memory
+from .bucket import Bucket
+from .keys import FILES_A_FOLDER, MARK_NAME, USUAL_FENCE, folder_of, key_of, parsed
+from .mark import Mark
+from .writer import S3Writer
+
+UPLOAD = "?uploadId="
+# A clock may differ by this much without anyone noticing.
+CLOCK_SLACK = timedelta(minutes=1)
+
+
+class S3Archive:
+    """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once."""
+
+    batch = 16
+    is_exclusive = False
+    stages = False
+    waits = True
+
+    def __init__(
+        self, place: ObjectStore, access: S3Access, memory: Memory | None = None, *, transfers: int = 1
+    ) -> None:
+        self.transfers = transfers
+        self._bucket = Bucket(place, access, connections=transfers)
+        self._mark = Mark(self._bucket, memory)
+
+    def ping(self) -> str:
+        """Say where the archive is, having written, read and deleted an object; and what the storage lacks."""
+        is_new = self._mark.is_to_be_made
+        if not is_new:
+            self._mark.make()
+        looks = self._try_out()
+        detail = f"{self._bucket.place} at {self._bucket.access.endpoint}"
+        if is_new:
+            detail += ": not there yet"
+        if not looks:
+            detail += "; it has no conditional writes, so that only ids and fences keep files from being overwritten"
+        return f"{detail}{self._clock_difference()}"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._bucket.close()
+
+    def free_bytes(self) -> int | None:
+        """None: storage does not say."""
+        return None
+
+    def require_room(self, total_bytes: int) -> None:
+        """Raise ServiceUnavailable where storage does not answer, which is all that can be asked of it."""
+        self._mark.make()
+
+    def shares(self, descriptor: int) -> bool:
+        """False: what is sent is stored anew."""
+        return False
+
+    def require_free(self, ids: range) -> None:
+        """Raise ArchiveError where a file is stored under one of ``ids``."""
+        for first in range(ids.start - ids.start % FILES_A_FOLDER, ids.stop, FILES_A_FOLDER):
+            for key, _ in self._bucket.keys(folder_of(first), f"look for files {ids.start} to {ids.stop - 1}"):
+                found = parsed(key)
+                if found is not None and found[0] in ids:
+                    raise ArchiveError(
+                        f"the archive already holds file {found[0]} ({self._bucket.location(key)}), which belongs to"
+                        " another job: does the id store belong to this archive?"
+                    )
+
+    def writer(self, ids: range, fence: int, *, resumed: bool, require: Callable[[], None] | None = None) -> S3Writer:
+        """The writer of this run; earlier runs finish no upload from now on."""
+        self._mark.make()
+        if ids:
+            self._mark.note()
+        return S3Writer(
+            self._bucket,
+            ids,
+            fence,
+            resumed=resumed,
+            require=require or (lambda: None),
+            tags_are_sums=self._mark.tags_are_sums,
+            read=self.read,
+        )
+
+    def stat(self, file_id: int) -> int | None:
+        """The stored size in bytes; None where the archive holds no such file."""
+        found = self._find(file_id, f"look for file {file_id}")
+        return None if found is None else found[1]
+
+    def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
+        """The stored bytes from ``start`` on, in pieces."""
+        action = f"read file {file_id}"
+        if start == 0:
+            self._mark.require()
+            pieces = self._bucket.get(key_of(file_id, USUAL_FENCE), 0, action)
+            if pieces is not None:
+                yield from pieces
+                return
+        found = self._find(file_id, action)
+        if found is None:
+            raise ArchiveError(f"cannot read file {file_id} from {self._bucket.place}: it is not there")
+        if start < found[1]:
+            yield from self._bucket.get(found[0], start, action) or ()
+
+    def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
+        """None: its bytes would have to be read, as for the recorded hash, which is noted with it too."""
+        return None
+
+    def list_files(self) -> Iterator[ArchivedFile]:
+        """Every object of the archive, and every upload that is not finished."""
+        if self._mark.is_to_be_made:
+            return
+        self._mark.require()
+        listing = (key for key, _ in self._bucket.keys("", "list what is stored") if key != MARK_NAME)
+        for found, keys in groupby(listing, lambda key: (parsed(key) or (None,))[0]):
+            # Of several objects of one file the one of the latest run counts.
+            several = sorted(keys, key=lambda key: parsed(key) or (0, 0))
+            for key in several[:-1] if found is not None else several:
+                yield ArchivedFile(location=self._bucket.location(key), run_of=found)
+            if found is not None:
+                yield ArchivedFile(location=self._bucket.location(several[-1]), file_id=found)
+        for upload in self._bucket.uploads("list unfinished uploads"):
+            ours = parsed(upload.key)
+            location = f"{self._bucket.location(upload.key)}{UPLOAD}{upload.upload_id}"
+            yield ArchivedFile(location=location, run_of=None if ours is None else ours[0])
+
+    def still_holds(self, file: ArchivedFile) -> bool:
+        """Whether what was listed is there now."""
+        location, _, upload_id = file.location.partition(UPLOAD)
+        key, action = self._bucket.key_at(location), f"look for {location}"
+        if upload_id:
+            return any((found.key, found.upload_id) == (key, upload_id) for found in self._bucket.uploads(action))
+        return self._bucket.find(key, action) is not None
+
+    def own_files(self, inodes: Collection[tuple[int, int]], ids: range) -> set[tuple[int, int]]:
+        """None: no file of this machine is one of the archive."""
+        return set()
+
+    def _find(self, file_id: int, action: str) -> tuple[str, int] | None:
+        """The key and the size of a file."""
+        self._mark.require()
+        usual = key_of(file_id, USUAL_FENCE)
+        stored = self._bucket.find(usual, action)
+        if stored is not None:
+            return usual, stored.size
+        found = [
+            (ours[1], key, size)
+            for key, size in self._bucket.keys(folder_of(file_id), action)
+            if (ours := parsed(key)) is not None and ours[0] == file_id
+        ]
+        return max(found)[1:] if found else None
+
+    def _try_out(self) -> bool:
+        """Write, read and delete an object; whether storage keeps one that is there, where it is asked to."""
+        key, data = f"probe/{token_hex(8)}", b"written to see whether the archive can be written"
+        self._bucket.put(key, data, {}, "write", create=True)
+        try:
+            looks = self._bucket.put(key, data, {}, "write", create=True) is None
+            if b"".join(self._bucket.get(key, 0, "read") or ()) != data:
+                raise ServiceUnavailable(f"{self._bucket.location(key)} is not what was written there just now")
+        finally:
+            self._bucket.delete([key], "delete")
+        for _ in self._bucket.uploads("list unfinished uploads"):
+            break
+        return looks
+
+    def _clock_difference(self) -> str:
+        clock, here = self._bucket.clock("list what is stored"), datetime.now(UTC)
+        if clock is None or abs(clock - here) < CLOCK_SLACK:
+            return ""
+        word = "ahead of" if clock > here else "behind"
+        return f"; its clock is {duration(abs(clock - here).total_seconds())} {word} this machine's"

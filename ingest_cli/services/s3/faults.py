@@ -1,0 +1,76 @@
+"""What the errors of obstore mean for a job: whether to wait, or what to set."""
+
+import re
+from http import HTTPStatus
+
+from obstore.exceptions import (
+    BaseError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+
+from ...errors import ArchiveError, IngestError, ServiceUnavailable
+from ...settings import ObjectStore, S3Access
+from ...text import one_line, quoted
+
+# What any of its functions may raise that a server or the way to it is to blame for.
+FAILURES = (BaseError, FileNotFoundError)
+STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]")
+CODE = re.compile(r"<Code>([^<]+)</Code>")
+MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+# The innermost of the errors that it shows below "Debug source".
+INNERMOST = re.compile(r'message: "([^"]+)"')
+KEYS = "see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+# What storage says where the settings are wrong, and no waiting can mend it; and which of them it is.
+REFUSALS = {
+    "NoSuchBucket": "there is no such bucket: see [archiveinterface] url",
+    "InvalidBucketName": "the bucket cannot have this name: see [archiveinterface] url",
+    "InvalidAccessKeyId": f"the access key is not known: {KEYS}",
+    "SignatureDoesNotMatch": f"the access key's secret is another one: {KEYS}",
+    "AccessDenied": f"the access key may not do that: {KEYS}",
+    "ExpiredToken": "the session of the access key has ended: see [s3] session_token",
+    "InvalidToken": "the token is not one of the access key: see [s3] session_token",
+    "RequestTimeTooSkewed": "its clock differs from this machine's by too much: set this machine's clock",
+    "AuthorizationHeaderMalformed": "it is of another region: see [s3] region",
+    "PermanentRedirect": "the bucket is elsewhere: see [s3] region and endpoint",
+}
+PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def explained(error: BaseException, place: ObjectStore, access: S3Access, action: str) -> IngestError:
+    """The error to raise where storage failed to do ``action``, as in "store file 1"."""
+    text = str(error)
+    status = _status(text)
+    if status is None and isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        status = HTTPStatus.FORBIDDEN
+    code = CODE.search(text)
+    return said(place, access, action, status, code[1] if code else "", _reason(text))
+
+
+def said(place: ObjectStore, access: S3Access, action: str, status: int | None, code: str, reason: str) -> IngestError:
+    """The error to raise for an answer of this ``status``, or for none, where ``reason`` says why."""
+    what = f"cannot {action} in {place} at {access.endpoint}"
+    if code in REFUSALS:
+        return ArchiveError(f"{what}: {REFUSALS[code]}")
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ArchiveError(f"{what}: {REFUSALS['AccessDenied']}")
+    told = f"{status} {code or reason}" if status is not None else reason
+    if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
+        return ServiceUnavailable(f"{what}: {told}")
+    return ArchiveError(f"{what}: {told}")
+
+
+def is_not_there(error: BaseException) -> bool:
+    """Whether it says that there is no such object, in a bucket that may be there."""
+    return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+
+
+def _status(text: str) -> int | None:
+    found = STATUS.search(text)
+    return int(found[1] or found[2]) if found else None
+
+
+def _reason(text: str) -> str:
+    """Why, in a line: what storage said, else what the system did, else what obstore did."""
+    told = MESSAGE.search(text) or INNERMOST.search(text)
+    return quoted(told[1]).strip("'\"") if told else one_line(text.partition("\n\nDebug source")[0])
