@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol, TypeVar, cast
 
 from ..disk import SharedSync
 
@@ -153,6 +154,20 @@ def _interrupted() -> sqlite3.Error:
     return sqlite3.OperationalError("it was interrupted")
 
 
+class Pool(Protocol):
+    """Connections that are closed by the last of those who have them open."""
+
+    def open(self) -> None:
+        """Have them for one more user."""
+
+    def close(self) -> None:
+        """Have them for one less."""
+
+
+U = TypeVar("U")
+P = TypeVar("P", bound=Pool)
+
+
 class Shared:
     """What threads of this process share, for as long as a ``with`` block lasts: the connections by which they write,
     one to each database, and the ``sync`` of file systems."""
@@ -160,6 +175,7 @@ class Shared:
     def __init__(self) -> None:
         self.sync = SharedSync()
         self._groups: dict[Path, GroupCommit] = {}
+        self._pools: dict[object, Pool] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> "Shared":
@@ -176,6 +192,16 @@ class Shared:
         """Close the connections, which no thread uses any more."""
         for group in self._groups.values():
             group.connection.close()
+        for pool in self._pools.values():
+            pool.close()
+
+    def pool(self, url: U, make: Callable[[U], P]) -> P:
+        """The connections to the database at ``url`` on a server; the first who asks has them made."""
+        with self._lock:
+            if url not in self._pools:
+                self._pools[url] = made = make(url)
+                made.open()
+            return cast(P, self._pools[url])
 
     def group(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> GroupCommit:
         """Those who write to the database at ``path``; the first of them has it ``connect``."""

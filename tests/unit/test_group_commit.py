@@ -126,11 +126,11 @@ def test_a_thread_reads_what_it_writes_and_nobody_else_does_before_it_is_committ
             connection.execute("INSERT INTO numbers VALUES (1)")
             with writing(database) as nested, reading(database) as seen:
                 assert nested is seen is connection
-                assert seen.execute("SELECT count(*) FROM numbers").fetchone() == (1,)
+                assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 1
             with reading(other) as seen:
-                assert seen.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
+                assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 0
         with reading(other) as seen:
-            assert seen.execute("SELECT count(*) FROM numbers").fetchone() == (1,)
+            assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 1
 
 
 def test_whatever_threads_do_at_once_what_returned_is_there_and_what_failed_is_not(path: Path, shared: Shared) -> None:
