@@ -12,6 +12,8 @@ from .meter import Meter
 # What is handed to a thread together: of small things so many that handing them over costs nothing, of large ones so
 # few that no thread is idle while another has all.
 BATCH_BYTES, BATCH_COUNT = 4 << 20, 128
+# Files that are smaller are read or written in less time than it takes several threads to take turns.
+PAY_FROM_BYTES = 16 << 10
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -21,19 +23,26 @@ Batch = tuple[list[Given], Exception | None]
 Done = tuple[list[tuple[Given, Made]], Exception | None]
 
 
+def pay_for(files: int, total_bytes: int) -> bool:
+    """Whether several threads pay for files of so many bytes together, where nobody waits for a disk or a network."""
+    return total_bytes >= PAY_FROM_BYTES * files
+
+
 def done_in_threads(
     work: "Work[Given, Made]",
     things: Iterable[Given],
     size_of: Callable[[Given], int],
     meter: Meter,
     threads: int,
+    most: int = BATCH_COUNT,
 ) -> Iterator[tuple[Given, Made]]:
     """Yield each of ``things`` with what ``work`` makes of it, in so many threads. An error comes after all before it.
 
     The work is given a meter to tell how far it is, piece by piece: ``meter`` is told so by one thread at a time, and
-    work that nobody waits for any more ends there. ``size_of`` says how many bytes a thing is.
+    work that nobody waits for any more ends there. ``size_of`` says how many bytes a thing is; ``most`` are handed to a
+    thread together.
     """
-    batches = _batched(things, size_of)
+    batches = _batched(things, size_of, most)
     first = list(islice(batches, 2))
     if threads == 1 or len(first) == 1:
         for batch, error in chain(first, batches):
@@ -91,14 +100,14 @@ class _Threads(Generic[Given, Made]):
         return done, error
 
 
-def _batched(things: Iterable[Given], size_of: Callable[[Given], int]) -> "Iterator[Batch[Given]]":
+def _batched(things: Iterable[Given], size_of: Callable[[Given], int], most: int) -> "Iterator[Batch[Given]]":
     batch: list[Given] = []
     length = 0
     try:
         for thing in things:
             batch.append(thing)
             length += size_of(thing)
-            if length >= BATCH_BYTES or len(batch) == BATCH_COUNT:
+            if length >= BATCH_BYTES or len(batch) == most:
                 yield batch, None
                 batch, length = [], 0
     except Exception as error:  # noqa: BLE001 - raised after what comes of the others

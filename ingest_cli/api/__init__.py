@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
     from .events import count_events, list_events, resend_events, send_events
     from .folders import folders_in, ids_of, last_ids, plan_folders
+    from .hosts import list_hosts
     from .housekeeping import back_up, diagnose, make_databases, prune
     from .ingesting import (
         ingest_bundle,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         list_jobs,
         set_job_state,
     )
+    from .moving import migrate_store
     from .opening import AnyPath
     from .packing import pack_bundle, pack_requested, plan_bundle
     from .stored import find_copies, find_files, list_files, read_files, rest_of_folder, restore_bundle, restore_folder
@@ -63,8 +65,10 @@ __all__ = [
     "last_ids",
     "list_events",
     "list_files",
+    "list_hosts",
     "list_jobs",
     "make_databases",
+    "migrate_store",
     "move_files",
     "pack_bundle",
     "pack_requested",
@@ -101,6 +105,7 @@ _OF = {
     },
     "events": {"count_events", "list_events", "resend_events", "send_events"},
     "folders": {"folders_in", "ids_of", "last_ids", "plan_folders"},
+    "hosts": {"list_hosts"},
     "housekeeping": {"back_up", "diagnose", "make_databases", "prune"},
     "ingesting": {
         "ingest_bundle",
@@ -122,6 +127,7 @@ _OF = {
         "list_jobs",
         "set_job_state",
     },
+    "moving": {"migrate_store"},
     "opening": {"AnyPath"},
     "packing": {"pack_bundle", "pack_requested", "plan_bundle"},
     "stored": {

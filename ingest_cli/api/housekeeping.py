@@ -27,6 +27,9 @@ def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = N
         found.jobs.extend(piece.jobs)
         found.spooled.extend(piece.spooled)
         found.orphans.extend(piece.orphans)
+        found.uploads.extend(piece.uploads)
+        found.left.extend(piece.left)
+        found.objects.extend(piece.objects)
         found.events.extend(piece.events)
     return found
 

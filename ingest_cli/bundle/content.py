@@ -45,10 +45,9 @@ class Content:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; after the last, raise FileRefused unless they are those that were recorded."""
-        if self.also is None:
-            yield from self._chunks()
-            return
-        take = self.also()
+        return self._chunks() if self.also is None else self._taken_too(self.also())
+
+    def _taken_too(self, take: Callable[[bytes], None]) -> Iterator[bytes]:
         for chunk in self._chunks():
             take(chunk)
             yield chunk

@@ -1,6 +1,7 @@
 """One header of a tar: its numbers and its name, only in those forms that all readers of tars take for the same."""
 
 import re
+from zlib import adler32
 
 from ..errors import BundleError
 from ..text import counted, quoted
@@ -30,9 +31,16 @@ def is_header(block: bytes) -> bool:
     if found is None:
         return False
     recorded = int(found[1], 8)
-    unsigned = sum(block) - sum(block[148:156]) + 8 * 0x20
+    unsigned = _sum(block) - sum(block[148:156]) + 8 * 0x20
     # A signed byte is 256 less from 128 on, as none of the checksum itself is.
     return recorded == unsigned or recorded == unsigned - 256 * sum(byte > 127 for byte in block)
+
+
+def _sum(block: bytes) -> int:
+    """The sum of a block's bytes: the lower half of an Adler-32 is one more, where it does not overflow. `sum` takes
+    five times as long."""
+    half = BLOCK // 2
+    return (adler32(block[:half]) & 0xFFFF) + (adler32(block[half:]) & 0xFFFF) - 2
 
 
 def numbers_of(block: bytes, position: int) -> tuple[int, int | None]:

@@ -45,6 +45,8 @@ MOST_EXPLAINED = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # So many threads may go through the files together, each near the border of two blocks of them.
 BLOCKS_AT_HAND = 4
+# The next file mostly lies in one of the folders of those before it.
+FOLDERS_AT_HAND = 200
 # As long as a document may be whose records are kept as they are.
 LOOSE_CHARACTERS = 8 << 20
 
@@ -447,7 +449,7 @@ def _is_long(path: str) -> bool:
     return len(path) > MAX_PATH_BYTES // 4 and len(path.encode()) > MAX_PATH_BYTES
 
 
-@lru_cache(maxsize=1)  # the next file mostly lies in the same folder
+@lru_cache(maxsize=FOLDERS_AT_HAND)
 def _folder(subdir: str) -> str | None:
     """The folder below ``data``; None where it would be outside."""
     folders = [part for part in subdir.split("/") if part not in ("", ".")]

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, NamedTuple, Self, cast
 
 from rich.filesize import decimal
 
@@ -34,6 +34,14 @@ from .tar import Member
 METADATA_NAME = "metadata.txt"
 DATA_FOLDER = "data/"
 PIECE_BYTES = 1 << 20
+
+
+class Fetched(NamedTuple):
+    """A file that was got from where it lies: ``file`` is this process's own, and ``fingerprint`` that of what it was
+    got from."""
+
+    file: BinaryIO
+    fingerprint: str
 
 
 class DocumentFile:
@@ -114,7 +122,8 @@ class Bundle:
     """A bundle open for reading. ``fingerprint`` is that of the very file that was opened.
 
     ``descriptor`` is a file descriptor of the uncompressed tar: the member's bytes lie at ``member.offset``.
-    A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed.
+    A compressed bundle is unpacked once into a nameless file in ``spool``, gone when the bundle is closed. One that was
+    ``fetched`` from elsewhere is read from there, and ``path`` is what people know it by.
     Members that no bundle may hold are reported to ``on_problem``. ``require`` is called all the time while the tar is
     unpacked and indexed, and ``observe`` is told the length of each unpacked piece; both may raise to stop. Raises
     SourceError, BundleError, BundleTruncated or ResourceUnavailable.
@@ -128,9 +137,10 @@ class Bundle:
         *,
         require: Callable[[], None] = lambda: None,
         observe: Callable[[int], None] = lambda _: None,
+        fetched: Fetched | None = None,
     ) -> None:
         self.path = path
-        self._file, self.fingerprint = _open_tar(path, spool, require, observe)
+        self._file, self.fingerprint = _open_tar(path, spool, require, observe, fetched)
         self.descriptor = self._file.fileno()
         try:
             if not is_header(os.pread(self.descriptor, BLOCK, 0)):
@@ -221,25 +231,30 @@ def _by_form(members: Members) -> dict[str, int | None]:
 
 
 def _open_tar(
-    path: Path, spool: Path, require: Callable[[], None], observe: Callable[[int], None]
+    path: Path,
+    spool: Path,
+    require: Callable[[], None],
+    observe: Callable[[int], None],
+    fetched: Fetched | None,
 ) -> tuple[BinaryIO, str]:
     with ExitStack() as stack:
         try:
-            raw = stack.enter_context(open_regular(path))
+            raw = stack.enter_context(open_regular(path) if fetched is None else fetched.file)
             opened = fingerprint_of(os.fstat(raw.fileno()))
             head = os.pread(raw.fileno(), BLOCK, 0)
         except OSError as error:
             raise explained(error, f"cannot read {path}", SourceError, path) from error
+        known = opened if fetched is None else fetched.fingerprint
         # A tar's own first name may begin as compressed files do.
         compression = None if is_header(head) else compression_of(head)
         if compression is None:
             stack.pop_all()
-            return raw, opened
+            return raw, known
         plain = _unpack(raw, path, compression, spool, require, observe)
         if fingerprint_of(os.fstat(raw.fileno())) != opened:
             plain.close()
             raise SourceChanged(f"{path} was modified while it was unpacked")
-        return plain, opened
+        return plain, known
 
 
 def _unpack(

@@ -14,6 +14,7 @@ SUBJECTS = {
     **dict.fromkeys(("ingest", "upload", "find"), ("paths", "source")),
     **{"check": ("bundles", "source"), "move": ("documents", "source"), "import_jobs": ("source", "source")},
     **{"pack": ("output", "target"), "backup": ("folder", "target")},
+    "migrate_store": ("source", "from"),
 }
 WITH_EVENTS = {"verify", "watch", "worker"}
 

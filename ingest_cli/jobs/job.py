@@ -145,6 +145,11 @@ class Job:
         """What a person knows the job by: its origin, else its source."""
         return self.origin or self.source
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether what it is of lies in the spool that several hosts share, and its source is a URL."""
+        return self.spooled and self.source.startswith("s3://")
+
     def with_name(self, reason: str) -> str:
         """The reason, in which what lies in the spool is called by its name."""
         return reason.replace(self.source, self.name) if self.spooled else reason

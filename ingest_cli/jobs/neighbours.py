@@ -59,6 +59,13 @@ def databases(settings: Settings) -> dict[Option, Path]:
     return {option: path for option, path in named.items() if isinstance(path, Path)}
 
 
+def known_to(database: Path) -> list[Path]:
+    """The databases that were used together with this one, as far as it is known and can be read."""
+    with suppress(sqlite3.Error), _opened(database) as connection:
+        return [Path(os.fsdecode(path)) for (path,) in connection.execute("SELECT path FROM neighbours ORDER BY path")]
+    return []
+
+
 def _others(settings: Settings, path: Path) -> Iterator[Path]:
     return (other for other in databases(settings).values() if other != path)
 

@@ -81,6 +81,29 @@ def this_process() -> Process:
     return Process(host_name(), pid, status[1] if status is not None else "", _boot(), _namespace())
 
 
+def users_of(path: Path) -> list[str]:
+    """The other processes that have the file open, as far as they can be seen: each by its name and its id."""
+    try:
+        wanted = path.stat()
+        others = [process for process in Path("/proc").glob("[0-9]*") if process.name != str(os.getpid())]
+        return [_named(process) for process in others if _has_open(process, wanted)]
+    except OSError:  # one has just ended, or this system tells nothing of processes
+        return []
+
+
+def _named(process: Path) -> str:
+    return f"{printable((process / 'comm').read_text().strip())} {process.name}"
+
+
+def _has_open(process: Path, wanted: os.stat_result) -> bool:
+    with suppress(OSError):  # it is another user's, or has ended
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(descriptor.stat(), wanted):
+                    return True
+    return False
+
+
 def host_name() -> str:
     """The name of this machine, as people see it."""
     # The kernel takes any bytes for a name.

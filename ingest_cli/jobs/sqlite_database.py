@@ -63,7 +63,8 @@ class SqliteDatabase:
         if self.writer is not None:
             yield self.writer
             return
-        transaction = self.group.writing() if self.group is not None else _writing_alone(self.conn, durable=durable)
+        group = self.group
+        transaction = group.writing(durable=durable) if group else _writing_alone(self.conn, durable=durable)
         with _translate_sqlite_errors(self.path, "write to"), transaction as connection:
             try:
                 connection.row_factory, self.writer = self.conn.row_factory, connection
@@ -120,11 +121,11 @@ def open_database(
             _create_privately(path)
         elif not path.is_file():
             raise ResourceUnavailable(f"the {name} is not there: is its disk mounted?")
-        database = SqliteDatabase(path, _connected(path, busy))
+        database = SqliteDatabase(path, connected(path, busy))
         try:
             _migrate(database, migrations, application, path)
             if shared is not None:
-                database.group = shared.group(path, partial(_connected, path, busy))
+                database.group = shared.group(path, partial(connected, path, busy))
         except BaseException:
             database.close()
             raise
@@ -240,6 +241,8 @@ def _translate_sqlite_errors(path: Path, action: str) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise _explained(error, f"cannot {action} {path}", path) from error
     except sqlite3.IntegrityError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # it has moved
+            raise StoreError(str(error)) from error
         raise Refused(str(error)) from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:
@@ -289,7 +292,8 @@ def _create_privately(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _connected(path: Path, busy: float) -> sqlite3.Connection:
+def connected(path: Path, busy: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A connection to the database at ``path``, which is there, whatever it is for. Raises sqlite3.Error."""
     connection = sqlite3.connect(path, timeout=busy, check_same_thread=False)
     try:
         _prepare(connection, path, busy)
@@ -330,7 +334,9 @@ def _migrate(database: SqliteDatabase, migrations: Sequence[str], application: s
         if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
             raise StoreError(f"the {name} is a database for something else; give each its own file")
         if applied > len(migrations):
-            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
+            from .moved import why_unusable
+
+            raise StoreError(why_unusable(connection, applied, name))
         for script in migrations[applied:]:
             for statement in _statements(script):
                 connection.execute(statement)

@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..jobs.job import Job
 from ..jobs.orphans import orphans, remove_orphan
 from ..jobs.store import JobStore
 from ..mounts import is_away
 from ..settings import Settings
+from ..spool.opening import open_shared
+
+if TYPE_CHECKING:
+    from ..spool.shared import SharedSpool
 
 T = TypeVar("T")
 
@@ -22,17 +26,26 @@ AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """What can be pruned."""
+    """What can be pruned.
+
+    Of the ``shared`` spool, where there is one, those are the jobs' ``uploads``, uploads that were ``left``, and
+    ``objects`` that belong to none.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     spooled: list[Path] = field(default_factory=list)
+    uploads: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    objects: list[str] = field(default_factory=list)
     orphans: list[Path] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
+    shared: "SharedSpool | None" = None
 
     @property
-    def files(self) -> list[Path]:
-        """The jobs' own files in the spool, and the orphaned ones."""
-        return list(dict.fromkeys([*self.spooled, *self.orphans]))
+    def files(self) -> list[Path | str]:
+        """The jobs' own files in the spool, and the orphaned ones; in the shared spool uploads and objects, as URLs."""
+        objects = [] if self.shared is None else map(self.shared.bucket.location, self.objects)
+        return list(dict.fromkeys([*self.spooled, *self.orphans, *self.uploads, *self.left, *objects]))
 
     def remove(self, store: JobStore) -> None:
         """Remove it, except what is needed again by now."""
@@ -43,6 +56,13 @@ class Prunable:
                 path.unlink(missing_ok=True)
         for path in self.orphans:
             remove_orphan(path, store)
+        if self.shared is not None:
+            for source in self.uploads:
+                if source not in needed:
+                    self.shared.remove(source)
+            for source in self.left:
+                self.shared.remove_left(source)
+            self.shared.forget(self.objects)
         if self.events:
             store.outbox.forget(self.events)
 
@@ -56,14 +76,22 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Iterat
     not ingested again. A file that is ours, in the spool, goes with its job.
     """
     moment, of_jobs = datetime.now(UTC) - age, set[Path]()
+    shared = open_shared(settings)
     for settled in _pages(
         lambda after: store.settled_before(moment, after=after, limit=AT_ONCE), lambda job: job.job_id
     ):
         jobs = [job for job in settled if job.spooled or _is_gone(job, store)]
-        spooled = [Path(job.source) for job in jobs if job.spooled and os.path.lexists(job.source)]
+        local = [job for job in jobs if job.spooled and not job.is_shared]
+        spooled = [Path(job.source) for job in local if os.path.lexists(job.source)]
         of_jobs.update(spooled)
-        yield Prunable(jobs=jobs, spooled=spooled)
+        uploads = [] if shared is None else shared.there([job.source for job in jobs if job.is_shared])
+        yield Prunable(jobs=jobs, spooled=spooled, uploads=uploads, shared=shared)
     yield Prunable(orphans=[path for path in orphans(settings.spool, store) if path not in of_jobs])
+    if shared is not None:
+        yield Prunable(left=shared.expired(store), shared=shared)
+        for objects in shared.orphans():
+            yield Prunable(objects=objects, shared=shared)
+        shared.close()
     for events in _pages(
         lambda after: store.outbox.removable(moment, after=after, limit=AT_ONCE), lambda number: number
     ):

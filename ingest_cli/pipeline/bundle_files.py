@@ -15,10 +15,11 @@ from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
 from ..bundle.window import Window
 from ..errors import FileRefused
+from ..in_threads import done_in_threads, pay_for
 from ..jobs.stages import INGEST_FILES
+from ..meter import NOBODY, Meter
 from ..services.base import Archive, ArchiveWriter
 from ..text import MOST_LISTED, counted, quoted
-from .in_order import batches, done_in_order
 from .progress import Progress
 
 # Bundles whose files are no longer together are read once: what was checked is kept in memory until it is stored. Those
@@ -26,8 +27,6 @@ from .progress import Progress
 KEPT_BYTES = 64 << 20
 # What a file takes there besides its bytes.
 KEPT_BYTES_A_FILE = 512
-# So many files, or fewer that are large, are handed to a thread together to be checked.
-CHECKED_TOGETHER = 100
 
 
 def find_member(bundle: Bundle, entry: FileEntry) -> Member:
@@ -144,7 +143,9 @@ class BundleFiles:
         if self._fit_in_memory:
             self._keep_all()
         elif not self._stages:
-            for position in done_in_order(self._verify, self._batches(), self._at_once):
+            positions = range(len(self._positions))
+            threads = os.cpu_count() or 1 if pay_for(len(positions), self.bytes_to_archive()) else 1
+            for position, _ in done_in_threads(self._verify, positions, self.size, NOBODY, threads):
                 self._progress.checked(self.size(position))
 
     @property
@@ -222,17 +223,7 @@ class BundleFiles:
             kept=pieces,
         )
 
-    def _batches(self) -> list[range]:
-        """The files that are to be checked, those together that a thread goes through at once."""
-        return batches(range(len(self._positions)), self.size, CHECKED_TOGETHER)
-
-    @property
-    def _at_once(self) -> int:
-        """How many threads hash: one of each core, unless most of their time would go by between small files."""
-        are_large = self.bytes_to_archive() >= CHUNK_BYTES * len(self._positions)
-        return os.cpu_count() or 1 if are_large else 1
-
-    def _verify(self, position: int) -> None:
+    def _verify(self, position: int, _: Meter) -> None:
         """Compare what a file hashes to, which may be known since it arrived, with what the document records."""
         member, entry = self._found(position)
         found = self._bundle.sums.find(entry.hashtype, member.offset, member.size)

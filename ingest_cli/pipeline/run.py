@@ -33,20 +33,22 @@ from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle, DocumentFile
 from ..errors import Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
+from ..in_threads import BATCH_COUNT, done_in_threads, pay_for
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
+from ..meter import NOBODY, Meter
 from ..services.base import ArchiveWriter, Services
 from ..settings import Settings
 from ..text import counted, listed
 from .bundle_files import BundleFiles
 from .files import JobFiles
 from .folder_files import FolderFiles
-from .in_order import batches, done_in_order
 from .moved_files import MovedFiles, RemoteFiles
 from .precedence import Precedence
 from .progress import Progress
 from .sources import SourceRules, left_in_place
+from .spooled import fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class Run:
             return self._folder()
         self._progress.stage(OPEN_TAR)
         require, observe = self._lease.require_uninterrupted, self._progress.unpacking
-        with Bundle(self._path, self._settings.spool, require=require, observe=observe) as bundle:
+        spool, got = self._settings.spool, fetched(self._lease.job, self._settings, require, observe)
+        path = self._path if got is None else Path(self._lease.job.name)
+        with Bundle(path, spool, require=require, observe=observe, fetched=got) as bundle:
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
             document = self._parse(bundle.read_metadata(self._settings.document_bytes))
@@ -123,8 +127,8 @@ class Run:
         for warning in folder.warnings:
             self._progress.warn(warning)
         # Before hours are spent on reading.
-        services.policy.check(folder.unhashed(), job.user)
-        files = FolderFiles(folder, request, services.catalog, self._progress)
+        services.policy.check(folder.unhashed, job.user)
+        files = FolderFiles(folder, request, services.catalog, self._progress, at_once=self._at_once)
         if files.count_known:
             self._progress.note(_known_before(files, request))
         if files.document is None:
@@ -290,9 +294,15 @@ class Run:
         self._checkpoint(writer, len(ids))
 
     def _done(self, work: Callable[[int], None], files: JobFiles, left: range) -> Iterator[int]:
-        """Do the work for each file that is ``left``, as many of them at once as the archive can take."""
+        """Do the work for each file that is ``left``, as many of them at once as pays, and yield them in order."""
         archive = self._services.archive
-        return done_in_order(work, batches(left, files.size, archive.batch), archive.transfers)
+        pays = archive.waits or pay_for(len(left), sum(map(files.size, left)))
+        threads, most = archive.transfers if pays else 1, 1 if archive.waits else BATCH_COUNT
+
+        def do(position: int, _: Meter) -> None:
+            work(position)
+
+        return (position for position, _ in done_in_threads(do, left, files.size, NOBODY, threads, most))
 
     def _still_stored(self, ids: range) -> int:
         """How many files need not be stored again: none where the archive has lost the last of those noted, as where

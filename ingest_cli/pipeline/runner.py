@@ -40,6 +40,7 @@ from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
 from .sources import left_in_place
+from .spooled import fingerprint_of_shared, remove_spooled
 
 # The text of an error of Python's own may quote what it was given, whole.
 LONGEST_UNEXPECTED = 500
@@ -206,9 +207,7 @@ class Runner:
                 raise
         self._unsettled.remove(lease)
         if settled.is_done and settled.spooled:
-            # Where this fails, or is not come to, the file is removed with what else in the spool is orphaned.
-            with suppress(OSError):
-                Path(settled.source).unlink()
+            remove_spooled(settled, self._settings)
         return settled
 
     def let_go_of_unsettled(self) -> None:
@@ -248,7 +247,7 @@ class Runner:
         except (SourceError, SourceMissing, SourceChanged, BundleError, PackError):
             # What is found below a disk that is away is not the job's.
             lease.require_mounted()
-            if lease.job.spooled and not os.path.lexists(source):
+            if lease.job.spooled and not lease.job.is_shared and not os.path.lexists(source):
                 raise ResourceUnavailable(
                     f"{source} is not there: is the disk of the spool folder mounted?"
                     f" 'ingest discard {lease.job_id}' abandons the job"
@@ -326,6 +325,8 @@ class Runner:
     def _fingerprint(self, job: Job) -> str:
         """The fingerprint of what stands at the job's path now."""
         path = Path(job.source)
+        if job.is_shared:
+            return fingerprint_of_shared(job, self._settings)
         if job.kind is not JobKind.FOLDER:
             return fingerprint(path)
         return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint

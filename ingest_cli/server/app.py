@@ -24,15 +24,14 @@ from .authentication import Authenticator, Refusal
 from .cart import CartRoutes
 from .carts import Carts
 from .downloads import Downloads
-from .folder_spool import FolderSpool, FolderUploads
 from .holdings import Holdings
-from .incoming import Spool
 from .log import AccessLog
 from .pages.route import wants_page
 from .pages.routes import PageRoutes, problem_page
 from .protocol import error_object
 from .proxies import Proxies
 from .routes import Routes, ServerRules
+from .spools import Spool, spool_of
 from .streams import Streams
 from .threads import Threads
 from .tus import Tus
@@ -48,10 +47,10 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     """The application for a site."""
     limits, disk = rules.limits, Threads(DISK_THREADS, "spool")
     store = AsyncStore(settings, max_waiting=rules.max_waiting)
-    spool = FolderSpool(settings.spool)
+    spool = spool_of(settings)
     room = Room(spool.free, limits.reserve)
     receptions, arrivals = Receptions(room), Arrivals(settings, disk)
-    uploads = FolderUploads(settings.spool, room, limits.reserve)
+    uploads = spool.uploads(room, limits.reserve)
     access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
     outgoing = (access, holdings, Streams(), looking)
@@ -64,6 +63,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
         sweeping.cancel()
         holdings.close()
         await store.close()
+        spool.close()
 
     app = Starlette(
         routes=[

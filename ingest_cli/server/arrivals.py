@@ -1,7 +1,7 @@
 """Large bundles that are hashed while they arrive, where a run would have to read them once more to check them.
 
 An archive on this machine is given files as they are checked, and small bundles are kept in memory: those are read once
-anyway.
+anyway. What goes to a spool that several hosts share does not lie here.
 """
 
 import os
@@ -21,7 +21,8 @@ class Arrivals:
     """The bundles that are hashed: no more at a time than there are cores."""
 
     def __init__(self, settings: Settings, disk: Threads) -> None:
-        self._most = 0 if isinstance(settings.archive, Path) else os.cpu_count() or 1
+        is_here = settings.shared_spool is None and not isinstance(settings.archive, Path)
+        self._most = os.cpu_count() or 1 if is_here else 0
         self._begun: dict[str, Arrival] = {}
         self._disk = disk
 

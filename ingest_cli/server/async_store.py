@@ -92,8 +92,19 @@ class AsyncStore:
         """Enter the job of what lies in the spool, durably. Its client calls it by this ``name``."""
 
         def enter(store: JobStore) -> Job:
+            noted = file.entered_as(job_id)
+            if noted != job_id and (found := _job_of(store, noted, file)) is not None:
+                return found
+            try:
+                return submit(store, noted)
+            except IngestError:
+                if (found := _job_of(store, noted, file)) is None:
+                    raise
+                return found
+
+        def submit(store: JobStore, noted: int) -> Job:
             return store.submit(
-                file.entered_as(job_id),
+                noted,
                 kind=kind,
                 source=file.source,
                 fingerprint=file.fingerprint(),
@@ -114,6 +125,11 @@ class AsyncStore:
             if unfinished + self._places + self._left - left >= self._max_waiting:
                 raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
             self._places += 1
+
+
+def _job_of(store: JobStore, job_id: int, file: Incoming) -> Job | None:
+    """The job of this id, where it is that of the file: another server may have entered it."""
+    return next((job for job in store.several([job_id]) if job.source == file.source), None)
 
 
 class _Lane(Generic[S]):

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from ..bundle.fingerprint import fingerprint
 from ..disk import durable_write, explained
@@ -45,13 +44,6 @@ class SpooledFile(SpoolFile):
         """Its path."""
         return str(self.path)
 
-    def reading(self) -> BinaryIO:
-        """The file."""
-        try:
-            return self.path.open("rb")
-        except OSError as error:
-            raise explained(error, f"cannot read {self.path}", SourceError, self.path) from error
-
     def fingerprint(self) -> str:
         """The file's."""
         return fingerprint(self.path)
@@ -70,6 +62,13 @@ class FolderSpool:
     def fresh(self, suffix: str, reserve: int = 0) -> Incoming:
         """A new file."""
         return SpooledFile.fresh(SpoolKind.RECEIVED, self._spool, suffix, reserve)
+
+    def uploads(self, room: Room, reserve: int) -> "FolderUploads":
+        """The uploads that lie in it."""
+        return FolderUploads(self._spool, room, reserve)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def free(self) -> int:
         """The room on its disk."""
@@ -176,7 +175,7 @@ class FolderUploads:
         """What tries to lock its file."""
         return partial(_opened, Path(upload.source), self._reserve)
 
-    def declare(self, upload: Upload, length: int) -> Upload:
+    def declare(self, upload: Upload, file: Incoming, length: int) -> Upload:
         """Record its length, and keep room for it."""
         known = replace(upload, length=length)
         self.close(upload)

@@ -1,9 +1,6 @@
 """What comes over HTTP on its way into the spool, wherever that is."""
 
-from typing import BinaryIO, Protocol, Self
-
-from ..jobs.spool import SpoolKind
-from ..jobs.store import JobStore
+from typing import Protocol, Self
 
 
 class Incoming(Protocol):
@@ -46,24 +43,8 @@ class Incoming(Protocol):
     def drop(self) -> None:
         """Remove it at the end of the block after all."""
 
-    def reading(self) -> BinaryIO:
-        """What it holds, open for reading."""
-
     def fingerprint(self) -> str:
         """By what a run knows that it is the same still."""
 
     def entered_as(self, job_id: int) -> int:
         """The id under which its job is to be entered: this one, unless another was noted before."""
-
-
-class Spool(Protocol):
-    """Where bodies go that come in one request. Each method blocks."""
-
-    def fresh(self, suffix: str, reserve: int = 0) -> Incoming:
-        """A new one, whose name ends in ``suffix``; ``reserve`` bytes stay free, where that is known."""
-
-    def free(self) -> int:
-        """How many bytes there is room for."""
-
-    def sweep(self, store: JobStore, *kinds: SpoolKind) -> None:
-        """Remove what a killed server has left, or a client; the rest of the spool is for ``ingest prune``."""

@@ -23,18 +23,19 @@ LONGEST_RECORD = 1 << 20
 BLANKS = re.compile(r"[ \t\n\r]*")
 
 
-def require_movable(document: BinaryIO, settings: Settings) -> None:
+def require_movable(document: Path, settings: Settings) -> None:
     """Raise MetadataError where it is no document, SourceRefused where the server may not move one of its sources."""
     rules = SourceRules(settings, over_http=True)
     # Of what only the archive sees nothing but the name is known.
     require: Callable[[Path], object] = rules.require_name if settings.remote_sources else rules.place_of
     try:
-        for record in _records(document):
-            source = record.get("source")
-            if isinstance(source, str):
-                require(Path(source))
+        with document.open("rb") as file:
+            for record in _records(file):
+                source = record.get("source")
+                if isinstance(source, str):
+                    require(Path(source))
     except OSError as error:
-        raise SourceError(f"cannot read the document: {error.strerror}") from error
+        raise SourceError(f"cannot read {document}: {error.strerror}") from error
 
 
 def _records(file: BinaryIO) -> Iterator[dict[str, Any]]:

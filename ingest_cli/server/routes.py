@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -26,13 +27,15 @@ from .access import Access
 from .admission import Reception, Receptions
 from .arrivals import Arrivals
 from .async_store import AsyncStore
-from .incoming import Incoming, Spool
+from .folder_spool import FolderSpool
+from .incoming import Incoming
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
 from .names import name_in
 from .openapi import DESCRIPTION
 from .proxies import external_path
 from .receiving import Limits, receive, spooled
+from .spools import Spool
 from .threads import Threads
 
 # What clients call a bundle. Its own bytes say what it is; a form would have to be unpacked first.
@@ -76,7 +79,7 @@ class Routes:
     ) -> None:
         self._store, self._settings, self._spool = store, settings, spool
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
-        self._arrivals = arrivals
+        self._arrivals, self._documents = arrivals, FolderSpool(settings.spool)
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
 
     @property
@@ -120,7 +123,9 @@ class Routes:
         return await self._receive(request, JobKind.MOVE, ".json", limits)
 
     async def _receive(self, request: Request, kind: JobKind, suffix: str, limits: Limits) -> Response:
-        opening = partial(self._spool.fresh, suffix, limits.reserve)
+        # What is to be moved lies on disks of this machine: its job does too.
+        spool = self._documents if kind is JobKind.MOVE else self._spool
+        opening = partial(spool.fresh, suffix, limits.reserve)
         with self._receptions.admit(request) as reception:
             async with self._store.place():
                 # Before the body: where the id service is down, no one has to send it in vain.
@@ -206,7 +211,7 @@ class Routes:
     async def _require_movable(self, document: Incoming) -> None:
         """Raise where it is no document, or where one of its files may not be moved by this server."""
         try:
-            await self._checks.do(_require_movable, document, self._settings)
+            await self._checks.do(require_movable, Path(document.source), self._settings)
         except MetadataError as error:
             raise HTTPException(400, str(error)) from error
         except SourceRefused as error:
@@ -221,11 +226,7 @@ def _description(root_path: str) -> bytes:
 def _try_spool(spool: Spool, reserve: int) -> None:
     with spool.fresh(".health", reserve) as file:
         file.write(b"ingest")
-
-
-def _require_movable(document: Incoming, settings: Settings) -> None:
-    with document.reading() as file:
-        require_movable(file, settings)
+        file.sync()
 
 
 def _imported(store: JobStore, given: str) -> ImportedJob | None:

@@ -180,7 +180,7 @@ class Tus:
         if length < file.length or upload.length not in (None, length):
             known = counted(file.length if upload.length is None else upload.length, "byte")
             raise Refusal(400, f"the upload cannot be {counted(length, 'byte')} long: it has {known}")
-        return upload if upload.length == length else await self._disk.do(self._uploads.declare, upload, length)
+        return upload if upload.length == length else await self._disk.do(self._uploads.declare, upload, file, length)
 
     async def _progress(self, upload: Upload, *, has_place: bool = False) -> dict[str, str]:
         """The offset; and the job, which is entered here if the upload is whole and has none yet."""

@@ -44,6 +44,8 @@ class UploadJobs:
             await asyncio.sleep(0.05)
         try:
             yield file
+        except Locked as error:  # it was, and another server took this one for dead
+            raise Refusal(423, str(error)) from error
         finally:
             if file is not None:
                 await self._disk.do(file.__exit__)

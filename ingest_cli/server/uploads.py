@@ -84,8 +84,8 @@ class Uploads(Protocol):
         """What tries to open the upload, to add to it: None where its bytes are gone. It raises Locked as long as
         another request, here or at another server, has it, and may be called until that has ended."""
 
-    def declare(self, upload: Upload, length: int) -> Upload:
-        """The upload, whose length is known by now: durably so. Raises NoRoom."""
+    def declare(self, upload: Upload, file: Incoming, length: int) -> Upload:
+        """The open upload, whose length is known by now: durably so. Raises NoRoom."""
 
     def doubt(self, upload: Upload, file: Incoming) -> None:
         """What is written to the open upload from here on does not count until it is `trust`-ed: durably so."""

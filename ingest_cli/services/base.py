@@ -57,15 +57,18 @@ class ArchivedFile:
 class Archive(Service, Protocol):
     """Stores files by number. Errors are ArchiveError, or Unavailable where trying again can help.
 
-    As many threads as ``transfers`` says may use a writer at once, each for its own files, of which it best takes up to
-    ``batch`` small ones one after the other. Where it ``is_exclusive``, a
-    file that is being read keeps others waiting. Where it ``stages``, a writer takes files before they may be stored.
+    As many threads as ``transfers`` says may use a writer at once, each for its own files: small ones too where it
+    ``waits`` for each, as for an answer from elsewhere. Where it ``is_exclusive``, a file that is being read keeps
+    others waiting. Where it ``stages``, a writer takes files before they may be stored.
     """
 
     transfers: int
-    batch: int
     is_exclusive: bool
     stages: bool
+
+    @property
+    def waits(self) -> bool:
+        """Whether each file that is stored takes a way over a network."""
 
     def free_bytes(self) -> int | None:
         """How much more can be stored; None where the archive cannot tell."""

@@ -53,6 +53,11 @@ class ObjectStore:
     bucket: str
     prefix: str
 
+    def overlaps(self, other: "ObjectStore") -> bool:
+        """Whether one of the two is the other, or lies in it."""
+        own, others = (f"{place.prefix}/".lstrip("/") for place in (self, other))
+        return self.bucket == other.bucket and (own.startswith(others) or others.startswith(own))
+
     def __str__(self) -> str:
         """As a URL."""
         return "/".join(filter(None, [f"s3://{self.bucket}", self.prefix]))

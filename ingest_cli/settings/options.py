@@ -31,6 +31,12 @@ DATABASE_URL = Option(
     "the job store of several hosts, a PostgreSQL database",
 )
 VOLUME_PATH = Option("ingest", "volume_path", "VOLUME_PATH", "the spool folder, for incoming bundles")
+SHARED_SPOOL = Option(
+    "ingest",
+    "shared_spool",
+    "INGEST_SHARED_SPOOL",
+    "where the servers of several hosts keep uploads: s3://BUCKET/PREFIX; the spool folder if it is empty",
+)
 DEFAULT_USER = Option("ingest", "default_user", "INGEST_DEFAULT_USER", "the user the policy applies to")
 AUTH_HEADER = Option(
     "ingest", "auth_header", "INGEST_AUTH_HEADER", "the header that names the user to a policy service"
@@ -193,7 +199,7 @@ WATCH_DONE = Option(
 LISTEN = Option(
     "database",
     "listen",
-    "INGEST_DB_LISTEN",
+    "INGEST_DATABASE_LISTEN",
     "no where PostgreSQL's notifications do not arrive: workers ask for jobs every second",
 )
 HOST = Option("cluster", "host", "INGEST_HOST", "the name by which the hosts of an installation tell this one apart")
@@ -262,6 +268,7 @@ OPTIONS = (
     DATABASE,
     DATABASE_URL,
     VOLUME_PATH,
+    SHARED_SPOOL,
     DEFAULT_USER,
     AUTH_HEADER,
     SERVICE_TIMEOUT,

@@ -35,6 +35,7 @@ from .options import (
     REMOTE_SOURCES,
     RETRIES,
     SERVICE_TIMEOUT,
+    SHARED_SPOOL,
     THREADS,
     TRANSFERS,
     UNIQUEID_URL,
@@ -67,11 +68,13 @@ class Settings:
     ``service_timeout`` how many seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of
     an archive that is no folder: how many files it takes at once, whether it alone sees the files that are to be moved,
     and of which files it is asked for the size that it stored. ``threads`` is how many threads write into an archive
-    that is a folder, and read from it; ``digest`` is the second one that it keeps of each file.
+    that is a folder, and read from it; ``digest`` is the second one that it keeps of each file. ``spool`` is this
+    host's own spool folder, and ``shared_spool`` where the servers of several hosts keep what they receive.
     """
 
     database: Path | PostgresUrl
     spool: Path
+    shared_spool: ObjectStore | None
     user: str
     auth_header: str
     service_timeout: float
@@ -124,9 +127,12 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
     if remote_sources and isinstance(archive, Path):
         raise SettingsError(f"{where(values[REMOTE_SOURCES])}: the archive {archive} is on this machine, not remote")
     catalog = postgres_url_of(values[CATALOG_URL]) or service_of(values, CATALOG_URL)
+    database = _database(values[DATABASE], values[DATABASE_URL])
+    shared_spool = _shared_spool(values[SHARED_SPOOL], database, archive)
     return Settings(
-        database=_database(values[DATABASE], values[DATABASE_URL]),
+        database=database,
         spool=path_of(values[VOLUME_PATH]),
+        shared_spool=shared_spool,
         user=printable_of(values[DEFAULT_USER]),
         auth_header=header_name_of(values[AUTH_HEADER]),
         service_timeout=seconds_of(values[SERVICE_TIMEOUT]),
@@ -140,7 +146,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         digest=_digest(values[DIGEST]),
-        s3=s3_access_of(values) if isinstance(archive, ObjectStore) else None,
+        s3=s3_access_of(values) if shared_spool is not None or isinstance(archive, ObjectStore) else None,
         server=server_access_of(values),
         notifications=notifications_of(values, is_catalog_embedded=not isinstance(catalog, Endpoint)),
         upload=upload_settings_of(values),
@@ -173,6 +179,22 @@ def _transfers(value: Value, archive: Path | Endpoint | ObjectStore) -> int:
     if value.text:
         return number_of(value, 1, MAX_TRANSFERS)
     return USUAL_TRANSFERS_TO_S3 if isinstance(archive, ObjectStore) else 1
+
+
+def _shared_spool(
+    value: Value, database: Path | PostgresUrl, archive: Path | Endpoint | ObjectStore
+) -> ObjectStore | None:
+    if not value.text:
+        return None
+    place = object_store_of(value)
+    if place is None:
+        raise SettingsError(f"{where(value)}: {value.shown!r} is not s3://BUCKET/PREFIX")
+    if isinstance(database, Path):
+        url = f"[{DATABASE_URL.section}] {DATABASE_URL.key} ({DATABASE_URL.variable})"
+        raise SettingsError(f"{where(value)} needs a job store on PostgreSQL: set {url}")
+    if isinstance(archive, ObjectStore) and place.overlaps(archive):
+        raise SettingsError(f"{where(value)}: {place} and the archive {archive} lie one in the other")
+    return place
 
 
 def _confirm(value: Value) -> Confirm:

@@ -157,9 +157,11 @@ READY = {
     "ingest-ls.1": "ingest -q monday.tar",
     "ingest-cat.1": "ingest -q monday.tar",
     "ingest-find.1": "ingest -q monday.tar && mkdir run7 && tar -xOf monday.tar data/a.txt > run7/notes.txt",
+    "ingest-hosts.1": "ingest -q monday.tar",
     "ingest-stats.1": "ingest -q monday.tar",
     "ingest-prune.1": "ingest -q monday.tar && rm monday.tar",
     "ingest-backup.1": "ingest -q monday.tar && mkdir backup",
+    "ingest-migrate-store.1": "ingest -q monday.tar && mkdir disk",
     "ingest-import-jobs.1": "",
     "ingest-config.1": "",
     "ingest-config-init.1": "",
@@ -170,7 +172,7 @@ READY = {
     "ingest-help.1": "",
 }
 # What is of another machine, or does not end by itself.
-NOT_TRIED = ("ssh ", "/etc/pacifica", " /srv/drop", "worker --workers")
+NOT_TRIED = ("ssh ", "postgresql://", "/etc/pacifica", " /srv/drop", "worker --workers")
 
 
 @pytest.mark.sweep

@@ -32,6 +32,7 @@ from ingest_cli.settings.options import (
     SERVER_PASSWORD,
     SERVER_USERNAME,
     SERVICE_TIMEOUT,
+    SHARED_SPOOL,
     THREADS,
     TRANSFERS,
     TRUSTED_PROXIES,
@@ -118,6 +119,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
     addresses = [("http:/" if option.key.endswith("url") else "") + f"/{place}/x" for place in ("file", "variable")]
     special = {
         DATABASE_URL: ["postgresql://here/a", "postgresql://there/b"],
+        SHARED_SPOOL: ["s3://file/x", "s3://variable"],
         TRANSFERS: ["2", "3"],
         THREADS: ["2", "3"],
         RETRIES: ["2", "3"],
@@ -139,7 +141,11 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         LISTEN: ["no", "yes"],
     }
     filed, told = special.get(option, addresses)
-    beside = {SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"}, SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"}}
+    beside = {
+        SERVER_USERNAME: {SERVER_PASSWORD.variable: "p"},
+        SERVER_PASSWORD: {SERVER_USERNAME.variable: "u"},
+        SHARED_SPOOL: {DATABASE_URL.variable: "postgresql://h/db", **KEYS},
+    }
     environment = beside.get(option, {})
     file = write(tmp_path / "config.ini", f"[{option.section}]\n{option.key} = {filed}\n")
     (value,) = (v for v in load_settings(config=file, environment=environment).values if v.option == option)
@@ -387,3 +393,21 @@ def test_what_is_wrong_of_storage_that_speaks_s3_is_named(environment: dict[str,
     with pytest.raises(SettingsError, match=said) as caught:
         load_settings(environment={"ARCHIVEINTERFACE_URL": "s3://bucket", **KEYS, **environment})
     assert "word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"INGEST_SHARED_SPOOL": "/spool"}, "INGEST_SHARED_SPOOL: .ingest. shared_spool: '/spool' is not s3://"),
+        ({"INGEST_DATABASE_URL": ""}, "needs a job store on PostgreSQL: set .database. url .INGEST_DATABASE_URL."),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket/spool/archive"}, "lie one in the other"),
+        ({"ARCHIVEINTERFACE_URL": "s3://bucket"}, "lie one in the other"),
+    ],
+)
+def test_a_shared_spool_needs_a_database_and_a_place_of_its_own(environment: dict[str, str], said: str) -> None:
+    whole = {"INGEST_DATABASE_URL": "postgresql://h/db", "INGEST_SHARED_SPOOL": "s3://bucket/spool", **KEYS}
+    beside = {**whole, "ARCHIVEINTERFACE_URL": "s3://bucket/spools"}
+    assert str(load_settings(environment=beside).shared_spool) == "s3://bucket/spool"
+    with pytest.raises(SettingsError, match=said):
+        load_settings(environment={**whole, **environment})

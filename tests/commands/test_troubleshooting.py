@@ -23,6 +23,7 @@ import requests
 from ingest_cli.api import ingest_folder
 from ingest_cli.errors import FilesChanged
 from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.moved import mark_filled
 from ingest_cli.jobs.process import Life, Process, this_process
 from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import open_store
@@ -222,6 +223,30 @@ def a_newer_store(scene: Scene) -> str:
     with closing(sqlite3.connect(scene.site.database)) as connection:
         connection.execute("PRAGMA user_version = 1000")
     return scene.says("state")
+
+
+@provokes("the *STORE* *FILE* has moved to *PLACE*: have the configuration name that")
+def a_store_that_has_moved(scene: Scene) -> str:
+    scene.ingest(code=0)
+    assert scene.command("migrate-store", scene.site.database, "new").returncode == 0
+    return scene.says("state")
+
+
+@provokes(
+    "the *STORE* *FILE* is not complete: it is being filled from *PLACE*; 'ingest migrate-store' goes on with that"
+)
+def a_store_that_is_not_complete(scene: Scene) -> str:
+    scene.ingest(code=0)
+    with closing(sqlite3.connect(scene.site.database)) as connection, connection:
+        mark_filled(connection, "elsewhere")
+    return scene.says("state")
+
+
+@provokes("the *STORE* *FILE* is in use by *PROCESSES*: end what uses it first")
+def a_store_in_use(scene: Scene) -> str:
+    scene.ingest(code=0)
+    with open_store(scene.site.settings):
+        return scene.says("migrate-store", scene.site.database, "new", code=4)
 
 
 @provokes("cannot use *STORE* *FILE*: file is not a database")

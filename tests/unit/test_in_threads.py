@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_cli import in_threads
 from ingest_cli.in_threads import BATCH_BYTES, done_in_threads
 from ingest_cli.meter import NOBODY, Meter
 
@@ -45,10 +44,8 @@ def test_what_was_before_an_error_comes_before_it_in_order(
     expected = min(value for value in (count, fails, ends) if value is not None)
     found: list[tuple[int, int]] = []
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(in_threads, "BATCH_COUNT", batch)
-            for made in done_in_threads(work, things(), size_of, NOBODY, threads):
-                found.append(made)  # noqa: PERF402 - those before an error too
+        for made in done_in_threads(work, things(), size_of, NOBODY, threads, batch):
+            found.append(made)  # noqa: PERF402 - those before an error too
     except ValueError:
         assert fails == expected
     except KeyError:

@@ -22,7 +22,8 @@ GROUND = {
     "text",
     "throttle",
 }
-MIDDLE = GROUND | {"jobs", "bundle", "services"}
+LOWER = GROUND | {"jobs", "bundle", "services"}
+MIDDLE = LOWER | {"spool"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
 DATABASES = {
@@ -46,6 +47,7 @@ MAY_IMPORT = {
     "bundle": GROUND,
     "client": GROUND | {"bundle"},
     "services": GROUND | {"bundle", "jobs"},
+    "spool": LOWER,
     "events": MIDDLE,
     "pipeline": MIDDLE | {"events"},
     "maintenance": MIDDLE | {"events"},

@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -14,6 +15,7 @@ from rich.filesize import decimal
 from ...bundle.content import CHUNK_BYTES
 from ...disk import RESERVE_BYTES, existing, free_bytes, require_writable, sync_file_system
 from ...errors import ArchiveError, ResourceUnavailable
+from ...mounts import on_network
 from ..base import ArchivedFile, Memory
 from .cloning import can_clone
 from .layout import RUNS_FOLDER, id_to_path, path_to_id
@@ -35,8 +37,6 @@ class EmbeddedArchive:
     ``sync`` writes a file system back to its disk. It ``notes`` a second digest of each file, where that can be done.
     """
 
-    # With fewer files at once, more threads than one only take turns.
-    batch = 256
     is_exclusive = False
     stages = True
 
@@ -53,6 +53,11 @@ class EmbeddedArchive:
         self.transfers = transfers
         self._root, self._mark, self._sync = root, Mark(root, memory), sync
         self._seen = -math.inf
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether a server is asked for each file."""
+        return on_network(self._root)
 
     def ping(self) -> str:
         """Say where the archive is, having seen that it can be written."""
@@ -201,12 +206,12 @@ def _standing(root: Path, ids: range) -> Iterator[tuple[int, str]]:
     """Those of ``ids`` under which something stands, and where."""
     by_folder: dict[str, array[int]] = {}
     for file_id in ids:
-        folder = f"{root}/{id_to_path(file_id)}".rpartition("/")[0]
+        folder = id_to_path(file_id).rpartition("/")[0]
         by_folder.setdefault(folder, array("q")).append(file_id)
     for folder, file_ids in by_folder.items():
         # One look at a folder, which holds no more than some hundred files, is one at all of them.
-        names = _names_in(folder) if len(file_ids) > FEW else None
-        for file_id in file_ids:
+        names = _names_in(f"{root}/{folder}") if len(file_ids) > FEW else None
+        for file_id in file_ids if names is None or names else ():
             place = f"{root}/{id_to_path(file_id)}"
             if (names is None or place.rpartition("/")[2] in names) and os.path.lexists(place):
                 yield file_id, place

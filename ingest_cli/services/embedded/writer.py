@@ -57,25 +57,24 @@ class EmbeddedWriter:
 
     def put(self, file_id: int, content: Content) -> None:
         """Write ``content`` aside or clone it, check it on the way, then rename it into place."""
-        self.stage(file_id, content)
-        self.place(file_id)
-
-    def stage(self, file_id: int, content: Content) -> None:
-        """Write ``content`` aside or clone it, and check it on the way."""
         require_within(self._ids, file_id)
+        aside = self._run.aside(file_id, "part")
         try:
-            _write_file(self._run.aside(file_id, "part"), content, self._cloner, notes=self._notes)
+            _write_file(aside, content, self._cloner, notes=self._notes)
+            self._run.place(aside, file_id)
         except OSError as error:
             # Not by a context, which for a small file costs as much as one of the system's calls.
             raise self._mark.explained(error, f"store {content.name!r} in") from error
 
+    def stage(self, file_id: int, content: Content) -> None:
+        """Write ``content`` aside or clone it, and check it on the way."""
+        with self._changing(file_id, f"store {content.name!r} in"):
+            _write_file(self._run.aside(file_id, "part"), content, self._cloner, notes=self._notes)
+
     def place(self, file_id: int) -> None:
         """Rename what was written aside into place."""
-        require_within(self._ids, file_id)
-        try:
+        with self._changing(file_id, f"store file {file_id} in"):
             self._run.place(self._run.aside(file_id, "part"), file_id)
-        except OSError as error:
-            raise self._mark.explained(error, f"store file {file_id} in") from error
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
         """Give the file a second name in the archive, where that can be done; else copy it."""

@@ -22,7 +22,7 @@ class PacificaArchive(Adapter):
     moved are those of the archive's machine. ``confirm`` says of which files the stored size is asked for.
     """
 
-    batch = 1
+    waits = True
     is_exclusive = True
     stages = False
 

@@ -40,6 +40,7 @@ class S3Archive:
     batch = 16
     is_exclusive = False
     stages = False
+    waits = True
 
     def __init__(
         self, place: ObjectStore, access: S3Access, memory: Memory | None = None, *, transfers: int = 1

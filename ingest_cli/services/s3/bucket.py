@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 from requests import PreparedRequest, Response
 
@@ -144,6 +144,22 @@ class Bucket:
         """The bytes of an object from ``start`` on, which there are, in pieces; None where there is no object."""
         opened = self._whole(lambda: self._opened(key, start), action)
         return None if opened is None else self._pieces(key, *opened, start, action)
+
+    def read(self, key: str, etag: str, action: str) -> memoryview | None:
+        """All of an object that has this tag; None where it has another one by now, or is not there."""
+        return self._whole(lambda: self._tagged(key, etag), action)
+
+    def _tagged(self, key: str, etag: str) -> memoryview | None:
+        try:
+            found = obstore.get(self._reader, self._below + key, options={"if_match": f'"{etag}"'})
+            # Some storage does not look at the condition.
+            return memoryview(found.bytes()) if _bare(found.meta["e_tag"]) == etag else None
+        except PreconditionError:
+            return None
+        except FileNotFoundError as error:
+            if not is_not_there(error):
+                raise
+            return None
 
     def _opened(self, key: str, start: int) -> "tuple[GetResult, int] | None":
         """The object from ``start`` on, and how many bytes of it are to be skipped all the same."""

@@ -1,0 +1,33 @@
+"""Whether anybody is at work in an installation that is to be moved."""
+
+import time
+
+from ...errors import JobBusy
+from ...jobs.sightings import MISSED, Member, Sightings
+from ...jobs.store import JobStore
+from ...settings import Timings
+
+LOOK_SECONDS = 0.2
+
+
+def require_idle(store: JobStore, timings: Timings) -> None:
+    """Raise JobBusy where a process lives that holds a job, or says that it is there; wait until that is known."""
+    sightings = Sightings()
+
+    def is_alive(member: Member) -> bool | None:
+        return member.is_alive(timings.stale if member.jobs else MISSED * timings.presence)
+
+    while True:
+        lives = {member: is_alive(member) for member in sightings.of(store)}
+        if living := next((member for member, alive in lives.items() if alive), None):
+            raise JobBusy(f"{_said(living)}: end the workers, servers and watchers first")
+        if None not in lives.values():
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def _said(member: Member) -> str:
+    if member.jobs:
+        return f"job {member.jobs[0]} is being worked on by {member.process}"
+    role = member.presence.role if member.presence is not None else "process"
+    return f"a {role} is at work: process {member.process.pid} of {member.host}"

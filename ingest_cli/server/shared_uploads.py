@@ -1,0 +1,358 @@
+"""The spool that the servers of several hosts share: any of them takes any piece of any upload."""
+
+import re
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Self
+
+from ..errors import IngestError
+from ..jobs.job import Job
+from ..jobs.spool import Locked, SpoolKind
+from ..jobs.store import JobStore
+from ..spool.rows import Gone, Piece, Row
+from ..spool.shared import SharedSpool, spans_of
+from .admission import Room
+from .authentication import Refusal
+from .incoming import Incoming
+from .threads import Threads
+from .uploads import NAME, Upload, final_name, part_names, require_place
+
+# What has come of an upload waits in memory until it makes a piece: of many at once each has smaller ones.
+SMALLEST_PIECE, LARGEST_PIECE, PIECES_BYTES = 512 << 10, 8 << 20, 64 << 20
+# Pieces that clients have sent smaller than this are made larger ones as more come, of up to so many at a time.
+SMALL_PIECE, SMALL_PIECES = 1 << 20, 24
+# Who waits for an upload asks no more often.
+ASK_SECONDS = 0.2
+
+
+class SharedFile:
+    """What a request writes into an upload of the shared spool, which it holds.
+
+    What is written counts once it is in objects and the database knows of it: that is as soon as it makes a piece, and
+    when it is synced; what is in doubt, when it is trusted.
+    """
+
+    def __init__(self, spool: SharedSpool, row: Row, *, new: bool) -> None:
+        self._spool, self._row, self._is_new, self._kept = spool, row, new, not new
+        self._recorded = self._length = row.arrived
+        self._buffer, self._pending = bytearray(), list[Piece]()
+        self._is_doubted = self._has_failed = False
+        # A request that is cancelled leaves while a thread of its may still write.
+        self._lock = threading.Lock()
+        spool.leases.add(row)
+
+    @property
+    def source(self) -> str:
+        """The upload, as a URL."""
+        return self._spool.source_of(self._row.name)
+
+    @property
+    def length(self) -> int:
+        """How many bytes have come."""
+        return self._length
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.leases.discard(self._row)
+        if self._kept and self._is_new:
+            return  # nobody else wants it, and this may be the thread that answers all
+        with self._lock, suppress(IngestError):
+            self._drop_pending()
+            if not self._kept:
+                self._spool.forget(self._spool.rows.remove(self._row.name, fence=self._row.fence) or [])
+            else:
+                self._spool.rows.release(self._row.name, self._row.fence)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append ``data``."""
+        with self._lock:
+            self._buffer += data
+            self._length += len(data)
+            most = max(SMALLEST_PIECE, min(LARGEST_PIECE, PIECES_BYTES // max(1, self._spool.leases.count)))
+            while len(self._buffer) >= most:
+                self._put_down(most)
+
+    def cut(self, length: int) -> None:
+        """Forget what is not known to the database: that is what was written since it is in doubt."""
+        with self._lock:
+            assert length == self._recorded
+            self._buffer.clear()
+            self._length = self._recorded
+            self._drop_pending()
+
+    def sync(self) -> None:
+        """Have all lie in objects."""
+        with self._lock:
+            if self._buffer and not self._has_failed:
+                self._put_down(len(self._buffer))
+
+    def doubt(self) -> None:
+        """The database is to know nothing of what is written from now on."""
+        self._is_doubted = True
+
+    def trust(self) -> None:
+        """The database is to know of all that was written."""
+        with self._lock:
+            self._is_doubted = False
+            self._record()
+
+    def join(self, parts: Sequence[str]) -> None:
+        """Have the upload consist of what these others do. Raises Gone."""
+        self._spool.rows.join(self._row.name, self._row.fence, parts)
+
+    def declare(self, length: int) -> None:
+        """Note how long it is to be."""
+        self._spool.rows.declare(self._row.name, self._row.fence, length)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stays at the end of the block."""
+        return self._kept
+
+    def keep(self) -> None:
+        """Leave it at the end of the block."""
+        self._kept = True
+
+    def drop(self) -> None:
+        """Remove it at the end of the block after all."""
+        self._kept = False
+
+    def fingerprint(self) -> str:
+        """That of its pieces."""
+        return self._spool.fingerprint(self.source)
+
+    def entered_as(self, job_id: int) -> int:
+        """The id that was noted first: a server that was killed since, or frozen, may have entered the job."""
+        return self._spool.rows.enter(self._row.name, self._row.fence, job_id)
+
+    def _put_down(self, length: int) -> None:
+        """Write a piece of what waits."""
+        start, data = self._length - len(self._buffer), bytes(memoryview(self._buffer)[:length])
+        try:
+            for earlier in reversed(self._small_pieces(length)):
+                if earlier.length > len(data):
+                    break
+                start, data = earlier.start, bytes(self._spool.read(earlier)) + data
+            self._pending.append(self._spool.write(self._row, start, data))
+            del self._buffer[:length]
+            if not self._is_doubted:
+                self._record()
+        except BaseException:
+            self._has_failed = True
+            raise
+
+    def _small_pieces(self, length: int) -> list[Piece]:
+        """The last pieces, where they and another one of this length are small: each is written anew only when as much
+        has come once more, so few stay, and none is written often."""
+        if length >= SMALL_PIECE or self._pending or not self._recorded:
+            return []
+        small, left = list[Piece](), SMALL_PIECE - length
+        for piece in reversed(self._spool.rows.pieces(self._row.name, SMALL_PIECES)):
+            left -= piece.length
+            if left < 0:
+                break
+            small.insert(0, piece)
+        return small
+
+    def _record(self) -> None:
+        if not self._pending:
+            return
+        try:
+            replaced = self._spool.rows.record(self._row.name, self._row.fence, self._recorded, self._pending)
+        except Locked:
+            self._drop_pending()
+            raise
+        self._recorded = self._pending[-1].start + self._pending[-1].length
+        self._pending.clear()
+        self._spool.forget(replaced)
+
+    def _drop_pending(self) -> None:
+        """Delete what the database knows nothing of; where that is not certain, it is left to be found as an orphan."""
+        if not self._has_failed or self._is_doubted:
+            self._spool.forget([piece.key for piece in self._pending])
+        self._pending.clear()
+
+
+class SharedReceptions:
+    """The shared spool, for what comes in one request."""
+
+    def __init__(self, spool: SharedSpool) -> None:
+        self._spool = spool
+
+    def fresh(self, suffix: str, reserve: int = 0) -> Incoming:
+        """A new upload. How much room there is nobody knows."""
+        name, holder = f"{SpoolKind.RECEIVED.prefix}{secrets.token_hex(16)}{suffix}", self._spool.leases.holder
+        row = self._spool.rows.add(name, None, "", "", "", "", holder)
+        assert row is not None, "two uploads have the same name"
+        return SharedFile(self._spool, row, new=True)
+
+    def uploads(self, room: Room, reserve: int) -> "SharedUploads":
+        """The uploads that lie in it."""
+        return SharedUploads(self._spool)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self._spool.close()
+
+    def free(self) -> int:
+        """Any number of bytes."""
+        return sys.maxsize
+
+    def sweep(self, store: JobStore, *kinds: SpoolKind) -> None:
+        """Remove the uploads of these kinds that were left."""
+        for source in self._spool.expired(store, kinds):
+            self._spool.remove_left(source)
+
+
+class SharedUploads:
+    """The resumable uploads of the shared spool."""
+
+    def __init__(self, spool: SharedSpool) -> None:
+        self._spool, self._rows = spool, spool.rows
+
+    def create(self, length: int | None, user: str, client: str, metadata: str = "", concat: str = "") -> Upload:
+        """Create an upload."""
+        require_place(*self._rows.count_open(SpoolKind.RESUMABLE.prefix, client))
+        parts = part_names(concat)
+        name = final_name(parts) if parts else secrets.token_hex(16)
+        row = self._rows.add(_stored(name), length, user, client, metadata, concat, None)
+        if row is None:
+            raise Refusal(423, "another request joins the same uploads, or has just done so")
+        return self._upload(row)
+
+    def find(self, name: str) -> Upload | None:
+        """The upload of this name."""
+        row = self._rows.find(_stored(name)) if re.fullmatch(NAME, name) else None
+        return None if row is None else self._upload(row)
+
+    def offset(self, upload: Upload) -> int | None:
+        """How many bytes the database knows of."""
+        row = self._row(upload)
+        return None if row is None or row.is_used else row.arrived
+
+    def is_whole(self, upload: Upload) -> bool:
+        """Whether all of it has arrived."""
+        return self.offset(upload) in (None, upload.length)
+
+    def expiry(self, upload: Upload) -> float | None:
+        """When it is removed, by the clock of the database."""
+        row = self._row(upload)
+        return None if row is None else row.touched + _span(row)
+
+    def is_left(self, upload: Upload) -> bool:
+        """Whether its time has come, by the clock of the database."""
+        row = self._row(upload)
+        return row is None or row.age >= _span(row)
+
+    def expire(self, upload: Upload, store: JobStore) -> bool:
+        """Remove what is left of it, unless its job needs it."""
+        job = self.job_of(upload, store)
+        if job is None or job.is_done:
+            self._spool.remove_left(upload.source)
+        return self._row(upload) is None
+
+    def job_of(self, upload: Upload, store: JobStore) -> Job | None:
+        """The job whose id is noted for it, if that was entered."""
+        row = self._row(upload)
+        jobs = [] if row is None or row.job_id is None else store.several([row.job_id])
+        return jobs[0] if jobs else None
+
+    def opening(self, upload: Upload) -> Callable[[], Incoming | None]:
+        """What tries to become its holder."""
+        return _Opening(self._spool, _stored(upload.name))
+
+    def declare(self, upload: Upload, file: Incoming, length: int) -> Upload:
+        """Note its length."""
+        assert isinstance(file, SharedFile)
+        file.declare(length)
+        return replace(upload, length=length)
+
+    def doubt(self, upload: Upload, file: Incoming) -> None:
+        """Have the database know nothing of what comes."""
+        assert isinstance(file, SharedFile)
+        file.doubt()
+
+    def trust(self, upload: Upload, file: Incoming) -> None:
+        """Have the database know of what has come."""
+        assert isinstance(file, SharedFile)
+        file.trust()
+
+    def settle(self, upload: Upload, file: Incoming) -> Upload:
+        """Nothing that the database knows of is in doubt."""
+        return upload
+
+    def keep(self, upload: Upload) -> None:
+        """Nobody knows how much room there is."""
+
+    def close(self, upload: Upload) -> None:
+        """Nobody knows how much room there is."""
+
+    def remove(self, upload: Upload) -> None:
+        """Remove it."""
+        self._spool.remove(upload.source)
+
+    def keep_parts(self, final: Upload) -> None:
+        """Joining them takes no time."""
+
+    async def join(self, final: Upload, file: Incoming, disk: Threads) -> None:
+        """Have it consist of its parts' pieces."""
+        assert isinstance(file, SharedFile)
+        try:
+            await disk.do(file.join, [_stored(name) for name in final.parts])
+        except Gone as error:
+            raise Refusal(410, str(error)) from error
+
+    def remove_parts(self, final: Upload) -> None:
+        """The parts have no pieces any more."""
+        for name in final.parts:
+            self._spool.forget(self._rows.use(_stored(name)))
+
+    def _upload(self, row: Row) -> Upload:
+        name = row.name.removeprefix(SpoolKind.RESUMABLE.prefix).removesuffix(".tar")
+        source = self._spool.source_of(row.name)
+        return Upload(name, source, row.length, row.user, row.client, row.metadata, row.concat)
+
+    def _row(self, upload: Upload) -> Row | None:
+        return self._rows.find(_stored(upload.name))
+
+
+class _Opening:
+    """Tries to become the holder of an upload, for as long as it is called. It sees by its own clock whether the one
+    that it has is alive."""
+
+    def __init__(self, spool: SharedSpool, name: str) -> None:
+        self._spool, self._name = spool, name
+        self._beat, self._since, self._asked = (0, 0), 0.0, 0.0
+
+    def __call__(self) -> Incoming | None:
+        now = time.monotonic()
+        if now - self._asked >= ASK_SECONDS:
+            self._asked = now
+            dead = self._beat if self._since and now - self._since >= self._spool.stale else None
+            row = self._spool.rows.lease(self._name, self._spool.leases.holder, dead)
+            if row is not None:
+                return SharedFile(self._spool, row, new=False)
+            row = self._spool.rows.find(self._name)
+            if row is None or row.is_used:
+                return None
+            if not self._since or row.beat != self._beat:
+                self._beat, self._since = row.beat, now
+        raise Locked(f"another request is writing {self._name}, or has just removed it")
+
+
+def _stored(name: str) -> str:
+    """By what name the spool knows an upload that has this one in URLs."""
+    return f"{SpoolKind.RESUMABLE.prefix}{name}.tar"
+
+
+def _span(row: Row) -> float:
+    """How long it is kept after something came, in seconds."""
+    if_empty, span = spans_of(SpoolKind.RESUMABLE)
+    return if_empty if row.arrived == 0 and not row.is_used else span

@@ -1,0 +1,249 @@
+"""The shared spool: writes uploads as pieces, gets them back, and removes what nobody needs.
+
+A piece lies in an object of its own, which is written before the database knows of it. S3's multipart uploads are not
+used: their parts have 5 MiB at least, and only the process that began one could go on with it through obstore. So an
+upload may come in pieces of any length through any number of servers, and parts are joined without being copied.
+
+The name of an object says for which upload it was written, and under which fence of it. Where no piece is known to lie
+in it, and another lease has begun since, none ever will: it can be removed, however long its writer was frozen.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from rich.filesize import decimal
+
+from ..bundle.reader import Fetched
+from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
+from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
+from ..in_threads import done_in_threads
+from ..jobs.postgres_database import pool_of
+from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
+from ..jobs.store import JobStore
+from ..meter import NOBODY, Meter
+from ..services.s3.bucket import Bucket
+from ..settings import PostgresUrl, Settings
+from .rows import Piece, Row, Spans, UploadRows, in_batches
+
+# An upload in one request was left by a server that was killed, if nobody has said for so long that it is written.
+RECEIVED_UNTOUCHED = 3600.0
+# How many pieces are got at once.
+FETCHED_AT_ONCE = 4
+MOST_CONNECTIONS = 16
+BEAT_SECONDS, STALE_SECONDS = 1.0, 5.0
+# What comes over HTTP.
+KINDS = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
+
+
+class SharedSpool:
+    """The spool in the ``bucket``, of which ``rows`` tell. Its methods may be called by several threads at once.
+
+    Who holds an upload says so every ``beat`` seconds. It has died, or is frozen or cut off, if it was seen not to for
+    ``stale`` seconds.
+    """
+
+    def __init__(
+        self, rows: UploadRows, bucket: Bucket, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+    ) -> None:
+        self.rows, self.bucket, self.stale = rows, bucket, stale
+        self.leases = Leases(rows, beat)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SharedSpool":
+        """The site's."""
+        assert settings.shared_spool is not None, "the site's spool is a folder"
+        assert settings.s3 is not None
+        assert isinstance(settings.database, PostgresUrl)
+        return cls(UploadRows(pool_of(settings.database)), Bucket(settings.shared_spool, settings.s3, MOST_CONNECTIONS))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.leases.close()
+        self.rows.close()
+        self.bucket.close()
+
+    def source_of(self, name: str) -> str:
+        """What a job knows an upload by."""
+        return f"{self.bucket.place}/{name}"
+
+    def name_of(self, source: str) -> str:
+        """The upload that a job knows as ``source``. Raises SourceError where it lies elsewhere."""
+        if not source.startswith(f"{self.bucket.place}/"):
+            raise SourceError(f"{source} is not in the spool {self.bucket.place}")
+        return source.rpartition("/")[2]
+
+    def write(self, row: Row, start: int, data: bytes) -> Piece:
+        """Write a piece of an upload that is leased. The database does not know of it yet."""
+        key = f"{row.name}/{row.fence}-{secrets.token_hex(16)}"
+        etag = self.bucket.put(key, data, {}, "write an upload", create=False)
+        assert etag is not None
+        return Piece(start, len(data), key, etag)
+
+    def read(self, piece: Piece) -> memoryview:
+        """The bytes of a piece."""
+        try:
+            data = self.bucket.read(piece.key, piece.etag, "read an upload")
+        except ArchiveError as error:  # what is wrong is not wrong with the upload
+            raise ResourceUnavailable(str(error)) from error
+        if data is None or len(data) != piece.length:
+            raise ResourceUnavailable(f"{self.bucket.location(piece.key)} is not there, or is not what was written")
+        return data
+
+    def fetch(self, source: str, scratch: Path, require: Callable[[], None], observe: Callable[[int], None]) -> Fetched:
+        """The bytes of an upload, in a nameless file in the folder ``scratch``.
+
+        ``require`` is called all the time, and ``observe`` is told the length of each piece; both may raise to stop.
+        Raises SourceError where the upload is gone, ResourceUnavailable where the disk has too little room for it.
+        """
+        pieces = self.rows.pieces(self.name_of(source))
+        if not pieces:
+            raise SourceError(f"{source} is not in the spool any more")
+        cannot = f"cannot get {source} into {scratch}"
+        file = _scratch_file(scratch, sum(piece.length for piece in pieces), cannot)
+
+        def put_down(piece: Piece, _: Meter) -> None:
+            data = self.read(piece)
+            while data:
+                data = data[os.pwrite(file.fileno(), data, piece.start + piece.length - len(data)) :]
+
+        try:
+            for piece, _ in done_in_threads(put_down, pieces, lambda piece: piece.length, NOBODY, FETCHED_AT_ONCE):
+                require()
+                observe(piece.length)
+        except BaseException as error:
+            close_in_vain(file)
+            if isinstance(error, OSError):
+                raise explained(error, cannot, SourceError) from error
+            raise
+        return Fetched(file, fingerprint_of(pieces))
+
+    def fingerprint(self, source: str) -> str:
+        """By what a run knows that an upload is the same still."""
+        return fingerprint_of(self.rows.pieces(self.name_of(source)))
+
+    def there(self, sources: Sequence[str]) -> list[str]:
+        """Those of the uploads whose bytes are there."""
+        ours = {source.rpartition("/")[2]: source for source in sources if source.startswith(f"{self.bucket.place}/")}
+        return [ours[name] for name in self.rows.there(list(ours))]
+
+    def remove_bytes(self, source: str) -> None:
+        """Remove the bytes of an upload that its job needs no more. Of a resumable one it is known still that it was
+        one, for whoever asks again."""
+        name = self.name_of(source)
+        if name.startswith(SpoolKind.RESUMABLE.prefix):
+            self.forget(self.rows.use(name))
+        else:
+            self.remove(source)
+
+    def remove(self, source: str) -> None:
+        """Remove an upload."""
+        self.forget(self.rows.remove(self.name_of(source)) or [])
+
+    def forget(self, keys: list[str]) -> None:
+        """Delete objects in which no piece lies any more. Where that fails, they are found as orphans later."""
+        with suppress(IngestError):
+            for batch in in_batches(keys):
+                self.bucket.delete(batch, "delete an upload")
+
+    def expired(self, store: JobStore, kinds: Iterable[SpoolKind] = KINDS) -> list[str]:
+        """The sources of the uploads of these kinds that were left, and that no unfinished job needs."""
+        rows = [row for kind in kinds for row in self.rows.untouched(kind.prefix, spans_of(kind))]
+        jobs = {job.job_id: job for job in store.several([row.job_id for row in rows if row.job_id is not None])}
+        left = [row for row in rows if row.is_used or row.job_id not in jobs or jobs[row.job_id].is_done]
+        return [self.source_of(row.name) for row in left]
+
+    def remove_left(self, source: str) -> None:
+        """Remove an upload that was left, if that is so still."""
+        name = self.name_of(source)
+        kind = next(kind for kind in KINDS if name.startswith(kind.prefix))
+        self.forget(self.rows.remove_untouched(name, spans_of(kind)) or [])
+
+    def orphans(self) -> Iterator[list[str]]:
+        """The keys of objects in which no piece lies, nor ever will, in batches."""
+        for batch in in_batches(key for key, _ in self.bucket.keys("", "list uploads")):
+            found = {key: written for key in batch if (written := _written_for(key)) is not None}
+            if needless := self.rows.needless(found):
+                yield needless
+
+
+class Leases:
+    """The uploads that this process holds: as long as it does, it says every ``beat`` seconds that it lives."""
+
+    def __init__(self, rows: UploadRows, beat: float) -> None:
+        self._rows, self._seconds, self._held = rows, beat, dict[str, int]()
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self.holder = f"{socket.gethostname()} {os.getpid()}"
+
+    def add(self, row: Row) -> None:
+        """This process holds an upload."""
+        with self._lock:
+            self._held[row.name] = row.fence
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, name="spool leases", daemon=True)
+                self._thread.start()
+
+    def discard(self, row: Row) -> None:
+        """It does so no more."""
+        with self._lock:
+            if self._held.get(row.name) == row.fence:
+                del self._held[row.name]
+
+    @property
+    def count(self) -> int:
+        """How many it holds."""
+        return len(self._held)
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        self._closing.set()
+
+    def _beat(self) -> None:
+        while not self._closing.wait(self._seconds):
+            with self._lock:
+                held = dict(self._held)
+            if held:
+                with suppress(IngestError):
+                    self._rows.beat(held)
+
+
+def _written_for(key: str) -> tuple[str, int] | None:
+    """The upload and the fence that an object was written for; None where it is none of the spool's."""
+    name, _, own = key.partition("/")
+    fence = own.partition("-")[0]
+    is_ours = name.startswith(tuple(kind.prefix for kind in KINDS)) and fence.isdigit()
+    return (name, int(fence)) if is_ours else None
+
+
+def spans_of(kind: SpoolKind) -> Spans:
+    """For how many seconds an upload of a kind that was left was not touched: an empty one, and any other."""
+    if kind is SpoolKind.RESUMABLE:
+        return EMPTY_UNTOUCHED.total_seconds(), kind.untouched.total_seconds()
+    return RECEIVED_UNTOUCHED, RECEIVED_UNTOUCHED
+
+
+def _scratch_file(scratch: Path, length: int, cannot: str) -> BinaryIO:
+    try:
+        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = free_bytes(scratch)
+        if free < length + RESERVE_BYTES:
+            raise ResourceUnavailable(f"{cannot}: {decimal(free)} free, {decimal(RESERVE_BYTES)} in reserve")
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=scratch))
+    except OSError as error:
+        raise explained(error, cannot, SourceError) from error
+
+
+def fingerprint_of(pieces: list[Piece]) -> str:
+    """The fingerprint of an upload: objects that have the same tags are the same ones, unchanged."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(f"{piece.start} {piece.length} {piece.key} {piece.etag}\n".encode())
+    return digest.hexdigest()[:32]

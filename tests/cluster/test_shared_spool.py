@@ -1,0 +1,263 @@
+"""The spool that several servers share: whoever writes an upload, nothing of it is lost, nor of anybody else's."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ingest_cli.errors import ResourceUnavailable, SourceError
+from ingest_cli.jobs.postgres_database import pool_of
+from ingest_cli.jobs.spool import Locked, SpoolKind
+from ingest_cli.server.shared_uploads import SMALL_PIECE, SharedFile, SharedReceptions, SharedUploads
+from ingest_cli.server.uploads import Upload
+from ingest_cli.services.s3.bucket import Bucket
+from ingest_cli.settings import ObjectStore, PostgresUrl
+from ingest_cli.spool.rows import Gone, UploadRows
+from ingest_cli.spool.shared import SharedSpool
+
+from ..support.object_stores import ObjectServer
+from ..support.waiting import until
+
+pytestmark = pytest.mark.cluster
+BEAT, STALE = 0.2, 1.5
+
+
+@pytest.fixture
+def spools(postgres: PostgresUrl, strict_storage: ObjectServer) -> Iterator[Callable[[], SharedSpool]]:
+    """Makes the spool as each of several servers has it."""
+    place = ObjectStore(strict_storage.new_bucket(), "spool")
+    with ExitStack() as stack:
+
+        def another() -> SharedSpool:
+            spool = SharedSpool(
+                UploadRows(pool_of(postgres)), Bucket(place, strict_storage.access, 4), beat=BEAT, stale=STALE
+            )
+            stack.callback(spool.close)
+            return spool
+
+        yield another
+
+
+def opened(spool: SharedSpool, upload: Upload) -> SharedFile:
+    """The upload, as soon as this server has it."""
+    opening = SharedUploads(spool).opening(upload)
+    found: list[SharedFile] = []
+
+    def tried() -> bool:
+        try:
+            file = opening()
+        except Locked:
+            return False
+        assert isinstance(file, SharedFile)
+        found.append(file)
+        return True
+
+    until(tried)
+    return found[0]
+
+
+def written(spool: SharedSpool, upload: Upload, content: bytes) -> None:
+    with opened(spool, upload) as file:
+        file.write(content)
+        file.sync()
+
+
+def content_of(spool: SharedSpool, upload: Upload, scratch: Path) -> bytes:
+    with spool.fetch(upload.source, scratch, lambda: None, lambda _: None).file as file:
+        return file.read()
+
+
+def put(spool: SharedSpool, key: str, data: bytes) -> None:
+    spool.bucket.put(key, data, {}, "put", create=False)
+
+
+def keys(spool: SharedSpool) -> set[str]:
+    return {key for key, _ in spool.bucket.keys("", "list")}
+
+
+def orphans(spool: SharedSpool) -> set[str]:
+    return {key for batch in spool.orphans() for key in batch}
+
+
+def test_pieces_of_any_length_come_through_any_server_and_back(
+    spools: Callable[[], SharedSpool], tmp_path: Path
+) -> None:
+    numbers, servers = random.Random(1), [spools(), spools()]
+    upload = SharedUploads(servers[0]).create(None, "user", "client")
+    content = b""
+    for _ in range(60):
+        piece = numbers.randbytes(numbers.choice([1, 700, 30_000, 300_000, 2_000_000]))
+        written(numbers.choice(servers), upload, piece)
+        content += piece
+    assert SharedUploads(servers[1]).offset(upload) == len(content)
+    assert content_of(servers[1], upload, tmp_path) == content
+    pieces = servers[0].rows.pieces("resumable-" + upload.name + ".tar")
+    assert keys(servers[0]) == {piece.key for piece in pieces}
+    small = [piece for piece in pieces if piece.length < SMALL_PIECE // 4]
+    assert len(small) < 30
+
+
+def test_small_pieces_become_larger_ones(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
+    spool = spools()
+    upload = SharedUploads(spool).create(None, "user", "client")
+    content = random.Random(2).randbytes(100 * 130)
+    for start in range(0, len(content), 130):
+        written(spool, upload, content[start : start + 130])
+    pieces = spool.rows.pieces(f"resumable-{upload.name}.tar")
+    assert len(pieces) < 10
+    assert content_of(spool, upload, tmp_path) == content
+    assert keys(spool) == {piece.key for piece in pieces}
+
+
+def test_who_lives_keeps_an_upload_and_who_does_not_loses_it(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
+    living, frozen, next_one = spools(), spools(), spools()
+    upload = SharedUploads(living).create(None, "user", "client")
+    with opened(living, upload) as held:
+        opening = SharedUploads(next_one).opening(upload)
+        deadline = time.monotonic() + 2 * STALE
+        while time.monotonic() < deadline:
+            with pytest.raises(Locked):
+                opening()
+            time.sleep(0.1)
+        held.write(b"from the living")
+        held.sync()
+    stopped = opened(frozen, upload)
+    frozen.leases.close()  # nobody hears of it any more
+    stopped.write(b" and what is not known to have come")
+    with opened(next_one, upload) as file:
+        file.write(b", and from the next")
+        file.sync()
+    with pytest.raises(Locked):
+        stopped.sync()
+    stopped.write(b"more")
+    stopped.sync()
+    with pytest.raises(Locked):
+        stopped.entered_as(1)
+    stopped.__exit__()
+    assert content_of(next_one, upload, tmp_path) == b"from the living, and from the next"
+    assert orphans(living) == set()
+    assert keys(living) == {piece.key for piece in living.rows.pieces(f"resumable-{upload.name}.tar")}
+
+
+def test_what_is_in_doubt_does_not_count_until_it_is_trusted(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
+    spool, other = spools(), spools()
+    uploads = SharedUploads(spool)
+    upload = uploads.create(None, "user", "client")
+    written(spool, upload, b"certain")
+    long = random.Random(3).randbytes(9 << 20)
+    with opened(spool, upload) as file:
+        uploads.doubt(upload, file)
+        file.write(long)
+        file.sync()
+        assert uploads.offset(upload) == len(b"certain")
+        file.cut(len(b"certain"))
+        uploads.trust(upload, file)
+    assert len(keys(spool)) == 1
+    with opened(spool, upload) as file:
+        uploads.doubt(upload, file)
+        file.write(long)
+        file.sync()
+        uploads.trust(upload, file)
+    assert content_of(other, upload, tmp_path) == b"certain" + long
+    killed = opened(other, upload)
+    SharedUploads(other).doubt(upload, killed)
+    killed.write(b"lost")
+    killed.sync()
+    other.leases.close()
+    written(spool, upload, b", and more")
+    assert content_of(spool, upload, tmp_path) == b"certain" + long + b", and more"
+    assert len(orphans(spool)) == 1
+    for batch in spool.orphans():
+        spool.forget(batch)
+    assert keys(spool) == {piece.key for piece in spool.rows.pieces(f"resumable-{upload.name}.tar")}
+
+
+def test_parts_are_joined_without_being_copied(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
+    spool = spools()
+    uploads = SharedUploads(spool)
+    parts = [uploads.create(5, "user", "client", concat="partial") for _ in range(2)]
+    for part, content in zip(parts, (b"first", b"other"), strict=True):
+        written(spool, part, content)
+    before = keys(spool)
+    names = [parts[0].name, parts[1].name, parts[0].name]
+    final = uploads.create(15, "user", "client", concat=f"final;{' '.join(f'/files/{name}' for name in names)}")
+    with opened(spool, final) as file:
+        for _ in range(2):  # asked again, it is the same
+            file.join([f"resumable-{name}.tar" for name in names])
+    assert keys(spool) == before
+    uploads.remove_parts(final)
+    assert [uploads.offset(part) for part in parts] == [None, None]
+    assert content_of(spool, final, tmp_path) == b"firstotherfirst"
+    again = uploads.create(5, "user", "client", concat=f"final;/files/{parts[1].name}")
+    with opened(spool, again) as file, pytest.raises(Gone):
+        file.join([f"resumable-{parts[1].name}.tar"])
+    spool.remove_bytes(final.source)
+    assert keys(spool) == set()
+    assert uploads.find(final.name) == final
+    with pytest.raises(SourceError, match="not in the spool any more"):
+        content_of(spool, final, tmp_path)
+
+
+def test_what_nobody_can_need_is_found_and_nothing_else(spools: Callable[[], SharedSpool]) -> None:
+    spool, killed = spools(), spools()
+    upload = SharedUploads(spool).create(10, "user", "client")
+    with opened(spool, upload) as file:
+        SharedUploads(spool).doubt(upload, file)
+        file.write(b"under way")
+        file.sync()
+        assert orphans(spool) == set()
+        with SharedReceptions(killed).fresh(".tar") as received:
+            received.write(b"x")
+            received.sync()
+            received.keep()
+        (key,) = {key for key in keys(spool) if "received-" in key}
+        assert orphans(spool) == set()
+        spool.rows.remove(received.source.rpartition("/")[2])
+        assert orphans(spool) == {key}
+        put(spool, "theirs/1-x", b"of another program")
+        assert orphans(spool) == {key}
+    assert orphans(spool) == {key}
+
+
+def test_an_upload_that_nobody_touched_is_left_unless_a_job_needs_it(
+    spools: Callable[[], SharedSpool], postgres: PostgresUrl
+) -> None:
+    spool = spools()
+    uploads = SharedUploads(spool)
+    fresh, empty, old = (uploads.create(10, "user", "client") for _ in range(3))
+    written(spool, old, b"something")
+    with psycopg.connect(postgres.text) as connection:
+        age(connection, empty, 3601)
+        age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() - 60)
+    assert [uploads.is_left(upload) for upload in (fresh, empty, old)] == [False, True, False]
+    with psycopg.connect(postgres.text) as connection:
+        age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
+    assert uploads.is_left(old)
+    with opened(spool, old):
+        until(lambda: not uploads.is_left(old))  # who holds it says so
+
+
+def age(connection: "psycopg.Connection[tuple[object, ...]]", upload: Upload, seconds: float) -> None:
+    connection.execute(
+        "UPDATE uploads SET touched = now() - make_interval(secs => %s) WHERE name = %s",
+        (seconds, f"resumable-{upload.name}.tar"),
+    )
+
+
+def test_an_object_that_is_another_by_now_is_not_what_was_written(
+    spools: Callable[[], SharedSpool], tmp_path: Path
+) -> None:
+    spool = spools()
+    upload = SharedUploads(spool).create(None, "user", "client")
+    written(spool, upload, b"as it was")
+    (piece,) = spool.rows.pieces(f"resumable-{upload.name}.tar")
+    put(spool, piece.key, b"as it is ")
+    with pytest.raises(ResourceUnavailable, match="is not what was written"):
+        content_of(spool, upload, tmp_path)
+    spool.bucket.delete([piece.key], "delete")
+    with pytest.raises(ResourceUnavailable, match="is not there"):
+        content_of(spool, upload, tmp_path)
