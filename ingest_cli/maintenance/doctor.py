@@ -16,6 +16,7 @@ from ..bundle.content import SHARED_BLOCK
 from ..disk import existing, explained, free_bytes, require_writable, scratch
 from ..errors import ExitCode, IngestError, SettingsError, SourceError, StoreError
 from ..events.receivers import NotReceived, Receiver, receivers_of
+from ..jobs.database import NothingThere
 from ..jobs.job import Job
 from ..jobs.neighbours import is_to_be_made
 from ..jobs.outbox import NoticeStatus
@@ -27,6 +28,7 @@ from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
     DATABASE,
+    DATABASE_URL,
     DIGEST,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_URL,
@@ -57,7 +59,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
 
     Nothing is stored, and nothing is made: what the first job will make is not there yet.
     """
-    store = finding("job store", lambda: _check_store(settings), _setting(DATABASE))
+    option = DATABASE if isinstance(settings.database, Path) else DATABASE_URL
+    store = finding("job store", lambda: _check_store(settings), _setting(option))
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
@@ -112,6 +115,13 @@ def _ping(service: Service) -> str:
         return service.ping()
 
 
+def _ping_or_nothing(place: object, opened: Callable[[], Service]) -> str:
+    try:
+        return _ping(opened())
+    except NothingThere:
+        return f"{place}: nothing there yet"
+
+
 def _check_archive(settings: Settings) -> str:
     with ExitStack() as stack:
         try:
@@ -146,17 +156,13 @@ def _check_digests(archive: Path) -> str:
 def _check_ids(settings: Settings) -> str:
     if isinstance(settings.unique_id, Path) and is_to_be_made(settings, UNIQUEID_URL, new=True):
         return _not_there_yet(settings.unique_id)
-    if _is_new(settings.unique_id, "id store"):
-        return f"{settings.unique_id}: not there yet"
-    return _ping(factory.unique_id(settings, new=False))
+    return _ping_or_nothing(settings.unique_id, lambda: factory.unique_id(settings, new=False))
 
 
 def _check_catalog(settings: Settings) -> str:
     if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
         return _not_there_yet(settings.catalog)
-    if _is_new(settings.catalog, "catalogue"):
-        return f"{settings.catalog}: not there yet"
-    return _ping(factory.catalog(settings, new=False))
+    return _ping_or_nothing(settings.catalog, lambda: factory.catalog(settings, new=False))
 
 
 def _check_policy(settings: Settings) -> str:
@@ -188,29 +194,21 @@ def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) 
 def _check_store(settings: Settings) -> str:
     if isinstance(settings.database, Path) and is_to_be_made(settings, DATABASE, new=True):
         return _not_there_yet(settings.database)
-    if _is_new(settings.database, "job store"):
-        return f"{settings.database}: not there yet"
-    with open_store(settings, new=False) as store:
+    try:
+        opened = open_store(settings, new=False)
+    except NothingThere:
+        return f"{settings.database}: nothing there yet"
+    with opened as store:
         problems = store.check_integrity()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
         return f"{settings.database}: {counted(store.count(), 'job')}"
 
 
-def _is_new(place: object, application: str) -> bool:
-    """Whether it is a database of PostgreSQL in which no such tables have been made."""
-    if not isinstance(place, PostgresUrl):
-        return False
-    from ..jobs.postgres_database import pool_of, version_of
-
-    return version_of(pool_of(place), application) is None
-
-
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
-    there = settings.database.exists() if isinstance(settings.database, Path) else True
-    if there and not _is_new(settings.database, "job store"):
-        with open_store(settings, new=False) as store:
+    if not isinstance(settings.database, Path) or settings.database.exists():
+        with suppress(NothingThere), open_store(settings, new=False) as store:
             _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 

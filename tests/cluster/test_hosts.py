@@ -176,7 +176,7 @@ def test_doctor_sees_a_pooler_that_lets_no_notice_through(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with bouncing(postgres_server, tmp_path / "bouncer") as port:
+    with bouncing(postgres_server) as port:
         pooled = postgres_server.url(postgres.text.rpartition("/")[2], port=port)
         for variable in ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL"):
             monkeypatch.setenv(variable, pooled.text)
