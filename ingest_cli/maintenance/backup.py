@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk import new_at, opened
-from ..jobs.neighbours import databases, is_to_be_made
-from ..jobs.sqlite_database import copy_database, size_of
+from ..errors import SettingsError
+from ..jobs.neighbours import NAMES, databases, is_to_be_made
+from ..jobs.sqlite_database import copy_database, require_usable, size_of
 from ..meter import NOBODY, Meter
 from ..settings import Settings
 
@@ -18,8 +19,11 @@ def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Pat
     already exists, SettingsError where a database was never made, StoreError where one cannot be copied, and
     ResourceUnavailable where that may pass.
     """
-    for option in databases(settings):
+    if not isinstance(settings.database, Path):
+        raise SettingsError(f"{settings.database} is not on this machine: back it up as PostgreSQL is, by pg_dump")
+    for option, path in databases(settings).items():
         is_to_be_made(settings, option, new=False)
+        require_usable(path, NAMES[option])
     with new_at(target) as aside:
         # Folders above it are not made: where they are missing, a disk may not be mounted.
         aside.mkdir()
