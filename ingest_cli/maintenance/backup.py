@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk import new_at, opened
+from ..errors import SettingsError
 from ..jobs.neighbours import databases, is_to_be_made
 from ..jobs.sqlite_database import copy_database, size_of
 from ..meter import NOBODY, Meter
@@ -18,6 +19,8 @@ def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Pat
     already exists, SettingsError where a database was never made, StoreError where one cannot be copied, and
     ResourceUnavailable where that may pass.
     """
+    if not databases(settings):
+        raise SettingsError("no database is a file of this machine: pg_dump backs up those of PostgreSQL")
     for option in databases(settings):
         is_to_be_made(settings, option, new=False)
     with new_at(target) as aside:
