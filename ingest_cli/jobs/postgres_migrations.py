@@ -230,7 +230,20 @@ _COUNTS = """
     CREATE TRIGGER stage_left AFTER INSERT OR UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION ingest_stage_left()
 """
 
-MIGRATIONS = (_FIRST + ";" + _COUNTS,)
+# Which processes are there: see `attendance`. What is changed most often fits beside what it was.
+_PROCESSES = """
+    CREATE TABLE processes (
+        process text COLLATE "C" PRIMARY KEY,
+        host text COLLATE "C" NOT NULL,
+        role text NOT NULL,
+        version text NOT NULL,
+        since text NOT NULL,
+        heartbeat bigint NOT NULL,
+        clock double precision NOT NULL,
+        told double precision NOT NULL) WITH (fillfactor = 50)
+"""
+
+MIGRATIONS = (_FIRST + ";" + _COUNTS, _PROCESSES)
 
 
 def _added_up(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:
