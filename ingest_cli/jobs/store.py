@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from ..settings import PostgresUrl, Settings
 from ..settings.options import DATABASE
 from .activity import Activity
+from .attendance import Attendance
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .group_commit import Shared
@@ -34,6 +35,8 @@ class JobStore(Protocol):
     """
 
     outbox: Outbox
+    # None where only processes of one machine can use the store.
+    attendance: Attendance | None
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
