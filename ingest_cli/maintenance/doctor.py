@@ -32,9 +32,11 @@ from ..settings.options import (
     NOTIFICATIONS_URL,
     POLICY_URL,
     SERVICES,
+    SHARED_SPOOL,
     UNIQUEID_URL,
     VOLUME_PATH,
 )
+from ..spool.opening import look_at_shared
 from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
@@ -62,6 +64,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
+    if settings.shared_spool is not None:
+        yield finding("shared spool", lambda: look_at_shared(settings), _setting(SHARED_SPOOL))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
     if settings.digest != "none" and isinstance(settings.archive, Path):

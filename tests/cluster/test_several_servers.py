@@ -5,12 +5,14 @@ import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from ingest_cli.api.housekeeping import diagnose, prune
 from ingest_cli.jobs.job import Job
 from ingest_cli.spool.rows import Row
 
@@ -229,3 +231,42 @@ def test_own_client_gets_through_lost_answers_and_deaths(
         servers.balancer.loses = lambda _method, _path, _number: False
     (job,) = [job for job in servers.jobs() if job.name == "lossy.tar"]
     assert_stored(servers, job.job_id, content)
+
+
+def test_what_is_left_is_pruned_and_nothing_that_lives_is_touched(servers: SeveralServers) -> None:
+    one, two = servers.instances
+    under_way = create(one.url, 20 << 20)
+    expired = create(two.url, 10)
+    assert patch(two.url + expired, 0, b"abc").status_code == 204
+    servers.age(expired, 8 * 86400)
+    orphan = f"resumable-{expired.rpartition('/')[2]}.tar/1-orphan"
+    servers.spool.bucket.put(orphan, b"x", {}, "put", create=False)
+    with begun(one, under_way, 0, 20 << 20, bytes(9 << 20)):
+        until(lambda: offset(two.url + under_way) > 0)
+        pruned = prune(timedelta(days=90), remove=True, settings=servers.settings)
+        assert pruned.left == [servers.spool.source_of(f"resumable-{expired.rpartition('/')[2]}.tar")]
+        assert pruned.objects == [orphan]
+        assert requests.head(one.url + expired, headers=V, timeout=PATIENCE).status_code == 404
+        assert offset(two.url + under_way) == len(whole(servers, under_way)) > 0
+    for check in diagnose(settings=servers.settings):
+        assert check.ok, check
+
+
+def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
+    servers: SeveralServers, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    bundle, content = bundle_of(tmp_path, 50_000)
+    path = create(servers.url, len(bundle))
+    assert patch(servers.url + path, 0, bundle[:10_000]).status_code == 204
+    postgres_server.stop()
+    try:
+        answer = patch(servers.url + path, 10_000, bundle[10_000:])
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+    finally:
+        postgres_server.start()
+    at = offset(servers.url + path)
+    assert at == 10_000
+    answer = patch(servers.url + path, at, bundle[at:])
+    assert answer.status_code == 204, answer.text
+    assert_stored(servers, answer.headers["Ingest-Job-Id"], content)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
 import requests
 
 from ingest_cli.jobs.job import Job
@@ -124,6 +125,15 @@ class SeveralServers:
         """What is in the archive."""
         files = (path for path in self.archive.rglob("*") if path.is_file() and path.name != MARK_NAME)
         return sorted(path.read_bytes() for path in files)
+
+    def age(self, path: str, seconds: float) -> None:
+        """Have nobody have touched the upload for so long."""
+        assert isinstance(self.settings.database, PostgresUrl)
+        with psycopg.connect(self.settings.database.text) as connection:
+            connection.execute(
+                "UPDATE uploads SET touched = now() - make_interval(secs => %s) WHERE name = %s",
+                (seconds, f"resumable-{path.rpartition('/')[2]}.tar"),
+            )
 
     def close(self) -> None:
         self.spool.close()
