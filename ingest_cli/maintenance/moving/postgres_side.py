@@ -7,7 +7,7 @@ from typing import Any
 
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
-from ...jobs.postgres_database import PostgresConnections, PostgresDatabase, open_database, version_of
+from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
 from ...jobs.postgres_migrations import ADDED_UP
 from .side import Found, Row, Standing
 from .tables import JOBS, TABLES, Table
@@ -23,7 +23,7 @@ SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
 class PostgresSide:
     """The tables for ``what`` in the database that ``pool`` leads to, with these ``migrations``."""
 
-    def __init__(self, what: str, pool: PostgresConnections, migrations: Sequence[str], busy: float) -> None:
+    def __init__(self, what: str, pool: PostgresConnections, migrations: Sequence[Migration], busy: float) -> None:
         self.what, self.place = what, str(pool.url)
         self._pool, self._migrations, self._busy = pool, migrations, busy
         self._database = PostgresDatabase(pool, busy)
