@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checking import check_bundle, check_bundles, save_receipt, verify_all, verify_job, verify_jobs, verify_receipt
     from .events import count_events, list_events, resend_events, send_events
     from .folders import folders_in, ids_of, last_ids, plan_folders
+    from .hosts import list_hosts
     from .housekeeping import back_up, diagnose, make_databases, prune
     from .ingesting import (
         ingest_bundle,
@@ -64,6 +65,7 @@ __all__ = [
     "last_ids",
     "list_events",
     "list_files",
+    "list_hosts",
     "list_jobs",
     "make_databases",
     "migrate_store",
@@ -103,6 +105,7 @@ _OF = {
     },
     "events": {"count_events", "list_events", "resend_events", "send_events"},
     "folders": {"folders_in", "ids_of", "last_ids", "plan_folders"},
+    "hosts": {"list_hosts"},
     "housekeeping": {"back_up", "diagnose", "make_databases", "prune"},
     "ingesting": {
         "ingest_bundle",

@@ -29,7 +29,7 @@ def migrate_store(
 
     def require_no_job_at_work() -> None:
         with open_store(old, new=False) as store:
-            require_idle(store)
+            require_idle(store, old.timings)
 
     moved = migrate(pairs, require_no_job_at_work, meter)
     for option in databases(new):

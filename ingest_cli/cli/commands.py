@@ -16,6 +16,7 @@ SUMMARIES = {
     "move": "Check files on a disk and move them into the archive.",
     "state": "Show the state of jobs, or of the newest ones.",
     "job": "Set the state of a job by hand.",
+    "hosts": "List hosts, what runs there, and the jobs at work.",
     "retry": "Run failed or interrupted jobs again.",
     "discard": "Abandon jobs that are not complete.",
     "cancel": "Cancel jobs that are waiting or running.",

@@ -41,7 +41,7 @@ def selection(
     values: list[Any] = []
     for statuses in _asked_together(wanted, order):
         where, needed = condition(wanted, statuses, dialect, before)
-        queries.append(f"SELECT job_id FROM (SELECT job_id FROM jobs WHERE {where} {tail} LIMIT ?) AS some")
+        queries.append(f"SELECT job_id FROM (SELECT job_id FROM jobs WHERE {where} {tail} LIMIT ?) AS few")
         values += [*needed, most]
     if len(queries) == 1:
         return queries[0], values

@@ -136,6 +136,8 @@ class SqlQueries(SqlCounts):
         # Only the status has an index: of what is queued, it says more.
         others, queued = set(states) - {JobState.QUEUED}, WAITING | DEFERRED
         statuses = [*map(str, others), *(map(str, queued) if JobState.QUEUED in states else ())]
+        if not statuses:
+            return []
         marks = ", ".join("?" * len(statuses))
         return self._all(f"{SELECT} WHERE status IN ({marks}) ORDER BY created, jobs.job_id", *statuses)
 

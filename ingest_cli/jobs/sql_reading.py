@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..settings import Notifications, Timings
+from .attendance import Attendance
 from .database import Database, Row, reading
 from .job import Job
 from .liveness import Liveness
@@ -27,6 +28,7 @@ class SqlReading:
         is_local = database.is_local
         self._liveness = Liveness(timings.stale, is_local=is_local)
         self.outbox = Outbox(database, is_local=is_local)
+        self.attendance: Attendance | None = None
 
     def __enter__(self) -> Self:
         return self

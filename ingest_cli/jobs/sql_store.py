@@ -74,6 +74,7 @@ class SqlJobStore(SqlRuns):
             note_mounts(connection, job_id, mounts)
             if request:
                 connection.execute("INSERT INTO requests (job_id, request) VALUES (?, ?)", (job_id, request))
+            self._tidy(connection, job_id)
         return self.get(job_id)
 
     def lease(self, job_id: int) -> Job:
@@ -206,6 +207,9 @@ class SqlJobStore(SqlRuns):
 
     def _already_holds(self, job_id: int) -> StoreError:
         return StoreError(f"{self._database.name} already holds a job {job_id}; do its ids come from another id store?")
+
+    def _tidy(self, connection: Connection, job_id: int) -> None:
+        """Put in order what jobs have left, now and then, as the job is submitted."""
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from ..errors import SettingsError
-from ..settings import Settings
-from ..settings.options import DATABASE, DATABASE_URL
+from ..settings import PostgresUrl, Settings
+from ..settings.options import DATABASE
 from .activity import Activity
+from .attendance import Attendance
 from .filter import ALL, JobFilter, JobOrder
 from .flow import Flow
 from .group_commit import Shared
@@ -35,6 +35,8 @@ class JobStore(Protocol):
     """
 
     outbox: Outbox
+    # None where only processes of one machine can use the store.
+    attendance: Attendance | None
 
     def __enter__(self) -> Self:
         """Return the store, which is closed at the end of the block."""
@@ -321,11 +323,15 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     Raises SettingsError where there is none and none may be made, ResourceUnavailable where it cannot be used now, and
     StoreError.
     """
+    if isinstance(settings.database, PostgresUrl):
+        from .postgres import PostgresJobStore
+        from .postgres_database import pool_of
+
+        pool = pool_of(settings.database, shared)
+        return PostgresJobStore(pool, settings.timings, settings.notifications, new=new)
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
-    if not isinstance(settings.database, Path):
-        raise SettingsError(f"{settings.where(DATABASE_URL)}: a job store on PostgreSQL cannot be used yet")
     new = is_to_be_made(settings, DATABASE, new=new)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
     introduce(settings, DATABASE)
@@ -337,7 +343,12 @@ def is_current(settings: Settings) -> bool:
 
     Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
+    if isinstance(settings.database, PostgresUrl):
+        from . import postgres_database, postgres_migrations
+
+        pool = postgres_database.pool_of(settings.database)
+        return postgres_database.version_of(pool, "job store") == len(postgres_migrations.MIGRATIONS)
     from .sqlite_database import version_of
     from .sqlite_migrations import MIGRATIONS
 
-    return isinstance(settings.database, Path) and version_of(settings.database, "job store") == len(MIGRATIONS)
+    return version_of(settings.database, "job store") == len(MIGRATIONS)

@@ -12,6 +12,7 @@ from ..jobs.orphans import orphans, remove_orphan
 from ..jobs.store import JobStore
 from ..mounts import is_away
 from ..settings import Settings
+from ..spool.opening import open_shared
 
 if TYPE_CHECKING:
     from ..spool.shared import SharedSpool
@@ -43,7 +44,7 @@ class Prunable:
     @property
     def files(self) -> list[Path | str]:
         """The jobs' own files in the spool, and the orphaned ones; in the shared spool uploads and objects, as URLs."""
-        objects = [] if self.shared is None else map(self.shared.url_of, self.objects)
+        objects = [] if self.shared is None else map(self.shared.bucket.location, self.objects)
         return list(dict.fromkeys([*self.spooled, *self.orphans, *self.uploads, *self.left, *objects]))
 
     def remove(self, store: JobStore) -> None:
@@ -75,7 +76,7 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Iterat
     not ingested again. A file that is ours, in the spool, goes with its job.
     """
     moment, of_jobs = datetime.now(UTC) - age, set[Path]()
-    shared = _shared_spool(settings)
+    shared = open_shared(settings)
     for settled in _pages(
         lambda after: store.settled_before(moment, after=after, limit=AT_ONCE), lambda job: job.job_id
     ):
@@ -95,14 +96,6 @@ def find_prunable(settings: Settings, store: JobStore, age: timedelta) -> Iterat
         lambda after: store.outbox.removable(moment, after=after, limit=AT_ONCE), lambda number: number
     ):
         yield Prunable(events=events)
-
-
-def _shared_spool(settings: Settings) -> "SharedSpool | None":
-    if settings.shared_spool is None:
-        return None
-    from ..spool.shared import SharedSpool
-
-    return SharedSpool.of(settings)
 
 
 def _pages(page: Callable[[int], list[T]], number: Callable[[T], int]) -> Iterator[list[T]]:

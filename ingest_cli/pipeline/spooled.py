@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle.reader import Fetched
-from ..errors import IngestError
+from ..errors import IngestError, SourceError
 from ..jobs.job import Job
 from ..settings import Settings
+from ..settings.options import SHARED_SPOOL
+from ..spool.opening import open_shared
 
 if TYPE_CHECKING:
     from ..spool.shared import SharedSpool
@@ -30,13 +32,13 @@ def fetched(
     """
     if not job.is_shared:
         return None
-    with _shared(settings) as spool:
+    with _shared(job, settings) as spool:
         return spool.fetch(job.source, settings.spool, require, observe)
 
 
 def fingerprint_of_shared(job: Job, settings: Settings) -> str:
     """The fingerprint of what lies in the shared spool."""
-    with _shared(settings) as spool:
+    with _shared(job, settings) as spool:
         return spool.fingerprint(job.source)
 
 
@@ -44,17 +46,17 @@ def remove_spooled(job: Job, settings: Settings) -> None:
     """Remove what a spooled job is of. Where that fails it is removed with what else in the spool is orphaned."""
     with suppress(OSError, IngestError):
         if job.is_shared:
-            with _shared(settings) as spool:
+            with _shared(job, settings) as spool:
                 spool.remove_bytes(job.source)
         else:
             Path(job.source).unlink()
 
 
 @contextmanager
-def _shared(settings: Settings) -> "Iterator[SharedSpool]":
-    from ..spool.shared import SharedSpool
-
-    spool = SharedSpool.of(settings)
+def _shared(job: Job, settings: Settings) -> "Iterator[SharedSpool]":
+    spool = open_shared(settings)
+    if spool is None:
+        raise SourceError(f"{job.source} lies in a shared spool, but {settings.where(SHARED_SPOOL)} names none")
     try:
         yield spool
     finally:

@@ -25,6 +25,7 @@ from ..jobs.store import open_store
 from ..services.factory import connect
 from ..settings import Settings
 from ..streams import flush, guard
+from .attending import attending
 from .observer import ObserveJob
 from .runner import Runner
 from .shutdown import graceful_shutdown
@@ -52,6 +53,7 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
         with (
             events,
+            attending(settings, "worker"),
             graceful_shutdown(runner, settings.timings.grace),
             SmallJobs(settings, shared, runner, observe) as small,
         ):

@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from ..jobs.store import open_store
+from ..pipeline.attending import attending
 from ..pipeline.observer import ObserveJob
 from ..pipeline.worker_pool import WorkerPool
 from ..settings import Settings
@@ -54,7 +55,7 @@ def serve(
     server = _server(settings, rules, authenticator)
     for listener in listeners:
         ready(listener.url)
-    with WorkerPool(settings, workers, observe, tell) as pool:
+    with attending(settings, "server"), WorkerPool(settings, workers, observe, tell) as pool:
         server.on_signal = pool.stop
         asyncio.run(server.serve(sockets=[listener.listening for listener in listeners]))
 

@@ -5,6 +5,7 @@ from typing import Protocol
 from ..jobs.spool import SpoolKind
 from ..jobs.store import JobStore
 from ..settings import Settings
+from ..spool.opening import open_shared
 from .admission import Room
 from .folder_spool import FolderSpool
 from .incoming import Incoming
@@ -33,9 +34,9 @@ class Spool(Protocol):
 
 def spool_of(settings: Settings) -> Spool:
     """The site's spool: its folder, or what the servers of several hosts share."""
-    if settings.shared_spool is None:
+    shared = open_shared(settings)
+    if shared is None:
         return FolderSpool(settings.spool)
-    from ..spool.shared import SharedSpool
     from .shared_uploads import SharedReceptions
 
-    return SharedReceptions(SharedSpool.of(settings))
+    return SharedReceptions(shared)

@@ -48,7 +48,10 @@ def unique_id(settings: Settings, *, new: bool = True, shared: Shared | None = N
         introduce(settings, UNIQUEID_URL)
         return ids
     if isinstance(settings.unique_id, PostgresUrl):
-        raise SettingsError(f"{settings.where(UNIQUEID_URL)}: ids on PostgreSQL cannot be used yet")
+        from ..jobs.postgres_database import pool_of
+        from .postgres.uniqueid import PostgresUniqueId
+
+        return PostgresUniqueId(pool_of(settings.unique_id, shared), settings.timings.busy, new=new)
     from .pacifica.uniqueid import PacificaUniqueId
 
     return PacificaUniqueId(settings.unique_id)
@@ -111,7 +114,10 @@ def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = Non
         introduce(settings, CATALOG_URL)
         return catalogue
     if isinstance(settings.catalog, PostgresUrl):
-        raise SettingsError(f"{settings.where(CATALOG_URL)}: a catalogue on PostgreSQL cannot be used yet")
+        from ..jobs.postgres_database import pool_of
+        from .postgres.catalog import PostgresCatalog
+
+        return PostgresCatalog(pool_of(settings.catalog, shared), settings.timings.busy, new=new)
     from .pacifica.catalog import PacificaCatalog
 
     return PacificaCatalog(settings.catalog)

@@ -15,11 +15,13 @@ class Timings:
     failure is retried after ``first_backoff``, then after twice as long each time, up to ``longest_backoff``.
     ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
     after a first signal. ``busy`` is how long to wait for a locked database, ``poll`` how often an idle worker looks
-    for a job, and ``pause`` how long it waits after the store could not be used.
+    for a job, and ``pause`` how long it waits after the store could not be used. Where several hosts share a store, a
+    process says every ``presence`` seconds that it is there.
     """
 
     heartbeat: float = 1.0
     stale: float = 30.0
+    presence: float = 2.0
     runs: int = 20
     retries: int = USUAL_RETRIES
     first_backoff: float = 10.0

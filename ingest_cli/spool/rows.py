@@ -5,17 +5,13 @@ of one that has another holder by now is not changed. A holder is known to live 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
-from psycopg.rows import tuple_row
-from psycopg_pool import ConnectionPool, PoolTimeout
-
-from ..errors import IngestError, ServiceUnavailable
+from ..errors import IngestError
+from ..jobs.database import Connection, Cursor, reading, writing
+from ..jobs.postgres_database import PostgresConnections, PostgresDatabase, open_database
 from ..jobs.spool import Locked
-from ..settings import PostgresUrl
 
 MIGRATIONS = [
     """
@@ -46,12 +42,10 @@ MIGRATIONS = [
     CREATE INDEX upload_pieces_by_key ON upload_pieces (key);
     """,
 ]
-# How many connections a process has at most, and for how many seconds it waits for one.
-MOST_CONNECTIONS, CONNECTION_SECONDS = 8, 20.0
 # For how many seconds what was left was not touched: an upload of which nothing has come, and any other.
 Spans = tuple[float, float]
 UNTOUCHED = (
-    "touched < now() - make_interval(secs => CASE WHEN arrived = 0 AND NOT is_used THEN %s::float8 ELSE %s::float8 END)"
+    "touched < now() - make_interval(secs => CASE WHEN arrived = 0 AND NOT is_used THEN ?::float8 ELSE ?::float8 END)"
 )
 COLUMNS = (
     'name, length, "user", client, metadata, concat, arrived, fence, holder, heartbeat, job_id, is_used,'
@@ -104,53 +98,44 @@ class Piece:
 
 
 class UploadRows:
-    """The rows of the database at ``url``. Its methods may be called by several threads at once.
+    """The rows of the database that ``pool`` leads to. Its methods may be called by several threads at once.
 
-    They raise ServiceUnavailable where the database cannot be used now. Where a ``fence`` is named, they raise Locked
+    They raise ResourceUnavailable where the database cannot be used now. Where a ``fence`` is named, they raise Locked
     where the upload has another holder by now, or is gone.
     """
 
-    def __init__(self, url: PostgresUrl) -> None:
-        self._url = url
-        self._pool = ConnectionPool(
-            url.text,
-            min_size=0,
-            max_size=MOST_CONNECTIONS,
-            timeout=CONNECTION_SECONDS,
-            open=True,
-            # Whoever pools connections between transactions knows nothing of prepared statements.
-            kwargs={"prepare_threshold": None},
-        )
+    def __init__(self, pool: PostgresConnections) -> None:
+        self._pool, self._database = pool, open_database(pool, MIGRATIONS, "uploads")
 
     def close(self) -> None:
-        """Close all connections."""
-        self._pool.close()
+        """Let the connections be closed."""
+        self._database.close()
 
     def add(
         self, name: str, length: int | None, user: str, client: str, metadata: str, concat: str, holder: str | None
     ) -> Row | None:
         """Add an upload, held by ``holder``; None where there is one of this name."""
-        with self._cursor() as cursor:
-            cursor.execute(
+        with self._writing() as connection:
+            found = connection.execute(
                 'INSERT INTO uploads (name, length, "user", client, metadata, concat, holder)'
-                f" VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
+                f" VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
                 (name, length, user, client, metadata, concat, holder),
             )
-            return _row(cursor)
+            return _row(found)
 
     def find(self, name: str) -> Row | None:
         """The upload of this name."""
-        with self._cursor() as cursor:
-            cursor.execute(f"SELECT {COLUMNS} FROM uploads WHERE name = %s", (name,))
-            return _row(cursor)
+        with self._reading() as connection:
+            found = connection.execute(f"SELECT {COLUMNS} FROM uploads WHERE name = ?", (name,))
+            return _row(found)
 
     def there(self, names: Sequence[str]) -> list[str]:
         """Those of the uploads whose bytes are there."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT name FROM uploads WHERE name = ANY(%s) AND NOT is_used ORDER BY name", (list(names),)
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT name FROM uploads WHERE name = ANY(?) AND NOT is_used ORDER BY name", (list(names),)
             )
-            return [str(name) for (name,) in cursor.fetchall()]
+            return [str(name) for (name,) in found.fetchall()]
 
     def lease(self, name: str, holder: str, dead: tuple[int, int] | None) -> Row | None:
         """Become the holder of an upload that has none, or whose last ``beat`` is known to be that of a dead one.
@@ -158,187 +143,192 @@ class UploadRows:
         None where it has another one, is gone, or its bytes are.
         """
         fence, heartbeat = dead or (None, None)
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = %s WHERE name = %s AND NOT is_used"
-                f" AND (holder IS NULL OR (fence = %s AND heartbeat = %s)) RETURNING {COLUMNS}",
+        with self._writing() as connection:
+            found = connection.execute(
+                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ? WHERE name = ? AND NOT is_used"
+                f" AND (holder IS NULL OR (fence = ? AND heartbeat = ?)) RETURNING {COLUMNS}",
                 (holder, name, fence, heartbeat),
             )
-            return _row(cursor)
+            return _row(found)
 
     def release(self, name: str, fence: int) -> None:
         """Hold an upload no more, if it is held still."""
-        with self._cursor() as cursor:
-            cursor.execute("UPDATE uploads SET holder = NULL WHERE name = %s AND fence = %s", (name, fence))
+        with self._writing() as connection:
+            connection.execute("UPDATE uploads SET holder = NULL WHERE name = ? AND fence = ?", (name, fence))
 
     def beat(self, held: Mapping[str, int]) -> None:
         """Say that the holders of these uploads live, by their fences."""
-        with self._cursor() as cursor:
-            cursor.execute(
+        with self._writing(durable=False) as connection:
+            connection.execute(
                 "UPDATE uploads SET heartbeat = heartbeat + 1, touched = now()"
-                " FROM unnest(%s::text[], %s::bigint[]) AS held (held_name, held_fence)"
+                " FROM unnest(?::text[], ?::bigint[]) AS held (held_name, held_fence)"
                 " WHERE name = held_name AND fence = held_fence AND holder IS NOT NULL",
                 (list(held), list(held.values())),
             )
 
     def declare(self, name: str, fence: int, length: int) -> None:
         """Note how long an upload is to be."""
-        with self._cursor() as cursor:
-            cursor.execute("UPDATE uploads SET length = %s WHERE name = %s AND fence = %s", (length, name, fence))
-            _require_held(cursor, name)
+        with self._writing() as connection:
+            found = connection.execute(
+                "UPDATE uploads SET length = ? WHERE name = ? AND fence = ?", (length, name, fence)
+            )
+            _require_held(found, name)
 
     def record(self, name: str, fence: int, arrived: int, pieces: Sequence[Piece]) -> list[str]:
         """Note pieces that follow the first ``arrived`` bytes, or take the place of the last ones of these.
 
         Returns the keys of the objects that are needed no more.
         """
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE uploads SET arrived = %s, touched = now() WHERE name = %s AND fence = %s AND arrived = %s"
+        with self._writing() as connection:
+            found = connection.execute(
+                "UPDATE uploads SET arrived = ?, touched = now() WHERE name = ? AND fence = ? AND arrived = ?"
                 " AND holder IS NOT NULL AND NOT is_used",
                 (pieces[-1].start + pieces[-1].length, name, fence, arrived),
             )
-            _require_held(cursor, name)
-            replaced = _remove_pieces(cursor, name, pieces[0].start)
-            cursor.executemany(
-                "INSERT INTO upload_pieces (upload, start, length, key, etag) VALUES (%s, %s, %s, %s, %s)",
+            _require_held(found, name)
+            replaced = _remove_pieces(connection, name, pieces[0].start)
+            connection.executemany(
+                "INSERT INTO upload_pieces (upload, start, length, key, etag) VALUES (?, ?, ?, ?, ?)",
                 [(name, piece.start, piece.length, piece.key, piece.etag) for piece in pieces],
             )
         return replaced
 
     def pieces(self, name: str, last: int | None = None) -> list[Piece]:
         """The pieces of an upload in their order; the ``last`` ones, where a number is given."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT start, length, key, etag FROM upload_pieces WHERE upload = %s ORDER BY start DESC LIMIT %s",
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT start, length, key, etag FROM upload_pieces WHERE upload = ? ORDER BY start DESC LIMIT ?",
                 (name, last),
             )
-            return [Piece(*found) for found in reversed(cursor.fetchall())]
+            return [Piece(*columns) for columns in reversed(found.fetchall())]
 
     def enter(self, name: str, fence: int, job_id: int) -> int:
         """Note the id under which the job of an upload is to be entered, and return the one that was noted first."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE uploads SET job_id = coalesce(job_id, %s), touched = now() WHERE name = %s AND fence = %s"
+        with self._writing() as connection:
+            found = connection.execute(
+                "UPDATE uploads SET job_id = coalesce(job_id, ?), touched = now() WHERE name = ? AND fence = ?"
                 " AND holder IS NOT NULL AND NOT is_used RETURNING job_id",
                 (job_id, name, fence),
             )
-            _require_held(cursor, name)
-            (noted,) = cursor.fetchall()[0]
+            _require_held(found, name)
+            (noted,) = found.fetchall()[0]
             return int(noted)
 
     def join(self, name: str, fence: int, parts: Sequence[str]) -> None:
         """Have an upload consist of what its parts do, which stay as they are. Raises Gone where one of them is."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT arrived, length FROM uploads WHERE name = %s AND fence = %s FOR UPDATE", (name, fence)
+        with self._writing() as connection:
+            found = connection.execute(
+                "SELECT arrived, length FROM uploads WHERE name = ? AND fence = ? FOR UPDATE", (name, fence)
             )
-            _require_held(cursor, name)
-            arrived, length = cursor.fetchall()[0]
+            _require_held(found, name)
+            arrived, length = found.fetchall()[0]
             if arrived == length:
                 return
             # In the order of their names: two requests that join the same parts wait for one another, but not for ever.
-            cursor.execute(
-                "SELECT name, length FROM uploads WHERE name = ANY(%s) AND NOT is_used AND arrived = length"
+            found = connection.execute(
+                "SELECT name, length FROM uploads WHERE name = ANY(?) AND NOT is_used AND arrived = length"
                 " ORDER BY name FOR UPDATE",
                 (list(parts),),
             )
-            lengths, start = dict(cursor.fetchall()), 0
+            lengths, start = dict(found.fetchall()), 0
             for part in parts:
                 if part not in lengths:
                     raise Gone("a part of the upload was removed, or has become a part of another one")
-                cursor.execute(
+                connection.execute(
                     "INSERT INTO upload_pieces (upload, start, length, key, etag)"
-                    " SELECT %s, start + %s, length, key, etag FROM upload_pieces WHERE upload = %s",
+                    " SELECT ?, start + ?, length, key, etag FROM upload_pieces WHERE upload = ?",
                     (name, start, part),
                 )
                 start += lengths[part]
-            cursor.execute("UPDATE uploads SET arrived = %s, touched = now() WHERE name = %s", (start, name))
+            connection.execute("UPDATE uploads SET arrived = ?, touched = now() WHERE name = ?", (start, name))
 
     def use(self, name: str) -> list[str]:
         """Note that the bytes of an upload are needed no more, and return the keys of their objects."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "UPDATE uploads SET is_used = true, fence = fence + 1, holder = NULL WHERE name = %s", (name,)
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE uploads SET is_used = true, fence = fence + 1, holder = NULL WHERE name = ?", (name,)
             )
-            return _remove_pieces(cursor, name)
+            return _remove_pieces(connection, name)
 
     def remove(self, name: str, *, fence: int | None = None) -> list[str] | None:
         """Remove an upload, with a ``fence`` only while that is its, and return the keys of its objects; None where it
         is not there."""
-        with self._cursor() as cursor:
-            cursor.execute("DELETE FROM uploads WHERE name = %s AND fence = coalesce(%s::bigint, fence)", (name, fence))
-            return _remove_pieces(cursor, name) if cursor.rowcount else None
+        with self._writing() as connection:
+            found = connection.execute(
+                "DELETE FROM uploads WHERE name = ? AND fence = coalesce(?::bigint, fence)", (name, fence)
+            )
+            return _remove_pieces(connection, name) if found.rowcount else None
 
     def remove_untouched(self, name: str, spans: Spans) -> list[str] | None:
         """Remove an upload that is `untouched` still, and return the keys of its objects; None where it is not."""
-        with self._cursor() as cursor:
-            cursor.execute(f"DELETE FROM uploads WHERE name = %s AND {UNTOUCHED}", (name, *spans))
-            return _remove_pieces(cursor, name) if cursor.rowcount else None
+        with self._writing() as connection:
+            found = connection.execute(f"DELETE FROM uploads WHERE name = ? AND {UNTOUCHED}", (name, *spans))
+            return _remove_pieces(connection, name) if found.rowcount else None
 
     def count_open(self, prefix: str, client: str) -> tuple[int, int]:
         """How many uploads are no jobs yet whose names begin so: of this client, and of all."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FILTER (WHERE client = %s), count(*) FROM uploads"
-                " WHERE job_id IS NULL AND NOT is_used AND starts_with(name, %s)",
+        with self._reading() as connection:
+            found = connection.execute(
+                "SELECT count(*) FILTER (WHERE client = ?), count(*) FROM uploads"
+                " WHERE job_id IS NULL AND NOT is_used AND starts_with(name, ?)",
                 (client, prefix),
             )
-            of_client, of_all = cursor.fetchall()[0]
+            of_client, of_all = found.fetchall()[0]
             return int(of_client), int(of_all)
 
     def untouched(self, prefix: str, spans: Spans) -> list[Row]:
         """The uploads whose names begin so, and that were not touched for so long."""
-        with self._cursor() as cursor:
-            cursor.execute(
-                f"SELECT {COLUMNS} FROM uploads WHERE starts_with(name, %s) AND {UNTOUCHED} ORDER BY name",
+        with self._reading() as connection:
+            found = connection.execute(
+                f"SELECT {COLUMNS} FROM uploads WHERE starts_with(name, ?) AND {UNTOUCHED} ORDER BY name",
                 (prefix, *spans),
             )
-            return [Row(*found) for found in cursor.fetchall()]
+            return [Row(*columns) for columns in found.fetchall()]
 
     def needless(self, keys: Mapping[str, tuple[str, int]]) -> list[str]:
         """Those of these objects, each with the upload and the fence that it was written for, that no piece lies in,
         and that no piece can come to lie in any more."""
-        with self._cursor() as cursor:
-            cursor.execute("SELECT key FROM upload_pieces WHERE key = ANY(%s)", (list(keys),))
-            unrecorded = keys.keys() - {key for (key,) in cursor.fetchall()}
-            names = sorted({keys[key][0] for key in unrecorded})
-            cursor.execute("SELECT name, fence FROM uploads WHERE name = ANY(%s) AND holder IS NOT NULL", (names,))
-            held = dict(cursor.fetchall())
-        return sorted(key for key in unrecorded if held.get(keys[key][0]) != keys[key][1])
+        names = sorted({name for name, _ in keys.values()})
+        with self._reading() as connection:
+            # First: for what was not held then, no piece is noted any more.
+            held = connection.execute(
+                "SELECT name, fence FROM uploads WHERE name = ANY(?) AND holder IS NOT NULL", (names,)
+            )
+            fences = dict(held.fetchall())
+            ended = [key for key, (name, fence) in keys.items() if fences.get(name) != fence]
+            noted = connection.execute("SELECT key FROM upload_pieces WHERE key = ANY(?)", (ended,))
+            return sorted({*ended} - {str(key) for (key,) in noted.fetchall()})
 
     @contextmanager
-    def _cursor(self) -> Iterator["psycopg.Cursor[tuple[Any, ...]]"]:
-        """In a transaction, which is committed at the end."""
-        try:
-            with self._pool.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-                yield cursor
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-            raise ServiceUnavailable(f"the database {self._url} cannot be used now: {_first_line(error)}") from error
+    def _writing(self, *, durable: bool = True) -> Iterator[Connection]:
+        """One transaction, of whichever thread."""
+        with closing(PostgresDatabase(self._pool)) as database, writing(database, durable=durable) as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with closing(PostgresDatabase(self._pool)) as database, reading(database) as connection:
+            yield connection
 
 
-def _row(cursor: "psycopg.Cursor[tuple[Any, ...]]") -> Row | None:
-    found = cursor.fetchone()
-    return None if found is None else Row(*found)
+def _row(found: Cursor) -> Row | None:
+    columns = found.fetchone()
+    return None if columns is None else Row(*columns)
 
 
-def _require_held(cursor: "psycopg.Cursor[tuple[Any, ...]]", name: str) -> None:
-    if cursor.rowcount == 0:
+def _require_held(found: Cursor, name: str) -> None:
+    if found.rowcount == 0:
         raise Locked(f"another request is writing {name}, or has just removed it")
 
 
-def _remove_pieces(cursor: "psycopg.Cursor[tuple[Any, ...]]", name: str, start: int = 0) -> list[str]:
+def _remove_pieces(connection: Connection, name: str, start: int = 0) -> list[str]:
     """Forget the pieces of an upload from byte ``start`` on, and return the keys that no other has a piece in."""
-    cursor.execute("DELETE FROM upload_pieces WHERE upload = %s AND start >= %s RETURNING key", (name, start))
-    keys = {key for (key,) in cursor.fetchall()}
+    found = connection.execute("DELETE FROM upload_pieces WHERE upload = ? AND start >= ? RETURNING key", (name, start))
+    keys = {str(key) for (key,) in found.fetchall()}
     if keys:
-        cursor.execute("SELECT key FROM upload_pieces WHERE key = ANY(%s)", (list(keys),))
-        keys -= {key for (key,) in cursor.fetchall()}
+        found = connection.execute("SELECT key FROM upload_pieces WHERE key = ANY(?)", (list(keys),))
+        keys -= {str(key) for (key,) in found.fetchall()}
     return sorted(keys)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def in_batches(keys: Iterable[str], count: int = 1000) -> Iterator[list[str]]:

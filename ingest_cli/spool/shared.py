@@ -23,35 +23,37 @@ from rich.filesize import decimal
 
 from ..bundle.reader import Fetched
 from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
-from ..errors import IngestError, ResourceUnavailable, SourceError
+from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
 from ..in_threads import done_in_threads
+from ..jobs.postgres_database import pool_of
 from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
+from ..services.s3.bucket import Bucket
 from ..settings import PostgresUrl, Settings
-from .objects import Objects
 from .rows import Piece, Row, Spans, UploadRows, in_batches
 
 # An upload in one request was left by a server that was killed, if nobody has said for so long that it is written.
 RECEIVED_UNTOUCHED = 3600.0
 # How many pieces are got at once.
 FETCHED_AT_ONCE = 4
+MOST_CONNECTIONS = 16
 BEAT_SECONDS, STALE_SECONDS = 1.0, 5.0
 # What comes over HTTP.
 KINDS = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
 
 
 class SharedSpool:
-    """The spool in the ``objects`` of which ``rows`` tell. Its methods may be called by several threads at once.
+    """The spool in the ``bucket``, of which ``rows`` tell. Its methods may be called by several threads at once.
 
     Who holds an upload says so every ``beat`` seconds. It has died, or is frozen or cut off, if it was seen not to for
     ``stale`` seconds.
     """
 
     def __init__(
-        self, rows: UploadRows, objects: Objects, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+        self, rows: UploadRows, bucket: Bucket, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
     ) -> None:
-        self.rows, self.objects, self.stale = rows, objects, stale
+        self.rows, self.bucket, self.stale = rows, bucket, stale
         self.leases = Leases(rows, beat)
 
     @classmethod
@@ -60,33 +62,39 @@ class SharedSpool:
         assert settings.shared_spool is not None, "the site's spool is a folder"
         assert settings.s3 is not None
         assert isinstance(settings.database, PostgresUrl)
-        return cls(UploadRows(settings.database), Objects(settings.shared_spool, settings.s3))
+        return cls(UploadRows(pool_of(settings.database)), Bucket(settings.shared_spool, settings.s3, MOST_CONNECTIONS))
 
     def close(self) -> None:
-        """Close the connections to the database."""
+        """Close the connections."""
         self.leases.close()
         self.rows.close()
+        self.bucket.close()
 
     def source_of(self, name: str) -> str:
         """What a job knows an upload by."""
-        return f"{self.objects.place}/{name}"
+        return f"{self.bucket.place}/{name}"
 
     def name_of(self, source: str) -> str:
         """The upload that a job knows as ``source``. Raises SourceError where it lies elsewhere."""
-        if not source.startswith(f"{self.objects.place}/"):
-            raise SourceError(f"{source} is not in the spool {self.objects.place}")
+        if not source.startswith(f"{self.bucket.place}/"):
+            raise SourceError(f"{source} is not in the spool {self.bucket.place}")
         return source.rpartition("/")[2]
 
-    def write(self, row: Row, start: int, data: bytes | bytearray) -> Piece:
+    def write(self, row: Row, start: int, data: bytes) -> Piece:
         """Write a piece of an upload that is leased. The database does not know of it yet."""
-        key = f"{self._prefix}{row.name}/{row.fence}-{secrets.token_hex(16)}"
-        return Piece(start, len(data), key, self.objects.put(key, data))
+        key = f"{row.name}/{row.fence}-{secrets.token_hex(16)}"
+        etag = self.bucket.put(key, data, {}, "write an upload", create=False)
+        assert etag is not None
+        return Piece(start, len(data), key, etag)
 
     def read(self, piece: Piece) -> memoryview:
         """The bytes of a piece."""
-        data = self.objects.read(piece.key, piece.etag)
-        if len(data) != piece.length:
-            raise ResourceUnavailable(f"the object {piece.key} is {len(data)} bytes long, not {piece.length}")
+        try:
+            data = self.bucket.read(piece.key, piece.etag, "read an upload")
+        except ArchiveError as error:  # what is wrong is not wrong with the upload
+            raise ResourceUnavailable(str(error)) from error
+        if data is None or len(data) != piece.length:
+            raise ResourceUnavailable(f"{self.bucket.location(piece.key)} is not there, or is not what was written")
         return data
 
     def fetch(self, source: str, scratch: Path, require: Callable[[], None], observe: Callable[[int], None]) -> Fetched:
@@ -123,12 +131,8 @@ class SharedSpool:
 
     def there(self, sources: Sequence[str]) -> list[str]:
         """Those of the uploads whose bytes are there."""
-        ours = {source.rpartition("/")[2]: source for source in sources if source.startswith(f"{self.objects.place}/")}
+        ours = {source.rpartition("/")[2]: source for source in sources if source.startswith(f"{self.bucket.place}/")}
         return [ours[name] for name in self.rows.there(list(ours))]
-
-    def url_of(self, key: str) -> str:
-        """An object, as a URL."""
-        return f"s3://{self.objects.place.bucket}/{key}"
 
     def remove_bytes(self, source: str) -> None:
         """Remove the bytes of an upload that its job needs no more. Of a resumable one it is known still that it was
@@ -147,7 +151,7 @@ class SharedSpool:
         """Delete objects in which no piece lies any more. Where that fails, they are found as orphans later."""
         with suppress(IngestError):
             for batch in in_batches(keys):
-                self.objects.delete(batch)
+                self.bucket.delete(batch, "delete an upload")
 
     def expired(self, store: JobStore, kinds: Iterable[SpoolKind] = KINDS) -> list[str]:
         """The sources of the uploads of these kinds that were left, and that no unfinished job needs."""
@@ -164,21 +168,10 @@ class SharedSpool:
 
     def orphans(self) -> Iterator[list[str]]:
         """The keys of objects in which no piece lies, nor ever will, in batches."""
-        for batch in in_batches(self.objects.keys(self._prefix)):
-            found = {key: written for key in batch if (written := self._written_for(key)) is not None}
+        for batch in in_batches(key for key, _ in self.bucket.keys("", "list uploads")):
+            found = {key: written for key in batch if (written := _written_for(key)) is not None}
             if needless := self.rows.needless(found):
                 yield needless
-
-    def _written_for(self, key: str) -> tuple[str, int] | None:
-        """The upload and the fence that an object was written for; None where it is none of the spool's."""
-        name, _, own = key.removeprefix(self._prefix).partition("/")
-        fence = own.partition("-")[0]
-        is_ours = name.startswith(tuple(kind.prefix for kind in KINDS)) and fence.isdigit()
-        return (name, int(fence)) if is_ours else None
-
-    @property
-    def _prefix(self) -> str:
-        return f"{self.objects.place.prefix}/" if self.objects.place.prefix else ""
 
 
 class Leases:
@@ -220,6 +213,14 @@ class Leases:
             if held:
                 with suppress(IngestError):
                     self._rows.beat(held)
+
+
+def _written_for(key: str) -> tuple[str, int] | None:
+    """The upload and the fence that an object was written for; None where it is none of the spool's."""
+    name, _, own = key.partition("/")
+    fence = own.partition("-")[0]
+    is_ours = name.startswith(tuple(kind.prefix for kind in KINDS)) and fence.isdigit()
+    return (name, int(fence)) if is_ours else None
 
 
 def spans_of(kind: SpoolKind) -> Spans:

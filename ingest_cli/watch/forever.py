@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..jobs.store import JobStore, open_store
+from ..pipeline.attending import attending
 from ..pipeline.runner import Runner
 from ..pipeline.shutdown import graceful_shutdown
 from ..pipeline.worker_pool import WorkerPool
@@ -32,6 +33,7 @@ def watch_forever(watcher: Watcher, *, workers: int, seconds: float, poll: bool)
             for path in present.paths:
                 audience.notice(f"watching {path} for {taken(watcher.rules)}")
             audience.notice(handled(watcher.rules, watcher.disposition, polls=present.polls, seconds=seconds))
+        stack.enter_context(attending(settings, "watcher"))
         stack.enter_context(WorkerPool(settings, workers, watcher.observe, audience.problem))
         store = stack.enter_context(open_store(settings))
         services = stack.enter_context(connect(settings, store))

@@ -10,12 +10,13 @@ import psycopg
 import pytest
 
 from ingest_cli.errors import ResourceUnavailable, SourceError
+from ingest_cli.jobs.postgres_database import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
 from ingest_cli.server.shared_uploads import SMALL_PIECE, SharedFile, SharedReceptions, SharedUploads
 from ingest_cli.server.uploads import Upload
+from ingest_cli.services.s3.bucket import Bucket
 from ingest_cli.settings import ObjectStore, PostgresUrl
-from ingest_cli.spool.objects import Objects
-from ingest_cli.spool.rows import MIGRATIONS, Gone, UploadRows
+from ingest_cli.spool.rows import Gone, UploadRows
 from ingest_cli.spool.shared import SharedSpool
 
 from ..support.object_stores import ObjectServer
@@ -28,13 +29,13 @@ BEAT, STALE = 0.2, 1.5
 @pytest.fixture
 def spools(postgres: PostgresUrl, strict_storage: ObjectServer) -> Iterator[Callable[[], SharedSpool]]:
     """Makes the spool as each of several servers has it."""
-    with psycopg.connect(postgres.text) as connection:
-        connection.execute(MIGRATIONS[0])
     place = ObjectStore(strict_storage.new_bucket(), "spool")
     with ExitStack() as stack:
 
         def another() -> SharedSpool:
-            spool = SharedSpool(UploadRows(postgres), Objects(place, strict_storage.access), beat=BEAT, stale=STALE)
+            spool = SharedSpool(
+                UploadRows(pool_of(postgres)), Bucket(place, strict_storage.access, 4), beat=BEAT, stale=STALE
+            )
             stack.callback(spool.close)
             return spool
 
@@ -70,8 +71,12 @@ def content_of(spool: SharedSpool, upload: Upload, scratch: Path) -> bytes:
         return file.read()
 
 
+def put(spool: SharedSpool, key: str, data: bytes) -> None:
+    spool.bucket.put(key, data, {}, "put", create=False)
+
+
 def keys(spool: SharedSpool) -> set[str]:
-    return set(spool.objects.keys("spool/"))
+    return {key for key, _ in spool.bucket.keys("", "list")}
 
 
 def orphans(spool: SharedSpool) -> set[str]:
@@ -213,7 +218,7 @@ def test_what_nobody_can_need_is_found_and_nothing_else(spools: Callable[[], Sha
         assert orphans(spool) == set()
         spool.rows.remove(received.source.rpartition("/")[2])
         assert orphans(spool) == {key}
-        spool.objects.put("spool/theirs/1-x", b"of another program")
+        put(spool, "theirs/1-x", b"of another program")
         assert orphans(spool) == {key}
     assert orphans(spool) == {key}
 
@@ -250,9 +255,9 @@ def test_an_object_that_is_another_by_now_is_not_what_was_written(
     upload = SharedUploads(spool).create(None, "user", "client")
     written(spool, upload, b"as it was")
     (piece,) = spool.rows.pieces(f"resumable-{upload.name}.tar")
-    spool.objects.put(piece.key, b"as it is ")
+    put(spool, piece.key, b"as it is ")
     with pytest.raises(ResourceUnavailable, match="is not what was written"):
         content_of(spool, upload, tmp_path)
-    spool.objects.delete([piece.key])
+    spool.bucket.delete([piece.key], "delete")
     with pytest.raises(ResourceUnavailable, match="is not there"):
         content_of(spool, upload, tmp_path)

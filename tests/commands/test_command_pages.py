@@ -157,6 +157,7 @@ READY = {
     "ingest-ls.1": "ingest -q monday.tar",
     "ingest-cat.1": "ingest -q monday.tar",
     "ingest-find.1": "ingest -q monday.tar && mkdir run7 && tar -xOf monday.tar data/a.txt > run7/notes.txt",
+    "ingest-hosts.1": "ingest -q monday.tar",
     "ingest-stats.1": "ingest -q monday.tar",
     "ingest-prune.1": "ingest -q monday.tar && rm monday.tar",
     "ingest-backup.1": "ingest -q monday.tar && mkdir backup",

@@ -16,6 +16,7 @@ READING: dict[str, list[object]] = {
     "state": ["state"],
     "state of a job": ["state", 1],
     "stats": ["stats"],
+    "hosts": ["hosts"],
     "verify": ["verify", 1],
     "verify all": ["verify", "--all"],
     "restore a folder": ["restore", 1, "--to", "restored"],

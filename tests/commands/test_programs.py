@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.store import open_store
 from ingest_cli.maintenance.receipt import receipt_schema
 from ingest_cli.server.openapi import DESCRIPTION
 from ingest_cli.settings import load_settings
@@ -168,6 +171,11 @@ def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) 
     assert command("-q", failed).returncode == 1
     assert fields_of(written(command, "check", stored)) == COMMANDS["check"]
     assert fields_of(written(command, "stats")) == COMMANDS["stats"]
+    with open_store(load_settings()) as store:
+        held = store.submit(900, kind=JobKind.BUNDLE, source="x", fingerprint="1", user="u", holder=this_process())
+        (this,) = written(command, "hosts")
+        store.requeue(held.fence)
+    assert fields_of(this) == COMMANDS["hosts"]
     assert fields_of(written(command, "prune")) == COMMANDS["prune"]
     assert fields_of(written(command, "backup", "copy")) == COMMANDS["backup"]
     old = write_rows(tmp_path / "db.sqlite3", [row(7)])

@@ -35,6 +35,7 @@ FAILING: dict[str, tuple[list[str], list[dict[str, Any]]]] = {
     "restore": (["9", "--to", "folder"], JOBS[:1]),
     "events": ([*NO_SITE], ALONE),
     "stats": ([*NO_SITE], ALONE),
+    "hosts": ([*NO_SITE], ALONE),
     "prune": ([*NO_SITE], ALONE),
     "backup": (["folder", *NO_SITE], [{"target": "folder"}]),
     "migrate-store": (["nowhere", "new"], [{"from": "nowhere"}]),

@@ -1,6 +1,7 @@
 """What every catalogue promises: one suite, inherited for each."""
 
 import json
+import random
 import sqlite3
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from ingest_cli.services.embedded.search import search
 from ingest_cli.services.pacifica import search as pacifica_search
 from ingest_cli.services.pacifica.catalog import PacificaCatalog
 from ingest_cli.services.query import FileQuery
-from ingest_cli.settings import Endpoint
+from ingest_cli.settings import Endpoint, PostgresUrl
 
 from ..support.bundles import FILES, Record, document_for, file_record, transaction
 from ..support.pacifica_double import PacificaSite
@@ -341,11 +342,8 @@ def counting() -> NewIds:
     return new_ids
 
 
-class TestEmbedded(CatalogContract):
-    @pytest.fixture
-    def catalog(self, tmp_path: Path) -> Iterator[Catalog]:
-        with closing(EmbeddedCatalog(tmp_path / "catalogue.sqlite3")) as catalog:
-            yield catalog
+class OwnCatalogContract(CatalogContract):
+    """Of a catalogue that is this program's own, in whatever database."""
 
     @pytest.fixture
     def new_ids(self) -> NewIds:
@@ -369,27 +367,6 @@ class TestEmbedded(CatalogContract):
         catalog.record(odd_one, transaction_id, ids.start, fence=1)
         assert catalog.given(transaction_id) == list(odd_one.numbered(transaction_id, ids.start))
 
-    @pytest.mark.parametrize(
-        ("query", "index"),
-        [
-            (FileQuery(hashsum="ab" * 20, hashtypes=("sha1",)), "Files_hash"),
-            (FileQuery(hashsum="ab" * 32, hashtypes=("blake2s", "sha256")), "Files_hash"),
-            (FileQuery(name="a.raw", project="1234a"), "Files_name"),
-            (FileQuery(name="a*.raw"), "Files_name"),
-            (FileQuery(pairs=(("k", "v"),)), "Files_transaction"),
-            (FileQuery(name="*.raw", project="1234a"), "Files_transaction"),
-            (FileQuery(path="data/*", since=datetime(2026, 1, 1, tzinfo=UTC)), "Files_transaction"),
-        ],
-        ids=str,
-    )
-    def test_what_it_need_not_look_at_it_leaves(
-        self, tmp_path: Path, catalog: Catalog, query: FileQuery, index: str
-    ) -> None:
-        with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
-            sql, values = search(query, SELECT_FILE, SqliteDialect())
-            steps = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-        assert any(step.startswith("SEARCH Files USING INDEX") and f" {index} " in step for step in steps), steps
-
     def test_whatever_is_asked_for_is_found(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
         catalog.record(document(), transaction_id, ids.start, fence=1)
         for query in (FileQuery(), FileQuery(name="*"), FileQuery(path="data/*")):
@@ -412,6 +389,50 @@ class TestEmbedded(CatalogContract):
         assert not catalog.contains(transaction_id)
         catalog.record(document(), transaction_id, ids.start, fence=3)
         assert catalog.contains(transaction_id, ids)
+
+
+class TestEmbedded(OwnCatalogContract):
+    @pytest.fixture
+    def catalog(self, tmp_path: Path) -> Iterator[Catalog]:
+        with closing(EmbeddedCatalog(tmp_path / "catalogue.sqlite3")) as catalog:
+            yield catalog
+
+    @pytest.mark.parametrize(
+        ("query", "index"),
+        [
+            (FileQuery(hashsum="ab" * 20, hashtypes=("sha1",)), "Files_hash"),
+            (FileQuery(hashsum="ab" * 32, hashtypes=("blake2s", "sha256")), "Files_hash"),
+            (FileQuery(name="a.raw", project="1234a"), "Files_name"),
+            (FileQuery(name="a*.raw"), "Files_name"),
+            (FileQuery(pairs=(("k", "v"),)), "Files_transaction"),
+            (FileQuery(name="*.raw", project="1234a"), "Files_transaction"),
+            (FileQuery(path="data/*", since=datetime(2026, 1, 1, tzinfo=UTC)), "Files_transaction"),
+        ],
+        ids=str,
+    )
+    def test_what_it_need_not_look_at_it_leaves(
+        self, tmp_path: Path, catalog: Catalog, query: FileQuery, index: str
+    ) -> None:
+        with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as connection:
+            sql, values = search(query, SELECT_FILE, SqliteDialect())
+            steps = [step[3] for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+        assert any(step.startswith("SEARCH Files USING INDEX") and f" {index} " in step for step in steps), steps
+
+
+@pytest.mark.cluster
+class TestPostgres(OwnCatalogContract):
+    @pytest.fixture
+    def catalog(self, postgres: PostgresUrl) -> Iterator[Catalog]:
+        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.services.postgres.catalog import PostgresCatalog
+
+        with closing(PostgresCatalog(PostgresConnections(postgres))) as catalog:
+            yield catalog
+
+    def test_keys_and_values_of_any_length_are_taken(self, catalog: Catalog, transaction_id: int, ids: range) -> None:
+        noise = "".join(chr(random.randrange(0x100, 0xD000)) for _ in range(20_000))
+        catalog.record(document(pair(noise[:5000], noise)), transaction_id, ids.start, fence=1)
+        assert pair(noise[:5000], noise) in catalog.metadata(transaction_id)
 
 
 class TestPacifica(CatalogContract):

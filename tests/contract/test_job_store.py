@@ -29,7 +29,7 @@ from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES, INGEST_METADATA, LOAD_METADATA, UPLOADING
 from ingest_cli.jobs.store import JobStore
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
-from ingest_cli.settings import Timings
+from ingest_cli.settings import PostgresUrl, Timings
 
 from ..support.holders import DEAD, ELSEWHERE, HERE, child
 from ..support.recount import recounted, told
@@ -1199,6 +1199,17 @@ class JobStoreContract:
     def test_it_says_that_it_is_well(self, store: JobStore, jobs: Jobs) -> None:
         jobs.queued()
         assert store.check_integrity() == ""
+
+
+@pytest.mark.cluster
+class TestPostgres(JobStoreContract):
+    @pytest.fixture
+    def opened(self, postgres: PostgresUrl) -> Iterator[Opened]:
+        from ingest_cli.jobs.postgres import PostgresJobStore
+        from ingest_cli.jobs.postgres_database import PostgresConnections
+
+        with ExitStack() as stack:
+            yield lambda timings: stack.enter_context(PostgresJobStore(PostgresConnections(postgres), timings))
 
 
 MANY = 20_000

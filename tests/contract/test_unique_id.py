@@ -11,7 +11,7 @@ from ingest_cli.errors import IngestError
 from ingest_cli.services.base import UniqueId
 from ingest_cli.services.embedded.uniqueid import EmbeddedUniqueId
 from ingest_cli.services.pacifica.uniqueid import PacificaUniqueId
-from ingest_cli.settings import Endpoint
+from ingest_cli.settings import Endpoint, PostgresUrl
 
 from ..support.pacifica_double import PacificaSite
 
@@ -68,10 +68,8 @@ class UniqueIdContract:
         assert ids.reserve("file", 1) == before + 1
 
 
-class TestEmbedded(UniqueIdContract):
-    @pytest.fixture
-    def new(self, tmp_path: Path) -> Callable[[], UniqueId]:
-        return lambda: EmbeddedUniqueId(tmp_path / "ids.sqlite3")
+class OwnIdsContract(UniqueIdContract):
+    """Of ids that are this program's own, in whatever database."""
 
     def test_ids_go_on_behind_those_of_others(self, ids: UniqueId, connect: Callable[[], UniqueId]) -> None:
         ids.pass_over("upload_job", 1000)
@@ -81,6 +79,22 @@ class TestEmbedded(UniqueIdContract):
         ids.pass_over("upload_job", 1002)
         assert ids.reserve("upload_job", 1) == 1004
         assert ids.reserve("file", 1) == 1, "another mode has other ids"
+
+
+class TestEmbedded(OwnIdsContract):
+    @pytest.fixture
+    def new(self, tmp_path: Path) -> Callable[[], UniqueId]:
+        return lambda: EmbeddedUniqueId(tmp_path / "ids.sqlite3")
+
+
+@pytest.mark.cluster
+class TestPostgres(OwnIdsContract):
+    @pytest.fixture
+    def new(self, postgres: PostgresUrl) -> Callable[[], UniqueId]:
+        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.services.postgres.uniqueid import PostgresUniqueId
+
+        return lambda: PostgresUniqueId(PostgresConnections(postgres))
 
 
 class TestPacifica(UniqueIdContract):

@@ -38,8 +38,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stepper
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Trials:
-    return Trials(tmp_path)
+def trials(tmp_path: Path, request: pytest.FixtureRequest) -> Trials:
+    return Trials(tmp_path, lambda: request.getfixturevalue("strict_storage"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,9 @@ def counted() -> dict[str, int]:
     return {}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=[pytest.param(kind, marks=[pytest.mark.cluster] if kind.endswith("S3") else []) for kind in KINDS]
+)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     skip_unless_possible(KINDS[request.param], tmp_path)
     return str(request.param)

@@ -1,6 +1,6 @@
 """A scene: one run is frozen at a step, another actor does as it likes, the first thaws; and what must hold then.
 
-What holds is read from outside only: the archive's folder, the catalogue's tables, and what the command line says.
+What holds is read from outside only: the archive itself, the catalogue's tables, and what the command line says.
 """
 
 import json
@@ -29,6 +29,8 @@ KINDS = {
     "move across": "move across",
     "bundle over HTTP": "bundle over HTTP",
     "move over HTTP": "move over HTTP",
+    "bundle over S3": "bundle over S3",
+    "move over S3": "move over S3",
     "discard": "bundle",
     "discard of a move": "move",
     "drop folder": "bundle",
@@ -236,7 +238,7 @@ class Scene:
 
     def archived(self) -> tuple[dict[int, bytes], list[Path]]:
         """The archive's files by their ids, and what has none."""
-        if self.trial.pacific is not None:
+        if self.trial.pacific is not None or self.trial.storage is not None:
             return self.trial.archived(), []
         stored, strays = {}, []
         for path in self.trial.site.archive.rglob("*"):

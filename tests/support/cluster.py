@@ -76,7 +76,7 @@ class Host:
             "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_DATA_HOME": str(folder / "data"),
         }
-        # These take the place of the program's own; a command with workers of its own cannot have any.
+        # These take the place of the program's own.
         self.timings: dict[str, float] = {}
 
     def run(self, *words: object, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
@@ -148,8 +148,7 @@ class Host:
             link.mend()
 
     def _line(self, *words: object) -> list[str]:
-        timings = None if words[0] == "serve" else self.timings
-        return [*self._place, *Command.line(*words, timings=timings)]
+        return [*self._place, *Command.line(*words, timings=self.timings)]
 
 
 class Cluster:

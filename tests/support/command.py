@@ -16,9 +16,9 @@ from .forks import FORKS, Running
 # What a process that runs for long writes before each line.
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 WITH_TIMINGS = """
-import functools, json, sys
-from ingest_cli.settings import timings as settings
-settings.Timings = functools.partial(settings.Timings, **json.loads(sys.argv.pop(1)))
+import json, sys
+from ingest_cli.settings.timings import Timings
+Timings.__init__.__kwdefaults__.update(json.loads(sys.argv.pop(1)))
 from ingest_cli.__main__ import main
 main()
 """

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, Self
 
 from .waiting import PATIENCE
@@ -46,6 +47,11 @@ class Link:
         self._loop.call_soon_threadsafe(self._whole.set)
 
     async def _take(self, near: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        # At the end of all, which asyncio complains of where a task tells of it.
+        with suppress(asyncio.CancelledError):
+            await self._connect(near, answers)
+
+    async def _connect(self, near: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         await self._whole.wait()
         try:
             far, requests = await asyncio.open_connection(*self._target)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 from requests import PreparedRequest, Response
 
@@ -157,6 +157,20 @@ class Bucket:
                 # Some storage sends all of it.
                 found, skipped = obstore.get(self._reader, self._below + key), start
         return self._pieces(found, skipped, action)
+
+    def read(self, key: str, etag: str, action: str) -> memoryview | None:
+        """All of an object that has this tag; None where it has another one by now, or is not there."""
+        with self._explaining(action):
+            try:
+                found = obstore.get(self._reader, self._below + key, options={"if_match": f'"{etag}"'})
+                # Some storage does not look at the condition.
+                return memoryview(found.bytes()) if _bare(found.meta["e_tag"]) == etag else None
+            except PreconditionError:
+                return None
+            except FileNotFoundError as error:
+                if not is_not_there(error):
+                    raise
+                return None
 
     def _pieces(self, found: "GetResult", skipped: int, action: str) -> Iterator[bytes]:
         with self._explaining(action):

@@ -1,0 +1,411 @@
+"""PostgreSQL databases that many hosts share: how they are reached, migrated and written.
+
+Nothing is kept in a session between transactions, so that PgBouncer may stand before the server: no prepared
+statement, no setting, no lock. Each transaction that writes says itself how long it waits for others, and how long it
+may be silent: a process that is frozen in the midst of one must not have all others wait for it.
+"""
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+
+from ..errors import IngestError, ResourceUnavailable, SettingsError, StoreError
+from ..settings import PostgresUrl
+from .database import Refused
+from .dialect import PostgresDialect
+from .group_commit import Shared
+
+try:
+    import psycopg
+    from psycopg import conninfo
+    from psycopg.pq import TransactionStatus
+    from psycopg.rows import RowMaker
+    from psycopg.types.numeric import IntLoader
+except ImportError as missing:
+    raise SettingsError("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'") from missing
+
+BUSY_SECONDS = 60.0  # unless the caller says otherwise
+# A transaction that does nothing for so long is undone. Others wait longer than that.
+SILENT_SECONDS = 30.0
+# What libpq is told unless the URL says otherwise: whoever does not answer is found out.
+USUAL = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "20000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "application_name": "ingest",
+    "client_encoding": "UTF8",
+}
+# So many connections are kept that nobody uses now, each for so long.
+MOST_IDLE, IDLE_SECONDS = 8, 60.0
+# The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
+# read, as while another server takes over.
+PASSING = ("08", "25", "40", "53", "55", "57", "58")
+# What the server says as it refuses a connection comes without a class.
+REFUSALS = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
+)
+VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
+NO_TABLE = "42P01"
+
+
+class Row(tuple[Any, ...]):
+    """A row, whose columns are got by their names too."""
+
+    __slots__ = ()
+    places: dict[str, int] = {}  # noqa: RUF012
+
+    def __getitem__(self, column: Any) -> Any:
+        return tuple.__getitem__(self, self.places[column] if isinstance(column, str) else column)
+
+    def keys(self) -> Sequence[str]:
+        """The names of the columns."""
+        return list(self.places)
+
+
+@lru_cache
+def _row_type(names: tuple[str, ...]) -> type[Row]:
+    places = {name: place for place, name in enumerate(names)}
+    return type("Row", (Row,), {"__slots__": (), "places": places})
+
+
+def _rows(cursor: "psycopg.Cursor[Any]") -> RowMaker[Any]:
+    described = cursor.description
+    return _row_type(tuple(column.name for column in described)) if described is not None else tuple
+
+
+class PostgresConnections:
+    """Connections to one database, for all threads of this process: each is one's at a time.
+
+    It is closed by the last of those who have it ``open``.
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self.url, self._users = url, 0
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
+
+    def open(self) -> None:
+        """Have it for one more user."""
+        self._users += 1
+
+    def close(self) -> None:
+        """Have it for one less."""
+        self._users -= 1
+        if self._users == 0:
+            self._close_idle()
+
+    def take(self) -> "tuple[psycopg.Connection[Any], bool]":
+        """A connection, and whether it has been used before, so that it may be broken by now."""
+        if self._pid != os.getpid():
+            # Those that were open as the process was begotten are the other's.
+            self._inherited, self._idle = self._idle, []
+            self._pid, self._lock = os.getpid(), threading.Lock()
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()[1], True
+        return self._connected(), False
+
+    def give_back(self, connection: "psycopg.Connection[Any]") -> None:
+        """Have somebody else use it, if it can be used."""
+        now = time.monotonic()
+        with self._lock:
+            old = [idle for since, idle in self._idle if now - since > IDLE_SECONDS]
+            self._idle = [(since, idle) for since, idle in self._idle if now - since <= IDLE_SECONDS]
+            is_usable = not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
+            if is_usable and len(self._idle) < MOST_IDLE and self._users:
+                self._idle.append((now, connection))
+            else:
+                old.append(connection)
+        for each in old:
+            each.close()
+
+    def renew(self, broken: "psycopg.Connection[Any]") -> "psycopg.Connection[Any]":
+        """A new connection in place of one that was broken while nobody used it, as the others will be."""
+        broken.close()
+        self._close_idle()
+        return self._connected()
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def _connected(self) -> "psycopg.Connection[Any]":
+        try:
+            given = conninfo.conninfo_to_dict(self.url.text)
+        except psycopg.ProgrammingError:
+            # Its text may quote the password.
+            raise SettingsError(f"{self.url} is no URL that PostgreSQL takes") from None
+        usual: dict[str, Any] = {key: value for key, value in USUAL.items() if key not in given}
+        connection = psycopg.connect(self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual)
+        # Sums of whole numbers.
+        connection.adapters.register_loader("numeric", IntLoader)
+        return connection
+
+
+class _Connection:
+    """The connection of a transaction."""
+
+    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> "psycopg.Cursor[Any]":
+        """Execute a statement."""
+        return self._connection.execute(_translated(sql), values)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
+        """Execute a statement for each of the rows."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_translated(sql), rows)
+        return None
+
+    def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Send rows to a COPY."""
+        with self._connection.cursor() as cursor, cursor.copy(sql) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
+class _Reader:
+    """For queries, each by any connection: one that was broken meanwhile is replaced."""
+
+    def __init__(self, pool: PostgresConnections) -> None:
+        self._pool = pool
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> "psycopg.Cursor[Any]":
+        """Execute a query."""
+        connection, is_used = self._pool.take()
+        try:
+            try:
+                return connection.execute(_translated(sql), values)
+            except psycopg.OperationalError:
+                if not (is_used and connection.closed):
+                    raise
+                connection = self._pool.renew(connection)
+                return connection.execute(_translated(sql), values)
+        finally:
+            self._pool.give_back(connection)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
+        """Nothing is written here."""
+        raise NotImplementedError
+
+
+class PostgresDatabase:
+    """A database of PostgreSQL, of one thread."""
+
+    is_local = False
+    dialect = PostgresDialect()
+
+    def __init__(self, pool: PostgresConnections, busy: float = BUSY_SECONDS) -> None:
+        self.pool = pool
+        pool.open()
+        self._reader = _Reader(pool)
+        self._writer: _Connection | None = None
+        self._locked: set[tuple[str, int]] = set()
+        silent = f"SET LOCAL idle_in_transaction_session_timeout = {int(1000 * SILENT_SECONDS)}"
+        self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {int(1000 * busy)}; {silent}"
+
+    @property
+    def name(self) -> str:
+        """Its URL without a password."""
+        return str(self.pool.url)
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[_Connection]:
+        """A write transaction. What is not durable does not wait for the server's disk."""
+        if self._writer is not None:
+            yield self._writer
+            return
+        with self._translating("write to"):
+            connection = self._begun(durable=durable)
+            try:
+                self._writer = _Connection(connection)
+                yield self._writer
+                connection.execute("COMMIT")
+            except Exception:
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                # Whoever is interrupted waits for nothing: one that is in the midst of it is closed, and so undone.
+                self._writer = None
+                self._locked.clear()
+                self.pool.give_back(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[_Connection | _Reader]:
+        """Queries."""
+        with self._translating("read"):
+            yield self._writer or self._reader
+
+    def lock(self, table: str, key: str, values: Iterable[int]) -> None:
+        """Lock rows, in the order of their keys, in which everybody does."""
+        new = sorted(value for value in {*values} if (table, value) not in self._locked)
+        if self._writer is not None and new:
+            self._writer.execute(f"SELECT 1 FROM {table} WHERE {key} = ANY(?) ORDER BY {key} FOR NO KEY UPDATE", [new])
+            self._locked.update((table, value) for value in new)
+
+    def try_lock(self, table: str, key: str, value: int) -> bool:
+        """Lock a row, if nobody else has."""
+        assert self._writer is not None
+        found = self._writer.execute(
+            f"SELECT 1 FROM {table} WHERE {key} = ? FOR NO KEY UPDATE SKIP LOCKED", [value]
+        ).fetchone()
+        if found is not None:
+            self._locked.add((table, value))
+        return found is not None
+
+    def exclude(self, *names: object) -> None:
+        """Lock a number that is made of the names."""
+        assert self._writer is not None
+        self._writer.execute("SELECT pg_advisory_xact_lock(?)", [_number_of(names)])
+
+    def try_exclude(self, *names: object) -> bool:
+        """Whether no other transaction is at what is named so, nor can be until the end of this one."""
+        assert self._writer is not None
+        row = self._writer.execute("SELECT pg_try_advisory_xact_lock(?)", [_number_of(names)]).fetchone()
+        return row is not None and bool(row[0])
+
+    def insert(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert many rows by COPY."""
+        with self.writing() as writer:
+            writer.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN", rows)
+
+    def close(self) -> None:
+        """Let its connections be closed."""
+        self.pool.close()
+
+    def _begun(self, *, durable: bool) -> "psycopg.Connection[Any]":
+        """A connection in a new transaction."""
+        # What says that something is durable must be, be the server's own setting what it may.
+        synced = (
+            "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+            if durable
+            else "SET LOCAL synchronous_commit = off"
+        )
+        connection, is_used = self.pool.take()
+        try:
+            try:
+                connection.execute(f"{self._begin}; {synced}")
+            except psycopg.OperationalError:
+                if not (is_used and connection.closed):
+                    raise
+                connection = self.pool.renew(connection)
+                connection.execute(f"{self._begin}; {synced}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _translating(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise _explained(error, f"cannot {action} {self.name}") from error
+
+
+def pool_of(url: PostgresUrl, shared: Shared | None = None) -> PostgresConnections:
+    """Connections to the database, which threads have in common where they are ``shared``."""
+    return PostgresConnections(url) if shared is None else shared.pool(url, PostgresConnections)
+
+
+def open_database(
+    pool: PostgresConnections,
+    migrations: Sequence[str],
+    application: str,
+    busy: float = BUSY_SECONDS,
+    *,
+    new: bool = True,
+) -> PostgresDatabase:
+    """Open the database, brought up to date; the tables of a ``new`` one are made where there are none.
+
+    ``application`` names what is in it. Raises SettingsError where nothing is there and none is to be made,
+    ResourceUnavailable where it cannot be used now, and StoreError.
+    """
+    database = PostgresDatabase(pool, busy)
+    try:
+        version = _version(database, application)
+        if version is None and not new:
+            raise SettingsError(f"there is no {application} in {database.name}")
+        if version != len(migrations):
+            _migrate(database, migrations, application)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def version_of(pool: PostgresConnections, application: str) -> int | None:
+    """How many migrations the tables of the application have had; None where there are none. Nothing is changed."""
+    database = PostgresDatabase(pool)
+    try:
+        return _version(database, application)
+    finally:
+        database.close()
+
+
+def _version(database: PostgresDatabase, application: str) -> int | None:
+    try:
+        with database.reading() as connection:
+            found = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application])
+            row = found.fetchone()
+    except StoreError as error:
+        if getattr(error.__cause__, "sqlstate", None) == NO_TABLE:
+            return None
+        raise
+    return None if row is None else int(row[0])
+
+
+def _migrate(database: PostgresDatabase, migrations: Sequence[str], application: str) -> None:
+    name = f"{application} in {database.name}"
+    with database.writing() as connection:
+        database.exclude("ingest", "migrations")
+        encoding = connection.execute("SHOW server_encoding").fetchone()
+        if encoding is None or encoding[0] != "UTF8":
+            raise StoreError(f"the {name} cannot be made: the encoding of the database is not UTF8")
+        connection.execute(VERSIONS)
+        row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
+        applied = 0 if row is None else int(row[0])
+        if applied > len(migrations):
+            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
+        for script in migrations[applied:]:
+            connection.execute(script)
+        connection.execute(
+            "INSERT INTO ingest_versions (application, version) VALUES (?, ?)"
+            " ON CONFLICT (application) DO UPDATE SET version = excluded.version",
+            (application, len(migrations)),
+        )
+
+
+def _number_of(names: Iterable[object]) -> int:
+    """The number of a lock."""
+    digest = hashlib.sha256("\0".join(map(str, names)).encode(errors="backslashreplace")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@lru_cache(512)
+def _translated(sql: str) -> str:
+    """The statement as psycopg takes it."""
+    return re.sub(r" INDEXED BY \w+", "", sql).replace("%", "%%").replace("?", "%s")
+
+
+def _explained(error: "psycopg.Error", message: str) -> IngestError:
+    """The error to raise for one of PostgreSQL: what may pass, or what does not."""
+    state, reason = error.sqlstate or "", " ".join(str(error).split())
+    if isinstance(error, psycopg.IntegrityError):
+        return Refused(reason)
+    is_refusal = not state and REFUSALS.search(reason) is not None
+    if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError) and not is_refusal):
+        return ResourceUnavailable(f"{message} now: {reason}")
+    return StoreError(f"{message}: {reason}")

@@ -1,0 +1,1 @@
+"""Ids and the catalogue in a PostgreSQL database that many hosts share."""
