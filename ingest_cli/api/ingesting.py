@@ -26,7 +26,7 @@ from ..pipeline.runner_threads import another_runner
 from ..pipeline.selection import failed_jobs, interrupted_jobs
 from ..pipeline.small import is_small, most_at_once
 from ..pipeline.small_bundles import run_small_bundles
-from ..pipeline.submission import FolderSource, submit, submit_bundles, submit_folder
+from ..pipeline.submission import FolderSource, NewFile, submit, submit_folder, submit_together
 from ..settings import Settings, load_settings
 from ..throttle import Throttle
 from .opening import AnyPath, opened, require_several, running
@@ -226,9 +226,10 @@ def _is_small(source: Source, settings: Settings) -> bool:
 
 def _submit_bundles(
     settings: Settings, runner: Runner, paths: Sequence[Path], *, again: bool
-) -> Sequence[Job | IngestError]:
-    unique_id = runner.services.unique_id
-    return submit_bundles(runner.store, unique_id, paths, user=settings.user, holder=this_process(), again=again)
+) -> Sequence[Job | Exception]:
+    files = [NewFile(JobKind.BUNDLE, path, peek=True) for path in paths]
+    unique_id, holder = runner.services.unique_id, this_process()
+    return submit_together(runner.store, unique_id, files, user=settings.user, holder=holder, again=again)
 
 
 def _run_all(

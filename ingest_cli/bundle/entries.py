@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 from typing import Any, overload
 
 from .compact import CompactList
@@ -46,7 +45,7 @@ class Entries(Sequence[Entry]):
 
     def add(self, entry: Entry) -> None:
         """Add an entry behind the last. None is to be looked at before."""
-        self._all.append((str(entry.path), entry.name, str(entry.reason or ""), *entry.found))
+        self._all.append((entry.location, entry.name, str(entry.reason or ""), *entry.found))
 
     def sorted_by_name(self) -> "Entries":
         """The same, in the order of their names."""
@@ -63,5 +62,5 @@ class Entries(Sequence[Entry]):
         return range(len(self._all)) if self._order is None else self._order
 
 
-def _entry_of(path: str, name: str, reason: str, *found: Any) -> Entry:
-    return Entry(Path(path), name, Found(*found), Reason(reason) if reason else None)
+def _entry_of(location: str, name: str, reason: str, *found: Any) -> Entry:
+    return Entry(location, name, Found(*found), Reason(reason) if reason else None)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,7 +25,10 @@ class Found(NamedTuple):
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
         """What of a result of `os.stat` is looked at."""
-        return cls(*(getattr(found, name) for name in cls._fields))
+        return cls(*_looked_at(found))
+
+
+_looked_at = attrgetter(*Found._fields)
 
 
 def fingerprint_of(found: os.stat_result | Found) -> str:

@@ -14,11 +14,11 @@ from .entries import Entries
 from .fingerprint import fingerprint_of
 from .gather import warnings_of
 from .metadata import Document
-from .pack import NO_HASH, plan
+from .pack import plan
 from .pack_rules import USUAL, PackRules, Reason
 from .records import HASHTYPE, Record, document_pieces, odd_times, record_of
 from .tree import NOTHING, Entry, Identity, identity_of
-from .unchanged import UnchangedFile
+from .unchanged import UnchangedFile, require_unchanged
 
 DONE = "ingested"
 # What a person writes of a folder, in the folder.
@@ -60,16 +60,14 @@ class Folder:
         planned = plan([path], request.records, request.rules, own)
         self.files, self.left_out = planned.gathered.files, planned.gathered.left_out
         self.fingerprint = _fingerprint(self.files, request)
+        # The document of all the files, but for their hashes.
+        self.unhashed = planned.document
         self._request = request
 
     @property
     def total_bytes(self) -> int:
         """The size of the files together, in bytes."""
         return sum(file.found.st_size for file in self.files)
-
-    def unhashed(self) -> Document:
-        """The document of all the files, but for their hashes."""
-        return self.document(record_of(file, NO_HASH) for file in self.files)
 
     @property
     def warnings(self) -> list[str]:
@@ -84,19 +82,20 @@ class Folder:
         """One of its files, for reading. Raises FilesChanged where it is not as it was found."""
         return UnchangedFile(file, HASHTYPE, follow=self._request.rules.dereference, done=DONE)
 
-    def hashed(self, observe: Callable[[int], None], files: Iterable[Entry] | None = None) -> Iterator[Record]:
-        """The record of each of the ``files``, or of all, which are read to their ends.
+    def require_unchanged(self, file: Entry) -> None:
+        """Raise FilesChanged where one of its files is not as it was found; it is not opened."""
+        require_unchanged(file, follow=self._request.rules.dereference, done=DONE)
 
-        ``observe`` is told the length of each chunk.
-        """
+    def hashed(self, take: Callable[[bytes], None], files: Iterable[Entry] | None = None) -> Iterator[Record]:
+        """The record of each of the ``files``, or of all, which are read: ``take`` is given each chunk."""
         for file in self.files if files is None else files:
             with self.open(file) as content:
                 content.require_unchanged()
                 left = file.found.st_size
                 while left:
-                    length = len(content.read(min(left, CHUNK_BYTES)))
-                    left -= length
-                    observe(length)
+                    chunk = content.read(min(left, CHUNK_BYTES))
+                    left -= len(chunk)
+                    take(chunk)
                 content.require_end()
                 yield record_of(file, content.hashsum)
 

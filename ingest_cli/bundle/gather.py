@@ -47,7 +47,7 @@ def gather(
     files, left_out = Entries(), Entries()
     alone = len(paths) == 1
     # Those of a single folder have names of their own.
-    by_name: dict[str, Path] | None = None if alone else {}
+    by_name: dict[str, str] | None = None if alone else {}
     names = [_top_name(path, alone=alone) for path in paths] if names is None else names
     tops = zip(paths, names, strict=True)
     found = chain.from_iterable(walk(path, name, rules, problems.note, own) for path, name in tops)
@@ -131,16 +131,16 @@ def _top_name(path: Path, *, alone: bool) -> str:
     return "" if alone else path.resolve().name
 
 
-def _problem_of(entry: Entry, by_name: dict[str, Path] | None) -> str | None:
+def _problem_of(entry: Entry, by_name: dict[str, str] | None) -> str | None:
     try:
         length = len(f"{DATA_FOLDER}{entry.name}".encode())
     except UnicodeEncodeError:
-        return f"{quoted(str(entry.path))} is not valid UTF-8"
+        return f"{quoted(entry.location)} is not valid UTF-8"
     if length > MAX_NAME_BYTES:
         return f"{quoted(entry.name)} is too long for a bundle: its names have at most {MAX_NAME_BYTES:,} bytes"
-    if by_name is not None and by_name.setdefault(entry.name, entry.path) is not entry.path:
-        return f"{entry.path} and {by_name[entry.name]} would both be {DATA_FOLDER}{entry.name}"
-    return None if os.access(entry.path, os.R_OK) else _why_unreadable(entry.path)
+    if by_name is not None and by_name.setdefault(entry.name, entry.location) is not entry.location:
+        return f"{entry.location} and {by_name[entry.name]} would both be {DATA_FOLDER}{entry.name}"
+    return None if os.access(entry.location, os.R_OK) else _why_unreadable(entry.path)
 
 
 def _why_unreadable(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from .catalog_rules import check_document
 from .compact import CompactList
 from .entries import Entries
 from .gather import Gathered, gather, warnings_of
+from .json_list import JsonList
 from .metadata import Document
 from .pack_rules import USUAL, PackRules, Reason
 from .reader import DATA_FOLDER, METADATA_NAME
@@ -111,9 +112,10 @@ def plan(
 ) -> Plan:
     """Find what is to be packed, as `gather` does. Raises PackError too where that could not be ingested."""
     gathered = gather(paths, rules, own, names)
-    pieces = document_pieces(chain(records, (record_of(file, NO_HASH) for file in gathered.files)))
+    # Of what is made here, nothing is lost in JSON.
+    listed = chain(JsonList(document_pieces(records)), (record_of(file, NO_HASH) for file in gathered.files))
     try:
-        document = Document.parse(pieces)
+        document = Document.of(listed)
         check_document(document)
     except IngestError as error:
         raise PackError(f"the bundle could not be ingested: {error}") from error

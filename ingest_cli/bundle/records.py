@@ -4,6 +4,7 @@ import json
 import mimetypes
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,6 @@ def read_template(path: Path) -> list[Record]:
 def record_of(file: Entry, hashsum: str) -> Record:
     """The record of a file that hashes to ``hashsum``."""
     folder, _, name = file.name.rpartition("/")
-    guessed = mimetypes.guess_type(name)[0] or DEFAULT_MIMETYPE
     when = (EPOCH + timedelta(seconds=seconds_of(file))).isoformat().removesuffix("+00:00")
     return {
         "destinationTable": "Files",
@@ -65,10 +65,17 @@ def record_of(file: Entry, hashsum: str) -> Record:
         "size": file.found.st_size,
         "hashtype": HASHTYPE,
         "hashsum": hashsum,
-        "mimetype": guessed if MIMETYPE.fullmatch(guessed) else DEFAULT_MIMETYPE,
+        "mimetype": _type_by(".".join(name.lstrip(".").rsplit(".", 2)[1:])),
         "ctime": when,
         "mtime": when,
     }
+
+
+@lru_cache(maxsize=1000)  # of many files, most end alike
+def _type_by(ending: str) -> str:
+    """The media type of files whose names have this ending: of more than two parts, none counts but the last two."""
+    guessed = mimetypes.guess_type(f"file.{ending}")[0] or DEFAULT_MIMETYPE
+    return guessed if MIMETYPE.fullmatch(guessed) else DEFAULT_MIMETYPE
 
 
 def seconds_of(file: Entry) -> int:

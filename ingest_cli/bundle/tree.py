@@ -32,15 +32,20 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What was found at ``path``, and is ``name`` below ``data/``; a folder's name ends in a slash.
+    """What was found at ``location``, and is ``name`` below ``data/``; a folder's name ends in a slash.
 
     ``reason`` is why it is left out; None for a file that is to be packed.
     """
 
-    path: Path
+    location: str
     name: str
     found: Found
     reason: Reason | None
+
+    @property
+    def path(self) -> Path:
+        """Where it was found; of very many files, making it takes longer than looking at them."""
+        return Path(self.location)
 
     @property
     def identity(self) -> Identity:
@@ -130,7 +135,7 @@ def _look(place: _Place, folder: _Folder, rules: PackRules, own: Mapping[Identit
     found, reason = _find(place, folder, follow=rules.dereference)
     name = f"{place.name}/" if stat.S_ISDIR(found.st_mode) and place.name else place.name
     excluded = rules.exclusion(name) if name else None
-    return Entry(Path(place.path), name, Found.of(found), own.get(identity_of(found)) or excluded or reason)
+    return Entry(place.path, name, Found.of(found), own.get(identity_of(found)) or excluded or reason)
 
 
 def _find(place: _Place, folder: _Folder, *, follow: bool) -> tuple[os.stat_result, Reason | None]:

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,7 +37,7 @@ class UnchangedFile:
         # What has taken its place may be a FIFO or a device, whose opening would wait, or do something.
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
         with self._explained():
-            self._file = os.fdopen(os.open(entry.path, flags), "rb")
+            self._file = os.fdopen(os.open(entry.location, flags), "rb")
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +72,7 @@ class UnchangedFile:
         """Raise FilesChanged where it has been written to, or is another file."""
         with self._explained():
             found = os.fstat(self._file.fileno())
-        if _identity(found) != _identity(self._entry.found):
-            raise FilesChanged(f"{self._entry.path} was modified while it was {self._done}")
+        _require_same(found, self._entry, self._done)
 
     def require_end(self) -> None:
         """Raise PackError where there is more to read, as in a file of /proc, whose size is 0."""
@@ -84,16 +83,32 @@ class UnchangedFile:
             raise self._is_odd("more")
 
     def _is_odd(self, amount: str) -> PackError:
-        return PackError(f"{self._entry.path} holds {amount} than its size says: it is not a file on a disk")
+        return PackError(f"{self._entry.location} holds {amount} than its size says: it is not a file on a disk")
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in REPLACED:
-                raise FilesChanged(f"{self._entry.path} was removed before it was {self._done}") from error
-            raise explained(error, str(self._entry.path), PackError) from error
+    def _explained(self) -> AbstractContextManager[None]:
+        return _explained(self._entry, self._done)
+
+
+def require_unchanged(entry: Entry, *, follow: bool, done: str = "packed") -> None:
+    """Raise as `UnchangedFile` does where what is at the entry's place now is another file, or was written to."""
+    with _explained(entry, done):
+        found = os.stat(entry.location, follow_symlinks=follow)
+    _require_same(found, entry, done)
+
+
+@contextmanager
+def _explained(entry: Entry, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in REPLACED:
+            raise FilesChanged(f"{entry.location} was removed before it was {done}") from error
+        raise explained(error, entry.location, PackError) from error
+
+
+def _require_same(found: os.stat_result, entry: Entry, done: str) -> None:
+    if _identity(found) != _identity(entry.found):
+        raise FilesChanged(f"{entry.location} was modified while it was {done}")
 
 
 def _identity(found: os.stat_result | Found) -> tuple[Any, ...]:

@@ -2,13 +2,15 @@
 
 SQLite has one writer at a time. Threads with a connection each wait for one another by polling, and each pays for a
 sync of its own. Here they have one connection to write by: each has its turn in one transaction, behind a savepoint,
-and waits until the last of those that stood in line has committed it for all.
+and waits until the last of those that stood in line has committed it for all. What need not be durable is not synced,
+unless it is committed with what must be.
 """
 
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar, cast
@@ -20,12 +22,13 @@ LEFT_SECONDS = 0.1
 
 
 class _Batch:
-    """What is committed together. ``error`` says why it was not.
+    """What is committed together, and synced where it ``is_durable``. ``error`` says why it was not.
 
     Not with an Event: who is interrupted while setting one, or waiting, may leave it locked for good.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool) -> None:
+        self.is_durable = is_durable
         self.error: sqlite3.Error | None = None
         self._has_ended, self._gate = False, threading.Lock()
         self._gate.acquire()
@@ -57,16 +60,19 @@ class GroupCommit:
         self._turn = threading.Lock()
         self._line: set[object] = set()
         self._batch: _Batch | None = None
+        # Whether commits are synced; None where that is not known.
+        self._are_synced: bool | None = None
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Have a turn. What is written is durable at the end of the block; an exception undoes it, and nothing else.
+    def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Have a turn. What is written is committed at the end of the block, and what is to be ``durable`` synced; an
+        exception undoes it, and nothing else.
 
         Raises the error of the commit, which those have in common who wrote together.
         """
         with self._next_turn():
             try:
-                batch = self._begun()
+                batch = self._begun(durable=durable)
                 self.connection.execute("SAVEPOINT turn")
                 yield self.connection
                 self.connection.execute("RELEASE turn")
@@ -92,15 +98,30 @@ class GroupCommit:
         finally:
             self._line.discard(place)
 
-    def _begun(self) -> _Batch:
+    def _begun(self, *, durable: bool) -> _Batch:
         if self._batch is not None and not self.connection.in_transaction:
             self._end(_interrupted())
+        if self._batch is not None and durable and not self._batch.is_durable:
+            self._commit()  # SQLite cannot make it durable any more
         if self._batch is None:
             if self.connection.in_transaction:  # it could not be undone, or who began it was interrupted
                 self.connection.execute("ROLLBACK")
+            is_synced = durable or not self._has_wal
+            self._have_commits_synced(wanted=is_synced)
             self.connection.execute("BEGIN IMMEDIATE")
-            self._batch = _Batch()
+            self._batch = _Batch(is_durable=is_synced)
         return self._batch
+
+    @cached_property
+    def _has_wal(self) -> bool:
+        """Without a WAL, a database that is not synced may be damaged by a loss of power."""
+        return bool(self.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+
+    def _have_commits_synced(self, *, wanted: bool) -> None:
+        if self._are_synced is not wanted:
+            self._are_synced = None
+            self.connection.execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
+            self._are_synced = wanted
 
     def _undo(self, error: BaseException) -> None:
         """Undo what was written in this turn; where SQLite has undone the others' turns too, they are told."""

@@ -63,7 +63,8 @@ class SqliteDatabase:
         if self.writer is not None:
             yield self.writer
             return
-        transaction = self.group.writing() if self.group is not None else _writing_alone(self.conn, durable=durable)
+        group = self.group
+        transaction = group.writing(durable=durable) if group else _writing_alone(self.conn, durable=durable)
         with _translate_sqlite_errors(self.path, "write to"), transaction as connection:
             try:
                 connection.row_factory, self.writer = self.conn.row_factory, connection

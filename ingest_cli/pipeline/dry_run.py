@@ -41,7 +41,7 @@ def plan_folder(
     job = None if earlier is None else earlier[0].find(JobKind.FOLDER, str(path), folder.fingerprint)
     job_id = None if job is None or not job.is_done else job.successor or job.job_id
     if job_id is None:
-        policy.check(folder.unhashed(), settings.user)
+        policy.check(folder.unhashed, settings.user)
         known = [] if earlier is None else _known(source, path, folder, *earlier)
     else:
         known = folder.files

@@ -17,7 +17,11 @@ from ..errors import FileRefused
 from ..jobs.stages import INGEST_FILES
 from ..mounts import mounts_of
 from ..services.base import Archive, ArchiveWriter, Catalog
+from .bundle_files import KEPT_BYTES, KEPT_BYTES_A_FILE
 from .progress import Progress
+
+# Of what is kept, and too small to be shared with the archive, the file is not looked at any more.
+NOT_OPEN = -1
 
 Known = set[tuple[str, int, str, str]]
 
@@ -25,22 +29,27 @@ Known = set[tuple[str, int, str, str]]
 class FolderFiles:
     """The files of ``folder`` that the catalogue has not from the jobs that the request is beyond.
 
-    They are hashed at once: ``document`` lists them, and is None where there are none. Raises FilesChanged where one of
-    the folder is not as it was found.
+    They are hashed at once: ``document`` lists them, and is None where there are none. The bytes of small ones are kept
+    until they are stored; large ones are read again, and hashed on their way, so that what is stored is what is listed.
+    Raises FilesChanged where one of the folder is not as it was found.
     """
 
     stage = INGEST_FILES
     sources: list[str] | None = None
     are_staged = False
 
-    def __init__(self, folder: Folder, request: FolderRequest, catalog: Catalog, progress: Progress) -> None:
+    def __init__(
+        self, folder: Folder, request: FolderRequest, catalog: Catalog, progress: Progress, *, at_once: int = 1
+    ) -> None:
         self._folder, self._progress = folder, progress
+        self._room, self._chunk, self._kept = KEPT_BYTES // at_once, b"", dict[int, bytes]()
         known = _known(request.beyond, catalog)
         new, records = array("i"), CompactList[Record]()
         progress.plan(len(folder.files), folder.total_bytes)
-        for position, record in enumerate(folder.hashed(progress.checking)):
+        for position, record in enumerate(folder.hashed(self._take)):
             progress.checked(record["size"])
             if _key(record) not in known:
+                self._keep(len(new), record["size"])
                 new.append(position)
                 records.append(record)
         self._entries = folder.files.chosen(new)
@@ -75,36 +84,24 @@ class FolderFiles:
     def check(self) -> None:
         """See that all are still what was hashed, before the first is stored."""
         for entry in self._entries:
-            with self._folder.open(entry) as content:
-                content.require_unchanged()
+            self._folder.require_unchanged(entry)
             self._progress.checked(entry.found.st_size)
 
     def set_aside(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
         """Nothing is: they were read before the document was made."""
 
     def store(self, writer: ArchiveWriter, position: int, file_id: int) -> None:
-        """Send the bytes, which are hashed again on their way."""
-        assert self.document is not None
-        entry, listed = self._entries[position], self.document.files[position]
-        with self._folder.open(entry) as content:
-            content.require_unchanged()
+        """Send the bytes that were kept, or read and hash them again on their way."""
+        entry, kept = self._entries[position], self._kept.get(position)
+        if kept is not None:
+            writer.put(file_id, self._content(position, entry, NOT_OPEN, kept))
+            return
+        with self._folder.open(entry) as file:
+            file.require_unchanged()
             try:
-                writer.put(
-                    file_id,
-                    Content(
-                        name=str(entry.path),
-                        descriptor=content.descriptor,
-                        offset=0,
-                        size=listed.size,
-                        mtime=seconds_of(entry),
-                        hashtype=listed.hashtype,
-                        hashsum=listed.hashsum,
-                        observe=self._progress.storing,
-                        piece=self._progress.piece,
-                    ),
-                )
+                writer.put(file_id, self._content(position, entry, file.descriptor))
             except FileRefused:
-                content.require_unchanged()  # which says more plainly what has happened
+                file.require_unchanged()  # which says more plainly what has happened
                 raise
 
     def require_unchanged(self, writer: ArchiveWriter, ids: range) -> None:
@@ -112,6 +109,33 @@ class FolderFiles:
 
     def release(self, writer: ArchiveWriter, ids: range) -> None:
         """The folder stays as it is."""
+
+    def _take(self, chunk: bytes) -> None:
+        self._progress.checking(len(chunk))
+        self._chunk = chunk
+
+    def _keep(self, position: int, size: int) -> None:
+        """Keep what was just read of a file that is so small that it came in one chunk, while there is room."""
+        needed = size + KEPT_BYTES_A_FILE
+        if needed <= self._room and not shareable_bytes(0, size):
+            self._room -= needed
+            self._kept[position] = self._chunk if size else b""
+
+    def _content(self, position: int, entry: Entry, descriptor: int, kept: bytes | None = None) -> Content:
+        assert self.document is not None
+        listed = self.document.files[position]
+        return Content(
+            name=entry.location,
+            descriptor=descriptor,
+            offset=0,
+            size=listed.size,
+            mtime=seconds_of(entry),
+            hashtype=listed.hashtype,
+            hashsum=listed.hashsum,
+            observe=self._progress.storing,
+            piece=self._progress.piece,
+            kept=None if kept is None else [kept],
+        )
 
     def _is_shared(self, entry: Entry, archive: Archive) -> bool:
         with self._folder.open(entry) as content:

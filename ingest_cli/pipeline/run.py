@@ -127,8 +127,8 @@ class Run:
         for warning in folder.warnings:
             self._progress.warn(warning)
         # Before hours are spent on reading.
-        services.policy.check(folder.unhashed(), job.user)
-        files = FolderFiles(folder, request, services.catalog, self._progress)
+        services.policy.check(folder.unhashed, job.user)
+        files = FolderFiles(folder, request, services.catalog, self._progress, at_once=self._at_once)
         if files.count_known:
             self._progress.note(_known_before(files, request))
         if files.document is None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from ..errors import IngestError, Interrupted, JobBusy
+from ..errors import Interrupted, JobBusy
 from ..jobs.job import Job
 from .at_once import Another
 from .batch import ObserveTask, Outcome, Task, as_it_stands, run_task
@@ -29,7 +29,7 @@ TOGETHER, MOST_BEGUN = 8, 32
 TELL_SECONDS = 0.1
 
 # What becomes of bundles that are submitted together: the job of each, or why there is none.
-SubmitTogether = Callable[[Runner, Sequence[Path]], Sequence[Job | IngestError]]
+SubmitTogether = Callable[[Runner, Sequence[Path]], Sequence[Job | Exception]]
 
 
 def run_small_bundles(
@@ -57,7 +57,7 @@ class _Begun:
     """A bundle that was submitted: it has a ``job``, or an error. Once it has ended, it has an ``outcome``, unless an
     ``error`` ended it that is not its own; where its job is busy it is postponed until all others have ended."""
 
-    def __init__(self, path: Path, job: Job | IngestError) -> None:
+    def __init__(self, path: Path, job: Job | Exception) -> None:
         self.path, self.job, self.kept = path, job, Kept()
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
@@ -89,7 +89,7 @@ class _Begun:
         return Task(str(self.path), partial(as_it_stands, self.job_id))
 
     def _take(self, _runner: Runner) -> AbstractContextManager[Job]:
-        if isinstance(self.job, IngestError):
+        if isinstance(self.job, Exception):
             raise self.job
         return nullcontext(self.job)
 
@@ -100,7 +100,7 @@ class _SmallBundles:
     def __init__(
         self,
         paths: Sequence[Path],
-        submit: Callable[[Sequence[Path]], Sequence[Job | IngestError]],
+        submit: Callable[[Sequence[Path]], Sequence[Job | Exception]],
         runner: Runner,
         another: Another,
         observe: ObserveTask,

@@ -35,76 +35,88 @@ def submit(
 ) -> Job:
     """Return the job of a file: the one that ingested it or that can still be resumed, else a new one.
 
-    A new one is held by ``holder``, or waits in the queue. A ``spooled`` file is removed when the job is complete, and
-    its ``origin`` is what it was made of. With ``again``, a file that was ingested gets a new job even so. Raises
-    SourceError where the file cannot be read, ServiceUnavailable where no id can be reserved; with ``peek``,
-    BundleError or MetadataError where its first bytes say that it is nothing of this ``kind``.
+    A new one is held by ``holder``, or waits in the queue; of the other arguments `NewFile` speaks. With ``again``, a
+    file that was ingested gets a new job even so. Raises SourceError where the file cannot be read, ServiceUnavailable
+    where no id can be reserved; with ``peek``, BundleError or MetadataError.
     """
-    path, found_fingerprint, found = _find(store, kind, source, again=again)
-    if found is not None:
-        return found
-    if peek:
-        (require_document if kind is JobKind.MOVE else require_bundle)(path, origin or str(path))
-    return store.submit(
-        unique_id.reserve("upload_job", 1),
-        kind=kind,
-        source=str(path),
-        fingerprint=found_fingerprint,
-        user=user,
-        holder=holder,
-        spooled=spooled,
-        mounts=mounts_of([path]),
-        origin=origin,
-    )
+    file = NewFile(kind, source, spooled, origin, peek)
+    (job,) = submit_together(store, unique_id, [file], user=user, holder=holder, again=again)
+    if isinstance(job, Exception):
+        raise job
+    return job
 
 
 @dataclass(frozen=True, slots=True)
-class _NewBundle:
-    """A bundle that has no job yet."""
+class NewFile:
+    """A file at ``source`` that is to have a job of this ``kind``.
 
+    A ``spooled`` one is removed when the job is complete, and its ``origin`` is what it was made of. With ``peek`` it
+    has none where its first bytes say that it is nothing of this kind.
+    """
+
+    kind: JobKind
+    source: Path
+    spooled: bool = False
+    origin: str = ""
+    peek: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A file that has no job yet."""
+
+    file: NewFile
     path: Path
     fingerprint: str
 
 
-def submit_bundles(
-    store: JobStore, unique_id: UniqueId, sources: Sequence[Path], *, user: str, holder: Process, again: bool = False
-) -> list[Job | IngestError]:
-    """What `submit` returns or raises for each of these different bundles; the new ones are entered together."""
-    looked = [_look(store, source, again=again) for source in sources]
-    entered = iter(_enter(store, unique_id, [one for one in looked if isinstance(one, _NewBundle)], user, holder))
-    return [next(entered) if isinstance(one, _NewBundle) else one for one in looked]
+def submit_together(
+    store: JobStore,
+    unique_id: UniqueId,
+    files: Sequence[NewFile],
+    *,
+    user: str,
+    holder: Process | None = None,
+    again: bool = False,
+) -> list[Job | Exception]:
+    """What `submit` returns or raises for each of these different files; their new jobs are entered together."""
+    looked = [_look(store, file, again=again) for file in files]
+    entered = iter(_enter(store, unique_id, [one for one in looked if isinstance(one, _New)], user, holder))
+    return [next(entered) if isinstance(one, _New) else one for one in looked]
 
 
-def _look(store: JobStore, source: Path, *, again: bool) -> "_NewBundle | Job | IngestError":
+def _look(store: JobStore, file: NewFile, *, again: bool) -> "_New | Job | Exception":
     try:
-        path, found_fingerprint, found = _find(store, JobKind.BUNDLE, source, again=again)
-        if found is None:
-            require_bundle(path, str(path))
-    except IngestError as error:
+        path, found_fingerprint, found = _find(store, file.kind, file.source, again=again)
+        if found is None and file.peek:
+            (require_document if file.kind is JobKind.MOVE else require_bundle)(path, file.origin or str(path))
+    except Exception as error:  # noqa: BLE001 - it is of this file, and stops no other
         return error
-    return _NewBundle(path, found_fingerprint) if found is None else found
+    return _New(file, path, found_fingerprint) if found is None else found
 
 
 def _enter(
-    store: JobStore, unique_id: UniqueId, new: Sequence[_NewBundle], user: str, holder: Process
-) -> Sequence[Job | IngestError]:
+    store: JobStore, unique_id: UniqueId, new: Sequence[_New], user: str, holder: Process | None
+) -> Sequence[Job | Exception]:
     if not new:
         return []
-    mounts = mounts_of_each([bundle.path] for bundle in new)
+    mounts = mounts_of_each([one.path] for one in new)
     try:
         first = unique_id.reserve("upload_job", len(new))
         with store.together():
             return [
                 store.submit(
                     job_id,
-                    kind=JobKind.BUNDLE,
-                    source=str(bundle.path),
-                    fingerprint=bundle.fingerprint,
+                    kind=one.file.kind,
+                    source=str(one.path),
+                    fingerprint=one.fingerprint,
                     user=user,
                     holder=holder,
-                    mounts=mounts_of_bundle,
+                    spooled=one.file.spooled,
+                    mounts=mounts_of_one,
+                    origin=one.file.origin,
                 )
-                for job_id, bundle, mounts_of_bundle in zip(count(first), new, mounts, strict=False)
+                for job_id, one, mounts_of_one in zip(count(first), new, mounts, strict=False)
             ]
     except IngestError as error:
         return [error] * len(new)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import explained
+from ..disk import explained, sync_folder
 from ..errors import ResourceUnavailable, SettingsError, SourceError
 from ..jobs.job import Job
 from .candidates import Candidate
@@ -42,6 +42,7 @@ class Destination:
         if not self.path.is_dir():
             raise SettingsError(f"there is no folder {path} for {option}: make it, or mount its disk")
         self._found = self.path.stat()
+        self._is_synced = True
 
     def __str__(self) -> str:
         return str(self.path)
@@ -55,6 +56,21 @@ class Destination:
         # A share may get another device's number when it is mounted anew; a folder that is made anew has its disk's.
         if found.st_dev != self._found.st_dev and found.st_ino != self._found.st_ino:
             raise Away(f"the folder {self.path} of {self.option} is on another disk than it was")
+
+    def move(self, aside: SetAside, place: Path) -> None:
+        """Move what is set aside to a ``place`` in the folder, for `sync` to make that durable. Raises OSError."""
+        self._is_synced = False
+        aside.move_to(place)
+
+    def sync(self) -> None:
+        """Have what was moved here survive a loss of power: all of it with one sync."""
+        if self._is_synced:
+            return
+        try:
+            sync_folder(self.path)
+        except OSError as error:
+            raise explained(error, f"cannot sync the folder {self.path} of {self.option}", SourceError) from error
+        self._is_synced = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +87,10 @@ class Disposition:
     @property
     def outputs(self) -> dict[str, Path]:
         """The folders that files are moved to, by the options that name them."""
-        return {to.option: to.path for to in (self.done, self.failed) if to is not None}
+        return {to.option: to.path for to in self._destinations}
 
     def carry_out(self, candidate: Candidate, job: Job, spool: Path) -> bool:
-        """Dispose of the file of an ended job; return whether it is still that file.
+        """Dispose of the file of an ended job; return whether it is still that file. `sync` makes that durable.
 
         A bundle is unpacked in ``spool`` where it must be looked into. Raises SourceError where it cannot be disposed
         of, and where it is ingested but may not be deleted; ResourceUnavailable where it may be done later, as Away is.
@@ -102,6 +118,15 @@ class Disposition:
         except OSError as trouble:
             raise explained(trouble, f"cannot move {candidate.path}", SourceError) from trouble
 
+    def sync(self) -> None:
+        """Have what was moved survive a loss of power. Raises SourceError and ResourceUnavailable."""
+        for to in self._destinations:
+            to.sync()
+
+    @property
+    def _destinations(self) -> list[Destination]:
+        return [to for to in (self.done, self.failed) if to is not None]
+
     def _complete(self, candidate: Candidate, job: Job, spool: Path) -> None:
         if self.delete:
             if is_kept(candidate.path, job):
@@ -110,7 +135,7 @@ class Disposition:
         elif self.done is not None:
             self.done.require()
             with set_aside(candidate) as aside:
-                _move(aside, self.done.path, candidate.path.name)
+                _move(aside, self.done, candidate.path.name)
         with suppress(OSError):
             remove_explanation(candidate.path)
 
@@ -132,7 +157,7 @@ def _fail(candidate: Candidate, story: Story, failed: Destination | None) -> Non
     if failed is not None:
         failed.require()
         with set_aside(candidate) as aside:
-            _move_explained(aside, failed.path, path.name, story)
+            _move_explained(aside, failed, path.name, story)
         with suppress(OSError):
             remove_explanation(path)
     elif not is_explained(path, story):
@@ -143,21 +168,21 @@ def _fail(candidate: Candidate, story: Story, failed: Destination | None) -> Non
                 raise explained(error, f"cannot say beside {path} why it failed", SourceError) from error
 
 
-def _move(aside: SetAside, folder: Path, name: str) -> None:
-    for place in free_places(folder, name):
+def _move(aside: SetAside, to: Destination, name: str) -> None:
+    for place in free_places(to.path, name):
         with suppress(FileExistsError):
-            aside.move_to(place)
+            to.move(aside, place)
             return
 
 
-def _move_explained(aside: SetAside, folder: Path, name: str, story: Story) -> None:
+def _move_explained(aside: SetAside, to: Destination, name: str, story: Story) -> None:
     """Move it with what explains it, which is there first: a failed file never lies there without a reason."""
-    for place in free_places(folder, name):
+    for place in free_places(to.path, name):
         if os.path.lexists(place):
             continue
         explanation = explain(place, story)
         try:
-            aside.move_to(place)
+            to.move(aside, place)
         except FileExistsError:
             explanation.unlink(missing_ok=True)
         except BaseException:

@@ -27,6 +27,8 @@ from .wholeness import why_not_yet
 
 # At most this many jobs of a folder wait: a folder of a million files must not fill the queue for all others.
 MAX_WAITING = 100
+# So many of them are submitted together, and no more than get ready within so many seconds.
+TOGETHER, TOGETHER_SECONDS = 32, 0.2
 # For so long the kernel may still tell that a file was put back.
 PUT_BACK_SECONDS = 5.0
 # What keeps every file from becoming a job, not only the one at hand.
@@ -53,7 +55,7 @@ class DropFolder:
     ) -> None:
         self.path, self._rules, self._spool, self._said, self._now = path, rules, spool, said, now
         self._markers = Markers(path, wanted=rules.marker)
-        self._own = own
+        self._own, self._disposition = own, disposition
         self._candidates = Candidates(path, rules, own, spool, said)
         self._intake = Intake(rules, disposition, self._markers, spool, user, said)
         self._places = Places(0 if rules.marker else rules.settle)
@@ -88,8 +90,11 @@ class DropFolder:
 
         Raises Unavailable or StoreError where no file can be submitted now.
         """
-        self._follow_up(store)
-        self._take(unique_id, store)
+        try:
+            self._follow_up(store)
+            self._take(unique_id, store)
+        finally:
+            self._disposition.sync()
 
     @property
     def seconds_left(self) -> float | None:
@@ -173,12 +178,17 @@ class DropFolder:
                 unchanged.append(candidate)
             elif candidate is not None:
                 self._wait_for(candidate)
+        ready, since = [], time.monotonic()
         for candidate, job in _with_jobs(unchanged, store):
             with self._spared(candidate):
                 if job is not None:
                     self._follow(candidate, job, store)
                 elif self._is_ready(candidate):
-                    self._submit(unique_id, store, candidate)
+                    ready.append(candidate)
+            if self._rules.packs or len(ready) == TOGETHER or time.monotonic() - since > TOGETHER_SECONDS:
+                self._submit(unique_id, store, ready)
+                ready, since = [], time.monotonic()
+        self._submit(unique_id, store, ready)
 
     def _is_ready(self, candidate: Candidate) -> bool:
         sight = self._places.pending[candidate.name]
@@ -188,22 +198,26 @@ class DropFolder:
             self._said.problem(candidate.name, candidate.fingerprint, trouble)
         return not sight.why_not
 
-    def _submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> None:
-        try:
-            submitted = self._intake.submit(unique_id, store, candidate)
-        except OF_ALL:
-            raise
-        except FilesChanged:
+    def _submit(self, unique_id: UniqueId, store: JobStore, ready: list[Candidate]) -> None:
+        submitted = zip(ready, self._intake.submit(unique_id, store, ready), strict=True)
+        # Those first that have jobs: what is wrong with another one may be wrong with all.
+        for candidate, found in sorted(submitted, key=lambda one: isinstance(one[1], Exception)):
+            with self._spared(candidate):
+                if isinstance(found, Exception):
+                    self._refuse(candidate, found)
+                else:
+                    self._submitted.append(found)
+                    self._markers.spend(candidate.name)
+                    self._follow(candidate, found.job, store)
+
+    def _refuse(self, candidate: Candidate, error: Exception) -> None:
+        if isinstance(error, FilesChanged):
             return  # it is looked at again
-        except Exception as error:
-            if not os.path.lexists(candidate.path) or (isinstance(error, IngestError) and error.transient):
-                raise
-            self._intake.refuse(candidate, error)
-            self._places.settle(candidate, done=False)
-            return
-        self._submitted.append(submitted)
-        self._markers.spend(candidate.name)
-        self._follow(candidate, submitted.job, store)
+        is_passing = isinstance(error, OF_ALL) or (isinstance(error, IngestError) and error.transient)
+        if is_passing or not os.path.lexists(candidate.path):
+            raise error
+        self._intake.refuse(candidate, error)
+        self._places.settle(candidate, done=False)
 
     def _follow(self, candidate: Candidate, job: Job, store: JobStore) -> None:
         job = _as_it_stands(job, store)

@@ -1,7 +1,7 @@
 """How a file of a drop folder becomes a job, and what becomes of the file once the job has ended."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from ..bundle.pack import write_bundle
 from ..errors import ExitCode, IngestError, SourceError, Unavailable
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.store import JobStore
-from ..pipeline.submission import submit
+from ..pipeline.submission import NewFile, submit_together
 from ..services.base import UniqueId
 from ..text import quoted
 from .candidates import Candidate
@@ -29,6 +29,14 @@ class Submitted:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A file that is to have a job, and what a person may not expect of it."""
+
+    file: NewFile
+    warnings: tuple[str, ...] = ()
+
+
 class Intake:
     """Makes jobs of ``user`` of what ``rules`` take, and has ``disposition`` dispose of the files; ``spool`` is where
     folders are packed."""
@@ -39,14 +47,15 @@ class Intake:
         self._rules, self._disposition, self._markers = rules, disposition, markers
         self._spool, self._user, self._said = spool, user, said
 
-    def submit(self, unique_id: UniqueId, store: JobStore, candidate: Candidate) -> Submitted:
-        """The job of a file that is ready. Raises FilesChanged where a folder was not ready after all."""
-        rules, path, source = self._rules, candidate.path, candidate.source
-        if not rules.packs:
-            return Submitted(submit(store, unique_id, rules.kind, path, user=self._user))
-        warnings = self._pack(candidate)
-        job = submit(store, unique_id, JobKind.BUNDLE, source, user=self._user, spooled=True, origin=str(path))
-        return Submitted(job, tuple(warnings))
+    def submit(
+        self, unique_id: UniqueId, store: JobStore, candidates: Sequence[Candidate]
+    ) -> list[Submitted | Exception]:
+        """The job of each of these files, which are ready, or why it has none: FilesChanged where a folder was not
+        ready after all. They are entered together."""
+        prepared = [self._prepared(candidate) for candidate in candidates]
+        files = [one.file for one in prepared if isinstance(one, _Prepared)]
+        jobs = iter(submit_together(store, unique_id, files, user=self._user))
+        return [_submitted(one, next(jobs)) if isinstance(one, _Prepared) else one for one in prepared]
 
     def refuse(self, candidate: Candidate, error: Exception) -> None:
         """Say why the file cannot become a job, and dispose of it as of one that failed."""
@@ -66,6 +75,16 @@ class Intake:
                     candidate.source.unlink()  # of a failed job; the folder itself can be packed again
             self._tidy(candidate)
 
+    def _prepared(self, candidate: Candidate) -> "_Prepared | Exception":
+        if not self._rules.packs:
+            return _Prepared(NewFile(self._rules.kind, candidate.path))
+        try:
+            warnings = self._pack(candidate)
+        except Exception as error:  # noqa: BLE001 - it is of this folder
+            return error
+        file = NewFile(JobKind.BUNDLE, candidate.source, spooled=True, origin=str(candidate.path))
+        return _Prepared(file, tuple(warnings))
+
     def _pack(self, candidate: Candidate) -> list[str]:
         """Pack a folder; what a person may not expect of that."""
         if not is_text(candidate.path):
@@ -78,6 +97,10 @@ class Intake:
     def _tidy(self, candidate: Candidate) -> None:
         if not os.path.lexists(candidate.path):
             self._markers.spend(candidate.name)
+
+
+def _submitted(prepared: _Prepared, job: Job | Exception) -> Submitted | Exception:
+    return job if isinstance(job, Exception) else Submitted(job, prepared.warnings)
 
 
 class Passing(IngestError):

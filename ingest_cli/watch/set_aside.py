@@ -48,16 +48,15 @@ class SetAside:
         shutil.rmtree(name, dir_fd=self._folder)
 
     def move_to(self, place: Path) -> None:
-        """Move it to ``place``, where it appears whole. Raises OSError: FileExistsError where something is there."""
+        """Move it to ``place``, where it appears whole; a sync of that folder makes it durable. Raises OSError:
+        FileExistsError where something is there."""
         try:
             rename_new(self.path.name, place, self._folder)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            self._copy_to(place)
+            self._copy_to(place)  # durably
             self.delete()
-        with opened(place.parent) as folder:
-            os.fsync(folder)
 
     def _copy_to(self, place: Path) -> None:
         copy, remove = (copy_tree, shutil.rmtree) if self._is_folder else (copy_to, os.unlink)

@@ -1,10 +1,13 @@
-"""One bundle, alone on one machine, against tar and sha1sum: which do neither make it durable nor note anything."""
+"""One bundle, or its folder, alone on one machine, against tar, cp and sha1sum: which neither make it durable nor note
+anything."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from .bundles import make_bundle, small_files, unpack
 from .cases import KIB, MIB, Case, Measured, Turn, ingest, own, ran
+
+OF_FOLDER = ("--submitter", "10", "--project", "1234a", "--instrument", "54")
 
 
 def cases(folder: Path) -> Iterator[Case]:
@@ -20,6 +23,12 @@ def cases(folder: Path) -> Iterator[Case]:
             "ingest with one thread": by_one_thread(bundle),
         }
         yield Case(title, own("--quiet", bundle), yardsticks, aim=1.0)
+        data = bundle.with_name("data")
+        yield Case(f"{title}, as a folder", own("--quiet", *OF_FOLDER, data), {"cp -r + sha1sum -c": copying(bundle)})
+
+
+def copying(bundle: Path) -> Turn:
+    return lambda place: ran([["cp", "-r", bundle.with_name("data"), place], unpack(bundle, place)[1]])
 
 
 def unpacking(bundle: Path, *, synced: bool = False) -> Turn:

@@ -224,6 +224,7 @@ LATEST = "once all are checked"
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_file_that_changes_fails_the_job_and_nothing_is_kept(site: Site, run: Path, change: str, moment: str) -> None:
     path = run / "sub" / "b.bin"
+    path.write_bytes(bytes(range(256)) * 300)  # too large to be kept from one reading to the next
     stage, checked = MOMENTS[moment]
     observer = Acting(lambda: CHANGES[change](path), stage, checked=checked)
     if (change, moment) == ("rewritten unseen", "while it is hashed"):
@@ -236,6 +237,13 @@ def test_a_file_that_changes_fails_the_job_and_nothing_is_kept(site: Site, run: 
     (job,) = site.jobs()
     assert (job.state, job.exception) == (JobState.FAILED, str(failed.value))
     assert site.holds_nothing()
+
+
+@pytest.mark.parametrize("change", ["rewritten unseen", "removed", "a FIFO"])
+def test_a_small_file_that_changes_once_it_is_checked_is_stored_as_it_was(site: Site, run: Path, change: str) -> None:
+    stage, checked = MOMENTS[LATEST]
+    assert ingest(run, Acting(lambda: CHANGES[change](run / "sub" / "b.bin"), stage, checked=checked)).is_done
+    assert site.contents() == FILES
 
 
 def test_what_changes_once_all_is_stored_is_of_the_next_job(site: Site, run: Path) -> None:

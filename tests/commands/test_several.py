@@ -26,7 +26,7 @@ from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.small_bundles import _Begun, _SmallBundles
-from ingest_cli.pipeline.submission import submit_bundles
+from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
 from ingest_cli.services.factory import connect
 from ingest_cli.throttle import BURST_SECONDS
@@ -399,7 +399,7 @@ def test_a_small_bundle_that_is_busy_is_shown_from_begin_to_end_each_time(tmp_pa
     path = bundle(tmp_path, "b")
     with open_store(site.settings) as store, connect(site.settings, store) as services:
         runner = Runner(site.settings, services, store)
-        (job,) = submit_bundles(store, services.unique_id, [path], user="u", holder=this_process())
+        job = submit(store, services.unique_id, JobKind.BUNDLE, path, user="u", holder=this_process())
         bundles = _SmallBundles([path], lambda _: [job], runner, lambda: nullcontext(runner), lambda *_: Listener())
         begun = _Begun(path, job)
         begun.kept.__enter__()

@@ -18,7 +18,7 @@ import pytest
 from ingest_cli.disk import SharedSync
 from ingest_cli.errors import ResourceUnavailable
 from ingest_cli.jobs.database import Refused, reading, writing
-from ingest_cli.jobs.group_commit import Shared
+from ingest_cli.jobs.group_commit import GroupCommit, Shared
 from ingest_cli.jobs.sqlite_database import SqliteDatabase as Database
 from ingest_cli.jobs.sqlite_database import open_database
 
@@ -30,6 +30,7 @@ MIGRATIONS = [
     "CREATE TABLE debts (number INTEGER REFERENCES numbers(number) DEFERRABLE INITIALLY DEFERRED)"
 ]
 THREADS = 8
+FULL = 2  # of what PRAGMA synchronous may be
 
 
 @pytest.fixture
@@ -84,6 +85,33 @@ def test_those_in_line_are_committed_together(path: Path, shared: Shared) -> Non
     assert numbers(path) == set(range(THREADS))
 
 
+def test_what_need_not_be_durable_is_synced_only_with_what_must_be(path: Path, shared: Shared) -> None:
+    found: list[tuple[bool, bool]] = []
+
+    def write(*, durable: bool) -> Callable[[Database], None]:
+        def work(database: Database) -> None:
+            with writing(database, durable=durable) as connection:
+                found.append((durable, connection.execute("PRAGMA synchronous").fetchone()[0] == FULL))
+
+        return work
+
+    for durable in (False, True, False):
+        assert held_up(path, shared, write(durable=durable)) == [None]
+    assert found == [(False, False), (True, True), (False, False)]
+    found.clear()
+    assert held_up(path, shared, *(write(durable=number % 2 > 0) for number in range(THREADS))) == [None] * THREADS
+    assert all(is_synced for durable, is_synced in found if durable)
+    first = [durable for durable, _ in found].index(True)
+    assert [is_synced for _, is_synced in found] == [False] * first + [True] * (THREADS - first)
+
+
+def test_a_database_without_a_wal_is_synced_with_every_commit(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=truncate")
+        with GroupCommit(connection).writing(durable=False):
+            assert connection.execute("PRAGMA synchronous").fetchone() == (FULL,)
+
+
 def test_an_error_undoes_what_its_own_thread_wrote_and_nothing_else(path: Path, shared: Shared) -> None:
     def fail(database: Database) -> None:
         with writing(database) as connection:
@@ -126,11 +154,11 @@ def test_a_thread_reads_what_it_writes_and_nobody_else_does_before_it_is_committ
             connection.execute("INSERT INTO numbers VALUES (1)")
             with writing(database) as nested, reading(database) as seen:
                 assert nested is seen is connection
-                assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 1
+                assert tuple(seen.execute("SELECT count(*) FROM numbers").fetchone()) == (1,)
             with reading(other) as seen:
-                assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 0
+                assert tuple(seen.execute("SELECT count(*) FROM numbers").fetchone()) == (0,)
         with reading(other) as seen:
-            assert seen.execute("SELECT count(*) FROM numbers").fetchone()[0] == 1
+            assert tuple(seen.execute("SELECT count(*) FROM numbers").fetchone()) == (1,)
 
 
 def test_whatever_threads_do_at_once_what_returned_is_there_and_what_failed_is_not(path: Path, shared: Shared) -> None:

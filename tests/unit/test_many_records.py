@@ -5,7 +5,6 @@ import hashlib
 import json
 import tracemalloc
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -225,7 +224,7 @@ def test_files_are_seen_by_position_in_slices_and_in_order() -> None:
 @given(st.lists(NAMES, unique=True, max_size=30), st.data())
 def test_entries_are_those_that_were_added(names: list[str], data: st.DataObject) -> None:
     added = [
-        Entry(Path(f"/a/\udcff{name}"), name, Found(1, 2, 3, 4, 5, 6, -(10**18), at / 3), data.draw(REASONS))
+        Entry(f"/a/\udcff{name}", name, Found(1, 2, 3, 4, 5, 6, -(10**18), at / 3), data.draw(REASONS))
         for at, name in enumerate(names)
     ]
     entries = Entries()
