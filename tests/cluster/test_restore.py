@@ -1,4 +1,4 @@
-"""A database that is brought back to a moment, and an archive that is not: what `verify --all` says, what is to be done."""
+"""A database that is brought back to a moment, and an archive that is not: what `verify --all` says then."""
 
 import re
 from pathlib import Path
