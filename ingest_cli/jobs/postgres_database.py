@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -57,6 +57,8 @@ REFUSALS = re.compile(
 )
 VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
+# A script, or what finds one.
+Migration = str | Callable[[], str]
 
 
 class Row(tuple[Any, ...]):
@@ -353,7 +355,7 @@ def pool_of(url: PostgresUrl, shared: Shared | None = None) -> PostgresConnectio
 
 def open_database(
     pool: PostgresConnections,
-    migrations: Sequence[str],
+    migrations: Sequence[Migration],
     application: str,
     busy: float = BUSY_SECONDS,
     *,
@@ -398,7 +400,7 @@ def _version(database: PostgresDatabase, application: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _migrate(database: PostgresDatabase, migrations: Sequence[str], application: str) -> None:
+def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], application: str) -> None:
     name = f"{application} in {database.name}"
     with database.writing() as connection:
         database.exclude("ingest", "migrations")
@@ -411,7 +413,7 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[str], application:
         if applied > len(migrations):
             raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
         for script in migrations[applied:]:
-            connection.execute(script)
+            connection.execute(script if isinstance(script, str) else script())
         connection.execute(
             "INSERT INTO ingest_versions (application, version) VALUES (?, ?)"
             " ON CONFLICT (application) DO UPDATE SET version = excluded.version",

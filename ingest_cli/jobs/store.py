@@ -328,7 +328,7 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
         from .postgres_database import pool_of
 
         pool = pool_of(settings.database, shared)
-        return PostgresJobStore(pool, settings.timings, settings.notifications, new=new)
+        return PostgresJobStore(pool, settings.timings, settings.notifications, cluster=settings.cluster, new=new)
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 

@@ -97,10 +97,14 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
 
 
 def _slots(settings: Settings) -> "Slots":
-    """What limits the transfers of all processes that share a job store; of several hosts, those of each."""
+    """What limits the transfers of all processes that share a job store."""
+    if isinstance(settings.database, PostgresUrl):
+        from .postgres_slots import PostgresSlots
+
+        return PostgresSlots(settings.database, "archive", settings.transfers, settings.timings)
     from .slots import FileSlots
 
-    beside = settings.database if isinstance(settings.database, Path) else settings.spool
+    beside = settings.database
     return FileSlots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
 
 
