@@ -157,7 +157,9 @@ class TaskQueue(SqlJobStore):
 
     def _release(self, job: Job) -> None:
         with writing(self._database, durable=False) as connection:
-            self._database.lock("jobs", "job_id", [job.job_id])
+            # One that froze in the midst of a change has it locked for a while: the others go on.
+            if not self._database.try_lock("jobs", "job_id", job.job_id):
+                return
             later = next(iter(self.several([job.job_id])), None)
             if later is None or (later.fence, later.heartbeat, later.holder) != (job.fence, job.heartbeat, job.holder):
                 return
