@@ -37,9 +37,7 @@ Site = Callable[[], dict[str, str]]
 @contextmanager
 def sites(folder: Path) -> Iterator[tuple[PostgresServer, dict[str, Site]]]:
     """How a new site is made: its variables, by what its job store is on."""
-    place = folder / "postgres"
-    place.mkdir()
-    with serving_postgres(place) as server:
+    with serving_postgres() as server:
 
         def embedded() -> dict[str, str]:
             place = Path(tempfile.mkdtemp(dir=folder))
@@ -68,10 +66,10 @@ def multiply(database: Path | PostgresUrl) -> None:
     if isinstance(database, PostgresUrl):
         import psycopg
 
-        with psycopg.connect(database.text) as connection:
+        with psycopg.connect(database.text) as session:
             columns = 'kind, source, fingerprint, "user", state, created, updated, queue, priority'
             numbers = f"generate_series(2, {WAITING}) AS numbers(number)"
-            connection.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
+            session.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
         return
     with closing(sqlite3.connect(database)) as connection, connection:
         columns = "kind, source, fingerprint, user, state, created, updated"

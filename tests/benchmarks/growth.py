@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 
 from ingest_cli.jobs.filter import JobFilter
 from ingest_cli.jobs.job import JobStatus
@@ -127,21 +126,17 @@ def median_ms(ask: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "postgres").mkdir()
-        with serving_postgres(folder / "postgres") as server:
-            url = server.new_database().text
-            variables = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
-            settings = load_settings(environment={"HOME": name, **dict.fromkeys(variables, url)})
-            with open_store(settings) as store, connect(settings, store):
-                pass
-            database = url.rpartition("/")[2]
-            begun = time.perf_counter()
-            fill(server, database)
-            print(f"{JOBS:,} jobs of {FILES} files each, in {time.perf_counter() - begun:.0f} s", flush=True)
-            print("\n".join([*sizes(server, database), *lookups(settings)]), flush=True)
+    with tempfile.TemporaryDirectory() as home, serving_postgres() as server:
+        url = server.new_database().text
+        variables = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
+        settings = load_settings(environment={"HOME": home, **dict.fromkeys(variables, url)})
+        with open_store(settings) as store, connect(settings, store):
+            pass
+        database = url.rpartition("/")[2]
+        begun = time.perf_counter()
+        fill(server, database)
+        print(f"{JOBS:,} jobs of {FILES} files each, in {time.perf_counter() - begun:.0f} s", flush=True)
+        print("\n".join([*sizes(server, database), *lookups(settings)]), flush=True)
 
 
 if __name__ == "__main__":

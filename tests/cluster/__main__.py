@@ -23,9 +23,9 @@ def main() -> None:
     plan = replace(SMALL if options.small else FULL, seed=options.seed)
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for name in ("postgres", "objects", "hosts"):
+        for name in ("objects", "hosts"):
             (folder / name).mkdir(parents=True)
-        postgres = stack.enter_context(serving_postgres(folder / "postgres"))
+        postgres = stack.enter_context(serving_postgres())
         objects = stack.enter_context(seaweedfs(folder / "objects"))
         scene = stack.enter_context(scenario(folder / "hosts", plan, postgres, objects))
         scene.play()

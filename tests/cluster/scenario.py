@@ -185,7 +185,7 @@ class Scenario:
                 happens()
             self._let_in(1, 1)
             self._tell("nothing fails any more but the storage")
-            self._until(lambda: self._senders.are_done and not self._waiting and self._have_all_ended())
+            self._until(lambda: self._senders.are_done and self._is_drop_empty() and self._have_all_ended())
             self._tell("all has ended")
         finally:
             self._senders.close()
@@ -235,6 +235,9 @@ class Scenario:
 
     def _until_at_work(self) -> None:
         self._until(lambda: self.shared.rows("SELECT 1 FROM jobs WHERE state = 'running'"))
+
+    def _is_drop_empty(self) -> bool:
+        return not any(self._drop.glob("*.tar"))
 
     def _have_all_ended(self) -> bool:
         return not self.shared.rows(f"SELECT 1 FROM jobs WHERE state IN {AT_WORK} LIMIT 1")
