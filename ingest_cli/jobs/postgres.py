@@ -3,6 +3,7 @@
 from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
 from .job import Job
+from .postgres_attendance import PostgresAttendance
 from .postgres_database import PostgresConnections, PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
 from .process import this_process
@@ -32,6 +33,7 @@ class PostgresJobStore(TaskQueue):
     ) -> None:
         database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new)
         super().__init__(database, timings, notifications, cluster)
+        self.attendance = PostgresAttendance(database)
 
     def another(self) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""

@@ -57,6 +57,8 @@ REFUSALS = re.compile(
 )
 VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
+# By RAISE EXCEPTION.
+RAISED = "P0001"
 # A script, or what finds one.
 Migration = str | Callable[[], str]
 
@@ -411,7 +413,10 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], applic
         row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
         applied = 0 if row is None else int(row[0])
         if applied > len(migrations):
-            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
+            from .moved import why_unusable
+            from .postgres_moved import place_of
+
+            raise StoreError(why_unusable(name, applied, lambda: place_of(connection, application)))
         for script in migrations[applied:]:
             connection.execute(script if isinstance(script, str) else script())
         connection.execute(
@@ -436,6 +441,8 @@ def _translated(sql: str) -> str:
 def _explained(error: "psycopg.Error", message: str) -> IngestError:
     """The error to raise for one of PostgreSQL: what may pass, or what does not."""
     state, reason = error.sqlstate or "", " ".join(str(error).split())
+    if state == RAISED:  # it has moved
+        return StoreError(error.diag.message_primary or reason)
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
     is_refusal = not state and REFUSALS.search(reason) is not None

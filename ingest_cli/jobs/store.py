@@ -332,9 +332,9 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
-    new = is_to_be_made(settings, DATABASE, new=new)
+    new = is_to_be_made(settings, DATABASE, new=new, shared=shared)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
-    introduce(settings, DATABASE)
+    introduce(settings, DATABASE, shared)
     return store
 
 
