@@ -24,7 +24,7 @@ from ...connections import reason_of, session
 from ...errors import ArchiveError, IngestError, ServiceUnavailable, SettingsError
 from ...settings import Endpoint, ObjectStore, S3Access
 from ...text import one_line
-from .faults import CODE, FAILURES, explained, is_not_there, said, was_cut_short
+from .faults import CODE, FAILURES, Refused, explained, is_not_there, said, was_cut_short
 from .signing import signed_headers, url_of
 
 if TYPE_CHECKING:
@@ -346,7 +346,8 @@ class _Patience:
     def wait(self, error: IngestError) -> None:
         """Wait; raise the error where it was waited for long enough, or where no waiting helps."""
         pause = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**self._attempt)
-        if not error.transient or self._attempt == RETRIES or time.monotonic() + pause > self._end:
+        helps = error.transient and not isinstance(error, Refused)
+        if not helps or self._attempt == RETRIES or time.monotonic() + pause > self._end:
             raise error
         self._attempt += 1
         time.sleep(pause)
