@@ -78,6 +78,12 @@ class SqliteDatabase:
         with _translate_sqlite_errors(self.path, "read"):
             yield self.writer or self.conn
 
+    def stream(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a query."""
+        with self.reading() as connection:
+            # Whoever leaves rows behind would have a cursor closed later than the database.
+            yield from iter(connection.execute(sql, values).fetchone, None)
+
     def lock(self, table: str, key: str, values: Iterable[int]) -> None:
         """Nobody else writes while this one does."""
 
