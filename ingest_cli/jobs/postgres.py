@@ -1,17 +1,20 @@
 """The job store in a database of PostgreSQL."""
 
-from ..settings import Notifications, Timings
+from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
+from .job import Job
+from .postgres_attendance import PostgresAttendance
 from .postgres_database import PostgresConnections, PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
+from .process import this_process
 from .sql_reading import NOBODY
-from .sql_store import SqlJobStore
+from .task_queue import ALONE, TaskQueue
 
 # After so many jobs the counts are added up.
 ADDED_UP_EVERY = 100
 
 
-class PostgresJobStore(SqlJobStore):
+class PostgresJobStore(TaskQueue):
     """The store in the database that ``pool`` leads to; a ``new`` one is made where it is missing.
 
     Raises StoreError.
@@ -20,20 +23,51 @@ class PostgresJobStore(SqlJobStore):
     _database: PostgresDatabase
 
     def __init__(
-        self, pool: PostgresConnections, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
+        self,
+        pool: PostgresConnections,
+        timings: Timings,
+        notifications: Notifications = NOBODY,
+        *,
+        cluster: Cluster = ALONE,
+        new: bool = True,
     ) -> None:
         database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new)
-        super().__init__(database, timings, notifications)
+        super().__init__(database, timings, notifications, cluster)
+        self.attendance = PostgresAttendance(database)
 
     def another(self) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""
-        return PostgresJobStore(self._database.pool, self._timings, self._notifications, new=False)
+        pool = self._database.pool
+        return PostgresJobStore(pool, self._timings, self._notifications, cluster=self._cluster, new=False)
+
+    def lease(self, job_id: int) -> Job:
+        """Become the holder of a job, unless this process is that already without having heard of it."""
+        return self._doubtful(job_id) or super().lease(job_id)
+
+    def lease_next(self) -> Job | None:
+        """Become the holder of the next job in the queue, or of one that this process holds without knowing."""
+        while self._database.doubtful:
+            if (job := self._doubtful(self._database.doubtful[-1].job_id)) is not None:
+                return job
+        return super().lease_next()
 
     def check_integrity(self) -> str:
         """Look whether the database can be written; whether it is whole is its server's to say."""
         with writing(self._database) as connection:
             self._add_up(connection)
         return ""
+
+    def _become_holder(self, connection: Connection, job: Job) -> Job:
+        leased = super()._become_holder(connection, job)
+        self._database.noted.append(leased.fence)
+        return leased
+
+    def _doubtful(self, job_id: int) -> Job | None:
+        """The job, if it is in doubt whether it was leased, and it was."""
+        asked = [fence for fence in self._database.doubtful if fence.job_id == job_id]
+        found = self.several([job_id]) if asked else []
+        self._database.doubtful = [fence for fence in self._database.doubtful if fence not in asked]
+        return next((job for job in found if job.fence in asked and job.holder == this_process()), None)
 
     def _tidy(self, connection: Connection, job_id: int) -> None:
         if job_id % ADDED_UP_EVERY == 0:
