@@ -88,9 +88,9 @@ def pytest_report_header() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(nothing_is_left: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server(nothing_is_left: None) -> Iterator[PostgresServer]:
     """The session's server of PostgreSQL. A test that stops it starts it again."""
-    with serving_postgres(tmp_path_factory.mktemp("postgres")) as server:
+    with serving_postgres() as server:
         yield server
 
 

@@ -5,16 +5,23 @@ has what they call differently. SQLite has one writer at a time. PostgreSQL has 
 unchanged at its end, it locks.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ..errors import StoreError
+from ..errors import SettingsError, StoreError
 from .dialect import Dialect
+
+# Whoever asks for the first of many looks at few, most often.
+PAGE, LARGEST_PAGE = 16, 4096
 
 
 class Refused(StoreError):
     """The tables do not take what was to be written, such as what they have already."""
+
+
+class NothingThere(SettingsError):
+    """There is no such database yet, and none is to be made."""
 
 
 class Row(Protocol):
@@ -78,6 +85,9 @@ class Database(Protocol):
     def reading(self) -> AbstractContextManager[Connection]:
         """See `reading`."""
 
+    def stream(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a query, of which very many are not held at once. Whoever takes them goes on soon."""
+
     def lock(self, table: str, key: str, values: Iterable[int]) -> None:
         """Have nobody else change these rows until the end of the transaction; outside of one, nothing."""
 
@@ -92,6 +102,31 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close it."""
+
+
+def paged(
+    ask: Callable[..., Iterator[Any]],
+    sql: str,
+    values: Sequence[Any],
+    order: Sequence[str],
+    columns: Sequence[Any],
+) -> Iterator[Any]:
+    """The rows of a query with a condition, in this order, of which there may be very many: not all are held at once.
+
+    ``ask`` gets rows; ``columns`` are what these call those of the ``order``, which tell each row from the others.
+    """
+    behind, size = "", PAGE
+    asked = [*values]
+    while True:
+        count, last = 0, None
+        for last in ask(f"{sql}{behind} ORDER BY {', '.join(order)} LIMIT ?", *asked, size):
+            count += 1
+            yield last
+        if last is None or count < size:
+            return
+        behind = f" AND ({', '.join(order)}) > ({', '.join('?' * len(order))})"
+        asked = [*values, *(last[column] for column in columns)]
+        size = min(4 * size, LARGEST_PAGE)
 
 
 def writing(database: Database, *, durable: bool = True) -> AbstractContextManager[Connection]:

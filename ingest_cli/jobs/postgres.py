@@ -2,8 +2,11 @@
 
 from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
+from .job import Job
+from .postgres_attendance import PostgresAttendance
 from .postgres_database import PostgresConnections, PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
+from .process import this_process
 from .sql_reading import NOBODY
 from .task_queue import ALONE, TaskQueue
 
@@ -30,17 +33,48 @@ class PostgresJobStore(TaskQueue):
     ) -> None:
         database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new)
         super().__init__(database, timings, notifications, cluster)
+        self.attendance = PostgresAttendance(database)
 
     def another(self) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""
         pool = self._database.pool
         return PostgresJobStore(pool, self._timings, self._notifications, cluster=self._cluster, new=False)
 
+    def lease(self, job_id: int) -> Job:
+        """Become the holder of a job, unless this process is that already without having heard of it."""
+        return self._doubtful(job_id) or super().lease(job_id)
+
+    def lease_next(self) -> Job | None:
+        """Become the holder of the next job in the queue, or of one that this process holds without knowing."""
+        return self._any_doubtful() or super().lease_next()
+
+    def lease_offered(self) -> Job | None:
+        """Become the holder of the job whose task is next, or of one that this process holds without knowing."""
+        return self._any_doubtful() or super().lease_offered()
+
     def check_integrity(self) -> str:
         """Look whether the database can be written; whether it is whole is its server's to say."""
         with writing(self._database) as connection:
             self._add_up(connection)
         return ""
+
+    def _become_holder(self, connection: Connection, job: Job) -> Job:
+        leased = super()._become_holder(connection, job)
+        self._database.noted.append(leased.fence)
+        return leased
+
+    def _any_doubtful(self) -> Job | None:
+        while self._database.doubtful:
+            if (job := self._doubtful(self._database.doubtful[-1].job_id)) is not None:
+                return job
+        return None
+
+    def _doubtful(self, job_id: int) -> Job | None:
+        """The job, if it is in doubt whether it was leased, and it was."""
+        asked = [fence for fence in self._database.doubtful if fence.job_id == job_id]
+        found = self.several([job_id]) if asked else []
+        self._database.doubtful = [fence for fence in self._database.doubtful if fence not in asked]
+        return next((job for job in found if job.fence in asked and job.holder == this_process()), None)
 
     def _tidy(self, connection: Connection, job_id: int) -> None:
         if job_id % ADDED_UP_EVERY == 0:

@@ -17,9 +17,10 @@ from typing import Any
 
 from ..errors import IngestError, ResourceUnavailable, SettingsError, StoreError
 from ..settings import PostgresUrl
-from .database import Refused
+from .database import NothingThere, Refused
 from .dialect import PostgresDialect
 from .group_commit import Shared
+from .job import Fence
 
 try:
     import psycopg
@@ -45,6 +46,8 @@ USUAL = {
 }
 # So many connections are kept that nobody uses now, each for so long.
 MOST_IDLE, IDLE_SECONDS = 8, 60.0
+# So many rows of a stream come together.
+FETCHED = 1000
 # The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
 # read, as while another server takes over.
 PASSING = ("08", "25", "40", "53", "55", "57", "58")
@@ -56,6 +59,8 @@ VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY
 NO_TABLE = "42P01"
 # A script, or what finds one.
 Migration = str | Callable[[], str]
+# By RAISE EXCEPTION.
+RAISED = "P0001"
 
 
 class Row(tuple[Any, ...]):
@@ -203,7 +208,11 @@ class _Reader:
 
 
 class PostgresDatabase:
-    """A database of PostgreSQL, of one thread."""
+    """A database of PostgreSQL, of one thread.
+
+    What is ``noted`` in a transaction is ``doubtful`` where nobody knows whether that was committed, since the
+    connection broke in the midst of it.
+    """
 
     is_local = False
     dialect = PostgresDialect()
@@ -214,6 +223,8 @@ class PostgresDatabase:
         self._reader = _Reader(pool)
         self._writer: _Connection | None = None
         self._locked: set[tuple[str, int]] = set()
+        self.noted: list[Fence] = []
+        self.doubtful: list[Fence] = []
         silent = f"SET LOCAL idle_in_transaction_session_timeout = {int(1000 * SILENT_SECONDS)}"
         self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {int(1000 * busy)}; {silent}"
 
@@ -233,7 +244,7 @@ class PostgresDatabase:
             try:
                 self._writer = _Connection(connection)
                 yield self._writer
-                connection.execute("COMMIT")
+                self._commit(connection)
             except Exception:
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
@@ -242,6 +253,7 @@ class PostgresDatabase:
                 # Whoever is interrupted waits for nothing: one that is in the midst of it is closed, and so undone.
                 self._writer = None
                 self._locked.clear()
+                self.noted.clear()
                 self.pool.give_back(connection)
 
     @contextmanager
@@ -249,6 +261,20 @@ class PostgresDatabase:
         """Queries."""
         with self._translating("read"):
             yield self._writer or self._reader
+
+    def stream(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """The rows of a query, by a cursor in a transaction of its own, which lasts until the last one is taken."""
+        with self._translating("read"):
+            connection = self._begun(durable=False)
+            try:
+                connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                with connection.cursor("rows") as cursor:
+                    cursor.itersize = FETCHED
+                    yield from cursor.execute(_translated(sql), values)
+                connection.execute("COMMIT")
+            finally:
+                # Where rows are left behind it is in a transaction still: it is closed.
+                self.pool.give_back(connection)
 
     def lock(self, table: str, key: str, values: Iterable[int]) -> None:
         """Lock rows, in the order of their keys, in which everybody does."""
@@ -309,6 +335,13 @@ class PostgresDatabase:
             raise
         return connection
 
+    def _commit(self, connection: "psycopg.Connection[Any]") -> None:
+        try:
+            connection.execute("COMMIT")
+        except BaseException:
+            self.doubtful += self.noted
+            raise
+
     @contextmanager
     def _translating(self, action: str) -> Iterator[None]:
         try:
@@ -339,7 +372,7 @@ def open_database(
     try:
         version = _version(database, application)
         if version is None and not new:
-            raise SettingsError(f"there is no {application} in {database.name}")
+            raise NothingThere(f"there is no {application} in {database.name}")
         if version != len(migrations):
             _migrate(database, migrations, application)
     except BaseException:
@@ -380,7 +413,10 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], applic
         row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
         applied = 0 if row is None else int(row[0])
         if applied > len(migrations):
-            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
+            from .moved import why_unusable
+            from .postgres_moved import place_of
+
+            raise StoreError(why_unusable(name, applied, lambda: place_of(connection, application)))
         for script in migrations[applied:]:
             connection.execute(script if isinstance(script, str) else script())
         connection.execute(
@@ -405,6 +441,8 @@ def _translated(sql: str) -> str:
 def _explained(error: "psycopg.Error", message: str) -> IngestError:
     """The error to raise for one of PostgreSQL: what may pass, or what does not."""
     state, reason = error.sqlstate or "", " ".join(str(error).split())
+    if state == RAISED:  # it has moved
+        return StoreError(error.diag.message_primary or reason)
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
     is_refusal = not state and REFUSALS.search(reason) is not None

@@ -233,6 +233,19 @@ _COUNTS = """
     CREATE TRIGGER stage_left AFTER INSERT OR UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION ingest_stage_left()
 """
 
+# Which processes are there: see `attendance`. What is changed most often fits beside what it was.
+_PROCESSES = """
+    CREATE TABLE processes (
+        process text COLLATE "C" PRIMARY KEY,
+        host text COLLATE "C" NOT NULL,
+        role text NOT NULL,
+        version text NOT NULL,
+        since text NOT NULL,
+        heartbeat bigint NOT NULL,
+        clock double precision NOT NULL,
+        told double precision NOT NULL) WITH (fillfactor = 50)
+"""
+
 # What several hosts may do only so many times at once.
 _SLOTS = """
     CREATE TABLE slots (
@@ -244,7 +257,7 @@ _SLOTS = """
         PRIMARY KEY (name, number))
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST + ";" + _COUNTS, schema, _SLOTS)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST + ";" + _COUNTS, _PROCESSES, schema, _SLOTS)
 
 
 def _added_up(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:

@@ -6,15 +6,13 @@ from typing import Any, Self
 
 from ..settings import Notifications, Timings
 from .attendance import Attendance
-from .database import Database, Row, reading
+from .database import Database, Row, paged, reading
 from .job import Job
 from .liveness import Liveness
 from .outbox import Outbox
 from .sql_rows import job_of
 
 NOBODY = Notifications()
-# Whoever asks for the first of many looks at few, most often.
-PAGE, LARGEST_PAGE = 16, 4096
 
 
 class SqlReading:
@@ -51,22 +49,4 @@ class SqlReading:
             yield from iter(connection.execute(sql, values).fetchone, None)
 
     def _paged(self, sql: str, values: Sequence[Any], order: Sequence[str], columns: Sequence[str]) -> Iterator[Row]:
-        """The rows of a query with a condition, in this order, of which there may be very many.
-
-        ``columns`` are what the rows call those of the ``order``, which tell each row from the others.
-        """
-        behind, size = "", PAGE
-        while True:
-            rows = self._rows(f"{sql} {behind} ORDER BY {', '.join(order)} LIMIT ?", *values, size)
-            count, last = 0, None
-            for last in rows:
-                count += 1
-                yield last
-            if last is None or count < size:
-                return
-            if not behind:
-                behind = f"AND ({', '.join(order)}) > ({', '.join('?' * len(order))})"
-            else:
-                values = values[: -len(order)]
-            values = [*values, *(last[column] for column in columns)]
-            size = min(4 * size, LARGEST_PAGE)
+        return paged(self._rows, sql, values, order, columns)

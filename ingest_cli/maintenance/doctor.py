@@ -16,25 +16,29 @@ from ..bundle.content import SHARED_BLOCK
 from ..disk import existing, explained, free_bytes, require_writable, scratch
 from ..errors import ExitCode, IngestError, SettingsError, SourceError, StoreError
 from ..events.receivers import NotReceived, Receiver, receivers_of
+from ..jobs.database import NothingThere
 from ..jobs.job import Job
 from ..jobs.neighbours import is_to_be_made
 from ..jobs.outbox import NoticeStatus
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
-from ..settings import Option, ReceiverKind, Settings
+from ..settings import Option, PostgresUrl, ReceiverKind, Settings
 from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
     DATABASE,
+    DATABASE_URL,
     DIGEST,
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_URL,
     POLICY_URL,
     SERVICES,
+    SHARED_SPOOL,
     UNIQUEID_URL,
     VOLUME_PATH,
 )
+from ..spool.opening import look_at_shared
 from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
@@ -57,11 +61,16 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
 
     Nothing is stored, and nothing is made: what the first job will make is not there yet.
     """
-    store = finding("job store", lambda: _check_store(settings), _setting(DATABASE))
+    option = DATABASE if isinstance(settings.database, Path) else DATABASE_URL
+    store = finding("job store", lambda: _check_store(settings), _setting(option))
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
+        if isinstance(settings.database, PostgresUrl):
+            yield from _diagnose_cluster(settings, settings.database)
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
+    if settings.shared_spool is not None:
+        yield finding("shared spool", lambda: look_at_shared(settings), _setting(SHARED_SPOOL))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
     if settings.digest != "none" and isinstance(settings.archive, Path):
@@ -72,6 +81,19 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
+
+
+def _diagnose_cluster(settings: Settings, url: PostgresUrl) -> Iterator[Finding]:
+    """Check what several hosts share."""
+    from . import cluster
+
+    upgrade = "give the server more connections, or use one version of the program on all hosts"
+    yield finding("database", lambda: cluster.check_database(url), upgrade)
+    poll = "set [database] listen = no, or let workers reach the server itself"
+    yield finding("wake-up", lambda: cluster.check_listening(settings, url), poll)
+    yield finding("clocks", lambda: cluster.check_clock(url), "have both follow the same time server")
+    for detail, advice in cluster.check_hosts(settings, url):
+        yield Finding("host", detail, not advice, advice, ExitCode.FAILED if advice else ExitCode.SUCCESS)
 
 
 def diagnose_service(settings: Settings, option: Option) -> Finding:
@@ -95,6 +117,13 @@ def finding(name: str, check: Callable[[], str], advice: str) -> Finding:
 def _ping(service: Service) -> str:
     with closing(service):
         return service.ping()
+
+
+def _ping_or_nothing(place: object, opened: Callable[[], Service]) -> str:
+    try:
+        return _ping(opened())
+    except NothingThere:
+        return f"{place}: nothing there yet"
 
 
 def _check_archive(settings: Settings) -> str:
@@ -131,13 +160,13 @@ def _check_digests(archive: Path) -> str:
 def _check_ids(settings: Settings) -> str:
     if isinstance(settings.unique_id, Path) and is_to_be_made(settings, UNIQUEID_URL, new=True):
         return _not_there_yet(settings.unique_id)
-    return _ping(factory.unique_id(settings, new=False))
+    return _ping_or_nothing(settings.unique_id, lambda: factory.unique_id(settings, new=False))
 
 
 def _check_catalog(settings: Settings) -> str:
     if isinstance(settings.catalog, Path) and is_to_be_made(settings, CATALOG_URL, new=True):
         return _not_there_yet(settings.catalog)
-    return _ping(factory.catalog(settings, new=False))
+    return _ping_or_nothing(settings.catalog, lambda: factory.catalog(settings, new=False))
 
 
 def _check_policy(settings: Settings) -> str:
@@ -169,7 +198,11 @@ def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) 
 def _check_store(settings: Settings) -> str:
     if isinstance(settings.database, Path) and is_to_be_made(settings, DATABASE, new=True):
         return _not_there_yet(settings.database)
-    with open_store(settings, new=False) as store:
+    try:
+        opened = open_store(settings, new=False)
+    except NothingThere:
+        return f"{settings.database}: nothing there yet"
+    with opened as store:
         problems = store.check_integrity()
         if problems:
             raise StoreError(f"the job store {settings.database} is damaged: {problems}")
@@ -179,7 +212,7 @@ def _check_store(settings: Settings) -> str:
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
     if not isinstance(settings.database, Path) or settings.database.exists():
-        with open_store(settings, new=False) as store:
+        with suppress(NothingThere), open_store(settings, new=False) as store:
             _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 

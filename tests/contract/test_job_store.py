@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from fnmatch import fnmatchcase
@@ -32,6 +33,7 @@ from ingest_cli.jobs.transitions import TRANSITIONS, Event
 from ingest_cli.settings import PostgresUrl, Timings
 
 from ..support.holders import DEAD, ELSEWHERE, HERE, child
+from ..support.postgres import PostgresServer, bouncing
 from ..support.recount import recounted, told
 from ..support.store_changes import BY_ANYONE, BY_FENCE, REASON, RERUN, WISH, sources_of, targets_of
 
@@ -1203,13 +1205,47 @@ class JobStoreContract:
 
 @pytest.mark.cluster
 class TestPostgres(JobStoreContract):
+    @pytest.fixture(scope="class")
+    def database(self, postgres_server: PostgresServer) -> PostgresUrl:
+        """One for all tests: to empty it takes less than to make another."""
+        return postgres_server.new_database()
+
     @pytest.fixture
-    def opened(self, postgres: PostgresUrl) -> Iterator[Opened]:
+    def opened(self, postgres_server: PostgresServer, database: PostgresUrl) -> Iterator[Opened]:
         from ingest_cli.jobs.postgres import PostgresJobStore
         from ingest_cli.jobs.postgres_database import PostgresConnections
 
         with ExitStack() as stack:
-            yield lambda timings: stack.enter_context(PostgresJobStore(PostgresConnections(postgres), timings))
+            yield lambda timings: stack.enter_context(PostgresJobStore(PostgresConnections(database), timings))
+        postgres_server.empty(database)
+
+    def test_of_what_changes_at_once_each_count_is_kept(self, opened: Opened) -> None:
+        """And added up while others add to it."""
+        stores = [opened(QUICK) for _ in range(4)]
+
+        def work(number: int) -> None:
+            jobs = Jobs(stores[number])
+            jobs._last = first = 1000 * number + 90
+            for _ in range(20):
+                jobs.complete(digest=f"digest {number}")
+                jobs.failed()
+            assert not stores[number].check_integrity()
+            stores[number].forget([first + 1, first + 2])
+
+        with ThreadPoolExecutor(len(stores)) as executor:
+            list(executor.map(work, range(len(stores))))
+        assert told(stores[0]) == recounted(stores[0].select())
+
+
+@pytest.mark.cluster
+class TestPostgresBehindPgBouncer(TestPostgres):
+    """In transaction pooling: each transaction may be on another connection of the server's."""
+
+    @pytest.fixture(scope="class")
+    def database(self, postgres_server: PostgresServer) -> Iterator[PostgresUrl]:
+        name = postgres_server.new_database().text.rpartition("/")[2]
+        with bouncing(postgres_server) as port:
+            yield postgres_server.url(name, port=port)
 
 
 MANY = 20_000

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -111,6 +112,13 @@ class PostgresServer:
             found = connection.execute(sql)
             return found.fetchall() if found.description is not None else []
 
+    def empty(self, url: PostgresUrl) -> None:
+        """Remove every row of a database, but for what says which versions its tables are of."""
+        name = url.text.rpartition("/")[2]
+        tables = self.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name)
+        deleted = "; ".join(f"DELETE FROM {table}" for (table,) in tables if table != "ingest_versions")
+        self.execute(f"SET session_replication_role = replica; {deleted}", name)
+
     def _wait_until_it_answers(self) -> None:
         import psycopg
 
@@ -149,19 +157,23 @@ def bouncer_program() -> str | None:
 
 
 @contextmanager
-def bouncing(server: PostgresServer, folder: Path) -> Iterator[int]:
+def bouncing(server: PostgresServer) -> Iterator[int]:
     """PgBouncer before the server, in transaction pooling, and its port, for as long as the block lasts."""
-    import psycopg
-
     program = bouncer_program()
     if program is None:
         pytest.skip("PgBouncer is not installed")
-    port = lasting_port()
-    folder.mkdir()
-    before = as_postgres(folder)
-    config = folder / "bouncer.ini"
-    config.write_text(POOLED.format(server=server.port, port=port, folder=folder))
-    process = subprocess.Popen([*before, program, "-q", str(config)], cwd="/", stderr=subprocess.DEVNULL)
+    with outside() as folder:
+        port = lasting_port()
+        config = folder / "bouncer.ini"
+        config.write_text(POOLED.format(server=server.port, port=port, folder=folder))
+        words = [*as_postgres(folder), program, "-q", str(config)]
+        process = subprocess.Popen(words, cwd="/", stderr=subprocess.DEVNULL)
+        yield from _while_it_runs(process, server, port)
+
+
+def _while_it_runs(process: "subprocess.Popen[bytes]", server: PostgresServer, port: int) -> Iterator[int]:
+    import psycopg
+
     try:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -178,12 +190,22 @@ def bouncing(server: PostgresServer, folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def serving_postgres(folder: Path) -> Iterator[PostgresServer]:
+def serving_postgres() -> Iterator[PostgresServer]:
     """A server, for as long as the block lasts. Skips where it cannot be had."""
     require_postgres()
-    server = PostgresServer(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+    with outside() as folder:
+        server = PostgresServer(folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def outside() -> Iterator[Path]:
+    """A folder that is not among pytest's, which any later session makes inaccessible to other users, such as these
+    servers run as."""
+    with tempfile.TemporaryDirectory(prefix="ingest-", dir="/var/tmp") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)

@@ -11,7 +11,7 @@ from typing import Any
 from ...bundle.catalog_rules import check_document
 from ...bundle.metadata import HASH_TYPES, Document, as_json
 from ...errors import CatalogRefused
-from ...jobs.database import Connection, Database, Refused, Row, reading, writing
+from ...jobs.database import Connection, Database, Refused, Row, paged, reading, writing
 from ...jobs.group_commit import Shared
 from ...jobs.sqlite_database import BUSY_SECONDS, open_database
 from ...text import counted
@@ -125,7 +125,7 @@ class SqlCatalog:
 
     def files(self, transaction_id: int) -> Iterator[StoredFile]:
         """The files of a transaction, by their ids."""
-        rows = self._rows(f'{SELECT_FILE} WHERE "transaction" = ? ORDER BY Files.id', transaction_id)
+        rows = paged(self._rows, f'{SELECT_FILE} WHERE "transaction" = ?', [transaction_id], ["Files.id"], [1])
         return (_file_of(row) for row in rows)
 
     def metadata(self, transaction_id: int) -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ class SqlCatalog:
     def find(self, query: FileQuery) -> Iterator[tuple[int, StoredFile]]:
         """The files that are asked for, each after its transaction."""
         sql, values = search(query, SELECT_FILE, self._database.dialect)
-        found = ((row[0], _file_of(row)) for row in self._rows(sql, *values))
+        found = ((row[0], _file_of(row)) for row in self._database.stream(sql, values))
         return ((transaction_id, file) for transaction_id, file in found if file.answers(query))
 
     def hashtypes(self) -> frozenset[str]:

@@ -5,12 +5,12 @@ unfinished uploads, is asked for here. Keys are those below the archive's prefix
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from xml.etree import ElementTree
 
 import obstore
@@ -21,15 +21,17 @@ from requests import PreparedRequest, Response
 from ...bundle.content import CHUNK_BYTES
 from ...connections import FAILURES as NO_ANSWER
 from ...connections import reason_of, session
-from ...errors import ServiceUnavailable, SettingsError
+from ...errors import ArchiveError, IngestError, ServiceUnavailable, SettingsError
 from ...settings import Endpoint, ObjectStore, S3Access
 from ...text import one_line
-from .faults import CODE, FAILURES, explained, is_not_there, said
+from .faults import CODE, FAILURES, explained, is_not_there, said, was_cut_short
 from .signing import signed_headers, url_of
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig, S3Config
+
+T = TypeVar("T")
 
 # How often what storage failed at is tried again, and how long it may take in all, as a multiple of the timeout.
 RETRIES = 6
@@ -133,59 +135,84 @@ class Bucket:
         with self._explaining(action):
             try:
                 found = obstore.get(self._reader, self._below + key, options={"head": True})
-            except FileNotFoundError as error:
-                if not is_not_there(error):
-                    raise
+            except FileNotFoundError:
                 return None
         notes = {name: text for name, text in found.attributes.items() if isinstance(text, str)}
         return Stored(found.meta["size"], _bare(found.meta["e_tag"]), notes)
 
     def get(self, key: str, start: int, action: str) -> Iterator[bytes] | None:
         """The bytes of an object from ``start`` on, which there are, in pieces; None where there is no object."""
-        skipped = 0
-        with self._explaining(action):
-            try:
-                options: GetOptions = {"range": {"offset": start}} if start else {}
-                found = obstore.get(self._reader, self._below + key, options=options)
-            except FileNotFoundError as error:
-                if not is_not_there(error):
-                    raise
-                return None
-            except BaseError as error:
-                if not start or "non-partial" not in str(error):
-                    raise
-                # Some storage sends all of it.
-                found, skipped = obstore.get(self._reader, self._below + key), start
-        return self._pieces(found, skipped, action)
+        opened = self._whole(lambda: self._opened(key, start), action)
+        return None if opened is None else self._pieces(key, *opened, start, action)
 
     def read(self, key: str, etag: str, action: str) -> memoryview | None:
         """All of an object that has this tag; None where it has another one by now, or is not there."""
-        with self._explaining(action):
-            try:
-                found = obstore.get(self._reader, self._below + key, options={"if_match": f'"{etag}"'})
-                # Some storage does not look at the condition.
-                return memoryview(found.bytes()) if _bare(found.meta["e_tag"]) == etag else None
-            except PreconditionError:
-                return None
-            except FileNotFoundError as error:
-                if not is_not_there(error):
-                    raise
-                return None
+        return self._whole(lambda: self._tagged(key, etag), action)
 
-    def _pieces(self, found: "GetResult", skipped: int, action: str) -> Iterator[bytes]:
-        with self._explaining(action):
-            for piece in found.stream(CHUNK_BYTES):
-                if skipped < len(piece):
-                    yield bytes(memoryview(piece)[skipped:])
-                skipped = max(0, skipped - len(piece))
+    def _tagged(self, key: str, etag: str) -> memoryview | None:
+        try:
+            found = obstore.get(self._reader, self._below + key, options={"if_match": f'"{etag}"'})
+            # Some storage does not look at the condition.
+            return memoryview(found.bytes()) if _bare(found.meta["e_tag"]) == etag else None
+        except PreconditionError:
+            return None
+        except FileNotFoundError as error:
+            if not is_not_there(error):
+                raise
+            return None
+
+    def _opened(self, key: str, start: int) -> "tuple[GetResult, int] | None":
+        """The object from ``start`` on, and how many bytes of it are to be skipped all the same."""
+        options: GetOptions = {"range": {"offset": start}} if start else {}
+        try:
+            return obstore.get(self._reader, self._below + key, options=options), 0
+        except FileNotFoundError as error:
+            if not is_not_there(error):
+                raise
+            return None
+        except BaseError as error:
+            if not start or "non-partial" not in str(error):
+                raise
+            # Some storage sends all of it.
+            return obstore.get(self._reader, self._below + key), start
+
+    def _pieces(self, key: str, found: "GetResult", skipped: int, position: int, action: str) -> Iterator[bytes]:
+        size, patience = found.meta["size"], self._patience()
+        while position < size:
+            try:
+                with self._explaining(action):
+                    for piece in found.stream(CHUNK_BYTES):
+                        taken = bytes(memoryview(piece)[skipped:])
+                        skipped -= len(piece) - len(taken)
+                        position += len(taken)
+                        if taken:
+                            patience = self._patience()
+                            yield taken
+            except ServiceUnavailable as error:
+                patience.wait(error)
+            if position < size:
+                opened = self._whole(lambda start=position: self._opened(key, start), action)  # type: ignore[misc]
+                if opened is None:
+                    raise ArchiveError(f"cannot {action} in {self.place}: {self.location(key)} is gone")
+                found, skipped = opened
 
     def keys(self, folder: str, action: str) -> Iterator[tuple[str, int]]:
         """The keys of all objects below a folder, or of the archive where it is empty, and their sizes."""
-        prefix = f"{self._below}{folder}".strip("/")
-        with self._explaining(action):
-            for page in obstore.list(self._reader, prefix or None, chunk_size=LISTED_AT_ONCE):
-                for entry in page:
-                    yield entry["path"].removeprefix(self._below), entry["size"]
+        prefix = f"{self._below}{folder}".strip("/") or None
+        last: str | None = None
+        patience, is_whole = self._patience(), False
+        while not is_whole:
+            try:
+                with self._explaining(action):
+                    for page in obstore.list(self._reader, prefix, offset=last, chunk_size=LISTED_AT_ONCE):
+                        for entry in page:
+                            last = entry["path"]
+                            yield last.removeprefix(self._below), entry["size"]
+                is_whole = True
+            except ServiceUnavailable as error:
+                if not was_cut_short(error):
+                    raise
+                patience.wait(error)
 
     def delete(self, keys: Sequence[str], action: str) -> None:
         """Delete objects; one that is not there is no error."""
@@ -277,25 +304,52 @@ class Bucket:
 
     def _asked(self, method: str, query: dict[str, str], action: str, key: str = "") -> Response:
         """The answer to a request that obstore cannot make, which is sent again as obstore does it."""
-        for attempt in range(RETRIES + 1):
-            if attempt:
-                time.sleep(min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**attempt))
+        patience = self._patience()
+        while True:
             url = url_of(self.access, self.place.bucket, query, key)
             headers = signed_headers(self.access, method, url, query)
             try:
                 answer = self._session.request(method, url, headers=headers, auth=_signed, timeout=self.access.timeout)
             except NO_ANSWER as error:
                 trouble = said(self.place, self.access, action, None, "", reason_of(error))
-                continue
-            code = CODE.search(answer.text)
-            name = code[1] if code else ""
-            # One that is to be ended may have ended; and some storage says so of a list that is empty.
-            if answer.ok or name == "NoSuchUpload":
-                return answer
-            trouble = said(self.place, self.access, action, answer.status_code, name, answer.reason)
-            if not trouble.transient:
-                break
-        raise trouble
+            else:
+                code = CODE.search(answer.text)
+                name = code[1] if code else ""
+                # One that is to be ended may have ended; and some storage says so of a list that is empty.
+                if answer.ok or name == "NoSuchUpload":
+                    return answer
+                trouble = said(self.place, self.access, action, answer.status_code, name, answer.reason)
+            patience.wait(trouble)
+
+    def _whole(self, call: Callable[[], T], action: str) -> T:
+        """What a call has from storage, which is made again where an answer was cut short: obstore does not do so."""
+        patience = self._patience()
+        while True:
+            try:
+                with self._explaining(action):
+                    return call()
+            except ServiceUnavailable as error:
+                if not was_cut_short(error):
+                    raise
+                patience.wait(error)
+
+    def _patience(self) -> "_Patience":
+        return _Patience(self.access.timeout * RETRYING_TIMEOUTS)
+
+
+class _Patience:
+    """Waits before something is tried again, longer each time, but not for ever."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end, self._attempt = time.monotonic() + seconds, 0
+
+    def wait(self, error: IngestError) -> None:
+        """Wait; raise the error where it was waited for long enough, or where no waiting helps."""
+        pause = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**self._attempt)
+        if not error.transient or self._attempt == RETRIES or time.monotonic() + pause > self._end:
+            raise error
+        self._attempt += 1
+        time.sleep(pause)
 
 
 def part_bytes(size: int) -> int:

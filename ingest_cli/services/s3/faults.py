@@ -18,6 +18,7 @@ FAILURES = (BaseError, FileNotFoundError)
 STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]")
 CODE = re.compile(r"<Code>([^<]+)</Code>")
 MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+PHRASE = re.compile(r"status code: \d{3} ([A-Z][A-Za-z ]+)")
 # The innermost of the errors that it shows below "Debug source".
 INNERMOST = re.compile(r'message: "([^"]+)"')
 KEYS = "see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -65,6 +66,11 @@ def is_not_there(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
 
 
+def was_cut_short(error: IngestError) -> bool:
+    """Whether an answer came, but not to its end."""
+    return "body" in str(error.__cause__).partition("Debug source")[0].rpartition("HTTP error")[2]
+
+
 def _status(text: str) -> int | None:
     found = STATUS.search(text)
     return int(found[1] or found[2]) if found else None
@@ -72,5 +78,5 @@ def _status(text: str) -> int | None:
 
 def _reason(text: str) -> str:
     """Why, in a line: what storage said, else what the system did, else what obstore did."""
-    told = MESSAGE.search(text) or INNERMOST.search(text)
+    told = MESSAGE.search(text) or PHRASE.search(text) or INNERMOST.search(text)
     return quoted(told[1]).strip("'\"") if told else one_line(text.partition("\n\nDebug source")[0])

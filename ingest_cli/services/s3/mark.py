@@ -88,8 +88,9 @@ class Mark:
 
     def _read(self) -> list[str] | None:
         """The names of the archive, one for each line; None where it has no mark."""
-        found = self._bucket.find(MARK_NAME, FINDING)
+        # First of all what storage says more of than of an object's size, where it refuses it.
         pieces = self._bucket.get(MARK_NAME, 0, FINDING)
+        found = self._bucket.find(MARK_NAME, FINDING) if pieces is not None else None
         if found is None or pieces is None:
             # What cannot be said of an object is told of a list: whether there is a bucket.
             next(self._bucket.keys("", FINDING), None)
