@@ -37,9 +37,7 @@ Site = Callable[[], dict[str, str]]
 @contextmanager
 def sites(folder: Path) -> Iterator[tuple[PostgresServer, dict[str, Site]]]:
     """How a new site is made: its variables, by what its job store is on."""
-    place = folder / "postgres"
-    place.mkdir()
-    with serving_postgres(place) as server:
+    with serving_postgres() as server:
 
         def embedded() -> dict[str, str]:
             place = Path(tempfile.mkdtemp(dir=folder))

@@ -435,7 +435,7 @@ def test_workers_that_poll_get_their_jobs_through_pgbouncer(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with bouncing(postgres_server, tmp_path / "bouncer") as port:
+    with bouncing(postgres_server) as port:
         through = postgres_server.url(postgres.text.rpartition("/")[2], port=port)
         monkeypatch.setenv("INGEST_DATABASE_URL", through.text)
         monkeypatch.setenv("INGEST_DATABASE_LISTEN", "no")

@@ -85,14 +85,14 @@ def side_of(what: str, place: Path | PostgresUrl, settings: Settings) -> Side:
     """The database for ``what`` at this place."""
     if isinstance(place, Path):
         return SqliteSide(what, place, MIGRATIONS[what], settings.timings.busy)
-    from ...jobs.postgres_database import pool_of
+    from ...jobs.postgres_database import Migration, pool_of
     from ...jobs.postgres_migrations import MIGRATIONS as POSTGRES_JOBS
     from ...services.postgres.catalog import MIGRATIONS as POSTGRES_CATALOG
     from ...services.postgres.uniqueid import MIGRATIONS as POSTGRES_IDS
     from .postgres_side import PostgresSide
 
-    migrations = {JOBS: POSTGRES_JOBS, IDS: POSTGRES_IDS, CATALOG: POSTGRES_CATALOG}
-    return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy)
+    migrations: dict[str, Sequence[Migration]] = {JOBS: POSTGRES_JOBS, IDS: POSTGRES_IDS, CATALOG: POSTGRES_CATALOG}
+    return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy, settings.cluster)
 
 
 def _configured(path: Path) -> Settings:

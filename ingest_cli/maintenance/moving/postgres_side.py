@@ -7,8 +7,11 @@ from typing import Any
 
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
-from ...jobs.postgres_database import PostgresConnections, PostgresDatabase, open_database, version_of
+from ...jobs.job import JobKind
+from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
 from ...jobs.postgres_migrations import ADDED_UP
+from ...jobs.queues import Queues
+from ...settings import Cluster
 from .side import Found, Row, Standing
 from .tables import JOBS, TABLES, Table
 
@@ -17,14 +20,22 @@ COLUMNS = """
         WHERE table_schema = current_schema AND table_name = lower(?) AND is_generated = 'NEVER'
         ORDER BY ordinal_position
 """
+OF_MANY_HOSTS = {"queue", "priority", "project", "is_crowded"}
+UNPLACED = (
+    "SELECT job_id, kind, source FROM jobs WHERE queue = ''"
+    " AND state IN ('queued', 'running', 'undoing', 'held', 'failed')"
+)
+PLACE = "UPDATE jobs SET queue = ?, priority = ? WHERE job_id = ?"
 SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
 
 
 class PostgresSide:
     """The tables for ``what`` in the database that ``pool`` leads to, with these ``migrations``."""
 
-    def __init__(self, what: str, pool: PostgresConnections, migrations: Sequence[str], busy: float) -> None:
-        self.what, self.place = what, str(pool.url)
+    def __init__(
+        self, what: str, pool: PostgresConnections, migrations: Sequence[Migration], busy: float, cluster: Cluster
+    ) -> None:
+        self.what, self.place, self._cluster = what, str(pool.url), cluster
         self._pool, self._migrations, self._busy = pool, migrations, busy
         self._database = PostgresDatabase(pool, busy)
         self._types = cache(self._read_types)
@@ -50,8 +61,9 @@ class PostgresSide:
         return int(self.answer(f"SELECT COALESCE({SIZE}, 0) FROM (VALUES {names}) AS tables (name)")[0][0])
 
     def columns(self, table: Table) -> tuple[str, ...]:
-        """The columns of a table."""
-        return tuple(self._types(table))
+        """The columns of a table, without those that only jobs of many hosts have."""
+        left_out = OF_MANY_HOSTS if table.name == "jobs" else ()
+        return tuple(column for column in self._types(table) if column not in left_out)
 
     def count(self, table: Table) -> int:
         """How many rows a table has."""
@@ -135,9 +147,16 @@ class PostgresSide:
             connection.execute("SELECT setval(pg_get_serial_sequence('outbox', 'number'), ?)", [number])
 
     def end(self) -> None:
-        """Take away the mark."""
+        """Take away the mark. Jobs can be run by this host, or by all."""
         with self._database.writing() as connection:
+            if self.what == JOBS:
+                connection.executemany(PLACE, list(self._placed()))
             marks.unmark(connection, self.what)
+
+    def _placed(self) -> Iterator[Row]:
+        queues = Queues.of_host(self._cluster)
+        for job_id, kind, source in self.answer(UNPLACED):
+            yield queues.queue_of(JobKind(kind), source), self._cluster.priority, job_id
 
     def _prepare(self) -> None:
         with self._database.writing() as connection:
