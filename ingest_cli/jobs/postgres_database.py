@@ -57,10 +57,10 @@ REFUSALS = re.compile(
 )
 VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
-# A script, or what finds one.
-Migration = str | Callable[[], str]
 # By RAISE EXCEPTION.
 RAISED = "P0001"
+# A script, or what finds one.
+Migration = str | Callable[[], str]
 
 
 class Row(tuple[Any, ...]):

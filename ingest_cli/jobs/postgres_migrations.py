@@ -257,7 +257,7 @@ _SLOTS = """
         PRIMARY KEY (name, number))
 """
 
-MIGRATIONS: tuple[Migration, ...] = (_FIRST + ";" + _COUNTS, _PROCESSES, schema, _SLOTS)
+MIGRATIONS: tuple[Migration, ...] = (_FIRST + ";" + _COUNTS, schema, _SLOTS, _PROCESSES)
 
 
 def _added_up(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:

@@ -66,10 +66,10 @@ def multiply(database: Path | PostgresUrl) -> None:
     if isinstance(database, PostgresUrl):
         import psycopg
 
-        with psycopg.connect(database.text) as connection:
+        with psycopg.connect(database.text) as server:
             columns = 'kind, source, fingerprint, "user", state, created, updated, queue, priority'
             numbers = f"generate_series(2, {WAITING}) AS numbers(number)"
-            connection.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
+            server.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
         return
     with closing(sqlite3.connect(database)) as file, file:
         columns = "kind, source, fingerprint, user, state, created, updated"
