@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeVar, cast
 
-from ..disk import SharedSync
+from ..shared_sync import SharedSync
 
 # How long a batch is waited for before those who wait look whether it was left alone.
 LEFT_SECONDS = 0.1

@@ -147,7 +147,7 @@ class JobStore(Protocol):
         """How many seconds all jobs together spent in each stage, those too that were pruned since."""
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
-        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        """How many jobs, files and bytes are waiting, running, complete, failed and discarded, or superseded."""
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""

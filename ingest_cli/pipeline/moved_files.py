@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..bundle.content import Content, digest_of
 from ..bundle.fingerprint import identity_of
-from ..bundle.metadata import Document, FileEntry
+from ..bundle.listed import FileEntry
+from ..bundle.metadata import Document
 from ..disk import HAS_SYNCFS, explained, sync_file_system
 from ..errors import ArchiveError, FileRefused, MetadataError, SourceChanged, SourceMissing
 from ..jobs.job import Reservation

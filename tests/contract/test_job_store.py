@@ -1035,7 +1035,8 @@ class JobStoreContract:
         assert store.settled_before(soon - timedelta(hours=1)) == []
 
     def test_counts_by_what_a_person_wants_to_know(self, store: JobStore, jobs: Jobs) -> None:
-        assert store.tallies() == dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+        names = ("waiting", "running", "complete", "failed", "discarded")
+        assert store.tallies() == dict.fromkeys(names, (0, 0, 0))
         jobs.complete()
         jobs.duplicate()
         jobs.queued()
@@ -1048,7 +1049,8 @@ class JobStoreContract:
             "complete": (2, 3, 30),
             "waiting": (1, 0, 0),
             "running": (2, 3, 30),
-            "failed": (3, 3, 30),
+            "failed": (2, 3, 30),
+            "discarded": (1, 0, 0),
         }
 
     def test_reasons_of_failures(self, store: JobStore, jobs: Jobs) -> None:

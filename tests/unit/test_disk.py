@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingest_cli import disk
-from ingest_cli.disk import copy_to, durable_write, fitting, new_at, opened, rename_new, require_free
+from ingest_cli.copying import copy_to
+from ingest_cli.disk import durable_write, fitting, new_at, opened, rename_new, require_free
 from ingest_cli.errors import ResourceUnavailable, SourceError
 
 LETTERS = ["a", "ü", "ゆ", "🦉", "\n", os.fsdecode(b"\x80"), os.fsdecode(b"\xff"), os.fsdecode(b"\xc3")]

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
-from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, restore_to, sync_file_system
+from ...copying import restore_to
+from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..base import require_within
 from ..sources import catch, caught_at, is_same_file, not_removed, put_back
