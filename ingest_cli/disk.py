@@ -5,14 +5,17 @@ import os
 import shutil
 import stat
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .errors import IngestError, ResourceUnavailable, SourceError
 from .mounts import on_network
+
+if TYPE_CHECKING:
+    import ctypes
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -29,6 +32,9 @@ MAX_NAME_BYTES = 255
 RESERVE_BYTES = 16 << 20
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 SYNC_FILE_RANGE_WRITE = 2
+# So much of a file is worth a request of its own to the disk, or less at its end; of small files the disk makes more
+# when it gets them together.
+WRITEBACK_BYTES, LEAST_WRITEBACK_BYTES = 16 << 20, 256 << 10
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
@@ -120,49 +126,40 @@ def sync_file_system(folder: Path) -> None:
     import ctypes
 
     with opened(folder) as descriptor:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+        if _library().syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
 
-class SharedSync:
-    """`sync_file_system`, or another ``sync``, for several threads: one syncs for all that asked before it began."""
+@cache
+def _library() -> "ctypes.CDLL":
+    """The C library of this process, with what Python does not call of it."""
+    import ctypes
 
-    def __init__(self, sync: Callable[[Path], None] = sync_file_system) -> None:
-        self._sync = sync
-        self._queues: dict[int, _Queue] = {}
-        self._lock = threading.Lock()
-
-    def __call__(self, folder: Path) -> None:
-        """Return when what was written before is on the disk of ``folder``. Raises OSError."""
-        with self._lock:
-            queue = self._queues.setdefault(os.stat(folder).st_dev, _Queue())
-            queue.asked += 1
-            own = queue.asked
-        with queue.syncing:
-            if queue.synced >= own:
-                # The system says of an error of the disk once.
-                if (error := queue.errors.pop(own, None)) is not None:
-                    raise error
-                return
-            last = queue.asked  # one that asks from now on may still be writing
-            try:
-                self._sync(folder)
-            except OSError as error:
-                last = queue.asked  # who has asked meanwhile would not hear of it any more, though it may be of his
-                queue.errors |= {number: error for number in range(queue.synced + 1, last + 1) if number != own}
-                queue.synced = last
-                raise
-            queue.synced = last
+    return ctypes.CDLL(None, use_errno=True)
 
 
-class _Queue:
-    """Who asked for a sync of a file system, by number: up to which it was ``synced``, and for whom with an error."""
+class Writeback:
+    """Has a new file, open as ``descriptor``, be written to its disk as it comes: the disk is not to be idle until all
+    is synced."""
 
-    def __init__(self) -> None:
-        self.asked = self.synced = 0
-        self.errors: dict[int, OSError] = {}
-        self.syncing = threading.Lock()
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._written, self._begun = descriptor, 0, 0
+
+    def wrote(self, length: int) -> None:
+        """So many more bytes were written."""
+        self._written += length
+        if self._written - self._begun >= WRITEBACK_BYTES:
+            self._begin()
+
+    def end(self) -> None:
+        """All was written."""
+        if self._written - self._begun >= LEAST_WRITEBACK_BYTES:
+            self._begin()
+
+    def _begin(self) -> None:
+        begin_writeback(self._descriptor, self._begun, self._written - self._begun)
+        self._begun = self._written
 
 
 def begin_writeback(descriptor: int, start: int, length: int) -> None:
@@ -172,7 +169,7 @@ def begin_writeback(descriptor: int, start: int, length: int) -> None:
     """
     import ctypes
 
-    sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    sync_file_range = getattr(_library(), "sync_file_range", None)
     if sync_file_range is not None:
         sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
@@ -204,80 +201,6 @@ def open_regular(path: Path) -> BinaryIO:
 def _require_regular(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
-
-
-def restore_to(place: Path, kept: Path) -> None:
-    """Link or copy the file at ``kept`` to ``place``, where it appears whole and nothing may exist. Raises OSError.
-
-    A file that has other names is copied, so that writing to it at ``place`` does not change those.
-    """
-    try:
-        if kept.stat().st_nlink > 1:
-            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
-        os.link(kept, place)
-    except OSError as error:
-        if error.errno not in CANNOT_LINK:
-            raise
-        copy_to(place, kept)
-
-
-def move_to(kept: Path, place: Path) -> None:
-    """Move the file at ``kept`` to ``place``: it appears whole, and is always at one of both.
-
-    Raises OSError: FileExistsError where there is another file at ``place``. The file is then still at ``kept``.
-    """
-    restore_to(place, kept)
-    kept.unlink()
-
-
-def copy_to(place: Path, kept: str | Path, folder: int | None = None) -> None:
-    """Copy a file, its mode and its times to ``place``, where it appears whole and durable and nothing may exist.
-
-    A relative ``kept`` is in the folder open as ``folder``. A link is not followed. Raises OSError.
-    """
-    descriptor = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with os.fdopen(descriptor, "rb") as stored:
-        found = os.fstat(descriptor)
-        with durable_write(place, mode=stat.S_IMODE(found.st_mode)) as file:
-            shutil.copyfileobj(stored, file, 1 << 20)
-            file.flush()
-            os.utime(file.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def copy_tree(place: Path, kept: str, folder: int) -> None:
-    """Copy the folder ``kept``, in the folder open as ``folder``, as `copy_to` does a file; links stay links.
-
-    Raises OSError where there is anything in it but files, folders and links.
-    """
-    require_free(place)
-    aside = place.with_name(f".ingest-{os.urandom(8).hex()}.part")
-    folders = []
-    try:
-        for path, _, _, descriptor in os.fwalk(kept, onerror=_raise, dir_fd=folder):
-            copy = aside / Path(path).relative_to(kept)
-            copy.mkdir(mode=0o700)
-            folders.append((copy, os.fstat(descriptor)))
-            for name in os.listdir(descriptor):
-                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                if stat.S_ISREG(found.st_mode):
-                    copy_to(copy / name, name, descriptor)
-                elif stat.S_ISLNK(found.st_mode):
-                    (copy / name).symlink_to(os.readlink(name, dir_fd=descriptor))
-                elif not stat.S_ISDIR(found.st_mode):
-                    raise OSError(errno.EINVAL, f"{path}/{name} is not a file, folder or link", f"{path}/{name}")
-        for copy, found in reversed(folders):
-            copy.chmod(stat.S_IMODE(found.st_mode))
-            os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
-        sync_file_system(aside)
-        rename_new(aside, place)
-        with opened(place.parent) as above:
-            os.fsync(above)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def rename_new(kept: str | Path, place: Path, folder: int | None = None) -> None:
@@ -314,7 +237,7 @@ def _rename_at_once(kept: str | Path, place: Path, folder: int | None) -> bool:
     """Rename as `rename_new` does, but in one step; False where system or file system cannot do that."""
     import ctypes
 
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    rename = getattr(_library(), "renameat2", None)
     if rename is None:
         return False
     kept_in = AT_FDCWD if folder is None else folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import BundleError
 from .content import CHUNK_BYTES
-from .metadata import HASH_TYPES
+from .listed import HASH_TYPES
 from .reader import METADATA_NAME
 from .sums import note_sums
 from .tar import Member, members_in

@@ -29,11 +29,10 @@ def stats(site: Site, output: Output) -> None:
     Also show how much was done each day and for whom, how many seconds the jobs spent in each stage, and how many
     events were sent.
     """
-    from ..jobs.filter import JobStatus
     from ..jobs.store import open_store
 
     with open_store(site.settings, new=False) as store:
-        tallies, seconds, statuses = store.tallies(), store.stage_seconds(), store.tally()
+        tallies, seconds = store.tallies(), store.stage_seconds()
         reasons, number, failures = _why(store, None if output.json else MOST_REASONS)
         days, users = store.by_day(), store.by_user()
         events, oldest = store.outbox.tallies(), store.outbox.oldest_waiting()
@@ -56,7 +55,6 @@ def stats(site: Site, output: Output) -> None:
         return
     for part in (
         _states(tallies),
-        _given_up(statuses[JobStatus.DISCARDED] + statuses[JobStatus.SUPERSEDED]),
         _days(days),
         _users(users),
         _stages(seconds),
@@ -88,11 +86,6 @@ def _states(tallies: dict[str, tuple[int, int, int]]) -> Iterator[str]:
 
     rows = [(state, f"{jobs:,}", f"{files:,}", decimal(size)) for state, (jobs, files, size) in tallies.items()]
     return _table(("", "jobs", "files", "size"), rows)
-
-
-def _given_up(jobs: int) -> Iterator[str]:
-    if jobs:
-        yield f"of those that failed, {jobs:,} {'was' if jobs == 1 else 'were'} discarded or superseded"
 
 
 def _days(days: "dict[str, Activity]") -> Iterator[str]:

@@ -5,7 +5,7 @@ without threads they dispatch more jobs, for a tenth of the work.
 """
 
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import psycopg
@@ -29,7 +29,7 @@ class ProcrastinateDispatch:
     def __init__(self, store: TaskQueue, timings: Timings, listening: PostgresUrl | None) -> None:
         self._store, self._timings, self._url = store, timings, listening
         self._listener: psycopg.Connection[Any] | None = None
-        self._watched = self._mended = 0.0
+        self._watched, self._mended = 0.0, time.monotonic()
 
     def lease_next(self) -> Job | None:
         """Become the holder of the next job: by its task; else one whose task was lost, or whose holder has died."""
@@ -37,8 +37,8 @@ class ProcrastinateDispatch:
         return self._store.lease_offered() or self._store.lease_next()
 
     def together(self) -> AbstractContextManager[None]:
-        """Take each by itself: no commit waits for the disk, and who keeps jobs locked has others wait."""
-        return nullcontext()
+        """Take the leases in a block in one transaction."""
+        return self._store.together(durable=False)
 
     def wait(self, interruption: Interruption) -> None:
         """Wait until a job is put into a queue of this host; not at all where it was not listened for until now."""
@@ -59,7 +59,7 @@ class ProcrastinateDispatch:
         if not self._watched or now - self._watched > self._timings.stale / 4:
             self._watched = now
             self._store.release_dead()
-        if not self._mended or now - self._mended > MEND_SECONDS:
+        if now - self._mended > MEND_SECONDS:
             self._mended = now
             self._store.mend()
 

@@ -12,6 +12,7 @@ from .sql_rows import ALL_ROWS
 UNFINISHED = frozenset(
     {JobStatus.WAITING, JobStatus.INTERRUPTED, JobStatus.DEFERRED, JobStatus.RUNNING, JobStatus.UNDOING}
 )
+# As what each is counted, in the order in which that is told.
 TALLIES = {
     JobStatus.WAITING: "waiting",
     JobStatus.DEFERRED: "waiting",
@@ -20,6 +21,10 @@ TALLIES = {
     JobStatus.UNDOING: "running",
     JobStatus.COMPLETE: "complete",
     JobStatus.DUPLICATE: "complete",
+    JobStatus.FAILED: "failed",
+    JobStatus.HELD: "failed",
+    JobStatus.DISCARDED: "discarded",
+    JobStatus.SUPERSEDED: "discarded",
 }
 # A count may be kept in pieces, that of what is gone too.
 SUMS = "SUM(jobs), SUM(files), SUM(bytes)"
@@ -41,10 +46,10 @@ class SqlCounts(SqlReading):
         return {status: found.get(status, 0) for status in JobStatus}
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
-        """How many jobs, files and bytes are waiting, running, complete and failed."""
-        found = dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+        """How many jobs, files and bytes are waiting, running, complete, failed and discarded."""
+        found = dict.fromkeys(TALLIES.values(), (0, 0, 0))
         for status, *more in self._rows("SELECT status, SUM(jobs), SUM(files), SUM(bytes) FROM counts GROUP BY 1"):
-            name = TALLIES.get(JobStatus(status), "failed")
+            name = TALLIES[JobStatus(status)]
             jobs, files, size = map(sum, zip(found[name], more, strict=True))
             found[name] = jobs, files, size
         return found

@@ -147,7 +147,7 @@ class JobStore(Protocol):
         """How many seconds all jobs together spent in each stage, those too that were pruned since."""
 
     def tallies(self) -> dict[str, tuple[int, int, int]]:
-        """How many jobs, files and bytes are waiting, running, complete and failed."""
+        """How many jobs, files and bytes are waiting, running, complete, failed and discarded, or superseded."""
 
     def failures(self) -> list[tuple[str, str, int]]:
         """The stages and reasons (the first lines of their errors) of failed jobs, and how many; most first."""
@@ -332,9 +332,9 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
-    new = is_to_be_made(settings, DATABASE, new=new)
+    new = is_to_be_made(settings, DATABASE, new=new, shared=shared)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
-    introduce(settings, DATABASE)
+    introduce(settings, DATABASE, shared)
     return store
 
 

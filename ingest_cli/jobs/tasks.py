@@ -7,6 +7,9 @@ a job that is settled has none.
 
 Who changes a job has its row locked when the trigger looks for its task. A worker that has taken a task therefore never
 waits for the row.
+
+What is planned while a table is small must not be what is done when it is large: tasks are found by their indexes,
+whatever the server knows of how many there are.
 """
 
 from importlib.util import find_spec
@@ -17,21 +20,27 @@ from ..errors import SettingsError
 TASK = "ingest.run"
 
 _FOLLOWS = f"""
-    ALTER TABLE jobs ADD COLUMN queue text NOT NULL DEFAULT 'shared';
+    ALTER TABLE jobs ADD COLUMN queue text NOT NULL DEFAULT '';
     ALTER TABLE jobs ADD COLUMN priority integer NOT NULL DEFAULT 50;
     ALTER TABLE jobs ADD COLUMN project text;
     ALTER TABLE jobs ADD COLUMN is_crowded boolean NOT NULL DEFAULT false;
     CREATE INDEX jobs_project ON jobs(project) WHERE state IN ('queued', 'running') AND project IS NOT NULL;
     CREATE INDEX ingest_tasks_doing ON procrastinate_jobs(queueing_lock) WHERE status = 'doing';
-    CREATE FUNCTION ingest_task_ends(job bigint, ended procrastinate_job_status[]) RETURNS void LANGUAGE sql AS $$
+    ALTER FUNCTION procrastinate_fetch_job_v2 SET enable_sort = off;
+    CREATE FUNCTION ingest_waiting_task_ends(job bigint) RETURNS void LANGUAGE sql SET enable_seqscan = off AS $$
         SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM (
-            SELECT id FROM procrastinate_jobs
-                WHERE queueing_lock = 'job ' || job AND status IN ('todo', 'doing') AND status = ANY (ended) FOR UPDATE
+            SELECT id FROM procrastinate_jobs WHERE queueing_lock = 'job ' || job AND status = 'todo' FOR UPDATE
+        ) AS found
+    $$;
+    CREATE FUNCTION ingest_running_task_ends(job bigint) RETURNS void LANGUAGE sql SET enable_seqscan = off AS $$
+        SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM (
+            SELECT id FROM procrastinate_jobs WHERE queueing_lock = 'job ' || job AND status = 'doing' FOR UPDATE
         ) AS found
     $$;
     CREATE FUNCTION ingest_task_put(job jobs) RETURNS void LANGUAGE plpgsql AS $$
     BEGIN
-        PERFORM ingest_task_ends(job.job_id, '{{todo,doing}}');
+        PERFORM ingest_waiting_task_ends(job.job_id);
+        PERFORM ingest_running_task_ends(job.job_id);
         PERFORM procrastinate_defer_jobs_v1(ARRAY[ROW(
             job.queue,
             '{TASK}',
@@ -46,11 +55,12 @@ _FOLLOWS = f"""
     CREATE FUNCTION ingest_task_follows() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF NEW.holder IS NOT NULL THEN
-            PERFORM ingest_task_ends(NEW.job_id, '{{todo}}');
+            PERFORM ingest_waiting_task_ends(NEW.job_id);
         ELSIF NEW.state IN ('queued', 'undoing') THEN
             PERFORM ingest_task_put(NEW);
         ELSE
-            PERFORM ingest_task_ends(NEW.job_id, '{{todo,doing}}');
+            PERFORM ingest_waiting_task_ends(NEW.job_id);
+            PERFORM ingest_running_task_ends(NEW.job_id);
         END IF;
         IF TG_OP = 'UPDATE' AND NEW.holder IS NULL AND NOT NEW.is_crowded AND OLD.holder IS NOT NULL THEN
             UPDATE jobs SET retry_at = 0, is_crowded = false WHERE job_id = (
@@ -62,7 +72,8 @@ _FOLLOWS = f"""
     $$;
     CREATE FUNCTION ingest_task_forgotten() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        PERFORM ingest_task_ends(OLD.job_id, '{{todo,doing}}');
+        PERFORM ingest_waiting_task_ends(OLD.job_id);
+        PERFORM ingest_running_task_ends(OLD.job_id);
         RETURN NULL;
     END
     $$;

@@ -34,9 +34,11 @@ from ..settings.options import (
     NOTIFICATIONS_URL,
     POLICY_URL,
     SERVICES,
+    SHARED_SPOOL,
     UNIQUEID_URL,
     VOLUME_PATH,
 )
+from ..spool.opening import look_at_shared
 from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
@@ -67,6 +69,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         if isinstance(settings.database, PostgresUrl):
             yield from _diagnose_cluster(settings, settings.database)
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
+    if settings.shared_spool is not None:
+        yield finding("shared spool", lambda: look_at_shared(settings), _setting(SHARED_SPOOL))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
     if settings.digest != "none" and isinstance(settings.archive, Path):

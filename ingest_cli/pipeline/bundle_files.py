@@ -10,7 +10,8 @@ from itertools import compress, count, islice
 from pathlib import Path
 
 from ..bundle.content import CHUNK_BYTES, Content, require_hash, shareable_bytes, truncated
-from ..bundle.metadata import Document, FileEntry
+from ..bundle.listed import FileEntry
+from ..bundle.metadata import Document
 from ..bundle.reader import DATA_FOLDER, METADATA_NAME, Bundle
 from ..bundle.tar import Member
 from ..bundle.window import Window

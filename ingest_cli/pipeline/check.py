@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from ..bundle.catalog_rules import check_document
-from ..bundle.metadata import Document, FileEntry
+from ..bundle.listed import FileEntry
+from ..bundle.metadata import Document
 from ..bundle.reader import Bundle
 from ..disk import explained
 from ..errors import IngestError, SourceError

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from ..bundle.content import CHUNK_BYTES
 from ..bundle.hashing import beside
-from ..bundle.metadata import HASH_TYPES
+from ..bundle.listed import HASH_TYPES
 from ..errors import ArchiveError
 from ..services.base import Archive, StoredFile
 from ..text import counted

@@ -17,7 +17,8 @@ from rich.filesize import decimal
 from starlette.exceptions import HTTPException
 
 from ..bundle.bounds import require_bounded
-from ..bundle.metadata import MAX_ID, MAX_PATH_BYTES
+from ..bundle.listed import MAX_PATH_BYTES
+from ..bundle.metadata import MAX_ID
 from ..disk import durable_write, explained, free_bytes
 from ..errors import MetadataError, SourceError
 from ..jobs.spool import NoRoom

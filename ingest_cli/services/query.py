@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import chain, groupby
 
-from ..bundle.metadata import HASH_TYPES, HEX
+from ..bundle.listed import HASH_TYPES, HEX
 from ..errors import SettingsError
 from ..text import listed, quoted
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..disk import copy_to, copy_tree, fitting, opened, rename_new
+from ..copying import copy_to, copy_tree
+from ..disk import fitting, opened, rename_new
 from ..errors import SourceError
 from .candidates import Candidate, fingerprint_at
 

@@ -8,19 +8,20 @@ folder, with the processor seconds of the workers and of the server for each.
 import os
 import resource
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ingest_cli.jobs.dispatch import dispatching
 from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.store import JobStore, open_store
-from ingest_cli.settings import Settings, load_settings
+from ingest_cli.settings import PostgresUrl, Settings, load_settings
 
 from ..support.bundles import write_bundle
 from ..support.postgres import PostgresServer, serving_postgres
@@ -60,6 +61,22 @@ def submit(store: JobStore, first: int, count: int) -> None:
                 store.submit(job_id, kind=JobKind.BUNDLE, source=f"/b/{job_id}", fingerprint="f", user="u", holder=None)
 
 
+def multiply(database: Path | PostgresUrl) -> None:
+    """Have very many jobs be like the first."""
+    if isinstance(database, PostgresUrl):
+        import psycopg
+
+        with psycopg.connect(database.text) as server:
+            columns = 'kind, source, fingerprint, "user", state, created, updated, queue, priority'
+            numbers = f"generate_series(2, {WAITING}) AS numbers(number)"
+            server.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
+        return
+    with closing(sqlite3.connect(database)) as file, file:
+        columns = "kind, source, fingerprint, user, state, created, updated"
+        numbers = f"WITH RECURSIVE n(number) AS (SELECT 2 UNION ALL SELECT number + 1 FROM n WHERE number < {WAITING})"
+        file.execute(f"{numbers} INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM n, jobs")
+
+
 def no_ops(settings: Settings) -> float:
     """Jobs a second, each of which is leased and noted as complete."""
     with open_store(settings) as store, dispatching(settings, store) as dispatch:
@@ -75,7 +92,8 @@ def no_ops(settings: Settings) -> float:
 def latencies(settings: Settings) -> tuple[float, float]:
     """The median and the longest of how long the next of very many jobs takes to be had, in milliseconds."""
     with open_store(settings) as store, dispatching(settings, store) as dispatch:
-        submit(store, 1, WAITING)
+        submit(store, 1, 1)
+        multiply(settings.database)
         taken = []
         for _ in range(LOOKS):
             begun = time.perf_counter()

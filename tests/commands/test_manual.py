@@ -18,7 +18,8 @@ from ingest_cli.bundle.compression import FREE_BYTES, MAX_MEMORY, MAX_RATIO
 from ingest_cli.bundle.extension import MAX_EXTENSION_BYTES
 from ingest_cli.bundle.header import MAX_NAME_BYTES
 from ingest_cli.bundle.json_list import MAX_RECORDS, MAX_VALUE_CHARACTERS
-from ingest_cli.bundle.metadata import HASH_TYPES, MAX_ID, MAX_PATH_BYTES, Document
+from ingest_cli.bundle.listed import HASH_TYPES, MAX_PATH_BYTES
+from ingest_cli.bundle.metadata import MAX_ID, Document
 from ingest_cli.bundle.schema import metadata_schema
 from ingest_cli.bundle.tar import MAX_HEADERS
 from ingest_cli.cli import group

@@ -315,7 +315,8 @@ class JobStoreContract:
             spooled=True,
             origin="an ü",
         )
-        assert job == another.get(7) == store.another().get(7)
+        with store.another() as third:
+            assert job == another.get(7) == third.get(7)
         assert (job.job_id, job.kind, job.source, job.fingerprint, job.user) == (
             7, JobKind.MOVE, "/m.json", "1:2:3", "u",
         )  # fmt: skip
@@ -1035,7 +1036,8 @@ class JobStoreContract:
         assert store.settled_before(soon - timedelta(hours=1)) == []
 
     def test_counts_by_what_a_person_wants_to_know(self, store: JobStore, jobs: Jobs) -> None:
-        assert store.tallies() == dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+        names = ("waiting", "running", "complete", "failed", "discarded")
+        assert store.tallies() == dict.fromkeys(names, (0, 0, 0))
         jobs.complete()
         jobs.duplicate()
         jobs.queued()
@@ -1048,7 +1050,8 @@ class JobStoreContract:
             "complete": (2, 3, 30),
             "waiting": (1, 0, 0),
             "running": (2, 3, 30),
-            "failed": (3, 3, 30),
+            "failed": (2, 3, 30),
+            "discarded": (1, 0, 0),
         }
 
     def test_reasons_of_failures(self, store: JobStore, jobs: Jobs) -> None:
@@ -1203,12 +1206,25 @@ class JobStoreContract:
         assert store.check_integrity() == ""
 
 
+@pytest.fixture(scope="module")
+def direct(postgres_server: PostgresServer) -> PostgresUrl:
+    """A database for all tests: to empty it takes less than to make another."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture(scope="module")
+def pooled(postgres_server: PostgresServer) -> Iterator[PostgresUrl]:
+    """One behind PgBouncer."""
+    name = postgres_server.new_database().text.rpartition("/")[2]
+    with bouncing(postgres_server) as port:
+        yield postgres_server.url(name, port=port)
+
+
 @pytest.mark.cluster
 class TestPostgres(JobStoreContract):
-    @pytest.fixture(scope="class")
-    def database(self, postgres_server: PostgresServer) -> PostgresUrl:
-        """One for all tests: to empty it takes less than to make another."""
-        return postgres_server.new_database()
+    @pytest.fixture
+    def database(self, direct: PostgresUrl) -> PostgresUrl:
+        return direct
 
     @pytest.fixture
     def opened(self, postgres_server: PostgresServer, database: PostgresUrl) -> Iterator[Opened]:
@@ -1241,11 +1257,9 @@ class TestPostgres(JobStoreContract):
 class TestPostgresBehindPgBouncer(TestPostgres):
     """In transaction pooling: each transaction may be on another connection of the server's."""
 
-    @pytest.fixture(scope="class")
-    def database(self, postgres_server: PostgresServer) -> Iterator[PostgresUrl]:
-        name = postgres_server.new_database().text.rpartition("/")[2]
-        with bouncing(postgres_server) as port:
-            yield postgres_server.url(name, port=port)
+    @pytest.fixture
+    def database(self, pooled: PostgresUrl) -> PostgresUrl:
+        return pooled
 
 
 MANY = 20_000

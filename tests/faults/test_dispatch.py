@@ -32,7 +32,7 @@ from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
 
-QUICK: dict[str, Any] = {"heartbeat": 0.05, "stale": 1.0, "poll": 0.05, "pause": 0.1, "first_backoff": 0.5}
+QUICK: dict[str, Any] = {"heartbeat": 0.3, "stale": 1.5, "poll": 0.05, "pause": 0.1, "first_backoff": 0.5}
 HOLD = """
 import json, sys, time
 from dataclasses import replace
@@ -292,7 +292,7 @@ def test_the_job_of_a_worker_that_freezes_is_run_again_and_it_wakes_up_in_vain(
 ) -> None:
     submit(store, 1, "s3://spool/1")
     with holding(*elsewhere) as worker:
-        until(lambda: store.get(1).heartbeat > 2)
+        until(lambda: store.get(1).heartbeat > 0)
         for _ in range(3):
             time.sleep(QUICK["stale"] / 2)
             assert leased(dispatch) is None  # it lives
@@ -417,7 +417,7 @@ def working(command: Command, log: Path, *words: object) -> Iterator[None]:
 def test_workers_survive_a_restart_of_the_database(
     command: Command, settings: Settings, store: JobStore, postgres_server: PostgresServer, tasks: Tasks, tmp_path: Path
 ) -> None:
-    bundles = entered(command, tmp_path / "bundles", 60)
+    bundles = entered(command, tmp_path / "bundles", 30)
     with working(command, tmp_path / "log", "-n", 2):
         until(lambda: any(job.is_done for job in store.select()))
         postgres_server.restart()

@@ -14,6 +14,8 @@ TALLIES = {
     **dict.fromkeys([JobStatus.WAITING, JobStatus.DEFERRED, JobStatus.INTERRUPTED], "waiting"),
     **dict.fromkeys([JobStatus.RUNNING, JobStatus.UNDOING], "running"),
     **dict.fromkeys([JobStatus.COMPLETE, JobStatus.DUPLICATE], "complete"),
+    **dict.fromkeys([JobStatus.FAILED, JobStatus.HELD], "failed"),
+    **dict.fromkeys([JobStatus.DISCARDED, JobStatus.SUPERSEDED], "discarded"),
 }
 
 
@@ -35,9 +37,9 @@ def recounted(jobs: Iterable[Job]) -> dict[str, Any]:
     """What the store should say."""
     jobs = list(jobs)
     statuses = Counter(job.status for job in jobs)
-    tallies = dict.fromkeys(("waiting", "running", "complete", "failed"), (0, 0, 0))
+    tallies = dict.fromkeys(TALLIES.values(), (0, 0, 0))
     for job in jobs:
-        name = TALLIES.get(job.status, "failed")
+        name = TALLIES[job.status]
         count, files, size = tallies[name]
         tallies[name] = (count + 1, files + job.files, size + job.bytes)
     lines = Counter((job.task, _first_line(job)) for job in jobs if job.status in FAILED)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_cli.bundle.catalog_rules import check_document
-from ingest_cli.bundle.metadata import MAX_ID, MAX_PATH_BYTES, RECORDS_AT_ONCE, Document, as_json
+from ingest_cli.bundle.listed import MAX_PATH_BYTES
+from ingest_cli.bundle.metadata import MAX_ID, RECORDS_AT_ONCE, Document, as_json
 from ingest_cli.errors import FileRefused, IngestError, MetadataError
 from ingest_cli.services.embedded.catalog import EmbeddedCatalog
 

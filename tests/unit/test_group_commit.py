@@ -15,12 +15,12 @@ from types import FrameType
 
 import pytest
 
-from ingest_cli.disk import SharedSync
 from ingest_cli.errors import ResourceUnavailable
 from ingest_cli.jobs.database import Refused, reading, writing
 from ingest_cli.jobs.group_commit import GroupCommit, Shared
 from ingest_cli.jobs.sqlite_database import SqliteDatabase as Database
 from ingest_cli.jobs.sqlite_database import open_database
+from ingest_cli.shared_sync import SharedSync
 
 from ..support.waiting import until
 

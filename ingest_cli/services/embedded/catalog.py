@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import HASH_TYPES, Document, as_json
+from ...bundle.listed import HASH_TYPES
+from ...bundle.metadata import Document, as_json
 from ...errors import CatalogRefused
 from ...jobs.database import Connection, Database, Refused, Row, paged, reading, writing
 from ...jobs.group_commit import Shared

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from ...bundle.catalog_rules import check_document
-from ...bundle.metadata import HASH_TYPES, Document, as_json
+from ...bundle.listed import HASH_TYPES
+from ...bundle.metadata import Document, as_json
 from ...errors import CatalogRefused, NotFindable, ServiceUnavailable
 from ...settings import Endpoint
 from ...text import quoted

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from ...bundle.content import CHUNK_BYTES, Content
-from ...disk import move_to, opened
+from ...copying import move_to
+from ...disk import opened
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceChanged
 from ...text import counted
 from ..base import require_within
