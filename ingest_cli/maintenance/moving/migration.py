@@ -125,6 +125,9 @@ def _copy(pairs: Sequence[_Pair], meter: Meter) -> None:
         for pair in pairs:  # that which is entered last is left, and has moved, first
             stack.enter_context(pair.source.still())
         for pair in pairs:
+            if pair.source.what == JOBS and not pair.target.has_queues:
+                pair.source.require_jobs_here()
+        for pair in pairs:
             pair.target.begin(pair.source.place)
         meter.plan(len(pairs), 2 * sum(pair.source.size() for pair in pairs))
         for pair in pairs:
