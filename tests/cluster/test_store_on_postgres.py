@@ -30,7 +30,7 @@ from ..support.store_worker import FILES
 from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
-WORKERS, JOBS, DOCUMENTS = 8, 500, 150
+WORKERS, JOBS, DOCUMENTS = 8, 300, 100
 
 
 def variables(url: PostgresUrl) -> dict[str, str]:
