@@ -107,6 +107,26 @@ def test_a_server_that_is_away_is_told_and_waited_for(
     assert store.get(1) == job
 
 
+def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
+    postgres_server: PostgresServer, settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest_cli.jobs import postgres_database
+
+    monkeypatch.setattr(postgres_database, "UNANSWERED_SECONDS", 0.5)
+    monkeypatch.setitem(postgres_database.USUAL, "connect_timeout", "2")
+    job = submitted(store)
+    postgres_server.freeze()
+    try:
+        for change in (store.get, store.lease):
+            with pytest.raises(ResourceUnavailable):
+                change(1)
+        with pytest.raises(ResourceUnavailable):
+            open_store(settings)
+    finally:
+        postgres_server.thaw()
+    assert store.get(1) == job
+
+
 def test_what_was_being_written_as_the_server_died_is_not_there(
     postgres_server: PostgresServer, store: JobStore
 ) -> None:
