@@ -22,6 +22,7 @@ COLUMNS = """
         WHERE table_schema = current_schema AND table_name = lower(?) AND is_generated = 'NEVER'
         ORDER BY ordinal_position
 """
+OF_MANY_HOSTS = {"queue", "priority", "project", "is_crowded"}
 SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
 
 
@@ -59,8 +60,9 @@ class PostgresSide:
         return int(self.answer(f"SELECT COALESCE({SIZE}, 0) FROM (VALUES {names}) AS tables (name)")[0][0])
 
     def columns(self, table: Table) -> tuple[str, ...]:
-        """The columns of a table."""
-        return tuple(self._types(table))
+        """The columns of a table, without those that only jobs of many hosts have."""
+        left_out = OF_MANY_HOSTS if table.name == "jobs" else ()
+        return tuple(column for column in self._types(table) if column not in left_out)
 
     def count(self, table: Table) -> int:
         """How many rows a table has."""
@@ -145,11 +147,13 @@ class PostgresSide:
 
     def place_jobs(self) -> None:
         """Say which hosts can run each job: what lies on this host's own disks only this one can."""
-        queues = Queues.of_host(self._cluster)
+        queues, priority = Queues.of_host(self._cluster), self._cluster.priority
         with self._database.writing() as connection:
             found = connection.execute(f"SELECT job_id, kind, source FROM jobs WHERE state IN ({names_of(RUNNABLE)})")
-            placed = [(queues.queue_of(JobKind(kind), source), job_id) for job_id, kind, source in found.fetchall()]
-            connection.executemany("UPDATE jobs SET queue = ? WHERE job_id = ?", placed)
+            placed = [
+                (queues.queue_of(JobKind(kind), source), priority, job_id) for job_id, kind, source in found.fetchall()
+            ]
+            connection.executemany("UPDATE jobs SET queue = ?, priority = ? WHERE job_id = ?", placed)
 
     def end(self) -> None:
         """Take away the mark."""
