@@ -7,11 +7,15 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from .errors import IngestError, ResourceUnavailable, SourceError
 from .mounts import on_network
+
+if TYPE_CHECKING:
+    import ctypes
 
 # Another file system, one without hard links, a file of someone else's, or one of too many names.
 CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -122,7 +126,7 @@ def sync_file_system(folder: Path) -> None:
     import ctypes
 
     with opened(folder) as descriptor:
-        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+        if _library().syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
@@ -150,6 +154,14 @@ class Writeback:
         self._begun = self._written
 
 
+@cache
+def _library() -> "ctypes.CDLL":
+    """The C library of this process, with what Python does not call of it."""
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def begin_writeback(descriptor: int, start: int, length: int) -> None:
     """Have the system begin to write this part of an open file to its disk, where it can, so that a sync is short.
 
@@ -157,7 +169,7 @@ def begin_writeback(descriptor: int, start: int, length: int) -> None:
     """
     import ctypes
 
-    sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    sync_file_range = getattr(_library(), "sync_file_range", None)
     if sync_file_range is not None:
         sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
@@ -225,7 +237,7 @@ def _rename_at_once(kept: str | Path, place: Path, folder: int | None) -> bool:
     """Rename as `rename_new` does, but in one step; False where system or file system cannot do that."""
     import ctypes
 
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    rename = getattr(_library(), "renameat2", None)
     if rename is None:
         return False
     kept_in = AT_FDCWD if folder is None else folder

@@ -50,7 +50,8 @@ def mounts_of(paths: Iterable[Path]) -> set[Path]:
 def mounts_of_each(groups: Iterable[Iterable[Path]]) -> list[set[Path]]:
     """`mounts_of` for several groups of paths, as of one moment."""
     known = {mount for mount, _ in _mounted()}
-    return [{mount for path in paths if (mount := _mount_of(path, known)) != ROOT} for paths in groups]
+    below: dict[Path, Path] = {}
+    return [{mount for path in paths if (mount := _mount_of(path, known, below)) != ROOT} for paths in groups]
 
 
 def is_away(mount: Path) -> bool:
@@ -66,9 +67,14 @@ def lies_below(path: Path, mount: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(mount)
 
 
-def _mount_of(path: Path, known: set[str]) -> Path:
-    folder = Path(os.path.realpath(path))
-    return next((place for place in (folder, *folder.parents) if _is_mount(place, known)), ROOT)
+def _mount_of(path: Path, known: set[str], below: dict[Path, Path]) -> Path:
+    """Where what ``path`` is on is mounted; ``below`` holds the answers for the folders that were looked at."""
+    place = Path(os.path.realpath(path))
+    if _is_mount(place, known):
+        return place
+    if place.parent not in below:
+        below[place.parent] = next((folder for folder in place.parents if _is_mount(folder, known)), ROOT)
+    return below[place.parent]
 
 
 def _is_mount(folder: Path, known: set[str]) -> bool:

@@ -23,12 +23,15 @@ def backup(
     from rich.filesize import decimal
 
     from .. import api
+    from ..maintenance.backup import elsewhere
     from .display import meter_for
     from .left import saying_what_is_left
-    from .output import notify, write_json
+    from .output import notify, warn, write_json
 
     with saying_what_is_left(folder), meter_for(options, str(folder), "backup") as meter:
         copies = api.back_up(folder, meter=meter, settings=site.settings)
+    for name, place in elsewhere(site.settings).items():
+        warn(f"the {name} in {place} {'are' if name.endswith('s') else 'is'} not copied: that is for pg_dump")
     sizes = {path: path.stat().st_size for path in copies}
     if options.json:
         answer = {"target": str(folder), "files": len(sizes), "bytes": sum(sizes.values())}

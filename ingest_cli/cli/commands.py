@@ -37,7 +37,7 @@ SUMMARIES = {
     "migrate-store": "Move the job store, the catalogue and the ids to another place.",
     "import-jobs": "Import the states of Pacifica Ingest's jobs.",
     "doctor": "Check that everything a job needs works.",
-    "deploy": "Print files for systemd or containers.",
+    "deploy": "Print files for systemd, containers or many hosts.",
     "help": "Show the manual page of a command or topic.",
     "config": "Show the settings, their values and where they come from.",
 }

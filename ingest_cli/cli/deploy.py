@@ -38,7 +38,9 @@ def names(ctx: typer.Context) -> list[str]:
 def deploy(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="What the files are for: systemd or container.", autocompletion=kinds),
+        typer.Argument(
+            metavar="KIND", help="What the files are for: systemd, container or cluster.", autocompletion=kinds
+        ),
     ],
     wanted: Annotated[
         list[str] | None,
@@ -61,7 +63,7 @@ def deploy(
     site: Site,
     answer: Output,
 ) -> None:
-    """Print files for systemd or containers.
+    """Print files for systemd, containers or many hosts.
 
     With these the program runs permanently. They are filled in for this site: its program, its configuration and its
     folders.
@@ -104,7 +106,7 @@ def _kind(text: str) -> "Kind":
     try:
         return Kind(text)
     except ValueError:
-        raise SettingsError(f"{text!r} is neither {' nor '.join(Kind)}") from None
+        raise SettingsError(f"{text!r} is none of {', '.join(Kind)}") from None
 
 
 def _config(given: Path | None) -> Path | None:

@@ -26,21 +26,14 @@ def hosts(site: Site, output: Output) -> None:
 
     settings = site.settings
     members = api.list_hosts(settings=settings)
-    patience = _patience(settings)
     if output.json:
-        write_json_list(_fields(member, patience) for member in members)
+        write_json_list(map(_fields, members))
         return
-    for line in _lines(members, settings, patience):
+    for line in _lines(members, settings):
         say(line)
 
 
-def _patience(settings: "Settings") -> float:
-    from ..jobs.sightings import MISSED
-
-    return MISSED * settings.timings.presence
-
-
-def _fields(member: "Member", patience: float) -> dict[str, object]:
+def _fields(member: "Member") -> dict[str, object]:
     """A process as programs are told of it."""
     presence = member.presence
     return {
@@ -50,13 +43,13 @@ def _fields(member: "Member", patience: float) -> dict[str, object]:
         "version": presence.version if presence is not None else None,
         "since": presence.since if presence is not None else None,
         "job_ids": list(member.jobs),
-        "alive": member.is_alive(patience),
+        "alive": member.is_alive,
         "told_seconds": presence.told if presence is not None else None,
         "clock_seconds": presence.ahead if presence is not None else None,
     }
 
 
-def _lines(members: "list[Member]", settings: "Settings", patience: float) -> Iterator[str]:
+def _lines(members: "list[Member]", settings: "Settings") -> Iterator[str]:
     from pathlib import Path
 
     if isinstance(settings.database, Path):
@@ -68,10 +61,10 @@ def _lines(members: "list[Member]", settings: "Settings", patience: float) -> It
     elif not members:
         yield f"nothing runs: no process says in {settings.database} that it is there"
     if members:
-        yield from _table([HEADER, *(_row(member, patience) for member in members)])
+        yield from _table([HEADER, *map(_row, members)])
 
 
-def _row(member: "Member", patience: float) -> tuple[str, ...]:
+def _row(member: "Member") -> tuple[str, ...]:
     presence = member.presence
     role, version, since = (
         (presence.role, presence.version, presence.since[:19]) if presence is not None else ("", "", "")
@@ -83,7 +76,7 @@ def _row(member: "Member", patience: float) -> tuple[str, ...]:
         version,
         since,
         _jobs(member.jobs),
-        _state(member, patience),
+        _state(member),
     )
 
 
@@ -93,7 +86,7 @@ def _jobs(job_ids: Sequence[int]) -> str:
     return listed(list(map(str, job_ids)), MOST_NAMED) or "-"
 
 
-def _state(member: "Member", patience: float) -> str:
+def _state(member: "Member") -> str:
     """Whether it lives, and how that is known."""
     from ..jobs.process import Life
     from ..text import duration
@@ -102,7 +95,7 @@ def _state(member: "Member", patience: float) -> str:
         return "suspended"
     if member.life is Life.GONE:
         return "dead"
-    if member.is_alive(patience):
+    if member.is_alive:
         return "alive"
     told = f"; the database had its last {duration(member.presence.told)} ago" if member.presence is not None else ""
     return f"no sign of life for {duration(member.silent or member.watched)}{told}"

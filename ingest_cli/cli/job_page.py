@@ -27,7 +27,7 @@ Page = Iterator[tuple[str, str]]
 def job_page(job: Job, store: JobStore) -> Page:
     """All that there is to know of a job."""
     word = describe(job, store)
-    yield from _rows(_facts(job, word))
+    yield from _rows({**_facts(job, word), "host": _host(job, store)})
     yield from _part("stages", _stages(store.stages(job.job_id)))
     yield from _part("why", job.exception.splitlines())
     told = told_of(job, store.history(job.job_id), _events(store.outbox.newest(MOST_EVENTS, job_id=job.job_id)))
@@ -79,6 +79,16 @@ def _facts(job: Job, word: str) -> dict[str, str]:
         "began": f"{job.began} UTC" if job.began else "",
         "updated": f"{job.updated} UTC",
     }
+
+
+def _host(job: Job, store: JobStore) -> str:
+    """What the process has said of itself that works on the job, where several hosts share the store."""
+    if job.holder is None or store.attendance is None:
+        return ""
+    said = next((presence for presence in store.attendance.present() if presence.process == job.holder), None)
+    if said is None:
+        return job.holder.host
+    return f"{said.host}: a {said.role}, last sign of life {duration(said.told)} ago by the database's clock"
 
 
 def _by_hand(said: Override) -> str:

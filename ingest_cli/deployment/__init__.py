@@ -1,4 +1,4 @@
-"""Files that have the program run permanently, filled in for a site: units of systemd, and those of an image.
+"""Files that have the program run permanently, filled in for a site: units, those of an image, and those of many hosts.
 
 They are templates beside this file, in which ``{{name}}`` stands for what differs.
 """
@@ -6,7 +6,7 @@ They are templates beside this file, in which ``{{name}}`` stands for what diffe
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +36,7 @@ class Kind(StrEnum):
 
     SYSTEMD = "systemd"
     CONTAINER = "container"
+    CLUSTER = "cluster"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,11 +72,14 @@ class Deployment:
     def environment(self) -> dict[str, str]:
         """What units have to be told, because it does not stand in the configuration file."""
         told = {} if self.config is None else {"INGEST_CONFIG": str(self.config)}
-        places = {VOLUME_PATH: str(self.settings.spool)}
+        places, unnamed = {VOLUME_PATH: str(self.settings.spool)}, {*PLACES}
         if isinstance(self.settings.database, Path):
             places[DATABASE] = str(self.settings.database)
+        else:
+            # A variable would outdo the database that the file names.
+            unnamed -= {DATABASE}
         for value in self.settings.values:
-            if value.option in PLACES and value.origin == "default":
+            if value.option in unnamed and value.origin == "default":
                 told[value.option.variable] = places.get(value.option, value.text)
         unwritten = self.unwritten
         told |= {
@@ -86,7 +90,11 @@ class Deployment:
         return told
 
     def _of_the_environment(self) -> Iterator[Value]:
-        return (value for value in self.settings.values if value.origin in (value.option.variable, "command line"))
+        return (
+            value
+            for value in self.settings.values
+            if value.origin in (value.option.variable, *value.option.also, "command line")
+        )
 
 
 # What names a file or folder of this machine.
@@ -115,7 +123,10 @@ def files_for(kind: Kind, deployment: Deployment) -> dict[str, str]:
         }
         filled["common"] = _filled(common, filled)
     else:
-        filled = {"environment": "".join(f"    {line}\n" for line in _compose_environment(deployment.settings))}
+        # All that a cluster shares its file has for itself.
+        own = {SERVER_TOKEN, *PLACES} if kind is Kind.CLUSTER else {SERVER_TOKEN}
+        lines = _compose_environment(deployment.settings, own)
+        filled = {"environment": "".join(f"    {line}\n" for line in lines)}
     return {name: _filled(_template(kind, name), filled) for name in names_of(kind)}
 
 
@@ -166,10 +177,11 @@ def _is_local(value: Value) -> bool:
     return value.option in LOCAL or value.text.startswith("file:")
 
 
-def _compose_environment(settings: Settings) -> Iterator[str]:
+def _compose_environment(settings: Settings, own: Container[Option]) -> Iterator[str]:
+    """What is set, but for what is of this machine and what the file has of its ``own``."""
     for value in _set(settings):
         option = value.option
-        if _is_local(value) or option == SERVER_TOKEN:  # which the server has for itself
+        if _is_local(value) or option in own:
             continue
         if option.secret or value.shown != value.text:
             # Compose takes it from its own environment.

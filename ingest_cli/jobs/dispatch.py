@@ -1,10 +1,10 @@
 """How a worker comes by the next job: from the store itself, or from what hands out jobs to workers of many hosts."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Protocol
 
-from ..settings import Settings
+from ..settings import PostgresUrl, Settings
 from .interruption import Interruption
 from .job import Job
 from .store import JobStore
@@ -45,4 +45,13 @@ class StoreDispatch:
 @contextmanager
 def dispatching(settings: Settings, store: JobStore) -> Iterator[Dispatch]:
     """What hands out the jobs of the site's ``store``."""
-    yield StoreDispatch(store, settings.timings.poll)
+    if not isinstance(settings.database, PostgresUrl):
+        yield StoreDispatch(store, settings.timings.poll)
+        return
+    from .procrastinate_dispatch import ProcrastinateDispatch
+    from .task_queue import TaskQueue
+
+    assert isinstance(store, TaskQueue)
+    listening = settings.database if settings.cluster.listen else None
+    with closing(ProcrastinateDispatch(store, settings.timings, listening)) as dispatch:
+        yield dispatch

@@ -191,10 +191,11 @@ P = TypeVar("P", bound=Pool)
 
 class Shared:
     """What threads of this process share, for as long as a ``with`` block lasts: the connections by which they write,
-    one to each database, and the ``sync`` of file systems."""
+    one to each database, and the ``sync`` of file systems. The site's other databases know those that are
+    ``introduced``."""
 
     def __init__(self) -> None:
-        self.sync = SharedSync()
+        self.sync, self.introduced = SharedSync(), set[Path]()
         self._groups: dict[Path, GroupCommit] = {}
         self._pools: dict[object, Pool] = {}
         self._lock = threading.Lock()

@@ -11,18 +11,15 @@ from pathlib import Path
 from ..errors import (
     IngestError,
     Interrupted,
-    JobNotFound,
     LeaseLost,
     ProjectBusy,
     ResourceUnavailable,
     StopRequested,
-    StoreError,
-    Unavailable,
-    WrongState,
 )
 from ..mounts import is_away, lies_below
 from ..settings import Timings
 from ..text import counted, quoted
+from .heart import Heart
 from .history import first_of
 from .interruption import Interruption
 from .job import Fence, Job, JobState, Override, Reservation
@@ -74,13 +71,17 @@ class _Notes:
 
 
 class Lease:
-    """The lease of ``job``, which this process holds. ``interruption`` is set where the run is to be left soon.
+    """The lease of ``job``, which this process holds. ``interruption`` is set where the run is to be left soon. Its
+    heartbeats are those of a ``heart`` that other runs may share.
 
     Any call that changes the job raises LeaseLost where another process holds it by now.
     """
 
-    def __init__(self, store: JobStore, job: Job, timings: Timings, interruption: Interruption) -> None:
+    def __init__(
+        self, store: JobStore, job: Job, timings: Timings, interruption: Interruption, heart: Heart | None = None
+    ) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
+        self._heart = heart or Heart(timings.heartbeat)
         self._task = job.task
         self._ending: IngestError | None = None
         self._confirmed = self._renewed = _clock()
@@ -272,30 +273,13 @@ class Lease:
 
         Raises ResourceUnavailable where no thread can be started.
         """
-        ended = threading.Event()
 
-        def renew() -> None:
-            while not ended.wait(self._timings.heartbeat):
-                try:
-                    with self._store.another() as store:
-                        self._renew(store)
-                except (Unavailable, StoreError):
-                    continue  # a heartbeat may be missed; what the run itself cannot write, it reports
-                except (WrongState, JobNotFound):
-                    return  # the job was just settled, let go of, or even forgotten
-                if isinstance(self._ending, LeaseLost):
-                    return
+        def beat(store: JobStore) -> bool:
+            self._renew(store)
+            return not isinstance(self._ending, LeaseLost)
 
-        thread = threading.Thread(target=renew, name=f"heartbeat of job {self.job_id}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            raise ResourceUnavailable(str(error)) from error
-        try:
+        with self._heart.beating(self._store, beat):
             yield
-        finally:
-            ended.set()
-            thread.join()
 
     def _renew(self, store: JobStore) -> None:
         began = _clock()

@@ -5,6 +5,7 @@ open since before it moved finds that every change to it is refused.
 """
 
 import sqlite3
+from collections.abc import Callable
 
 # Added to the version of a database.
 MOVED, FILLED = 1_000_000, 2_000_000
@@ -12,19 +13,24 @@ MARKS = "neighbours", "moved"
 MAKE = "CREATE TABLE IF NOT EXISTS moved (place TEXT NOT NULL)"
 
 
-def why_unusable(connection: sqlite3.Connection, version: int, name: str) -> str:
-    """Why the database cannot be used, whose version is above those that this program knows."""
+def why_unusable(name: str, version: int, place: Callable[[], str]) -> str:
+    """Why the database cannot be used, whose version is above those that this program knows. ``place`` says what its
+    mark does."""
     if version < MOVED:
         return f"the {name} was written by a newer version of ingest; please upgrade"
-    place = place_of(connection)
     if version < FILLED:
-        return _moved_to(name, place)
-    return f"the {name} is not complete: it is being filled from {place}; 'ingest migrate-store' goes on with that"
+        return moved_to(name, place())
+    return f"the {name} is not complete: it is being filled from {place()}; 'ingest migrate-store' goes on with that"
+
+
+def moved_to(name: str, place: str) -> str:
+    """What is said of a database that has moved to ``place``."""
+    return f"the {name} has moved to {place}: have the configuration name that"
 
 
 def mark_moved(connection: sqlite3.Connection, name: str, place: str) -> None:
     """Mark the database as one that has moved to ``place``: nobody can change it any more, nor use it."""
-    said = _moved_to(name, place).replace("'", "''")
+    said = moved_to(name, place).replace("'", "''")
     for table in tables_of(connection):
         for change in ("INSERT", "UPDATE", "DELETE"):
             connection.execute(
@@ -66,7 +72,3 @@ def _mark(connection: sqlite3.Connection, mark: int, place: str) -> None:
     connection.execute("DELETE FROM moved")
     connection.execute("INSERT INTO moved VALUES (?)", [place])
     connection.execute(f"PRAGMA user_version={version_of(connection) % MOVED + mark}")
-
-
-def _moved_to(name: str, place: str) -> str:
-    return f"the {name} has moved to {place}: have the configuration name that"

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import ResourceUnavailable, SettingsError
 from ..settings import Option, Settings
 from ..settings.options import CATALOG_URL, DATABASE, UNIQUEID_URL
+from .group_commit import Shared
 
 NAMES = {DATABASE: "job store", UNIQUEID_URL: "id store", CATALOG_URL: "catalogue"}
 # Whoever writes to a neighbour for longer is not waited for: the next process tells it.
@@ -22,12 +23,15 @@ BUSY_SECONDS = 0.2
 MAKE = "CREATE TABLE IF NOT EXISTS neighbours (path TEXT PRIMARY KEY) WITHOUT ROWID"
 
 
-def is_to_be_made(settings: Settings, option: Option, *, new: bool) -> bool:
-    """Whether the database that ``option`` names is not there yet, where a ``new`` one may be made.
+def is_to_be_made(settings: Settings, option: Option, *, new: bool, shared: Shared | None = None) -> bool:
+    """Whether the database that ``option`` names is not there yet, where a ``new`` one may be made. One that another
+    thread has introduced, with which it is ``shared``, is there.
 
     Raises SettingsError where none may be made, ResourceUnavailable where it was there and is not any more.
     """
     path = databases(settings)[option]
+    if shared is not None and path in shared.introduced:
+        return False
     # Asked before the file is looked for: another process may make it meanwhile.
     knows = next((other for other in _others(settings, path) if _knows(other, path)), None)
     if not _is_missing(path):
@@ -42,9 +46,13 @@ def is_to_be_made(settings: Settings, option: Option, *, new: bool) -> bool:
     return True
 
 
-def introduce(settings: Settings, option: Option) -> None:
+def introduce(settings: Settings, option: Option, shared: Shared | None = None) -> None:
     """Have the database that ``option`` names and the site's others know each other, as far as they are there."""
     path = databases(settings)[option]
+    if shared is not None:
+        if path in shared.introduced:
+            return
+        shared.introduced.add(path)
     for other in _others(settings, path):
         with suppress(sqlite3.Error, OSError):
             if other.is_file() and not _knows(path, other):

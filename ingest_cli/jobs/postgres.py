@@ -1,19 +1,20 @@
 """The job store in a database of PostgreSQL."""
 
-from ..settings import Notifications, Timings
+from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
 from .job import Job
+from .postgres_attendance import PostgresAttendance
 from .postgres_database import PostgresConnections, PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
 from .process import this_process
 from .sql_reading import NOBODY
-from .sql_store import SqlJobStore
+from .task_queue import ALONE, TaskQueue
 
 # After so many jobs the counts are added up.
 ADDED_UP_EVERY = 100
 
 
-class PostgresJobStore(SqlJobStore):
+class PostgresJobStore(TaskQueue):
     """The store in the database that ``pool`` leads to; a ``new`` one is made where it is missing.
 
     Raises StoreError.
@@ -22,14 +23,22 @@ class PostgresJobStore(SqlJobStore):
     _database: PostgresDatabase
 
     def __init__(
-        self, pool: PostgresConnections, timings: Timings, notifications: Notifications = NOBODY, *, new: bool = True
+        self,
+        pool: PostgresConnections,
+        timings: Timings,
+        notifications: Notifications = NOBODY,
+        *,
+        cluster: Cluster = ALONE,
+        new: bool = True,
     ) -> None:
         database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new)
-        super().__init__(database, timings, notifications)
+        super().__init__(database, timings, notifications, cluster)
+        self.attendance = PostgresAttendance(database)
 
     def another(self) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""
-        return PostgresJobStore(self._database.pool, self._timings, self._notifications, new=False)
+        pool = self._database.pool
+        return PostgresJobStore(pool, self._timings, self._notifications, cluster=self._cluster, new=False)
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job, unless this process is that already without having heard of it."""

@@ -12,17 +12,6 @@ from .sql_rows import time_text
 # Of a host that was taken away nobody else says that it is gone.
 FORGOTTEN_AFTER = timedelta(days=30)
 
-SCHEMA = """
-    CREATE TABLE processes (
-        process text PRIMARY KEY,
-        host text NOT NULL,
-        role text NOT NULL,
-        version text NOT NULL,
-        since text NOT NULL,
-        heartbeat bigint NOT NULL,
-        clock double precision NOT NULL,
-        told double precision NOT NULL) WITH (fillfactor = 50)
-"""
 NOW = "extract(epoch FROM clock_timestamp())::double precision"
 ENTER = f"""
     INSERT INTO processes (process, host, role, version, since, heartbeat, clock, told)

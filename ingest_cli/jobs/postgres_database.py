@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -57,6 +57,10 @@ REFUSALS = re.compile(
 )
 VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
+# By RAISE EXCEPTION.
+RAISED = "P0001"
+# A script, or what finds one.
+Migration = str | Callable[[], str]
 
 
 class Row(tuple[Any, ...]):
@@ -353,7 +357,7 @@ def pool_of(url: PostgresUrl, shared: Shared | None = None) -> PostgresConnectio
 
 def open_database(
     pool: PostgresConnections,
-    migrations: Sequence[str],
+    migrations: Sequence[Migration],
     application: str,
     busy: float = BUSY_SECONDS,
     *,
@@ -398,7 +402,7 @@ def _version(database: PostgresDatabase, application: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _migrate(database: PostgresDatabase, migrations: Sequence[str], application: str) -> None:
+def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], application: str) -> None:
     name = f"{application} in {database.name}"
     with database.writing() as connection:
         database.exclude("ingest", "migrations")
@@ -409,9 +413,12 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[str], application:
         row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
         applied = 0 if row is None else int(row[0])
         if applied > len(migrations):
-            raise StoreError(f"the {name} was written by a newer version of ingest; please upgrade")
+            from .moved import why_unusable
+            from .postgres_moved import place_of
+
+            raise StoreError(why_unusable(name, applied, lambda: place_of(connection, application)))
         for script in migrations[applied:]:
-            connection.execute(script)
+            connection.execute(script if isinstance(script, str) else script())
         connection.execute(
             "INSERT INTO ingest_versions (application, version) VALUES (?, ?)"
             " ON CONFLICT (application) DO UPDATE SET version = excluded.version",
@@ -434,6 +441,8 @@ def _translated(sql: str) -> str:
 def _explained(error: "psycopg.Error", message: str) -> IngestError:
     """The error to raise for one of PostgreSQL: what may pass, or what does not."""
     state, reason = error.sqlstate or "", " ".join(str(error).split())
+    if state == RAISED:  # it has moved
+        return StoreError(error.diag.message_primary or reason)
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
     is_refusal = not state and REFUSALS.search(reason) is not None

@@ -6,6 +6,9 @@ another. A count is kept as rows of differences, which whoever reads adds up, an
 
 from collections.abc import Sequence
 
+from .postgres_database import Migration
+from .tasks import schema
+
 # Texts are compared as Python compares them, whatever the language of the database. What stands in an index of its own
 # may be longer than a B-tree takes.
 _FIRST = """
@@ -230,7 +233,31 @@ _COUNTS = """
     CREATE TRIGGER stage_left AFTER INSERT OR UPDATE ON stages FOR EACH ROW EXECUTE FUNCTION ingest_stage_left()
 """
 
-MIGRATIONS = (_FIRST + ";" + _COUNTS,)
+# Which processes are there: see `attendance`. What is changed most often fits beside what it was.
+_PROCESSES = """
+    CREATE TABLE processes (
+        process text COLLATE "C" PRIMARY KEY,
+        host text COLLATE "C" NOT NULL,
+        role text NOT NULL,
+        version text NOT NULL,
+        since text NOT NULL,
+        heartbeat bigint NOT NULL,
+        clock double precision NOT NULL,
+        told double precision NOT NULL) WITH (fillfactor = 50)
+"""
+
+# What several hosts may do only so many times at once.
+_SLOTS = """
+    CREATE TABLE slots (
+        name text NOT NULL,
+        number integer NOT NULL,
+        holder text,
+        fence bigint NOT NULL DEFAULT 0,
+        heartbeat bigint NOT NULL DEFAULT 0,
+        PRIMARY KEY (name, number))
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (_FIRST + ";" + _COUNTS, schema, _SLOTS, _PROCESSES)
 
 
 def _added_up(table: str, keys: Sequence[str], sums: Sequence[str]) -> str:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..settings import Timings
 from .attendance import Presence
 from .job import Job, JobState
 from .process import Life, Process
 from .store import JobStore
 
 LOOK_SECONDS = 0.2
-# So many heartbeats may be missed.
+# So many signs of life may be missed.
 MISSED = 3
 
 
@@ -19,6 +20,7 @@ class Member:
     """A process that is there, or that holds ``jobs``: then only its ``process`` and ``host`` may be known.
 
     ``silent`` is for how many seconds nothing was seen of it; None where something never was, in all ``watched`` ones.
+    It counts as dead after ``patience``.
     """
 
     process: Process
@@ -28,20 +30,36 @@ class Member:
     life: Life
     silent: float | None
     watched: float
+    patience: float
 
-    def is_alive(self, patience: float) -> bool | None:
-        """Whether it lives; None where that is not known before it was watched for so many seconds."""
+    @property
+    def quiet(self) -> float:
+        """For how many seconds nothing was seen of it, as far as it was watched; 0 where it is seen to run."""
+        if self.life in (Life.RUNNING, Life.STOPPED):
+            return 0.0
+        return self.watched if self.silent is None else self.silent
+
+    @property
+    def is_alive(self) -> bool | None:
+        """Whether it lives; None where that is not known before it is watched for longer."""
         if self.life is not Life.OUT_OF_SIGHT:
             return self.life is not Life.GONE
         if self.silent is not None:
-            return self.silent < patience
-        return False if self.watched >= patience else None
+            return self.silent < self.patience
+        return False if self.watched >= self.patience else None
+
+
+def patience_of(timings: Timings) -> float:
+    """How long a process may be silent that says that it is there."""
+    return MISSED * timings.presence
 
 
 class Sightings:
-    """What a viewer has seen of processes, and when, on its own clock."""
+    """What a viewer has seen of processes, and when, on its own clock. One of which nothing is seen for so many seconds
+    of ``patience`` counts as dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         # Of each: its last sign of life, since when that was the last, when the first was seen, whether another came.
         self._seen: dict[str, tuple[object, float, float, bool]] = {}
 
@@ -59,13 +77,13 @@ class Sightings:
         ]
         return sorted(members, key=lambda member: (member.host, member.process.pid))
 
-    def watch(self, store: JobStore, patience: float) -> list[Member]:
+    def watch(self, store: JobStore) -> list[Member]:
         """The same, once of each is known whether it lives."""
         while True:
             members = self.of(store)
-            if all(member.is_alive(patience) is not None for member in members):
+            if all(member.is_alive is not None for member in members):
                 return members
-            time.sleep(min(LOOK_SECONDS, patience / 4))
+            time.sleep(min(LOOK_SECONDS, self._patience / 4))
 
     def _member(self, process: Process, presence: Presence | None, jobs: list[Job]) -> Member:
         now, key = time.monotonic(), process.to_text()
@@ -82,6 +100,7 @@ class Sightings:
             life=process.life(),
             silent=now - since if has_changed else None,
             watched=now - first,
+            patience=self._patience,
         )
 
     def _forget_all_but(self, keys: Iterable[str]) -> None:

@@ -340,9 +340,9 @@ def _migrate(database: SqliteDatabase, migrations: Sequence[str], application: s
         if pragma("application_id") not in (0, identity) or (applied and pragma("application_id") == 0):
             raise StoreError(f"the {name} is a database for something else; give each its own file")
         if applied > len(migrations):
-            from .moved import why_unusable
+            from .moved import place_of, why_unusable
 
-            raise StoreError(why_unusable(connection, applied, name))
+            raise StoreError(why_unusable(name, applied, lambda: place_of(connection)))
         for script in migrations[applied:]:
             for statement in _statements(script):
                 connection.execute(statement)

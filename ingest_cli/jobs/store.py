@@ -328,13 +328,13 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
         from .postgres_database import pool_of
 
         pool = pool_of(settings.database, shared)
-        return PostgresJobStore(pool, settings.timings, settings.notifications, new=new)
+        return PostgresJobStore(pool, settings.timings, settings.notifications, cluster=settings.cluster, new=new)
     from .neighbours import introduce, is_to_be_made
     from .sqlite import SqliteJobStore
 
-    new = is_to_be_made(settings, DATABASE, new=new)
+    new = is_to_be_made(settings, DATABASE, new=new, shared=shared)
     store = SqliteJobStore(settings.database, settings.timings, settings.notifications, new=new, shared=shared)
-    introduce(settings, DATABASE)
+    introduce(settings, DATABASE, shared)
     return store
 
 

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..disk import new_at, opened
+from ..errors import SettingsError
 from ..jobs.neighbours import databases, is_to_be_made
 from ..jobs.sqlite_database import copy_database, size_of
 from ..meter import NOBODY, Meter
-from ..settings import Settings
+from ..settings import PostgresUrl, Settings
 
 
 def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Path]:
     """Copy the job store, and catalogue and ids where they are embedded, into the new folder ``target``.
 
     Returns the copies. The folder appears whole or not at all. Raises SourceError where it cannot be written or
-    already exists, SettingsError where a database was never made, StoreError where one cannot be copied, and
-    ResourceUnavailable where that may pass.
+    already exists, SettingsError where a database was never made or none is a file, StoreError where one cannot be
+    copied, and ResourceUnavailable where that may pass.
     """
+    if len(elsewhere(settings)) == len(_places(settings)):
+        raise SettingsError(f"nothing to copy: all is in {settings.database}, which pg_dump copies")
     for option in databases(settings):
         is_to_be_made(settings, option, new=False)
     with new_at(target) as aside:
@@ -35,9 +38,17 @@ def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Pat
     return sorted(target.iterdir())
 
 
+def elsewhere(settings: Settings) -> dict[str, PostgresUrl]:
+    """What PostgreSQL holds, and its own programs back up, by its name."""
+    return {name: place for name, place in _places(settings).items() if isinstance(place, PostgresUrl)}
+
+
 def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
-    # Jobs first: one that completes meanwhile is found in the catalogue. Ids last: none in use is given out again.
-    named = {"jobs": settings.database, "catalogue": settings.catalog, "ids": settings.unique_id}
-    for name, database in named.items():
+    for name, database in _places(settings).items():
         if isinstance(database, Path):
             yield f"{name}.sqlite3", database
+
+
+def _places(settings: Settings) -> dict[str, object]:
+    # Jobs first: one that completes meanwhile is found in the catalogue. Ids last: none in use is given out again.
+    return {"jobs": settings.database, "catalogue": settings.catalog, "ids": settings.unique_id}

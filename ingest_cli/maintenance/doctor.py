@@ -23,7 +23,7 @@ from ..jobs.outbox import NoticeStatus
 from ..jobs.store import open_store
 from ..services import factory
 from ..services.base import Service
-from ..settings import Option, ReceiverKind, Settings
+from ..settings import Option, PostgresUrl, ReceiverKind, Settings
 from ..settings.options import (
     ARCHIVE_URL,
     CATALOG_URL,
@@ -34,9 +34,11 @@ from ..settings.options import (
     NOTIFICATIONS_URL,
     POLICY_URL,
     SERVICES,
+    SHARED_SPOOL,
     UNIQUEID_URL,
     VOLUME_PATH,
 )
+from ..spool.opening import look_at_shared
 from ..text import counted
 
 # A clock may be set back by this much without anyone noticing.
@@ -64,7 +66,11 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield store
     if store.ok:
         yield finding("clock", lambda: _check_clock(settings), "set this machine's clock")
+        if isinstance(settings.database, PostgresUrl):
+            yield from _diagnose_cluster(settings, settings.database)
     yield finding("spool folder", lambda: _check_spool(settings), _setting(VOLUME_PATH))
+    if settings.shared_spool is not None:
+        yield finding("shared spool", lambda: look_at_shared(settings), _setting(SHARED_SPOOL))
     for option in SERVICES.values():
         yield diagnose_service(settings, option)
     if settings.digest != "none" and isinstance(settings.archive, Path):
@@ -75,6 +81,19 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
+
+
+def _diagnose_cluster(settings: Settings, url: PostgresUrl) -> Iterator[Finding]:
+    """Check what several hosts share."""
+    from . import cluster
+
+    upgrade = "give the server more connections, or use one version of the program on all hosts"
+    yield finding("database", lambda: cluster.check_database(url), upgrade)
+    poll = "set [database] listen = no, or let workers reach the server itself"
+    yield finding("wake-up", lambda: cluster.check_listening(settings, url), poll)
+    yield finding("clocks", lambda: cluster.check_clock(url), "have both follow the same time server")
+    for detail, advice in cluster.check_hosts(settings, url):
+        yield Finding("host", detail, not advice, advice, ExitCode.FAILED if advice else ExitCode.SUCCESS)
 
 
 def diagnose_service(settings: Settings, option: Option) -> Finding:

@@ -24,6 +24,7 @@ from ..errors import (
     WrongState,
 )
 from ..jobs.dispatch import Dispatch, StoreDispatch
+from ..jobs.heart import Heart
 from ..jobs.interruption import Interruption
 from ..jobs.job import Job, JobKind, JobState, PacificaState
 from ..jobs.lease import NO_THREAD, Lease
@@ -64,11 +65,12 @@ class Runner:
         throttle: Throttle | None = None,
         interruption: Interruption | None = None,
         precedence: Precedence | None = None,
+        heart: Heart | None = None,
         at_once: int = 1,
         dispatch: Dispatch | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
-        self.precedence = precedence or Precedence()
+        self.precedence, self._heart = precedence or Precedence(), heart or Heart(settings.timings.heartbeat)
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
         self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
@@ -85,6 +87,7 @@ class Runner:
             throttle=self.throttle,
             interruption=self._interruption,
             precedence=self.precedence,
+            heart=self._heart,
             at_once=at_once or self._at_once,
         )
 
@@ -171,7 +174,7 @@ class Runner:
             return self.store.get(job.job_id)
 
     def _run(self, job: Job, observer: Observer) -> Job:
-        lease = Lease(self.store, job, self._settings.timings, self._interruption)
+        lease = Lease(self.store, job, self._settings.timings, self._interruption, self._heart)
         observer.stage(UPLOADING)
         with ExitStack() as until_settled:
             progress = Progress(lease, observer, self.throttle)
@@ -305,7 +308,7 @@ class Runner:
                     earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
                 )
                 if undone.state is JobState.UNDOING:
-                    lease = Lease(self.store, undone, self._settings.timings, self._interruption)
+                    lease = Lease(self.store, undone, self._settings.timings, self._interruption, self._heart)
                     with lease.kept_alive():
                         roll_back(lease, self.services)
                 observer.note(

@@ -1,16 +1,21 @@
 """Metrics of the job store, in the text format of Prometheus."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 
+from ..jobs.sightings import Member, Sightings
 from ..jobs.store import JobStore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(store: JobStore) -> str:
-    """All metrics, as one text."""
-    return "".join(f"{line}\n" for line in _lines(store))
+def exposition(store: JobStore, sightings: Sightings | None = None) -> str:
+    """All metrics, as one text. Where several hosts share the store, they are as earlier ``sightings`` and this one
+    show them."""
+    members = sightings.of(store) if sightings is not None and store.attendance is not None else []
+    return "".join(f"{line}\n" for line in chain(_lines(store), _hosts(members)))
 
 
 def _lines(store: JobStore) -> Iterator[str]:
@@ -29,6 +34,26 @@ def _lines(store: JobStore) -> Iterator[str]:
         yield f'ingest_events{{status="{status}"}} {count}'
     yield from _family("ingest_events_oldest_waiting_seconds", "gauge", "For how long the oldest event waits.")
     yield f"ingest_events_oldest_waiting_seconds {_age(store.outbox.oldest_waiting()):.0f}"
+
+
+def _hosts(members: list[Member]) -> Iterator[str]:
+    if not members:
+        return
+    hosts = sorted({member.host for member in members})
+    lives = ((m.host, m.presence.role) for m in members if m.presence is not None and m.is_alive is not False)
+    yield from _family("ingest_host_processes", "gauge", "Processes that give signs of life, by host.")
+    for (host, role), count in sorted(Counter(lives).items()):
+        yield f'ingest_host_processes{{host="{_escaped(host)}",role="{role}"}} {count}'
+    yield from _family("ingest_host_jobs", "gauge", "Jobs that are worked on, by host.")
+    jobs = Counter(member.host for member in members for _ in member.jobs)
+    yield from (f'ingest_host_jobs{{host="{_escaped(host)}"}} {jobs[host]}' for host in hosts)
+    yield from _family("ingest_host_silent_seconds", "gauge", "For how long no process of a host gave a sign of life.")
+    quiet = {host: min(member.quiet for member in members if member.host == host) for host in hosts}
+    yield from (f'ingest_host_silent_seconds{{host="{_escaped(host)}"}} {quiet[host]:.1f}' for host in hosts)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _age(since: str | None) -> float:

@@ -17,6 +17,7 @@ from ..jobs.fields import history_fields, job_fields
 from ..jobs.history import named
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
+from ..jobs.sightings import Sightings, patience_of
 from ..jobs.spool import NoRoom
 from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
@@ -81,6 +82,7 @@ class Routes:
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._arrivals, self._documents = arrivals, FolderSpool(settings.spool)
         self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
+        self._sightings = Sightings(patience_of(settings.timings))
 
     @property
     def routes(self) -> list[Route]:
@@ -190,7 +192,7 @@ class Routes:
 
     async def show_metrics(self, request: Request) -> Response:
         """Metrics of the job store, for Prometheus."""
-        text = await self._store.look(metrics.exposition)
+        text = await self._store.look(partial(metrics.exposition, sightings=self._sightings))
         return PlainTextResponse(text, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def describe(self, request: Request) -> Response:

@@ -43,9 +43,9 @@ def unique_id(settings: Settings, *, new: bool = True, shared: Shared | None = N
     if isinstance(settings.unique_id, Path):
         from .embedded.uniqueid import EmbeddedUniqueId
 
-        new = is_to_be_made(settings, UNIQUEID_URL, new=new)
+        new = is_to_be_made(settings, UNIQUEID_URL, new=new, shared=shared)
         ids = EmbeddedUniqueId(settings.unique_id, settings.timings.busy, new=new, shared=shared)
-        introduce(settings, UNIQUEID_URL)
+        introduce(settings, UNIQUEID_URL, shared)
         return ids
     if isinstance(settings.unique_id, PostgresUrl):
         from ..jobs.postgres_database import pool_of
@@ -97,10 +97,14 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
 
 
 def _slots(settings: Settings) -> "Slots":
-    """What limits the transfers of all processes that share a job store; of several hosts, those of each."""
+    """What limits the transfers of all processes that share a job store."""
+    if isinstance(settings.database, PostgresUrl):
+        from .postgres_slots import PostgresSlots
+
+        return PostgresSlots(settings.database, "archive", settings.transfers, settings.timings)
     from .slots import FileSlots
 
-    beside = settings.database if isinstance(settings.database, Path) else settings.spool
+    beside = settings.database
     return FileSlots(beside.with_name(f"{beside.name}-transfer"), settings.transfers)
 
 
@@ -109,9 +113,9 @@ def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = Non
     if isinstance(settings.catalog, Path):
         from .embedded.catalog import EmbeddedCatalog
 
-        new = is_to_be_made(settings, CATALOG_URL, new=new)
+        new = is_to_be_made(settings, CATALOG_URL, new=new, shared=shared)
         catalogue = EmbeddedCatalog(settings.catalog, settings.timings.busy, new=new, shared=shared)
-        introduce(settings, CATALOG_URL)
+        introduce(settings, CATALOG_URL, shared)
         return catalogue
     if isinstance(settings.catalog, PostgresUrl):
         from ..jobs.postgres_database import pool_of

@@ -20,15 +20,6 @@ from ..settings import PostgresUrl, Timings
 # Each look is a statement or two.
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.2
 
-SCHEMA = """
-    CREATE TABLE IF NOT EXISTS slots (
-        name text NOT NULL,
-        number integer NOT NULL,
-        holder text,
-        fence bigint NOT NULL DEFAULT 0,
-        heartbeat bigint NOT NULL DEFAULT 0,
-        PRIMARY KEY (name, number))
-"""
 ADD = "INSERT INTO slots (name, number) SELECT %s, generate_series(0, %s - 1) ON CONFLICT DO NOTHING"
 TAKE = """
     UPDATE slots SET holder = %s, fence = fence + 1, heartbeat = 0 WHERE (name, number) = (

@@ -1,4 +1,4 @@
-"""``ingest deploy`` prints what systemd and containers take, filled in for the site."""
+"""``ingest deploy`` prints what systemd, containers and many hosts take, filled in for the site."""
 
 import json
 import os
@@ -9,19 +9,24 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest_cli.deployment import Kind, names_of
 from ingest_cli.errors import ExitCode
+from ingest_cli.jobs.store import open_store
+from ingest_cli.server.metrics import exposition
+from ingest_cli.settings.options import OPTIONS
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
+from ..support.site import Site
 
 ROOT = Path(__file__).parents[2]
 UNITS = names_of(Kind.SYSTEMD)
 SERVICES = [name for name in UNITS if name.endswith(".service")]
-INSTRUCTIONS = {"FROM", "COPY", "RUN", "ENV", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
+INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "ENV", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"}
 
 
 def needs_systemd_analyze() -> str:
@@ -53,7 +58,7 @@ def test_all_are_printed_and_named_by_their_first_line(command: Command, kind: K
     done = command("deploy", kind)
     assert done.returncode == 0
     assert re.findall(r"^# (\S+): ", done.stdout, re.MULTILINE) == names_of(kind)
-    assert "{{" not in done.stdout
+    assert re.search(r"\{\{\w+\}\}", done.stdout) is None
 
 
 def test_they_are_written_as_they_are_printed_and_over_nothing(command: Command, environment: Path) -> None:
@@ -91,7 +96,10 @@ def test_how_to_start_them_is_said_for_each_drop_folder(
 
 def test_what_is_not_there_is_named(command: Command) -> None:
     done = command("deploy", "launchd")
-    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "ingest: 'launchd' is neither systemd nor container\n")
+    assert (done.returncode, done.stderr) == (
+        ExitCode.USAGE,
+        "ingest: 'launchd' is none of systemd, container, cluster\n",
+    )
     done = command("deploy", "systemd", "ingest-server.service")
     assert done.returncode == ExitCode.USAGE
     assert "there is no file 'ingest-server.service': there are ingest-events.service, " in done.stderr
@@ -114,6 +122,22 @@ def test_units_may_write_where_the_settings_say_and_nowhere_else(command: Comman
             assert setting(row["text"], "User") == ["nobody"]
     assert "hush" not in done.stdout + done.stderr
     assert "there is no folder /a/db yet: install -d -o nobody /a/db" in done.stderr
+
+
+def test_units_of_a_host_among_many_name_nothing_in_place_of_what_all_share(
+    command: Command, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://ingest@db.example.org/ingest"
+    (environment / "config.ini").write_text(
+        f"[database]\nurl = {url}\n[uniqueid]\nurl = {url}\n[metadata]\ningest_url = {url}\n"
+        "[archiveinterface]\nurl = s3://ingest/archive\n[s3]\naccess_key_id = k\nsecret_access_key = hush\n"
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.example.org")
+    unit = command("deploy", "systemd", "ingest-worker@.service", "--config", "config.ini").stdout
+    told = {line.partition("=")[0] for line in setting(unit, "Environment")}
+    assert told == {"INGEST_CONFIG", "VOLUME_PATH", "AWS_ENDPOINT_URL_S3"}
+    spool = environment / "data" / "pacifica-ingest-cli" / "spool"
+    assert setting(unit, "ReadWritePaths") == [f"{spool} /tmp /var/tmp"]
 
 
 def test_no_secret_of_the_environment_stands_in_them(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +233,57 @@ def test_compose_takes_the_file(command: Command, monkeypatch: pytest.MonkeyPatc
     assert {*serve["environment"]} - {*watch["environment"]} == {"INGEST_SERVER_TOKEN"}
     assert str(odd) not in done.stdout
     assert done.stderr == "ingest: left out, as it is of this machine: [policy] ingest_url = file:///etc/policy.json\n"
+
+
+def yaml_of(text: str) -> Any:
+    return pytest.importorskip("yaml", reason="PyYAML is not installed").safe_load(text)
+
+
+def test_compose_takes_the_file_of_many_hosts_too(command: Command, monkeypatch: pytest.MonkeyPatch, odd: Path) -> None:
+    monkeypatch.setenv("INGEST_DEFAULT_USER", "ada")
+    monkeypatch.setenv("INGEST_DATABASE_URL", "postgresql://me:hush@db.example.org/ours")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    done = command("deploy", "cluster", "compose-cluster.yaml")
+    assert "hush" not in done.stdout
+    assert str(odd) not in done.stdout
+    services = yaml_of(done.stdout)["services"]
+    ours = {name: services[name] for name in ("serve1", "serve2", "worker")}
+    known = {name for option in OPTIONS for name in (option.variable, *option.also)}
+    for service in ours.values():
+        assert service["environment"]["INGEST_DEFAULT_USER"] == "ada"
+        assert {*service["environment"]} - known == {"XDG_DATA_HOME", "PGPASSWORD"}
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+        assert service["build"]["args"] == {"EXTRAS": "[cluster]"}
+    assert {service["environment"]["INGEST_DATABASE_URL"] for service in ours.values()} == {
+        "postgresql://ingest@database/ingest"
+    }
+    shared = services["database"]["environment"]["POSTGRES_PASSWORD"]
+    assert {service["environment"]["PGPASSWORD"] for service in ours.values()} == {shared}
+    files = {volume.split(":")[0][2:] for service in services.values() for volume in service.get("volumes", ())}
+    assert {name for name in files if "." in name} <= set(names_of(Kind.CLUSTER)), "what is mounted is written"
+
+
+def test_nginx_takes_the_file_of_many_hosts(command: Command, environment: Path) -> None:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    text = command("deploy", "cluster", "ingest-nginx.conf").stdout.replace("serve1", "127.0.0.1")
+    (environment / "site.conf").write_text(text.replace("serve2", "127.0.0.2"))
+    (environment / "nginx.conf").write_text(f"pid {environment}/pid; events {{}} http {{ include site.conf; }}")
+    line = [program, "-t", "-q", "-p", str(environment), "-c", "nginx.conf", "-e", "log"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_alerts_are_about_what_the_server_tells(command: Command, site: Site) -> None:
+    rules = yaml_of(command("deploy", "cluster", "ingest-alerts.yaml").stdout)["groups"][0]["rules"]
+    with open_store(site.settings) as store:
+        told = exposition(store)
+    for rule in rules:
+        assert {"alert", "expr", "labels", "annotations"} <= {*rule}
+        for name, label in re.findall(r"\b(ingest_\w+)(?:\{(.*?)\})?", rule["expr"]):
+            assert f"\n{name}{{{label}}} " in told if label else f"# TYPE {name} " in told, rule
+    program = shutil.which("promtool")
+    if program is not None:
+        text = command("deploy", "cluster", "ingest-alerts.yaml").stdout
+        subprocess.run([program, "check", "rules"], input=text, text=True, check=True, capture_output=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.errors import ExitCode
+
 from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
@@ -168,6 +170,22 @@ def test_a_backup_overwrites_nothing(command: Command, history: list[Path], tmp_
     assert done.returncode == 1
     assert "already exists" in done.stderr
     assert [path.name for path in tmp_path.glob(".copy*")] == []
+
+
+def test_a_backup_says_what_it_leaves_to_postgresql(
+    command: Command, history: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, shown = "postgresql://ada:hush@db.example.org/ours", "postgresql://ada@db.example.org/ours"
+    monkeypatch.setenv("INGEST_DATABASE_URL", url)
+    done = command("backup", "copy")
+    assert (done.returncode, "hush" in done.stderr) == (0, False)
+    assert f"warning: the jobs in {shown} are not copied: that is for pg_dump" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["catalogue.sqlite3", "ids.sqlite3"]
+    for variable in ("UNIQUEID_URL", "METADATA_INGEST_URL"):
+        monkeypatch.setenv(variable, url)
+    done = command("backup", "none")
+    assert (done.returncode, (tmp_path / "none").exists()) == (ExitCode.USAGE, False)
+    assert done.stderr == f"ingest: nothing to copy: all is in {shown}, which pg_dump copies\n"
 
 
 def test_a_backup_makes_no_folders_where_a_disk_may_not_be_mounted(

@@ -156,13 +156,11 @@ class TestFileSlots(SlotsContract):
 class TestPostgresSlots(SlotsContract):
     @pytest.fixture
     def place(self, postgres: PostgresUrl) -> str:
-        import psycopg
+        from ingest_cli.jobs.postgres import PostgresJobStore
+        from ingest_cli.jobs.postgres_database import PostgresConnections
 
-        from ingest_cli.services.postgres_slots import SCHEMA
-
-        with psycopg.connect(postgres.text, autocommit=True) as connection:
-            connection.execute(SCHEMA)
-        return postgres.text
+        with PostgresJobStore(PostgresConnections(postgres), Timings()):
+            return postgres.text
 
     @staticmethod
     def slots(place: str, count: int) -> Slots:

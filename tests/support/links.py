@@ -22,6 +22,7 @@ class Link:
         self._target = target
         self._whole = asyncio.Event()
         self._whole.set()
+        self._tasks = set[asyncio.Task[Any]]()
         self.address, self.port = address, 0
 
     def __str__(self) -> str:
@@ -47,9 +48,14 @@ class Link:
         self._loop.call_soon_threadsafe(self._whole.set)
 
     async def _take(self, near: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        # At the end of all, which asyncio complains of where a task tells of it.
+        task = asyncio.current_task()
+        assert task is not None
+        # asyncio itself does not keep the task of a connection that stands still.
+        self._tasks.add(task)
+        # It is cancelled at the end of all, which asyncio complains of where a task tells of it.
         with suppress(asyncio.CancelledError):
             await self._connect(near, answers)
+        self._tasks.discard(task)
 
     async def _connect(self, near: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         await self._whole.wait()

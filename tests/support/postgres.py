@@ -61,6 +61,12 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
 
+    @property
+    def pid(self) -> int:
+        """Of the process that begets the others."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         with (self._folder / "postgres.log").open("ab") as log:

@@ -1,6 +1,5 @@
 """Files that appear whole under their names, whatever stands there and whatever the name is."""
 
-import ctypes
 import errno
 import os
 import random
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli import disk
 from ingest_cli.copying import copy_to
 from ingest_cli.disk import durable_write, fitting, new_at, opened, rename_new, require_free
 from ingest_cli.errors import ResourceUnavailable, SourceError
@@ -29,7 +29,7 @@ def look(path: Path) -> tuple[int, int, bytes]:
 
 
 def has_no_way_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(disk, "_library", object)
 
 
 def has_no_links(monkeypatch: pytest.MonkeyPatch) -> None:

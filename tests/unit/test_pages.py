@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
+from ingest_cli.jobs.attendance import Presence
 from ingest_cli.jobs.filter import FAILED, JobFilter
 from ingest_cli.jobs.history import Line
 from ingest_cli.jobs.job import Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
+from ingest_cli.jobs.process import Life, Process
 from ingest_cli.jobs.reasons import Reason
+from ingest_cli.jobs.sightings import Member
 from ingest_cli.server.pages.html import Html, element
 from ingest_cli.server.pages.job_page import Files, JobStory, job_page
 from ingest_cli.server.pages.overview import Overview, overview_page
@@ -63,6 +66,23 @@ def read(page: Html) -> Reader:
     return Reader(page)
 
 
+def member(job: Job) -> Member:
+    """A process whose host has the name of the job's user, and that says the same of itself."""
+    process = Process(host=job.user, pid=1, started="1", boot="another", namespace="")
+    said = {"role": job.user, "version": job.user, "since": job.user}
+    presence = Presence(process=process, host=job.user, heartbeat=1, told=2.0, ahead=0.0, **said)
+    return Member(
+        process=process,
+        host=job.user,
+        presence=presence,
+        jobs=tuple(range(9)),
+        life=Life.OUT_OF_SIGHT,
+        silent=None,
+        watched=0.0,
+        patience=1.0,
+    )
+
+
 def overview(job: Job, query: Query) -> Html:
     counts = dict.fromkeys(GROUPS, 1)
     found = Overview(
@@ -73,6 +93,7 @@ def overview(job: Job, query: Query) -> Html:
         failures=[job],
         flow=None,
         reasons=[Reason("open tar", job.exception, 1, [7], {}, {})],
+        hosts=[member(job)],
     )
     return overview_page(found, "/below/", Ids(project=job.user))
 

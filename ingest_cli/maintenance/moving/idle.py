@@ -3,7 +3,7 @@
 import time
 
 from ...errors import JobBusy
-from ...jobs.sightings import MISSED, Member, Sightings
+from ...jobs.sightings import Member, Sightings
 from ...jobs.store import JobStore
 from ...settings import Timings
 
@@ -12,16 +12,12 @@ LOOK_SECONDS = 0.2
 
 def require_idle(store: JobStore, timings: Timings) -> None:
     """Raise JobBusy where a process lives that holds a job, or says that it is there; wait until that is known."""
-    sightings = Sightings()
-
-    def is_alive(member: Member) -> bool | None:
-        return member.is_alive(timings.stale if member.jobs else MISSED * timings.presence)
-
+    sightings = Sightings(timings.stale)
     while True:
-        lives = {member: is_alive(member) for member in sightings.of(store)}
-        if living := next((member for member, alive in lives.items() if alive), None):
+        members = sightings.of(store)
+        if living := next((member for member in members if member.is_alive), None):
             raise JobBusy(f"{_said(living)}: end the workers, servers and watchers first")
-        if None not in lives.values():
+        if all(member.is_alive is False for member in members):
             return
         time.sleep(LOOK_SECONDS)
 
@@ -30,4 +26,4 @@ def _said(member: Member) -> str:
     if member.jobs:
         return f"job {member.jobs[0]} is being worked on by {member.process}"
     role = member.presence.role if member.presence is not None else "process"
-    return f"a {role} is at work: process {member.process.pid} of {member.host}"
+    return f"a {role} is at work, process {member.process.pid} of {member.host}"

@@ -85,7 +85,14 @@ def side_of(what: str, place: Path | PostgresUrl, settings: Settings) -> Side:
     """The database for ``what`` at this place."""
     if isinstance(place, Path):
         return SqliteSide(what, place, MIGRATIONS[what], settings.timings.busy)
-    raise SettingsError("a database of PostgreSQL is not moved yet")
+    from ...jobs.postgres_database import Migration, pool_of
+    from ...jobs.postgres_migrations import MIGRATIONS as POSTGRES_JOBS
+    from ...services.postgres.catalog import MIGRATIONS as POSTGRES_CATALOG
+    from ...services.postgres.uniqueid import MIGRATIONS as POSTGRES_IDS
+    from .postgres_side import PostgresSide
+
+    migrations: dict[str, Sequence[Migration]] = {JOBS: POSTGRES_JOBS, IDS: POSTGRES_IDS, CATALOG: POSTGRES_CATALOG}
+    return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy)
 
 
 def _configured(path: Path) -> Settings:

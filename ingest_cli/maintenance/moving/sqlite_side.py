@@ -58,7 +58,7 @@ class SqliteSide:
     def next_key(self, table: Table, after: int | None) -> int | None:
         """The key with which the next piece of the table ends."""
         assert table.key is not None
-        key, where = _quoted(table.key), _between(table, after, None)
+        key, where = _quoted(table.key), table.between(after, None)
         piece = f"SELECT {key} FROM {_quoted(table.name)} {where} ORDER BY {key} LIMIT {table.at_once}"
         found = self.answer(f"SELECT max({key}) FROM ({piece})")[0][0]
         return None if found is None else int(found)
@@ -66,7 +66,7 @@ class SqliteSide:
     def rows(self, table: Table, columns: Sequence[str], after: int | None, upto: int | None) -> list[Row]:
         """The rows of a piece of a table."""
         return self.answer(
-            f"SELECT {_listed(columns)} FROM {_quoted(table.name)} {_between(table, after, upto)}",
+            f"SELECT {_listed(columns)} FROM {_quoted(table.name)} {table.between(after, upto)}",
         )
 
     def answer(self, query: str) -> list[Row]:
@@ -105,7 +105,7 @@ class SqliteSide:
         """Put rows into a table."""
         others = [column for column in columns if column not in table.identity]
         changes = ", ".join(f"{_quoted(column)} = excluded.{_quoted(column)}" for column in others)
-        conflict = f" ON CONFLICT DO {f'UPDATE SET {changes}' if others else 'NOTHING'}"
+        conflict = f" ON CONFLICT {f'({_listed(table.identity)}) DO UPDATE SET {changes}' if others else 'DO NOTHING'}"
         marks = ", ".join("?" * len(columns))
         with self._database.writing() as connection:
             if table.is_replaced:
@@ -181,15 +181,6 @@ class SqliteSide:
 def _by(path: Path) -> str:
     users = users_of(path)
     return f" by {listed(users)}" if users else ""
-
-
-def _between(table: Table, after: int | None, upto: int | None) -> str:
-    """What says which rows are those behind one key up to another."""
-    assert table.key is not None or (after, upto) == (None, None)
-    bounds = [
-        f"{_quoted(table.key or '')} {sign} {key}" for sign, key in ((">", after), ("<=", upto)) if key is not None
-    ]
-    return f"WHERE {' AND '.join(bounds)}" if bounds else ""
 
 
 def _listed(columns: Sequence[str]) -> str:

@@ -23,6 +23,12 @@ class Table:
     identity: tuple[str, ...]
     at_once: int = AT_ONCE
 
+    def between(self, after: int | None, upto: int | None) -> str:
+        """What says in SQL which rows are those behind one key up to another."""
+        assert self.key is not None or (after, upto) == (None, None)
+        bounds = [f'"{self.key}" {sign} {key}' for sign, key in ((">", after), ("<=", upto)) if key is not None]
+        return f"WHERE {' AND '.join(bounds)}" if bounds else ""
+
     @property
     def is_replaced(self) -> bool:
         """Whether its rows are replaced together."""
@@ -45,7 +51,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
         Table("outbox", "number", ("number",)),
         Table("imported", "job_id", ("job_id",)),
         Table("archive", None, ()),
-        Table("stage_seconds", None, ("task",)),
+        Table("stage_seconds", None, ()),
     ),
     IDS: (Table("unique_index", None, ("id_mode",)),),
     CATALOG: (
@@ -59,7 +65,10 @@ TABLES: Mapping[str, Sequence[Table]] = {
 }
 # What a database counts itself: the same on both sides at the end.
 COUNTED: Mapping[str, Sequence[str]] = {
-    JOBS: ("SELECT user, status, jobs, files, bytes FROM counts", "SELECT day, state, jobs, files, bytes FROM days"),
+    JOBS: tuple(
+        f"SELECT {keys}, SUM(jobs), SUM(files), SUM(bytes) FROM {table} GROUP BY {keys} HAVING SUM(jobs) <> 0"
+        for table, keys in (("counts", '"user", status'), ("days", "day, state"))
+    ),
     IDS: (),
     CATALOG: (),
 }

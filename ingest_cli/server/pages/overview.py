@@ -9,9 +9,11 @@ from ...jobs.filter import GROUPS as USUAL
 from ...jobs.flow import Flow
 from ...jobs.job import Job, JobStatus
 from ...jobs.reasons import Reason
+from ...jobs.sightings import Member, Sightings
 from ...jobs.store import JobStore
 from ...settings import Ids
 from ...text import counted, number_of
+from .hosts import hosts_table
 from .html import Html, element, join, link
 from .plots import flow_of, plots
 from .query import GROUPS, Query
@@ -25,7 +27,8 @@ PINNED = 5
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
     """What the store answers to a query: how many jobs there are of each group, those of the page, whether there are
-    ``more``. Where nothing is asked for: the newest failures and what came and went; where failures are: why."""
+    ``more``. Where nothing is asked for: the newest failures, what came and went, and who is there of several hosts;
+    where failures are: why."""
 
     query: Query
     counts: dict[str, int]
@@ -34,9 +37,10 @@ class Overview:
     failures: list[Job]
     flow: Flow | None
     reasons: list[Reason]
+    hosts: list[Member]
 
     @classmethod
-    def of(cls, store: JobStore, query: Query) -> "Overview":
+    def of(cls, store: JobStore, query: Query, sightings: Sightings) -> "Overview":
         """Ask the store."""
         jobs = store.select(query.filter, limit=ON_A_PAGE + 1, before=query.before)
         return cls(
@@ -47,6 +51,7 @@ class Overview:
             failures=newest_failures(store) if query.is_plain else [],
             flow=flow_of(store) if query.is_plain else None,
             reasons=usual_reasons(store) if query == Query(state="failed") else [],
+            hosts=sightings.of(store) if query.is_plain and store.attendance is not None else [],
         )
 
 
@@ -74,6 +79,7 @@ def overview_page(found: Overview, below: str, defaults: Ids) -> Html:
             reasons_table(found.reasons, below),
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
+            hosts_table(found.hosts, below),
         ]
     )
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from ...errors import IngestError, JobNotFound
 from ...jobs.job import Job
+from ...jobs.sightings import Sightings, patience_of
 from ...settings import Settings
 from ...text import number_of, quoted
 from ..access import NO_DOWNLOADS, Access
@@ -36,7 +37,7 @@ class PageRoutes:
     def __init__(
         self, store: AsyncStore, settings: Settings, access: Access, holdings: Holdings, looking: Threads
     ) -> None:
-        self._defaults = settings.defaults.ids
+        self._defaults, self._sightings = settings.defaults.ids, Sightings(patience_of(settings.timings))
         self._store, self._access, self._holdings, self._looking = store, access, holdings, looking
         self._feed, self._actions, self._permission = Feed(store), Actions(settings), Permission(settings, access)
 
@@ -55,7 +56,7 @@ class PageRoutes:
         """The list."""
         below, query = below_of(request), Query.of(request.query_params)
         ask = self._store.search if query.is_narrow else self._store.list
-        found = await ask(partial(Overview.of, query=query))
+        found = await ask(partial(Overview.of, query=query, sightings=self._sightings))
         return respond("Jobs", overview_page(found, below, self._defaults), below=below, uploads=query.is_plain)
 
     async def job(self, request: Request) -> Response:

@@ -1,0 +1,128 @@
+"""Checks what several hosts share: the database, the clocks, and each other."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from .. import __version__
+from ..errors import ResourceUnavailable, StoreError
+from ..jobs.postgres_database import PostgresConnections, PostgresDatabase, version_of
+from ..jobs.postgres_migrations import MIGRATIONS
+from ..jobs.sightings import Member, Sightings, patience_of
+from ..jobs.store import open_store
+from ..settings import PostgresUrl, Settings
+from ..text import counted, listed
+
+# What a clock may be wrong by before it misleads people.
+MOST_AHEAD = 60.0
+# Beyond that a restart of all workers may be refused.
+FULL = 0.8
+LISTEN_SECONDS = 2.0
+CHANNEL = "ingest_doctor"
+CONNECTIONS = """
+    SELECT current_setting('server_version'), count(*),
+        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
+CLOCK = "SELECT extract(epoch FROM clock_timestamp())::double precision"
+
+
+def check_database(url: PostgresUrl) -> str:
+    """The database: its version, its tables, and whether it has room for more connections."""
+    pool = PostgresConnections(url)
+    applied = version_of(pool, "job store")
+    version, used, most = _row(pool, CONNECTIONS)
+    said = f"{url}: PostgreSQL {version}, {used} of {most} connections in use"
+    if used > FULL * most:
+        raise ResourceUnavailable(f"{said}: raise max_connections, or let PgBouncer share them")
+    if applied is None:
+        return f"{said}; no job store yet"
+    if applied != len(MIGRATIONS):
+        raise StoreError(f"{said}; the job store has version {applied}, and this program knows {len(MIGRATIONS)}")
+    return said
+
+
+def check_listening(settings: Settings, url: PostgresUrl) -> str:
+    """Whether the database can wake workers."""
+    if not settings.cluster.listen:
+        return "workers poll, and are not woken by the database"
+    if _is_woken(url):
+        return "workers are woken by the database"
+    raise StoreError(f"LISTEN does not get through to {url}: does PgBouncer pool transactions?")
+
+
+def check_clock(url: PostgresUrl) -> str:
+    """By how much this host's clock differs from the database's."""
+    before = time.time()
+    (theirs,) = _row(PostgresConnections(url), CLOCK)
+    ahead = (before + time.time()) / 2 - theirs
+    said = f"this host's clock is {_apart(ahead)} the database's"
+    if abs(ahead) > MOST_AHEAD:
+        raise StoreError(said)
+    return said
+
+
+def check_hosts(settings: Settings, url: PostgresUrl) -> Iterator[tuple[str, str]]:
+    """What is there of each host, and what is wrong with that, if something is."""
+    if version_of(PostgresConnections(url), "job store") is None:
+        return
+    with open_store(settings, new=False) as store:
+        members = Sightings(patience_of(settings.timings)).watch(store)
+    if not members:
+        yield "none: no worker, server or watcher runs", ""
+    for host in sorted({member.host for member in members}):
+        yield _host(host, [member for member in members if member.host == host])
+
+
+def _host(host: str, members: list[Member]) -> tuple[str, str]:
+    present = [member.presence for member in members if member.presence is not None]
+    living = Counter(m.presence.role for m in members if m.presence is not None and m.is_alive)
+    jobs = sum(len(member.jobs) for member in members)
+    versions = sorted({presence.version for presence in present})
+    ahead = max((presence.ahead for presence in present), key=abs, default=0.0)
+    running = [counted(number, role) for role, number in sorted(living.items())] or ["nothing runs"]
+    said = f"{host}: {', '.join(running)}, {counted(jobs, 'job')} at work"
+    if versions and versions != [__version__]:
+        said += f", version {listed(versions)}"
+    if abs(ahead) > MOST_AHEAD:
+        return said, f"its clock is {_apart(ahead)} the database's: set it"
+    dead = [member.process.pid for member in members if not member.is_alive]
+    if dead:
+        return f"{said}, no sign of life of {counted(len(dead), 'process', 'processes')}", _advice(dead)
+    return said, ""
+
+
+def _advice(pids: list[int]) -> str:
+    named = listed(list(map(str, pids)))
+    return f"look after {named} there; their jobs are resumed by others, and 'ingest hosts' shows them"
+
+
+def _apart(ahead: float) -> str:
+    return f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'}"
+
+
+def _row(pool: PostgresConnections, query: str) -> tuple[Any, ...]:
+    database = PostgresDatabase(pool)
+    try:
+        with database.reading() as connection:
+            return tuple(connection.execute(query).fetchall()[0])
+    finally:
+        database.close()
+
+
+def _is_woken(url: PostgresUrl) -> bool:
+    """Whether one connection is told what another one notifies."""
+    try:
+        with (
+            psycopg.connect(url.text, autocommit=True) as hears,
+            psycopg.connect(url.text, autocommit=True) as tells,
+        ):
+            hears.execute(f"LISTEN {CHANNEL}")
+            # A pooler that gives each transaction any session has none left behind to be told.
+            tells.execute(f"NOTIFY {CHANNEL}")
+            return any(True for _ in hears.notifies(timeout=LISTEN_SECONDS, stop_after=1))
+    except psycopg.OperationalError as error:
+        raise ResourceUnavailable(f"{url} cannot be reached: {error}") from error

@@ -1,0 +1,184 @@
+"""A database in PostgreSQL on one side of a move."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from ...jobs import moved
+from ...jobs import postgres_moved as marks
+from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
+from ...jobs.postgres_migrations import ADDED_UP
+from .side import Found, Row, Standing
+from .tables import JOBS, TABLES, Table
+
+COLUMNS = """
+    SELECT column_name, data_type FROM information_schema.columns
+        WHERE table_schema = current_schema AND table_name = lower(?) AND is_generated = 'NEVER'
+        ORDER BY ordinal_position
+"""
+SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
+
+
+class PostgresSide:
+    """The tables for ``what`` in the database that ``pool`` leads to, with these ``migrations``."""
+
+    def __init__(self, what: str, pool: PostgresConnections, migrations: Sequence[Migration], busy: float) -> None:
+        self.what, self.place = what, str(pool.url)
+        self._pool, self._migrations, self._busy = pool, migrations, busy
+        self._database = PostgresDatabase(pool, busy)
+        self._types = cache(self._read_types)
+
+    def find(self) -> Found:
+        """What is there."""
+        version = version_of(self._pool, self.what)
+        if version is None:
+            return Found(Standing.NOTHING)
+        if version < moved.MOVED:
+            return Found(Standing.EMPTY if self._is_empty() else Standing.USED)
+        with self._database.reading() as connection:
+            other = marks.place_of(connection, self.what)
+        return Found(Standing.MOVED if version < moved.FILLED else Standing.FILLED, other)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._database.close()
+
+    def size(self) -> int:
+        """How many bytes its tables and their indexes have."""
+        names = ", ".join(f"('{table.name}')" for table in TABLES[self.what])
+        return int(self.answer(f"SELECT COALESCE({SIZE}, 0) FROM (VALUES {names}) AS tables (name)")[0][0])
+
+    def columns(self, table: Table) -> tuple[str, ...]:
+        """The columns of a table."""
+        return tuple(self._types(table))
+
+    def count(self, table: Table) -> int:
+        """How many rows a table has."""
+        return int(self.answer(f"SELECT count(*) FROM {table.name}")[0][0])
+
+    def next_key(self, table: Table, after: int | None) -> int | None:
+        """The key with which the next piece of the table ends."""
+        assert table.key is not None
+        key, where = _quoted(table.key), table.between(after, None)
+        piece = f"SELECT {key} FROM {table.name} {where} ORDER BY {key} LIMIT {table.at_once}"
+        found = self.answer(f"SELECT max({key}) FROM ({piece}) AS piece")[0][0]
+        return None if found is None else int(found)
+
+    def rows(self, table: Table, columns: Sequence[str], after: int | None, upto: int | None) -> list[Row]:
+        """The rows of a piece of a table."""
+        return self.answer(f"SELECT {_listed(columns)} FROM {table.name} {table.between(after, upto)}")
+
+    def answer(self, query: str) -> list[Row]:
+        """What a query is answered with."""
+        with self._database.reading() as connection:
+            return [tuple(map(_plain, row)) for row in connection.execute(query).fetchall()]
+
+    def last_number(self) -> int:
+        """The number of the last event that there ever was."""
+        sequence = self.answer("SELECT pg_get_serial_sequence('outbox', 'number')")[0][0]
+        return int(self.answer(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}")[0][0])
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Let nobody else change it."""
+        open_database(self._pool, self._migrations, self.what, self._busy, new=False).close()
+        self._prepare()
+        with self._database.writing() as connection:
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.execute(f"LOCK TABLE {', '.join(table.name for table in TABLES[self.what])} IN EXCLUSIVE MODE")
+            if self.what == JOBS:
+                for statement in ADDED_UP:
+                    connection.execute(statement)
+            yield
+
+    def mark_moved(self, place: str) -> None:
+        """Mark it as having moved."""
+        with self._database.writing() as connection:
+            names = [table.name for table in TABLES[self.what]]
+            marks.mark_moved(connection, self.what, names, f"{self.what} in {self.place}", place)
+
+    def begin(self, place: str) -> None:
+        """Make it where it is not there, and mark it as being filled."""
+        if self.find().standing is not Standing.FILLED:
+            open_database(self._pool, self._migrations, self.what, self._busy).close()
+            self._prepare()
+            with self._database.writing() as connection:
+                marks.mark_filled(connection, self.what, place)
+
+    def put(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Put rows into a table."""
+        rows = self._typed(table, columns, rows)
+        with self._database.writing() as connection:
+            if table.is_replaced:
+                connection.execute(f"DELETE FROM {table.name}")
+            if table.is_replaced or not self._has_any(table, columns, rows):
+                self._database.insert(table.name, list(map(_quoted, columns)), rows)
+                return
+            others = [column for column in columns if column not in table.identity]
+            changes = ", ".join(f"{_quoted(column)} = excluded.{_quoted(column)}" for column in others)
+            conflict = f"({_listed(table.identity)}) DO UPDATE SET {changes}" if others else "DO NOTHING"
+            marks = ", ".join("?" * len(columns))
+            connection.executemany(
+                f"INSERT INTO {table.name} ({_listed(columns)}) VALUES ({marks}) ON CONFLICT {conflict}", rows
+            )
+
+    def remove(self, table: Table, rows: Sequence[Row]) -> None:
+        """Remove rows from a table."""
+        where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
+        with self._database.writing() as connection:
+            connection.executemany(f"DELETE FROM {table.name} WHERE {where}", rows)
+
+    def pass_over(self, number: int) -> None:
+        """Let the numbers of events go on behind this one."""
+        with self._database.writing() as connection:
+            connection.execute("SELECT setval(pg_get_serial_sequence('outbox', 'number'), ?)", [number])
+
+    def end(self) -> None:
+        """Take away the mark."""
+        with self._database.writing() as connection:
+            marks.unmark(connection, self.what)
+
+    def _prepare(self) -> None:
+        with self._database.writing() as connection:
+            marks.prepare(connection)
+
+    def _is_empty(self) -> bool:
+        return not any(self.answer(f"SELECT 1 FROM {table.name} LIMIT 1") for table in TABLES[self.what])
+
+    def _has_any(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+        """Whether some of the rows may be there already."""
+        if table.key is None:
+            return True
+        place = columns.index(table.key)
+        keys = [row[place] for row in rows]
+        return bool(self.rows(table, [table.key], min(keys) - 1, max(keys)))
+
+    def _read_types(self, table: Table) -> dict[str, str]:
+        """The columns of a table, with their types."""
+        with self._database.reading() as connection:
+            return dict(map(tuple, connection.execute(COLUMNS, [table.name]).fetchall()))
+
+    def _typed(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+        """The rows, with what SQLite has numbers for."""
+        types = self._types(table)
+        are_switches = [types[column] == "boolean" for column in columns]
+        if not any(are_switches):
+            return list(rows)
+        return [
+            tuple(bool(value) if is_switch else value for value, is_switch in zip(row, are_switches, strict=True))
+            for row in rows
+        ]
+
+
+def _plain(value: Any) -> Any:
+    """A value as SQLite would have it."""
+    return int(value) if isinstance(value, bool) else value
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(map(_quoted, columns))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

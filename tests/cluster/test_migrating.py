@@ -1,0 +1,136 @@
+"""``ingest migrate-store`` to PostgreSQL and back: nothing is lost on the way, and only one of both can be used."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingest_cli.errors import IngestError, StoreError
+from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.store import open_store
+from ingest_cli.settings import PostgresUrl, Settings, load_settings
+
+from ..support.bundles import write_bundle
+from ..support.command import Command
+from ..support.history import fill
+from ..support.ingeststate import row, write_rows
+from ..support.recount import recounted, told
+from ..support.site import Site
+from ..support.stepping import Order, Stepper
+
+pytestmark = pytest.mark.cluster
+NAMES = {"INGEST_DB": "jobs.sqlite3", "UNIQUEID_URL": "ids.sqlite3", "METADATA_INGEST_URL": "catalogue.sqlite3"}
+VARIABLES = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
+
+
+@pytest.fixture
+def old(site: Site, command: Command, tmp_path: Path) -> Path:
+    """The folder of an installation in files that has been in use; its last job stored something, with a log."""
+    folder = site.catalog.parent
+    folder.mkdir(parents=True)
+    fill(folder / "jobs.sqlite3", 100, waiting=3)
+    write_rows(tmp_path / "theirs.sqlite3", [row(1016), row(1017)])
+    assert command("import-jobs", tmp_path / "theirs.sqlite3").returncode == 0
+    assert command("-q", write_bundle(tmp_path / "b.tar")).returncode == 0
+    return folder
+
+
+def in_files(folder: Path) -> dict[str, str]:
+    """The variables of an installation whose databases are in this folder."""
+    return {
+        variable: str(folder / name) if variable == "INGEST_DB" else (folder / name).as_uri()
+        for variable, name in NAMES.items()
+    }
+
+
+def on_server(url: PostgresUrl) -> dict[str, str]:
+    return dict.fromkeys(VARIABLES, url.text)
+
+
+def settings_of(variables: dict[str, str]) -> Settings:
+    others = {name: value for name, value in os.environ.items() if name not in {*NAMES, *VARIABLES}}
+    return load_settings(environment={**others, **variables})
+
+
+def use(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for variable in {*NAMES, *VARIABLES}:
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+
+def known(variables: dict[str, str]) -> dict[str, object]:
+    """All that the job store tells."""
+    with open_store(settings_of(variables), new=False) as store:
+        jobs = store.select(limit=10_000)
+        counts = told(store)
+        assert counts == recounted(jobs)
+        more = {job.job_id: (job, store.stages(job.job_id), store.history(job.job_id)) for job in jobs}
+        return {**counts, "jobs": more, "seconds": store.stage_seconds(), "imported": store.imported(1016)}
+
+
+def usable(variables: dict[str, str]) -> bool:
+    try:
+        with open_store(settings_of(variables), new=False) as store:
+            return store.count() > 0
+    except IngestError:
+        return False
+
+
+def test_up_and_back_down(
+    old: Path, command: Command, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, server, again = in_files(old), on_server(postgres), in_files(tmp_path / "again")
+    before = known(files)
+    up = command("migrate-store", f"sqlite:{old / 'jobs.sqlite3'}", postgres.text)
+    assert up.returncode == 0, up.stderr
+    assert up.stdout.count("the same on both sides") == 3
+    assert known(server) == before
+    assert not usable(files)
+    assert f"has moved to {postgres}: have the configuration name that" in command("state").stderr
+    # It is in use there, and what was stored is known.
+    use(monkeypatch, server)
+    assert command("verify", 1018).returncode == 0
+    done = command("-q", "--queue", write_bundle(tmp_path / "c.tar", {"data/c": b"c"}))
+    assert done.returncode == 0, done.stderr
+    with open_store(settings_of(server)) as store:
+        assert store.select(limit=1)[0].job_id == 1019, "ids go on"
+        # Back, while a process has it open that does not know.
+        before = known(server)
+        down = command("migrate-store", postgres.text, f"{tmp_path}/again/")
+        assert down.returncode == 0, down.stderr
+        with pytest.raises(
+            StoreError, match=f"^the job store in {postgres} has moved to {tmp_path}/again/jobs.sqlite3"
+        ):
+            store.submit(9, kind=JobKind.BUNDLE, source="x", fingerprint="1", user="u", holder=None)
+    assert known(again) == before
+    assert not usable(server)
+    assert f"has moved to {tmp_path}/again/jobs.sqlite3" in command("state").stderr
+    use(monkeypatch, again)
+    assert command("verify", 1018).returncode == 0
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_it_can_be_killed_anywhere(
+    old: Path, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+) -> None:
+    files, server, again = in_files(old), on_server(postgres), in_files(tmp_path / "again")
+    before = known(files)
+    up = ["migrate-store", "-q", files["INGEST_DB"], postgres.text]
+    down = ["migrate-store", "-q", postgres.text, again["INGEST_DB"]]
+    with Stepper() as stepper:
+
+        def moved(words: list[str], step: int = 0) -> int:
+            done = stepper(Order(words=words, folder=str(tmp_path), environment=dict(os.environ), step=step))
+            assert done.status == 0 or done.hit, done.stderr
+            return done.steps["main"]
+
+        if direction == "down":
+            moved(up)
+        words, left, new = (up, files, server) if direction == "up" else (down, server, again)
+        step = 1
+        while moved(words, step) == step:
+            assert not (usable(left) and usable(new))
+            step += max(9, step // 2)
+        assert (usable(left), usable(new)) == (False, True)
+        assert known(new) == before

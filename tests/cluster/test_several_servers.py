@@ -1,0 +1,272 @@
+"""Several servers are one service: any of them takes any piece of any upload, and a worker of any host the job."""
+
+import os
+import socket
+from base64 import b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from ingest_cli.api.housekeeping import diagnose, prune
+from ingest_cli.jobs.job import Job
+from ingest_cli.spool.rows import Row
+
+from ..support.bundles import write_bundle
+from ..support.command import Command
+from ..support.object_stores import ObjectServer
+from ..support.postgres import PostgresServer
+from ..support.several_servers import Instance, SeveralServers, several_servers, state_of
+from ..support.tus import PIECE, V, checksum
+from ..support.waiting import PATIENCE, until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, strict_storage: ObjectServer
+) -> Iterator[SeveralServers]:
+    folder = tmp_path_factory.mktemp("hosts")
+    with several_servers(folder, postgres_server.new_database(), strict_storage) as servers:
+        yield servers
+
+
+def bundle_of(folder: Path, length: int) -> tuple[bytes, bytes]:
+    """A bundle that nobody has sent before, and what the file in it holds."""
+    content = os.urandom(length)
+    return write_bundle(folder / f"{os.urandom(8).hex()}.tar", {"data/a": content}).read_bytes(), content
+
+
+def create(url: str, length: int | None, headers: dict[str, str] | None = None) -> str:
+    """The path of a new upload."""
+    said = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+    answer = requests.post(f"{url}/files", headers={**V, **said, **(headers or {})}, timeout=PATIENCE)
+    assert answer.status_code == 201, answer.text
+    return answer.headers["Location"]
+
+
+def patch(url: str, at: int, piece: bytes, headers: dict[str, str] | None = None) -> requests.Response:
+    headers = {**PIECE, "Upload-Offset": str(at), **(headers or {})}
+    return requests.patch(url, data=piece, headers=headers, timeout=PATIENCE)
+
+
+def offset(url: str) -> int:
+    answer = requests.head(url, headers=V, timeout=PATIENCE)
+    assert answer.status_code == 200
+    return int(answer.headers["Upload-Offset"])
+
+
+def assert_stored(servers: SeveralServers, job_id: object, content: bytes) -> Job:
+    """The job has stored the file, and is the only one of its source; its upload is gone."""
+    job = servers.settled(int(str(job_id)))
+    assert job.is_done, job.exception
+    assert [other.job_id for other in servers.jobs() if other.source == job.source] == [job.job_id]
+    assert servers.stored().count(content) == 1
+    name = job.source.rpartition("/")[2]
+    until(lambda: not any(key.startswith(name) for key in servers.objects()))
+    return job
+
+
+def begun(instance: Instance, path: str, at: int, length: int, first: bytes) -> socket.socket:
+    """A request that says it has so many bytes, and has sent the first."""
+    connection = socket.create_connection(("127.0.0.1", int(instance.url.rpartition(":")[2])), timeout=PATIENCE)
+    headers = {**PIECE, "Host": urlsplit(instance.url).netloc, "Content-Length": length, "Upload-Offset": at}
+    lines = [f"PATCH {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + first)
+    return connection
+
+
+def test_a_bundle_in_one_request_is_stored_and_its_upload_goes(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 20_000)
+    headers = {"Content-Type": "application/octet-stream", "Content-Disposition": 'attachment; filename="b.tar"'}
+    answer = requests.post(f"{servers.url}/upload", data=bundle, headers=headers, timeout=PATIENCE)
+    assert answer.status_code == 200, answer.text
+    job = assert_stored(servers, answer.json()["job_id"], content)
+    assert job.name == "b.tar"
+    assert job.source.startswith("s3://")
+    for instance in servers.instances:
+        assert state_of(instance.url, job.job_id)["task_percent"] == "100.00000"
+        assert requests.get(f"{instance.url}/healthz", timeout=PATIENCE).json() == {"status": "ok"}
+        listed = requests.get(f"{instance.url}/jobs", timeout=PATIENCE).json()
+        assert job.job_id in [other["job_id"] for other in listed]
+
+
+def test_a_compressed_bundle_that_is_bad_fails_by_its_name(servers: SeveralServers) -> None:
+    headers = {"Content-Type": "application/gzip", "Content-Disposition": 'attachment; filename="bad.tgz"'}
+    answer = requests.post(f"{servers.url}/upload", data=b"\x1f\x8b" + bytes(600), headers=headers, timeout=PATIENCE)
+    job = servers.settled(answer.json()["job_id"])
+    assert job.has_failed
+    assert "bad.tgz" in job.exception
+    assert "s3:" not in job.exception
+    name = job.source.rpartition("/")[2]
+    assert any(key.startswith(name) for key in servers.objects())
+
+
+def test_any_server_takes_any_piece(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 300_000)
+    said = {"Upload-Metadata": f"filename {b64encode(b'a.tar').decode()}"}
+    path, at = create(servers.url, None, said), 0
+    for piece in (bundle[:1], bundle[1:50_000], bundle[50_000:200_000]):
+        bad = patch(servers.url + path, at, piece, checksum(piece + b"x"))
+        assert (bad.status_code, offset(servers.url + path)) == (460, at)
+        answer = patch(servers.url + path, at, piece, checksum(piece, "sha256"))
+        assert answer.status_code == 204, answer.text
+        at += len(piece)
+        assert [offset(instance.url + path) for instance in servers.instances] == [at, at]
+    assert patch(servers.url + path, 1, b"x").status_code == 409
+    last = patch(servers.url + path, at, bundle[at:], {"Upload-Length": str(len(bundle))})
+    assert last.status_code == 204, last.text
+    job = assert_stored(servers, last.headers["Ingest-Job-Id"], content)
+    assert job.name == "a.tar"
+    for instance in servers.instances:
+        again = requests.head(instance.url + path, headers=V, timeout=PATIENCE)
+        assert again.headers["Ingest-Job-Id"] == str(job.job_id)
+        assert requests.delete(instance.url + path, headers=V, timeout=PATIENCE).status_code == 403
+
+
+def test_an_upload_that_is_ended_at_one_server_is_gone_at_all(servers: SeveralServers) -> None:
+    one, two = servers.instances
+    path = create(one.url, 10)
+    assert patch(two.url + path, 0, b"abc").status_code == 204
+    before = servers.objects()
+    assert requests.delete(one.url + path, headers=V, timeout=PATIENCE).status_code == 204
+    assert requests.head(two.url + path, headers=V, timeout=PATIENCE).status_code == 404
+    assert len(before - servers.objects()) == 1
+
+
+def test_of_parts_one_job_is_made_however_many_ask_for_it_at_once(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 400_000)
+    pieces = bundle[:100_000], bundle[100_000:]
+    parts = [create(servers.url, len(piece), {"Upload-Concat": "partial"}) for piece in pieces]
+    for path, piece in zip(parts, pieces, strict=True):
+        assert patch(servers.url + path, 0, piece).status_code == 204
+    said = {**V, "Upload-Concat": f"final;{' '.join(parts)}"}
+
+    def ask(number: int) -> requests.Response:
+        instance = servers.instances[number % 2]
+        return requests.post(f"{instance.url}/files", headers=said, timeout=PATIENCE)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(12)))
+    assert {answer.status_code for answer in answers} <= {201, 423}
+    answer = ask(0)
+    assert answer.status_code == 201
+    ids = {answer.headers["Ingest-Job-Id"] for answer in answers if answer.status_code == 201}
+    assert ids <= {answer.headers["Ingest-Job-Id"]}
+    assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+    assert all(offset(servers.url + path) == len(piece) for path, piece in zip(parts, pieces, strict=True))
+
+
+def test_an_upload_outlives_the_server_that_is_killed_in_its_midst(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 10 << 20)
+    one, two = servers.instances
+    path = create(one.url, len(bundle))
+    with begun(one, path, 0, len(bundle), bundle[: 9 << 20]):
+        until(lambda: offset(two.url + path) > 0)
+        one.kill()
+    at = offset(two.url + path)
+    assert at >= 8 << 20
+    assert bundle[:at] == whole(servers, path)[:at]
+    answer = patch(servers.url + path, at, bundle[at:])
+    assert answer.status_code == 204, answer.text
+    assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+    one.start()
+    assert requests.head(one.url + path, headers=V, timeout=PATIENCE).headers["Ingest-Job-Id"]
+
+
+def whole(servers: SeveralServers, path: str) -> bytes:
+    """What is there of an upload."""
+    pieces = servers.spool.rows.pieces(f"resumable-{path.rpartition('/')[2]}.tar")
+    return b"".join(bytes(servers.spool.read(piece)) for piece in pieces)
+
+
+def test_a_server_that_is_frozen_in_the_midst_changes_nothing_when_it_thaws(
+    servers: SeveralServers, tmp_path: Path
+) -> None:
+    bundle, content = bundle_of(tmp_path, 100_000)
+    one, two = servers.instances
+    path = create(one.url, len(bundle))
+    assert patch(two.url + path, 0, bundle[:1000]).status_code == 204
+    with begun(one, path, 1000, len(bundle) - 1000, os.urandom(50_000)) as frozen:
+        until(lambda: row(servers, path).fence == 3)
+        one.freeze()
+        answer = patch(two.url + path, 1000, bundle[1000:60_000])
+        assert answer.status_code == 204, answer.text
+        frozen.sendall(os.urandom(len(bundle) - 51_000))
+        one.thaw()
+        assert frozen.recv(100).startswith(b"HTTP/1.1 423 ")
+    assert offset(one.url + path) == 60_000
+    answer = patch(one.url + path, 60_000, bundle[60_000:])
+    assert answer.status_code == 204, answer.text
+    assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+
+
+def row(servers: SeveralServers, path: str) -> Row:
+    found = servers.spool.rows.find(f"resumable-{path.rpartition('/')[2]}.tar")
+    assert found is not None
+    return found
+
+
+def test_own_client_gets_through_lost_answers_and_deaths(
+    servers: SeveralServers, tmp_path: Path, command: Command
+) -> None:
+    content = os.urandom(6 << 20)
+    bundle = write_bundle(tmp_path / "lossy.tar", {"data/a": content})
+    servers.balancer.loses = lambda _method, _path, number: number % 3 == 0
+    try:
+        before, said = len(servers.balancer.passed), tmp_path / "said"
+        with said.open("wb") as output:
+            running = command.start("upload", "--to", servers.url, bundle, output=output)
+        one = servers.instances[0]
+        until(lambda: any(method == "PATCH" for method, _, _ in servers.balancer.passed[before:]))
+        one.kill()
+        one.start()
+        assert running.wait(PATIENCE) == 0, said.read_text()
+    finally:
+        servers.balancer.loses = lambda _method, _path, _number: False
+    (job,) = [job for job in servers.jobs() if job.name == "lossy.tar"]
+    assert_stored(servers, job.job_id, content)
+
+
+def test_what_is_left_is_pruned_and_nothing_that_lives_is_touched(servers: SeveralServers) -> None:
+    one, two = servers.instances
+    under_way = create(one.url, 20 << 20)
+    expired = create(two.url, 10)
+    assert patch(two.url + expired, 0, b"abc").status_code == 204
+    servers.age(expired, 8 * 86400)
+    orphan = f"resumable-{expired.rpartition('/')[2]}.tar/1-orphan"
+    servers.spool.bucket.put(orphan, b"x", {}, "put", create=False)
+    with begun(one, under_way, 0, 20 << 20, bytes(9 << 20)):
+        until(lambda: offset(two.url + under_way) > 0)
+        pruned = prune(timedelta(days=90), remove=True, settings=servers.settings)
+        assert pruned.left == [servers.spool.source_of(f"resumable-{expired.rpartition('/')[2]}.tar")]
+        assert pruned.objects == [orphan]
+        assert requests.head(one.url + expired, headers=V, timeout=PATIENCE).status_code == 404
+        assert offset(two.url + under_way) == len(whole(servers, under_way)) > 0
+    for check in diagnose(settings=servers.settings):
+        assert check.ok, check
+
+
+def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
+    servers: SeveralServers, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    bundle, content = bundle_of(tmp_path, 50_000)
+    path = create(servers.url, len(bundle))
+    assert patch(servers.url + path, 0, bundle[:10_000]).status_code == 204
+    postgres_server.stop()
+    try:
+        answer = patch(servers.url + path, 10_000, bundle[10_000:])
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+    finally:
+        postgres_server.start()
+    at = offset(servers.url + path)
+    assert at == 10_000
+    answer = patch(servers.url + path, at, bundle[at:])
+    assert answer.status_code == 204, answer.text
+    assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
