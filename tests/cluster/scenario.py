@@ -32,12 +32,14 @@ AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many bundles come in; for how many seconds a host is frozen, one is cut off, and the database is away; how
-    many requests of a hundred fail at the storage, or lose their answer; and when patience ends."""
+    """How many bundles come in; for how many seconds a host is frozen, one is cut off from all, one from the database
+    and another from the storage, and the database is away; how many requests of a hundred fail at the storage, or lose
+    their answer; and when patience ends."""
 
     bundles: int
     frozen: float
     cut: float
+    apart: float
     away: tuple[float, float]
     failing: float = 5.0
     seed: int = 1
@@ -45,8 +47,8 @@ class Plan:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, away=(1.0, 4.0), timings=TIMINGS)
-FULL = Plan(bundles=300, frozen=45.0, cut=60.0, away=(15.0, 60.0), patience=900.0)
+SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, apart=2.0, away=(1.0, 4.0), timings=TIMINGS)
+FULL = Plan(bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), patience=900.0)
 
 
 class Shared:
@@ -173,6 +175,7 @@ class Scenario:
             ("a host is frozen", self._frozen),
             ("a host loses its power", self._powerless),
             ("a host is cut off", self._cut_off),
+            ("two hosts each lose one of the two", self._apart),
             ("a worker is killed again", lambda: self.hosts[SOUTH].units[0].kill()),
             ("the database is away for long", lambda: self._database_away(self.plan.away[1])),
         ]
@@ -224,6 +227,14 @@ class Scenario:
         place.cut()
         self._hold(self.plan.cut)
         place.mend()
+
+    def _apart(self) -> None:
+        """Each is cut off from what the other still reaches."""
+        for name, service in ((EAST, "database"), (SOUTH, "storage")):
+            self.hosts[name].cut(service)
+        self._hold(self.plan.apart)
+        for name in (EAST, SOUTH):
+            self.hosts[name].mend()
 
     def _hold(self, seconds: float, but: Host | None = None) -> None:
         end = time.monotonic() + seconds

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from ..support.command import TIME, Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
 from ..support.ingeststate import row, write_rows
+from ..support.loopback import LoopbackServer, QuietHandler
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
@@ -183,6 +185,18 @@ def no_home(scene: Scene) -> str:
 def a_value_in_quotes(scene: Scene) -> str:
     (scene.folder / "config.ini").write_text('[database]\npath = "/srv/jobs"\n')
     return scene.says("config", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("s3:// needs [s3] *KEY*, or *VARIABLE*")
+def no_access_key(scene: Scene) -> str:
+    scene.environment.setenv("ARCHIVEINTERFACE_URL", "s3://data/x")
+    return scene.ingest(code=2)
+
+
+@provokes("*PLACE*: [*SECTION*] *KEY* needs a job store on PostgreSQL: set [database] url (INGEST_DATABASE_URL)")
+def a_shared_spool_of_one_host(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_SHARED_SPOOL", "s3://uploads")
+    return scene.ingest(code=2)
 
 
 @provokes("*FILE* is UTF-16: save it as UTF-8")
@@ -502,6 +516,83 @@ def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
 
 
+class Storage(QuietHandler):
+    """Speaks S3, as far as it knows one answer, and that nothing else is there."""
+
+    status, code = 404, "NoSuchKey"
+    mark: bytes | None = None
+
+    def do_GET(self) -> None:
+        if self.mark is not None and "ARCHIVE-ID" in self.path:
+            self._say(200, self.mark)
+        else:
+            self._say(self.status, f"<Error><Code>{self.code}</Code></Error>".encode())
+
+    do_PUT = do_HEAD = do_GET
+
+    def _say(self, status: int, body: bytes) -> None:
+        self.send_response_only(status)
+        for name, text in {
+            "Content-Length": len(body),
+            "ETag": '"x"',
+            "Last-Modified": formatdate(usegmt=True),
+        }.items():
+            self.send_header(name, str(text))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def in_storage(scene: Scene, url: str) -> str:
+    """What is said of a bundle whose archive is to be in storage."""
+    pytest.importorskip("obstore")
+    variables = {"ARCHIVEINTERFACE_URL": "s3://data/x", "AWS_ENDPOINT_URL": url, "INGEST_SERVICE_TIMEOUT": "0.2"}
+    for name, text in {**variables, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        scene.environment.setenv(name, text)
+    return scene.ingest({"data/new": b"new"}, code=4)
+
+
+def with_storage(scene: Scene, **answers: object) -> str:
+    with LoopbackServer(type("Answering", (Storage,), answers)) as server:
+        return in_storage(scene, server.url)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: *REASON*")
+def storage_that_is_down(scene: Scene) -> str:
+    return in_storage(scene, NOWHERE)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: there is no such bucket: see [archiveinterface] url")
+def no_such_bucket(scene: Scene) -> str:
+    return with_storage(scene, code="NoSuchBucket")
+
+
+@provokes(
+    "cannot *DO* in *BUCKET* at *URL*: the access key may not do that:"
+    " see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
+def an_access_key_that_may_not(scene: Scene) -> str:
+    return with_storage(scene, status=403, code="AccessDenied")
+
+
+@provokes(
+    "the archive is not in *BUCKET*: there is no *OBJECT*. Is it the right bucket?"
+    " If it is to be the archive, make an empty object of this name"
+)
+def a_bucket_without_the_mark(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return with_storage(scene)
+
+
+@provokes(
+    "the archive in *BUCKET* is not the one that this site has stored files in. Is it the right bucket?"
+    " To use this archive all the same, add the line *ID* to *OBJECT*"
+)
+def another_bucket(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return with_storage(scene, mark=b"another\n")
+
+
 @provokes("*TEXT* is too long: the metadata service takes *NUMBER* characters")
 def too_long_a_value(scene: Scene) -> str:
     with PacificaSite() as server:
@@ -591,6 +682,11 @@ def a_bundle_whose_disk_is_away(scene: Scene) -> str:
 @provokes("*FILE* is not there: is the disk of the spool folder mounted? 'ingest discard *ID*' abandons the job")
 def an_upload_whose_disk_is_away(scene: Scene) -> str:
     return of_a_job_without_its_file(scene, spooled=True, mounts=[])
+
+
+@provokes("*URL* lies in a shared spool, but *PLACE* names none")
+def an_upload_in_a_spool_that_is_not_known_here(scene: Scene) -> str:
+    return of_a_job_without_its_file(scene, "s3://uploads/received-1.tar", spooled=True, mounts=[])
 
 
 @provokes("cannot unpack *FILE* into *FOLDER*: *SIZE* free, *SIZE* in reserve")
@@ -1201,10 +1297,10 @@ def of_a_job_held_by(scene: Scene, holder: Process) -> str:
     return scene.says(bundle, code=4)
 
 
-def of_a_job_without_its_file(scene: Scene, *, spooled: bool, mounts: list[Path]) -> str:
+def of_a_job_without_its_file(scene: Scene, source: str = "", *, spooled: bool, mounts: list[Path]) -> str:
     """What is said of a job whose bundle lay where nothing lies now."""
     with open_store(scene.site.settings) as store:
-        source = str(scene.folder / "mnt" / "b.tar")
+        source = source or str(scene.folder / "mnt" / "b.tar")
         store.submit(
             1, kind=JobKind.BUNDLE, source=source, fingerprint="1:2:3", user="u", holder=None, spooled=spooled,
             mounts=mounts,
