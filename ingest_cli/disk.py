@@ -32,6 +32,9 @@ MAX_NAME_BYTES = 255
 RESERVE_BYTES = 16 << 20
 AT_FDCWD, RENAME_NOREPLACE = -100, 1
 SYNC_FILE_RANGE_WRITE = 2
+# So much of a file is worth a request of its own to the disk, or less at its end; of small files the disk makes more
+# when it gets them together.
+WRITEBACK_BYTES, LEAST_WRITEBACK_BYTES = 16 << 20, 256 << 10
 HAS_SYNCFS = sys.platform.startswith("linux")
 
 
@@ -134,6 +137,29 @@ def _library() -> "ctypes.CDLL":
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)
+
+
+class Writeback:
+    """Has a new file, open as ``descriptor``, be written to its disk as it comes: the disk is not to be idle until all
+    is synced."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._written, self._begun = descriptor, 0, 0
+
+    def wrote(self, length: int) -> None:
+        """So many more bytes were written."""
+        self._written += length
+        if self._written - self._begun >= WRITEBACK_BYTES:
+            self._begin()
+
+    def end(self) -> None:
+        """All was written."""
+        if self._written - self._begun >= LEAST_WRITEBACK_BYTES:
+            self._begin()
+
+    def _begin(self) -> None:
+        begin_writeback(self._descriptor, self._begun, self._written - self._begun)
+        self._begun = self._written
 
 
 def begin_writeback(descriptor: int, start: int, length: int) -> None:

@@ -5,7 +5,7 @@ without threads they dispatch more jobs, for a tenth of the work.
 """
 
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import psycopg
@@ -37,8 +37,8 @@ class ProcrastinateDispatch:
         return self._store.lease_offered() or self._store.lease_next()
 
     def together(self) -> AbstractContextManager[None]:
-        """Take each by itself: no commit waits for the disk, and who keeps jobs locked has others wait."""
-        return nullcontext()
+        """Take the leases in a block in one transaction."""
+        return self._store.together(durable=False)
 
     def wait(self, interruption: Interruption) -> None:
         """Wait until a job is put into a queue of this host; not at all where it was not listened for until now."""

@@ -20,7 +20,7 @@ from ..errors import SettingsError
 TASK = "ingest.run"
 
 _FOLLOWS = f"""
-    ALTER TABLE jobs ADD COLUMN queue text NOT NULL DEFAULT 'shared';
+    ALTER TABLE jobs ADD COLUMN queue text NOT NULL DEFAULT '';
     ALTER TABLE jobs ADD COLUMN priority integer NOT NULL DEFAULT 50;
     ALTER TABLE jobs ADD COLUMN project text;
     ALTER TABLE jobs ADD COLUMN is_crowded boolean NOT NULL DEFAULT false;

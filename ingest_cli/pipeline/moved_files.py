@@ -16,7 +16,7 @@ from ..jobs.job import Reservation
 from ..jobs.stages import MOVE_FILES
 from ..mounts import mounts_of
 from ..services.base import Archive, ArchiveWriter
-from ..text import counted
+from ..text import counted, quoted
 from .progress import Progress
 from .sources import SourceRules, own_file
 
@@ -40,7 +40,7 @@ class MovedFiles:
     ) -> None:
         self._document, self._progress, self._archive = document, progress, archive
         self._reservation, self._rules = reservation, rules
-        self._paths = [self._place(_source(entry)) for entry in document.files]
+        self._paths = [self._place(self._named(entry)) for entry in document.files]
         if len(set(self._paths)) < len(self._paths):
             raise MetadataError("two files of the metadata have the same source")
         self._hashed: list[os.stat_result | None] = []
@@ -114,6 +114,9 @@ class MovedFiles:
                 self._progress.warn(str(error))
         # Who is told that the job is complete finds no source again after a loss of power.
         writer.flush()
+
+    def _named(self, entry: FileEntry) -> Path:
+        return _source(entry)
 
     def _place(self, source: Path) -> Path:
         return self._rules.place_of(source)
@@ -208,6 +211,21 @@ class RemoteFiles(MovedFiles):
         # Only where an earlier run may have moved it: there a second move finds no source.
         if self._reservation is None or self._archive.stat(file_id) != size:
             writer.move(file_id, self._paths[position], size, None)
+
+
+class StoredObjects(RemoteFiles):
+    """Objects of the storage that has the archive, which copies them itself: each as ``/BUCKET/KEY``."""
+
+    def _named(self, entry: FileEntry) -> Path:
+        bucket, _, key = (entry.source or "").removeprefix("s3://").partition("/")
+        source = Path(f"/{bucket}/{key}")
+        if f"s3:/{source}" != entry.source or not bucket or not key or ".." in source.parts:
+            raise MetadataError(f"the source {quoted(entry.source or '')} of {entry.path!r} is not s3://BUCKET/KEY")
+        return source
+
+    def _place(self, source: Path) -> Path:
+        self._rules.require_of_a_person(source)
+        return source
 
 
 def require_unmodified(archive: Archive, file_id: int, source: Path, hashtype: str, hashsum: str) -> None:

@@ -39,12 +39,12 @@ from ..jobs.lease import Lease
 from ..jobs.stages import INGEST_METADATA, LOAD_METADATA, OPEN_TAR, POLICY_VALIDATION
 from ..meter import NOBODY, Meter
 from ..services.base import ArchiveWriter, Services
-from ..settings import Settings
+from ..settings import ObjectStore, Settings
 from ..text import counted, listed
 from .bundle_files import BundleFiles
 from .files import JobFiles
 from .folder_files import FolderFiles
-from .moved_files import MovedFiles, RemoteFiles
+from .moved_files import MovedFiles, RemoteFiles, StoredObjects
 from .precedence import Precedence
 from .progress import Progress
 from .sources import SourceRules, left_in_place
@@ -112,7 +112,7 @@ class Run:
             self._require_same(file.fingerprint)
             document = self._parse(file.pieces())
         earlier = self._identify(document)
-        files = RemoteFiles if self._settings.remote_sources else MovedFiles
+        files = _kind_of_moved(self._settings)
         archive, reservation = self._services.archive, self._lease.reservation
         rules = SourceRules.of(self._lease.job, self._settings)
         return earlier or self._store(document, files(document, self._progress, archive, reservation, rules))
@@ -318,6 +318,12 @@ class Run:
     def _checkpoint(self, writer: ArchiveWriter, stored: int) -> None:
         writer.flush()
         self._lease.checkpoint(stored)
+
+
+def _kind_of_moved(settings: Settings) -> type[MovedFiles]:
+    if not settings.remote_sources:
+        return MovedFiles
+    return StoredObjects if isinstance(settings.archive, ObjectStore) else RemoteFiles
 
 
 def _known_before(files: FolderFiles, request: FolderRequest) -> str:

@@ -67,6 +67,11 @@ class SourceRules:
         if self._own.has_name(source):
             raise own_file(source)
 
+    def require_of_a_person(self, source: Path) -> None:
+        """Raise SourceRefused where the job came over HTTP: no folder that is named for that holds an object."""
+        if self._allowed is not None:
+            raise SourceRefused(f"the source {quoted(f's3:/{source}')} is not in a folder that {NAMED_BY} names")
+
     def place_of(self, source: Path) -> Path:
         """Where a source really lies, over HTTP: links are followed once, here. Raises SourceRefused."""
         self.require_name(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ..bundle.reader import METADATA_NAME
-from ..disk import begin_writeback, durable_write, explained, new_at, require_free, sync_file_system
+from ..disk import Writeback, durable_write, explained, new_at, require_free, sync_file_system
 from ..errors import SourceError
 from ..in_threads import done_in_threads
 from ..meter import NOBODY, Meter
@@ -20,8 +20,6 @@ from .choice import named_files
 from .content import read_content
 from .layout import Pieces
 from .stored import Stored, mtime_of
-
-WRITEBACK_BYTES = 16 << 20
 
 
 def write_tar(
@@ -122,14 +120,13 @@ def _write_file(archive: Archive, path: str, file: StoredFile, meter: Meter) -> 
 
 
 def _write(out: IO[bytes], pieces: Pieces) -> None:
-    """Write the pieces to a file, and to its disk as they come: it is not to be idle until all is synced."""
-    written = begun = 0
+    """Write the pieces to a file, and to its disk as they come."""
+    writeback = Writeback(out.fileno())
     for piece in pieces:
         out.write(piece)
-        written += len(piece)
-        if written - begun >= WRITEBACK_BYTES:
-            begin_writeback(out.fileno(), begun, written - begun)
-            begun = written
+        writeback.wrote(len(piece))
+    out.flush()
+    writeback.end()
 
 
 def _new_file(path: str) -> IO[bytes]:

@@ -15,8 +15,11 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import BinaryIO, cast
 
 from rich.filesize import decimal
@@ -38,6 +41,8 @@ RECEIVED_UNTOUCHED = 3600.0
 # How many pieces are got at once.
 FETCHED_AT_ONCE = 4
 MOST_CONNECTIONS = 16
+# How many pieces a process writes at once.
+WRITERS = 8
 BEAT_SECONDS, STALE_SECONDS = 1.0, 5.0
 # What comes over HTTP.
 KINDS = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
@@ -55,6 +60,7 @@ class SharedSpool:
     ) -> None:
         self.rows, self.bucket, self.stale = rows, bucket, stale
         self.leases = Leases(rows, beat)
+        self._writers = Writers(WRITERS)
 
     @classmethod
     def of(cls, settings: Settings) -> "SharedSpool":
@@ -80,8 +86,12 @@ class SharedSpool:
             raise SourceError(f"{source} is not in the spool {self.bucket.place}")
         return source.rpartition("/")[2]
 
-    def write(self, row: Row, start: int, data: bytes) -> Piece:
-        """Write a piece of an upload that is leased. The database does not know of it yet."""
+    def begin_writing(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> "Future[Piece]":
+        """Have a thread write a piece of an upload that is leased. The database does not know of it yet."""
+        return self._writers.begin(partial(self._write, row, start, parts))
+
+    def _write(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> Piece:
+        data = b"".join(parts)
         key = f"{row.name}/{row.fence}-{secrets.token_hex(16)}"
         etag = self.bucket.put(key, data, {}, "write an upload", create=False)
         assert etag is not None
@@ -172,6 +182,36 @@ class SharedSpool:
             found = {key: written for key in batch if (written := _written_for(key)) is not None}
             if needless := self.rows.needless(found):
                 yield needless
+
+
+class Writers:
+    """So many threads at most that write pieces. What hangs in one keeps no process from ending.
+
+    Few: each of them keeps memory of its own for what it writes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left, self._lock = count, threading.Lock()
+        self._calls: SimpleQueue[tuple[Future[Piece], Callable[[], Piece]]] = SimpleQueue()
+
+    def begin(self, write: Callable[[], Piece]) -> "Future[Piece]":
+        """Have a thread write a piece."""
+        future: Future[Piece] = Future()
+        self._calls.put((future, write))
+        with self._lock:
+            if self._left:
+                self._left -= 1
+                threading.Thread(target=self._run, name="spool writer", daemon=True).start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            future, write = self._calls.get()
+            try:
+                future.set_result(write())
+            except BaseException as error:  # noqa: BLE001 - who waits for it is told
+                future.set_exception(error)
+            del future, write  # what comes next may be long in coming
 
 
 class Leases:

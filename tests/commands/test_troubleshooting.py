@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from ..support.command import TIME, Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
 from ..support.ingeststate import row, write_rows
+from ..support.loopback import LoopbackServer, QuietHandler
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
@@ -183,6 +185,12 @@ def no_home(scene: Scene) -> str:
 def a_value_in_quotes(scene: Scene) -> str:
     (scene.folder / "config.ini").write_text('[database]\npath = "/srv/jobs"\n')
     return scene.says("config", "--config", scene.folder / "config.ini", code=2)
+
+
+@provokes("s3:// needs [s3] *KEY*, or *VARIABLE*")
+def no_access_key(scene: Scene) -> str:
+    scene.environment.setenv("ARCHIVEINTERFACE_URL", "s3://data/x")
+    return scene.ingest(code=2)
 
 
 @provokes("*FILE* is UTF-16: save it as UTF-8")
@@ -500,6 +508,83 @@ def socks_without_its_package(scene: Scene) -> str:
 @provokes("the archive at *URL* does not store *FILE*: *REASON*")
 def an_archive_that_lets_no_one_in(scene: Scene) -> str:
     return with_fault(scene, "PUT", 403, "Forbidden", code=4)
+
+
+class Storage(QuietHandler):
+    """Speaks S3, as far as it knows one answer, and that nothing else is there."""
+
+    status, code = 404, "NoSuchKey"
+    mark: bytes | None = None
+
+    def do_GET(self) -> None:
+        if self.mark is not None and "ARCHIVE-ID" in self.path:
+            self._say(200, self.mark)
+        else:
+            self._say(self.status, f"<Error><Code>{self.code}</Code></Error>".encode())
+
+    do_PUT = do_HEAD = do_GET
+
+    def _say(self, status: int, body: bytes) -> None:
+        self.send_response_only(status)
+        for name, text in {
+            "Content-Length": len(body),
+            "ETag": '"x"',
+            "Last-Modified": formatdate(usegmt=True),
+        }.items():
+            self.send_header(name, str(text))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def in_storage(scene: Scene, url: str) -> str:
+    """What is said of a bundle whose archive is to be in storage."""
+    pytest.importorskip("obstore")
+    variables = {"ARCHIVEINTERFACE_URL": "s3://data/x", "AWS_ENDPOINT_URL": url, "INGEST_SERVICE_TIMEOUT": "0.2"}
+    for name, text in {**variables, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        scene.environment.setenv(name, text)
+    return scene.ingest({"data/new": b"new"}, code=4)
+
+
+def with_storage(scene: Scene, **answers: object) -> str:
+    with LoopbackServer(type("Answering", (Storage,), answers)) as server:
+        return in_storage(scene, server.url)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: *REASON*")
+def storage_that_is_down(scene: Scene) -> str:
+    return in_storage(scene, NOWHERE)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: there is no such bucket: see [archiveinterface] url")
+def no_such_bucket(scene: Scene) -> str:
+    return with_storage(scene, code="NoSuchBucket")
+
+
+@provokes(
+    "cannot *DO* in *BUCKET* at *URL*: the access key may not do that:"
+    " see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+)
+def an_access_key_that_may_not(scene: Scene) -> str:
+    return with_storage(scene, status=403, code="AccessDenied")
+
+
+@provokes(
+    "the archive is not in *BUCKET*: there is no *OBJECT*. Is it the right bucket?"
+    " If it is to be the archive, make an empty object of this name"
+)
+def a_bucket_without_the_mark(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return with_storage(scene)
+
+
+@provokes(
+    "the archive in *BUCKET* is not the one that this site has stored files in. Is it the right bucket?"
+    " To use this archive all the same, add the line *ID* to *OBJECT*"
+)
+def another_bucket(scene: Scene) -> str:
+    scene.ingest(code=0)
+    return with_storage(scene, mark=b"another\n")
 
 
 @provokes("*TEXT* is too long: the metadata service takes *NUMBER* characters")

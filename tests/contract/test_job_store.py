@@ -315,7 +315,8 @@ class JobStoreContract:
             spooled=True,
             origin="an ü",
         )
-        assert job == another.get(7) == store.another().get(7)
+        with store.another() as third:
+            assert job == another.get(7) == third.get(7)
         assert (job.job_id, job.kind, job.source, job.fingerprint, job.user) == (
             7, JobKind.MOVE, "/m.json", "1:2:3", "u",
         )  # fmt: skip
@@ -1205,12 +1206,25 @@ class JobStoreContract:
         assert store.check_integrity() == ""
 
 
+@pytest.fixture(scope="module")
+def direct(postgres_server: PostgresServer) -> PostgresUrl:
+    """A database for all tests: to empty it takes less than to make another."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture(scope="module")
+def pooled(postgres_server: PostgresServer) -> Iterator[PostgresUrl]:
+    """One behind PgBouncer."""
+    name = postgres_server.new_database().text.rpartition("/")[2]
+    with bouncing(postgres_server) as port:
+        yield postgres_server.url(name, port=port)
+
+
 @pytest.mark.cluster
 class TestPostgres(JobStoreContract):
-    @pytest.fixture(scope="class")
-    def database(self, postgres_server: PostgresServer) -> PostgresUrl:
-        """One for all tests: to empty it takes less than to make another."""
-        return postgres_server.new_database()
+    @pytest.fixture
+    def database(self, direct: PostgresUrl) -> PostgresUrl:
+        return direct
 
     @pytest.fixture
     def opened(self, postgres_server: PostgresServer, database: PostgresUrl) -> Iterator[Opened]:
@@ -1243,11 +1257,9 @@ class TestPostgres(JobStoreContract):
 class TestPostgresBehindPgBouncer(TestPostgres):
     """In transaction pooling: each transaction may be on another connection of the server's."""
 
-    @pytest.fixture(scope="class")
-    def database(self, postgres_server: PostgresServer) -> Iterator[PostgresUrl]:
-        name = postgres_server.new_database().text.rpartition("/")[2]
-        with bouncing(postgres_server) as port:
-            yield postgres_server.url(name, port=port)
+    @pytest.fixture
+    def database(self, pooled: PostgresUrl) -> PostgresUrl:
+        return pooled
 
 
 MANY = 20_000

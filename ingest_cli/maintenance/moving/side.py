@@ -37,6 +37,8 @@ class Side(Protocol):
 
     what: str
     place: str
+    # Whether it is said of each job which hosts can run it.
+    has_queues: bool
 
     def find(self) -> Found:
         """What is there."""
@@ -90,6 +92,9 @@ class Side(Protocol):
 
     def pass_over(self, number: int) -> None:
         """Let the numbers of events go on behind this one."""
+
+    def place_jobs(self) -> None:
+        """Say which hosts can run each job, none of which was another host's."""
 
     def end(self) -> None:
         """It is whole: take away the mark."""

@@ -21,6 +21,8 @@ PATIENCE_SECONDS = 1.0
 class SqliteSide:
     """The database for ``what`` in the file at ``path``, with these ``migrations``."""
 
+    has_queues = False
+
     def __init__(self, what: str, path: Path, migrations: Sequence[str], busy: float) -> None:
         self.what, self.path, self.place = what, path, str(path)
         self._migrations, self._busy = migrations, busy
@@ -126,6 +128,9 @@ class SqliteSide:
         with self._database.writing() as connection:
             connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
             connection.execute("INSERT INTO sqlite_sequence VALUES ('outbox', ?)", [number])
+
+    def place_jobs(self) -> None:
+        """All jobs are this host's."""
 
     def end(self) -> None:
         """Take away the mark."""

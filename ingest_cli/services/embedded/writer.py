@@ -20,7 +20,7 @@ from pathlib import Path
 from ...bundle.content import Content
 from ...bundle.fingerprint import identity_of
 from ...copying import restore_to
-from ...disk import CANNOT_LINK, HAS_SYNCFS, begin_writeback, sync_file_system
+from ...disk import CANNOT_LINK, HAS_SYNCFS, Writeback, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..base import require_within
 from ..sources import catch, caught_at, is_same_file, not_removed, put_back
@@ -30,8 +30,6 @@ from .mark import Mark
 from .noted import Noted, is_usable
 from .run_folder import RunFolder
 
-# So much of a file is worth a request of its own to the disk.
-SYNC_BYTES = 16 << 20
 NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -278,14 +276,11 @@ def _write_file(aside: str, content: Content, cloner: Cloner, *, notes: bool) ->
 
 
 def _copy(content: Content, descriptor: int) -> None:
-    """Write the content, a large one to its disk as it comes: the disk is not to be idle until all is synced."""
-    written = synced = 0
+    writeback = Writeback(descriptor)
     for chunk in content.chunks():
         _write(descriptor, chunk)
-        written += len(chunk)
-        if written - synced >= SYNC_BYTES:
-            begin_writeback(descriptor, synced, written - synced)
-            synced = written
+        writeback.wrote(len(chunk))
+    writeback.end()
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import obstore
@@ -24,7 +25,7 @@ from ...connections import reason_of, session
 from ...errors import ArchiveError, IngestError, ServiceUnavailable, SettingsError
 from ...settings import Endpoint, ObjectStore, S3Access
 from ...text import one_line
-from .faults import CODE, FAILURES, explained, is_not_there, said, was_cut_short
+from .faults import CODE, FAILURES, Refused, explained, is_not_there, said, was_cut_short
 from .signing import signed_headers, url_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ LISTED_AT_ONCE = 1000
 PART_BYTES = 8 << 20
 # What the parts of one upload that are on their way may take of the memory.
 PARTS_BYTES = 32 << 20
+NOT_FOUND = 404
 LONGEST_BODY = timedelta(days=7)
 
 
@@ -69,7 +71,8 @@ class Upload:
 class Bucket:
     """The objects of ``place``, reached by ``access``, from as many threads as like to.
 
-    Raises ServiceUnavailable where storage does not answer, or fails; ArchiveError where it refuses.
+    Raises ServiceUnavailable where storage does not answer or fails, or where settings are to be mended; ArchiveError
+    where it cannot do what it is asked for.
     """
 
     def __init__(self, place: ObjectStore, access: S3Access, connections: int) -> None:
@@ -124,11 +127,6 @@ class Bucket:
                 max_concurrency=max(1, PARTS_BYTES // part),
             )
         return _bare(done["e_tag"])
-
-    def copy(self, source: str, key: str, action: str) -> None:
-        """Have storage itself copy an object of this bucket, whose whole key is ``source``."""
-        with self._explaining(action):
-            obstore.copy(self._store(0), source, self._below + key)
 
     def find(self, key: str, action: str) -> Stored | None:
         """The object; None where there is none."""
@@ -242,6 +240,36 @@ class Bucket:
         """End an upload: no part of it is stored any more, and it cannot be finished."""
         self._asked("DELETE", {"uploadId": upload.upload_id}, action, self._below + upload.key)
 
+    def object_at(self, bucket: str, key: str, action: str) -> Stored | None:
+        """An object anywhere in the storage, by its whole key; None where there is none."""
+        answer = self._asked("HEAD", {}, action, key, bucket=bucket)
+        if not answer.ok:
+            return None
+        return Stored(int(answer.headers.get("Content-Length", -1)), _bare(answer.headers.get("ETag")), {})
+
+    def copy(self, source: tuple[str, str], target: tuple[str, str], found: Stored, action: str) -> None:
+        """Have storage itself copy what was ``found`` at ``source``, with other notes; both are a bucket and a key."""
+        headers = {
+            "x-amz-copy-source": quote("/".join(source), safe="/-_.~"),
+            "x-amz-copy-source-if-match": f'"{found.etag}"',
+            "x-amz-metadata-directive": "REPLACE",
+            **{f"x-amz-meta-{name}": text for name, text in found.notes.items()},
+        }
+        patience = self.access.timeout + found.size * SECONDS_A_BYTE
+        bucket, key = target
+        answer = self._asked("PUT", {}, action, key, bucket=bucket, headers=headers, timeout=patience)
+        # What takes long is answered before it is known whether it can be done.
+        if (code := CODE.search(answer.text)) is not None:
+            raise said(self.place, self.access, action, None, code[1], code[1])
+
+    def delete_at(self, bucket: str, key: str, action: str) -> None:
+        """Delete an object anywhere in the storage."""
+        self._asked("DELETE", {}, action, key, bucket=bucket)
+
+    def whole(self, key: str) -> tuple[str, str]:
+        """The bucket and the whole key of an object of the archive."""
+        return self.place.bucket, self._below + key
+
     def clock(self, action: str) -> datetime | None:
         """What time it is at the storage, as far as it says so."""
         said = self._asked("GET", {"list-type": "2", "max-keys": "1", "prefix": self._below}, action).headers.get(
@@ -302,21 +330,32 @@ class Bucket:
             trouble = one_line(str(error).partition("Debug source")[0])
             raise SettingsError(f"cannot use {self.place} at {access.endpoint}: {trouble}") from error
 
-    def _asked(self, method: str, query: dict[str, str], action: str, key: str = "") -> Response:
+    def _asked(
+        self,
+        method: str,
+        query: dict[str, str],
+        action: str,
+        key: str = "",
+        *,
+        bucket: str | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Response:
         """The answer to a request that obstore cannot make, which is sent again as obstore does it."""
         patience = self._patience()
         while True:
-            url = url_of(self.access, self.place.bucket, query, key)
-            headers = signed_headers(self.access, method, url, query)
+            url = url_of(self.access, bucket or self.place.bucket, query, key)
+            signed = signed_headers(self.access, method, url, query, headers)
+            allowed = timeout or self.access.timeout
             try:
-                answer = self._session.request(method, url, headers=headers, auth=_signed, timeout=self.access.timeout)
+                answer = self._session.request(method, url, headers=signed, auth=_signed, timeout=allowed)
             except NO_ANSWER as error:
                 trouble = said(self.place, self.access, action, None, "", reason_of(error))
             else:
                 code = CODE.search(answer.text)
                 name = code[1] if code else ""
                 # One that is to be ended may have ended; and some storage says so of a list that is empty.
-                if answer.ok or name == "NoSuchUpload":
+                if answer.ok or name == "NoSuchUpload" or (method == "HEAD" and answer.status_code == NOT_FOUND):
                     return answer
                 trouble = said(self.place, self.access, action, answer.status_code, name, answer.reason)
             patience.wait(trouble)
@@ -346,7 +385,8 @@ class _Patience:
     def wait(self, error: IngestError) -> None:
         """Wait; raise the error where it was waited for long enough, or where no waiting helps."""
         pause = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**self._attempt)
-        if not error.transient or self._attempt == RETRIES or time.monotonic() + pause > self._end:
+        helps = error.transient and not isinstance(error, Refused)
+        if not helps or self._attempt == RETRIES or time.monotonic() + pause > self._end:
             raise error
         self._attempt += 1
         time.sleep(pause)

@@ -22,7 +22,7 @@ PHRASE = re.compile(r"status code: \d{3} ([A-Z][A-Za-z ]+)")
 # The innermost of the errors that it shows below "Debug source".
 INNERMOST = re.compile(r'message: "([^"]+)"')
 KEYS = "see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-# What storage says where the settings are wrong, and no waiting can mend it; and which of them it is.
+# What storage says where settings or rights are wrong, and which: jobs wait until they are mended.
 REFUSALS = {
     "NoSuchBucket": "there is no such bucket: see [archiveinterface] url",
     "InvalidBucketName": "the bucket cannot have this name: see [archiveinterface] url",
@@ -38,6 +38,10 @@ REFUSALS = {
 PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
+class Refused(ServiceUnavailable):
+    """Storage refuses what is asked of it, however often it is asked."""
+
+
 def explained(error: BaseException, place: ObjectStore, access: S3Access, action: str) -> IngestError:
     """The error to raise where storage failed to do ``action``, as in "store file 1"."""
     text = str(error)
@@ -51,10 +55,8 @@ def explained(error: BaseException, place: ObjectStore, access: S3Access, action
 def said(place: ObjectStore, access: S3Access, action: str, status: int | None, code: str, reason: str) -> IngestError:
     """The error to raise for an answer of this ``status``, or for none, where ``reason`` says why."""
     what = f"cannot {action} in {place} at {access.endpoint}"
-    if code in REFUSALS:
-        return ArchiveError(f"{what}: {REFUSALS[code]}")
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return ArchiveError(f"{what}: {REFUSALS['AccessDenied']}")
+    if code in REFUSALS or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return Refused(f"{what}: {REFUSALS.get(code, REFUSALS['AccessDenied'])}")
     told = f"{status} {code or reason}" if status is not None else reason
     if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
         return ServiceUnavailable(f"{what}: {told}")

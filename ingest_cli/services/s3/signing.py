@@ -21,14 +21,24 @@ def url_of(access: S3Access, bucket: str, query: Mapping[str, str], key: str = "
 
 
 def signed_headers(
-    access: S3Access, method: str, url: str, query: Mapping[str, str], *, now: datetime | None = None
+    access: S3Access,
+    method: str,
+    url: str,
+    query: Mapping[str, str],
+    others: Mapping[str, str] | None = None,
+    *,
+    now: datetime | None = None,
 ) -> dict[str, str]:
-    """The headers of a request without a body for the URL, which holds the ``query``."""
+    """The headers of a request without a body for the URL, which holds the ``query``.
+
+    The names of ``others`` are in small letters.
+    """
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     parts = urlsplit(url)
     headers = {"host": parts.netloc, "x-amz-content-sha256": NO_BODY, "x-amz-date": moment}
     if access.token is not None:
         headers["x-amz-security-token"] = access.token
+    headers = dict(sorted({**headers, **(others or {})}.items()))
     names = ";".join(headers)
     canonical = [method, parts.path, _query(query), *(f"{name}:{text}" for name, text in headers.items())]
     digest = hashlib.sha256("\n".join([*canonical, "", names, NO_BODY]).encode()).hexdigest()

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
+
+from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES, Content
 from ...bundle.fingerprint import identity_of
@@ -19,16 +22,22 @@ from ...errors import (
     ServiceUnavailable,
     SourceChanged,
     SourceMissing,
+    SourceRefused,
     StopRequested,
 )
+from ...text import counted
 from ..base import require_within
 from ..sources import catch, caught_at, is_same_file, not_removed, put_back
-from .bucket import Bucket, part_bytes
+from .bucket import Bucket, Stored, part_bytes
 from .keys import folder_of, key_of, parsed
 from .sums import PartSums, tag_of
 
 # What is noted with each object, so that it says by itself what it is to hash to.
 HASH, MTIME, MODE = "ingest-hash", "ingest-mtime", "ingest-mode"
+# Of a copy: which object it is of, and the tag that it had.
+SOURCE, SOURCE_TAG = "ingest-source", "ingest-source-tag"
+# Amazon's copies no more at once.
+MOST_COPIED = 5 << 30
 # So many uploads in parts are under way at once: each keeps some of its parts in memory.
 LARGE_AT_ONCE = 4
 # So many folders are remembered of what earlier runs left in them.
@@ -69,7 +78,8 @@ class S3Writer:
 
     def put(self, file_id: int, content: Content) -> None:
         """Send the content, hashed on its way, at once or in parts, and confirm what is stored."""
-        with self._taken_back(file_id):
+        # No other run counts on a file that was not noted as stored.
+        with self._taken_back(file_id, lambda: True):
             self._put(file_id, content, {})
 
     def stage(self, file_id: int, content: Content) -> None:
@@ -81,13 +91,16 @@ class S3Writer:
         raise NotImplementedError
 
     def move(self, file_id: int, source: Path, size: int, content: Content | None) -> None:
-        """Send the file, whose source stays until `release`."""
+        """Send the file, or have storage copy an object of its own, /BUCKET/KEY; the source stays until `release`."""
         require_within(self._ids, file_id)
         if content is None:
-            raise ArchiveError(f"the archive is in {self._bucket.place}, and does not see {source}")
+            with self._taken_back(file_id, lambda: False):
+                self._copy(file_id, source, size)
+            return
         found = os.fstat(content.descriptor)
         _require_at(source, found)
-        with self._taken_back(file_id, source):
+        # But for a moved one whose source is gone.
+        with self._taken_back(file_id, lambda: os.path.lexists(source)):
             self._put(file_id, content, {MODE: f"{stat.S_IMODE(found.st_mode):o}"})
         _require_at(source, found)
         self._copied[file_id] = identity_of(found)
@@ -107,7 +120,9 @@ class S3Writer:
         """
         require_within(self._ids, file_id)
         keys = self._keys(file_id)
-        if os.path.lexists(source):
+        if keys and (copied := self._copied_object(keys[-1], source)) is not None:
+            self._copy_back(file_id, keys[-1], source, copied)
+        elif os.path.lexists(source):
             if keys and not self._is_stored(file_id, source):
                 location = self._bucket.location(keys[-1])
                 raise RollbackFailed(f"the archive still holds {location}: another file is at {source} now")
@@ -121,6 +136,11 @@ class S3Writer:
         """Remove the source, if it still is the file that was moved."""
         require_within(self._ids, file_id)
         self._require()
+        if file_id not in self._copied and (keys := self._keys(file_id)):
+            copied = self._copied_object(keys[-1], source)
+            if copied is not None:
+                self._release_object(source, copied)
+                return
         try:
             for fence in range(1, self._fence + 1):
                 # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
@@ -176,26 +196,26 @@ class S3Writer:
         else:
             with self._large:
                 self._upload(file_id, content, notes)
+        self._supersede(file_id)
+
+    @contextmanager
+    def _taken_back(self, file_id: int, is_of_no_use: Callable[[], bool]) -> Iterator[None]:
+        """What is stored is deleted again where the run turns out to have lost its job, and no other counts on it."""
+        try:
+            yield
+        except (LeaseLost, StopRequested):
+            with suppress(IngestError):
+                if is_of_no_use() or self._is_stored_later(file_id):
+                    self._bucket.delete([key_of(file_id, self._fence)], f"delete file {file_id}")
+            raise
+
+    def _supersede(self, file_id: int) -> None:
+        """What earlier runs have stored of the file is to be deleted, now that this one has."""
         # Frozen just before it was sent, and thawed when the job was another's, it is to be gone again.
         self._require()
         if older := [key for key in self._left_by_others(file_id) if key != key_of(file_id, self._fence)]:
             with self._lock:
                 self._superseded += older
-
-    @contextmanager
-    def _taken_back(self, file_id: int, source: Path | None = None) -> Iterator[None]:
-        """What is stored is deleted again where the run turns out to have lost its job.
-
-        No other run counts on what was not noted as stored, but for a moved file whose source is gone, which then stays
-        unless a later run has stored it too.
-        """
-        try:
-            yield
-        except (LeaseLost, StopRequested):
-            with suppress(IngestError):
-                if source is None or os.path.lexists(source) or self._is_stored_later(file_id):
-                    self._bucket.delete([key_of(file_id, self._fence)], f"delete file {file_id}")
-            raise
 
     def _is_stored_later(self, file_id: int) -> bool:
         keys = (parsed(key) for key, _ in self._bucket.keys(folder_of(file_id), f"look for file {file_id}"))
@@ -328,6 +348,55 @@ class S3Writer:
             if os.path.lexists(caught):
                 put_back(caught, source)
 
+    def _copy(self, file_id: int, source: Path, size: int) -> None:
+        action = f"copy {source} to file {file_id}"
+        bucket, key = _object_at(source)
+        own = self._bucket.place
+        if bucket == own.bucket and f"{key}/".startswith(f"{own.prefix}/" if own.prefix else ""):
+            raise SourceRefused(f"the source s3:/{source} is one of the archive's own objects")
+        found = self._bucket.object_at(bucket, key, action)
+        if found is None:
+            raise SourceMissing(f"the source s3:/{source} does not exist")
+        if found.size != size:
+            raise SourceMissing(f"the source s3:/{source} is {counted(found.size, 'byte')} long, not {size:,}")
+        if size > MOST_COPIED:
+            raise ArchiveError(f"s3:/{source} is {decimal(size)} long: storage copies {decimal(MOST_COPIED)} at most")
+        self._require()
+        self._has_written = True
+        target = key_of(file_id, self._fence)
+        notes = {SOURCE: quote(str(source)), SOURCE_TAG: found.etag}
+        self._bucket.copy((bucket, key), self._bucket.whole(target), Stored(size, found.etag, notes), action)
+        stored = self._bucket.find(target, action)
+        if stored is None or stored.size != size:
+            raise ServiceUnavailable(f"s3:/{source} was not copied whole to {self._bucket.location(target)}")
+        self._supersede(file_id)
+
+    def _copied_object(self, key: str, source: Path) -> str | None:
+        """The tag of the object of which the file is a copy; None where the source is a file of this machine."""
+        found = self._bucket.find(key, f"look at {key}")
+        is_of = found is not None and found.notes.get(SOURCE) == quote(str(source))
+        return found.notes.get(SOURCE_TAG, "") if found is not None and is_of else None
+
+    def _copy_back(self, file_id: int, key: str, source: Path, tag: str) -> None:
+        """Have the object be there that was copied."""
+        action = f"move back file {file_id}"
+        there = self._bucket.object_at(*_object_at(source), action)
+        if there is not None and there.etag != tag:
+            raise RollbackFailed(
+                f"the archive still holds {self._bucket.location(key)}: another object is at s3:/{source}"
+            )
+        own = self._bucket.find(key, action)
+        if there is None and own is not None:
+            self._bucket.copy(self._bucket.whole(key), _object_at(source), Stored(own.size, own.etag, {}), action)
+
+    def _release_object(self, source: Path, tag: str) -> None:
+        action = f"delete s3:/{source}, which was moved"
+        there = self._bucket.object_at(*_object_at(source), action)
+        if there is not None and there.etag != tag:
+            raise ArchiveError(f"s3:/{source} was modified after it was moved, so it is kept")
+        if there is not None:
+            self._bucket.delete_at(*_object_at(source), action)
+
     def _is_stored(self, file_id: int, source: Path) -> bool:
         """Whether the file at ``source`` is the one that this run has sent, or of the same bytes."""
         found = os.lstat(source)
@@ -337,6 +406,12 @@ class S3Writer:
             return self._copied[file_id] == identity_of(found)
         with source.open("rb") as file:
             return all(file.read(len(piece)) == piece for piece in self._read(file_id)) and not file.read(1)
+
+
+def _object_at(source: Path) -> tuple[str, str]:
+    """The bucket and the key of the object that a source names."""
+    _, bucket, *key = source.parts
+    return bucket, "/".join(key)
 
 
 def _require_at(source: Path, hashed: os.stat_result) -> None:

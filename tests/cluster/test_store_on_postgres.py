@@ -1,0 +1,315 @@
+"""The job store, ids and catalogue in PostgreSQL: many processes at once, and a server that goes away."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from ingest_cli.bundle.metadata import Document
+from ingest_cli.errors import CatalogRefused, IngestError, ResourceUnavailable, SettingsError, StoreError
+from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.store import JobStore, is_current, open_store
+from ingest_cli.services.factory import catalog, unique_id
+from ingest_cli.settings import PostgresUrl, Settings, Timings, load_settings
+
+from ..support.bundles import document_for, write_bundle
+from ..support.command import Command
+from ..support.postgres import GUARDED, PASSWORD, PostgresServer
+from ..support.recount import recounted, told
+from ..support.store_worker import FILES
+from ..support.waiting import until
+
+pytestmark = pytest.mark.cluster
+WORKERS, JOBS, DOCUMENTS = 8, 500, 150
+
+
+def variables(url: PostgresUrl) -> dict[str, str]:
+    return dict.fromkeys(("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL"), url.text)
+
+
+@pytest.fixture
+def settings(postgres: PostgresUrl, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for variable, value in variables(postgres).items():
+        monkeypatch.setenv(variable, value)
+    return load_settings()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[JobStore]:
+    with open_store(settings) as store:
+        yield store
+
+
+def submitted(store: JobStore, job_id: int = 1) -> Job:
+    return store.submit(job_id, kind=JobKind.BUNDLE, source=f"/{job_id}", fingerprint="1:2:3", user="u", holder=None)
+
+
+def test_many_processes_share_the_work_and_nothing_is_done_twice(
+    postgres: PostgresUrl, store: JobStore, settings: Settings, tmp_path: Path
+) -> None:
+    with closing(unique_id(settings)) as ids:
+        first = ids.reserve("upload_job", JOBS)
+    with store.together():
+        for job_id in range(first, first + JOBS):
+            submitted(store, job_id)
+    words = [sys.executable, "-m", "tests.support.store_worker", postgres.text, str(tmp_path), str(DOCUMENTS)]
+    workers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    until(lambda: store.tallies()["complete"][0] > JOBS // 10)
+    workers[0].kill()
+    until(lambda: store.tallies()["complete"][0] > JOBS // 3)
+    workers[1].send_signal(signal.SIGSTOP)
+    # It may have a job, for which those of the same document wait.
+    until(lambda: store.count_unfinished() <= -(-JOBS // DOCUMENTS))
+    workers[1].send_signal(signal.SIGCONT)
+    ends = [worker.communicate(timeout=60)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [-signal.SIGKILL, *[0] * (WORKERS - 1)], ends
+    jobs = store.select()
+    assert {job.state for job in jobs} <= {JobState.COMPLETE, JobState.DUPLICATE, JobState.SUPERSEDED}
+    complete = [job for job in jobs if job.state is JobState.COMPLETE]
+    assert len({job.digest for job in complete}) == len(complete) == DOCUMENTS
+    stored = sorted(int(path.read_text()) for path in tmp_path.glob("document *"))
+    assert all(earlier + FILES <= later for earlier, later in pairwise(stored))
+    assert told(store) == recounted(jobs)
+
+
+def test_a_server_that_was_restarted_is_used_again(postgres_server: PostgresServer, store: JobStore) -> None:
+    job = submitted(store)
+    postgres_server.restart()
+    assert store.get(1) == job
+    postgres_server.restart()
+    assert store.lease(1).state is JobState.RUNNING
+
+
+def test_a_server_that_is_away_is_told_and_waited_for(
+    postgres_server: PostgresServer, store: JobStore, settings: Settings
+) -> None:
+    job = submitted(store)
+    postgres_server.stop()
+    try:
+        with closing(unique_id(load_settings(environment={}))):
+            for change in (store.get, store.lease, store.retry):
+                with pytest.raises(ResourceUnavailable, match=r"cannot (read|write to) postgresql://.* now: "):
+                    change(1)
+            with pytest.raises(ResourceUnavailable):
+                open_store(settings)
+    finally:
+        postgres_server.start()
+    assert store.get(1) == job
+
+
+def test_what_was_being_written_as_the_server_died_is_not_there(
+    postgres_server: PostgresServer, store: JobStore
+) -> None:
+    def enter_two() -> None:
+        with store.together():
+            submitted(store, 1)
+            postgres_server.kill()
+            postgres_server.start()
+            submitted(store, 2)
+
+    with pytest.raises(ResourceUnavailable):
+        enter_two()
+    assert store.count() == 0
+    submitted(store, 1)
+    postgres_server.kill()
+    postgres_server.start()
+    assert store.get(1).state is JobState.QUEUED
+
+
+def test_leases_of_which_nobody_heard_are_known_later(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction was committed, and the connection broke before that was said."""
+    import psycopg
+
+    execute: Any = psycopg.Connection.execute
+
+    def lost(self: Any, query: str, *more: Any) -> Any:
+        found = execute(self, query, *more)
+        if query == "COMMIT":
+            self.close()
+            raise psycopg.OperationalError("the connection is lost")
+        return found
+
+    def lease_two() -> None:
+        with store.together():
+            assert [store.lease_next(), store.lease_next()].count(None) == 0
+
+    submitted(store, 1)
+    submitted(store, 2)
+    monkeypatch.setattr(psycopg.Connection, "execute", lost)
+    with pytest.raises(ResourceUnavailable, match="the connection is lost"):
+        lease_two()
+    monkeypatch.undo()
+    assert {store.get(job_id).holder for job_id in (1, 2)} == {this_process()}
+    leased = [store.lease_next(), store.lease_next(), store.lease_next()]
+    assert {job.job_id for job in leased if job is not None} == {1, 2}
+    assert leased[-1] is None
+    assert [store.get(job_id).fence_number for job_id in (1, 2)] == [1, 1]
+
+
+def test_a_transaction_that_is_silent_does_not_stop_the_others_for_good(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest_cli.jobs import postgres_database
+
+    def be_silent() -> None:
+        with store.another() as silent, silent.together():
+            silent.hasten(1)
+            # It waits for the other one, which the server ends.
+            assert store.lease(1).fence_number == 1
+            silent.get(1)
+
+    monkeypatch.setattr(postgres_database, "SILENT_SECONDS", 0.3)
+    submitted(store)
+    with pytest.raises(ResourceUnavailable):
+        be_silent()
+    assert store.get(1).fence_number == 1
+
+
+def test_who_waits_for_another_for_too_long_is_told(postgres: PostgresUrl, settings: Settings) -> None:
+    from ingest_cli.jobs.postgres import PostgresJobStore
+    from ingest_cli.jobs.postgres_database import PostgresConnections
+
+    pool = PostgresConnections(postgres)
+    with PostgresJobStore(pool, Timings(busy=0.2)) as store, PostgresJobStore(pool, Timings(busy=0.2)) as other:
+        submitted(store)
+        with store.together():
+            store.hasten(1)
+            with pytest.raises(ResourceUnavailable, match="lock timeout"):
+                other.hasten(1)
+        assert other.hasten(1).job_id == 1
+
+
+def test_jobs_that_take_each_other_over_at_once_do_not_hang(settings: Settings, store: JobStore) -> None:
+    """Each locks two rows: one of them wins, the other is told."""
+
+    def take_over(mine: Job, other: Job) -> object:
+        with open_store(settings) as another:
+            try:
+                return another.supersede(mine.fence, other)
+            except IngestError as error:
+                return error
+
+    with ThreadPoolExecutor(2) as executor:
+        for first in range(1, 30, 2):
+            one, other = (store.lease(submitted(store, job_id).job_id) for job_id in (first, first + 1))
+            ends = list(executor.map(take_over, (one, other), (other, one)))
+            assert sum(isinstance(end, Job) for end in ends) == 1, ends
+            states = sorted(store.get(job.job_id).state for job in (one, other))
+            assert states == [JobState.RUNNING, JobState.SUPERSEDED]
+
+
+def test_a_run_that_is_barred_never_records_whoever_comes_first(settings: Settings) -> None:
+    document = Document.of(document_for({f"data/{number}": b"" for number in range(3)}))
+    with closing(catalog(settings)) as one, closing(catalog(settings)) as other, ThreadPoolExecutor(2) as executor:
+        for number in range(1, 20):
+            ids = range(4 * number, 4 * number + 3)
+            known = executor.submit(other.bar, number, ids, 1)
+            recorded = executor.submit(one.record, document, number, ids.start, fence=1)
+            is_refused = isinstance(recorded.exception(), CatalogRefused)
+            assert known.result() == one.contains(number) == (not is_refused)
+
+
+def test_tables_of_a_newer_version_are_refused_and_of_none_are_told(
+    postgres_server: PostgresServer, postgres: PostgresUrl, settings: Settings
+) -> None:
+    with pytest.raises(SettingsError, match="there is no job store in postgresql://"):
+        open_store(settings, new=False)
+    assert not is_current(settings)
+    with open_store(settings) as store:
+        submitted(store)
+    assert is_current(settings)
+    database = postgres.text.rpartition("/")[2]
+    postgres_server.execute("UPDATE ingest_versions SET version = version + 1", database)
+    assert not is_current(settings)
+    with pytest.raises(StoreError, match="newer version of ingest; please upgrade"):
+        open_store(settings)
+
+
+def test_processes_that_make_the_tables_at_once_make_them_once(settings: Settings) -> None:
+    gate, errors = threading.Barrier(6), []
+
+    def opened() -> None:
+        gate.wait()
+        try:
+            open_store(settings).__exit__(None, None, None)
+            unique_id(settings).close()
+            catalog(settings).close()
+        except IngestError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=opened) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_a_password_is_never_told(
+    postgres_server: PostgresServer, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = postgres_server.new_database().text.rpartition("/")[2]
+    postgres_server.execute(f"CREATE ROLE {GUARDED} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    right = postgres_server.url(name, user=f"{GUARDED}:{quote(PASSWORD, safe='')}")
+    wrong = postgres_server.url(name, user=f"{GUARDED}:s3cret-and-wrong")
+    bundle = write_bundle(tmp_path / "b.tar")
+    said = []
+    for url in (wrong, right):
+        for variable, value in variables(url).items():
+            monkeypatch.setenv(variable, value)
+        for words in (["doctor"], ["-v", bundle], ["--debug", "state"], ["config"], ["config", "--json"]):
+            done = command(*words)
+            said.append(done.stdout + done.stderr)
+            assert "Traceback" not in done.stderr or "--debug" in map(str, words)
+    assert "s3c" not in "".join(said)
+    assert "password authentication failed" in said[0]
+    assert "is complete" in said[6]
+
+
+def test_the_commands_of_a_site_on_postgresql(
+    settings: Settings, postgres: PostgresUrl, command: Command, tmp_path: Path
+) -> None:
+    names = count(1)
+
+    def bundle() -> Path:
+        number = next(names)
+        return write_bundle(tmp_path / f"{number}.tar", {f"data/{number}.txt": f"text {number}".encode()})
+
+    def ran(*words: object) -> str:
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    first = bundle()
+    assert "nothing there yet" in ran("doctor")
+    ran(first)
+    ran(first)
+    ran("--queue", bundle(), bundle())
+    ran("worker", "--until-empty")
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    dropped = bundle()
+    dropped.rename(drop / dropped.name)
+    ran("watch", "--once", "--settle", "0", drop)
+    assert "state     complete" in ran("state", "4")
+    assert ran("ls", "4").endswith("data/4.txt\n")
+    assert len(ran("find", "--name", "*.txt").splitlines()) == 4
+    ran("verify", "--all")
+    ran("prune", "--older-than", "1d", "--yes")
+    ran("retry", "--failed")
+    ran("restore", "1", "--to", tmp_path / "restored")
+    assert '"complete": {"jobs": 4' in ran("stats", "--json")
+    assert f"{postgres}: 4 jobs" in ran("doctor")
+    done = command("backup", tmp_path / "copies")
+    assert done.returncode != 0
+    assert "pg_dump" in done.stderr
