@@ -18,7 +18,7 @@ from ingest_cli.spool.rows import Row
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
-from ..support.object_stores import ObjectServer
+from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
 from ..support.several_servers import Instance, SeveralServers, several_servers, state_of
 from ..support.tus import PIECE, V, checksum
@@ -28,11 +28,18 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
+def storage(strict_storage: ObjectServer) -> Iterator[Between]:
+    """What stands before the storage, and can have its requests fail."""
+    with Between(strict_storage) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
 def servers(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, strict_storage: ObjectServer
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, storage: Between
 ) -> Iterator[SeveralServers]:
     folder = tmp_path_factory.mktemp("hosts")
-    with several_servers(folder, postgres_server.new_database(), strict_storage) as servers:
+    with several_servers(folder, postgres_server.new_database(), storage.server) as servers:
         yield servers
 
 
@@ -270,3 +277,30 @@ def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
     answer = patch(servers.url + path, at, bundle[at:])
     assert answer.status_code == 204, answer.text
     assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+
+
+def test_storage_that_fails_now_and_then_loses_no_upload(
+    servers: SeveralServers, storage: Between, tmp_path: Path
+) -> None:
+    bundles = [bundle_of(tmp_path, 30_000) for _ in range(6)]
+    usual, storage.decide = storage.decide, at_random(20)
+    try:
+        ids = [sent_in_pieces(servers, bundle) for bundle, _ in bundles]
+        for job_id, (_, content) in zip(ids, bundles, strict=True):
+            assert_stored(servers, job_id, content)
+    finally:
+        storage.decide = usual
+
+
+def sent_in_pieces(servers: SeveralServers, bundle: bytes) -> str:
+    """The job of a bundle that is sent in three pieces, each over again until it has come."""
+    path, piece = create(servers.url, len(bundle)), -(-len(bundle) // 3)
+    answers: list[requests.Response] = []
+
+    def came() -> bool:
+        at = offset(servers.url + path)
+        answers.append(patch(servers.url + path, at, bundle[at : at + piece]))
+        return "Ingest-Job-Id" in answers[-1].headers
+
+    until(came)
+    return answers[-1].headers["Ingest-Job-Id"]
