@@ -1,5 +1,6 @@
 """Several servers are one service: any of them takes any piece of any upload, and a worker of any host the job."""
 
+import io
 import os
 import socket
 from base64 import b64encode
@@ -304,3 +305,26 @@ def sent_in_pieces(servers: SeveralServers, bundle: bytes) -> str:
 
     until(came)
     return answers[-1].headers["Ingest-Job-Id"]
+
+
+@pytest.mark.parametrize("with_checksum", [False, True])
+def test_tuspy_gets_through_lost_answers_and_deaths(
+    servers: SeveralServers, tmp_path: Path, with_checksum: bool
+) -> None:
+    client = pytest.importorskip("tusclient.client", reason="tuspy is not installed").TusClient(f"{servers.url}/files")
+    bundle, content = bundle_of(tmp_path, 1_000_000)
+    given = {"file_stream": io.BytesIO(bundle), "chunk_size": 100_000, "upload_checksum": with_checksum}
+    uploader = client.uploader(**given, retries=100, retry_delay=0.05)
+    uploader.upload(stop_at=100_000)
+    servers.balancer.loses = lambda _method, _path, number: number % 3 == 0
+    one = servers.instances[0]
+    try:
+        with ThreadPoolExecutor() as pool:
+            uploading = pool.submit(uploader.upload)
+            one.kill()
+            one.start()
+            uploading.result()
+    finally:
+        servers.balancer.loses = lambda _method, _path, _number: False
+    ended = requests.head(uploader.url, headers=V, timeout=PATIENCE)
+    assert_stored(servers, ended.headers["Ingest-Job-Id"], content)
