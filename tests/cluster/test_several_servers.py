@@ -6,15 +6,18 @@ import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import requests
 
 from ingest_cli.api.housekeeping import diagnose, prune
 from ingest_cli.jobs.job import Job
+from ingest_cli.services import factory
 from ingest_cli.spool.rows import Row
 
 from ..support.bundles import write_bundle
@@ -239,6 +242,26 @@ def test_own_client_gets_through_lost_answers_and_deaths(
         servers.balancer.loses = lambda _method, _path, _number: False
     (job,) = [job for job in servers.jobs() if job.name == "lossy.tar"]
     assert_stored(servers, job.job_id, content)
+
+
+def test_a_cart_that_one_server_made_is_known_to_the_other(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 3000)
+    headers = {"Content-Type": "application/octet-stream"}
+    answer = requests.post(f"{servers.url}/upload", data=bundle, headers=headers, timeout=PATIENCE)
+    job = assert_stored(servers, answer.json()["job_id"], content)
+    with closing(factory.catalog(servers.settings)) as catalog:
+        (file,) = catalog.files(job.job_id)
+    wanted = {"id": file.file_id, "path": "a", "hashtype": file.hashtype, "hashsum": file.hashsum}
+    one, two = (f"{instance.url}/{{}}".format for instance in servers.instances)
+    cart, other = uuid4(), uuid4()
+    for name in (cart, other):
+        made = requests.post(one(name), json={"fileids": [wanted]}, timeout=PATIENCE)
+        assert made.status_code == 201, made.text
+    assert requests.head(two(cart), timeout=PATIENCE).headers["X-Pacifica-Status"] == "ready"
+    assert content in requests.get(two(cart), timeout=PATIENCE).content
+    assert requests.delete(two(cart), timeout=PATIENCE).status_code == 200
+    assert requests.head(one(cart), timeout=PATIENCE).status_code == 404
+    assert requests.head(two(other), timeout=PATIENCE).status_code == 204
 
 
 def test_what_is_left_is_pruned_and_nothing_that_lives_is_touched(servers: SeveralServers) -> None:
