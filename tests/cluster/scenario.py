@@ -21,6 +21,7 @@ from ..support.cluster import Cluster, Host, cluster
 from ..support.links import LOOPBACK, Link
 from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
+from ..support.proxying import is_there, sharing_out
 
 EAST, WEST, SOUTH = "east", "west", "south"
 ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
@@ -143,9 +144,9 @@ class Senders:
 
 
 class Scenario:
-    """Three hosts, each with a worker; two of them with a server, and one with a drop folder."""
+    """Three hosts, each with a worker; two with a server, and one with a drop folder. Clients know the ``doors``."""
 
-    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster) -> None:
+    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster, doors: list[str]) -> None:
         self.plan, self.shared, self.hosts = plan, shared, hosts
         self.told: list[str] = []
         self._begun = time.monotonic()
@@ -159,13 +160,10 @@ class Scenario:
         for place in hosts.hosts.values():
             place.timings = dict(plan.timings)
             place.start("worker", "--json")
-        self._servers = [
-            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT) for name in (EAST, WEST)
-        ]
+        for name in (EAST, WEST):
+            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
-        self._senders = Senders(
-            [f"http://{hosts[name].address}:{PORT}" for name in (EAST, WEST)], self.sent, self._chance
-        )
+        self._senders = Senders(doors, self.sent, self._chance)
 
     def play(self) -> None:
         """All that goes wrong, each in the midst of jobs; then everything is mended and waited for."""
@@ -318,4 +316,8 @@ def scenario(folder: Path, plan: Plan, postgres: PostgresServer, objects: Object
     with ExitStack() as stack:
         shared = Shared(postgres, objects, plan, stack)
         hosts = stack.enter_context(cluster(folder, [EAST, WEST, SOUTH], shared.services, shared.variables))
-        yield Scenario(folder, plan, shared, hosts)
+        servers = [f"{hosts[name].address}:{PORT}" for name in (EAST, WEST)]
+        doors = [f"http://{server}" for server in servers]
+        if is_there("nginx"):
+            doors.append(stack.enter_context(sharing_out(servers)))
+        yield Scenario(folder, plan, shared, hosts, doors)
