@@ -30,7 +30,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             values |= {name: reader.read(values[name]) for name, reader in readers.items() if name in values}
             given = {
-                name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+                name: group(**{field.name: values.pop(field.name) for field in fields(group) if field.name in values})
                 for name, group in groups.items()
             }
             if verbose:

@@ -46,10 +46,11 @@ class PostgresJobStore(TaskQueue):
 
     def lease_next(self) -> Job | None:
         """Become the holder of the next job in the queue, or of one that this process holds without knowing."""
-        while self._database.doubtful:
-            if (job := self._doubtful(self._database.doubtful[-1].job_id)) is not None:
-                return job
-        return super().lease_next()
+        return self._any_doubtful() or super().lease_next()
+
+    def lease_offered(self) -> Job | None:
+        """Become the holder of the job whose task is next, or of one that this process holds without knowing."""
+        return self._any_doubtful() or super().lease_offered()
 
     def check_integrity(self) -> str:
         """Look whether the database can be written; whether it is whole is its server's to say."""
@@ -61,6 +62,12 @@ class PostgresJobStore(TaskQueue):
         leased = super()._become_holder(connection, job)
         self._database.noted.append(leased.fence)
         return leased
+
+    def _any_doubtful(self) -> Job | None:
+        while self._database.doubtful:
+            if (job := self._doubtful(self._database.doubtful[-1].job_id)) is not None:
+                return job
+        return None
 
     def _doubtful(self, job_id: int) -> Job | None:
         """The job, if it is in doubt whether it was leased, and it was."""

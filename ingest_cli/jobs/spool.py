@@ -21,7 +21,7 @@ from typing import BinaryIO, Self
 
 from rich.filesize import decimal
 
-from ..disk import RESERVE_BYTES, begin_writeback, explained, free_bytes, opened
+from ..disk import RESERVE_BYTES, begin_writeback, explained, free_bytes, sync_folder
 from ..errors import IngestError, ResourceUnavailable, SourceError
 
 
@@ -67,21 +67,23 @@ class SpoolFile:
 
     Unless `keep` was called, a new one is gone then. Raises SourceError where the folder cannot be written, NoRoom
     where less than ``reserve`` bytes would be left on its disk, Locked where another process has the lock, and
-    ResourceUnavailable for what else may pass.
+    ResourceUnavailable for what else may pass. Those who write at the same time may share the ``sync`` of the folder.
     """
 
-    def __init__(self, path: Path, reserve: int, *, new: bool) -> None:
+    def __init__(self, path: Path, reserve: int, *, new: bool, sync: Callable[[Path], None] = sync_folder) -> None:
         self.path, self._reserve, self._kept = path, reserve, not new
-        self._spool = path.parent
+        self._spool, self._sync_folder = path.parent, sync
         with _translate_os_errors(self._spool):
             self._spool.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._descriptor = _created(path) if new else _opened(path)
             self._written = self._written_back = self.length
 
     @classmethod
-    def fresh(cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0) -> Self:
+    def fresh(
+        cls, kind: SpoolKind, spool: Path, suffix: str, reserve: int = 0, sync: Callable[[Path], None] = sync_folder
+    ) -> Self:
         """A new one under a name of its own in the folder ``spool``."""
-        return cls(kind.path(spool, f"{secrets.token_hex(16)}{suffix}"), reserve, new=True)
+        return cls(kind.path(spool, f"{secrets.token_hex(16)}{suffix}"), reserve, new=True, sync=sync)
 
     def __enter__(self) -> Self:
         return self
@@ -128,8 +130,7 @@ class SpoolFile:
         """Return when what was written would survive a loss of power."""
         with _translate_os_errors(self._spool):
             os.fsync(self._descriptor)
-            with opened(self._spool) as folder:
-                os.fsync(folder)
+            self._sync_folder(self._spool)
 
     @property
     def is_kept(self) -> bool:

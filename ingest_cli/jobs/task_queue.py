@@ -19,6 +19,7 @@ from .tasks import (
     FETCH,
     FINISH,
     GIVE_TASKS,
+    LOOK_AGAIN,
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
@@ -97,7 +98,7 @@ class TaskQueue(SqlJobStore):
         """Give a task to each job that waits without one, and remove what Procrastinate's tables keep of the past."""
         with writing(self._database, durable=False) as connection:
             if connection.execute(EXCLUSIVE).fetchone()["is_alone"]:
-                for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS):
+                for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS, LOOK_AGAIN):
                     connection.execute(statement)
 
     def unregister(self) -> None:
@@ -119,6 +120,7 @@ class TaskQueue(SqlJobStore):
         """Whether there was a task, and the job that came of it."""
         names, worker = self._queues.names, self._registered()
         with writing(self._database, durable=False) as connection:
+            connection.execute("SAVEPOINT task")
             task = connection.execute(FETCH.format(queues=", ".join("?" * len(names))), (*names, worker)).fetchone()
             if task["id"] is None:
                 return False, None
@@ -130,6 +132,7 @@ class TaskQueue(SqlJobStore):
         is_free = self._database.try_lock("jobs", "job_id", job_id)
         job = next(iter(self.several([job_id])), None)
         if job is not None and not is_free:
+            connection.execute("ROLLBACK TO SAVEPOINT task")
             raise _InUse
         if job is None or job.holder is not None or job.state not in (JobState.QUEUED, JobState.UNDOING):
             connection.execute(FINISH, (task["id"],))

@@ -12,7 +12,6 @@ from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind
 from ..jobs.store import JobStore, open_store
 from ..services import factory
-from ..services.base import UniqueId
 from ..settings import Settings
 from ..text import counted
 from .incoming import Incoming
@@ -44,9 +43,9 @@ class AsyncStore:
     def __init__(self, settings: Settings, *, max_waiting: int) -> None:
         self._settings, self._max_waiting = settings, max_waiting
         self._shared = shared = Shared()
-        ids = [factory.unique_id(settings, shared=shared) for _ in range(AT_ONCE)]
+        reserving = [_Reserving(settings, shared) for _ in range(AT_ONCE)]
         entering = [open_store(settings, shared=shared) for _ in range(AT_ONCE)]
-        self._reserving = _Lane(ids, UniqueId.close, "ids")
+        self._reserving = _Lane(reserving, _Reserving.close, "ids")
         self._entering = _Lane(entering, _close, "job store: new jobs")
         self._looking = _Lane([open_store(settings)], _close, "job store: single jobs")
         self._listing = _Lane([open_store(settings)], _close, "job store: lists")
@@ -80,13 +79,21 @@ class AsyncStore:
         try:
             yield
         finally:
-            with self._lock:
-                self._places -= 1
-                self._left += 1
+            self._leave_place()
+
+    @asynccontextmanager
+    async def place_with_id(self) -> AsyncIterator[int]:
+        """Hold a place as `place` does, and reserve an id for the job, in one step. Raises ServiceUnavailable too,
+        where none can be reserved."""
+        job_id = await self._reserving.do(self._take_place_with_id)
+        try:
+            yield job_id
+        finally:
+            self._leave_place()
 
     async def reserve_id(self) -> int:
         """Reserve an id for a job. Raises ServiceUnavailable where none can be reserved."""
-        return await self._reserving.do(lambda ids: ids.reserve("upload_job", 1))
+        return await self._reserving.do(_Reserving.reserve)
 
     async def submit(self, job_id: int, kind: JobKind, file: Incoming, user: str, name: str) -> Job:
         """Enter the job of what lies in the spool, durably. Its client calls it by this ``name``."""
@@ -125,6 +132,35 @@ class AsyncStore:
             if unfinished + self._places + self._left - left >= self._max_waiting:
                 raise QueueFull(f"the queue is full: at most {counted(self._max_waiting, 'job')} may wait")
             self._places += 1
+
+    def _take_place_with_id(self, reserving: "_Reserving") -> int:
+        self._take_place(reserving.store)
+        try:
+            return reserving.reserve()
+        except BaseException:
+            self._leave_place()
+            raise
+
+    def _leave_place(self) -> None:
+        with self._lock:
+            self._places -= 1
+            self._left += 1
+
+
+class _Reserving:
+    """What a job needs before it is entered: the id service, and the store that knows how many jobs wait."""
+
+    def __init__(self, settings: Settings, shared: Shared) -> None:
+        self._ids, self.store = factory.unique_id(settings, shared=shared), open_store(settings, shared=shared)
+
+    def reserve(self) -> int:
+        """An id."""
+        return self._ids.reserve("upload_job", 1)
+
+    def close(self) -> None:
+        """Close both."""
+        self._ids.close()
+        _close(self.store)
 
 
 def _job_of(store: JobStore, job_id: int, file: Incoming) -> Job | None:

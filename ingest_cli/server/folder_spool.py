@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from ..bundle.fingerprint import fingerprint
-from ..disk import durable_write, explained
+from ..disk import durable_write, explained, sync_folder
 from ..errors import SourceError
 from ..jobs.job import Job
 from ..jobs.orphans import expiry_of, orphans, remove_orphan
 from ..jobs.spool import Locked, SpoolFile, SpoolKind, record_of
 from ..jobs.store import JobStore
+from ..shared_sync import SharedSync
 from .admission import Room
 from .authentication import Refusal
 from .concatenation import append_files
@@ -57,11 +58,11 @@ class FolderSpool:
     """The spool in the folder ``spool``."""
 
     def __init__(self, spool: Path) -> None:
-        self._spool = spool
+        self._spool, self._sync = spool, SharedSync(sync_folder)
 
     def fresh(self, suffix: str, reserve: int = 0) -> Incoming:
         """A new file."""
-        return SpooledFile.fresh(SpoolKind.RECEIVED, self._spool, suffix, reserve)
+        return SpooledFile.fresh(SpoolKind.RECEIVED, self._spool, suffix, reserve, self._sync)
 
     def uploads(self, room: Room, reserve: int) -> "FolderUploads":
         """The uploads that lie in it."""

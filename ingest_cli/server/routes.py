@@ -129,14 +129,12 @@ class Routes:
         spool = self._documents if kind is JobKind.MOVE else self._spool
         opening = partial(spool.fresh, suffix, limits.reserve)
         with self._receptions.admit(request) as reception:
-            async with self._store.place():
-                # Before the body: where the id service is down, no one has to send it in vain.
-                job_id = await self._store.reserve_id()
-                async with spooled(self._disk, opening) as file:
-                    await self._receive_whole(request, file, limits, reception)
-                    if kind is JobKind.MOVE:
-                        await self._require_movable(file)
-                    job = await self._submit(job_id, kind, file, request)
+            # Before the body: where the id service is down, no one has to send it in vain.
+            async with self._store.place_with_id() as job_id, spooled(self._disk, opening) as file:
+                await self._receive_whole(request, file, limits, reception)
+                if kind is JobKind.MOVE:
+                    await self._require_movable(file)
+                job = await self._submit(job_id, kind, file, request)
         return JSONResponse(_state_of(job))
 
     async def _receive_whole(self, request: Request, file: Incoming, limits: Limits, reception: Reception) -> None:

@@ -71,10 +71,10 @@ def multiply(database: Path | PostgresUrl) -> None:
             numbers = f"generate_series(2, {WAITING}) AS numbers(number)"
             server.execute(f"INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM jobs, {numbers}")
         return
-    with closing(sqlite3.connect(database)) as connection, connection:
+    with closing(sqlite3.connect(database)) as file, file:
         columns = "kind, source, fingerprint, user, state, created, updated"
         numbers = f"WITH RECURSIVE n(number) AS (SELECT 2 UNION ALL SELECT number + 1 FROM n WHERE number < {WAITING})"
-        connection.execute(f"{numbers} INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM n, jobs")
+        file.execute(f"{numbers} INSERT INTO jobs (job_id, {columns}) SELECT number, {columns} FROM n, jobs")
 
 
 def no_ops(settings: Settings) -> float:

@@ -21,6 +21,7 @@ from ..support.cluster import Cluster, Host, cluster
 from ..support.links import LOOPBACK, Link
 from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
+from ..support.proxying import is_there, sharing_out
 
 EAST, WEST, SOUTH = "east", "west", "south"
 ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
@@ -32,12 +33,14 @@ AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many bundles come in; for how many seconds a host is frozen, one is cut off, and the database is away; how
-    many requests of a hundred fail at the storage, or lose their answer; and when patience ends."""
+    """How many bundles come in; for how many seconds a host is frozen, one is cut off from all, one from the database
+    and another from the storage, and the database is away; how many requests of a hundred fail at the storage, or lose
+    their answer; and when patience ends."""
 
     bundles: int
     frozen: float
     cut: float
+    apart: float
     away: tuple[float, float]
     failing: float = 5.0
     seed: int = 1
@@ -45,8 +48,8 @@ class Plan:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, away=(1.0, 4.0), timings=TIMINGS)
-FULL = Plan(bundles=300, frozen=45.0, cut=60.0, away=(15.0, 60.0), patience=900.0)
+SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, apart=2.0, away=(1.0, 4.0), timings=TIMINGS)
+FULL = Plan(bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), patience=900.0)
 
 
 class Shared:
@@ -141,9 +144,9 @@ class Senders:
 
 
 class Scenario:
-    """Three hosts, each with a worker; two of them with a server, and one with a drop folder."""
+    """Three hosts, each with a worker; two with a server, and one with a drop folder. Clients know the ``doors``."""
 
-    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster) -> None:
+    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster, doors: list[str]) -> None:
         self.plan, self.shared, self.hosts = plan, shared, hosts
         self.told: list[str] = []
         self._begun = time.monotonic()
@@ -157,13 +160,10 @@ class Scenario:
         for place in hosts.hosts.values():
             place.timings = dict(plan.timings)
             place.start("worker", "--json")
-        self._servers = [
-            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT) for name in (EAST, WEST)
-        ]
+        for name in (EAST, WEST):
+            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
-        self._senders = Senders(
-            [f"http://{hosts[name].address}:{PORT}" for name in (EAST, WEST)], self.sent, self._chance
-        )
+        self._senders = Senders(doors, self.sent, self._chance)
 
     def play(self) -> None:
         """All that goes wrong, each in the midst of jobs; then everything is mended and waited for."""
@@ -173,6 +173,7 @@ class Scenario:
             ("a host is frozen", self._frozen),
             ("a host loses its power", self._powerless),
             ("a host is cut off", self._cut_off),
+            ("two hosts each lose one of the two", self._apart),
             ("a worker is killed again", lambda: self.hosts[SOUTH].units[0].kill()),
             ("the database is away for long", lambda: self._database_away(self.plan.away[1])),
         ]
@@ -224,6 +225,14 @@ class Scenario:
         place.cut()
         self._hold(self.plan.cut)
         place.mend()
+
+    def _apart(self) -> None:
+        """Each is cut off from what the other still reaches."""
+        for name, service in ((EAST, "database"), (SOUTH, "storage")):
+            self.hosts[name].cut(service)
+        self._hold(self.plan.apart)
+        for name in (EAST, SOUTH):
+            self.hosts[name].mend()
 
     def _hold(self, seconds: float, but: Host | None = None) -> None:
         end = time.monotonic() + seconds
@@ -307,4 +316,8 @@ def scenario(folder: Path, plan: Plan, postgres: PostgresServer, objects: Object
     with ExitStack() as stack:
         shared = Shared(postgres, objects, plan, stack)
         hosts = stack.enter_context(cluster(folder, [EAST, WEST, SOUTH], shared.services, shared.variables))
-        yield Scenario(folder, plan, shared, hosts)
+        servers = [f"{hosts[name].address}:{PORT}" for name in (EAST, WEST)]
+        doors = [f"http://{server}" for server in servers]
+        if is_there("nginx"):
+            doors.append(stack.enter_context(sharing_out(servers)))
+        yield Scenario(folder, plan, shared, hosts, doors)

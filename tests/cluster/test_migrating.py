@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest_cli.errors import IngestError, StoreError
 from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.process import host_name
 from ingest_cli.jobs.store import open_store
 from ingest_cli.settings import PostgresUrl, Settings, load_settings
 
@@ -69,6 +71,13 @@ def known(variables: dict[str, str]) -> dict[str, object]:
         return {**counts, "jobs": more, "seconds": store.stage_seconds(), "imported": store.imported(1016)}
 
 
+def asked(url: PostgresUrl, query: str) -> list[tuple[Any, ...]]:
+    import psycopg
+
+    with psycopg.connect(url.text) as connection:
+        return connection.execute(query).fetchall()
+
+
 def usable(variables: dict[str, str]) -> bool:
     try:
         with open_store(settings_of(variables), new=False) as store:
@@ -88,6 +97,12 @@ def test_up_and_back_down(
     assert known(server) == before
     assert not usable(files)
     assert f"has moved to {postgres}: have the configuration name that" in command("state").stderr
+    # Each job that waits has its task, for this host, since what it is of is not shared.
+    waiting = {job_id for (job_id,) in asked(postgres, "SELECT job_id FROM jobs WHERE state = 'queued'")}
+    tasks = asked(
+        postgres, "SELECT (args->>'job_id')::bigint, queue_name FROM procrastinate_jobs WHERE status = 'todo'"
+    )
+    assert dict(tasks) == dict.fromkeys(waiting, f"local:{host_name()}")
     # It is in use there, and what was stored is known.
     use(monkeypatch, server)
     assert command("verify", 1018).returncode == 0
@@ -131,6 +146,6 @@ def test_it_can_be_killed_anywhere(
         step = 1
         while moved(words, step) == step:
             assert not (usable(left) and usable(new))
-            step += max(9, step // 2)
+            step += max(5, step // 4)
         assert (usable(left), usable(new)) == (False, True)
         assert known(new) == before

@@ -16,7 +16,7 @@ import pytest
 from ingest_cli.deployment import Kind, names_of
 from ingest_cli.errors import ExitCode
 from ingest_cli.jobs.store import open_store
-from ingest_cli.server.metrics import exposition
+from ingest_cli.server import metrics
 from ingest_cli.settings.options import OPTIONS
 
 from ..support.bundles import write_bundle
@@ -138,6 +138,15 @@ def test_units_of_a_host_among_many_name_nothing_in_place_of_what_all_share(
     assert told == {"INGEST_CONFIG", "VOLUME_PATH", "AWS_ENDPOINT_URL_S3"}
     spool = environment / "data" / "pacifica-ingest-cli" / "spool"
     assert setting(unit, "ReadWritePaths") == [f"{spool} /tmp /var/tmp"]
+
+
+def test_the_configuration_that_is_shown_for_many_hosts_can_be_used(command: Command, environment: Path) -> None:
+    page = (ROOT / "man" / "ingest-cluster.7").read_text("utf-8")
+    shown = re.findall(r"^\.Bd -literal[^\n]*\n(\[database\].*?)^\.Ed$", page, re.MULTILINE | re.DOTALL)
+    (environment / "config.ini").write_text(shown[0])
+    done = command("config", "--config", "config.ini")
+    assert (done.returncode, "warning" in done.stderr, len(shown)) == (0, False, 1), done.stderr
+    assert ":SECRET" not in done.stdout
 
 
 def test_no_secret_of_the_environment_stands_in_them(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,14 +285,15 @@ def test_nginx_takes_the_file_of_many_hosts(command: Command, environment: Path)
 
 
 def test_alerts_are_about_what_the_server_tells(command: Command, site: Site) -> None:
-    rules = yaml_of(command("deploy", "cluster", "ingest-alerts.yaml").stdout)["groups"][0]["rules"]
+    text = command("deploy", "cluster", "ingest-alerts.yaml").stdout
+    names = set(re.findall(r'_family\("(\w+)"', Path(metrics.__file__).read_text("utf-8")))
     with open_store(site.settings) as store:
-        told = exposition(store)
-    for rule in rules:
+        told = metrics.exposition(store)
+    for rule in yaml_of(text)["groups"][0]["rules"]:
         assert {"alert", "expr", "labels", "annotations"} <= {*rule}
         for name, label in re.findall(r"\b(ingest_\w+)(?:\{(.*?)\})?", rule["expr"]):
-            assert f"\n{name}{{{label}}} " in told if label else f"# TYPE {name} " in told, rule
+            assert name in names, rule
+            assert not label or f"\n{name}{{{label}}} " in told, rule
     program = shutil.which("promtool")
     if program is not None:
-        text = command("deploy", "cluster", "ingest-alerts.yaml").stdout
         subprocess.run([program, "check", "rules"], input=text, text=True, check=True, capture_output=True)

@@ -14,6 +14,8 @@ from .links import Exchange, Link
 from .networks import Network, network
 from .waiting import PATIENCE
 
+# No host sees the disk of another.
+HIDE = 'while [ "$1" != -- ]; do mount -t tmpfs none "$1" || exit; shift; done; shift; exec "$@"'
 # The variables of a host that reaches services by these links.
 Variables = Callable[[Mapping[str, Link]], Mapping[str, str]]
 
@@ -64,13 +66,24 @@ class Unit:
 class Host:
     """A machine: its processes have its name, its home and its boot, and reach services by its own links only."""
 
-    def __init__(self, name: str, folder: Path, net: Network, links: Mapping[str, Link]) -> None:
-        folder.mkdir(parents=True)
+    def __init__(
+        self, name: str, folder: Path, net: Network, links: Mapping[str, Link], others: Sequence[Path] = ()
+    ) -> None:
         self.name, self.folder, self.links = name, folder, links
         self.units: list[Unit] = []
         self._net = net
         self.address, inside = net.add(name)
-        self._place = [*inside, *host(name, processes=False, boot=new_boot(folder / "boot"))]
+        boot = new_boot(folder / "boot")
+        self._place = [
+            *inside,
+            *host(name, processes=False, boot=boot),
+            "sh",
+            "-c",
+            HIDE,
+            "sh",
+            *map(str, others),
+            "--",
+        ]
         self.environment: dict[str, str] = {
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder / "config"),
@@ -177,10 +190,12 @@ def cluster(
     skip_unless_possible(host("elsewhere", processes=False, boot=new_boot(folder)))
     with ExitStack() as stack:
         net, exchange = stack.enter_context(network()), stack.enter_context(Exchange())
-        hosts = []
+        hosts, disks = [], [folder / name for name in names]
+        for disk in disks:
+            disk.mkdir()
         for name in names:
             links = {service: exchange.link(net.address, target) for service, target in services.items()}
-            hosts.append(Host(name, folder / name, net, links))
+            hosts.append(Host(name, folder / name, net, links, [disk for disk in disks if disk.name != name]))
             hosts[-1].environment |= variables(links)
             stack.callback(hosts[-1].kill)
         yield Cluster(hosts)

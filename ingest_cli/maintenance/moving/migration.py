@@ -95,6 +95,8 @@ def migrate(sides: Sequence[tuple[Side, Side]], require_idle: Callable[[], None]
         _copy(staying, meter)
         for pair in pairs:
             if pair.found.standing is not Standing.USED or not pair.has_left:
+                if pair.source.what == JOBS and not pair.source.has_queues:
+                    pair.target.place_jobs()
                 pair.target.end()
         return [pair.moved for pair in pairs]
 
@@ -137,6 +139,8 @@ def _copy(pairs: Sequence[_Pair], meter: Meter) -> None:
                 pair.tables[table.name] = _compared(pair, table, advance)
             _require_same_counts(pair)
             meter.advance(0, 1)
+        for pair in pairs:
+            pair.target.flush(pair.source.place)
         for pair in pairs:
             pair.source.mark_moved(pair.target.place)
 
@@ -233,9 +237,9 @@ def _pieces(side: Side, table: Table) -> Iterator[Piece]:
 def _columns(pair: _Pair, table: Table) -> tuple[str, ...]:
     """The columns of a table, which are the same on both sides."""
     columns, others = pair.source.columns(table), pair.target.columns(table)
-    if set(columns) != set(others):
+    if {*columns} ^ {*others} not in (set(), table.own):
         raise _differs(pair, f"{table.name} has {', '.join(columns)}", ", ".join(others))
-    return columns
+    return tuple(column for column in columns if column in others)
 
 
 def _identity(row: Row, columns: Iterable[int]) -> Row:

@@ -92,7 +92,7 @@ def side_of(what: str, place: Path | PostgresUrl, settings: Settings) -> Side:
     from .postgres_side import PostgresSide
 
     migrations: dict[str, Sequence[Migration]] = {JOBS: POSTGRES_JOBS, IDS: POSTGRES_IDS, CATALOG: POSTGRES_CATALOG}
-    return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy)
+    return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy, settings.cluster)
 
 
 def _configured(path: Path) -> Settings:

@@ -7,26 +7,36 @@ from typing import Any
 
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
+from ...jobs.job import UNFINISHED, JobKind, JobState
 from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
 from ...jobs.postgres_migrations import ADDED_UP
+from ...jobs.queues import Queues
+from ...jobs.sql_rows import listed as names_of
+from ...settings import Cluster
 from .side import Found, Row, Standing
 from .tables import JOBS, TABLES, Table
 
+RUNNABLE = {*UNFINISHED, JobState.HELD, JobState.FAILED}
 COLUMNS = """
     SELECT column_name, data_type FROM information_schema.columns
         WHERE table_schema = current_schema AND table_name = lower(?) AND is_generated = 'NEVER'
         ORDER BY ordinal_position
 """
+OF_MANY_HOSTS = {"queue", "priority", "project", "is_crowded"}
 SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
 
 
 class PostgresSide:
     """The tables for ``what`` in the database that ``pool`` leads to, with these ``migrations``."""
 
-    def __init__(self, what: str, pool: PostgresConnections, migrations: Sequence[Migration], busy: float) -> None:
+    has_queues = True
+
+    def __init__(
+        self, what: str, pool: PostgresConnections, migrations: Sequence[Migration], busy: float, cluster: Cluster
+    ) -> None:
         self.what, self.place = what, str(pool.url)
         self._pool, self._migrations, self._busy = pool, migrations, busy
-        self._database = PostgresDatabase(pool, busy)
+        self._database, self._cluster = PostgresDatabase(pool, busy), cluster
         self._types = cache(self._read_types)
 
     def find(self) -> Found:
@@ -50,8 +60,9 @@ class PostgresSide:
         return int(self.answer(f"SELECT COALESCE({SIZE}, 0) FROM (VALUES {names}) AS tables (name)")[0][0])
 
     def columns(self, table: Table) -> tuple[str, ...]:
-        """The columns of a table."""
-        return tuple(self._types(table))
+        """The columns of a table, without those that only jobs of many hosts have."""
+        left_out = OF_MANY_HOSTS if table.name == "jobs" else ()
+        return tuple(column for column in self._types(table) if column not in left_out)
 
     def count(self, table: Table) -> int:
         """How many rows a table has."""
@@ -109,7 +120,7 @@ class PostgresSide:
     def put(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Put rows into a table."""
         rows = self._typed(table, columns, rows)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             if table.is_replaced:
                 connection.execute(f"DELETE FROM {table.name}")
             if table.is_replaced or not self._has_any(table, columns, rows):
@@ -126,13 +137,28 @@ class PostgresSide:
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows from a table."""
         where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.executemany(f"DELETE FROM {table.name} WHERE {where}", rows)
 
     def pass_over(self, number: int) -> None:
         """Let the numbers of events go on behind this one."""
         with self._database.writing() as connection:
             connection.execute("SELECT setval(pg_get_serial_sequence('outbox', 'number'), ?)", [number])
+
+    def flush(self, place: str) -> None:
+        """What was put here survives a loss of power."""
+        with self._database.writing() as connection:
+            marks.mark_filled(connection, self.what, place)
+
+    def place_jobs(self) -> None:
+        """Say which hosts can run each job: what lies on this host's own disks only this one can."""
+        queues, priority = Queues.of_host(self._cluster), self._cluster.priority
+        with self._database.writing() as connection:
+            found = connection.execute(f"SELECT job_id, kind, source FROM jobs WHERE state IN ({names_of(RUNNABLE)})")
+            placed = [
+                (queues.queue_of(JobKind(kind), source), priority, job_id) for job_id, kind, source in found.fetchall()
+            ]
+            connection.executemany("UPDATE jobs SET queue = ?, priority = ? WHERE job_id = ?", placed)
 
     def end(self) -> None:
         """Take away the mark."""

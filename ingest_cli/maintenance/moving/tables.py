@@ -16,12 +16,13 @@ FEW_AT_ONCE = 16
 class Table:
     """A table, which is gone through in the order of the whole numbers in its column ``key``, about ``at_once`` rows at
     a time; one without is gone through as a whole. No two rows have all of ``identity`` in common; one without has
-    few rows that are replaced together."""
+    few rows that are replaced together. The columns ``own`` are there only where several hosts share a database."""
 
     name: str
     key: str | None
     identity: tuple[str, ...]
     at_once: int = AT_ONCE
+    own: frozenset[str] = frozenset()
 
     def between(self, after: int | None, upto: int | None) -> str:
         """What says in SQL which rows are those behind one key up to another."""
@@ -42,7 +43,7 @@ CATALOG = "catalogue"
 # where jobs were pruned: it comes behind them.
 TABLES: Mapping[str, Sequence[Table]] = {
     JOBS: (
-        Table("jobs", "job_id", ("job_id",)),
+        Table("jobs", "job_id", ("job_id",), own=frozenset(("queue", "priority", "project", "is_crowded"))),
         Table("reservations", "job_id", ("job_id",), FEW_AT_ONCE),
         Table("stages", "job_id", ("job_id", "task")),
         Table("mounts", "job_id", ("job_id", "path")),
