@@ -24,7 +24,8 @@ _FOLLOWS = f"""
     ALTER TABLE jobs ADD COLUMN priority integer NOT NULL DEFAULT 50;
     ALTER TABLE jobs ADD COLUMN project text;
     ALTER TABLE jobs ADD COLUMN is_crowded boolean NOT NULL DEFAULT false;
-    CREATE INDEX jobs_due_here ON jobs(queue, attempts, retry_at, job_id) WHERE state IN ('queued', 'running', 'undoing');
+    CREATE INDEX jobs_due_here ON jobs(queue, attempts, retry_at, job_id)
+        WHERE state IN ('queued', 'running', 'undoing');
     CREATE INDEX jobs_project ON jobs(project) WHERE state IN ('queued', 'running') AND project IS NOT NULL;
     CREATE INDEX ingest_tasks_doing ON procrastinate_jobs(queueing_lock) WHERE status = 'doing';
     ALTER FUNCTION procrastinate_fetch_job_v2 SET plan_cache_mode = force_custom_plan;
