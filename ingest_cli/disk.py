@@ -131,14 +131,6 @@ def sync_file_system(folder: Path) -> None:
             raise OSError(number, os.strerror(number))
 
 
-@cache
-def _library() -> "ctypes.CDLL":
-    """The C library of this process, with what Python does not call of it."""
-    import ctypes
-
-    return ctypes.CDLL(None, use_errno=True)
-
-
 class Writeback:
     """Has a new file, open as ``descriptor``, be written to its disk as it comes: the disk is not to be idle until all
     is synced."""
@@ -160,6 +152,14 @@ class Writeback:
     def _begin(self) -> None:
         begin_writeback(self._descriptor, self._begun, self._written - self._begun)
         self._begun = self._written
+
+
+@cache
+def _library() -> "ctypes.CDLL":
+    """The C library of this process, with what Python does not call of it."""
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def begin_writeback(descriptor: int, start: int, length: int) -> None:

@@ -169,11 +169,11 @@ def run_queue(
     until_empty: bool = True,
     settings: Settings | None = None,
 ) -> None:
-    """Run queued jobs, and those whose process died, one after the other; to the last, or for ever.
+    """Run queued jobs, and those whose process died, as a worker does; to the last, or for ever.
 
-    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides. Jobs that fail do
-    not stop it. In the main thread, SIGINT and SIGTERM leave the current job to be resumed, and raise Interrupted or
-    KeyboardInterrupt.
+    ``observe`` makes the observer of a job, and ``tell`` is told what a person should know besides: both are called in
+    this thread, though small jobs run at once. Jobs that fail do not stop it. In the main thread, SIGINT and SIGTERM
+    leave the current jobs to be resumed, and raise Interrupted or KeyboardInterrupt.
     """
     from ..pipeline.worker_pool import work
 

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,9 @@ try:
 except ImportError as missing:
     raise SettingsError("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'") from missing
 
+# A server, or what stands before it, that is frozen closes no connection: it is given up that answers nothing for so
+# long. No statement takes as long.
+UNANSWERED_SECONDS = 300.0
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 # A transaction that does nothing for so long is undone. Others wait longer than that.
 SILENT_SECONDS = 30.0
@@ -86,6 +89,28 @@ def _row_type(names: tuple[str, ...]) -> type[Row]:
 def _rows(cursor: "psycopg.Cursor[Any]") -> RowMaker[Any]:
     described = cursor.description
     return _row_type(tuple(column.name for column in described)) if described is not None else tuple
+
+
+class _Impatient(psycopg.Connection[Any]):
+    """A connection on which no answer is waited for in vain."""
+
+    def wait(self, gen: Generator[Any, Any, Any], *more: Any, **given: Any) -> Any:
+        """Wait for an answer, but not for ever."""
+        return super().wait(self._bounded(gen), *more, **given)
+
+    def _bounded(self, answer: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        # Whoever waits looks again every tenth of a second, whether anything has come or not.
+        deadline = time.monotonic() + UNANSWERED_SECONDS
+        try:
+            wanted = next(answer)
+            while True:
+                come = yield wanted
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer within {UNANSWERED_SECONDS:g} s")
+                wanted = answer.send(come)
+        except StopIteration as end:
+            return end.value
 
 
 class PostgresConnections:
@@ -153,7 +178,9 @@ class PostgresConnections:
             # Its text may quote the password.
             raise SettingsError(f"{self.url} is no URL that PostgreSQL takes") from None
         usual: dict[str, Any] = {key: value for key, value in USUAL.items() if key not in given}
-        connection = psycopg.connect(self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual)
+        connection = _Impatient.connect(
+            self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual
+        )
         # Sums of whole numbers.
         connection.adapters.register_loader("numeric", IntLoader)
         return connection
@@ -171,8 +198,13 @@ class _Connection:
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
         """Execute a statement for each of the rows."""
-        with self._connection.cursor() as cursor:
-            cursor.executemany(_translated(sql), rows)
+        # Several are sent at once, which takes an answer more than one does, and than none.
+        listed = list(rows)
+        if len(listed) > 1:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_translated(sql), listed)
+        elif listed:
+            self.execute(sql, listed[0])
         return None
 
     def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:

@@ -19,7 +19,7 @@ from .task_queue import TaskQueue
 # Who listens need not ask; what was deferred is due without a word.
 LISTENING_POLL_SECONDS, POLL_SECONDS = 5.0, 1.0
 # Nobody takes tasks away but by hand.
-MEND_SECONDS = 300.0
+FIRST_MEND_SECONDS, MEND_SECONDS = 30.0, 300.0
 CONNECT_SECONDS = 10
 
 
@@ -29,7 +29,7 @@ class ProcrastinateDispatch:
     def __init__(self, store: TaskQueue, timings: Timings, listening: PostgresUrl | None) -> None:
         self._store, self._timings, self._url = store, timings, listening
         self._listener: psycopg.Connection[Any] | None = None
-        self._watched, self._mended = 0.0, time.monotonic()
+        self._watched, self._mended = 0.0, time.monotonic() - MEND_SECONDS + FIRST_MEND_SECONDS
 
     def lease_next(self) -> Job | None:
         """Become the holder of the next job: by its task; else one whose task was lost, or whose holder has died."""

@@ -166,6 +166,16 @@ def version_of(path: Path, application: str) -> int | None:
     return int(version) if identity == _identity(application) else None
 
 
+def require_usable(path: Path, application: str) -> None:
+    """Raise StoreError where the database at ``path`` has moved, or is not whole yet."""
+    from .moved import MOVED, place_of, why_unusable
+
+    version = version_of(path, application)
+    if version is not None and version >= MOVED:
+        with closing(connected(path)) as connection:
+            raise StoreError(why_unusable(f"{application} {path}", version, lambda: place_of(connection)))
+
+
 def size_of(path: Path) -> int:
     """How many bytes the file of the database has; 0 where that cannot be told."""
     try:

@@ -19,6 +19,7 @@ from .tasks import (
     FETCH,
     FINISH,
     GIVE_TASKS,
+    LOOK_AGAIN,
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
@@ -97,7 +98,7 @@ class TaskQueue(SqlJobStore):
         """Give a task to each job that waits without one, and remove what Procrastinate's tables keep of the past."""
         with writing(self._database, durable=False) as connection:
             if connection.execute(EXCLUSIVE).fetchone()["is_alone"]:
-                for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS):
+                for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS, LOOK_AGAIN):
                     connection.execute(statement)
 
     def unregister(self) -> None:

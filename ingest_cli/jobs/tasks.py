@@ -9,7 +9,7 @@ Who changes a job has its row locked when the trigger looks for its task. A work
 waits for the row.
 
 What is planned while a table is small must not be what is done when it is large: tasks are found by their indexes,
-whatever the server knows of how many there are.
+whatever the server knows of how many there are; and a worker's next task, by what it knows of the worker's own queues.
 """
 
 from importlib.util import find_spec
@@ -24,9 +24,11 @@ _FOLLOWS = f"""
     ALTER TABLE jobs ADD COLUMN priority integer NOT NULL DEFAULT 50;
     ALTER TABLE jobs ADD COLUMN project text;
     ALTER TABLE jobs ADD COLUMN is_crowded boolean NOT NULL DEFAULT false;
+    CREATE INDEX jobs_due_here ON jobs(queue, attempts, retry_at, job_id)
+        WHERE state IN ('queued', 'running', 'undoing');
     CREATE INDEX jobs_project ON jobs(project) WHERE state IN ('queued', 'running') AND project IS NOT NULL;
     CREATE INDEX ingest_tasks_doing ON procrastinate_jobs(queueing_lock) WHERE status = 'doing';
-    ALTER FUNCTION procrastinate_fetch_job_v2 SET enable_sort = off;
+    ALTER FUNCTION procrastinate_fetch_job_v2 SET plan_cache_mode = force_custom_plan;
     CREATE FUNCTION ingest_waiting_task_ends(job bigint) RETURNS void LANGUAGE sql SET enable_seqscan = off AS $$
         SELECT procrastinate_finish_job_v1(id, 'succeeded', true) FROM (
             SELECT id FROM procrastinate_jobs WHERE queueing_lock = 'job ' || job AND status = 'todo' FOR UPDATE
@@ -123,6 +125,8 @@ GIVE_TASKS = """
         SELECT FROM procrastinate_jobs WHERE queueing_lock = 'job ' || jobs.job_id AND status = 'todo') LIMIT 1000
 """
 PRUNE_TASKS = "DELETE FROM procrastinate_jobs WHERE status NOT IN ('todo', 'doing')"
+# The server looks at its tables by itself, but a minute later.
+LOOK_AGAIN = "ANALYZE procrastinate_jobs"
 PRUNE_WORKERS = """
     DELETE FROM procrastinate_workers WHERE last_heartbeat < now() - interval '1 day' AND NOT EXISTS (
         SELECT FROM procrastinate_jobs WHERE worker_id = procrastinate_workers.id AND status = 'doing')

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..disk import new_at, opened
 from ..errors import SettingsError
-from ..jobs.neighbours import databases, is_to_be_made
-from ..jobs.sqlite_database import copy_database, size_of
+from ..jobs.neighbours import NAMES, databases, is_to_be_made
+from ..jobs.sqlite_database import copy_database, require_usable, size_of
 from ..meter import NOBODY, Meter
 from ..settings import PostgresUrl, Settings
 
@@ -21,8 +21,9 @@ def back_up(settings: Settings, target: Path, meter: Meter = NOBODY) -> list[Pat
     """
     if len(elsewhere(settings)) == len(_places(settings)):
         raise SettingsError(f"nothing to copy: all is in {settings.database}, which pg_dump copies")
-    for option in databases(settings):
+    for option, path in databases(settings).items():
         is_to_be_made(settings, option, new=False)
+        require_usable(path, NAMES[option])
     with new_at(target) as aside:
         # Folders above it are not made: where they are missing, a disk may not be mounted.
         aside.mkdir()

@@ -48,7 +48,7 @@ from .moved_files import MovedFiles, RemoteFiles, StoredObjects
 from .precedence import Precedence
 from .progress import Progress
 from .sources import SourceRules, left_in_place
-from .spooled import fetched
+from .spooled import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,11 @@ class Run:
         again: bool,
         at_once: int,
         precedence: Precedence,
+        spooled: Spooled,
     ) -> None:
         self._lease, self._progress, self._services = lease, progress, services
         self._settings, self._again, self._at_once, self._precedence = settings, again, at_once, precedence
-        self._path = Path(lease.job.source)
+        self._path, self._spooled = Path(lease.job.source), spooled
         # A run before this one may have stored more than it came to note.
         self.reached: int | None = None if lease.reservation is not None else 0
         self._lock = threading.Lock()
@@ -93,7 +94,7 @@ class Run:
             return self._folder()
         self._progress.stage(OPEN_TAR)
         require, observe = self._lease.require_uninterrupted, self._progress.unpacking
-        spool, got = self._settings.spool, fetched(self._lease.job, self._settings, require, observe)
+        spool, got = self._settings.spool, self._spooled.fetch(self._lease.job, require, observe)
         path = self._path if got is None else Path(self._lease.job.name)
         with Bundle(path, spool, require=require, observe=observe, fetched=got) as bundle:
             self._require_same(bundle.fingerprint)

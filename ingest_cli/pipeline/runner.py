@@ -41,7 +41,7 @@ from .progress import Progress
 from .rollback import LATER, roll_back
 from .run import DuplicateOf, Recorded, Run, replaced
 from .sources import left_in_place
-from .spooled import fingerprint_of_shared, remove_spooled
+from .spooled import Spooled
 
 # The text of an error of Python's own may quote what it was given, whole.
 LONGEST_UNEXPECTED = 500
@@ -68,12 +68,14 @@ class Runner:
         heart: Heart | None = None,
         at_once: int = 1,
         dispatch: Dispatch | None = None,
+        spooled: Spooled | None = None,
     ) -> None:
         self.services, self.store, self.throttle = services, store, throttle or Throttle(None)
         self.precedence, self._heart = precedence or Precedence(), heart or Heart(settings.timings.heartbeat)
         self._settings, self._again, self._at_once = settings, again, at_once
         self._interruption = interruption or Interruption()
         self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
+        self._spooled = spooled or Spooled(settings)
         self._unsettled: list[Lease] = []
 
     def another(self, services: Services, store: JobStore, *, at_once: int | None = None) -> "Runner":
@@ -89,6 +91,7 @@ class Runner:
             precedence=self.precedence,
             heart=self._heart,
             at_once=at_once or self._at_once,
+            spooled=self._spooled,
         )
 
     def interrupt(self) -> None:
@@ -186,6 +189,7 @@ class Runner:
                 again=self._again,
                 at_once=self._at_once,
                 precedence=self.precedence,
+                spooled=self._spooled,
             )
             self._unsettled.append(lease)
             try:
@@ -210,7 +214,7 @@ class Runner:
                 raise
         self._unsettled.remove(lease)
         if settled.is_done and settled.spooled:
-            remove_spooled(settled, self._settings)
+            self._spooled.remove(settled)
         return settled
 
     def let_go_of_unsettled(self) -> None:
@@ -329,7 +333,7 @@ class Runner:
         """The fingerprint of what stands at the job's path now."""
         path = Path(job.source)
         if job.is_shared:
-            return fingerprint_of_shared(job, self._settings)
+            return self._spooled.fingerprint_of_shared(job)
         if job.kind is not JobKind.FOLDER:
             return fingerprint(path)
         return Folder(path, self._request(job), left_in_place(path, self._settings)).fingerprint

@@ -6,13 +6,14 @@ its bytes to threads and to the archive, reads a file. That takes room on the di
 memory; of a run that is killed nothing is left.
 """
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ..bundle.reader import Fetched
-from ..errors import IngestError, SourceError
+from ..errors import IngestError, ResourceUnavailable
 from ..jobs.job import Job
 from ..settings import Settings
 from ..settings.options import SHARED_SPOOL
@@ -22,42 +23,59 @@ if TYPE_CHECKING:
     from ..spool.shared import SharedSpool
 
 
-def fetched(
-    job: Job, settings: Settings, require: Callable[[], None], observe: Callable[[int], None]
-) -> Fetched | None:
-    """What the job is of, got from the shared spool; None where it lies on this host.
+class Spooled:
+    """What jobs of a site are of that lies in its spool, for any number of threads.
 
-    ``require`` and ``observe`` are called as by a `Bundle`. Raises SourceError where it is gone, ResourceUnavailable
-    and ServiceUnavailable.
+    The shared spool is opened when it is used first, and kept open to the end of a ``with`` block, if there is one.
     """
-    if not job.is_shared:
-        return None
-    with _shared(job, settings) as spool:
-        return spool.fetch(job.source, settings.spool, require, observe)
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._keeps = settings, False
+        self._kept: SharedSpool | None = None
+        self._lock = threading.Lock()
 
-def fingerprint_of_shared(job: Job, settings: Settings) -> str:
-    """The fingerprint of what lies in the shared spool."""
-    with _shared(job, settings) as spool:
-        return spool.fingerprint(job.source)
+    def __enter__(self) -> Self:
+        self._keeps = True
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
 
-def remove_spooled(job: Job, settings: Settings) -> None:
-    """Remove what a spooled job is of. Where that fails it is removed with what else in the spool is orphaned."""
-    with suppress(OSError, IngestError):
-        if job.is_shared:
-            with _shared(job, settings) as spool:
-                spool.remove_bytes(job.source)
-        else:
-            Path(job.source).unlink()
+    def fetch(self, job: Job, require: Callable[[], None], observe: Callable[[int], None]) -> Fetched | None:
+        """What the job is of, got from the shared spool; None where it lies on this host.
 
+        ``require`` and ``observe`` are called as by a `Bundle`. Raises SourceError where it is gone,
+        ResourceUnavailable and ServiceUnavailable.
+        """
+        if not job.is_shared:
+            return None
+        with self._shared(job) as spool:
+            return spool.fetch(job.source, self._settings.spool, require, observe)
 
-@contextmanager
-def _shared(job: Job, settings: Settings) -> "Iterator[SharedSpool]":
-    spool = open_shared(settings)
-    if spool is None:
-        raise SourceError(f"{job.source} lies in a shared spool, but {settings.where(SHARED_SPOOL)} names none")
-    try:
-        yield spool
-    finally:
-        spool.close()
+    def fingerprint_of_shared(self, job: Job) -> str:
+        """The fingerprint of what lies in the shared spool."""
+        with self._shared(job) as spool:
+            return spool.fingerprint(job.source)
+
+    def remove(self, job: Job) -> None:
+        """Remove what a spooled job is of. Where that fails it is removed with what else in the spool is orphaned."""
+        with suppress(OSError, IngestError):
+            if job.is_shared:
+                with self._shared(job) as spool:
+                    spool.remove_bytes(job.source)
+            else:
+                Path(job.source).unlink()
+
+    @contextmanager
+    def _shared(self, job: Job) -> "Iterator[SharedSpool]":
+        with self._lock:
+            spool = self._kept or open_shared(self._settings)
+            if self._keeps:
+                self._kept = spool
+        if spool is None:
+            # Another host may know better.
+            named = self._settings.where(SHARED_SPOOL)
+            raise ResourceUnavailable(f"{job.source} lies in a shared spool, but {named} names none")
+        with nullcontext(spool) if self._keeps else closing(spool):
+            yield spool

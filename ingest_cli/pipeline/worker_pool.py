@@ -30,6 +30,7 @@ from .observer import ObserveJob
 from .runner import Runner
 from .shutdown import graceful_shutdown
 from .small_jobs import TELL_SECONDS, SmallJobs
+from .spooled import Spooled
 
 # By so much earlier than this process its workers end, on a signal to this process.
 SPARE_SECONDS = 0.5
@@ -46,8 +47,9 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
         open_store(settings, shared=shared) as store,
         connect(settings, store, shared=shared) as services,
         dispatching(settings, store) as dispatch,
+        Spooled(settings) as spooled,
     ):
-        runner = Runner(settings, services, store, dispatch=dispatch)
+        runner = Runner(settings, services, store, dispatch=dispatch, spooled=spooled)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()

@@ -81,9 +81,9 @@ class SharedSpool:
         return f"{self.bucket.place}/{name}"
 
     def name_of(self, source: str) -> str:
-        """The upload that a job knows as ``source``. Raises SourceError where it lies elsewhere."""
+        """The upload that a job knows as ``source``. Raises ResourceUnavailable where it lies elsewhere."""
         if not source.startswith(f"{self.bucket.place}/"):
-            raise SourceError(f"{source} is not in the spool {self.bucket.place}")
+            raise ResourceUnavailable(f"{source} is not in the shared spool of this host, {self.bucket.place}")
         return source.rpartition("/")[2]
 
     def begin_writing(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> "Future[Piece]":
@@ -113,9 +113,10 @@ class SharedSpool:
         ``require`` is called all the time, and ``observe`` is told the length of each piece; both may raise to stop.
         Raises SourceError where the upload is gone, ResourceUnavailable where the disk has too little room for it.
         """
-        pieces = self.rows.pieces(self.name_of(source))
-        if not pieces:
+        name = self.name_of(source)
+        if not self.rows.there([name]):
             raise SourceError(f"{source} is not in the spool any more")
+        pieces = self.rows.pieces(name)
         cannot = f"cannot get {source} into {scratch}"
         file = _scratch_file(scratch, sum(piece.length for piece in pieces), cannot)
 

@@ -1,4 +1,4 @@
-"""Many small bundles: by one command, from a drop folder, and sent to a server by eight clients."""
+"""Many small bundles: by one command, by a worker, from a drop folder, and sent to a server by eight clients."""
 
 import http.client
 import os
@@ -24,6 +24,7 @@ def cases(folder: Path) -> Iterator[Case]:
     each = "; ".join(f"tar -xf {bundle} && sync -f ." for bundle in bundles)
     yardsticks: dict[str, Turn] = {"tar xf + sync, each": lambda place: ran([["sh", "-c", f"cd {place}; {each}"]])}
     yield Case(f"{BUNDLES} bundles of {FILES} files, one command", own("-q", *bundles), yardsticks, per=BUNDLES)
+    yield Case(f"{BUNDLES} bundles of {FILES} files, queued, one worker", queued(bundles), yardsticks, per=BUNDLES)
     yield Case(f"{BUNDLES} bundles of {FILES} files, a drop folder", dropped(bundles), yardsticks, per=BUNDLES)
     yield Case(
         f"{UPLOADS} uploads by {CLIENTS} clients",
@@ -33,20 +34,28 @@ def cases(folder: Path) -> Iterator[Case]:
     )
 
 
+def queued(bundles: list[Path]) -> Turn:
+    def turn(place: Path) -> Measured:
+        ran([ingest("--queue", "-q", *bundles)], XDG_DATA_HOME=place, HOME=place)
+        return ran([ingest("worker", "--until-empty", "-q")], XDG_DATA_HOME=place, HOME=place)
+
+    return turn
+
+
 def dropped(bundles: list[Path]) -> Turn:
     def turn(place: Path) -> Measured:
         drop = place / "drop"
         drop.mkdir()
         for bundle in bundles:
             shutil.copy2(bundle, drop)
-            os.utime(drop / bundle.name, (0, 0))  # it has been there for long
-        return ran([ingest("watch", "--once", "-q", drop)], XDG_DATA_HOME=place, HOME=place)
+        # Else most of it would be the seconds for which files must hold still.
+        return ran([ingest("watch", "--once", "--settle", "0", "-q", drop)], XDG_DATA_HOME=place, HOME=place)
 
     return turn
 
 
 def sent(place: Path, bundles: list[Path]) -> Measured:
-    """Until all are answered for, whoever runs their jobs meanwhile."""
+    """Until all are answered for, whoever runs their jobs meanwhile: with the same processors, and the same disk."""
     os.environ |= {"XDG_DATA_HOME": str(place), "HOME": str(place)}
     with Server(place, "--quiet") as server:
 

@@ -30,7 +30,7 @@ from ..support.store_worker import FILES
 from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
-WORKERS, JOBS, DOCUMENTS = 8, 500, 150
+WORKERS, JOBS, DOCUMENTS = 8, 300, 100
 
 
 def variables(url: PostgresUrl) -> dict[str, str]:
@@ -104,6 +104,26 @@ def test_a_server_that_is_away_is_told_and_waited_for(
                 open_store(settings)
     finally:
         postgres_server.start()
+    assert store.get(1) == job
+
+
+def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
+    postgres_server: PostgresServer, settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest_cli.jobs import postgres_database
+
+    monkeypatch.setattr(postgres_database, "UNANSWERED_SECONDS", 0.5)
+    monkeypatch.setitem(postgres_database.USUAL, "connect_timeout", "2")
+    job = submitted(store)
+    postgres_server.freeze()
+    try:
+        for change in (store.get, store.lease):
+            with pytest.raises(ResourceUnavailable):
+                change(1)
+        with pytest.raises(ResourceUnavailable):
+            open_store(settings)
+    finally:
+        postgres_server.thaw()
     assert store.get(1) == job
 
 

@@ -95,6 +95,7 @@ def test_it_is_what_it_was(command: Command, old: Path, tmp_path: Path, monkeypa
     assert left.returncode == ExitCode.FAILED
     assert f"the job store {old / NAMES[0]} has moved to {tmp_path / 'new' / NAMES[0]}: have the" in left.stderr
     assert command("-q", write_bundle(tmp_path / "c.tar", {"data/c": b"c"})).stderr == left.stderr
+    assert command("backup", "copies").stderr == left.stderr
     for variable, value in variables(tmp_path / "new").items():
         monkeypatch.setenv(variable, value)
     assert command("verify", 1018).returncode == 0

@@ -193,6 +193,12 @@ def no_access_key(scene: Scene) -> str:
     return scene.ingest(code=2)
 
 
+@provokes("*PLACE*: [*SECTION*] *KEY* needs a job store on PostgreSQL: set [database] url (INGEST_DATABASE_URL)")
+def a_shared_spool_of_one_host(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_SHARED_SPOOL", "s3://uploads")
+    return scene.ingest(code=2)
+
+
 @provokes("*FILE* is UTF-16: save it as UTF-8")
 def a_file_of_utf_16(scene: Scene) -> str:
     (scene.folder / "config.ini").write_text("[database]\n", "utf-16")
@@ -676,6 +682,11 @@ def a_bundle_whose_disk_is_away(scene: Scene) -> str:
 @provokes("*FILE* is not there: is the disk of the spool folder mounted? 'ingest discard *ID*' abandons the job")
 def an_upload_whose_disk_is_away(scene: Scene) -> str:
     return of_a_job_without_its_file(scene, spooled=True, mounts=[])
+
+
+@provokes("*URL* lies in a shared spool, but *PLACE* names none")
+def an_upload_in_a_spool_that_is_not_known_here(scene: Scene) -> str:
+    return of_a_job_without_its_file(scene, "s3://uploads/received-1.tar", spooled=True, mounts=[])
 
 
 @provokes("cannot unpack *FILE* into *FOLDER*: *SIZE* free, *SIZE* in reserve")
@@ -1286,10 +1297,10 @@ def of_a_job_held_by(scene: Scene, holder: Process) -> str:
     return scene.says(bundle, code=4)
 
 
-def of_a_job_without_its_file(scene: Scene, *, spooled: bool, mounts: list[Path]) -> str:
+def of_a_job_without_its_file(scene: Scene, source: str = "", *, spooled: bool, mounts: list[Path]) -> str:
     """What is said of a job whose bundle lay where nothing lies now."""
     with open_store(scene.site.settings) as store:
-        source = str(scene.folder / "mnt" / "b.tar")
+        source = source or str(scene.folder / "mnt" / "b.tar")
         store.submit(
             1, kind=JobKind.BUNDLE, source=source, fingerprint="1:2:3", user="u", holder=None, spooled=spooled,
             mounts=mounts,

@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -515,3 +517,46 @@ def test_what_goes_wrong_with_one_stops_none_beside_it(command: Command, site: S
     assert told == [number for number in range(1, 14) if number != 5], "in the order of the queue"
     assert "job 5 failed" in done.stderr
     assert [job.job_id for job in site.jobs() if not job.is_done] == [5]
+
+
+def test_a_worker_that_may_open_few_files_runs_fewer_jobs_at_once(command: Command, site: Site, tmp_path: Path) -> None:
+    command("--queue", "--quiet", *write_bundles(tmp_path, 20))
+    limited = ["sh", "-c", 'ulimit -n 120 && exec "$@"', "sh", *command.line("worker", "--until-empty", "-q")]
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(site.rows("Transactions")) == 20
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_queued_and_whenever_workers_end(seed: int, tmp_path: Path, command: Command, site: Site) -> None:
+    """Small and large ones, some of one content, broken and missing ones: each content ends up stored once."""
+    chance = random.Random(seed)
+    paths, contents = [], set()
+    for number in range(40):
+        path, kind = tmp_path / f"{number}.tar", chance.choice(["small", "small", "same", "large", "broken", "gone"])
+        if kind == "broken":
+            paths.append(write_bundle(path, {"data/x": bytes([number])}, metadata=b"{}"))
+            continue
+        content = b"same" if kind == "same" else bytes([number]) * (SMALL_BYTES if kind == "large" else 1)
+        if kind != "gone":
+            contents.add(content)
+        paths.append(write_bundle(path, {"data/x": content}))
+        if kind == "gone":
+            command("--queue", "--quiet", path)
+            path.unlink()
+    command("--queue", "--quiet", *filter(Path.exists, paths))
+    for _ in range(chance.randint(1, 4)):
+        process = command.start("worker", "--quiet", "--until-empty", "--workers", chance.choice([1, 1, 2]))
+        time.sleep(chance.random() * 0.5)  # at any moment
+        ends = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+        process.send_signal(chance.choice(ends))
+        # Before it has begun, a signal does what it does to any process.
+        assert process.wait(PATIENCE) in (*ExitCode, *(-end for end in ends))
+    assert command("worker", "--until-empty", "--quiet").returncode == 0
+    for job in site.jobs():
+        if job.is_deferred:  # another worker was at work on the same content
+            assert command("retry", job.job_id).returncode == 0
+    assert {job.state for job in site.jobs()} <= {JobState.COMPLETE, JobState.DUPLICATE, JobState.FAILED}
+    assert sorted(site.archived().values()) == sorted(contents)
+    assert {row["id"] for row in site.rows("Files")} == set(site.archived())

@@ -1255,7 +1255,15 @@ class TestPostgres(JobStoreContract):
 
 @pytest.mark.cluster
 class TestPostgresBehindPgBouncer(TestPostgres):
-    """In transaction pooling: each transaction may be on another connection of the server's."""
+    """In transaction pooling: each transaction may be on another connection of the server's.
+
+    What only asks much is asked in the same way.
+    """
+
+    test_any_filter_finds_the_jobs_that_it_names = None  # type: ignore[assignment]
+    test_counts_are_those_of_the_jobs_that_there_are = None  # type: ignore[assignment]
+    test_of_very_many_jobs_the_ids_are_told = None  # type: ignore[assignment]
+    test_of_very_many_jobs_the_newest_are_named = None  # type: ignore[assignment]
 
     @pytest.fixture
     def database(self, pooled: PostgresUrl) -> PostgresUrl:

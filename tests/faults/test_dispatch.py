@@ -24,7 +24,7 @@ from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.settings import PostgresUrl, Settings, load_settings
 
-from ..support.bundles import file_record, transaction, write_bundle, write_bundles
+from ..support.bundles import file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.hosts import host, new_boot, skip_unless_possible
 from ..support.postgres import PostgresServer, bouncing
@@ -354,6 +354,29 @@ def test_a_host_gets_what_it_can_read(
         assert leased(dispatch_there) == 4
 
 
+def test_a_command_leaves_the_jobs_of_other_hosts_to_their_workers(
+    command: Command, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, 1)
+    monkeypatch.setenv("INGEST_HOST", "there")
+    retried = command("retry", "1")
+    assert retried.returncode == 4
+    assert "job 1 waits for a worker of here, on whose disk its files are" in retried.stderr
+    assert store.get(1).status is JobStatus.WAITING
+
+
+def test_the_jobs_of_a_store_that_moves_wait_for_the_host_that_they_lie_on(
+    command: Command, postgres: PostgresUrl, tasks: Tasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_HOST", "here")
+    monkeypatch.setenv("INGEST_SHARED", str(tmp_path / "shared"))
+    for folder in ("own", "shared"):
+        entered(command, tmp_path / folder, 1, folder)
+    moved = command("migrate-store", "-q", tmp_path / "data" / "pacifica-ingest-cli" / "jobs.sqlite3", postgres.text)
+    assert moved.returncode == 0, moved.stderr
+    assert [task[:3] for task in tasks()] == [(1, "todo", "local:here"), (2, "todo", "shared")]
+
+
 def test_the_most_urgent_is_run_first(store: JobStore, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch) -> None:
     for job_id, priority in enumerate((50, 10, 90, 50), 1):
         monkeypatch.setenv("INGEST_PRIORITY", str(priority))
@@ -391,10 +414,12 @@ def test_who_waits_is_interrupted(dispatch: Dispatch) -> None:
     ending.join()
 
 
-def entered(command: Command, folder: Path, count: int) -> list[Path]:
-    """So many bundles that wait."""
+def entered(command: Command, folder: Path, count: int, content: str = "") -> list[Path]:
+    """So many bundles that wait, which ones of other ``content`` are no duplicates of."""
     folder.mkdir()
-    bundles = write_bundles(folder, count)
+    bundles = [
+        write_bundle(folder / f"{number}.tar", {f"data/{number}{content}": bytes([number])}) for number in range(count)
+    ]
     done = command("--queue", "-q", *bundles)
     assert done.returncode == 0, done.stderr
     return bundles

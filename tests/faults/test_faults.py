@@ -7,6 +7,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ KINDS = [
     *("bundle", "large bundle", "packed", "folder", "move", "move across"),
     *("bundle over HTTP", "folder over HTTP", "move over HTTP", "bundle and events"),
     *(pytest.param(kind, marks=pytest.mark.cluster) for kind in ("bundle over S3", "move over S3")),
+    *(pytest.param(kind, marks=pytest.mark.cluster) for kind in ("bundle over PostgreSQL", "move over PostgreSQL")),
 ]
 Record = Callable[[str, object], None]
 
@@ -32,7 +34,8 @@ def stepper() -> Iterator[Stepper]:
 
 @pytest.fixture
 def trials(tmp_path: Path, request: pytest.FixtureRequest) -> Trials:
-    return Trials(tmp_path, lambda: request.getfixturevalue("strict_storage"))
+    servers = [partial(request.getfixturevalue, name) for name in ("strict_storage", "postgres_server")]
+    return Trials(tmp_path, *servers)
 
 
 @pytest.fixture(params=KINDS)

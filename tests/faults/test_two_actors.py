@@ -6,6 +6,7 @@ INGEST_TEST_STEPS=all visits every step, a number so many of each kind; INGEST_T
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stepper
 
 @pytest.fixture
 def trials(tmp_path: Path, request: pytest.FixtureRequest) -> Trials:
-    return Trials(tmp_path, lambda: request.getfixturevalue("strict_storage"))
+    servers = [partial(request.getfixturevalue, name) for name in ("strict_storage", "postgres_server")]
+    return Trials(tmp_path, *servers)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,9 @@ def counted() -> dict[str, int]:
 
 
 @pytest.fixture(
-    params=[pytest.param(kind, marks=[pytest.mark.cluster] if kind.endswith("S3") else []) for kind in KINDS]
+    params=[
+        pytest.param(kind, marks=[pytest.mark.cluster] if kind.endswith(("S3", "PostgreSQL")) else []) for kind in KINDS
+    ]
 )
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     skip_unless_possible(KINDS[request.param], tmp_path)

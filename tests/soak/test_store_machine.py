@@ -17,14 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ingest_cli.errors import JobBusy, LeaseLost, WrongState
 from ingest_cli.jobs.job import Fence, Job, JobKind, JobState, Override
 from ingest_cli.jobs.process import Life, Process, this_process
-from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.transitions import TRANSITIONS, Event
-from ingest_cli.settings import Notifications, Timings
+from ingest_cli.settings import Notifications, PostgresUrl, Timings
 
 from ..support.holders import ELSEWHERE, HERE, Workers
+from ..support.postgres import PostgresServer
 from ..support.recount import recounted, told
 from ..support.store_changes import BY_FENCE, RERUN, WISH, sources_of, targets_of
+from ..support.stores import store_at
 
 TOLD = Notifications(command=("tell",), kinds=frozenset(["ingest"]))
 TIMINGS = Timings(stale=0.05, runs=4, longest_backoff=60.0)
@@ -55,9 +56,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
-        self.path = self.folder / "jobs.sqlite3"
-        self.store = SqliteJobStore(self.path, TIMINGS, TOLD)
+        self.place = self.new_place()
+        self.store = store_at(self.place, TIMINGS, TOLD)
         self.seen: dict[int, Job] = {}
         self.runs: list[Fence] = []
         self.others: set[int] = set()
@@ -67,6 +67,14 @@ class StoreMachine(RuleBasedStateMachine):
         for pid in self.others:
             os.kill(pid, signal.SIGKILL)
         self.store.__exit__(None, None, None)
+        self.forget_place()
+
+    def new_place(self) -> str:
+        """Where a store can be that is empty."""
+        self.folder = Path(tempfile.mkdtemp())
+        return str(self.folder / "jobs.sqlite3")
+
+    def forget_place(self) -> None:
         shutil.rmtree(self.folder)
 
     # How a run begins
@@ -165,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def claimed(self, job_id: int | None) -> str:
         """Another process claims a job, and lives as long as it has one. The name of the error."""
-        pid, claimed, error = WORKERS[0].claim(self.path, TIMINGS, job_id)
+        pid, claimed, error = WORKERS[0].claim(self.place, TIMINGS, job_id)
         if claimed is not None:
             self.others.add(pid)
         return error
@@ -402,7 +410,26 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 FEW = settings(max_examples=10, stateful_step_count=50)
+FEWER = settings(max_examples=5, stateful_step_count=50)
 MANY = settings(max_examples=100, stateful_step_count=50)
+
+
+class PostgresStoreMachine(StoreMachine):
+    """The same in a database of PostgreSQL, one for all examples."""
+
+    server: PostgresServer
+    url: PostgresUrl
+
+    def new_place(self) -> str:
+        return self.url.text
+
+    def forget_place(self) -> None:
+        self.server.empty(self.url)
+
+
+@pytest.fixture
+def in_postgres(postgres_server: PostgresServer, postgres: PostgresUrl) -> None:
+    PostgresStoreMachine.server, PostgresStoreMachine.url = postgres_server, postgres
 
 
 class TestStore(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
@@ -412,3 +439,9 @@ class TestStore(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
 @pytest.mark.sweep
 class TestStoreForLonger(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
     settings = MANY
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("in_postgres")
+class TestStoreInPostgres(PostgresStoreMachine.TestCase):  # type: ignore[misc, valid-type]
+    settings = FEWER

@@ -31,6 +31,8 @@ KINDS = {
     "move over HTTP": "move over HTTP",
     "bundle over S3": "bundle over S3",
     "move over S3": "move over S3",
+    "bundle over PostgreSQL": "bundle over PostgreSQL",
+    "move over PostgreSQL": "move over PostgreSQL",
     "discard": "bundle",
     "discard of a move": "move",
     "drop folder": "bundle",
@@ -216,7 +218,9 @@ class Scene:
         assert sorted(bystander.stored.values()) == sorted(bystander.files.values())
 
     def locked(self) -> bool:
-        """Whether the one that is frozen holds a database."""
+        """Whether the one that is frozen holds a database, or something in it."""
+        if self.trial.postgres is not None and self.trial.url is not None:
+            return self.trial.postgres.is_in_a_transaction(self.trial.url)
         for path in self.trial.data.glob("*.sqlite3"):
             with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
                 try:

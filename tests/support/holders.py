@@ -51,23 +51,23 @@ def child() -> Iterator[Child]:
             running.kill()
 
 
+ROOT = Path(__file__).parents[2]
 CLAIM = """
 import json, os, signal, sys
-from pathlib import Path
 from ingest_cli.errors import IngestError
-from ingest_cli.jobs.sqlite import SqliteJobStore
 from ingest_cli.settings import Timings
+from tests.support.stores import store_at
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 lasting, parent = os.pipe()
 for line in sys.stdin:
-    path, timings, job_id = json.loads(line)
+    place, timings, job_id = json.loads(line)
     if os.fork():
         continue
     os.close(parent)
     answer = {"pid": os.getpid(), "job_id": None, "error": ""}
     try:
-        with SqliteJobStore(Path(path), Timings(**timings)) as store:
+        with store_at(place, Timings(**timings)) as store:
             job = store.lease_next() if job_id is None else store.lease(job_id)
             answer["job_id"] = job.job_id if job is not None else None
     except IngestError as error:
@@ -84,14 +84,14 @@ class Workers:
 
     def __init__(self) -> None:
         self._parent = subprocess.Popen(
-            [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CLAIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
 
-    def claim(self, path: Path, timings: Timings, job_id: int | None) -> tuple[int, int | None, str]:
-        """A new process claims this job, or the next: its id, the job's, and the name of the error."""
+    def claim(self, place: str, timings: Timings, job_id: int | None) -> tuple[int, int | None, str]:
+        """A new process claims this job of the store there, or the next: its id, the job's, and the error's name."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        print(json.dumps([str(path), asdict(timings), job_id]), file=self._parent.stdin, flush=True)
+        print(json.dumps([place, asdict(timings), job_id]), file=self._parent.stdin, flush=True)
         answer = json.loads(self._parent.stdout.readline())
         return answer["pid"], answer["job_id"], answer["error"]
 

@@ -112,6 +112,25 @@ class PostgresServer:
             found = connection.execute(sql)
             return found.fetchall() if found.description is not None else []
 
+    def rows(self, table: str, url: PostgresUrl) -> list[dict[str, Any]]:
+        """All rows of a table; none where there is no such table."""
+        name = url.text.rpartition("/")[2]
+        columns = self.execute(
+            f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table.lower()}'"
+            " ORDER BY ordinal_position",
+            name,
+        )
+        if not columns:
+            return []
+        keys = [key for (key,) in columns]
+        found = self.execute(f"SELECT * FROM {table}", name)
+        return [dict(zip(keys, row, strict=True)) for row in found]
+
+    def is_in_a_transaction(self, url: PostgresUrl) -> bool:
+        """Whether somebody has begun one there, and not ended it."""
+        name = url.text.rpartition("/")[2]
+        return bool(self.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}' AND xact_start IS NOT NULL"))
+
     def empty(self, url: PostgresUrl) -> None:
         """Remove every row of a database, but for what says which versions its tables are of."""
         name = url.text.rpartition("/")[2]

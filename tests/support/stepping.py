@@ -2,9 +2,10 @@
 
 As a program: it imports the whole command line once, then forks for each JSON line of standard input a child that runs
 one `Order`, and answers with a line, an `Outcome`. `Stepper` is the other side. A step is a call from Python into C
-that others see: one of SQLite, of the disk, of a socket or of obstore. Each thread's steps are counted apart, so that
-the same number is the same step in each run. A run can also be frozen at a step, and thawed when others have done what
-they would: meanwhile the same program, or another one elsewhere, runs what else is ordered.
+that others see: one of SQLite, of the disk, of a socket or of obstore, or that by which psycopg waits for an answer.
+Each thread's steps are counted apart, so that the same number is the same step in each run. A run can also be frozen at
+a step, and thawed when others have done what they would: meanwhile the same program, or another one elsewhere, runs
+what else is ordered.
 """
 
 import errno
@@ -14,6 +15,7 @@ import mmap
 import os
 import pkgutil
 import resource
+import select
 import signal
 import socket
 import sqlite3
@@ -23,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -31,6 +33,8 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn, Self
 
+# That of psycopg alone.
+POLL = type(select.poll())
 CHANGES: dict[object, str] = {
     os: "open write rename replace unlink rmdir mkdir utime fsync fchmod chmod truncate ftruncate link close",
     io: "open",
@@ -40,6 +44,7 @@ CHANGES: dict[object, str] = {
     sqlite3: "connect",
     sqlite3.Connection: "execute executemany commit rollback close",
     socket.socket: "connect send sendall",
+    POLL: "poll",
     "obstore": "put copy delete",
 }
 READS: dict[object, str] = {
@@ -106,7 +111,8 @@ class Stepper:
 
     def __init__(self, place: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._line = [*place, sys.executable, "-B", __file__]
-        self._environment = {**os.environ, **(environment or {})}
+        # What waits in C cannot be seen.
+        self._environment = {**os.environ, "PSYCOPG_IMPL": "python", **(environment or {})}
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -193,6 +199,8 @@ class _Steps:
         owner = self._owner(argument)
         if owner is None or frame.f_code.co_filename.startswith("<frozen importlib"):
             return
+        if owner is POLL and "psycopg" not in frame.f_code.co_filename:
+            return
         thread = MAIN if threading.current_thread() is threading.main_thread() else OTHERS
         if event == "c_call":
             self._count[thread] += 1
@@ -250,6 +258,9 @@ def _error(owner: object, fault: str) -> Exception:
         error = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
         error.sqlite_errorcode, error.sqlite_errorname = (13, "SQLITE_FULL") if full else (10, "SQLITE_IOERR")
         return error
+    if owner is POLL:
+        gone: Exception = import_module("psycopg").OperationalError("the server closed the connection")
+        return gone
     if owner == "obstore":
         lost: Exception = import_module("obstore.exceptions").GenericError("HTTP error: error sending request")
         return lost
@@ -357,9 +368,11 @@ def _await(child: int, patience: float) -> int | None:
 
 def _import_everything() -> None:
     import ingest_cli
+    from ingest_cli.errors import SettingsError
 
     for module in pkgutil.walk_packages(ingest_cli.__path__, "ingest_cli."):
-        import_module(module.name)
+        with suppress(ImportError, SettingsError):  # of what is not installed
+            import_module(module.name)
     from ingest_cli.cli import app
     from ingest_cli.services.pacifica import http
 

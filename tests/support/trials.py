@@ -23,6 +23,7 @@ from ingest_cli.settings import ObjectStore, load_settings
 from .bundles import FILES, OF_FOLDERS, Record, document_for, write_bundle, write_folder
 from .object_stores import NUMBERS, ObjectServer
 from .pacifica_double import PacificaSite
+from .postgres import PostgresServer
 from .receiver import Receiver
 from .site import Site, is_mark
 from .stepping import Order, Outcome, Stepper
@@ -78,12 +79,18 @@ class Trial:
     """A job of ``kind`` in ``folder``.
 
     ``bundle``, ``large bundle`` or ``packed``, ``folder``, ``move`` or ``move across`` file systems, with
-    `` over HTTP`` where the services are, `` over S3`` where the archive is, or with `` and events``, which a
-    ``receiver`` is sent.
+    `` over HTTP`` where the services are, `` over S3`` where the archive is, `` over PostgreSQL`` where the databases
+    are, or with `` and events``, which a ``receiver`` is sent.
     """
 
     def __init__(
-        self, folder: Path, kind: str, stack: ExitStack, environment: Mapping[str, str], storage: ObjectServer | None
+        self,
+        folder: Path,
+        kind: str,
+        stack: ExitStack,
+        environment: Mapping[str, str],
+        storage: ObjectServer | None,
+        postgres: PostgresServer | None,
     ) -> None:
         folder.mkdir()
         self.folder = folder
@@ -108,6 +115,10 @@ class Trial:
         if storage is not None:
             self.place = ObjectStore(storage.shared_bucket, f"trial/{os.getpid()}/{next(NUMBERS)}")
             self.environment.update(storage.variables(self.place.bucket, self.place.prefix))
+        self.postgres, self.url = postgres, None if postgres is None else postgres.new_database()
+        if self.url is not None:
+            names = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
+            self.environment.update(dict.fromkeys(names, self.url.text))
         self.receiver: Receiver | None = None
         if kind.endswith("and events"):
             self.receiver = stack.enter_context(Receiver())
@@ -168,7 +179,7 @@ class Trial:
                 thread.join(10)
 
     def jobs(self) -> list[Job]:
-        return self.site.jobs() if self.site.database.exists() else []
+        return self.site.jobs() if self.url is not None or self.site.database.exists() else []
 
     def archived(self) -> dict[int, bytes]:
         """Every file that the archive has, temporary ones included."""
@@ -187,7 +198,7 @@ class Trial:
                 number: [record for record in records if record["destinationTable"] == "Files"]
                 for number, records in self.pacific.transactions.items()
             }
-        if not self.site.catalog.exists():
+        if self.url is None and not self.site.catalog.exists():
             return {}
         files = [{**row, "_id": row["id"]} for row in self._rows("Files")]
         return {
@@ -196,6 +207,8 @@ class Trial:
         }
 
     def _rows(self, table: str) -> list[dict[str, Any]]:
+        if self.postgres is not None and self.url is not None:
+            return self.postgres.rows(table, self.url)
         try:
             return self.site.rows(table)
         except sqlite3.OperationalError:  # not made yet
@@ -272,13 +285,15 @@ class Trial:
 
     def _key_values(self, job_id: int) -> list[Record]:
         if self.pacific is None:
-            return self.site.rows("TransactionKeyValue")
+            return self._rows("TransactionKeyValue")
         records = self.pacific.transactions[job_id]
         return [record for record in records if record["destinationTable"] == "TransactionKeyValue"]
 
     def _next_file_id(self) -> int:
         if self.pacific is not None:
             return self.pacific.next_id["file"]
+        if self.url is not None:
+            return next(int(row["next_id"]) for row in self._rows("unique_index") if row["id_mode"] == "file")
         with closing(sqlite3.connect(self.data / "ids.sqlite3")) as connection:
             query = "SELECT next_id FROM unique_index WHERE id_mode = 'file'"
             return int(connection.execute(query).fetchone()[0])
@@ -289,7 +304,7 @@ class Trial:
         for source in self.sources.values():
             assert not list(source.parent.glob("*.*")), "a temporary file beside a source"
         names = ("jobs",) if self.pacific is not None else ("jobs", "ids", "catalogue")
-        databases = {self.data / f"{name}.sqlite3" for name in names}
+        databases = {self.data / f"{name}.sqlite3" for name in (names if self.url is None else ())}
         places = {self.data / "jobs.sqlite3-transfer-0"} if self.pacific is not None else set()
         files = {path for path in self.data.rglob("*") if path.is_file() and self.site.archive not in path.parents}
         assert files == databases | places
@@ -301,8 +316,15 @@ class Trial:
 class Trials:
     """Makes trials, each in a folder of its own that goes when its block ends."""
 
-    def __init__(self, folder: Path, storage: Callable[[], ObjectServer] | None = None, **environment: str) -> None:
-        self._folder, self._count, self._environment, self._storage = folder, 0, environment, storage
+    def __init__(
+        self,
+        folder: Path,
+        storage: Callable[[], ObjectServer] | None = None,
+        postgres: Callable[[], PostgresServer] | None = None,
+        **environment: str,
+    ) -> None:
+        self._folder, self._count, self._environment = folder, 0, environment
+        self._storage, self._postgres = storage, postgres
 
     @contextmanager
     def __call__(self, kind: str) -> Iterator[Trial]:
@@ -311,7 +333,8 @@ class Trials:
         with ExitStack() as stack:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             storage = self._storage() if self._storage is not None and kind.endswith("over S3") else None
-            yield Trial(folder, kind, stack, self._environment, storage)
+            postgres = self._postgres() if self._postgres is not None and kind.endswith("over PostgreSQL") else None
+            yield Trial(folder, kind, stack, self._environment, storage, postgres)
 
 
 def skip_unless_possible(kind: str, folder: Path) -> None:

@@ -140,6 +140,8 @@ def _copy(pairs: Sequence[_Pair], meter: Meter) -> None:
             _require_same_counts(pair)
             meter.advance(0, 1)
         for pair in pairs:
+            pair.target.flush(pair.source.place)
+        for pair in pairs:
             pair.source.mark_moved(pair.target.place)
 
 

@@ -120,7 +120,7 @@ class PostgresSide:
     def put(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Put rows into a table."""
         rows = self._typed(table, columns, rows)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             if table.is_replaced:
                 connection.execute(f"DELETE FROM {table.name}")
             if table.is_replaced or not self._has_any(table, columns, rows):
@@ -137,13 +137,18 @@ class PostgresSide:
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows from a table."""
         where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.executemany(f"DELETE FROM {table.name} WHERE {where}", rows)
 
     def pass_over(self, number: int) -> None:
         """Let the numbers of events go on behind this one."""
         with self._database.writing() as connection:
             connection.execute("SELECT setval(pg_get_serial_sequence('outbox', 'number'), ?)", [number])
+
+    def flush(self, place: str) -> None:
+        """What was put here survives a loss of power."""
+        with self._database.writing() as connection:
+            marks.mark_filled(connection, self.what, place)
 
     def place_jobs(self) -> None:
         """Say which hosts can run each job: what lies on this host's own disks only this one can."""

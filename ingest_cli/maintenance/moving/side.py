@@ -85,13 +85,16 @@ class Side(Protocol):
         other processes use it."""
 
     def put(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """Put rows into a table, durably, in place of those of the same identity."""
+        """Put rows into a table, in place of those of the same identity."""
 
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows, of which the identities are given, from a table."""
 
     def pass_over(self, number: int) -> None:
         """Let the numbers of events go on behind this one."""
+
+    def flush(self, place: str) -> None:
+        """Have all that was put here from ``place`` survive a loss of power."""
 
     def place_jobs(self) -> None:
         """Say which hosts can run each job, none of which was another host's."""

@@ -109,7 +109,7 @@ class SqliteSide:
         changes = ", ".join(f"{_quoted(column)} = excluded.{_quoted(column)}" for column in others)
         conflict = f" ON CONFLICT {f'({_listed(table.identity)}) DO UPDATE SET {changes}' if others else 'DO NOTHING'}"
         marks = ", ".join("?" * len(columns))
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             if table.is_replaced:
                 connection.execute(f"DELETE FROM {_quoted(table.name)}")
                 conflict = ""
@@ -120,7 +120,7 @@ class SqliteSide:
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows from a table."""
         where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
-        with self._database.writing() as connection:
+        with self._database.writing(durable=False) as connection:
             connection.executemany(f"DELETE FROM {_quoted(table.name)} WHERE {where}", rows)
 
     def pass_over(self, number: int) -> None:
@@ -128,6 +128,11 @@ class SqliteSide:
         with self._database.writing() as connection:
             connection.execute("DELETE FROM sqlite_sequence WHERE name = 'outbox'")
             connection.execute("INSERT INTO sqlite_sequence VALUES ('outbox', ?)", [number])
+
+    def flush(self, place: str) -> None:
+        """What was put here survives a loss of power."""
+        with self._database.writing() as connection:
+            moved.mark_filled(connection, place)
 
     def place_jobs(self) -> None:
         """All jobs are this host's."""

@@ -30,6 +30,7 @@ from .mark import Mark
 from .writer import S3Writer
 
 UPLOAD = "?uploadId="
+FOLDERS_LOOKED_INTO = 8
 # A clock may differ by this much without anyone noticing.
 CLOCK_SLACK = timedelta(minutes=1)
 
@@ -79,8 +80,10 @@ class S3Archive:
         return False
 
     def require_free(self, ids: range) -> None:
-        """Raise ArchiveError where a file is stored under one of ``ids``."""
-        for first in range(ids.start - ids.start % FILES_A_FOLDER, ids.stop, FILES_A_FOLDER):
+        """Raise ArchiveError where a file is stored under one of ``ids``; of many, the first and the last are looked
+        for: ids that are given out once more begin with the first."""
+        folders = range(ids.start - ids.start % FILES_A_FOLDER, ids.stop, FILES_A_FOLDER)
+        for first in sorted({*folders[:FOLDERS_LOOKED_INTO], *folders[-FOLDERS_LOOKED_INTO:]}):
             for key, _ in self._bucket.keys(folder_of(first), f"look for files {ids.start} to {ids.stop - 1}"):
                 found = parsed(key)
                 if found is not None and found[0] in ids:

@@ -19,8 +19,10 @@ STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]")
 CODE = re.compile(r"<Code>([^<]+)</Code>")
 MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 PHRASE = re.compile(r"status code: \d{3} ([A-Z][A-Za-z ]+)")
-# The innermost of the errors that it shows below "Debug source".
-INNERMOST = re.compile(r'message: "([^"]+)"')
+# What it shows below "Debug source" of the innermost error.
+INNERMOST = re.compile(r'(?:message|error): "([^"]+)"')
+UNTRUSTED = re.compile(r"InvalidCertificate\(\s*(\w+)")
+LATE = "kind: Timeout"
 KEYS = "see [s3] access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 # What storage says where settings or rights are wrong, and which: jobs wait until they are mended.
 REFUSALS = {
@@ -80,5 +82,9 @@ def _status(text: str) -> int | None:
 
 def _reason(text: str) -> str:
     """Why, in a line: what storage said, else what the system did, else what obstore did."""
+    if (untrusted := UNTRUSTED.search(text)) is not None:
+        return f"its certificate is not to be trusted ({untrusted[1]}): see [s3] ca_file"
+    if LATE in text:
+        return "it did not answer in time"
     told = MESSAGE.search(text) or PHRASE.search(text) or INNERMOST.search(text)
-    return quoted(told[1]).strip("'\"") if told else one_line(text.partition("\n\nDebug source")[0])
+    return quoted(told[1])[1:-1] if told else one_line(text.partition("\n\nDebug source")[0].rpartition(" - ")[2])

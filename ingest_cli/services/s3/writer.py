@@ -40,6 +40,8 @@ SOURCE, SOURCE_TAG = "ingest-source", "ingest-source-tag"
 MOST_COPIED = 5 << 30
 # So many uploads in parts are under way at once: each keeps some of its parts in memory.
 LARGE_AT_ONCE = 4
+# So many files of a job that is undone are deleted with one request.
+DELETED_TOGETHER = 500
 # So many folders are remembered of what earlier runs left in them.
 MOST_FOLDERS = 64
 Read = Callable[[int], Iterator[bytes]]
@@ -67,9 +69,10 @@ class S3Writer:
     ) -> None:
         self._bucket, self._ids, self._fence, self._require = bucket, ids, fence, require
         self._resumed, self._tags_are_sums, self._read = resumed, tags_are_sums, read
-        self._large, self._lock = threading.BoundedSemaphore(LARGE_AT_ONCE), threading.Lock()
+        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
+        self._lock, self._listing = threading.Lock(), threading.Lock()
         self._left: dict[str, dict[int, list[str]]] = {}
-        self._superseded: list[str] = []
+        self._doomed: list[str] = []
         self._copied: dict[int, tuple[int, ...]] = {}
         self._changed_in: set[Path] = set()
         self._has_written = self._has_uploaded = False
@@ -154,26 +157,18 @@ class S3Writer:
             raise not_removed(error, source, str(self._bucket.place)) from error
 
     def delete(self, file_id: int) -> None:
-        """Delete what this run, and those before it, have stored of the file."""
+        """Delete what this run, and those before it, have stored of the file: of many files together, where a job is
+        undone, of which the last ones go with `flush`."""
         require_within(self._ids, file_id)
-        keys = self._keys(file_id)
-        if not keys:
-            return
-        self._require()
-        try:
-            self._bucket.delete(keys, f"delete file {file_id}")
-        except IngestError as error:
-            if error.transient:
-                raise
-            raise RollbackFailed(str(error)) from error
+        with self._lock:
+            self._doomed += self._keys(file_id)
+            is_due = len(self._doomed) >= (DELETED_TOGETHER if self._resumed else 1)
+        if is_due:
+            self._delete_doomed()
 
     def flush(self) -> None:
-        """Delete what was stored anew, and sync the folders of sources. What storage has answered for is durable."""
-        if self._superseded:
-            self._require()
-            with self._lock:
-                keys, self._superseded = self._superseded, []
-            self._bucket.delete(keys, "delete what earlier runs have left")
+        """Delete what is to be deleted, and sync the folders of sources. What storage has answered for is durable."""
+        self._delete_doomed()
         for folder in tuple(self._changed_in):
             try:
                 sync_folder(folder)
@@ -215,7 +210,23 @@ class S3Writer:
         self._require()
         if older := [key for key in self._left_by_others(file_id) if key != key_of(file_id, self._fence)]:
             with self._lock:
-                self._superseded += older
+                self._doomed += older
+
+    def _delete_doomed(self) -> None:
+        """Delete what this run undoes, or has stored anew."""
+        with self._lock:
+            keys, self._doomed = self._doomed, []
+        if not keys:
+            return
+        self._require()
+        try:
+            self._bucket.delete(keys, f"delete {counted(len(keys), 'file')}")
+        except IngestError as error:
+            with self._lock:
+                self._doomed += keys
+            if error.transient:
+                raise
+            raise RollbackFailed(str(error)) from error
 
     def _is_stored_later(self, file_id: int) -> bool:
         keys = (parsed(key) for key, _ in self._bucket.keys(folder_of(file_id), f"look for file {file_id}"))
@@ -293,7 +304,7 @@ class S3Writer:
         if not self._resumed:
             return []
         folder = folder_of(file_id)
-        with self._lock:
+        with self._listing:
             found = self._left.get(folder)
             if found is None:
                 if len(self._left) >= MOST_FOLDERS:
