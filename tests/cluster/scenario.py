@@ -1,7 +1,10 @@
 """Bundles that come in through three doors, while hosts die, freeze and lose their way, and what must be true after."""
 
 import itertools
+import json
+import os
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -14,10 +17,12 @@ from typing import Any
 
 import requests
 
+from ingest_cli.errors import ExitCode
 from ingest_cli.services.s3.keys import MARK_NAME, parsed
 
 from ..support.bundles import members, write_bundle
 from ..support.cluster import Cluster, Host, cluster
+from ..support.command import Command
 from ..support.links import LOOPBACK, Link
 from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
@@ -26,7 +31,8 @@ from ..support.proxying import is_there, sharing_out
 EAST, WEST, SOUTH = "east", "west", "south"
 ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
 MIB = 1 << 20
-SENDERS, ANSWER_SECONDS, PAUSE = 4, 15.0, 0.2
+SENDERS, ANSWER_SECONDS, PATIENT_SECONDS, PAUSE = 4, 15.0, 5, 0.2
+IN_PIECES = 5
 TIMINGS = {"heartbeat": 0.5, "stale": 5.0, "first_backoff": 1.0, "longest_backoff": 5.0}
 AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
@@ -94,10 +100,16 @@ class Shared:
 
 
 class Senders:
-    """Clients that send bundles to servers, each until one has taken it: no more than have been let go."""
+    """Clients that send bundles to servers, each until one has taken it: no more than have been let go.
 
-    def __init__(self, urls: list[str], bundles: list[Path], chance: random.Random) -> None:
+    Some of the bundles are sent in pieces, by `ingest upload`, whose home is ``home``.
+    """
+
+    def __init__(self, urls: list[str], bundles: list[Path], chance: random.Random, home: Path) -> None:
         self.jobs: dict[Path, int] = {}
+        home.mkdir()
+        (home / "token").write_text(TOKEN)
+        self._home, self._in_pieces = home, set(bundles[:: len(bundles) // IN_PIECES])
         self._urls, self._chance, self._over = urls, chance, threading.Event()
         self._let_go = threading.Semaphore(0)
         self._pool = ThreadPoolExecutor(SENDERS)
@@ -125,7 +137,9 @@ class Senders:
         self._let_go.acquire()
         first = self._chance.randrange(len(self._urls))
         for url in itertools.islice(itertools.cycle(self._urls), first, None):
-            if self._over.is_set() or self._is_taken(url, bundle):
+            if self._over.is_set():
+                return
+            if self._is_taken_in_pieces(url, bundle) if bundle in self._in_pieces else self._is_taken(url, bundle):
                 return
             self._over.wait(PAUSE)
 
@@ -140,6 +154,18 @@ class Senders:
             assert answer.status_code >= 500 or answer.status_code == 429, answer.text
             return False
         self.jobs[bundle] = int(answer.json()["job_id"])
+        return True
+
+    def _is_taken_in_pieces(self, url: str, bundle: Path) -> bool:
+        words = ("--token-file", self._home / "token", "--no-wait", "--json", "--retry-for", PATIENT_SECONDS, bundle)
+        environment = {**os.environ, "HOME": str(self._home), "XDG_DATA_HOME": str(self._home / "data")}
+        done = subprocess.run(
+            Command.line("upload", "--to", url, *words), env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            assert done.returncode == ExitCode.UNREACHABLE, done.stderr
+            return False
+        self.jobs[bundle] = int(json.loads(done.stdout)["job_id"])
         return True
 
 
@@ -163,7 +189,7 @@ class Scenario:
         for name in (EAST, WEST):
             hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
-        self._senders = Senders(doors, self.sent, self._chance)
+        self._senders = Senders(doors, self.sent, self._chance, folder / "client")
 
     def play(self) -> None:
         """All that goes wrong, each in the midst of jobs; then everything is mended and waited for."""
