@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import IngestError
+from ..errors import IngestError, Unavailable
 from ..jobs.spool import NoRoom, SpoolKind
 from ..settings import Settings
 from ..text import one_line
@@ -41,6 +41,7 @@ RETRY_SECONDS = 60
 # How many pieces are written to the spool at once. Bodies come slower than a disk writes them.
 DISK_THREADS = 16
 SWEEP_SECONDS = 600.0
+SWEPT = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
 
 
 def application(settings: Settings, authenticator: Authenticator, proxies: Proxies, rules: ServerRules) -> Starlette:
@@ -51,13 +52,14 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     room = Room(spool.free, limits.reserve)
     receptions, arrivals = Receptions(room), Arrivals(settings, disk)
     uploads = spool.uploads(room, limits.reserve)
-    access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
+    access, carts = Access(settings, store), spool.carts(limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
     outgoing = (access, holdings, Streams(), looking)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await store.list(lambda jobs: spool.sweep(jobs, SpoolKind.RECEIVED, SpoolKind.RESUMABLE))
+        with suppress(Unavailable):  # as while the database of several hosts restarts
+            await store.list(lambda jobs: spool.sweep(jobs, *SWEPT))
         sweeping = asyncio.create_task(_sweep(store, spool, carts, looking))
         yield
         sweeping.cancel()
@@ -95,11 +97,12 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
 
 
 async def _sweep(store: AsyncStore, spool: Spool, carts: Carts, looking: Threads) -> None:
-    """Remove the resumable uploads that nobody resumes, and the carts that are too old, now and then."""
+    """Remove what nobody receives any more, the resumable uploads that nobody resumes, and carts that are too old, now
+    and then."""
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
-            await store.list(lambda jobs: spool.sweep(jobs, SpoolKind.RESUMABLE))
+            await store.list(lambda jobs: spool.sweep(jobs, *SWEPT))
             await looking.do(carts.sweep)
 
 

@@ -1,27 +1,32 @@
-"""What rows take in PostgreSQL, and what is asked of many takes:  python -m tests.benchmarks.growth [JOBS]
+"""What rows take in PostgreSQL, and what is asked of many takes:  python -m tests.benchmarks.growth [JOBS [MANY]]
 
 Starts a server, has JOBS jobs (100,000 unless told) go through their states by SQL, each of FILES files, and prints for
-each table the bytes of a row and of its part of each index, then the milliseconds of what is asked most.
+each table the bytes of a row and of its part of each index. Then MANY jobs (1,000,000 unless told) are put into a job
+store of SQLite and one of PostgreSQL, and it prints the milliseconds that each takes for what is asked most.
 """
 
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
 
 from ingest_cli.jobs.filter import JobFilter
 from ingest_cli.jobs.job import JobStatus
 from ingest_cli.jobs.postgres_migrations import ADDED_UP
-from ingest_cli.jobs.store import open_store
+from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.server.metrics import exposition
 from ingest_cli.services.factory import connect
 from ingest_cli.settings import Settings, load_settings
 
+from ..support import history
 from ..support.postgres import PostgresServer, serving_postgres
 
-JOBS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+JOBS, MANY = (int(text) for text in (*sys.argv[1:], *("100_000", "1_000_000")[len(sys.argv) - 1 :]))
 FILES, BATCH, ROUNDS = 10, 100, 11
 # As stages change, which is what a row goes through; most of these change no index.
 STAGES = ("open tar", "load metadata", "Policy Validation", "ingest files", "ingest metadata")
@@ -70,6 +75,18 @@ SIZES = """
 """
 
 
+FAILED = JobFilter(statuses=frozenset({JobStatus.FAILED}))
+ASKED: dict[str, Callable[[JobStore], object]] = {
+    "the state of one job": lambda store: store.get(MANY // 2),
+    "the newest jobs": lambda store: store.select(limit=20),
+    "the newest that failed": lambda store: store.select(FAILED, limit=20),
+    "how many there are of each state": lambda store: store.tallies(),
+    "all metrics": exposition,
+    "the next job, where none waits": lambda store: store.lease_next(),
+}
+COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'jobs' AND is_generated = 'NEVER'"
+
+
 def fill(server: PostgresServer, database: str) -> None:
     """Have all jobs go through their states, some at a time."""
     import psycopg
@@ -102,18 +119,32 @@ def sizes(server: PostgresServer, database: str) -> Iterator[str]:
     yield f"  all of it: {whole / JOBS:,.0f} bytes for a job of {FILES} files"
 
 
-def lookups(settings: Settings) -> Iterator[str]:
-    """A line for each of what is asked most."""
-    with open_store(settings) as store:
-        asked: dict[str, Callable[[], object]] = {
-            "state of one job": lambda: store.get(JOBS // 2),
-            "the newest jobs": lambda: store.select(limit=20),
-            "those that failed": lambda: store.select(JobFilter(statuses=frozenset({JobStatus.FAILED})), limit=20),
-            "metrics": lambda: exposition(store),
-            "the next job of an empty queue": store.lease_next,
-        }
-        for name, ask in asked.items():
-            yield f"  {name:34}{median_ms(ask):8.2f} ms"
+def copy(source: Path, server: PostgresServer, database: str) -> None:
+    """Have the jobs of the SQLite file in PostgreSQL, too."""
+    import psycopg
+
+    with closing(sqlite3.connect(source)) as old, closing(psycopg.connect(server.url(database).text)) as new:
+        found = old.execute("SELECT * FROM jobs")
+        theirs = {name for (name,) in new.execute(COLUMNS)}
+        names = [column for column, *_ in found.description if column in theirs]
+        rows = old.execute(f"SELECT {', '.join(names)} FROM jobs")
+        quoted = ", ".join(f'"{name}"' for name in names)
+        with new.cursor() as cursor, cursor.copy(f"COPY jobs ({quoted}) FROM STDIN") as copying:
+            for row in rows:
+                copying.write_row(row)
+        for statement in ADDED_UP:
+            new.execute(statement)
+        new.commit()
+    server.execute("VACUUM ANALYZE", database)
+
+
+def lookups(stores: dict[str, Settings]) -> Iterator[str]:
+    """A line for each of what is asked most, with a column for each store."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(open_store(settings)) for settings in stores.values()]
+        yield f"  {'':34}" + "".join(f"{name:>14}" for name in stores)
+        for name, ask in ASKED.items():
+            yield f"  {name:34}" + "".join(f"{median_ms(partial(ask, store)):11.2f} ms" for store in opened)
 
 
 def median_ms(ask: Callable[[], object]) -> float:
@@ -126,17 +157,27 @@ def median_ms(ask: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    variables = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
     with tempfile.TemporaryDirectory() as home, serving_postgres() as server:
-        url = server.new_database().text
-        variables = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
-        settings = load_settings(environment={"HOME": home, **dict.fromkeys(variables, url)})
-        with open_store(settings) as store, connect(settings, store):
-            pass
-        database = url.rpartition("/")[2]
+
+        def new_site() -> tuple[str, Settings]:
+            url = server.new_database().text
+            settings = load_settings(environment={"HOME": home, **dict.fromkeys(variables, url)})
+            with open_store(settings) as store, connect(settings, store):
+                return url.rpartition("/")[2], settings
+
+        database, _ = new_site()
         begun = time.perf_counter()
         fill(server, database)
         print(f"{JOBS:,} jobs of {FILES} files each, in {time.perf_counter() - begun:.0f} s", flush=True)
-        print("\n".join([*sizes(server, database), *lookups(settings)]), flush=True)
+        print("\n".join(sizes(server, database)), flush=True)
+        many = Path(home, "jobs.sqlite3")
+        history.fill(many, MANY)
+        database, settings = new_site()
+        copy(many, server, database)
+        print(f"{MANY:,} jobs", flush=True)
+        stores = {"SQLite": load_settings(environment={"HOME": home, "INGEST_DB": str(many)}), "PostgreSQL": settings}
+        print("\n".join(lookups(stores)), flush=True)
 
 
 if __name__ == "__main__":

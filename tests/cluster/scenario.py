@@ -1,7 +1,10 @@
 """Bundles that come in through three doors, while hosts die, freeze and lose their way, and what must be true after."""
 
 import itertools
+import json
+import os
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -14,18 +17,22 @@ from typing import Any
 
 import requests
 
+from ingest_cli.errors import ExitCode
 from ingest_cli.services.s3.keys import MARK_NAME, parsed
 
 from ..support.bundles import members, write_bundle
 from ..support.cluster import Cluster, Host, cluster
+from ..support.command import Command
 from ..support.links import LOOPBACK, Link
 from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
+from ..support.proxying import is_there, sharing_out
 
 EAST, WEST, SOUTH = "east", "west", "south"
 ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
 MIB = 1 << 20
-SENDERS, ANSWER_SECONDS, PAUSE = 4, 15.0, 0.2
+SENDERS, ANSWER_SECONDS, PATIENT_SECONDS, PAUSE = 4, 15.0, 5, 0.2
+IN_PIECES = 5
 TIMINGS = {"heartbeat": 0.5, "stale": 5.0, "first_backoff": 1.0, "longest_backoff": 5.0}
 AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
@@ -93,10 +100,16 @@ class Shared:
 
 
 class Senders:
-    """Clients that send bundles to servers, each until one has taken it: no more than have been let go."""
+    """Clients that send bundles to servers, each until one has taken it: no more than have been let go.
 
-    def __init__(self, urls: list[str], bundles: list[Path], chance: random.Random) -> None:
+    Some of the bundles are sent in pieces, by `ingest upload`, whose home is ``home``.
+    """
+
+    def __init__(self, urls: list[str], bundles: list[Path], chance: random.Random, home: Path) -> None:
         self.jobs: dict[Path, int] = {}
+        home.mkdir()
+        (home / "token").write_text(TOKEN)
+        self._home, self._in_pieces = home, set(bundles[:: len(bundles) // IN_PIECES])
         self._urls, self._chance, self._over = urls, chance, threading.Event()
         self._let_go = threading.Semaphore(0)
         self._pool = ThreadPoolExecutor(SENDERS)
@@ -124,7 +137,9 @@ class Senders:
         self._let_go.acquire()
         first = self._chance.randrange(len(self._urls))
         for url in itertools.islice(itertools.cycle(self._urls), first, None):
-            if self._over.is_set() or self._is_taken(url, bundle):
+            if self._over.is_set():
+                return
+            if self._is_taken_in_pieces(url, bundle) if bundle in self._in_pieces else self._is_taken(url, bundle):
                 return
             self._over.wait(PAUSE)
 
@@ -141,11 +156,23 @@ class Senders:
         self.jobs[bundle] = int(answer.json()["job_id"])
         return True
 
+    def _is_taken_in_pieces(self, url: str, bundle: Path) -> bool:
+        words = ("--token-file", self._home / "token", "--no-wait", "--json", "--retry-for", PATIENT_SECONDS, bundle)
+        environment = {**os.environ, "HOME": str(self._home), "XDG_DATA_HOME": str(self._home / "data")}
+        done = subprocess.run(
+            Command.line("upload", "--to", url, *words), env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            assert done.returncode == ExitCode.UNREACHABLE, done.stderr
+            return False
+        self.jobs[bundle] = int(json.loads(done.stdout)["job_id"])
+        return True
+
 
 class Scenario:
-    """Three hosts, each with a worker; two of them with a server, and one with a drop folder."""
+    """Three hosts, each with a worker; two with a server, and one with a drop folder. Clients know the ``doors``."""
 
-    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster) -> None:
+    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster, doors: list[str]) -> None:
         self.plan, self.shared, self.hosts = plan, shared, hosts
         self.told: list[str] = []
         self._begun = time.monotonic()
@@ -159,13 +186,10 @@ class Scenario:
         for place in hosts.hosts.values():
             place.timings = dict(plan.timings)
             place.start("worker", "--json")
-        self._servers = [
-            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT) for name in (EAST, WEST)
-        ]
+        for name in (EAST, WEST):
+            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
-        self._senders = Senders(
-            [f"http://{hosts[name].address}:{PORT}" for name in (EAST, WEST)], self.sent, self._chance
-        )
+        self._senders = Senders(doors, self.sent, self._chance, folder / "client")
 
     def play(self) -> None:
         """All that goes wrong, each in the midst of jobs; then everything is mended and waited for."""
@@ -318,4 +342,8 @@ def scenario(folder: Path, plan: Plan, postgres: PostgresServer, objects: Object
     with ExitStack() as stack:
         shared = Shared(postgres, objects, plan, stack)
         hosts = stack.enter_context(cluster(folder, [EAST, WEST, SOUTH], shared.services, shared.variables))
-        yield Scenario(folder, plan, shared, hosts)
+        servers = [f"{hosts[name].address}:{PORT}" for name in (EAST, WEST)]
+        doors = [f"http://{server}" for server in servers]
+        if is_there("nginx"):
+            doors.append(stack.enter_context(sharing_out(servers)))
+        yield Scenario(folder, plan, shared, hosts, doors)

@@ -140,6 +140,15 @@ def test_units_of_a_host_among_many_name_nothing_in_place_of_what_all_share(
     assert setting(unit, "ReadWritePaths") == [f"{spool} /tmp /var/tmp"]
 
 
+def test_the_configuration_that_is_shown_for_many_hosts_can_be_used(command: Command, environment: Path) -> None:
+    page = (ROOT / "man" / "ingest-cluster.7").read_text("utf-8")
+    shown = re.findall(r"^\.Bd -literal[^\n]*\n(\[database\].*?)^\.Ed$", page, re.MULTILINE | re.DOTALL)
+    (environment / "config.ini").write_text(shown[0])
+    done = command("config", "--config", "config.ini")
+    assert (done.returncode, "warning" in done.stderr, len(shown)) == (0, False, 1), done.stderr
+    assert ":SECRET" not in done.stdout
+
+
 def test_no_secret_of_the_environment_stands_in_them(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_SERVER_TOKEN", "hush")
     monkeypatch.setenv("METADATA_INGEST_URL", "http://me:hush@127.0.0.1:9/ingest")

@@ -5,10 +5,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from .loopback import free_port
 from .waiting import until
 
 PAGE = (Path(__file__).parents[2] / "man" / "ingest-deploy.7").read_text("utf-8")
@@ -18,6 +19,7 @@ USER, PASSWORD = "ada", "s3cret"
 HASH = "$2b$04$Vv.jfhNOdaOl9aRf1PL.O.gqdO4wfb5zqLMsbn3Zva2/ZHz8KYOWy"
 # The address of the server in the examples.
 BEHIND = "127.0.0.1:8066"
+SHARING = Path(__file__).parents[2] / "ingest_cli" / "deployment" / "cluster" / "ingest-nginx.conf"
 
 NGINX = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/log;
@@ -52,23 +54,46 @@ def is_there(proxy: str) -> bool:
 @contextmanager
 def in_front(proxy: str, server: str) -> Iterator[str]:
     """The URL of the example's path at a proxy in front of ``server``, given as the proxy's configuration has it."""
-    with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
+    with _place() as (folder, port):
+        line = _CONFIGURED[proxy](folder, port, _example(proxy).replace(BEHIND, server))
+        with _running(line, folder, port):
+            yield f"http://127.0.0.1:{port}/ingest"
+
+
+@contextmanager
+def sharing_out(servers: Sequence[str]) -> Iterator[str]:
+    """The URL of nginx in front of two servers, as `ingest deploy cluster` sets it up."""
+    with _place() as (folder, port):
+        example = SHARING.read_text("utf-8").replace("listen 8066", f"listen 127.0.0.1:{port}")
+        for number, server in enumerate(servers, 1):
+            example = example.replace(f"serve{number}:8066", server)
+        (folder / "conf").write_text(NGINX.format(folder=folder, example=example))
+        with _running(["nginx", "-p", str(folder), "-c", str(folder / "conf")], folder, port):
+            yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _place() -> Iterator[tuple[Path, int]]:
+    """A folder, and a port that is free."""
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # Apache reads it as another user
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        line = _CONFIGURED[proxy](folder, port, _example(proxy).replace(BEHIND, server))
-        environment = {"HOME": name, "XDG_DATA_HOME": name, "XDG_CONFIG_HOME": name, "PATH": "/usr/sbin:/usr/bin"}
-        with (folder / "said").open("wb") as said:
-            process = subprocess.Popen(line, stdout=said, stderr=said, env=environment)
-            try:
-                until(lambda: process.poll() is not None or _answers(port))
-                assert process.poll() is None, (folder / "said").read_text()
-                yield f"http://127.0.0.1:{port}/ingest"
-            finally:
-                process.terminate()
-                process.wait(60)
+        yield folder, free_port()
+
+
+@contextmanager
+def _running(line: list[str], folder: Path, port: int) -> Iterator[None]:
+    home = str(folder)
+    environment = {"HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home, "PATH": "/usr/sbin:/usr/bin"}
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(line, stdout=said, stderr=said, env=environment)
+        try:
+            until(lambda: process.poll() is not None or _answers(port))
+            assert process.poll() is None, (folder / "said").read_text()
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 def _example(proxy: str) -> str:
