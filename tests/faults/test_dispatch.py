@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -338,6 +339,20 @@ def test_what_is_left_of_the_past_is_pruned(store: JobStore, tasks: Tasks, execu
     )
     store.mend()  # type: ignore[attr-defined]
     assert [task[:2] for task in tasks()] == [(1, "todo")]
+
+
+def test_procrastinate_shows_its_queues(
+    store: JobStore, postgres: PostgresUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, 1)
+    parts = urlsplit(postgres.text)
+    monkeypatch.setenv("PGHOST", str(parts.hostname))
+    monkeypatch.setenv("PGPORT", str(parts.port))
+    monkeypatch.setenv("PGUSER", str(parts.username))
+    monkeypatch.setenv("PGDATABASE", parts.path.strip("/"))
+    words = ["--app", "ingest_cli.jobs.procrastinate_app.app", "shell", "list_queues"]
+    shown = subprocess.run([sys.executable, "-m", "procrastinate", *words], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("local:here: 1 jobs (todo: 1,")
 
 
 def test_a_host_gets_what_it_can_read(
