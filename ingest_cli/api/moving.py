@@ -27,9 +27,9 @@ def migrate_store(
     new = places.target_of(target, old)
     pairs = places.pairs_of(old, new)
 
-    def require_no_job_at_work() -> None:
+    def require_no_job_at_work() -> set[tuple[int, int]]:
         with open_store(old, new=False) as store:
-            require_idle(store, old.timings)
+            return require_idle(store, old.timings)
 
     moved = migrate(pairs, require_no_job_at_work, meter)
     for option in databases(new):

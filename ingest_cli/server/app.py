@@ -52,7 +52,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     room = Room(spool.free, limits.reserve)
     receptions, arrivals = Receptions(room), Arrivals(settings, disk)
     uploads = spool.uploads(room, limits.reserve)
-    access, carts = Access(settings, store), Carts(settings.spool, limits.reserve)
+    access, carts = Access(settings, store), spool.carts(limits.reserve)
     holdings, looking = Holdings(settings, limits.reserve), Threads(1, "catalogue")
     outgoing = (access, holdings, Streams(), looking)
 

@@ -1,4 +1,4 @@
-"""Carts: which stored files a user wants as one tar, and under which names. Each is a record in the spool folder."""
+"""Carts: which stored files a user wants as one tar, and under which names. Each is a record in the spool."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from rich.filesize import decimal
@@ -126,28 +126,36 @@ class Cart:
     files: list[tuple[str, StoredFile]]
 
 
-class Carts:
-    """The carts in the spool folder ``spool``, whose disk keeps ``reserve`` bytes free. Each method blocks.
-
-    Servers may share the folder. What one user calls a cart is no matter of another's. A cart that is LIFETIME old is
-    gone.
-    """
-
-    def __init__(self, spool: Path, reserve: int) -> None:
-        self._folder, self._reserve = spool / FOLDER, reserve
-        self._lock = threading.Lock()
+class Carts(Protocol):
+    """The carts of a site. Each method blocks. What one user calls a cart is no matter of another's. A cart that is
+    LIFETIME old is gone."""
 
     def save(self, cart: Cart) -> None:
         """Save a cart, durably, in place of one that the user had under this name.
 
         Raises Refusal where there are too many, half of MAX_CARTS of one user; NoRoom, and SourceError.
         """
-        record = json.dumps(
-            {
-                "created": cart.created,
-                "files": [{**asdict(file), "path": path} for path, file in cart.files],
-            }
-        ).encode()
+
+    def find(self, name: UUID, user: str) -> Cart | None:
+        """The user's cart of this name; None where there is none."""
+
+    def remove(self, cart: Cart) -> None:
+        """Remove a cart."""
+
+    def sweep(self) -> None:
+        """Remove the carts that are too old."""
+
+
+class FolderCarts:
+    """The carts in the spool folder ``spool``, whose disk keeps ``reserve`` bytes free. Servers may share it."""
+
+    def __init__(self, spool: Path, reserve: int) -> None:
+        self._folder, self._reserve = spool / FOLDER, reserve
+        self._lock = threading.Lock()
+
+    def save(self, cart: Cart) -> None:
+        """Write its record."""
+        record = record_of(cart)
         with self._lock:
             self.sweep()
             path = self._path(cart.name, cart.user)
@@ -167,9 +175,8 @@ class Carts:
         try:
             if time.time() - path.stat().st_mtime > LIFETIME.total_seconds():
                 return None
-            record = json.loads(path.read_bytes())
-            return Cart(str(name), user, record["created"], list(_files(record["files"])))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return cart_of(str(name), user, path.read_bytes())
+        except FileNotFoundError:
             return None
         except OSError as error:
             raise explained(error, f"cannot read {path}", SourceError, path) from error
@@ -193,13 +200,34 @@ class Carts:
                 sizes[path] = path.stat().st_size
         sizes.pop(place, None)
         own = [size for path, size in sizes.items() if _user_of(path) == _user_of(place)]
-        for carts, share in ((own, 2), (sizes.values(), 1)):
-            if len(carts) >= MAX_CARTS // share or sum(carts) + length > MAX_BYTES // share:
-                kept = counted(len(sizes), "cart is", "carts are")
-                raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
+        require_few((len(own), sum(own)), (len(sizes), sum(sizes.values())), length)
 
     def _path(self, name: str, user: str) -> Path:
         return self._folder / f"{name}.{hashlib.sha256(user.encode()).hexdigest()[:32]}.json"
+
+
+def require_few(own: tuple[int, int], of_all: tuple[int, int], length: int) -> None:
+    """Raise Refusal where another cart, of so many bytes, is too many beside a user's own and those of all; of each it
+    is given how many there are, and of how many bytes."""
+    for (count, size), share in ((own, 2), (of_all, 1)):
+        if count >= MAX_CARTS // share or size + length > MAX_BYTES // share:
+            kept = counted(of_all[0], "cart is", "carts are")
+            raise Refusal(503, f"{kept} kept: delete one, or try again later", {"Retry-After": str(BUSY_SECONDS)})
+
+
+def record_of(cart: Cart) -> bytes:
+    """A cart, as it is kept."""
+    files = [{**asdict(file), "path": path} for path, file in cart.files]
+    return json.dumps({"created": cart.created, "files": files}).encode()
+
+
+def cart_of(name: str, user: str, record: bytes) -> Cart | None:
+    """The cart of a record; None where that is not a whole one."""
+    try:
+        found = json.loads(record)
+        return Cart(name, user, found["created"], list(_files(found["files"])))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _user_of(path: Path) -> str:

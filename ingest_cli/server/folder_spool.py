@@ -26,6 +26,7 @@ from ..jobs.store import JobStore
 from ..shared_sync import SharedSync
 from .admission import Room
 from .authentication import Refusal
+from .carts import Carts, FolderCarts
 from .concatenation import append_files
 from .incoming import Incoming
 from .threads import Threads
@@ -67,6 +68,10 @@ class FolderSpool:
     def uploads(self, room: Room, reserve: int) -> "FolderUploads":
         """The uploads that lie in it."""
         return FolderUploads(self._spool, room, reserve)
+
+    def carts(self, reserve: int) -> Carts:
+        """The carts that lie in it."""
+        return FolderCarts(self._spool, reserve)
 
     def close(self) -> None:
         """Nothing is open."""

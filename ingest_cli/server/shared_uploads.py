@@ -20,7 +20,9 @@ from ..spool.rows import Gone, Piece, Row
 from ..spool.shared import SharedSpool, spans_of
 from .admission import Room
 from .authentication import Refusal
+from .carts import Carts
 from .incoming import Incoming
+from .shared_carts import SharedCarts
 from .threads import Threads
 from .uploads import NAME, Upload, final_name, part_names, require_place
 
@@ -247,6 +249,10 @@ class SharedReceptions:
     def uploads(self, room: Room, reserve: int) -> "SharedUploads":
         """The uploads that lie in it."""
         return SharedUploads(self._spool)
+
+    def carts(self, reserve: int) -> Carts:
+        """The carts that the database keeps."""
+        return SharedCarts(self._spool)
 
     def close(self) -> None:
         """Close the connections to the database."""

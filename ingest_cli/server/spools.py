@@ -7,6 +7,7 @@ from ..jobs.store import JobStore
 from ..settings import Settings
 from ..spool.opening import open_shared
 from .admission import Room
+from .carts import Carts
 from .folder_spool import FolderSpool
 from .incoming import Incoming
 from .uploads import Uploads
@@ -21,6 +22,9 @@ class Spool(Protocol):
 
     def uploads(self, room: Room, reserve: int) -> Uploads:
         """What comes in any number of requests."""
+
+    def carts(self, reserve: int) -> Carts:
+        """What is kept of carts."""
 
     def free(self) -> int:
         """How many bytes there is room for."""

@@ -51,6 +51,7 @@ def cases(folder: Path) -> Iterator[Case]:
     yield uploads(folder, many)
     waiting, others = (site(folder / name, 0, waiting=jobs) for name, jobs in (("waiting", WAITING), ("others", 1000)))
     yield beside(f"{CLAIMS} claims of {WAITING:,} jobs", waiting, others, claim, per=CLAIMS)
+    yield Case("pruning the million to its end", asked(many, "prune --older-than 0d --yes"), {}, rounds=1, per=MANY)
 
 
 def site(folder: Path, jobs: int, *, waiting: int = 0) -> Settings:

@@ -129,7 +129,9 @@ def test_a_host_acts_on_the_jobs_of_another(two: Cluster, tmp_path: Path) -> Non
     with (tmp_path / "log").open("wb") as log:
         running = east.popen("ingest", "--limit-rate", "100k", big, output=log)
         until(lambda: west.run("state", 1).returncode == 0 and job(west, 1)["running"])
-    assert "running: east:" in west.run("state", 1).stdout
+    shown = west.run("state", 1).stdout
+    assert "running: east:" in shown
+    assert "\nhost      east\n" in shown
     (row,) = listed(west)
     assert (row["host"], row["role"], row["job_ids"], row["alive"]) == ("east", None, [1], True)
     # What it is held by stops for it, and rolls it back.
@@ -139,8 +141,10 @@ def test_a_host_acts_on_the_jobs_of_another(two: Cluster, tmp_path: Path) -> Non
     assert running.wait(30) == 1
     until(lambda: job(west, 1)["status"] == "discarded")
     failing = write_bundle(tmp_path / "failing.tar", metadata=b"{}")
-    assert east.run("-q", failing).returncode == 1
-    assert json.loads(west.run("stats", "--json").stdout)["states"]["failed"]["jobs"] == 2
+    failed = east.run("-q", failing)
+    assert (failed.returncode, "job 2 failed at 'load metadata'" in failed.stderr) == (1, True), failed.stderr
+    counted = json.loads(west.run("stats", "--json").stdout)["states"]
+    assert (counted["failed"]["jobs"], counted["discarded"]["jobs"]) == (1, 1)
     write_bundle(failing)
     assert west.run("retry", 2).returncode == 1
     assert west.run("discard", "--yes", 2).returncode == 0

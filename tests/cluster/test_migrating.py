@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from ingest_cli.errors import IngestError, StoreError
+from ingest_cli.errors import ExitCode, IngestError, StoreError
 from ingest_cli.jobs.job import JobKind
 from ingest_cli.jobs.process import host_name
 from ingest_cli.jobs.store import open_store
+from ingest_cli.pipeline.attending import attending
 from ingest_cli.settings import PostgresUrl, Settings, load_settings
 
 from ..support.bundles import write_bundle
@@ -19,6 +20,7 @@ from ..support.ingeststate import row, write_rows
 from ..support.recount import recounted, told
 from ..support.site import Site
 from ..support.stepping import Order, Stepper
+from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
 NAMES = {"INGEST_DB": "jobs.sqlite3", "UNIQUEID_URL": "ids.sqlite3", "METADATA_INGEST_URL": "catalogue.sqlite3"}
@@ -123,6 +125,28 @@ def test_up_and_back_down(
     assert f"has moved to {tmp_path}/again/jobs.sqlite3" in command("state").stderr
     use(monkeypatch, again)
     assert command("verify", 1018).returncode == 0
+
+
+def test_nobody_may_use_it_meanwhile(
+    command: Command, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, on_server(postgres))
+    assert command("-q", "--queue", write_bundle(tmp_path / "b.tar")).returncode == 0
+    down = ["migrate-store", postgres.text, f"{tmp_path}/again/"]
+    settings = settings_of(on_server(postgres))
+    with attending(settings, "watcher"), open_store(settings) as store:
+        assert store.attendance is not None
+        until(store.attendance.present)
+        refused = command(*down)
+    assert refused.returncode == ExitCode.UNREACHABLE
+    assert f"a watcher is at work, process {os.getpid()} of {host_name()}: end the workers" in refused.stderr
+    # What lies on the disk of another host nobody could run any more.
+    monkeypatch.setenv("INGEST_HOST", "another")
+    refused = command(*down)
+    assert refused.returncode == ExitCode.UNREACHABLE
+    assert f"job 1 waits for a worker of {host_name()}, on whose disk its files are: let it end first" in refused.stderr
+    assert usable(on_server(postgres))
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])

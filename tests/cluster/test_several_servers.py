@@ -1,24 +1,28 @@
 """Several servers are one service: any of them takes any piece of any upload, and a worker of any host the job."""
 
+import io
 import os
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import requests
 
 from ingest_cli.api.housekeeping import diagnose, prune
 from ingest_cli.jobs.job import Job
+from ingest_cli.services import factory
 from ingest_cli.spool.rows import Row
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
-from ..support.object_stores import ObjectServer
+from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
 from ..support.several_servers import Instance, SeveralServers, several_servers, state_of
 from ..support.tus import PIECE, V, checksum
@@ -28,11 +32,18 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
+def storage(strict_storage: ObjectServer) -> Iterator[Between]:
+    """What stands before the storage, and can have its requests fail."""
+    with Between(strict_storage) as storage:
+        yield storage
+
+
+@pytest.fixture(scope="module")
 def servers(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, strict_storage: ObjectServer
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, storage: Between
 ) -> Iterator[SeveralServers]:
     folder = tmp_path_factory.mktemp("hosts")
-    with several_servers(folder, postgres_server.new_database(), strict_storage) as servers:
+    with several_servers(folder, postgres_server.new_database(), storage.server) as servers:
         yield servers
 
 
@@ -233,6 +244,26 @@ def test_own_client_gets_through_lost_answers_and_deaths(
     assert_stored(servers, job.job_id, content)
 
 
+def test_a_cart_that_one_server_made_is_known_to_the_other(servers: SeveralServers, tmp_path: Path) -> None:
+    bundle, content = bundle_of(tmp_path, 3000)
+    headers = {"Content-Type": "application/octet-stream"}
+    answer = requests.post(f"{servers.url}/upload", data=bundle, headers=headers, timeout=PATIENCE)
+    job = assert_stored(servers, answer.json()["job_id"], content)
+    with closing(factory.catalog(servers.settings)) as catalog:
+        (file,) = catalog.files(job.job_id)
+    wanted = {"id": file.file_id, "path": "a", "hashtype": file.hashtype, "hashsum": file.hashsum}
+    one, two = (f"{instance.url}/{{}}".format for instance in servers.instances)
+    cart, other = uuid4(), uuid4()
+    for name in (cart, other):
+        made = requests.post(one(name), json={"fileids": [wanted]}, timeout=PATIENCE)
+        assert made.status_code == 201, made.text
+    assert requests.head(two(cart), timeout=PATIENCE).headers["X-Pacifica-Status"] == "ready"
+    assert content in requests.get(two(cart), timeout=PATIENCE).content
+    assert requests.delete(two(cart), timeout=PATIENCE).status_code == 200
+    assert requests.head(one(cart), timeout=PATIENCE).status_code == 404
+    assert requests.head(two(other), timeout=PATIENCE).status_code == 204
+
+
 def test_what_is_left_is_pruned_and_nothing_that_lives_is_touched(servers: SeveralServers) -> None:
     one, two = servers.instances
     under_way = create(one.url, 20 << 20)
@@ -270,3 +301,53 @@ def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
     answer = patch(servers.url + path, at, bundle[at:])
     assert answer.status_code == 204, answer.text
     assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+
+
+def test_storage_that_fails_now_and_then_loses_no_upload(
+    servers: SeveralServers, storage: Between, tmp_path: Path
+) -> None:
+    bundles = [bundle_of(tmp_path, 30_000) for _ in range(6)]
+    usual, storage.decide = storage.decide, at_random(20)
+    try:
+        ids = [sent_in_pieces(servers, bundle) for bundle, _ in bundles]
+        for job_id, (_, content) in zip(ids, bundles, strict=True):
+            assert_stored(servers, job_id, content)
+    finally:
+        storage.decide = usual
+
+
+def sent_in_pieces(servers: SeveralServers, bundle: bytes) -> str:
+    """The job of a bundle that is sent in three pieces, each over again until it has come."""
+    path, piece = create(servers.url, len(bundle)), -(-len(bundle) // 3)
+    answers: list[requests.Response] = []
+
+    def came() -> bool:
+        at = offset(servers.url + path)
+        answers.append(patch(servers.url + path, at, bundle[at : at + piece]))
+        return "Ingest-Job-Id" in answers[-1].headers
+
+    until(came)
+    return answers[-1].headers["Ingest-Job-Id"]
+
+
+@pytest.mark.parametrize("with_checksum", [False, True])
+def test_tuspy_gets_through_lost_answers_and_deaths(
+    servers: SeveralServers, tmp_path: Path, with_checksum: bool
+) -> None:
+    client = pytest.importorskip("tusclient.client", reason="tuspy is not installed").TusClient(f"{servers.url}/files")
+    bundle, content = bundle_of(tmp_path, 1_000_000)
+    given = {"file_stream": io.BytesIO(bundle), "chunk_size": 100_000, "upload_checksum": with_checksum}
+    uploader = client.uploader(**given, retries=100, retry_delay=0.05)
+    uploader.upload(stop_at=100_000)
+    servers.balancer.loses = lambda _method, _path, number: number % 3 == 0
+    one = servers.instances[0]
+    try:
+        with ThreadPoolExecutor() as pool:
+            uploading = pool.submit(uploader.upload)
+            one.kill()
+            one.start()
+            uploading.result()
+    finally:
+        servers.balancer.loses = lambda _method, _path, _number: False
+    ended = requests.head(uploader.url, headers=V, timeout=PATIENCE)
+    assert_stored(servers, ended.headers["Ingest-Job-Id"], content)

@@ -21,7 +21,7 @@ import requests
 from ingest_cli.jobs.spool import NoRoom
 from ingest_cli.server import carts
 from ingest_cli.server.authentication import Refusal
-from ingest_cli.server.carts import LIFETIME, Cart, Carts
+from ingest_cli.server.carts import LIFETIME, Cart, FolderCarts
 
 from ..support.bundles import FILES, write_bundle
 from ..support.environment import scrub
@@ -244,7 +244,7 @@ def test_there_are_no_carts_unless_the_site_says_so(
 
 
 def test_old_carts_are_gone_and_there_are_only_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Carts(tmp_path, 0)
+    kept = FolderCarts(tmp_path, 0)
     monkeypatch.setattr(carts, "MAX_CARTS", 4)
     names = [uuid4() for _ in range(3)]
 
@@ -267,7 +267,7 @@ def test_old_carts_are_gone_and_there_are_only_so_many(tmp_path: Path, monkeypat
     save(names[2])
     assert not path.exists()
     with pytest.raises(NoRoom, match="no room for a cart"):
-        Carts(tmp_path, 1 << 60).save(Cart(str(names[2]), "ann", time.time(), []))
+        FolderCarts(tmp_path, 1 << 60).save(Cart(str(names[2]), "ann", time.time(), []))
     (path,) = (tmp_path / "carts").glob(f"{names[1]}.*")
     path.write_text("{")
     assert kept.find(names[1], "ann") is None

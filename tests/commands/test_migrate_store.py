@@ -21,6 +21,7 @@ from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.history import fill
+from ..support.holders import DEAD
 from ..support.ingeststate import row, write_rows
 from ..support.recount import recounted, told
 from ..support.site import Site
@@ -176,6 +177,20 @@ def test_nobody_may_use_it_meanwhile(
     assert refused.returncode == ExitCode.UNREACHABLE
     assert f"job 900 is being worked on by {this_process()}: end the workers" in refused.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_empty_has_moved_too(command: Command, site: Site, tmp_path: Path) -> None:
+    """And a job whose process died, which is resumed there."""
+    assert command("-q", "--queue", write_bundle(tmp_path / "b.tar")).returncode == 0
+    assert command("stats").returncode == 0
+    with open_store(site.settings) as store:
+        store.submit(9, kind=JobKind.BUNDLE, source="x", fingerprint="1", user="u", holder=DEAD)
+    for said in ("the same on both sides", "had moved before"):
+        done = command("migrate-store", site.database, f"{tmp_path}/new/")
+        assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+    with open_store(at(tmp_path / "new")) as store:
+        assert store.get(9).holder == DEAD
+        assert store.lease(9).fence_number == 2
 
 
 def test_it_overwrites_nothing(command: Command, old: Path, tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def several_servers(
         "METADATA_INGEST_URL": postgres.text,
         **storage.variables(storage.new_bucket()),
         "ARCHIVEINTERFACE_URL": archive.as_uri(),
+        "INGEST_DOWNLOADS": "yes",
     }
     bucket = storage.new_bucket()
     environment["INGEST_SHARED_SPOOL"] = f"s3://{bucket}/spool"

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from ...errors import IngestError, SettingsError, StoreError
+from ...errors import IngestError, JobBusy, SettingsError, StoreError
 from ...meter import NOBODY, Meter
 from ...text import counted
 from .side import Found, Row, Side, Standing
 from .tables import COUNTED, JOBS, TABLES, Table
 
 Piece = tuple[int | None, int | None]
+Lease = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,13 @@ class _Pair:
         return Moved(self.source.what, self.source.place, self.target.place, self.tables)
 
 
-def migrate(sides: Sequence[tuple[Side, Side]], require_idle: Callable[[], None], meter: Meter = NOBODY) -> list[Moved]:
+def migrate(
+    sides: Sequence[tuple[Side, Side]], require_idle: Callable[[], set[Lease]], meter: Meter = NOBODY
+) -> list[Moved]:
     """Move each database from the first side to the second; the job store comes last.
 
-    ``require_idle`` raises an error where somebody works on a job. Raises SettingsError where they cannot be moved
-    there, and what a `Side` raises.
+    ``require_idle`` raises an error where somebody works on a job, and returns the leases of the dead. Raises
+    SettingsError where they cannot be moved there, and what a `Side` raises.
     """
     with ExitStack() as stack:
         for side in (side for pair in sides for side in pair):
@@ -90,11 +93,10 @@ def migrate(sides: Sequence[tuple[Side, Side]], require_idle: Callable[[], None]
         for pair in pairs:
             _require_possible(pair)
         staying = [pair for pair in pairs if not pair.has_left]
-        if any(pair.source.what == JOBS for pair in staying):
-            require_idle()
-        _copy(staying, meter)
+        leases = require_idle() if any(pair.source.what == JOBS for pair in staying) else set()
+        _copy(staying, leases, meter)
         for pair in pairs:
-            if pair.found.standing is not Standing.USED or not pair.has_left:
+            if not pair.has_left or pair.found.standing is Standing.FILLED:
                 if pair.source.what == JOBS and not pair.source.has_queues:
                     pair.target.place_jobs()
                 pair.target.end()
@@ -116,14 +118,19 @@ def _require_possible(pair: _Pair) -> None:
         raise SettingsError(f"a {what} was at {target} and has moved to {found.other}: delete what is left there first")
     if found.standing is Standing.USED and not pair.has_left:
         raise SettingsError(f"there is a {what} {target} already: move to a new place")
-    if found.standing in (Standing.NOTHING, Standing.EMPTY) and pair.has_left:
+    if found.standing is Standing.NOTHING and pair.has_left:
         raise StoreError(f"the {what} {source} has moved to {target}, but is not there: is its disk mounted?")
 
 
-def _copy(pairs: Sequence[_Pair], meter: Meter) -> None:
+def _copy(pairs: Sequence[_Pair], leases: set[Lease], meter: Meter) -> None:
     with ExitStack() as stack:
         for pair in pairs:  # that which is entered last is left, and has moved, first
             stack.enter_context(pair.source.still())
+        for pair in pairs:
+            if pair.source.what == JOBS:
+                _require_unchanged(pair.source, leases)
+                if not pair.target.has_queues:
+                    pair.source.require_jobs_here()
         for pair in pairs:
             pair.target.begin(pair.source.place)
         meter.plan(len(pairs), 2 * sum(pair.source.size() for pair in pairs))
@@ -143,6 +150,15 @@ def _copy(pairs: Sequence[_Pair], meter: Meter) -> None:
             pair.target.flush(pair.source.place)
         for pair in pairs:
             pair.source.mark_moved(pair.target.place)
+
+
+def _require_unchanged(source: Side, leases: set[Lease]) -> None:
+    """Raise JobBusy where somebody has leased a job since these were all the leases."""
+    found = set(
+        source.answer("SELECT job_id, fence FROM jobs WHERE holder IS NOT NULL AND state IN ('running', 'undoing')")
+    )
+    for job_id, _ in found - leases:
+        raise JobBusy(f"job {job_id} was begun just now: end the workers, servers and watchers first")
 
 
 class _Advance:

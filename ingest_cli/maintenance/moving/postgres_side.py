@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from ...errors import JobBusy
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
 from ...jobs.job import UNFINISHED, JobKind, JobState
@@ -102,6 +103,17 @@ class PostgresSide:
                 for statement in ADDED_UP:
                     connection.execute(statement)
             yield
+
+    def require_jobs_here(self) -> None:
+        """Raise JobBusy where a job has not ended whose files lie on another host's disks."""
+        names = Queues.of_host(self._cluster).names
+        states, marks = names_of({*UNFINISHED, JobState.HELD}), ", ".join("?" * len(names))
+        with self._database.reading() as connection:
+            query = f"SELECT job_id, queue FROM jobs WHERE state IN ({states}) AND queue NOT IN ({marks}) LIMIT 1"
+            found = connection.execute(query, names).fetchall()
+        for job_id, queue in found:
+            host = queue.partition(":")[2]
+            raise JobBusy(f"job {job_id} waits for a worker of {host}, on whose disk its files are: let it end first")
 
     def mark_moved(self, place: str) -> None:
         """Mark it as having moved."""

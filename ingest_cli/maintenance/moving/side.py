@@ -75,6 +75,9 @@ class Side(Protocol):
         """Let nobody else change it for as long as the block lasts; what is done in it is done at its end, or not at
         all. Raises ResourceUnavailable where other processes use it."""
 
+    def require_jobs_here(self) -> None:
+        """Raise JobBusy where a job has not ended that only another host than this can run."""
+
     def mark_moved(self, place: str) -> None:
         """Mark it, in such a block, as having moved to ``place``."""
 

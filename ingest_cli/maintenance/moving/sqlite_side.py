@@ -89,6 +89,9 @@ class SqliteSide:
         with self._database.writing():
             yield
 
+    def require_jobs_here(self) -> None:
+        """All jobs are this host's."""
+
     def mark_moved(self, place: str) -> None:
         """Mark it as having moved."""
         with self._database.writing() as connection:

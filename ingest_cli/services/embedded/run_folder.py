@@ -19,7 +19,6 @@ class RunFolder:
 
     def __init__(self, root: Path, ids: range, fence: int) -> None:
         self._root, self._ids, self._fence = root, ids, fence
-        self._made_folders: set[str] = set()
         self._runs = root / RUNS_FOLDER
         self.path = self._runs / f"{ids.start}.{fence}"
         # A folder that an earlier run of these ids left says that this is the disk that it was.
@@ -38,11 +37,12 @@ class RunFolder:
     def place(self, aside: str, file_id: int) -> None:
         """Rename a file from this folder to its target."""
         target = self.target(file_id)
-        parent = target.rpartition("/")[0]
-        if parent not in self._made_folders:
-            os.makedirs(parent, exist_ok=True)
-            self._made_folders.add(parent)
-        os.rename(aside, target)
+        try:
+            os.rename(aside, target)
+        except FileNotFoundError:
+            # Of most files there were others in the folder.
+            os.makedirs(target.rpartition("/")[0], exist_ok=True)
+            os.rename(aside, target)
 
     def close(self) -> None:
         """Remove the folder, as far as that can be done."""

@@ -80,8 +80,10 @@ class S3Archive:
         return False
 
     def require_free(self, ids: range) -> None:
-        """Raise ArchiveError where a file is stored under one of ``ids``; of many, the first and the last are looked
-        for: ids that are given out once more begin with the first."""
+        """Raise ArchiveError where a file is stored under one of ``ids``.
+
+        Of many, the first and the last are looked for: ids that are given out once more begin with the first.
+        """
         folders = range(ids.start - ids.start % FILES_A_FOLDER, ids.stop, FILES_A_FOLDER)
         for first in sorted({*folders[:FOLDERS_LOOKED_INTO], *folders[-FOLDERS_LOOKED_INTO:]}):
             for key, _ in self._bucket.keys(folder_of(first), f"look for files {ids.start} to {ids.stop - 1}"):
