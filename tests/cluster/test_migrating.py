@@ -170,6 +170,6 @@ def test_it_can_be_killed_anywhere(
         step = 1
         while moved(words, step) == step:
             assert not (usable(left) and usable(new))
-            step += max(5, step // 4)
+            step += max(7, step // 3)
         assert (usable(left), usable(new)) == (False, True)
         assert known(new) == before
