@@ -182,14 +182,22 @@ def _fill(pair: _Pair, table: Table, advance: Callable[[int], None]) -> None:
         new = [row for row in wanted if row not in there]
         if table.is_replaced:
             if new or there - set(wanted):
-                pair.target.put(table, columns, wanted)
+                _put(pair, table, columns, wanted, after)
         else:
             kept = {_identity(row, identity) for row in wanted}
             if gone := [key for key in (_identity(row, identity) for row in there) if key not in kept]:
                 pair.target.remove(table, gone)
             if new:
-                pair.target.put(table, columns, new)
+                _put(pair, table, columns, new, after)
         advance(len(wanted))
+
+
+def _put(pair: _Pair, table: Table, columns: Sequence[str], rows: Sequence[Row], after: int | None) -> None:
+    try:
+        pair.target.put(table, columns, rows)
+    except StoreError as error:  # such as a text that this one does not take
+        behind = f" behind {table.key} {after}" if after is not None else ""
+        raise StoreError(f"cannot copy {table.name}{behind}: {error}") from error
 
 
 def _compared(pair: _Pair, table: Table, advance: Callable[[int], None]) -> Same:
