@@ -1,4 +1,4 @@
-"""The whole scenario, which takes ten minutes:  python -m tests.cluster [--seed N] [--small] [--folder DIR]
+"""The whole scenario, which takes five minutes:  python -m tests.cluster [--seed N] [--small] [--folder DIR]
 
 As root, since hosts have networks of their own.
 """

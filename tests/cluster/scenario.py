@@ -32,15 +32,15 @@ EAST, WEST, SOUTH = "east", "west", "south"
 ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
 MIB = 1 << 20
 SENDERS, ANSWER_SECONDS, PATIENT_SECONDS, PAUSE = 4, 15.0, 5, 0.2
-IN_PIECES = 5
 TIMINGS = {"heartbeat": 0.5, "stale": 5.0, "first_backoff": 1.0, "longest_backoff": 5.0}
 AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many bundles come in; for how many seconds a host is frozen, one is cut off from all, one from the database
-    and another from the storage, and the database is away; how many requests of a hundred fail at the storage, or lose
+    """How many bundles come in, and how many of those that are sent come in pieces: by a client that waits a minute
+    where it is told to. For how many seconds a host is frozen, one is cut off from all, one from the database and
+    another from the storage, and the database is away. How many requests of a hundred fail at the storage, or lose
     their answer; and when patience ends."""
 
     bundles: int
@@ -49,13 +49,14 @@ class Plan:
     apart: float
     away: tuple[float, float]
     failing: float = 5.0
+    in_pieces: int = 0
     seed: int = 1
     patience: float = 120.0
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
 SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, apart=2.0, away=(1.0, 4.0), timings=TIMINGS)
-FULL = Plan(bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), patience=900.0)
+FULL = Plan(bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), in_pieces=20, patience=900.0)
 
 
 class Shared:
@@ -102,14 +103,16 @@ class Shared:
 class Senders:
     """Clients that send bundles to servers, each until one has taken it: no more than have been let go.
 
-    Some of the bundles are sent in pieces, by `ingest upload`, whose home is ``home``.
+    Those ``in_pieces`` are sent by `ingest upload`, whose home is ``home``.
     """
 
-    def __init__(self, urls: list[str], bundles: list[Path], chance: random.Random, home: Path) -> None:
+    def __init__(
+        self, urls: list[str], bundles: list[Path], in_pieces: set[Path], chance: random.Random, home: Path
+    ) -> None:
         self.jobs: dict[Path, int] = {}
         home.mkdir()
         (home / "token").write_text(TOKEN)
-        self._home, self._in_pieces = home, set(bundles[:: len(bundles) // IN_PIECES])
+        self._home, self._in_pieces = home, in_pieces
         self._urls, self._chance, self._over = urls, chance, threading.Event()
         self._let_go = threading.Semaphore(0)
         self._pool = ThreadPoolExecutor(SENDERS)
@@ -189,19 +192,21 @@ class Scenario:
         for name in (EAST, WEST):
             hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
-        self._senders = Senders(doors, self.sent, self._chance, folder / "client")
+        in_pieces = set(self._chance.sample(self.sent, plan.in_pieces))
+        self._senders = Senders(doors, self.sent, in_pieces, self._chance, folder / "client")
 
     def play(self) -> None:
         """All that goes wrong, each in the midst of jobs; then everything is mended and waited for."""
+        postgres = self.shared.postgres
         faults: list[tuple[str, Callable[[], None]]] = [
             ("a worker is killed", lambda: self.hosts[WEST].units[0].kill()),
-            ("the database is away", lambda: self._database_away(self.plan.away[0])),
+            ("the database is away", lambda: self._database_away(postgres.stop, self.plan.away[0])),
             ("a host is frozen", self._frozen),
             ("a host loses its power", self._powerless),
             ("a host is cut off", self._cut_off),
             ("two hosts each lose one of the two", self._apart),
             ("a worker is killed again", lambda: self.hosts[SOUTH].units[0].kill()),
-            ("the database is away for long", lambda: self._database_away(self.plan.away[1])),
+            ("the database loses its power", lambda: self._database_away(postgres.kill, self.plan.away[1])),
         ]
         try:
             self._until(lambda: self.shared.rows("SELECT to_regclass('jobs')")[0][0])
@@ -227,8 +232,8 @@ class Scenario:
                 partial.write_bytes(bundle.read_bytes())
                 partial.rename(self._drop / bundle.name)
 
-    def _database_away(self, seconds: float) -> None:
-        self.shared.postgres.stop()
+    def _database_away(self, end: Callable[[], None], seconds: float) -> None:
+        end()
         self._hold(seconds)
         self.shared.postgres.start()
 
