@@ -172,18 +172,22 @@ class PostgresConnections:
             connection.close()
 
     def _connected(self) -> "psycopg.Connection[Any]":
-        try:
-            given = conninfo.conninfo_to_dict(self.url.text)
-        except psycopg.ProgrammingError:
-            # Its text may quote the password.
-            raise SettingsError(f"{self.url} is no URL that PostgreSQL takes") from None
-        usual: dict[str, Any] = {key: value for key, value in USUAL.items() if key not in given}
         connection = _Impatient.connect(
-            self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual
+            self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual_for(self.url)
         )
         # Sums of whole numbers.
         connection.adapters.register_loader("numeric", IntLoader)
         return connection
+
+
+def usual_for(url: PostgresUrl) -> dict[str, Any]:
+    """What libpq is told besides the URL. Raises SettingsError."""
+    try:
+        given = conninfo.conninfo_to_dict(url.text)
+    except psycopg.ProgrammingError:
+        # Its text may quote the password.
+        raise SettingsError(f"{url} is no URL that PostgreSQL takes") from None
+    return {key: value for key, value in USUAL.items() if key not in given}
 
 
 class _Connection:

@@ -14,13 +14,13 @@ from psycopg import sql
 from ..settings import PostgresUrl, Timings
 from .interruption import Interruption
 from .job import Job
+from .postgres_database import usual_for
 from .task_queue import TaskQueue
 
 # Who listens need not ask; what was deferred is due without a word.
 LISTENING_POLL_SECONDS, POLL_SECONDS = 5.0, 1.0
 # Nobody takes tasks away but by hand.
 FIRST_MEND_SECONDS, MEND_SECONDS = 30.0, 300.0
-CONNECT_SECONDS = 10
 
 
 class ProcrastinateDispatch:
@@ -65,7 +65,7 @@ class ProcrastinateDispatch:
 
     def _began_to_listen(self, url: PostgresUrl) -> bool:
         try:
-            self._listener = psycopg.connect(url.text, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            self._listener = psycopg.connect(url.text, autocommit=True, **usual_for(url))
             for name in self._store.channels:
                 self._listener.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
         except psycopg.OperationalError:

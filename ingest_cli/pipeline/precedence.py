@@ -25,7 +25,7 @@ class Precedence:
     def end(self, job_id: int) -> None:
         """The job runs no more."""
         with self._changed:
-            del self._digests[job_id]
+            self._digests.pop(job_id, None)
             self._changed.notify_all()
 
     def give(self, job_id: int, digest: str) -> None:

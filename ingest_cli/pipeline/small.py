@@ -6,6 +6,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ..bundle.header import BLOCK, is_header
+from ..disk import open_regular
 from ..settings import Settings
 
 # A bundle of this size, or smaller, takes less time to read than to sync.
@@ -23,6 +25,13 @@ def is_small(path: Path, settings: Settings) -> bool:
     with suppress(OSError):
         found = os.stat(path)
         return stat.S_ISREG(found.st_mode) and found.st_size <= SMALL_BYTES
+    return False
+
+
+def is_plain(path: Path) -> bool:
+    """Whether the file at ``path`` begins as a tar does that is not packed: it holds no more than its size."""
+    with suppress(OSError), open_regular(path) as file:
+        return is_header(os.pread(file.fileno(), BLOCK, 0))
     return False
 
 

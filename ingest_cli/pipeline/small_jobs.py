@@ -3,9 +3,11 @@
 A job that kills its process kills those beside it. So only those run beside others that were never run before: one that
 was, be it that it was to blame or not, runs alone, and whoever kills the process then is alone to blame.
 
-Memory is bounded by what a small bundle is, and by the share that each of so many may keep of what it reads. What is to
-be told of a job is kept until those begun before it have ended, unless that takes long: it is told in the thread that
-leased it, as if the jobs ran one by one.
+Memory is bounded by what a small bundle is, and by the share that each of so many may keep of what it reads. One that
+is packed may hold a thousand times of what it seems to, which is too much for so many at once: it runs alone.
+
+What is to be told of a job is kept until those begun before it have ended, unless that takes long: it is told in the
+thread that leased it, as if the jobs ran one by one.
 """
 
 import time
@@ -23,7 +25,7 @@ from .kept import Kept
 from .observer import ObserveJob, Observer
 from .runner import Runner
 from .runner_threads import RunnerThreads, another_runner
-from .small import is_small, most_at_once
+from .small import is_plain, is_small, most_at_once
 
 # For so long those behind a job wait for it to be told of.
 TURN_SECONDS = 1.0
@@ -110,8 +112,10 @@ class SmallJobs:
 
     def may_take(self, job: Job) -> bool:
         """Whether a job that was just leased may be run beside others."""
-        is_first_run = job.attempts == 1 and job.state is JobState.RUNNING
-        return is_first_run and job.kind is JobKind.BUNDLE and is_small(Path(job.source), self._settings)
+        if job.attempts > 1 or job.state is not JobState.RUNNING or job.kind is not JobKind.BUNDLE:
+            return False
+        path = Path(job.source)
+        return is_small(path, self._settings) and is_plain(path)
 
     def take(self, job: Job) -> None:
         """Run a job that was leased. Raises IngestError where there is no thread that could."""

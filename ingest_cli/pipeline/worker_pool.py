@@ -73,7 +73,7 @@ class _Worker:
     def __init__(self, settings: Settings, runner: Runner, small: SmallJobs, observe: ObserveJob, tell: Tell) -> None:
         self._timings, self._runner, self._small = settings.timings, runner, small
         self._observe, self._tell = observe, tell
-        # In their order. The last of them may be one to be run alone.
+        # In their order. None but the last of them may be one to be run alone.
         self._leased: deque[Job] = deque()
 
     def work(self, *, until_empty: bool) -> None:
@@ -98,7 +98,7 @@ class _Worker:
             self._lease()
         was_any = bool(self._leased)
         while self._leased:
-            if self._small.may_take(self._leased[0]):
+            if len(self._leased) > 1 or self._small.may_take(self._leased[0]):
                 self._run_beside_others(self._leased.popleft())
             else:
                 self._wait_for_others()

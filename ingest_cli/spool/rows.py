@@ -51,6 +51,7 @@ MIGRATIONS = [
         kept timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (name, "user")
     );
+    CREATE INDEX uploads_open ON uploads (client) WHERE job_id IS NULL AND NOT is_used;
     """,
 ]
 # For how many seconds what was left was not touched: an upload of which nothing has come, and any other.

@@ -1,5 +1,6 @@
 """The spool that several servers share: whoever writes an upload, nothing of it is lost, nor of anybody else's."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,14 @@ import psycopg
 import pytest
 
 from ingest_cli.errors import ResourceUnavailable, SourceError
+from ingest_cli.jobs.job import Job, JobKind
 from ingest_cli.jobs.postgres_database import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
+from ingest_cli.server.async_store import AsyncStore
 from ingest_cli.server.shared_uploads import SMALL_PIECE, SharedFile, SharedReceptions, SharedUploads
 from ingest_cli.server.uploads import Upload
 from ingest_cli.services.s3.bucket import Bucket
-from ingest_cli.settings import ObjectStore, PostgresUrl
+from ingest_cli.settings import ObjectStore, PostgresUrl, load_settings
 from ingest_cli.spool.rows import Gone, UploadRows
 from ingest_cli.spool.shared import SharedSpool
 
@@ -261,3 +264,41 @@ def test_an_object_that_is_another_by_now_is_not_what_was_written(
     spool.bucket.delete([piece.key], "delete")
     with pytest.raises(ResourceUnavailable, match="is not there"):
         content_of(spool, upload, tmp_path)
+
+
+class Thawed(SharedFile):
+    """An upload whose server was frozen between noting the id of its job and entering it."""
+
+    noted = 0
+
+    def entered_as(self, job_id: int) -> int:
+        return self.noted
+
+
+def test_of_an_upload_one_job_is_entered_even_by_a_server_that_thaws(
+    spools: Callable[[], SharedSpool], postgres: PostgresUrl, tmp_path: Path
+) -> None:
+    frozen, other = spools(), spools()
+    upload = SharedUploads(frozen).create(5, "user", "client")
+    written(frozen, upload, b"whole")
+    with opened(frozen, upload) as file:
+        noted = file.entered_as(7)
+        row = frozen.rows.find(f"resumable-{upload.name}.tar")
+        assert row is not None
+        frozen.leases.close()
+        with opened(other, upload) as again:
+            assert again.entered_as(8) == noted == 7
+        thawed = Thawed(frozen, row, new=False)
+        thawed.noted = noted
+    environment = {"INGEST_DATABASE_URL": postgres.text, "HOME": str(tmp_path)}
+
+    async def entered() -> list[Job]:
+        store = AsyncStore(load_settings(environment=environment), max_waiting=10)
+        try:
+            with opened(other, upload) as again:
+                first = await store.submit(9, JobKind.BUNDLE, again, "user", "name")
+            return [first, await store.submit(7, JobKind.BUNDLE, thawed, "user", "name")]
+        finally:
+            await store.close()
+
+    assert [job.job_id for job in asyncio.run(entered())] == [7, 7]

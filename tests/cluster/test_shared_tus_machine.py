@@ -64,4 +64,4 @@ def servers(tmp_path: Path, postgres_server: PostgresServer, strict_storage: Obj
 
 
 def test_some_sequences(servers: TwoServers) -> None:
-    walk(servers, examples=4, steps=25)
+    walk(servers, examples=3, steps=25)

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count, pairwise
@@ -24,8 +24,10 @@ from ingest_cli.settings import PostgresUrl, Settings, Timings, load_settings
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
+from ..support.holders import DEAD
 from ..support.postgres import GUARDED, PASSWORD, PostgresServer
 from ..support.recount import recounted, told
+from ..support.store_changes import WISH
 from ..support.store_worker import FILES
 from ..support.waiting import until
 
@@ -207,6 +209,72 @@ def test_who_waits_for_another_for_too_long_is_told(postgres: PostgresUrl, setti
             with pytest.raises(ResourceUnavailable, match="lock timeout"):
                 other.hasten(1)
         assert other.hasten(1).job_id == 1
+
+
+class Meanwhile:
+    """Two who change the store at once: what the second does waits for the first one's transaction."""
+
+    def __init__(self, server: PostgresServer, settings: Settings, store: JobStore) -> None:
+        self._server, self._settings, self.store = server, settings, store
+
+    def __call__(self, first: Callable[[JobStore], object], second: Callable[[JobStore], Any]) -> Any:
+        def do_second() -> Any:
+            with open_store(self._settings) as another:
+                return second(another)
+
+        with ThreadPoolExecutor(1) as executor:
+            with self.store.together():
+                first(self.store)
+                result = executor.submit(do_second)
+                until(lambda: result.done() or self._waits())
+                assert not result.done(), "it did not wait"
+            return result.result()
+
+    def _waits(self) -> bool:
+        return bool(self._server.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+@pytest.fixture
+def meanwhile(postgres_server: PostgresServer, settings: Settings, store: JobStore) -> Meanwhile:
+    return Meanwhile(postgres_server, settings, store)
+
+
+def held_by_the_dead(store: JobStore, job_id: int = 1) -> Job:
+    return store.submit(job_id, kind=JobKind.BUNDLE, source="/b", fingerprint="1:2:3", user="u", holder=DEAD)
+
+
+def test_a_wish_is_heard_by_who_takes_the_job_at_that_moment(meanwhile: Meanwhile, store: JobStore) -> None:
+    held_by_the_dead(store)
+    heir = meanwhile(lambda one: one.override(1, WISH), lambda other: other.lease(1))
+    assert (heir.fence_number, heir.override) == (2, WISH)
+
+
+def test_ids_that_are_reserved_at_that_moment_are_not_forgotten(meanwhile: Meanwhile, store: JobStore) -> None:
+    job = held_by_the_dead(store)
+    ended = meanwhile(
+        lambda one: one.reserve(job.fence, range(5, 8), None),
+        lambda other: other.end(1, JobState.DISCARDED, holder=this_process()),
+    )
+    assert (ended.state, ended.undo_to) == (JobState.UNDOING, JobState.DISCARDED)
+    assert ended.reservation is not None
+
+
+def test_of_two_jobs_with_one_document_the_second_sees_the_first(meanwhile: Meanwhile, store: JobStore) -> None:
+    first, second = (store.lease(submitted(store, job_id).job_id) for job_id in (1, 2))
+    other = meanwhile(
+        lambda one: one.identify(first.fence, "digest", 1, 10),
+        lambda another: another.identify(second.fence, "digest", 1, 10),
+    )
+    assert other is not None
+    assert other.job_id == first.job_id
+
+
+def test_two_who_take_from_the_queue_at_once_do_not_wait_for_each_other(settings: Settings, store: JobStore) -> None:
+    for job_id in (1, 2):
+        submitted(store, job_id)
+    with open_store(settings) as another, store.together():
+        leased = [store.lease_next(), another.lease_next(), another.lease_next()]
+    assert [job.job_id if job is not None else None for job in leased] == [1, 2, None]
 
 
 def test_jobs_that_take_each_other_over_at_once_do_not_hang(settings: Settings, store: JobStore) -> None:

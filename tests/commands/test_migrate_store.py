@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -110,31 +111,42 @@ def test_it_is_what_it_was(command: Command, old: Path, tmp_path: Path, monkeypa
 
 
 def test_it_can_be_killed_anywhere(old: Path, tmp_path: Path) -> None:
-    visit(old, tmp_path, [1, 40, 200, 400, 500, 540, 570])
+    """As it begins, copies, and marks one database after the other."""
+    visit(old, tmp_path, lambda last: [1, last // 3, *(last - before for before in (60, 30, 12, 6))])
 
 
 @pytest.mark.sweep
 def test_it_can_be_killed_at_every_step(old: Path, tmp_path: Path) -> None:
-    """At one of eight, with each seed at others."""
-    visit(old, tmp_path, range(1 + SEED % 8, 10_000, 8))
+    """At one of sixteen, with each seed at others."""
+    visit(old, tmp_path, lambda last: range(1 + SEED % 16, last, 16))
 
 
-def visit(old: Path, tmp_path: Path, steps: Iterable[int]) -> None:
-    """Kill it at these steps; the same command ends it each time as if it had never been killed."""
+def visit(old: Path, tmp_path: Path, steps: Callable[[int], Iterable[int]]) -> None:
+    """Kill it at these of its steps; the same command ends it each time as if it had never been killed."""
     whole = content(old)
     saved = {name: (old / name).read_bytes() for name in NAMES}
     new = tmp_path / "new"
     with Stepper() as stepper:
 
-        def moved(step: int = 0) -> bool:
-            """Move it; whether it was killed at the step."""
+        def moved(step: int = 0) -> int:
+            """Move it, as far as it is not killed at the step; how many steps that took."""
             words = ["migrate-store", "-q", str(old / NAMES[0]), f"{new}/"]
             done = stepper(Order(words=words, folder=str(tmp_path), environment=dict(os.environ), step=step))
-            assert done.status == 0 or done.hit, done.stderr
-            return bool(done.hit)
+            assert (done.status, bool(done.hit)) in ((0, False), (-signal.SIGKILL, True)), done.stderr
+            return done.steps["main"]
 
-        for step in steps:
-            if not moved(step):
+        def put_back() -> None:
+            for name in NAMES:
+                (new / name).unlink()
+                for left in old.glob(f"{name}*"):
+                    left.unlink()
+                (old / name).write_bytes(saved[name])
+
+        last = moved()
+        for step in steps(last):
+            put_back()
+            if moved(step) != step:  # it had to wait less often, and came to its end before
+                assert step > last * 0.9
                 break
             assert not (usable(old) and usable(new)), step
             if usable(old):  # it goes on there meanwhile
@@ -145,11 +157,6 @@ def visit(old: Path, tmp_path: Path, steps: Iterable[int]) -> None:
             assert usable(new), step
             assert not usable(old), step
             _assert_same(content(new), whole, step)
-            for name in NAMES:
-                (new / name).unlink()
-                for left in old.glob(f"{name}*"):
-                    left.unlink()
-                (old / name).write_bytes(saved[name])
 
 
 def _assert_same(after: dict[str, list[Any]], whole: dict[str, list[Any]], step: int) -> None:

@@ -229,7 +229,7 @@ def test_what_was_done_but_not_answered_is_known_as_done(
     part: str,
     lasting: bool,
 ) -> None:
-    place = in_storage(strict_storage, INGEST_SERVICE_TIMEOUT="0.3")
+    place = in_storage(strict_storage, INGEST_SERVICE_TIMEOUT="0.3" if lasting else "30")
     with disturbed(strict_storage, monkeypatch) as between:
         lost = iter(count()) if lasting else iter([0])
 

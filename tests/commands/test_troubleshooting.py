@@ -199,6 +199,26 @@ def a_shared_spool_of_one_host(scene: Scene) -> str:
     return scene.ingest(code=2)
 
 
+@provokes("*PLACE*: [*SECTION*] *KEY* is not postgresql://USER@HOST/DATABASE")
+def a_database_without_a_name(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@db.example.org")
+    return scene.ingest(code=2)
+
+
+@provokes("*PLACE*: [*SECTION*] *KEY* is a file: give a URL as url (INGEST_DATABASE_URL)")
+def a_database_in_place_of_a_file(scene: Scene) -> str:
+    scene.environment.setenv("INGEST_DB", "postgresql://ingest@db.example.org/ingest")
+    return scene.ingest(code=2)
+
+
+@provokes("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'")
+def no_library_for_postgresql(scene: Scene) -> str:
+    (scene.folder / "psycopg.py").write_text("raise ImportError")
+    scene.environment.setenv("PYTHONPATH", f"{scene.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@db.example.org/ingest")
+    return scene.ingest(code=2)
+
+
 @provokes("*FILE* is UTF-16: save it as UTF-8")
 def a_file_of_utf_16(scene: Scene) -> str:
     (scene.folder / "config.ini").write_text("[database]\n", "utf-16")
@@ -466,6 +486,13 @@ def a_source_that_is_written_to(scene: Scene) -> str:
 @provokes("the source *FILE* is a file of this program's own, and is not moved")
 def a_source_that_is_a_database(scene: Scene) -> str:
     return scene.move(scene.site.database)
+
+
+@provokes("cannot read *DATABASE* now: *REASON*")
+def a_database_that_is_away(scene: Scene) -> str:
+    pytest.importorskip("psycopg")
+    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@127.0.0.1:1/ingest")
+    return scene.ingest(code=4)
 
 
 @provokes("the site's policy refuses this bundle: *REASON*")

@@ -9,10 +9,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,12 +22,14 @@ from ingest_cli.jobs.dispatch import Dispatch, dispatching
 from ingest_cli.jobs.interruption import Interruption
 from ingest_cli.jobs.job import UNFINISHED, Job, JobKind, JobState, JobStatus
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import JobStore, open_store
 from ingest_cli.settings import PostgresUrl, Settings, load_settings
 
-from ..support.bundles import file_record, transaction, write_bundle
+from ..support.bundles import file_record, transaction, write_bundle, write_bundles
 from ..support.command import Command
 from ..support.hosts import host, new_boot, skip_unless_possible
+from ..support.pacifica_double import PacificaSite
 from ..support.postgres import PostgresServer, bouncing
 from ..support.waiting import until
 
@@ -338,6 +341,20 @@ def test_what_is_left_of_the_past_is_pruned(store: JobStore, tasks: Tasks, execu
     assert [task[:2] for task in tasks()] == [(1, "todo")]
 
 
+def test_procrastinate_shows_its_queues(
+    store: JobStore, postgres: PostgresUrl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, 1)
+    parts = urlsplit(postgres.text)
+    monkeypatch.setenv("PGHOST", str(parts.hostname))
+    monkeypatch.setenv("PGPORT", str(parts.port))
+    monkeypatch.setenv("PGUSER", str(parts.username))
+    monkeypatch.setenv("PGDATABASE", parts.path.strip("/"))
+    words = ["--app", "ingest_cli.jobs.procrastinate_app.app", "shell", "list_queues"]
+    shown = subprocess.run([sys.executable, "-m", "procrastinate", *words], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("local:here: 1 jobs (todo: 1,")
+
+
 def test_a_host_gets_what_it_can_read(
     settings: Settings, store: JobStore, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -494,6 +511,24 @@ def test_of_a_project_no_more_are_at_work_than_may_be(
     assert store.get(waiting.job_id).status is JobStatus.WAITING
     assert command("worker", "--until-empty", "-q").returncode == 0
     assert store.get(waiting.job_id).state is JobState.COMPLETE
+
+
+def test_hosts_take_turns_at_an_archive_service(
+    command: Command, store: JobStore, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest_cli.services.postgres_slots import PostgresSlots
+
+    assert isinstance(settings.database, PostgresUrl)
+    bundles = write_bundles(tmp_path, 2)
+    with PacificaSite() as pacific, closing(PostgresSlots(settings.database, "archive", 1, settings.timings)) as slots:
+        monkeypatch.setenv("ARCHIVEINTERFACE_URL", pacific.environment()["ARCHIVEINTERFACE_URL"])
+        with slots.acquire():  # as another host does
+            sending = command.start(*bundles)
+            # It lives, and waits.
+            until(lambda: any(job.task == INGEST_FILES and job.heartbeat > 1 for job in store.select()))
+            assert pacific.files == {}
+        assert sending.wait() == 0
+        assert len(pacific.files) == len(bundles)
 
 
 def write_bundle_of(project: str, folder: Path) -> Path:

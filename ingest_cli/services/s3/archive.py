@@ -38,7 +38,6 @@ CLOCK_SLACK = timedelta(minutes=1)
 class S3Archive:
     """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once."""
 
-    batch = 16
     is_exclusive = False
     stages = False
     waits = True
