@@ -27,6 +27,11 @@ from .transitions import Event
 LEASE_SECONDS = 300.0
 # The longest time to an attempt: a clock that was wrong must not have an event wait for ever.
 LONGEST_WAIT_SECONDS = 3600.0
+# By their names: what a newer version adds is nothing to a process that is at work meanwhile.
+COLUMNS = (
+    "number, job_id, run, kind, receiver, data, created, updated, status, attempts, retry_at, since, is_outage,"
+    " is_hastened, reason, fence, holder"
+)
 MOST_SEEN = 1000
 MOST_KEPT = 10_000
 # Now and then, since it looks at all of them.
@@ -161,7 +166,7 @@ class Outbox:
         # If it were the column itself, all of these statuses would be sorted.
         where = f"status || '' IN ({_listed(statuses)}) AND {'true' if job_id is None else 'job_id = ?'}"
         of_job = [] if job_id is None else [job_id]
-        rows = self._rows(f"SELECT * FROM outbox WHERE {where} ORDER BY number DESC LIMIT ?", *of_job, count)
+        rows = self._rows(f"SELECT {COLUMNS} FROM outbox WHERE {where} ORDER BY number DESC LIMIT ?", *of_job, count)
         return list(map(_notice_of, rows))[::-1]
 
     def tallies(self, receiver: ReceiverKind | None = None) -> dict[NoticeStatus, int]:
@@ -223,7 +228,7 @@ class Outbox:
             return iter(())
         now = time.time()
         waiting = (
-            "SELECT * FROM outbox AS this INDEXED BY outbox_due"
+            f"SELECT {COLUMNS} FROM outbox AS this INDEXED BY outbox_due"
             f" WHERE status = 'waiting' AND receiver IN ({_listed(receivers)})"
             " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.job_id = this.job_id"
             " AND earlier.number < this.number AND earlier.receiver = this.receiver AND earlier.status = 'waiting')"
@@ -270,7 +275,7 @@ class Outbox:
             connection.execute("DELETE FROM outbox WHERE status = 'sent' AND number <= ?", [before])
 
     def _one(self, number: int) -> Notice:
-        return _notice_of(next(self._rows("SELECT * FROM outbox WHERE number = ?", number)))
+        return _notice_of(next(self._rows(f"SELECT {COLUMNS} FROM outbox WHERE number = ?", number)))
 
     def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
         with reading(self._database) as connection:

@@ -64,7 +64,8 @@ _FOLLOWS = f"""
             PERFORM ingest_waiting_task_ends(NEW.job_id);
             PERFORM ingest_running_task_ends(NEW.job_id);
         END IF;
-        IF TG_OP = 'UPDATE' AND NEW.holder IS NULL AND NOT NEW.is_crowded AND OLD.holder IS NOT NULL THEN
+        IF TG_OP = 'UPDATE' AND NEW.project IS NOT NULL AND NEW.holder IS NULL AND NOT NEW.is_crowded
+            AND OLD.holder IS NOT NULL THEN
             UPDATE jobs SET retry_at = 0, is_crowded = false WHERE job_id = (
                 SELECT job_id FROM jobs WHERE project = NEW.project AND state = 'queued' AND is_crowded
                     AND job_id <> NEW.job_id ORDER BY priority DESC, job_id LIMIT 1 FOR UPDATE SKIP LOCKED);

@@ -126,8 +126,9 @@ class UploadRows:
     def add(
         self, name: str, length: int | None, user: str, client: str, metadata: str, concat: str, holder: str | None
     ) -> Row | None:
-        """Add an upload, held by ``holder``; None where there is one of this name."""
-        with self._writing() as connection:
+        """Add an upload, held by ``holder``; None where there is one of this name. One that is held is known to nobody
+        else yet: it is durable with what is noted of it next."""
+        with self._writing(durable=holder is None) as connection:
             found = connection.execute(
                 'INSERT INTO uploads (name, length, "user", client, metadata, concat, holder)'
                 f" VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING {COLUMNS}",
@@ -165,7 +166,7 @@ class UploadRows:
 
     def release(self, name: str, fence: int) -> None:
         """Hold an upload no more, if it is held still."""
-        with self._writing() as connection:
+        with self._writing(durable=False) as connection:
             connection.execute("UPDATE uploads SET holder = NULL WHERE name = ? AND fence = ?", (name, fence))
 
     def beat(self, held: Mapping[str, int]) -> None:

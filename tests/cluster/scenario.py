@@ -24,12 +24,13 @@ from ..support.bundles import members, write_bundle
 from ..support.cluster import Cluster, Host, cluster
 from ..support.command import Command
 from ..support.links import LOOPBACK, Link
+from ..support.loopback import lasting_port
 from ..support.object_stores import Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
 from ..support.proxying import is_there, sharing_out
 
 EAST, WEST, SOUTH = "east", "west", "south"
-ARCHIVE, SPOOL, TOKEN, PORT = "archive", "spool", "t0ken", 8066
+ARCHIVE, SPOOL, TOKEN = "archive", "spool", "t0ken"
 MIB = 1 << 20
 SENDERS, ANSWER_SECONDS, PATIENT_SECONDS, PAUSE = 4, 15.0, 5, 0.2
 TIMINGS = {"heartbeat": 0.5, "stale": 5.0, "first_backoff": 1.0, "longest_backoff": 5.0}
@@ -173,9 +174,12 @@ class Senders:
 
 
 class Scenario:
-    """Three hosts, each with a worker; two with a server, and one with a drop folder. Clients know the ``doors``."""
+    """Three hosts, each with a worker; those of ``ports`` with a server, the third with a drop folder. Clients know the
+    ``doors``."""
 
-    def __init__(self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster, doors: list[str]) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, shared: Shared, hosts: Cluster, ports: dict[str, int], doors: list[str]
+    ) -> None:
         self.plan, self.shared, self.hosts = plan, shared, hosts
         self.told: list[str] = []
         self._begun = time.monotonic()
@@ -189,8 +193,8 @@ class Scenario:
         for place in hosts.hosts.values():
             place.timings = dict(plan.timings)
             place.start("worker", "--json")
-        for name in (EAST, WEST):
-            hosts[name].start("serve", "--host", hosts[name].address, "--port", PORT)
+        for name, port in ports.items():
+            hosts[name].start("serve", "--host", hosts[name].address, "--port", port)
         hosts[SOUTH].start("watch", "--settle", 0.3, "--done", done, self._drop)
         in_pieces = set(self._chance.sample(self.sent, plan.in_pieces))
         self._senders = Senders(doors, self.sent, in_pieces, self._chance, folder / "client")
@@ -347,8 +351,10 @@ def scenario(folder: Path, plan: Plan, postgres: PostgresServer, objects: Object
     with ExitStack() as stack:
         shared = Shared(postgres, objects, plan, stack)
         hosts = stack.enter_context(cluster(folder, [EAST, WEST, SOUTH], shared.services, shared.variables))
-        servers = [f"{hosts[name].address}:{PORT}" for name in (EAST, WEST)]
+        # Hosts without networks of their own have the same address.
+        ports = {name: lasting_port() for name in (EAST, WEST)}
+        servers = [f"{hosts[name].address}:{port}" for name, port in ports.items()]
         doors = [f"http://{server}" for server in servers]
         if is_there("nginx"):
             doors.append(stack.enter_context(sharing_out(servers)))
-        yield Scenario(folder, plan, shared, hosts, doors)
+        yield Scenario(folder, plan, shared, hosts, ports, doors)

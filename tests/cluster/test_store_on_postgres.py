@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import pytest
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import CatalogRefused, IngestError, ResourceUnavailable, SettingsError, StoreError
 from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.outbox import NoticeStatus
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.store import JobStore, is_current, open_store
 from ingest_cli.services.factory import catalog, unique_id
-from ingest_cli.settings import PostgresUrl, Settings, Timings, load_settings
+from ingest_cli.settings import Notifications, PostgresUrl, Settings, Timings, load_settings
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
@@ -29,6 +31,7 @@ from ..support.postgres import GUARDED, PASSWORD, PostgresServer
 from ..support.recount import recounted, told
 from ..support.store_changes import WISH
 from ..support.store_worker import FILES
+from ..support.stores import store_at
 from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
@@ -148,9 +151,15 @@ def test_what_was_being_written_as_the_server_died_is_not_there(
     assert store.get(1).state is JobState.QUEUED
 
 
-def test_leases_of_which_nobody_heard_are_known_later(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("take", ["lease_next", "lease_offered"])
+def test_leases_of_which_nobody_heard_are_known_later(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, take: str
+) -> None:
     """The transaction was committed, and the connection broke before that was said."""
     import psycopg
+
+    lease: Callable[[], Job | None] = getattr(store, take)
+    lease()  # which makes itself known
 
     execute: Any = psycopg.Connection.execute
 
@@ -163,7 +172,7 @@ def test_leases_of_which_nobody_heard_are_known_later(store: JobStore, monkeypat
 
     def lease_two() -> None:
         with store.together():
-            assert [store.lease_next(), store.lease_next()].count(None) == 0
+            assert [lease(), lease()].count(None) == 0
 
     submitted(store, 1)
     submitted(store, 2)
@@ -172,7 +181,7 @@ def test_leases_of_which_nobody_heard_are_known_later(store: JobStore, monkeypat
         lease_two()
     monkeypatch.undo()
     assert {store.get(job_id).holder for job_id in (1, 2)} == {this_process()}
-    leased = [store.lease_next(), store.lease_next(), store.lease_next()]
+    leased = [lease(), lease(), lease()]
     assert {job.job_id for job in leased if job is not None} == {1, 2}
     assert leased[-1] is None
     assert [store.get(job_id).fence_number for job_id in (1, 2)] == [1, 1]
@@ -275,6 +284,35 @@ def test_two_who_take_from_the_queue_at_once_do_not_wait_for_each_other(settings
     with open_store(settings) as another, store.together():
         leased = [store.lease_next(), another.lease_next(), another.lease_next()]
     assert [job.job_id if job is not None else None for job in leased] == [1, 2, None]
+
+
+def test_events_go_through_the_outbox(postgres: PostgresUrl) -> None:
+    """No two senders have the same, and those that waited for their receiver go out when it is back."""
+    notifications = Notifications(command=("tell",), kinds=frozenset(["ingest"]))
+    with store_at(postgres.text, Timings(), notifications) as store, store.another() as other:
+        for job_id in (1, 2, 3):
+            job = store.lease(submitted(store, job_id).job_id)
+            store.identify(job.fence, f"digest {job_id}", 1, 1)
+            store.record(job.fence)
+        taken = [store.outbox.lease_next(["command"]), other.outbox.lease_next(["command"])]
+        notices = [notice for notice in taken if notice is not None]
+        assert [notice.job_id for notice in notices] == [1, 2]
+        store.outbox.retry(notices[0], "it is away", 1000.0, is_outage=True)
+        assert other.outbox.has_outage("command")
+        other.outbox.sent(notices[1])
+        assert not store.outbox.has_outage("command")
+        again = store.outbox.lease_next(["command"])
+        assert again is not None
+        assert (again.job_id, again.is_hastened) == (1, True)
+        store.outbox.give_up(again, "it refuses")
+        assert store.outbox.tallies("command") == store.outbox.tallies() == {"waiting": 1, "sent": 1, "given up": 1}
+        assert store.outbox.waiting()[0] == 1
+        numbers = [notice.number for notice in store.outbox.newest(9, statuses=[NoticeStatus.GIVEN_UP])]
+        assert store.outbox.resend(numbers) == numbers
+        soon = datetime.now(UTC) + timedelta(days=1)
+        assert store.outbox.removable(soon) == [notices[1].number]
+        store.outbox.forget(store.outbox.removable(soon))
+        assert [notice.job_id for notice in store.outbox.newest(9)] == [1, 3]
 
 
 def test_jobs_that_take_each_other_over_at_once_do_not_hang(settings: Settings, store: JobStore) -> None:
