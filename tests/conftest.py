@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +27,11 @@ from .support.site import Site
 # A slow machine is no failure, and nothing is to be left in the folder where the tests are started.
 settings.register_profile("ingest", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 settings.load_profile("ingest")
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C be heeded as at a terminal, though the tests may run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -282,6 +282,9 @@ class Scene:
                 self._assert_discarded(int(words[1]))
         if done.status != 0:
             self.run(self.here, self.plain[-1], ends=WELL)
+        for job in self.others():
+            if job["status"] == "undoing":  # what could not be rolled back while the first was frozen is the queue's
+                self.run(self.here, ["retry", str(job["job_id"])])
         if self.replaced and self.trial.sources and not all(map(Path.exists, self.trial.sources.values())):
             self._go_on_with_the_old()
         self.run(self.here, ["verify", "--all"], ends=WELL)
