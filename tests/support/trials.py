@@ -119,6 +119,8 @@ class Trial:
         if self.url is not None:
             names = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
             self.environment.update(dict.fromkeys(names, self.url.text))
+            # Who comes from another boot is this host, started anew: no other one could read what lies on its disk.
+            self.environment["INGEST_HOST"] = "instruments"
         self.receiver: Receiver | None = None
         if kind.endswith("and events"):
             self.receiver = stack.enter_context(Receiver())
