@@ -22,7 +22,7 @@ from ..jobs.group_commit import Shared
 from ..jobs.job import Job, JobKind, JobState
 from ..settings import Settings
 from .kept import Kept
-from .observer import ObserveJob, Observer
+from .observer import ObserveJob
 from .runner import Runner
 from .runner_threads import RunnerThreads, another_runner
 from .small import is_plain, is_small, most_at_once
@@ -40,8 +40,8 @@ class _Begun:
         self.job, self.job_id = job, job.job_id
         self.error: BaseException | None = None
         self.has_ended = False
-        self._observe = observe
-        self._observer: Observer | None = None
+        # Made before it runs: whoever makes it may say how much is told of a run.
+        self._observer = observe(job)
         self._kept, self._pause, self._since = Kept(), pause, time.monotonic()
 
     @property
@@ -65,8 +65,6 @@ class _Begun:
 
     def tell(self) -> None:
         """Tell whoever looks on what is new of it."""
-        if self._observer is None:
-            self._observer = self._observe(self.job)
         self._kept.tell(self._observer)
 
 

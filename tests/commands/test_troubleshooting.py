@@ -552,6 +552,8 @@ class Storage(QuietHandler):
     def do_GET(self) -> None:
         if self.mark is not None and "ARCHIVE-ID" in self.path:
             self._say(200, self.mark)
+        elif "list-type=2" in self.path and self.code == "NoSuchKey":
+            self._say(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
         else:
             self._say(self.status, f"<Error><Code>{self.code}</Code></Error>".encode())
 

@@ -48,5 +48,7 @@ class Leftovers:
         return found
 
     def _mounts(self) -> list[str]:
-        points = [line.split()[4] for line in (PROC / "self" / "mountinfo").read_text().splitlines()]
+        points = [
+            line.split()[4] for line in (PROC / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines()
+        ]
         return [f"mount {point}" for point in points if Path(point).is_relative_to(self._own)]
