@@ -560,6 +560,8 @@ def test_whatever_is_queued_and_whenever_workers_end(seed: int, tmp_path: Path, 
     for job in site.jobs():
         if job.is_deferred:  # another worker was at work on the same content
             assert command("retry", job.job_id).returncode == 0
-    assert {job.state for job in site.jobs()} <= {JobState.COMPLETE, JobState.DUPLICATE, JobState.FAILED}
+    # One whose run was killed with ids reserved may have left them to another of the same content.
+    states = {JobState.COMPLETE, JobState.DUPLICATE, JobState.SUPERSEDED, JobState.FAILED}
+    assert {job.state for job in site.jobs()} <= states
     assert sorted(site.archived().values()) == sorted(contents)
     assert {row["id"] for row in site.rows("Files")} == set(site.archived())
