@@ -11,7 +11,6 @@ import argparse
 import datetime
 import importlib
 import os
-import pkgutil
 import platform
 import statistics
 import tempfile
@@ -38,9 +37,9 @@ def main() -> None:
 
 
 def subjects() -> list[str]:
-    """The files that have cases."""
-    names = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return sorted(name for name in names if hasattr(importlib.import_module(f"{__package__}.{name}"), "cases"))
+    """The files that have cases, none of which is imported: what they need may not be there."""
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(file.stem for file in files if "\ndef cases(" in file.read_text("utf-8"))
 
 
 def cases_of(subject: str, folder: Path) -> Iterator[Case]:
