@@ -162,10 +162,13 @@ FORKS = Forks()
 
 def _import_everything() -> None:
     import ingest_cli
+    from ingest_cli.errors import SettingsError
 
-    for module in pkgutil.walk_packages(ingest_cli.__path__, "ingest_cli."):
+    # Nothing of many hosts, where what they need is not installed.
+    for module in pkgutil.walk_packages(ingest_cli.__path__, "ingest_cli.", onerror=lambda _: None):
         if module.name != "ingest_cli.__main__":
-            import_module(module.name)
+            with suppress(SettingsError, ImportError):
+                import_module(module.name)
     from ingest_cli.cli import app
     from ingest_cli.server import app as server
     from ingest_cli.server import upload_jobs
