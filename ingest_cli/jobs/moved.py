@@ -20,7 +20,7 @@ def why_unusable(name: str, version: int, place: Callable[[], str]) -> str:
         return f"the {name} was written by a newer version of ingest; please upgrade"
     if version < FILLED:
         return moved_to(name, place())
-    return f"the {name} is not complete: it is being filled from {place()}; 'ingest migrate-store' goes on with that"
+    return f"the {name} is not complete: it is being filled from {place()}; 'ingest migrate-store' resumes that"
 
 
 def moved_to(name: str, place: str) -> str:

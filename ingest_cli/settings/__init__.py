@@ -3,11 +3,12 @@
 They are built once and then frozen. Imports nothing but errors.
 """
 
-from .cluster import Cluster, ObjectStore, PostgresUrl, S3Access
+from .cluster import Cluster, PostgresUrl
 from .defaults import Defaults, Ids
 from .endpoint import Endpoint, split_http_url
 from .notifications import EVENT_KINDS, EventKind, Notifications, ReceiverKind
 from .options import Option
+from .s3 import ObjectStore, S3Access
 from .server import ServerAccess, root_path_of
 from .site import Confirm, Settings, load_settings, settings_of
 from .timings import Timings

@@ -7,16 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
-from .cluster import (
-    Cluster,
-    ObjectStore,
-    PostgresUrl,
-    S3Access,
-    cluster_of,
-    object_store_of,
-    postgres_url_of,
-    s3_access_of,
-)
+from .cluster import Cluster, PostgresUrl, cluster_of, postgres_url_of
 from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
@@ -42,6 +33,7 @@ from .options import (
     VOLUME_PATH,
     Option,
 )
+from .s3 import ObjectStore, S3Access, object_store_of, s3_access_of
 from .server import ServerAccess, server_access_of
 from .timings import Timings, timings_of
 from .upload import UploadSettings, upload_settings_of

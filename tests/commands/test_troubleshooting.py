@@ -266,9 +266,7 @@ def a_store_that_has_moved(scene: Scene) -> str:
     return scene.says("state")
 
 
-@provokes(
-    "the *STORE* *FILE* is not complete: it is being filled from *PLACE*; 'ingest migrate-store' goes on with that"
-)
+@provokes("the *STORE* *FILE* is not complete: it is being filled from *PLACE*; 'ingest migrate-store' resumes that")
 def a_store_that_is_not_complete(scene: Scene) -> str:
     scene.ingest(code=0)
     with closing(sqlite3.connect(scene.site.database)) as connection, connection:
