@@ -72,7 +72,12 @@ def mounts_of_our_own() -> Iterator[None]:
             raise DiskUnavailable(f"no mounts of our own: {os.strerror(ctypes.get_errno())}")
         yield
     finally:
-        _libc.setns(before, CLONE_NEWNS)
+        # Refused while a thread that was begun in here, as one for heartbeats, has not ended yet.
+        deadline = time.monotonic() + PATIENCE
+        while _libc.setns(before, CLONE_NEWNS):
+            if time.monotonic() > deadline:
+                raise OSError(ctypes.get_errno(), f"its mounts cannot be left: {os.strerror(ctypes.get_errno())}")
+            time.sleep(0.02)
         os.close(before)
         # To change the mounts is to be at their root.
         os.chdir(folder)
