@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-LIBRARIES = ("psycopg", "procrastinate", "obstore")
+MISSING = [library for library in ("psycopg", "procrastinate", "obstore") if find_spec(library) is None]
 
 
 class Unreadable(pytest.Module):
     """A file of tests that is skipped as a whole."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        missing = ", ".join(library for library in LIBRARIES if find_spec(library) is None)
-        pytest.skip(f"not installed: {missing}", allow_module_level=True)
+        pytest.skip(f"not installed: {', '.join(MISSING)}", allow_module_level=True)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Read the file, or skip it."""
-    if all(find_spec(library) is not None for library in LIBRARIES):
+    if not MISSING:
         return None
     skipped: pytest.Module = Unreadable.from_parent(parent, path=module_path)
     return skipped
