@@ -83,5 +83,10 @@ def postgres_url_of(value: Value) -> PostgresUrl | None:
     except ValueError:  # its text quotes the URL
         usable = False
     if not usable or not value.text.isprintable():
-        raise SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")
+        raise no_database(value)
     return PostgresUrl(value.text, without_password(value.text))
+
+
+def no_database(value: Value) -> SettingsError:
+    """What to raise of a value that should name a database; it may hold a password, so it is not quoted."""
+    return SettingsError(f"{where(value)} is not postgresql://USER@HOST/DATABASE")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
-from .cluster import Cluster, PostgresUrl, cluster_of, postgres_url_of
+from .cluster import Cluster, PostgresUrl, cluster_of, no_database, postgres_url_of
 from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
 from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
@@ -163,7 +163,7 @@ def _database(path: Value, url: Value) -> Path | PostgresUrl:
         return path_of(path)
     found = postgres_url_of(url)
     if found is None:
-        raise SettingsError(f"{where(url)} is not postgresql://USER@HOST/DATABASE")
+        raise no_database(url)
     return found
 
 
