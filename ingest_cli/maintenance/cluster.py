@@ -9,9 +9,10 @@ import psycopg
 
 from .. import __version__
 from ..errors import ResourceUnavailable, StoreError
+from ..jobs.attendance import patience_of
 from ..jobs.postgres_database import PostgresConnections, PostgresDatabase, version_of
 from ..jobs.postgres_migrations import MIGRATIONS
-from ..jobs.sightings import Member, Sightings, patience_of
+from ..jobs.sightings import Member, Sightings
 from ..jobs.store import open_store
 from ..settings import PostgresUrl, Settings
 from ..text import counted, listed

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from ingest_cli.jobs.sightings import Sightings, patience_of
+from ingest_cli.jobs.attendance import patience_of
+from ingest_cli.jobs.sightings import Sightings
 from ingest_cli.jobs.store import open_store
 from ingest_cli.settings import PostgresUrl, load_settings
 
