@@ -11,9 +11,12 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
 from ...settings import ObjectStore, S3Access
+from .copies import MOST_COPIED
 from .faults import FAILURES, explained, is_not_there, was_cut_short
+from .objects import Stored, bare
+from .parts import MOST_PARTS
 from .patience import Patience
-from .signed import LISTED_AT_ONCE, SignedBucket, Stored, bare
+from .signed import LISTED_AT_ONCE, SignedBucket
 from .stores import Stores
 
 if TYPE_CHECKING:
@@ -21,8 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Amazon's has no more parts in an upload, and takes no more objects in one request to delete them.
-MOST_PARTS = 10_000
+# Amazon's takes no more objects in one request to delete them.
 MOST_DELETED = 1000
 PART_BYTES = 8 << 20
 # What the parts of one upload that are on their way may take of the memory.
@@ -32,8 +34,8 @@ PARTS_BYTES = 32 << 20
 class Bucket(SignedBucket):
     """The objects of ``place``, reached by ``access``, from as many threads as like to. Raises as a SignedBucket."""
 
-    def __init__(self, place: ObjectStore, access: S3Access, connections: int) -> None:
-        super().__init__(place, access, connections)
+    def __init__(self, place: ObjectStore, access: S3Access, connections: int, most_copied: int = MOST_COPIED) -> None:
+        super().__init__(place, access, connections, most_copied)
         self._stores = Stores(place, access)
 
     def put(self, key: str, data: bytes, notes: dict[str, str], action: str, *, create: bool) -> str | None:

@@ -9,8 +9,8 @@ from obstore.store import S3Store
 from ...errors import SettingsError
 from ...settings import ObjectStore, S3Access
 from ...text import one_line
+from .client import SECONDS_A_BYTE
 from .patience import FIRST_BACKOFF, LONGEST_BACKOFF, RETRIES, RETRYING_TIMEOUTS
-from .signed import SECONDS_A_BYTE
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config

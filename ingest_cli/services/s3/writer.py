@@ -30,7 +30,7 @@ from ..base import require_within
 from ..sources import catch, caught_at, is_same_file, not_removed, put_back
 from .bucket import Bucket, part_bytes
 from .keys import folder_of, key_of, parsed
-from .signed import Stored
+from .objects import Stored
 from .sums import PartSums, tag_of
 
 # What is noted with each object, so that it says by itself what it is to hash to.
