@@ -85,7 +85,8 @@ def side_of(what: str, place: Path | PostgresUrl, settings: Settings) -> Side:
     """The database for ``what`` at this place."""
     if isinstance(place, Path):
         return SqliteSide(what, place, MIGRATIONS[what], settings.timings.busy)
-    from ...jobs.postgres_database import Migration, pool_of
+    from ...jobs.postgres_connections import pool_of
+    from ...jobs.postgres_database import Migration
     from ...jobs.postgres_migrations import MIGRATIONS as POSTGRES_JOBS
     from ...services.postgres.catalog import MIGRATIONS as POSTGRES_CATALOG
     from ...services.postgres.uniqueid import MIGRATIONS as POSTGRES_IDS

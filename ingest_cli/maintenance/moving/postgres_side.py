@@ -9,7 +9,8 @@ from ...errors import JobBusy
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
 from ...jobs.job import UNFINISHED, JobKind, JobState
-from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
+from ...jobs.postgres_connections import PostgresConnections
+from ...jobs.postgres_database import Migration, PostgresDatabase, open_database, version_of
 from ...jobs.postgres_migrations import ADDED_UP
 from ...jobs.queues import Queues
 from ...jobs.sql_rows import listed as names_of
