@@ -11,7 +11,7 @@ import pytest
 
 from ingest_cli.errors import ExitCode, IngestError, StoreError
 from ingest_cli.jobs.job import JobKind
-from ingest_cli.jobs.postgres_database import pool_of
+from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.process import host_name
 from ingest_cli.jobs.store import open_store
 from ingest_cli.maintenance.moving.places import side_of
