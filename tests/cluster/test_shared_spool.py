@@ -15,7 +15,8 @@ from ingest_cli.jobs.job import Job, JobKind
 from ingest_cli.jobs.postgres_database import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
 from ingest_cli.server.async_store import AsyncStore
-from ingest_cli.server.shared_uploads import SMALL_PIECE, SharedFile, SharedReceptions, SharedUploads
+from ingest_cli.server.shared_file import SMALL_PIECE, SharedFile
+from ingest_cli.server.shared_uploads import SharedReceptions, SharedUploads
 from ingest_cli.server.uploads import Upload
 from ingest_cli.services.s3.bucket import Bucket
 from ingest_cli.settings import ObjectStore, PostgresUrl, load_settings

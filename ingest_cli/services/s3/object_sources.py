@@ -7,8 +7,9 @@ from rich.filesize import decimal
 
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceMissing, SourceRefused
 from ...text import counted
-from .bucket import Bucket, Stored
+from .bucket import Bucket
 from .notes import SOURCE, SOURCE_TAG
+from .objects import Stored
 
 # Amazon's copies no more at once.
 MOST_COPIED = 5 << 30
