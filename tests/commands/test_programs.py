@@ -149,9 +149,10 @@ def test_every_argument_has_its_object_in_order(command: Command, stored: Path, 
 
 
 def test_the_server_tells_of_a_job_in_the_same_fields() -> None:
-    _, more = DESCRIPTION["components"]["schemas"]["Listed"]["allOf"]
+    _, more, place = DESCRIPTION["components"]["schemas"]["Listed"]["allOf"]
     own = DESCRIPTION["components"]["schemas"]["State"]["properties"]
     assert [*own, *more["properties"]] == JOB.split(" , ")
+    assert list(place["properties"]) == PLACE.split(" , ")
 
 
 def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
