@@ -29,6 +29,7 @@ from .tasks import (
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
+    QUEUED,
     REGISTER,
     UNREGISTER,
 )
@@ -124,6 +125,10 @@ class TaskQueue(SqlJobStore):
                     silent=silent,
                 )
         return found
+
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return dict(map(tuple, self._rows(QUEUED)))
 
     def prioritize(self, job_id: int, priority: int) -> Job:
         """Give an unfinished job another priority: its task follows."""
