@@ -28,7 +28,7 @@ from ..bundle.reader import Fetched
 from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
 from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
 from ..in_threads import done_in_threads
-from ..jobs.postgres_database import pool_of
+from ..jobs.postgres_connections import pool_of
 from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
@@ -52,15 +52,21 @@ class SharedSpool:
     """The spool in the ``bucket``, of which ``rows`` tell. Its methods may be called by several threads at once.
 
     Who holds an upload says so every ``beat`` seconds. It has died, or is frozen or cut off, if it was seen not to for
-    ``stale`` seconds.
+    ``stale`` seconds. So many ``writers`` write pieces.
     """
 
     def __init__(
-        self, rows: UploadRows, bucket: Bucket, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+        self,
+        rows: UploadRows,
+        bucket: Bucket,
+        *,
+        beat: float = BEAT_SECONDS,
+        stale: float = STALE_SECONDS,
+        writers: int = WRITERS,
     ) -> None:
         self.rows, self.bucket, self.stale = rows, bucket, stale
         self.leases = Leases(rows, beat)
-        self._writers = Writers(WRITERS)
+        self._writers = Writers(writers)
 
     @classmethod
     def of(cls, settings: Settings) -> "SharedSpool":
