@@ -4,7 +4,8 @@ from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
 from .job import Job
 from .postgres_attendance import PostgresAttendance
-from .postgres_database import PostgresConnections, PostgresDatabase, open_database
+from .postgres_connections import PostgresConnections
+from .postgres_database import PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
 from .process import this_process
 from .sql_reading import NOBODY

@@ -325,7 +325,7 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     """
     if isinstance(settings.database, PostgresUrl):
         from .postgres import PostgresJobStore
-        from .postgres_database import pool_of
+        from .postgres_connections import pool_of
 
         pool = pool_of(settings.database, shared)
         return PostgresJobStore(pool, settings.timings, settings.notifications, cluster=settings.cluster, new=new)
@@ -344,9 +344,9 @@ def is_current(settings: Settings) -> bool:
     Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
     if isinstance(settings.database, PostgresUrl):
-        from . import postgres_database, postgres_migrations
+        from . import postgres_connections, postgres_database, postgres_migrations
 
-        pool = postgres_database.pool_of(settings.database)
+        pool = postgres_connections.pool_of(settings.database)
         return postgres_database.version_of(pool, "job store") == len(postgres_migrations.MIGRATIONS)
     from .sqlite_database import version_of
     from .sqlite_migrations import MIGRATIONS

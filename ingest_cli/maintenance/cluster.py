@@ -9,7 +9,8 @@ import psycopg
 
 from .. import __version__
 from ..errors import ResourceUnavailable, StoreError
-from ..jobs.postgres_database import PostgresConnections, PostgresDatabase, version_of
+from ..jobs.postgres_connections import PostgresConnections
+from ..jobs.postgres_database import PostgresDatabase, version_of
 from ..jobs.postgres_migrations import MIGRATIONS
 from ..jobs.sightings import Member, Sightings, patience_of
 from ..jobs.store import open_store

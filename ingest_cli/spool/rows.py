@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ..errors import IngestError
 from ..jobs.database import Connection, Cursor, reading, writing
-from ..jobs.postgres_database import PostgresConnections, PostgresDatabase, open_database
+from ..jobs.postgres_connections import PostgresConnections
+from ..jobs.postgres_database import PostgresDatabase, open_database
 from ..jobs.spool import Locked
 
 MIGRATIONS = [

@@ -28,7 +28,7 @@ from ..bundle.reader import Fetched
 from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
 from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
 from ..in_threads import done_in_threads
-from ..jobs.postgres_database import pool_of
+from ..jobs.postgres_connections import pool_of
 from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter

@@ -14,7 +14,7 @@ import pytest
 
 from ingest_cli.errors import ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job, JobKind
-from ingest_cli.jobs.postgres_database import pool_of
+from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
 from ingest_cli.server.async_store import AsyncStore
 from ingest_cli.server.shared_file import LARGEST_PIECE, SMALL_PIECE, SharedFile

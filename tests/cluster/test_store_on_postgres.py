@@ -115,10 +115,10 @@ def test_a_server_that_is_away_is_told_and_waited_for(
 def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
     postgres_server: PostgresServer, settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ingest_cli.jobs import postgres_database
+    from ingest_cli.jobs import postgres_connections
 
-    monkeypatch.setattr(postgres_database, "UNANSWERED_SECONDS", 0.5)
-    monkeypatch.setitem(postgres_database.USUAL, "connect_timeout", "2")
+    monkeypatch.setattr(postgres_connections, "UNANSWERED_SECONDS", 0.5)
+    monkeypatch.setitem(postgres_connections.USUAL, "connect_timeout", "2")
     job = submitted(store)
     postgres_server.freeze()
     try:
@@ -208,7 +208,7 @@ def test_a_transaction_that_is_silent_does_not_stop_the_others_for_good(
 
 def test_who_waits_for_another_for_too_long_is_told(postgres: PostgresUrl, settings: Settings) -> None:
     from ingest_cli.jobs.postgres import PostgresJobStore
-    from ingest_cli.jobs.postgres_database import PostgresConnections
+    from ingest_cli.jobs.postgres_connections import PostgresConnections
 
     pool = PostgresConnections(postgres)
     with PostgresJobStore(pool, Timings(busy=0.2)) as store, PostgresJobStore(pool, Timings(busy=0.2)) as other:

@@ -157,7 +157,7 @@ class TestPostgresSlots(SlotsContract):
     @pytest.fixture
     def place(self, postgres: PostgresUrl) -> str:
         from ingest_cli.jobs.postgres import PostgresJobStore
-        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.jobs.postgres_connections import PostgresConnections
 
         with PostgresJobStore(PostgresConnections(postgres), Timings()):
             return postgres.text
