@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .events import count_events, list_events, resend_events, send_events
     from .folders import folders_in, ids_of, last_ids, plan_folders
     from .hosts import list_hosts
-    from .housekeeping import back_up, diagnose, make_databases, prune
+    from .housekeeping import back_up, diagnose, make_databases, prune, skip_ids
     from .ingesting import (
         ingest_bundle,
         ingest_files,
@@ -88,6 +88,7 @@ __all__ = [
     "save_receipt",
     "send_events",
     "set_job_state",
+    "skip_ids",
     "upload",
     "verify_all",
     "verify_job",
@@ -107,7 +108,7 @@ _OF = {
     "events": {"count_events", "list_events", "resend_events", "send_events"},
     "folders": {"folders_in", "ids_of", "last_ids", "plan_folders"},
     "hosts": {"list_hosts"},
-    "housekeeping": {"back_up", "diagnose", "make_databases", "prune"},
+    "housekeeping": {"back_up", "diagnose", "make_databases", "prune", "skip_ids"},
     "ingesting": {
         "ingest_bundle",
         "ingest_files",

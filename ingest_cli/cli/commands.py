@@ -34,6 +34,7 @@ SUMMARIES = {
     "stats": "Count jobs, files and bytes, and the reasons for failures.",
     "prune": "Remove old jobs, events and orphaned spool files.",
     "backup": "Back up the job store, the catalogue and the ids.",
+    "skip-ids": "Give out no id again, once a backup is restored.",
     "migrate-store": "Move the job store, the catalogue and the ids to another place.",
     "import-jobs": "Import the states of Pacifica Ingest's jobs.",
     "doctor": "Check that everything a job needs works.",

@@ -180,6 +180,7 @@ def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) 
     assert fields_of(this) == COMMANDS["hosts"]
     assert fields_of(written(command, "prune")) == COMMANDS["prune"]
     assert fields_of(written(command, "backup", "copy")) == COMMANDS["backup"]
+    assert fields_of(written(command, "skip-ids")) == COMMANDS["skip-ids"]
     old = write_rows(tmp_path / "db.sqlite3", [row(7)])
     assert fields_of(written(command, "import-jobs", old)) == COMMANDS["import-jobs"]
     assert fields_of(written(command, "state", 7)) == COMMANDS["state job_id"]

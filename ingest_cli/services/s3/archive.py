@@ -24,6 +24,7 @@ from ...settings import ObjectStore, S3Access
 from ...text import duration
 from ..base import ArchivedFile, Memory
 from .bucket import Bucket
+from .copies import MOST_COPIED
 from .keys import FILES_A_FOLDER, MARK_NAME, USUAL_FENCE, folder_of, key_of, parsed
 from .mark import Mark
 from .tryout import try_out
@@ -36,17 +37,24 @@ CLOCK_SLACK = timedelta(minutes=1)
 
 
 class S3Archive:
-    """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once."""
+    """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once. Objects of more
+    bytes than ``most_copied`` are copied in parts."""
 
     is_exclusive = False
     stages = False
     waits = True
 
     def __init__(
-        self, place: ObjectStore, access: S3Access, memory: Memory | None = None, *, transfers: int = 1
+        self,
+        place: ObjectStore,
+        access: S3Access,
+        memory: Memory | None = None,
+        *,
+        transfers: int = 1,
+        most_copied: int = MOST_COPIED,
     ) -> None:
         self.transfers = transfers
-        self._bucket = Bucket(place, access, connections=transfers)
+        self._bucket = Bucket(place, access, transfers, most_copied)
         self._mark = Mark(self._bucket, memory)
 
     def ping(self) -> str:
