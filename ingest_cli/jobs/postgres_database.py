@@ -214,6 +214,7 @@ class PostgresDatabase:
                 connection.execute(f"{self._begin}; {synced}")
         except BaseException:
             connection.close()
+            self.pool.give_back(connection)
             raise
         return connection
 
@@ -246,6 +247,8 @@ def open_database(
     ResourceUnavailable where it cannot be used now, and StoreError.
     """
     database = PostgresDatabase(pool, busy)
+    if application in pool.current:
+        return database
     try:
         version = _version(database, application)
         if version is None and not new:
@@ -255,6 +258,7 @@ def open_database(
     except BaseException:
         database.close()
         raise
+    pool.current.add(application)
     return database
 
 

@@ -57,7 +57,7 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
             events,
             attending(settings, "worker"),
             graceful_shutdown(runner, settings.timings.grace),
-            SmallJobs(settings, shared, runner, observe) as small,
+            SmallJobs(settings, shared, runner, spooled, observe) as small,
         ):
             _Worker(settings, runner, small, observe, tell).work(until_empty=until_empty)
 

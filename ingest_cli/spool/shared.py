@@ -136,6 +136,11 @@ class SharedSpool:
             raise
         return Fetched(file, fingerprint_of(pieces))
 
+    def length_of(self, source: str) -> int | None:
+        """How many bytes of an upload have arrived; None where it is gone."""
+        row = self.rows.find(self.name_of(source))
+        return None if row is None or row.is_used else row.arrived
+
     def fingerprint(self, source: str) -> str:
         """By what a run knows that an upload is the same still."""
         return fingerprint_of(self.rows.pieces(self.name_of(source)))
