@@ -1,5 +1,6 @@
 """Several servers are one service: any of them takes any piece of any upload, and a worker of any host the job."""
 
+import gzip
 import io
 import os
 import socket
@@ -12,12 +13,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 import requests
 
 from ingest_cli.api.housekeeping import diagnose, prune
 from ingest_cli.jobs.job import Job
 from ingest_cli.services import factory
+from ingest_cli.settings import PostgresUrl
 from ingest_cli.spool.rows import Row
 
 from ..support.bundles import write_bundle
@@ -51,6 +54,15 @@ def bundle_of(folder: Path, length: int) -> tuple[bytes, bytes]:
     """A bundle that nobody has sent before, and what the file in it holds."""
     content = os.urandom(length)
     return write_bundle(folder / f"{os.urandom(8).hex()}.tar", {"data/a": content}).read_bytes(), content
+
+
+def sent(servers: SeveralServers, bundle: bytes) -> int:
+    """The job of a bundle that is sent in one request."""
+    answer = requests.post(
+        f"{servers.url}/upload", data=bundle, headers={"Content-Type": "application/octet-stream"}, timeout=PATIENCE
+    )
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["job_id"])
 
 
 def create(url: str, length: int | None, headers: dict[str, str] | None = None) -> str:
@@ -116,6 +128,29 @@ def test_a_compressed_bundle_that_is_bad_fails_by_its_name(servers: SeveralServe
     assert "s3:" not in job.exception
     name = job.source.rpartition("/")[2]
     assert any(key.startswith(name) for key in servers.objects())
+
+
+def test_small_uploads_are_run_at_once_and_of_those_that_are_packed_one_at_a_time(
+    servers: SeveralServers, tmp_path: Path
+) -> None:
+    assert isinstance(servers.settings.catalog, PostgresUrl)
+    first, content = bundle_of(tmp_path, 100)
+    assert_stored(servers, sent(servers, first), content)  # the catalogue is there
+    plain, packed = ([bundle_of(tmp_path, 100) for _ in range(6)] for _ in "ab")
+    with psycopg.connect(servers.settings.catalog.text) as connection:
+        connection.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+        at_work = [sent(servers, gzip.compress(bundle)) for bundle, _ in packed]
+        at_work += [sent(servers, bundle) for bundle, _ in plain]
+        jobs = dict.fromkeys(at_work, False)
+
+        def are_stored() -> list[int]:
+            jobs.update({job.job_id: job.reservation is not None for job in servers.jobs() if job.job_id in jobs})
+            return [job_id for job_id in jobs if jobs[job_id]]
+
+        until(lambda: {*at_work[6:]} <= {*are_stored()})
+        assert len(are_stored()) <= 6 + len(servers.instances)
+    for job_id, (_, content) in zip(at_work, [*packed, *plain], strict=True):
+        assert_stored(servers, job_id, content)
 
 
 def test_any_server_takes_any_piece(servers: SeveralServers, tmp_path: Path) -> None:
