@@ -28,6 +28,8 @@ from .store import JobStore
 # So Python says that the system gives none.
 NO_THREAD = "can't start new thread"
 
+# So long a heartbeat waits for a change that the run makes itself, which takes milliseconds.
+CHANGING_SECONDS = 0.1
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class Lease:
         self, store: JobStore, job: Job, timings: Timings, interruption: Interruption, heart: Heart | None = None
     ) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
-        self._heart = heart or Heart(timings.heartbeat)
+        self._heart, self._is_alone = heart or Heart(timings.heartbeat), heart is None
         self._task = job.task
         self._ending: IngestError | None = None
         self._confirmed = self._renewed = _clock()
@@ -275,11 +277,24 @@ class Lease:
         """
 
         def beat(store: JobStore) -> bool:
-            self._renew(store)
+            if not self._is_changing:
+                self._renew(store)
             return not isinstance(self._ending, LeaseLost)
 
-        with self._heart.beating(self._store, beat):
-            yield
+        try:
+            with self._heart.beating(self._store, beat):
+                yield
+        finally:
+            if self._is_alone:
+                self._heart.end()
+
+    @property
+    def _is_changing(self) -> bool:
+        """Whether the run is about to tell the store something itself, which takes as long as others have it wait."""
+        is_free = self._fencing.acquire(timeout=CHANGING_SECONDS)
+        if is_free:
+            self._fencing.release()
+        return not is_free
 
     def _renew(self, store: JobStore) -> None:
         began = _clock()

@@ -1,5 +1,7 @@
 """The job store in a database of PostgreSQL."""
 
+from dataclasses import replace
+
 from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
 from .job import Job
@@ -36,10 +38,10 @@ class PostgresJobStore(TaskQueue):
         super().__init__(database, timings, notifications, cluster)
         self.attendance = PostgresAttendance(database)
 
-    def another(self) -> "PostgresJobStore":
+    def another(self, *, busy: float | None = None) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""
-        pool = self._database.pool
-        return PostgresJobStore(pool, self._timings, self._notifications, cluster=self._cluster, new=False)
+        pool, timings = self._database.pool, self._timings if busy is None else replace(self._timings, busy=busy)
+        return PostgresJobStore(pool, timings, self._notifications, cluster=self._cluster, new=False)
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job, unless this process is that already without having heard of it."""

@@ -49,11 +49,11 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
         dispatching(settings, store) as dispatch,
         Spooled(settings) as spooled,
     ):
-        runner = Runner(settings, services, store, dispatch=dispatch, spooled=spooled)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
         with (
+            Runner(settings, services, store, dispatch=dispatch, spooled=spooled) as runner,
             events,
             attending(settings, "worker"),
             graceful_shutdown(runner, settings.timings.grace),

@@ -128,6 +128,21 @@ def test_a_lease_that_is_lost_stops_its_run_and_none_beside_it(
     require_each_stored_once(site, postgres_server, postgres)
 
 
+def test_a_job_that_somebody_else_is_changing_does_not_keep_the_others_from_being_alive(
+    store: JobStore, queued: list[Path], postgres: PostgresUrl, starting: Starting
+) -> None:
+    timings = {"heartbeat": 0.2}
+    with held_catalog(postgres), psycopg.connect(postgres.text) as other:
+        worker = starting("worker", "--until-empty", "--quiet", timings=timings)
+        until(lambda: len(running(store)) == THREADS)
+        changing, *others = [job.job_id for job in running(store)]
+        other.execute("SELECT FROM jobs WHERE job_id = %s FOR UPDATE", [changing])
+        before = {job.job_id: job.heartbeat for job in running(store)}
+        until(lambda: all(store.get(job_id).heartbeat > before[job_id] + 2 for job_id in others))
+        assert store.get(changing).heartbeat <= before[changing] + 1
+    assert worker.wait(PATIENCE) == 0
+
+
 def test_several_bundles_of_one_command_wait_together(
     store: JobStore,
     queued: list[Path],
