@@ -9,7 +9,6 @@ from urllib.parse import quote, urlsplit
 from ...settings import S3Access
 
 UNRESERVED = "-_.~"
-NO_BODY = hashlib.sha256(b"").hexdigest()
 
 
 def url_of(access: S3Access, bucket: str, query: Mapping[str, str], key: str = "") -> str:
@@ -26,22 +25,23 @@ def signed_headers(
     url: str,
     query: Mapping[str, str],
     others: Mapping[str, str] | None = None,
+    body: bytes = b"",
     *,
     now: datetime | None = None,
 ) -> dict[str, str]:
-    """The headers of a request without a body for the URL, which holds the ``query``.
+    """The headers of a request for the URL, which holds the ``query``, with this body.
 
     The names of ``others`` are in small letters.
     """
     moment = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-    parts = urlsplit(url)
-    headers = {"host": parts.netloc, "x-amz-content-sha256": NO_BODY, "x-amz-date": moment}
+    parts, digest_of_body = urlsplit(url), hashlib.sha256(body).hexdigest()
+    headers = {"host": parts.netloc, "x-amz-content-sha256": digest_of_body, "x-amz-date": moment}
     if access.token is not None:
         headers["x-amz-security-token"] = access.token
     headers = dict(sorted({**headers, **(others or {})}.items()))
     names = ";".join(headers)
     canonical = [method, parts.path, _query(query), *(f"{name}:{text}" for name, text in headers.items())]
-    digest = hashlib.sha256("\n".join([*canonical, "", names, NO_BODY]).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join([*canonical, "", names, digest_of_body]).encode()).hexdigest()
     scope = f"{moment[:8]}/{access.region}/s3/aws4_request"
     key = f"AWS4{access.secret}".encode()
     for part in scope.split("/"):

@@ -13,6 +13,12 @@ def tag_of(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
+def tag_of_parts(sums: Iterable[str]) -> str:
+    """The tag of an object whose parts have these tags, in their order."""
+    digests = [bytes.fromhex(tag) for tag in sums]
+    return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
 class PartSums:
     """The tag of an object that is stored in parts of so many bytes."""
 

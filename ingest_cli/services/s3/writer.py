@@ -7,44 +7,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
-
-from rich.filesize import decimal
 
 from ...bundle.content import CHUNK_BYTES, Content
-from ...bundle.fingerprint import identity_of
-from ...disk import durable_write, explained, sync_folder
-from ...errors import (
-    ArchiveError,
-    IngestError,
-    LeaseLost,
-    RollbackFailed,
-    ServiceUnavailable,
-    SourceChanged,
-    SourceMissing,
-    SourceRefused,
-    StopRequested,
-)
+from ...errors import ArchiveError, IngestError, LeaseLost, RollbackFailed, ServiceUnavailable, StopRequested
 from ...text import counted
 from ..base import require_within
-from ..sources import catch, caught_at, is_same_file, not_removed, put_back
-from .bucket import Bucket, Stored, part_bytes
+from .bucket import Bucket, part_bytes
+from .file_sources import FileSources, Read, require_at
 from .keys import folder_of, key_of, parsed
+from .notes import HASH, MODE, MTIME
+from .object_sources import ObjectSources
 from .sums import PartSums, tag_of
 
-# What is noted with each object, so that it says by itself what it is to hash to.
-HASH, MTIME, MODE = "ingest-hash", "ingest-mtime", "ingest-mode"
-# Of a copy: which object it is of, and the tag that it had.
-SOURCE, SOURCE_TAG = "ingest-source", "ingest-source-tag"
-# Amazon's copies no more at once.
-MOST_COPIED = 5 << 30
 # So many uploads in parts are under way at once: each keeps some of its parts in memory.
 LARGE_AT_ONCE = 4
 # So many files of a job that is undone are deleted with one request.
 DELETED_TOGETHER = 500
 # So many folders are remembered of what earlier runs left in them.
 MOST_FOLDERS = 64
-Read = Callable[[int], Iterator[bytes]]
 
 
 class S3Writer:
@@ -68,13 +48,12 @@ class S3Writer:
         read: Read,
     ) -> None:
         self._bucket, self._ids, self._fence, self._require = bucket, ids, fence, require
-        self._resumed, self._tags_are_sums, self._read = resumed, tags_are_sums, read
+        self._resumed, self._tags_are_sums = resumed, tags_are_sums
         self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
         self._lock, self._listing = threading.Lock(), threading.Lock()
         self._left: dict[str, dict[int, list[str]]] = {}
         self._doomed: list[str] = []
-        self._copied: dict[int, tuple[int, ...]] = {}
-        self._changed_in: set[Path] = set()
+        self._files, self._objects = FileSources(bucket, ids, fence, read), ObjectSources(bucket)
         self._has_written = self._has_uploaded = False
         if resumed and ids:
             self._end_uploads()
@@ -101,12 +80,12 @@ class S3Writer:
                 self._copy(file_id, source, size)
             return
         found = os.fstat(content.descriptor)
-        _require_at(source, found)
+        require_at(source, found)
         # But for a moved one whose source is gone.
         with self._taken_back(file_id, lambda: os.path.lexists(source)):
             self._put(file_id, content, {MODE: f"{stat.S_IMODE(found.st_mode):o}"})
-        _require_at(source, found)
-        self._copied[file_id] = identity_of(found)
+        require_at(source, found)
+        self._files.note_sent(file_id, found)
 
     def holds(self, file_id: int, hashed: os.stat_result) -> bool:
         """False: what is stored is a copy."""
@@ -123,14 +102,14 @@ class S3Writer:
         """
         require_within(self._ids, file_id)
         keys = self._keys(file_id)
-        if keys and (copied := self._copied_object(keys[-1], source)) is not None:
-            self._copy_back(file_id, keys[-1], source, copied)
+        if keys and (copied := self._objects.tag_of(keys[-1], source)) is not None:
+            self._objects.copy_back(file_id, keys[-1], source, copied)
         elif os.path.lexists(source):
-            if keys and not self._is_stored(file_id, source):
+            if keys and not self._files.is_stored(file_id, source):
                 location = self._bucket.location(keys[-1])
                 raise RollbackFailed(f"the archive still holds {location}: another file is at {source} now")
         elif keys:
-            self._bring_back(file_id, keys[-1], source)
+            self._files.bring_back(file_id, keys[-1], source)
         elif not self._resumed:
             raise RollbackFailed(f"neither {source} nor file {file_id} of the archive exists")
         self.delete(file_id)
@@ -139,22 +118,12 @@ class S3Writer:
         """Remove the source, if it still is the file that was moved."""
         require_within(self._ids, file_id)
         self._require()
-        if file_id not in self._copied and (keys := self._keys(file_id)):
-            copied = self._copied_object(keys[-1], source)
+        if not self._files.has_sent(file_id) and (keys := self._keys(file_id)):
+            copied = self._objects.tag_of(keys[-1], source)
             if copied is not None:
-                self._release_object(source, copied)
+                self._objects.release(source, copied)
                 return
-        try:
-            for fence in range(1, self._fence + 1):
-                # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
-                # killed then has left it there.
-                caught = caught_at(source, self._ids.start, fence, file_id)
-                if os.path.lexists(caught):
-                    self._remove_caught(file_id, source, caught, hashed)
-                if fence == self._fence and catch(source, caught, hashed):
-                    self._remove_caught(file_id, source, caught, hashed)
-        except OSError as error:
-            raise not_removed(error, source, str(self._bucket.place)) from error
+        self._files.release(file_id, source, hashed)
 
     def delete(self, file_id: int) -> None:
         """Delete what this run, and those before it, have stored of the file: of many files together, where a job is
@@ -169,12 +138,7 @@ class S3Writer:
     def flush(self) -> None:
         """Delete what is to be deleted, and sync the folders of sources. What storage has answered for is durable."""
         self._delete_doomed()
-        for folder in tuple(self._changed_in):
-            try:
-                sync_folder(folder)
-            except OSError as error:
-                raise explained(error, f"cannot sync {folder}", ArchiveError, folder) from error
-            self._changed_in.discard(folder)
+        self._files.sync()
 
     def close(self) -> None:
         """End the uploads that were begun twice, since the first answer was lost."""
@@ -320,118 +284,11 @@ class S3Writer:
                 found.setdefault(ours[0], []).append((ours[1], key))
         return {file_id: [key for _, key in sorted(keys)] for file_id, keys in found.items()}
 
-    def _bring_back(self, file_id: int, key: str, source: Path) -> None:
-        """Write the file to ``source``, where nothing may stand."""
-        action = f"move back file {file_id}"
-        found = self._bucket.find(key, action)
-        if found is None:
-            return
-        hashtype, _, hashsum = found.notes.get(HASH, "").partition(":")
-        mode = int(found.notes.get(MODE, "600"), 8)
-        digest = hashlib.new(hashtype or "sha1", usedforsecurity=False)
-        try:
-            with durable_write(source, mode=mode) as file:
-                for piece in self._bucket.get(key, 0, action) or ():
-                    digest.update(piece)
-                    file.write(piece)
-                if hashsum and digest.hexdigest() != hashsum:
-                    raise RollbackFailed(f"{self._bucket.location(key)} is not what was moved from {source}")
-                file.flush()
-                mtime = float(found.notes.get(MTIME, "0"))
-                os.utime(file.fileno(), (mtime, mtime))
-        except OSError as error:
-            message = f"cannot move {self._bucket.location(key)} back to {source}"
-            raise explained(error, message, RollbackFailed, source) from error
-
-    def _remove_caught(self, file_id: int, source: Path, caught: Path, hashed: os.stat_result | None) -> None:
-        try:
-            found = os.lstat(caught)
-            if stat.S_ISREG(found.st_mode) and not found.st_size and not self._is_stored(file_id, caught):
-                os.unlink(caught)  # of a run that was killed before it renamed the source to it
-                return
-            is_other = hashed is not None and not is_same_file(found, hashed)
-            if hashed is not None and not is_other and identity_of(found) != identity_of(hashed):
-                raise ArchiveError(f"{source} was modified after it was moved, so it is kept; see 'ingest verify'")
-            if not is_other and self._is_stored(file_id, caught):
-                os.unlink(caught)
-                self._changed_in.add(source.parent)
-        finally:
-            if os.path.lexists(caught):
-                put_back(caught, source)
-
     def _copy(self, file_id: int, source: Path, size: int) -> None:
         action = f"copy {source} to file {file_id}"
-        bucket, key = _object_at(source)
-        own = self._bucket.place
-        if bucket == own.bucket and f"{key}/".startswith(f"{own.prefix}/" if own.prefix else ""):
-            raise SourceRefused(f"the source s3:/{source} is one of the archive's own objects")
-        found = self._bucket.object_at(bucket, key, action)
-        if found is None:
-            raise SourceMissing(f"the source s3:/{source} does not exist")
-        if found.size != size:
-            raise SourceMissing(f"the source s3:/{source} is {counted(found.size, 'byte')} long, not {size:,}")
-        if size > MOST_COPIED:
-            raise ArchiveError(f"s3:/{source} is {decimal(size)} long: storage copies {decimal(MOST_COPIED)} at most")
+        found = self._objects.find(source, size, action)
         self._require()
         self._has_written = True
-        target = key_of(file_id, self._fence)
-        notes = {SOURCE: quote(str(source)), SOURCE_TAG: found.etag}
-        self._bucket.copy((bucket, key), self._bucket.whole(target), Stored(size, found.etag, notes), action)
-        stored = self._bucket.find(target, action)
-        if stored is None or stored.size != size:
-            raise ServiceUnavailable(f"s3:/{source} was not copied whole to {self._bucket.location(target)}")
+        self._has_uploaded = self._has_uploaded or found.size > self._bucket.most_copied
+        self._objects.copy(source, found, key_of(file_id, self._fence), action)
         self._supersede(file_id)
-
-    def _copied_object(self, key: str, source: Path) -> str | None:
-        """The tag of the object of which the file is a copy; None where the source is a file of this machine."""
-        found = self._bucket.find(key, f"look at {key}")
-        is_of = found is not None and found.notes.get(SOURCE) == quote(str(source))
-        return found.notes.get(SOURCE_TAG, "") if found is not None and is_of else None
-
-    def _copy_back(self, file_id: int, key: str, source: Path, tag: str) -> None:
-        """Have the object be there that was copied."""
-        action = f"move back file {file_id}"
-        there = self._bucket.object_at(*_object_at(source), action)
-        if there is not None and there.etag != tag:
-            raise RollbackFailed(
-                f"the archive still holds {self._bucket.location(key)}: another object is at s3:/{source}"
-            )
-        own = self._bucket.find(key, action)
-        if there is None and own is not None:
-            self._bucket.copy(self._bucket.whole(key), _object_at(source), Stored(own.size, own.etag, {}), action)
-
-    def _release_object(self, source: Path, tag: str) -> None:
-        action = f"delete s3:/{source}, which was moved"
-        there = self._bucket.object_at(*_object_at(source), action)
-        if there is not None and there.etag != tag:
-            raise ArchiveError(f"s3:/{source} was modified after it was moved, so it is kept")
-        if there is not None:
-            self._bucket.delete_at(*_object_at(source), action)
-
-    def _is_stored(self, file_id: int, source: Path) -> bool:
-        """Whether the file at ``source`` is the one that this run has sent, or of the same bytes."""
-        found = os.lstat(source)
-        if not stat.S_ISREG(found.st_mode):
-            return False
-        if file_id in self._copied:
-            return self._copied[file_id] == identity_of(found)
-        with source.open("rb") as file:
-            return all(file.read(len(piece)) == piece for piece in self._read(file_id)) and not file.read(1)
-
-
-def _object_at(source: Path) -> tuple[str, str]:
-    """The bucket and the key of the object that a source names."""
-    _, bucket, *key = source.parts
-    return bucket, "/".join(key)
-
-
-def _require_at(source: Path, hashed: os.stat_result) -> None:
-    """Raise where the file that was hashed is not at ``source``."""
-    try:
-        found = os.lstat(source)
-    except FileNotFoundError as error:
-        raise SourceMissing(f"the source {source} no longer exists") from error
-    except OSError as error:
-        raise explained(error, f"cannot look at {source}", SourceMissing, source) from error
-    if identity_of(found) != identity_of(hashed):
-        raise SourceChanged(f"the source {source} was changed after it was hashed")
