@@ -1,6 +1,6 @@
 """The job store in a database: how jobs are submitted, leased, settled and removed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import JobBusy, SettingsError, StoreError, WrongState
 from ..text import counted
+from .contention import again
 from .database import Connection, writing
 from .imported import ImportedJob, Taken
 from .job import UNFINISHED, Job, JobKind, JobState, Override
@@ -31,6 +32,7 @@ class SqlJobStore(SqlRuns):
         with writing(self._database, durable=durable):
             yield
 
+    @again
     def submit(
         self,
         job_id: int,
@@ -41,7 +43,7 @@ class SqlJobStore(SqlRuns):
         user: str,
         holder: Process | None,
         spooled: bool = False,
-        mounts: Iterable[Path] = (),
+        mounts: Collection[Path] = (),
         origin: str = "",
         request: str = "",
     ) -> Job:
@@ -78,6 +80,7 @@ class SqlJobStore(SqlRuns):
             self._tidy(connection, job_id)
         return self.get(job_id)
 
+    @again
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job."""
         self._require_dead(self.get(job_id))
@@ -85,6 +88,7 @@ class SqlJobStore(SqlRuns):
             job = self._free(job_id)
             return self._become_holder(connection, job)
 
+    @again
     def lease_next(self) -> Job | None:
         """Become the holder of the next job in the queue."""
         while next(self._due(), None) is not None:
@@ -96,6 +100,7 @@ class SqlJobStore(SqlRuns):
                     return leased
         return None
 
+    @again
     def retry(self, job_id: int) -> Job:
         """Queue a job that failed or is held again."""
         with writing(self._database) as connection:
@@ -109,6 +114,7 @@ class SqlJobStore(SqlRuns):
                 raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
         return self.get(job_id)
 
+    @again
     def hasten(self, job_id: int) -> Job:
         """Have a deferred job wait no longer."""
         with writing(self._database) as connection:
@@ -119,6 +125,7 @@ class SqlJobStore(SqlRuns):
         """Refuse to."""
         raise SettingsError(NO_PRIORITIES)
 
+    @again
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
@@ -142,14 +149,17 @@ class SqlJobStore(SqlRuns):
                 self._end_by_undoing(connection, job, to, changes)
             return self.get(job_id)
 
+    @again
     def override(self, job_id: int, override: Override) -> Job:
         """Override the job's state by hand; a holder carries it out."""
         return self._wish(Event.OVERRIDE, job_id, override)
 
+    @again
     def cancel(self, job_id: int, override: Override) -> Job:
         """Override the state of a job that is running."""
         return self._wish(Event.CANCEL, job_id, override)
 
+    @again
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end."""
         gone: list[int] = []

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import JobBusy, Unavailable, WrongState
 from ..settings import Cluster, Notifications, Timings
 from .attendance import patience_of
+from .contention import again
 from .database import Connection, Database, Row, writing
 from .dialect import Condition
 from .history import keep
@@ -70,6 +71,7 @@ class TaskQueue(SqlJobStore):
                 raise JobBusy(f"job {job_id} waits for a worker of {host}, on whose disk its files are")
         return super().lease(job_id)
 
+    @again
     def lease_offered(self) -> Job | None:
         """Become the holder of the job whose task is next, in the transaction that takes the task; None where none is.
 
@@ -85,6 +87,7 @@ class TaskQueue(SqlJobStore):
                 return job
         return None
 
+    @again
     def admit(self, fence: Fence, project: str, most: int) -> bool:
         """Note the project of the job; whether fewer than ``most`` others of it are at work."""
         with writing(self._database, durable=False) as connection:
@@ -125,6 +128,7 @@ class TaskQueue(SqlJobStore):
                 )
         return found
 
+    @again
     def prioritize(self, job_id: int, priority: int) -> Job:
         """Give an unfinished job another priority: its task follows."""
         with writing(self._database) as connection:
