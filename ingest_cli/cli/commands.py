@@ -15,7 +15,7 @@ SUMMARIES = {
     "check": "Report every problem in bundles without storing anything.",
     "move": "Check files on a disk and move them into the archive.",
     "state": "Show the state of jobs, or of the newest ones.",
-    "job": "Set the state of a job by hand.",
+    "job": "Set the state of a job by hand, or its priority.",
     "hosts": "List hosts, what runs there, and the jobs at work.",
     "retry": "Run failed or interrupted jobs again.",
     "discard": "Abandon jobs that are not complete.",
