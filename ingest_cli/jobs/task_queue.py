@@ -30,6 +30,7 @@ from .tasks import (
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
+    QUEUED,
     REGISTER,
     UNREGISTER,
 )
@@ -127,6 +128,10 @@ class TaskQueue(SqlJobStore):
                     silent=silent,
                 )
         return found
+
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return dict(map(tuple, self._rows(QUEUED)))
 
     @again
     def prioritize(self, job_id: int, priority: int) -> Job:
