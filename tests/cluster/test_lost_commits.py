@@ -9,10 +9,12 @@ import pytest
 
 from ingest_cli.errors import ResourceUnavailable
 from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.postgres import PostgresJobStore
 from ingest_cli.jobs.process import Process, this_process
 from ingest_cli.jobs.store import JobStore
 from ingest_cli.settings import PostgresUrl, Timings
 
+from ..support.postgres import PostgresServer
 from ..support.stores import store_at
 
 pytestmark = pytest.mark.cluster
@@ -60,3 +62,38 @@ def test_a_job_that_was_entered_to_be_run_at_once_can_be_run(store: JobStore, mo
         submitted(store, this_process())
     assert store.get(1).holder == this_process()
     assert store.lease(1).fence_number == 1
+
+
+def offered(store: JobStore) -> Job | None:
+    assert isinstance(store, PostgresJobStore)
+    return store.lease_offered()
+
+
+def test_a_worker_whose_number_was_not_kept_gets_another(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted(store, None)
+    execute: Any = psycopg.Connection.execute
+
+    def broken(self: Any, query: str, *more: Any) -> Any:
+        if "update_heartbeat" in query:
+            self.close()
+        return execute(self, query, *more)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", broken)
+    with pytest.raises(ResourceUnavailable):
+        offered(store)
+    monkeypatch.undo()
+    job = offered(store)
+    assert job is not None
+    assert job.holder == this_process()
+
+
+def test_a_worker_that_the_database_has_forgotten_goes_on(
+    store: JobStore, postgres: PostgresUrl, postgres_server: PostgresServer
+) -> None:
+    """As one that took over without the last transactions, or one that pruned a worker which was frozen for a day."""
+    assert offered(store) is None
+    submitted(store, None)
+    postgres_server.execute("DELETE FROM procrastinate_workers", postgres.text.rpartition("/")[2])
+    job = offered(store)
+    assert job is not None
+    assert job.fence_number == 1
