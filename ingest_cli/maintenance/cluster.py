@@ -113,6 +113,11 @@ def _host(host: str, members: list[Member]) -> tuple[str, str]:
         said += f", version {listed(versions)}"
     if abs(ahead) > MOST_AHEAD:
         return said, f"its clock is {_apart(ahead)} the database's: set it"
+    if len({member.process.boot for member in members if member.is_alive}) > 1:
+        return (
+            said,
+            "several machines have this name, and take jobs whose files lie on another's disk: set [cluster] host",
+        )
     dead = [member for member in members if not member.is_alive]
     if dead:
         return f"{said}, no sign of life of {counted(len(dead), 'process', 'processes')}{_since(dead)}", _advice(dead)
