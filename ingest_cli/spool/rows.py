@@ -154,12 +154,14 @@ class UploadRows:
     def lease(self, name: str, holder: str, dead: tuple[int, int] | None) -> Row | None:
         """Become the holder of an upload that has none, or whose last ``beat`` is known to be that of a dead one.
 
-        None where it has another one, is gone, or its bytes are.
+        None where it has another one, is gone, or its bytes are. From now on it is not `untouched`: who comes back at
+        the last moment finds it.
         """
         fence, heartbeat = dead or (None, None)
         with self._writing() as connection:
             found = connection.execute(
-                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ? WHERE name = ? AND NOT is_used"
+                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ?, touched = now()"
+                " WHERE name = ? AND NOT is_used"
                 f" AND (holder IS NULL OR (fence = ? AND heartbeat = ?)) RETURNING {COLUMNS}",
                 (holder, name, fence, heartbeat),
             )
