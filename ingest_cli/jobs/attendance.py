@@ -7,7 +7,11 @@ What clocks of other machines say is told to people, and decides nothing.
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..settings import Timings
 from .process import Process
+
+# So many signs of life may be missed.
+MISSED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,3 +44,8 @@ class Attendance(Protocol):
 
     def present(self) -> list[Presence]:
         """Those who have entered and not left, by host; they may be dead."""
+
+
+def patience_of(timings: Timings) -> float:
+    """How long a process may be silent that says that it is there."""
+    return MISSED * timings.presence

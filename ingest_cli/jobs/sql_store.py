@@ -6,7 +6,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobBusy, StoreError, WrongState
+from ..errors import JobBusy, SettingsError, StoreError, WrongState
 from ..text import counted
 from .database import Connection, writing
 from .imported import ImportedJob, Taken
@@ -19,6 +19,7 @@ from .sql_runs import SqlRuns
 from .transitions import TRANSITIONS, Event
 
 BY_HAND = "failed by an administrator"
+NO_PRIORITIES = "a priority needs a job store on PostgreSQL: that of one host runs the oldest job first"
 
 
 class SqlJobStore(SqlRuns):
@@ -113,6 +114,10 @@ class SqlJobStore(SqlRuns):
         with writing(self._database) as connection:
             self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
         return self.get(job_id)
+
+    def prioritize(self, job_id: int, priority: int) -> Job:  # noqa: ARG002 - whoever shares its jobs knows of any
+        """Refuse to."""
+        raise SettingsError(NO_PRIORITIES)
 
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""

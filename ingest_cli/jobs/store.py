@@ -18,6 +18,7 @@ from .history import Line
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
+from .places import Place
 from .process import Process
 from .reasons import Reason
 
@@ -134,6 +135,10 @@ class JobStore(Protocol):
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete, from ``since`` on, lowest first."""
 
+    def places(self, job_ids: Sequence[int]) -> dict[int, Place]:
+        """Where those of the jobs that there are stand in the queues of several hosts; of none where one host has the
+        store."""
+
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
 
@@ -221,6 +226,10 @@ class JobStore(Protocol):
 
     def hasten(self, job_id: int) -> Job:
         """Have a deferred job wait no longer: it is run as soon as a worker is free. Raises WrongState."""
+
+    def prioritize(self, job_id: int, priority: int) -> Job:
+        """Give an unfinished job another priority. Raises WrongState, and SettingsError where one host has the
+        store, which knows no priorities."""
 
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""

@@ -1,16 +1,21 @@
 """The queue of a job store on PostgreSQL as Procrastinate hands it out: how a worker gets a job by its task."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import JobBusy, Unavailable
+from ..errors import JobBusy, Unavailable, WrongState
 from ..settings import Cluster, Notifications, Timings
+from .attendance import patience_of
 from .database import Connection, Database, Row, writing
 from .dialect import Condition
-from .job import Fence, Job, JobKind, JobState
+from .history import keep
+from .job import UNFINISHED, Fence, Job, JobKind, JobState
+from .places import Place, served
 from .queues import Queues
 from .sql_changes import wrong
+from .sql_queries import MOST_ASKED
 from .sql_store import SqlJobStore
 from .tasks import (
     ADMIT,
@@ -20,6 +25,7 @@ from .tasks import (
     FINISH,
     GIVE_TASKS,
     LOOK_AGAIN,
+    PLACES,
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
@@ -100,6 +106,34 @@ class TaskQueue(SqlJobStore):
             if connection.execute(EXCLUSIVE).fetchone()["is_alone"]:
                 for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS, LOOK_AGAIN):
                     connection.execute(statement)
+
+    def places(self, job_ids: Sequence[int]) -> dict[int, Place]:
+        """Where the jobs stand."""
+        present = self.attendance.present() if self.attendance is not None else []
+        patience, found = patience_of(self._timings), dict[int, Place]()
+        for first in range(0, len(job_ids), MOST_ASKED):
+            asked = job_ids[first : first + MOST_ASKED]
+            for row in self._rows(PLACES.format(asked=", ".join("?" * len(asked))), *asked):
+                is_served, silent = served(row["queue"], present, patience)
+                found[row["job_id"]] = Place(
+                    queue=row["queue"],
+                    priority=row["priority"],
+                    project=row["project"],
+                    is_crowded=row["is_crowded"],
+                    is_served=is_served,
+                    silent=silent,
+                )
+        return found
+
+    def prioritize(self, job_id: int, priority: int) -> Job:
+        """Give an unfinished job another priority: its task follows."""
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.state not in UNFINISHED:
+                raise WrongState(f"job {job_id} is {job.state}: a priority is of jobs that are to be run")
+            connection.execute("UPDATE jobs SET priority = ? WHERE job_id = ?", (priority, job_id))
+            keep(connection, job_id, [f"its priority was set to {priority}"])
+        return job
 
     def unregister(self) -> None:
         """Have Procrastinate know this worker no more."""

@@ -7,8 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...errors import IngestError, JobNotFound
+from ...jobs.attendance import patience_of
 from ...jobs.job import Job
-from ...jobs.sightings import Sightings, patience_of
+from ...jobs.sightings import Sightings
 from ...settings import Settings
 from ...text import number_of, quoted
 from ..access import NO_DOWNLOADS, Access
