@@ -5,7 +5,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,11 @@ import pytest
 
 import ingest_cli
 from ingest_cli import errors
-from ingest_cli.errors import ResourceUnavailable
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.process import this_process
 from ingest_cli.jobs.stages import LOAD_METADATA
 from ingest_cli.jobs.store import JobStore, open_store
-from ingest_cli.services.postgres_slots import PostgresSlots
-from ingest_cli.settings import PostgresUrl, Timings, load_settings
+from ingest_cli.settings import PostgresUrl, load_settings
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
@@ -196,14 +194,6 @@ def a_database_of_ascii(many: Many) -> str:
     many.server.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
     many.scene.environment.setenv("INGEST_DATABASE_URL", many.server.url("ascii").text)
     return many.scene.ingest()
-
-
-@provokes("the database *URL* cannot be used: *REASON*")
-def a_database_that_is_away_from_an_archive(many: Many) -> str:
-    with closing(PostgresSlots(PostgresUrl(NOWHERE, NOWHERE), "archive", 1, Timings())) as slots:
-        with pytest.raises(ResourceUnavailable) as told, slots.acquire():
-            pass
-        return str(told.value)
 
 
 @provokes(
