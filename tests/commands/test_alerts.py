@@ -87,3 +87,9 @@ def test_a_server_and_all_of_them(command: Command, promtool: str, site: Site, t
     two = {'up{job="ingest",instance="one"}': 1, 'up{job="ingest",instance="two"}': 0}
     assert fired(command, promtool, tmp_path, over_time(quiet, up=two), HOUR - 1) == {"IngestServerDown"}
     assert fired(command, promtool, tmp_path, over_time(quiet, up={}), HOUR - 1) == {"IngestDown"}
+
+
+def test_prometheus_takes_the_rules(command: Command, promtool: str, tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(command("deploy", "cluster", "ingest-alerts.yaml").stdout)
+    done = subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
