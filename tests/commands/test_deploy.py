@@ -278,7 +278,7 @@ def test_the_file_of_many_hosts_has_nothing_of_the_database_and_the_storage_that
     (environment / "config.ini").write_text(
         "[database]\nurl = postgresql://me:hush@db.example.org/ours\n[ingest]\nshared_spool = s3://ours/spool\n"
         "[archiveinterface]\nurl = s3://ours/archive\n[cluster]\nhost = alpha\npriority = 70\nshared = /srv/shared\n"
-        "[s3]\nendpoint = http://s3.example.org\naccess_key_id = ours\nsecret_access_key = hush\nca_file = /etc/ca.pem\n"
+        "[s3]\nendpoint = http://s3.example.org\naccess_key_id = ours\nsecret_access_key = hush\nca_file = /ca.pem\n"
         "region = ours\naddressing = host\nsession_token = hush\n"
     )
     done = command("deploy", "cluster", "compose-cluster.yaml", "--config", "config.ini")
