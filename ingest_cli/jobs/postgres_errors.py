@@ -4,7 +4,7 @@ import re
 
 import psycopg
 
-from ..errors import IngestError, ResourceUnavailable, StoreError
+from ..errors import Contended, IngestError, ResourceUnavailable, StoreError
 from .database import Refused
 
 # The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
@@ -15,6 +15,8 @@ REFUSALS = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
     r"|invalid \w+ value"
 )
+# A deadlock, and what cannot be made as if one had come after the other.
+CONTENTION = ("40P01", "40001")
 # By RAISE EXCEPTION.
 RAISED = "P0001"
 
@@ -24,6 +26,8 @@ def explained(error: "psycopg.Error", message: str) -> IngestError:
     state, reason = error.sqlstate or "", _in_a_line(str(error))
     if state == RAISED:  # it has moved
         return StoreError(error.diag.message_primary or reason)
+    if state in CONTENTION:
+        return Contended(f"{message} now: {reason}")
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
     is_refusal = not state and REFUSALS.search(reason) is not None
