@@ -12,7 +12,7 @@ from ..errors import ResourceUnavailable, StoreError
 from ..jobs.attendance import patience_of
 from ..jobs.places import host_of, workers_of
 from ..jobs.postgres_attendance import FORGOTTEN_AFTER
-from ..jobs.postgres_connections import PostgresConnections
+from ..jobs.postgres_connections import PostgresConnections, usual_for
 from ..jobs.postgres_database import PostgresDatabase, version_of
 from ..jobs.postgres_migrations import MIGRATIONS
 from ..jobs.sightings import Member, Sightings
@@ -155,8 +155,8 @@ def _is_woken(url: PostgresUrl) -> bool:
     """Whether one connection is told what another one notifies."""
     try:
         with (
-            psycopg.connect(url.text, autocommit=True) as hears,
-            psycopg.connect(url.text, autocommit=True) as tells,
+            psycopg.connect(url.text, autocommit=True, **usual_for(url)) as hears,
+            psycopg.connect(url.text, autocommit=True, **usual_for(url)) as tells,
         ):
             hears.execute(f"LISTEN {CHANNEL}")
             # A pooler that gives each transaction any session has none left behind to be told.
