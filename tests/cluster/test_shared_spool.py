@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from ingest_cli.server.shared_uploads import SharedReceptions, SharedUploads
 from ingest_cli.server.uploads import Upload
 from ingest_cli.services.s3.bucket import Bucket
 from ingest_cli.settings import ObjectStore, PostgresUrl, load_settings
-from ingest_cli.spool.rows import Gone, UploadRows
-from ingest_cli.spool.shared import SharedSpool
+from ingest_cli.spool.rows import Gone, Piece, UploadRows
+from ingest_cli.spool.shared import WRITING_BYTES, SharedSpool, Writers
 
 from ..support.object_stores import ObjectServer
 from ..support.waiting import PATIENCE, until
@@ -138,6 +139,25 @@ def test_uploads_that_have_all_threads_write_at_once_are_written(
     for sender in senders:
         sender.join(PATIENCE)
     assert [content_of(spool, upload, tmp_path) == content for upload in uploads] == [True, True]
+
+
+def test_no_more_waits_in_memory_than_there_is_room_for() -> None:
+    writers, may_end, begun = Writers(3), threading.Event(), list[Future[Piece]]()
+
+    def write() -> Piece:
+        may_end.wait(PATIENCE)
+        return Piece(0, 0, "", "")
+
+    def begin() -> None:
+        begun.extend(writers.begin(write, WRITING_BYTES // 2) for _ in range(4))
+
+    sender = threading.Thread(target=begin, daemon=True)
+    sender.start()
+    sender.join(1)
+    assert sender.is_alive()
+    may_end.set()
+    sender.join(PATIENCE)
+    assert all(future.result(PATIENCE) for future in begun)
 
 
 def test_who_lives_keeps_an_upload_and_who_does_not_loses_it(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
@@ -264,7 +284,11 @@ def test_an_upload_that_nobody_touched_is_left_unless_a_job_needs_it(
     with psycopg.connect(postgres.text) as connection:
         age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
     assert uploads.is_left(old)
-    with opened(spool, old):
+    with opened(spool, old):  # at the last moment
+        spool.remove_left(old.source)
+        assert uploads.offset(old) == len(b"something")
+        with psycopg.connect(postgres.text) as connection:
+            age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
         until(lambda: not uploads.is_left(old))  # who holds it says so
 
 

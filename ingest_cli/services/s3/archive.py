@@ -18,9 +18,8 @@ what was recorded, since an object appears whole, and only once its bytes have b
 from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from secrets import token_hex
 
-from ...errors import ArchiveError, ServiceUnavailable
+from ...errors import ArchiveError
 from ...settings import ObjectStore, S3Access
 from ...text import duration
 from ..base import ArchivedFile, Memory
@@ -28,6 +27,7 @@ from .bucket import Bucket
 from .copies import MOST_COPIED
 from .keys import FILES_A_FOLDER, MARK_NAME, USUAL_FENCE, folder_of, key_of, parsed
 from .mark import Mark
+from .tryout import try_out
 from .writer import S3Writer
 
 UPLOAD = "?uploadId="
@@ -62,7 +62,7 @@ class S3Archive:
         is_new = self._mark.is_to_be_made
         if not is_new:
             self._mark.make()
-        looks = self._try_out()
+        looks = try_out(self._bucket)
         detail = f"{self._bucket.place} at {self._bucket.access.endpoint}"
         if is_new:
             detail += ": not there yet"
@@ -183,20 +183,6 @@ class S3Archive:
             if (ours := parsed(key)) is not None and ours[0] == file_id
         ]
         return max(found)[1:] if found else None
-
-    def _try_out(self) -> bool:
-        """Write, read and delete an object; whether storage keeps one that is there, where it is asked to."""
-        key, data = f"probe/{token_hex(8)}", b"written to see whether the archive can be written"
-        self._bucket.put(key, data, {}, "write", create=True)
-        try:
-            looks = self._bucket.put(key, data, {}, "write", create=True) is None
-            if b"".join(self._bucket.get(key, 0, "read") or ()) != data:
-                raise ServiceUnavailable(f"{self._bucket.location(key)} is not what was written there just now")
-        finally:
-            self._bucket.delete([key], "delete")
-        for _ in self._bucket.uploads("list unfinished uploads"):
-            break
-        return looks
 
     def _clock_difference(self) -> str:
         clock, here = self._bucket.clock("list what is stored"), datetime.now(UTC)
