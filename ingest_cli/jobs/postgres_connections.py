@@ -33,8 +33,11 @@ USUAL = {
     "application_name": "ingest",
     "client_encoding": "UTF8",
 }
-# So many connections are kept that nobody uses now, each for so long.
-MOST_IDLE, IDLE_SECONDS = 8, 60.0
+# Threads share so many connections, since a server has few, and each is used for milliseconds. Who has waited so long
+# for one gets one more: those who have them may be waiting for it to get on.
+MOST, PATIENCE_SECONDS = 4, 1.0
+# For so long one is kept that nobody uses now.
+IDLE_SECONDS = 60.0
 
 
 class Row(tuple[Any, ...]):
@@ -87,46 +90,58 @@ class _Impatient(psycopg.Connection[Any]):
 class PostgresConnections:
     """Connections to one database, for all threads of this process: each is one's at a time.
 
-    It is closed by the last of those who have it ``open``.
+    It is closed by the last of those who have it ``open``. The tables of the applications that are ``current`` were
+    found to be those of this version.
     """
 
     def __init__(self, url: PostgresUrl) -> None:
-        self.url, self._users = url, 0
-        self._pid, self._lock = os.getpid(), threading.Lock()
+        self.url, self._users, self._taken = url, 0, 0
+        self._pid, self._changed = os.getpid(), threading.Condition()
         self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
+        self.current = set[str]()
 
     def open(self) -> None:
         """Have it for one more user."""
-        self._users += 1
+        with self._changed:
+            self._users += 1
 
     def close(self) -> None:
         """Have it for one less."""
-        self._users -= 1
-        if self._users == 0:
+        with self._changed:
+            self._users -= 1
+            is_last = self._users == 0
+        if is_last:
             self._close_idle()
 
     def take(self) -> "tuple[psycopg.Connection[Any], bool]":
         """A connection, and whether it has been used before, so that it may be broken by now."""
         if self._pid != os.getpid():
             # Those that were open as the process was begotten are the other's.
-            self._inherited, self._idle = self._idle, []
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        with self._lock:
+            self._inherited, self._idle, self._taken = self._idle, [], 0
+            self._pid, self._changed = os.getpid(), threading.Condition()
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or self._taken < MOST, PATIENCE_SECONDS)
+            self._taken += 1
             if self._idle:
                 return self._idle.pop()[1], True
-        return self._connected(), False
+        try:
+            return self._connected(), False
+        except BaseException:
+            self._have_back()
+            raise
 
     def give_back(self, connection: "psycopg.Connection[Any]") -> None:
         """Have somebody else use it, if it can be used."""
         now = time.monotonic()
-        with self._lock:
+        with self._changed:
             old = [idle for since, idle in self._idle if now - since > IDLE_SECONDS]
             self._idle = [(since, idle) for since, idle in self._idle if now - since <= IDLE_SECONDS]
             is_usable = not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
-            if is_usable and len(self._idle) < MOST_IDLE and self._users:
+            if is_usable and len(self._idle) < MOST and self._users:
                 self._idle.append((now, connection))
             else:
                 old.append(connection)
+        self._have_back()
         for each in old:
             each.close()
 
@@ -136,8 +151,13 @@ class PostgresConnections:
         self._close_idle()
         return self._connected()
 
+    def _have_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
     def _close_idle(self) -> None:
-        with self._lock:
+        with self._changed:
             idle, self._idle = self._idle, []
         for _, connection in idle:
             connection.close()

@@ -4,7 +4,7 @@ import re
 
 import psycopg
 
-from ..errors import IngestError, ResourceUnavailable, StoreError
+from ..errors import Contended, IngestError, ResourceUnavailable, StoreError
 from .database import Refused
 
 # The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
@@ -14,6 +14,8 @@ PASSING = ("08", "25", "40", "53", "55", "57", "58")
 REFUSALS = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
 )
+# A deadlock, and what cannot be made as if one had come after the other.
+CONTENTION = ("40P01", "40001")
 # By RAISE EXCEPTION.
 RAISED = "P0001"
 
@@ -23,6 +25,8 @@ def explained(error: "psycopg.Error", message: str) -> IngestError:
     state, reason = error.sqlstate or "", " ".join(str(error).split())
     if state == RAISED:  # it has moved
         return StoreError(error.diag.message_primary or reason)
+    if state in CONTENTION:
+        return Contended(f"{message} now: {reason}")
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
     is_refusal = not state and REFUSALS.search(reason) is not None

@@ -1,6 +1,6 @@
 """The interface of the job store, which any number of processes share."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,8 +47,9 @@ class JobStore(Protocol):
     ) -> None:
         """Close it."""
 
-    def another(self) -> "JobStore":
-        """A store of the same jobs, for another thread."""
+    def another(self, *, busy: float | None = None) -> "JobStore":
+        """A store of the same jobs, for another thread. One that is ``busy`` with others for so many seconds waits no
+        longer for a job that somebody else is changing."""
 
     def together(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Make the changes in a block one: all are made at its end, or, where it raises an error, none.
@@ -139,6 +140,10 @@ class JobStore(Protocol):
         """Where those of the jobs that there are stand in the queues of several hosts; of none where one host has the
         store."""
 
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each of the queues of several hosts in which any does; none where one host has the
+        store."""
+
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
 
@@ -204,7 +209,7 @@ class JobStore(Protocol):
         user: str,
         holder: Process | None,
         spooled: bool = False,
-        mounts: Iterable[Path] = (),
+        mounts: Collection[Path] = (),
         origin: str = "",
         request: str = "",
     ) -> Job:
@@ -288,7 +293,7 @@ class JobStore(Protocol):
         Where the job is not admitted, the run defers it. A store of one host admits every job: its workers are few.
         """
 
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Collection[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie, on the file
         systems at ``mounts``."""
 

@@ -121,6 +121,13 @@ def test_a_host_sees_the_processes_of_another(two: Cluster, seen: Callable[[], l
     until(lambda: seen() == alive)
     worker.stop()
     assert listed(west) == []
+    for place in (east, west):
+        place.environment["INGEST_HOST"] = "twin"
+        place.start("worker")
+    until(lambda: seen() == [("twin", "worker", True)] * 2)
+    assert findings(west, status=1)["FAIL host"] == "twin: 2 workers, 0 jobs at work"
+    for place in (east, west):
+        place.units.pop().stop()
     until(lambda: west.run("hosts").stdout.startswith("nothing runs: "))
 
 

@@ -284,7 +284,11 @@ def test_an_upload_that_nobody_touched_is_left_unless_a_job_needs_it(
     with psycopg.connect(postgres.text) as connection:
         age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
     assert uploads.is_left(old)
-    with opened(spool, old):
+    with opened(spool, old):  # at the last moment
+        spool.remove_left(old.source)
+        assert uploads.offset(old) == len(b"something")
+        with psycopg.connect(postgres.text) as connection:
+            age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
         until(lambda: not uploads.is_left(old))  # who holds it says so
 
 
