@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import IngestError, ResourceUnavailable
+from ..jobs.database import reading
 from ..jobs.postgres_connections import PostgresConnections
 from ..jobs.postgres_database import PostgresDatabase
 from ..jobs.process import Life, Process, this_process
@@ -46,9 +47,9 @@ class PostgresSlots:
     """``count`` slots of this ``name``. The ``timings`` say how often a holder says so, and when it counts as dead."""
 
     def __init__(self, url: PostgresUrl, name: str, count: int, timings: Timings) -> None:
+        self._database = PostgresDatabase(PostgresConnections(url))
         self._name, self._count, self._timings = name, count, timings
         self._local, self._lock = threading.local(), threading.Lock()
-        self._database = PostgresDatabase(PostgresConnections(url))
         # What was seen of the slots of others, and since when, on this process's own clock.
         self._seen: dict[int, tuple[_Held, float]] = {}
 
@@ -77,7 +78,7 @@ class PostgresSlots:
         me, pause = this_process().to_text(), SHORTEST_PAUSE_SECONDS
         self._execute(ADD, self._name, self._count)
         while True:
-            taken = self._execute(TAKE, me, self._name, self._count)
+            taken = self._rows(TAKE, me, self._name, self._count)
             if taken:
                 return taken[0][0], taken[0][1]
             if not self._free_dead():
@@ -86,7 +87,7 @@ class PostgresSlots:
 
     def _free_dead(self) -> bool:
         """Free the slots of the dead, and say whether there were any."""
-        rows = self._execute(HELD, self._name, self._count)
+        rows = self._rows(HELD, self._name, self._count)
         held = [_Held(number, fence, heartbeat, Process.from_text(holder)) for number, fence, heartbeat, holder in rows]
         dead = [slot for slot in held if self._is_dead(slot)]
         for slot in dead:
@@ -123,9 +124,13 @@ class PostgresSlots:
             ended.set()
             thread.join()
 
-    def _execute(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
-        """What a statement gives, which is a transaction of its own. Raises ResourceUnavailable where the database is
-        away, and StoreError."""
-        with self._database.reading() as connection:
-            found = connection.execute(sql, values)
-            return found.fetchall() if found.description is not None else []
+    def _execute(self, sql: str, *values: Any) -> None:
+        """Execute a statement, which is a transaction by itself. Raises ResourceUnavailable where the database is
+        away."""
+        with reading(self._database) as connection:
+            connection.execute(sql, values)
+
+    def _rows(self, sql: str, *values: Any) -> Sequence[Any]:
+        """What a statement gives."""
+        with reading(self._database) as connection:
+            return connection.execute(sql, values).fetchall()

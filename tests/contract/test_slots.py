@@ -201,19 +201,3 @@ class TestPostgresSlots(SlotsContract):
         postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on", name)
         with pytest.raises(ResourceUnavailable, match="read-only"), self.acquired(place, 1):
             pass
-
-    def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
-        self, place: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from ingest_cli.jobs import postgres_connections
-
-        monkeypatch.setattr(postgres_connections, "UNANSWERED_SECONDS", 0.5)
-        monkeypatch.setitem(postgres_connections.USUAL, "connect_timeout", "2")
-        with self.acquired(place, 1):
-            pass
-        postgres_server.freeze()
-        try:
-            with pytest.raises(ResourceUnavailable), self.acquired(place, 1):
-                pass
-        finally:
-            postgres_server.thaw()
