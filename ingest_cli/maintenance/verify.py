@@ -168,10 +168,23 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
     while files := list(islice(listed, LOOKED_UP_AT_ONCE)):
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
         free = [file for file in files if not _is_reserved(store, file)]
-        known = services.catalog.known_files([file.file_id for file in free if file.file_id is not None])
+        known = services.catalog.known_files(
+            {file_id for file in free for file_id in (file.file_id, *file.beside) if file_id is not None}
+        )
         for file in free:
             if file.file_id not in known and services.archive.still_holds(file):
-                yield Damage(None, file.file_id, file.location, "orphaned")
+                yield from _orphaned(file, len(known.intersection(file.beside)))
+
+
+def _orphaned(file: ArchivedFile, others: int) -> Iterator[Damage]:
+    """A file that is an orphan; what lies at one place with no other file than such is told of once."""
+    if others:
+        problem = f"orphaned, but do not delete it: {counted(others, 'file')} of a job {'is' if others == 1 else 'are'}"
+        yield Damage(None, file.file_id, file.location, f"{problem} in the same object")
+    elif not file.beside:
+        yield Damage(None, file.file_id, file.location, "orphaned")
+    elif file.file_id == file.beside[0]:
+        yield Damage(None, None, file.location, "orphaned")
 
 
 def _is_reserved(store: JobStore, file: ArchivedFile) -> bool:
