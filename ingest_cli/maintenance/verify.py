@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -91,15 +92,20 @@ class _Found:
 def _look_at(archive: Archive, file: StoredFile, meter: Meter, *, fast: bool) -> _Found:
     """What is wrong with a stored file: by its recorded hash, unless a digest of the archive's own says that it is not
     changed. Where that says another thing, it may itself be what was changed."""
-    if fast and archive.stat(file.file_id) == file.size and archive.is_unchanged(file.file_id, meter.advance):
-        meter.advance(0, 1)
-        return _Found(by_digest=True)
+    with suppress(ArchiveError):
+        if fast and archive.stat(file.file_id) == file.size and archive.is_unchanged(file.file_id, meter.advance):
+            meter.advance(0, 1)
+            return _Found(by_digest=True)
     return _Found(file_problem(archive, file, meter))
 
 
 def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> str | None:
     """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
-    size = archive.stat(file.file_id)
+    try:
+        size = archive.stat(file.file_id)
+    except ArchiveError as error:
+        meter.advance(file.size, 1)
+        return str(error)
     if size != file.size:
         meter.advance(file.size, 1)
         return "missing from the archive" if size is None else f"{counted(size, 'byte')} long instead of {file.size:,}"
