@@ -176,6 +176,10 @@ class ResourceUnavailable(Unavailable):
     is_attempt = False
 
 
+class Contended(ResourceUnavailable):
+    """A database has undone a change for the sake of another one, which was made at the same time."""
+
+
 class UploadRefused(IngestError):
     """A server does not take an upload."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .events import count_events, list_events, resend_events, send_events
     from .folders import folders_in, ids_of, last_ids, plan_folders
     from .hosts import list_hosts
-    from .housekeeping import back_up, diagnose, make_databases, prune
+    from .housekeeping import back_up, diagnose, make_databases, prune, skip_ids
     from .ingesting import (
         ingest_bundle,
         ingest_files,
@@ -74,6 +74,7 @@ __all__ = [
     "pack_requested",
     "plan_bundle",
     "plan_folders",
+    "prioritize_job",
     "prune",
     "queue_each",
     "queue_files",
@@ -87,6 +88,7 @@ __all__ = [
     "save_receipt",
     "send_events",
     "set_job_state",
+    "skip_ids",
     "upload",
     "verify_all",
     "verify_job",
@@ -106,7 +108,7 @@ _OF = {
     "events": {"count_events", "list_events", "resend_events", "send_events"},
     "folders": {"folders_in", "ids_of", "last_ids", "plan_folders"},
     "hosts": {"list_hosts"},
-    "housekeeping": {"back_up", "diagnose", "make_databases", "prune"},
+    "housekeeping": {"back_up", "diagnose", "make_databases", "prune", "skip_ids"},
     "ingesting": {
         "ingest_bundle",
         "ingest_files",
@@ -125,6 +127,7 @@ _OF = {
         "find_job",
         "import_jobs",
         "list_jobs",
+        "prioritize_job",
         "set_job_state",
     },
     "moving": {"migrate_store"},

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def list_hosts(*, settings: Settings | None = None) -> "list[Member]":
     """The processes that say that they are there, and those that hold jobs, by host, once of each is known whether it
     lives. Where the store is one machine's, none of them says so."""
-    from ..jobs.sightings import Sightings, patience_of
+    from ..jobs.attendance import patience_of
+    from ..jobs.sightings import Sightings
 
     settings = settings or load_settings()
     with open_store(settings, new=False) as store:

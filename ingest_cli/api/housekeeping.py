@@ -6,15 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import SettingsError
 from ..jobs.store import open_store
 from ..meter import NOBODY, Meter
-from ..services.factory import catalog, unique_id
-from ..settings import Settings, load_settings
+from ..services.factory import archive, catalog, unique_id
+from ..settings import Endpoint, Settings, load_settings
 from .opening import AnyPath
 
 if TYPE_CHECKING:
     from ..maintenance.doctor import Finding
     from ..maintenance.prune import Prunable
+    from ..maintenance.skip_ids import Skipped
 
 
 def prune(age: timedelta, *, remove: bool = False, settings: Settings | None = None) -> "Prunable":
@@ -51,6 +53,20 @@ def back_up(target: AnyPath, *, meter: Meter = NOBODY, settings: Settings | None
     from ..maintenance import backup
 
     return backup.back_up(settings or load_settings(), Path(target), meter)
+
+
+def skip_ids(
+    *, job: int | None = None, file: int | None = None, meter: Meter = NOBODY, settings: Settings | None = None
+) -> "Skipped":
+    """Give no new job and no new file an id up to these from now on, as a database that was brought back to an earlier
+    moment would; see `skip_ids`. Raises SettingsError where a service over HTTP gives out ids."""
+    from ..maintenance import skip_ids as skipping
+
+    settings = settings or load_settings()
+    if isinstance(settings.unique_id, Endpoint):
+        raise SettingsError(f"ids are given out by {settings.unique_id}, which has its own backup: nothing is skipped")
+    with closing(unique_id(settings, new=False)) as ids, closing(archive(settings)) as stored:
+        return skipping.skip_ids(ids, stored, job=job, file=file, meter=meter)
 
 
 def diagnose(*, probe: bool = False, settings: Settings | None = None) -> "Iterator[Finding]":

@@ -103,12 +103,11 @@ def ingest_files(
     with running(settings, tell, new_store=True) as (settings, services, store):
         submitted = partial(_submitted, settings, kind, again=again)
         tasks = [Task(_name_of(source), partial(submitted, source)) for source in given]
-        runner = Runner(
-            settings, services, store, again=again, throttle=Throttle(rate), at_once=min(at_once, len(tasks) or 1)
-        )
-        if at_once > 1 or kind is not JobKind.BUNDLE:
-            return _run_all(tasks, at_once, settings, runner, observe)
-        return _run_in_order(given, tasks, settings, runner, observe, again=again)
+        most, throttle = min(at_once, len(tasks) or 1), Throttle(rate)
+        with Runner(settings, services, store, again=again, throttle=throttle, at_once=most) as runner:
+            if at_once > 1 or kind is not JobKind.BUNDLE:
+                return _run_all(tasks, at_once, settings, runner, observe)
+            return _run_in_order(given, tasks, settings, runner, observe, again=again)
 
 
 def queue_files(
@@ -158,8 +157,9 @@ def retry_jobs(
         wanted += failed_jobs(store) if failed else []
         wanted += interrupted_jobs(store) if interrupted else []
         tasks = [_task_of(store, job_id) for job_id in wanted]
-        runner = Runner(settings, services, store, throttle=Throttle(rate), at_once=min(at_once, len(tasks) or 1))
-        return _run_all(tasks, at_once, settings, runner, observe)
+        most, throttle = min(at_once, len(tasks) or 1), Throttle(rate)
+        with Runner(settings, services, store, throttle=throttle, at_once=most) as runner:
+            return _run_all(tasks, at_once, settings, runner, observe)
 
 
 def run_queue(
@@ -184,8 +184,10 @@ def _run(
     kind: JobKind, path: AnyPath | FolderSource, settings: Settings | None, *, again: bool, observer: Observer | None
 ) -> Job:
     with running(settings, log.info, new_store=True) as (settings, services, store):
-        runner = Runner(settings, services, store, again=again)
-        with _submitted(settings, kind, path, runner, again=again) as job:
+        with (
+            Runner(settings, services, store, again=again) as runner,
+            _submitted(settings, kind, path, runner, again=again) as job,
+        ):
             job = runner.run(job, observer or Observer())
         return store.get(job.duplicate_of) if job.duplicate_of is not None else job
 

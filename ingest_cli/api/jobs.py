@@ -84,6 +84,13 @@ def set_job_state(
         return settlement.settle_by_hand(store, job_id, override, settings.timings, partial(connect, settings, store))
 
 
+def prioritize_job(job_id: int, priority: int, *, settings: Settings | None = None) -> Job:
+    """Have an unfinished job run before those of a lower priority, and return it. Raises SettingsError where one host
+    has the job store, which runs the oldest first."""
+    with open_store(settings or load_settings(), new=False) as store:
+        return store.prioritize(job_id, priority)
+
+
 def import_jobs(
     source: str,
     *,

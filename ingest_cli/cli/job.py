@@ -7,7 +7,7 @@ import typer
 from ..errors import SettingsError
 from .command import command
 from .completion import job_ids, states
-from .options import Output, Site
+from .options import MAX_PRIORITY, Output, Site
 
 if TYPE_CHECKING:
     from ..jobs.job import Override
@@ -18,29 +18,64 @@ def job(
     job_id: Annotated[
         int, typer.Option("--job-id", help="The job to change.", metavar="JOB_ID", autocompletion=job_ids)
     ],
-    state: Annotated[str, typer.Option("--state", help="OK or FAILED.", metavar="STATE", autocompletion=states)],
-    task: Annotated[str, typer.Option("--task", help="The stage, such as 'ingest files'.", metavar="STAGE")],
+    state: Annotated[
+        str | None, typer.Option("--state", help="OK or FAILED.", metavar="STATE", autocompletion=states)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The stage, such as 'ingest files'.", metavar="STAGE")
+    ] = None,
     task_percent: Annotated[
-        float, typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.", metavar="PERCENT")
-    ],
+        float | None,
+        typer.Option("--task-percent", help="How much of the stage is done, 0 to 100.", metavar="PERCENT"),
+    ] = None,
     exception: Annotated[
         str, typer.Option("--exception", help="The reason that 'ingest state' shows.", metavar="TEXT")
     ] = "",
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            "--priority",
+            min=0,
+            max=MAX_PRIORITY,
+            help="In place of a state: how urgent the job is, from 0 to 100. Needs a job store on PostgreSQL.",
+            metavar="NUMBER",
+        ),
+    ] = None,
     *,
     site: Site,
     output: Output,
 ) -> None:
-    """Set the state of a job by hand.
+    """Set the state of a job by hand, or its priority.
 
     FAILED rolls back what an incomplete job has stored; OK runs a failed job again. A process working on
     the job stops.
     """
+    if priority is not None and state is None and task is None and task_percent is None:
+        _prioritize(job_id, priority, site, output)
+    elif priority is None and state is not None and task is not None and task_percent is not None:
+        _settle(job_id, override_of(state, task, task_percent, exception), site, output)
+    else:
+        raise SettingsError("give --state, --task and --task-percent, or --priority")
+
+
+def _prioritize(job_id: int, priority: int, site: Site, output: Output) -> None:
+    from .. import api
+    from ..jobs.fields import job_fields
+    from .output import say, write_json
+
+    changed = api.prioritize_job(job_id, priority, settings=site.settings)
+    if output.json:
+        write_json(job_fields(changed))
+    else:
+        say(f"job {job_id}: priority {priority}")
+
+
+def _settle(job_id: int, override: "Override", site: Site, output: Output) -> None:
     from .. import api
     from ..jobs.fields import job_fields
     from ..jobs.job import JobState, PacificaState
     from .output import notify, say, warn, write_json
 
-    override = override_of(state, task, task_percent, exception)
     changed = api.set_job_state(job_id, override, tell=warn, settings=site.settings)
     shown = changed.as_state()
     if output.json:

@@ -8,7 +8,7 @@ from rich.filesize import decimal
 
 from ..jobs.history import Line, told_of
 from ..jobs.imported import ImportedJob
-from ..jobs.job import Job, JobKind, Override
+from ..jobs.job import UNFINISHED, Job, JobKind, Override
 from ..jobs.outbox import Notice
 from ..jobs.stages import STAGES
 from ..jobs.store import JobStore
@@ -27,7 +27,7 @@ Page = Iterator[tuple[str, str]]
 def job_page(job: Job, store: JobStore) -> Page:
     """All that there is to know of a job."""
     word = describe(job, store)
-    yield from _rows({**_facts(job, word), "host": _host(job, store)})
+    yield from _rows({**_facts(job, word), **_standing(job, store), "host": _host(job, store)})
     yield from _part("stages", _stages(store.stages(job.job_id)))
     yield from _part("why", job.exception.splitlines())
     told = told_of(job, store.history(job.job_id), _events(store.outbox.newest(MOST_EVENTS, job_id=job.job_id)))
@@ -79,6 +79,14 @@ def _facts(job: Job, word: str) -> dict[str, str]:
         "began": f"{job.began} UTC" if job.began else "",
         "updated": f"{job.updated} UTC",
     }
+
+
+def _standing(job: Job, store: JobStore) -> dict[str, str]:
+    """Where the job stands in the queues of several hosts, until it has ended."""
+    place = store.places([job.job_id]).get(job.job_id)
+    if place is None or job.state not in UNFINISHED:
+        return {}
+    return {"queue": f"{place.queue}, with priority {place.priority}", "waits for": place.explained(job)}
 
 
 def _host(job: Job, store: JobStore) -> str:

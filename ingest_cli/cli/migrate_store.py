@@ -35,12 +35,12 @@ def migrate_store(
     from .. import api
     from ..errors import Interrupted
     from .display import meter_for
-    from .output import write_json
+    from .output import notify, write_json
 
     begun = time.monotonic()
     try:
         with meter_for(options, target, "copy") as meter:
-            moved = api.migrate_store(source, target, meter=meter, settings=site.settings)
+            moved = api.migrate_store(source, target, meter=meter, note=notify, settings=site.settings)
     except Interrupted:
         raise Interrupted("interrupted; the same command goes on from here") from None
     seconds = time.monotonic() - begun

@@ -61,7 +61,7 @@ Keys = Annotated[
     list[str] | None,
     typer.Option("--key", help="Add a key and its value to the metadata; can be repeated.", metavar="KEY=VALUE"),
 ]
-MAX_JOBS = 64
+MAX_JOBS, MAX_PRIORITY = 64, 100
 Jobs = Annotated[
     int,
     typer.Option("--jobs", "-j", min=1, max=MAX_JOBS, help="How many jobs to run at once.", metavar="NUMBER"),
@@ -75,6 +75,16 @@ LimitRate = Annotated[
     ),
 ]
 Queue = Annotated[bool, typer.Option("--queue", help="Only queue the job; 'ingest worker' runs it.")]
+Priority = Annotated[
+    int | None,
+    typer.Option(
+        "--priority",
+        min=0,
+        max=MAX_PRIORITY,
+        help="How urgent the jobs are, from 0 to 100: the highest run first. Needs a job store on PostgreSQL.",
+        metavar="NUMBER",
+    ),
+]
 Receipt = Annotated[
     Path | None, typer.Option("--receipt", help="Write a receipt of what was stored to this file.", metavar="FILE")
 ]
@@ -118,6 +128,7 @@ class Submission:
     again: Again = False
     receipt: Receipt = None
     queue: Queue = False
+    priority: Priority = None
     jobs: Jobs = 1
     limit_rate: LimitRate = None
 
@@ -192,6 +203,22 @@ class RunOutput:
     quiet: Quiet = False
     verbose: Verbose = 0
     debug: Debug = False
+
+
+def with_priority(settings: "Settings", priority: int | None) -> "Settings":
+    """The settings, under which jobs are submitted with the ``priority`` if one is given. Raises SettingsError."""
+    from dataclasses import replace
+
+    from ..errors import SettingsError
+
+    if priority is None:
+        return settings
+    if isinstance(settings.database, Path):
+        raise SettingsError(
+            "--priority needs a job store on PostgreSQL: set [database] url (INGEST_DATABASE_URL);"
+            " that of one host runs the oldest job first"
+        )
+    return replace(settings, cluster=replace(settings.cluster, priority=priority))
 
 
 def pairs_of(keys: list[str] | None) -> list[tuple[str, str]]:

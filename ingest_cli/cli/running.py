@@ -9,7 +9,7 @@ from ..jobs.job import JobKind
 from ..pipeline.submission import FolderSource
 from ..settings import Settings
 from .display import is_live, screen_for
-from .options import RunOutput, Submission
+from .options import RunOutput, Submission, with_priority
 from .output import finish, standard_input, warn
 from .rates import rate_of
 from .several import STANDARD_INPUT, Screens, sizes_of
@@ -24,6 +24,7 @@ def submit_files(
     kind: JobKind, paths: Sequence[Path | FolderSource], settings: Settings, submission: Submission, options: RunOutput
 ) -> None:
     """Ingest every path, or only queue it, as the options say; then exit as the table of exit codes says."""
+    settings = with_priority(settings, submission.priority)
     if submission.queue:
         _queue_files(kind, paths, settings, submission, options)
     else:

@@ -1,8 +1,8 @@
 """``ingest state [JOB_ID...]``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,7 +52,6 @@ def state(
     output: Output,
 ) -> None:
     """Show the state of jobs, or of the newest ones."""
-    from ..jobs.fields import job_fields
     from ..jobs.filter import ALL
     from ..jobs.store import open_store
 
@@ -69,11 +68,18 @@ def state(
         else:
             found = _pages(store, wanted, order, None if every else count)
             if output.json:
-                write_json_list(map(job_fields, chain.from_iterable(found)))
+                write_json_list(chain.from_iterable(_fields(page, store) for page in found))
             elif csv:
                 write_csv(CSV_COLUMNS, map(_as_csv, chain.from_iterable(found)))
             else:
                 _show_table(found, store, wanted)
+
+
+def _fields(jobs: "Sequence[Job]", store: "JobStore") -> "Iterator[dict[str, Any]]":
+    from ..jobs.fields import job_fields, place_fields
+
+    places = store.places([job.job_id for job in jobs])
+    return ({**job_fields(job), **place_fields(job, places.get(job.job_id))} for job in jobs)
 
 
 def _order(sort: str) -> "JobOrder":
@@ -118,13 +124,13 @@ def _show_jobs(job_ids: list[int], store: "JobStore", output: Output) -> None:
 
 
 def _show_job(job_id: int, store: "JobStore", *, json: bool) -> None:
-    from ..jobs.fields import history_fields, imported_fields, job_fields
+    from ..jobs.fields import history_fields, imported_fields
     from .job_console import console_for
     from .job_page import imported_page, job_page, lines_of
 
     imported = store.imported(job_id)
     if json:
-        fields = job_fields(store.get(job_id)) if imported is None else imported_fields(imported)
+        fields = next(_fields([store.get(job_id)], store)) if imported is None else imported_fields(imported)
         write_json({**fields, "log": history_fields(store.history(job_id))})
         return
     page, console = job_page(store.get(job_id), store) if imported is None else imported_page(imported), console_for()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import command
-from .options import Packing, RunOutput, UserSite
+from .options import Packing, Priority, RunOutput, UserSite, with_priority
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -125,6 +125,7 @@ def watch(
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=64, help="How many jobs to run at once.", metavar="NUMBER")
     ] = 1,
+    priority: Priority = None,
     packing: Packing,
     site: UserSite,
     options: RunOutput,
@@ -139,7 +140,7 @@ def watch(
     from .display import audience_of_watcher, screens_of_queue
     from .signals import SPARE_SECONDS, interruptible
 
-    settings = site.settings
+    settings = with_priority(site.settings, priority)
     watcher = Watcher(
         settings=settings,
         folders=_folders(folders, settings),

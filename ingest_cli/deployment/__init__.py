@@ -15,10 +15,21 @@ from ..settings import Settings, Value
 from ..settings.options import (
     ACCESS,
     DATABASE,
+    DATABASE_URL,
+    HOST,
     MOVE_FROM,
     NOTIFICATIONS_COMMAND,
     PLACES,
+    S3_ADDRESSING,
+    S3_CA_FILE,
+    S3_ENDPOINT,
+    S3_KEY_ID,
+    S3_REGION,
+    S3_SECRET,
+    S3_TOKEN,
     SERVER_TOKEN,
+    SHARED,
+    SHARED_SPOOL,
     UPLOADER_CONFIG,
     UPLOADS,
     VOLUME_PATH,
@@ -100,7 +111,14 @@ class Deployment:
 # What names a file or folder of this machine.
 LOCAL = {
     *(DATABASE, VOLUME_PATH, MOVE_FROM, NOTIFICATIONS_COMMAND, UPLOADER_CONFIG, UPLOADS, WATCH_FOLDERS, WATCH_DONE),
+    *(SHARED, S3_CA_FILE),
     *(option for access in ACCESS.values() for option in (access.ca_file, access.client_cert, access.client_key)),
+}
+
+# What the file of a whole cluster has of its own: its database, its storage, and a name for each container.
+CLUSTERS = {
+    *(SERVER_TOKEN, DATABASE_URL, SHARED_SPOOL, HOST, *PLACES),
+    *(S3_ENDPOINT, S3_REGION, S3_KEY_ID, S3_SECRET, S3_TOKEN, S3_ADDRESSING),
 }
 
 
@@ -123,9 +141,7 @@ def files_for(kind: Kind, deployment: Deployment) -> dict[str, str]:
         }
         filled["common"] = _filled(common, filled)
     else:
-        # All that a cluster shares its file has for itself.
-        own = {SERVER_TOKEN, *PLACES} if kind is Kind.CLUSTER else {SERVER_TOKEN}
-        lines = _compose_environment(deployment.settings, own)
+        lines = _compose_environment(deployment.settings, CLUSTERS if kind is Kind.CLUSTER else {SERVER_TOKEN})
         filled = {"environment": "".join(f"    {line}\n" for line in lines)}
     return {name: _filled(_template(kind, name), filled) for name in names_of(kind)}
 

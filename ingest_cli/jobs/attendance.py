@@ -7,7 +7,13 @@ What clocks of other machines say is told to people, and decides nothing.
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..settings import Timings
 from .process import Process
+
+# The role of a process that runs jobs of queues.
+WORKER = "worker"
+# So many signs of life may be missed.
+MISSED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +31,11 @@ class Presence:
     told: float
     ahead: float
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs jobs of queues."""
+        return self.role == WORKER
+
 
 class Attendance(Protocol):
     """Where the processes of several hosts say that they are there."""
@@ -40,3 +51,8 @@ class Attendance(Protocol):
 
     def present(self) -> list[Presence]:
         """Those who have entered and not left, by host; they may be dead."""
+
+
+def patience_of(timings: Timings) -> float:
+    """How long a process may be silent that says that it is there."""
+    return MISSED * timings.presence

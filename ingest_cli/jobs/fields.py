@@ -6,6 +6,7 @@ from typing import Any
 from .history import Line
 from .imported import ImportedJob
 from .job import Job
+from .places import Place
 
 
 def naming_fields(job: Job) -> dict[str, Any]:
@@ -33,6 +34,14 @@ def job_fields(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "retried_at": job.retried_at if job.will_be_tried_again else None,
     }
+
+
+def place_fields(job: Job, place: Place | None) -> dict[str, Any]:
+    """Where the job stands in the queues of several hosts; nothing where one host has the store."""
+    if place is None:
+        return {}
+    waits = place.waits_for(job)
+    return {"queue": place.queue, "priority": place.priority, "waits_for": None if waits is None else str(waits)}
 
 
 def history_fields(lines: Iterable[Line]) -> list[dict[str, str]]:

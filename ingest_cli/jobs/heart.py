@@ -1,9 +1,9 @@
 """The heartbeats of the runs of a process: one thread sends those of all that are at work, however many and short."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 
 from ..errors import JobNotFound, ResourceUnavailable, StoreError, Unavailable, WrongState
 from .store import JobStore
@@ -35,13 +35,22 @@ class _Run:
 
 
 class Heart:
-    """Says every so many ``seconds`` of each run that it lives, for as long as there are any."""
+    """Says every so many ``seconds`` of each run that it lives, for as long as there are any.
+
+    Of one that cannot be said at once, since somebody else is changing its job, it is said the next time: those of the
+    others are not late for it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._runs: list[_Run] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+
+    def end(self) -> None:
+        """Let the thread end, where no run is at work, without waiting for the next one."""
+        self._wake.put(None)
 
     @contextmanager
     def beating(self, store: JobStore, beat: Beat) -> Iterator[None]:
@@ -75,13 +84,15 @@ class Heart:
         # Not by an event of the last run's end: where one follows another, no thread is begun for each.
         while self._go_on():
             # A heartbeat may be missed; what a run itself cannot write, it reports.
-            with suppress(Unavailable, StoreError), store.another() as another:
+            with suppress(Unavailable, StoreError), store.another(busy=self._seconds) as another:
                 for run in self._runs.copy():
-                    run.beat(another)
+                    with suppress(Unavailable, StoreError):
+                        run.beat(another)
 
     def _go_on(self) -> bool:
         """Wait for the next heartbeat; whether there are runs."""
-        time.sleep(self._seconds)
+        with suppress(Empty):
+            self._wake.get(timeout=self._seconds)
         with self._lock:
             if not self._runs:
                 self._thread = None

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..errors import (
 from ..mounts import is_away, lies_below
 from ..settings import Timings
 from ..text import counted, quoted
+from .contention import again
 from .heart import Heart
 from .history import first_of
 from .interruption import Interruption
@@ -28,6 +29,8 @@ from .store import JobStore
 # So Python says that the system gives none.
 NO_THREAD = "can't start new thread"
 
+# So long a heartbeat waits for a change that the run makes itself, which takes milliseconds.
+CHANGING_SECONDS = 0.1
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 log = logging.getLogger(__name__)
@@ -81,7 +84,7 @@ class Lease:
         self, store: JobStore, job: Job, timings: Timings, interruption: Interruption, heart: Heart | None = None
     ) -> None:
         self._store, self._job, self._timings, self._interruption = store, job, timings, interruption
-        self._heart = heart or Heart(timings.heartbeat)
+        self._heart, self._is_alone = heart or Heart(timings.heartbeat), heart is None
         self._task = job.task
         self._ending: IngestError | None = None
         self._confirmed = self._renewed = _clock()
@@ -185,7 +188,7 @@ class Lease:
         with self._fencing:  # a heartbeat with the fence of before would find the lease lost
             self._job = self._store.supersede(self.fence, other)
 
-    def reserve(self, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> None:
+    def reserve(self, ids: range, sources: list[str] | None, mounts: Collection[Path] = ()) -> None:
         """The files' ids are reserved. Durable on return: before the first file is stored."""
         self._job = self._store.reserve(self.fence, ids, sources, mounts)
 
@@ -219,6 +222,7 @@ class Lease:
         if mounts:
             raise ResourceUnavailable(f"nothing is mounted at {mounts[0]}, where files of {self._job.source} lay")
 
+    @again
     def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``, once what is stored is rolled back."""
         self._leave()
@@ -236,6 +240,7 @@ class Lease:
         """Something could not be rolled back."""
         return self._store.hold(self.fence, note)
 
+    @again
     def record(self) -> Job:
         """The catalogue has the job."""
         self._leave()
@@ -244,12 +249,14 @@ class Lease:
         with self._noting():
             return self._store.record(self.fence)
 
+    @again
     def requeue(self) -> None:
         """Another run may resume the job."""
         self._leave()
         with self._noting():
             self._store.requeue(self.fence)
 
+    @again
     def defer(self, task: str, reason: str, *, is_attempt: bool = True, is_crowded: bool = False) -> None:
         """The job is retried after a backoff, which is twice as long each time, unless the project ``is_crowded``.
 
@@ -275,11 +282,24 @@ class Lease:
         """
 
         def beat(store: JobStore) -> bool:
-            self._renew(store)
+            if not self._is_changing:
+                self._renew(store)
             return not isinstance(self._ending, LeaseLost)
 
-        with self._heart.beating(self._store, beat):
-            yield
+        try:
+            with self._heart.beating(self._store, beat):
+                yield
+        finally:
+            if self._is_alone:
+                self._heart.end()
+
+    @property
+    def _is_changing(self) -> bool:
+        """Whether the run is about to tell the store something itself, which takes as long as others have it wait."""
+        is_free = self._fencing.acquire(timeout=CHANGING_SECONDS)
+        if is_free:
+            self._fencing.release()
+        return not is_free
 
     def _renew(self, store: JobStore) -> None:
         began = _clock()

@@ -20,12 +20,17 @@ def why_unusable(name: str, version: int, place: Callable[[], str]) -> str:
         return f"the {name} was written by a newer version of ingest; please upgrade"
     if version < FILLED:
         return moved_to(name, place())
-    return f"the {name} is not complete: it is being filled from {place()}; 'ingest migrate-store' resumes that"
+    return filled_from(name, place())
 
 
 def moved_to(name: str, place: str) -> str:
     """What is said of a database that has moved to ``place``."""
     return f"the {name} has moved to {place}: have the configuration name that"
+
+
+def filled_from(name: str, place: str) -> str:
+    """What is said of a database that is being filled from ``place``."""
+    return f"the {name} is not complete: it is being filled from {place}; 'ingest migrate-store' resumes that"
 
 
 def mark_moved(connection: sqlite3.Connection, name: str, place: str) -> None:

@@ -6,188 +6,34 @@ may be silent: a process that is frozen in the midst of one must not have all ot
 """
 
 import hashlib
-import os
 import re
-import threading
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
-from ..errors import IngestError, ResourceUnavailable, SettingsError, StoreError
-from ..settings import PostgresUrl
-from .database import NothingThere, Refused
+from ..errors import SettingsError, StoreError
+from .database import NothingThere
 from .dialect import PostgresDialect
-from .group_commit import Shared
 from .job import Fence
 
 try:
     import psycopg
-    from psycopg import conninfo
-    from psycopg.pq import TransactionStatus
-    from psycopg.rows import RowMaker
-    from psycopg.types.numeric import IntLoader
+
+    from .postgres_connections import PostgresConnections
+    from .postgres_errors import explained
 except ImportError as missing:
     raise SettingsError("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'") from missing
 
-# A server, or what stands before it, that is frozen closes no connection: it is given up that answers nothing for so
-# long. No statement takes as long.
-UNANSWERED_SECONDS = 300.0
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
 # A transaction that does nothing for so long is undone. Others wait longer than that.
 SILENT_SECONDS = 30.0
-# What libpq is told unless the URL says otherwise: whoever does not answer is found out.
-USUAL = {
-    "connect_timeout": "10",
-    "tcp_user_timeout": "20000",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "application_name": "ingest",
-    "client_encoding": "UTF8",
-}
-# So many connections are kept that nobody uses now, each for so long.
-MOST_IDLE, IDLE_SECONDS = 8, 60.0
 # So many rows of a stream come together.
 FETCHED = 1000
-# The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
-# read, as while another server takes over.
-PASSING = ("08", "25", "40", "53", "55", "57", "58")
-# What the server says as it refuses a connection comes without a class.
-REFUSALS = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
-)
-VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
+VERSIONS = "CREATE TABLE ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
-# By RAISE EXCEPTION.
-RAISED = "P0001"
 # A script, or what finds one.
 Migration = str | Callable[[], str]
-
-
-class Row(tuple[Any, ...]):
-    """A row, whose columns are got by their names too."""
-
-    __slots__ = ()
-    places: dict[str, int] = {}  # noqa: RUF012
-
-    def __getitem__(self, column: Any) -> Any:
-        return tuple.__getitem__(self, self.places[column] if isinstance(column, str) else column)
-
-    def keys(self) -> Sequence[str]:
-        """The names of the columns."""
-        return list(self.places)
-
-
-@lru_cache
-def _row_type(names: tuple[str, ...]) -> type[Row]:
-    places = {name: place for place, name in enumerate(names)}
-    return type("Row", (Row,), {"__slots__": (), "places": places})
-
-
-def _rows(cursor: "psycopg.Cursor[Any]") -> RowMaker[Any]:
-    described = cursor.description
-    return _row_type(tuple(column.name for column in described)) if described is not None else tuple
-
-
-class _Impatient(psycopg.Connection[Any]):
-    """A connection on which no answer is waited for in vain."""
-
-    def wait(self, gen: Generator[Any, Any, Any], *more: Any, **given: Any) -> Any:
-        """Wait for an answer, but not for ever."""
-        return super().wait(self._bounded(gen), *more, **given)
-
-    def _bounded(self, answer: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        # Whoever waits looks again every tenth of a second, whether anything has come or not.
-        deadline = time.monotonic() + UNANSWERED_SECONDS
-        try:
-            wanted = next(answer)
-            while True:
-                come = yield wanted
-                if time.monotonic() > deadline:
-                    self.close()
-                    raise psycopg.OperationalError(f"no answer within {UNANSWERED_SECONDS:g} s")
-                wanted = answer.send(come)
-        except StopIteration as end:
-            return end.value
-
-
-class PostgresConnections:
-    """Connections to one database, for all threads of this process: each is one's at a time.
-
-    It is closed by the last of those who have it ``open``.
-    """
-
-    def __init__(self, url: PostgresUrl) -> None:
-        self.url, self._users = url, 0
-        self._pid, self._lock = os.getpid(), threading.Lock()
-        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
-
-    def open(self) -> None:
-        """Have it for one more user."""
-        self._users += 1
-
-    def close(self) -> None:
-        """Have it for one less."""
-        self._users -= 1
-        if self._users == 0:
-            self._close_idle()
-
-    def take(self) -> "tuple[psycopg.Connection[Any], bool]":
-        """A connection, and whether it has been used before, so that it may be broken by now."""
-        if self._pid != os.getpid():
-            # Those that were open as the process was begotten are the other's.
-            self._inherited, self._idle = self._idle, []
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()[1], True
-        return self._connected(), False
-
-    def give_back(self, connection: "psycopg.Connection[Any]") -> None:
-        """Have somebody else use it, if it can be used."""
-        now = time.monotonic()
-        with self._lock:
-            old = [idle for since, idle in self._idle if now - since > IDLE_SECONDS]
-            self._idle = [(since, idle) for since, idle in self._idle if now - since <= IDLE_SECONDS]
-            is_usable = not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
-            if is_usable and len(self._idle) < MOST_IDLE and self._users:
-                self._idle.append((now, connection))
-            else:
-                old.append(connection)
-        for each in old:
-            each.close()
-
-    def renew(self, broken: "psycopg.Connection[Any]") -> "psycopg.Connection[Any]":
-        """A new connection in place of one that was broken while nobody used it, as the others will be."""
-        broken.close()
-        self._close_idle()
-        return self._connected()
-
-    def _close_idle(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
-
-    def _connected(self) -> "psycopg.Connection[Any]":
-        connection = _Impatient.connect(
-            self.url.text, autocommit=True, prepare_threshold=None, row_factory=_rows, **usual_for(self.url)
-        )
-        # Sums of whole numbers.
-        connection.adapters.register_loader("numeric", IntLoader)
-        return connection
-
-
-def usual_for(url: PostgresUrl) -> dict[str, Any]:
-    """What libpq is told besides the URL. Raises SettingsError."""
-    try:
-        given = conninfo.conninfo_to_dict(url.text)
-    except psycopg.ProgrammingError:
-        # Its text may quote the password.
-        raise SettingsError(f"{url} is no URL that PostgreSQL takes") from None
-    return {key: value for key, value in USUAL.items() if key not in given}
 
 
 class _Connection:
@@ -368,6 +214,7 @@ class PostgresDatabase:
                 connection.execute(f"{self._begin}; {synced}")
         except BaseException:
             connection.close()
+            self.pool.give_back(connection)
             raise
         return connection
 
@@ -383,12 +230,7 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            raise _explained(error, f"cannot {action} {self.name}") from error
-
-
-def pool_of(url: PostgresUrl, shared: Shared | None = None) -> PostgresConnections:
-    """Connections to the database, which threads have in common where they are ``shared``."""
-    return PostgresConnections(url) if shared is None else shared.pool(url, PostgresConnections)
+            raise explained(error, f"cannot {action} {self.name}") from error
 
 
 def open_database(
@@ -405,6 +247,8 @@ def open_database(
     ResourceUnavailable where it cannot be used now, and StoreError.
     """
     database = PostgresDatabase(pool, busy)
+    if application in pool.current:
+        return database
     try:
         version = _version(database, application)
         if version is None and not new:
@@ -414,6 +258,7 @@ def open_database(
     except BaseException:
         database.close()
         raise
+    pool.current.add(application)
     return database
 
 
@@ -445,7 +290,10 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], applic
         encoding = connection.execute("SHOW server_encoding").fetchone()
         if encoding is None or encoding[0] != "UTF8":
             raise StoreError(f"the {name} cannot be made: the encoding of the database is not UTF8")
-        connection.execute(VERSIONS)
+        # One that is there counts, in whichever schema of the search path: IF NOT EXISTS looks at the first of them.
+        found = connection.execute("SELECT to_regclass('ingest_versions')").fetchone()
+        if found is None or found[0] is None:
+            connection.execute(VERSIONS)
         row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
         applied = 0 if row is None else int(row[0])
         if applied > len(migrations):
@@ -472,16 +320,3 @@ def _number_of(names: Iterable[object]) -> int:
 def _translated(sql: str) -> str:
     """The statement as psycopg takes it."""
     return re.sub(r" INDEXED BY \w+", "", sql).replace("%", "%%").replace("?", "%s")
-
-
-def _explained(error: "psycopg.Error", message: str) -> IngestError:
-    """The error to raise for one of PostgreSQL: what may pass, or what does not."""
-    state, reason = error.sqlstate or "", " ".join(str(error).split())
-    if state == RAISED:  # it has moved
-        return StoreError(error.diag.message_primary or reason)
-    if isinstance(error, psycopg.IntegrityError):
-        return Refused(reason)
-    is_refusal = not state and REFUSALS.search(reason) is not None
-    if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError) and not is_refusal):
-        return ResourceUnavailable(f"{message} now: {reason}")
-    return StoreError(f"{message}: {reason}")

@@ -14,7 +14,7 @@ from psycopg import sql
 from ..settings import PostgresUrl, Timings
 from .interruption import Interruption
 from .job import Job
-from .postgres_database import usual_for
+from .postgres_connections import usual_for
 from .task_queue import TaskQueue
 
 # Who listens need not ask; what was deferred is due without a word.

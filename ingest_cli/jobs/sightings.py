@@ -4,15 +4,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..settings import Timings
 from .attendance import Presence
 from .job import Job, JobState
 from .process import Life, Process
 from .store import JobStore
 
 LOOK_SECONDS = 0.2
-# So many signs of life may be missed.
-MISSED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +30,11 @@ class Member:
     patience: float
 
     @property
+    def is_worker(self) -> bool:
+        """Whether it runs jobs of queues, as far as it says."""
+        return self.presence is not None and self.presence.is_worker
+
+    @property
     def quiet(self) -> float:
         """For how many seconds nothing was seen of it, as far as it was watched; 0 where it is seen to run."""
         if self.life in (Life.RUNNING, Life.STOPPED):
@@ -47,11 +49,6 @@ class Member:
         if self.silent is not None:
             return self.silent < self.patience
         return False if self.watched >= self.patience else None
-
-
-def patience_of(timings: Timings) -> float:
-    """How long a process may be silent that says that it is there."""
-    return MISSED * timings.presence
 
 
 class Sightings:

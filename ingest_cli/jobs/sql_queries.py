@@ -13,6 +13,7 @@ from .flow import Flow, steps_of
 from .history import Line
 from .imported import ImportedJob
 from .job import DONE, UNFINISHED, Fence, Job, JobKind, JobState, JobStatus
+from .places import Place
 from .sql_counts import SqlCounts
 from .sql_filter import condition, ordering, selection
 from .sql_rows import ALL_ROWS, IMPORTED, SELECT, imported_job_of, listed, time_text
@@ -175,6 +176,14 @@ class SqlQueries(SqlCounts):
         query = "SELECT job_id FROM jobs WHERE state = 'complete' AND job_id >= ?"
         rows = self._paged(query, [since], ["job_id"], ["job_id"])
         return (int(row[0]) for row in rows)
+
+    def places(self, job_ids: Sequence[int]) -> dict[int, Place]:  # noqa: ARG002 - one host has one queue
+        """Where the jobs stand in the queues of several hosts."""
+        return {}
+
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue of several hosts."""
+        return {}
 
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How much the jobs hold that are complete."""

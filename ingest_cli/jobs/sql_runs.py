@@ -3,11 +3,12 @@
 import json
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..text import one_line
+from .contention import again
 from .database import Connection, writing
 from .history import keep
 from .job import Fence, Job, JobState, Override
@@ -54,6 +55,7 @@ class SqlRuns(SqlChanges):
             self.held(fence)
             keep(connection, fence.job_id, texts)
 
+    @again
     def identify(self, fence: Fence, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note what the job's document is, and find the other job of the same document that matters."""
         with writing(self._database, durable=False) as connection:
@@ -83,7 +85,8 @@ class SqlRuns(SqlChanges):
         """Admit it."""
         return True
 
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
+    @again
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Collection[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably."""
         packed = None if sources is None else zlib.compress(json.dumps(sources).encode(), 1)
         with writing(self._database) as connection:
@@ -102,6 +105,7 @@ class SqlRuns(SqlChanges):
             self._change(connection, Event.PROGRESS, fence, {})
             connection.execute("UPDATE reservations SET stored = ? WHERE job_id = ?", (stored, fence.job_id))
 
+    @again
     def supersede(self, fence: Fence, other: Job) -> Job:
         """Make what ``other`` has reserved and stored this job's."""
         # The archive tells runs apart by their fences: among those of one reservation this must be the largest.
@@ -131,10 +135,12 @@ class SqlRuns(SqlChanges):
             self._complete_reservation(connection, fence)
             return self.held(Fence(fence.job_id, number))
 
+    @again
     def requeue(self, fence: Fence) -> None:
         """Release the job, for another run to resume it."""
         self._let_go(fence, Event.REQUEUE, {})
 
+    @again
     def defer(self, fence: Fence, task: str, reason: str, seconds: float, *, is_attempt: bool = True) -> None:
         """Release the job, to be retried in so many seconds."""
         job = self.held(fence)
@@ -142,11 +148,13 @@ class SqlRuns(SqlChanges):
         changes = {"task": task, "task_percent": 0, "exception": reason, "retry_at": time.time() + seconds}
         self._let_go(fence, Event.DEFER, {**changes, **counts})
 
+    @again
     def exhaust(self, fence: Fence, task: str, reason: str) -> None:
         """Settle a job whose attempts are used up."""
         with writing(self._database) as connection:
             self._exhaust(connection, self.held(fence), task, reason)
 
+    @again
     def undo(self, fence: Fence, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``."""
         with writing(self._database) as connection:
@@ -166,6 +174,7 @@ class SqlRuns(SqlChanges):
                 connection.execute("UPDATE reservations SET stored = 0 WHERE job_id = ?", [fence.job_id])
             return self.held(fence)
 
+    @again
     def rolled_back(self, fence: Fence) -> Job:
         """The archive holds nothing of the job."""
         with writing(self._database) as connection:
@@ -177,6 +186,7 @@ class SqlRuns(SqlChanges):
             connection.execute("DELETE FROM reservations WHERE job_id = ?", [fence.job_id])
         return self.get(fence.job_id)
 
+    @again
     def hold(self, fence: Fence, note: str) -> Job:
         """Something could not be rolled back."""
         with writing(self._database) as connection:
@@ -193,6 +203,7 @@ class SqlRuns(SqlChanges):
             self._change(connection, Event.HOLD, fence, changes, to=JobState.HELD)
         return self.get(fence.job_id)
 
+    @again
     def record(self, fence: Fence) -> Job:
         """The catalogue has the job."""
         # A wish that came too late is dropped: what is complete is not to be sent again.

@@ -1,16 +1,17 @@
 """The job store in a database: how jobs are submitted, leased, settled and removed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobBusy, StoreError, WrongState
+from ..errors import JobBusy, SettingsError, StoreError, WrongState
 from ..text import counted
+from .contention import again
 from .database import Connection, writing
 from .imported import ImportedJob, Taken
-from .job import UNFINISHED, Job, JobKind, JobState, Override
+from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override
 from .process import Life, Process, this_process
 from .sql_changes import cannot, is_to_fail, note_mounts
 from .sql_queries import MOST_ASKED, SETTLED
@@ -19,6 +20,7 @@ from .sql_runs import SqlRuns
 from .transitions import TRANSITIONS, Event
 
 BY_HAND = "failed by an administrator"
+NO_PRIORITIES = "a priority needs a job store on PostgreSQL: that of one host runs the oldest job first"
 
 
 class SqlJobStore(SqlRuns):
@@ -30,6 +32,7 @@ class SqlJobStore(SqlRuns):
         with writing(self._database, durable=durable):
             yield
 
+    @again
     def submit(
         self,
         job_id: int,
@@ -40,7 +43,7 @@ class SqlJobStore(SqlRuns):
         user: str,
         holder: Process | None,
         spooled: bool = False,
-        mounts: Iterable[Path] = (),
+        mounts: Collection[Path] = (),
         origin: str = "",
         request: str = "",
     ) -> Job:
@@ -74,9 +77,12 @@ class SqlJobStore(SqlRuns):
             note_mounts(connection, job_id, mounts)
             if request:
                 connection.execute("INSERT INTO requests (job_id, request) VALUES (?, ?)", (job_id, request))
+            if run:
+                self._note_held(Fence(job_id, 1))
             self._tidy(connection, job_id)
         return self.get(job_id)
 
+    @again
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job."""
         self._require_dead(self.get(job_id))
@@ -84,6 +90,7 @@ class SqlJobStore(SqlRuns):
             job = self._free(job_id)
             return self._become_holder(connection, job)
 
+    @again
     def lease_next(self) -> Job | None:
         """Become the holder of the next job in the queue."""
         while next(self._due(), None) is not None:
@@ -95,6 +102,7 @@ class SqlJobStore(SqlRuns):
                     return leased
         return None
 
+    @again
     def retry(self, job_id: int) -> Job:
         """Queue a job that failed or is held again."""
         with writing(self._database) as connection:
@@ -108,12 +116,18 @@ class SqlJobStore(SqlRuns):
                 raise WrongState(f"{cannot(job, Event.RETRY)}; ingest its bundle as a new job")
         return self.get(job_id)
 
+    @again
     def hasten(self, job_id: int) -> Job:
         """Have a deferred job wait no longer."""
         with writing(self._database) as connection:
             self._change(connection, Event.HASTEN, self.get(job_id), {"retry_at": 0})
         return self.get(job_id)
 
+    def prioritize(self, job_id: int, priority: int) -> Job:  # noqa: ARG002 - whoever shares its jobs knows of any
+        """Refuse to."""
+        raise SettingsError(NO_PRIORITIES)
+
+    @again
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
@@ -135,16 +149,22 @@ class SqlJobStore(SqlRuns):
             else:
                 changes |= {"holder": holder.to_text() if holder is not None else None, "heartbeat": 0}
                 self._end_by_undoing(connection, job, to, changes)
-            return self.get(job_id)
+            ended = self.get(job_id)
+            if ended.holder is not None:
+                self._note_held(ended.fence)
+            return ended
 
+    @again
     def override(self, job_id: int, override: Override) -> Job:
         """Override the job's state by hand; a holder carries it out."""
         return self._wish(Event.OVERRIDE, job_id, override)
 
+    @again
     def cancel(self, job_id: int, override: Override) -> Job:
         """Override the state of a job that is running."""
         return self._wish(Event.CANCEL, job_id, override)
 
+    @again
     def forget(self, job_ids: Sequence[int]) -> list[int]:
         """Remove those of the jobs that are still at their end."""
         gone: list[int] = []
@@ -211,6 +231,9 @@ class SqlJobStore(SqlRuns):
     def _tidy(self, connection: Connection, job_id: int) -> None:
         """Put in order what jobs have left, now and then, as the job is submitted."""
 
+    def _note_held(self, fence: Fence) -> None:
+        """This process is the holder by that fence, if the transaction is committed."""
+
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""
         return self._database.try_lock("jobs", "job_id", job.job_id) and self.get(job.job_id) == job
@@ -245,7 +268,9 @@ class SqlJobStore(SqlRuns):
             self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
         else:
             self._change(connection, Event.LEASE_AGAIN, job, changes)
-        return self.get(job.job_id)
+        leased = self.get(job.job_id)
+        self._note_held(leased.fence)
+        return leased
 
     def _end_by_undoing(self, connection: Connection, job: Job, to: JobState, changes: Mapping[str, Any]) -> None:
         if job.state is JobState.UNDOING:

@@ -61,8 +61,8 @@ class SqliteJobStore(SqlJobStore):
         self._matching = Matching()
         database.conn.create_function("matches", 2, self._matching, deterministic=True)
 
-    def another(self) -> "SqliteJobStore":
-        """A connection of its own to the same file."""
+    def another(self, *, busy: float | None = None) -> "SqliteJobStore":
+        """A connection of its own to the same file, which has one writer at a time."""
         return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
 
     def check_integrity(self) -> str:

@@ -1,6 +1,6 @@
 """The interface of the job store, which any number of processes share."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from .history import Line
 from .imported import ImportedJob, Taken
 from .job import Fence, Job, JobKind, JobState, JobStatus, Override
 from .outbox import Outbox
+from .places import Place
 from .process import Process
 from .reasons import Reason
 
@@ -46,8 +47,9 @@ class JobStore(Protocol):
     ) -> None:
         """Close it."""
 
-    def another(self) -> "JobStore":
-        """A store of the same jobs, for another thread."""
+    def another(self, *, busy: float | None = None) -> "JobStore":
+        """A store of the same jobs, for another thread. One that is ``busy`` with others for so many seconds waits no
+        longer for a job that somebody else is changing."""
 
     def together(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Make the changes in a block one: all are made at its end, or, where it raises an error, none.
@@ -134,6 +136,14 @@ class JobStore(Protocol):
     def recorded(self, since: int = 0) -> Iterator[int]:
         """The ids of the jobs that are complete, from ``since`` on, lowest first."""
 
+    def places(self, job_ids: Sequence[int]) -> dict[int, Place]:
+        """Where those of the jobs that there are stand in the queues of several hosts; of none where one host has the
+        store."""
+
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each of the queues of several hosts in which any does; none where one host has the
+        store."""
+
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
 
@@ -199,7 +209,7 @@ class JobStore(Protocol):
         user: str,
         holder: Process | None,
         spooled: bool = False,
-        mounts: Iterable[Path] = (),
+        mounts: Collection[Path] = (),
         origin: str = "",
         request: str = "",
     ) -> Job:
@@ -221,6 +231,10 @@ class JobStore(Protocol):
 
     def hasten(self, job_id: int) -> Job:
         """Have a deferred job wait no longer: it is run as soon as a worker is free. Raises WrongState."""
+
+    def prioritize(self, job_id: int, priority: int) -> Job:
+        """Give an unfinished job another priority. Raises WrongState, and SettingsError where one host has the
+        store, which knows no priorities."""
 
     def end(
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
@@ -279,7 +293,7 @@ class JobStore(Protocol):
         Where the job is not admitted, the run defers it. A store of one host admits every job: its workers are few.
         """
 
-    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Iterable[Path] = ()) -> Job:
+    def reserve(self, fence: Fence, ids: range, sources: list[str] | None, mounts: Collection[Path] = ()) -> Job:
         """Note the ids reserved for the job's files, durably; ``sources`` are where those of a move lie, on the file
         systems at ``mounts``."""
 
@@ -325,7 +339,7 @@ def open_store(settings: Settings, *, new: bool = True, shared: Shared | None = 
     """
     if isinstance(settings.database, PostgresUrl):
         from .postgres import PostgresJobStore
-        from .postgres_database import pool_of
+        from .postgres_connections import pool_of
 
         pool = pool_of(settings.database, shared)
         return PostgresJobStore(pool, settings.timings, settings.notifications, cluster=settings.cluster, new=new)
@@ -344,9 +358,9 @@ def is_current(settings: Settings) -> bool:
     Raises ResourceUnavailable where it cannot be read now, and StoreError.
     """
     if isinstance(settings.database, PostgresUrl):
-        from . import postgres_database, postgres_migrations
+        from . import postgres_connections, postgres_database, postgres_migrations
 
-        pool = postgres_database.pool_of(settings.database)
+        pool = postgres_connections.pool_of(settings.database)
         return postgres_database.version_of(pool, "job store") == len(postgres_migrations.MIGRATIONS)
     from .sqlite_database import version_of
     from .sqlite_migrations import MIGRATIONS

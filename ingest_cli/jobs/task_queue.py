@@ -1,16 +1,23 @@
 """The queue of a job store on PostgreSQL as Procrastinate hands it out: how a worker gets a job by its task."""
 
+import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..errors import JobBusy, Unavailable
+from ..errors import JobBusy, Unavailable, WrongState
 from ..settings import Cluster, Notifications, Timings
-from .database import Connection, Database, Row, writing
+from .attendance import patience_of
+from .contention import again
+from .database import Connection, Database, Refused, Row, writing
 from .dialect import Condition
-from .job import Fence, Job, JobKind, JobState
+from .history import keep
+from .job import UNFINISHED, Fence, Job, JobKind, JobState
+from .places import Place, served
 from .queues import Queues
 from .sql_changes import wrong
+from .sql_queries import MOST_ASKED
 from .sql_store import SqlJobStore
 from .tasks import (
     ADMIT,
@@ -20,9 +27,11 @@ from .tasks import (
     FINISH,
     GIVE_TASKS,
     LOOK_AGAIN,
+    PLACES,
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
+    QUEUED,
     REGISTER,
     UNREGISTER,
 )
@@ -33,6 +42,8 @@ BEAT_SECONDS = 10.0
 TRIES, PAUSE_SECONDS = 20, 0.01
 # Whoever leaves a project has the next one of it wait no longer; this is for what is missed.
 CROWDED_SECONDS = 60.0
+# An index takes no more.
+LONGEST_PROJECT = 500
 
 
 ALONE = Cluster()
@@ -64,6 +75,7 @@ class TaskQueue(SqlJobStore):
                 raise JobBusy(f"job {job_id} waits for a worker of {host}, on whose disk its files are")
         return super().lease(job_id)
 
+    @again
     def lease_offered(self) -> Job | None:
         """Become the holder of the job whose task is next, in the transaction that takes the task; None where none is.
 
@@ -79,8 +91,11 @@ class TaskQueue(SqlJobStore):
                 return job
         return None
 
+    @again
     def admit(self, fence: Fence, project: str, most: int) -> bool:
         """Note the project of the job; whether fewer than ``most`` others of it are at work."""
+        if len(project) > LONGEST_PROJECT:
+            project = hashlib.sha256(project.encode()).hexdigest()
         with writing(self._database, durable=False) as connection:
             self._database.exclude("project", project)
             row = connection.execute(ADMIT, (project, most, project, fence.job_id, fence.number)).fetchone()
@@ -101,6 +116,39 @@ class TaskQueue(SqlJobStore):
                 for statement in (GIVE_TASKS, PRUNE_TASKS, PRUNE_WORKERS, LOOK_AGAIN):
                     connection.execute(statement)
 
+    def places(self, job_ids: Sequence[int]) -> dict[int, Place]:
+        """Where the jobs stand."""
+        present = self.attendance.present() if self.attendance is not None else []
+        patience, found = patience_of(self._timings), dict[int, Place]()
+        for first in range(0, len(job_ids), MOST_ASKED):
+            asked = job_ids[first : first + MOST_ASKED]
+            for row in self._rows(PLACES.format(asked=", ".join("?" * len(asked))), *asked):
+                is_served, silent = served(row["queue"], present, patience)
+                found[row["job_id"]] = Place(
+                    queue=row["queue"],
+                    priority=row["priority"],
+                    project=row["project"],
+                    is_crowded=row["is_crowded"],
+                    is_served=is_served,
+                    silent=silent,
+                )
+        return found
+
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return dict(map(tuple, self._rows(QUEUED)))
+
+    @again
+    def prioritize(self, job_id: int, priority: int) -> Job:
+        """Give an unfinished job another priority: its task follows."""
+        with writing(self._database) as connection:
+            job = self.get(job_id)
+            if job.state not in UNFINISHED:
+                raise WrongState(f"job {job_id} is {job.state}: a priority is of jobs that are to be run")
+            connection.execute("UPDATE jobs SET priority = ? WHERE job_id = ?", (priority, job_id))
+            keep(connection, job_id, [f"its priority was set to {priority}"])
+        return job
+
     def unregister(self) -> None:
         """Have Procrastinate know this worker no more."""
         if self._worker is not None:
@@ -118,7 +166,15 @@ class TaskQueue(SqlJobStore):
 
     def _take_task(self) -> tuple[bool, Job | None]:
         """Whether there was a task, and the job that came of it."""
-        names, worker = self._queues.names, self._registered()
+        try:
+            return self._take_task_as(self._registered())
+        except Refused:
+            # The database knows this worker no more, as where it was brought back to an earlier moment.
+            self._worker = None
+            return self._take_task_as(self._registered())
+
+    def _take_task_as(self, worker: int) -> tuple[bool, Job | None]:
+        names = self._queues.names
         with writing(self._database, durable=False) as connection:
             connection.execute("SAVEPOINT task")
             task = connection.execute(FETCH.format(queues=", ".join("?" * len(names))), (*names, worker)).fetchone()
@@ -149,14 +205,14 @@ class TaskQueue(SqlJobStore):
 
     def _registered(self) -> int:
         """The number by which Procrastinate knows this worker."""
-        now = time.monotonic()
-        if self._worker is None or now - self._beaten > BEAT_SECONDS:
+        now, worker = time.monotonic(), self._worker
+        if worker is None or now - self._beaten > BEAT_SECONDS:
             with writing(self._database, durable=False) as connection:
-                if self._worker is None:
-                    self._worker = connection.execute(REGISTER).fetchone()["worker_id"]
-                connection.execute(BEAT, (self._worker,))
-            self._beaten = now
-        return self._worker
+                if worker is None:
+                    worker = int(connection.execute(REGISTER).fetchone()["worker_id"])
+                connection.execute(BEAT, (worker,))
+            self._worker, self._beaten = worker, now
+        return worker
 
     def _release(self, job: Job) -> None:
         with writing(self._database, durable=False) as connection:

@@ -20,7 +20,7 @@ from ..jobs.database import NothingThere
 from ..jobs.job import Job
 from ..jobs.neighbours import is_to_be_made
 from ..jobs.outbox import NoticeStatus
-from ..jobs.store import open_store
+from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..services.base import Service
 from ..settings import Option, PostgresUrl, ReceiverKind, Settings
@@ -56,6 +56,10 @@ class Finding:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
+class _Outdated(NothingThere):
+    """The job store is as an older version of the program left it."""
+
+
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Check the job store, the clock, the spool folder, the four services, drop folders, and who is sent events.
 
@@ -87,13 +91,13 @@ def _diagnose_cluster(settings: Settings, url: PostgresUrl) -> Iterator[Finding]
     """Check what several hosts share."""
     from . import cluster
 
-    upgrade = "give the server more connections, or use one version of the program on all hosts"
-    yield finding("database", lambda: cluster.check_database(url), upgrade)
+    room = "raise max_connections, or let PgBouncer share them"
+    yield finding("database", lambda: cluster.check_database(url), room)
     poll = "set [database] listen = no, or let workers reach the server itself"
     yield finding("wake-up", lambda: cluster.check_listening(settings, url), poll)
     yield finding("clocks", lambda: cluster.check_clock(url), "have both follow the same time server")
-    for detail, advice in cluster.check_hosts(settings, url):
-        yield Finding("host", detail, not advice, advice, ExitCode.FAILED if advice else ExitCode.SUCCESS)
+    for name, detail, advice in cluster.check_hosts(settings, url):
+        yield Finding(name, detail, not advice, advice, ExitCode.FAILED if advice else ExitCode.SUCCESS)
 
 
 def diagnose_service(settings: Settings, option: Option) -> Finding:
@@ -129,7 +133,7 @@ def _ping_or_nothing(place: object, opened: Callable[[], Service]) -> str:
 def _check_archive(settings: Settings) -> str:
     with ExitStack() as stack:
         try:
-            memory = stack.enter_context(open_store(settings, new=False))
+            memory = stack.enter_context(_opened(settings))
         except IngestError:  # its own check says why
             memory = None
         if isinstance(settings.database, Path) and not settings.database.parent.exists():
@@ -183,7 +187,7 @@ SERVICE_CHECKS = {
 
 def _check_receiver(settings: Settings, name: ReceiverKind, receiver: Receiver) -> str:
     waits = ""
-    with suppress(IngestError), open_store(settings, new=False) as store:  # its own check says what is wrong with it
+    with suppress(IngestError), _opened(settings) as store:  # its own check says what is wrong with it
         number, oldest = store.outbox.waiting(name)
         if oldest is not None:
             waits = f"; {counted(number, 'event')} waiting, the oldest since {oldest[:16]} UTC"
@@ -199,7 +203,9 @@ def _check_store(settings: Settings) -> str:
     if isinstance(settings.database, Path) and is_to_be_made(settings, DATABASE, new=True):
         return _not_there_yet(settings.database)
     try:
-        opened = open_store(settings, new=False)
+        opened = _opened(settings)
+    except _Outdated as outdated:
+        return str(outdated)
     except NothingThere:
         return f"{settings.database}: nothing there yet"
     with opened as store:
@@ -209,10 +215,20 @@ def _check_store(settings: Settings) -> str:
         return f"{settings.database}: {counted(store.count(), 'job')}"
 
 
+def _opened(settings: Settings) -> JobStore:
+    """The site's job store. Of one that many hosts share no look brings the tables up to date, which concerns all."""
+    if isinstance(settings.database, PostgresUrl):
+        from . import cluster
+
+        if outdated := cluster.outdated(settings.database):
+            raise _Outdated(outdated)
+    return open_store(settings, new=False)
+
+
 def _check_clock(settings: Settings) -> str:
     now = datetime.now(UTC).replace(tzinfo=None)
     if not isinstance(settings.database, Path) or settings.database.exists():
-        with suppress(NothingThere), open_store(settings, new=False) as store:
+        with suppress(NothingThere), _opened(settings) as store:
             _require_past(store.select(limit=1), now)
     return f"{now:%Y-%m-%d %H:%M:%S} UTC"
 

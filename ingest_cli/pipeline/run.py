@@ -96,7 +96,10 @@ class Run:
         require, observe = self._lease.require_uninterrupted, self._progress.unpacking
         spool, got = self._settings.spool, self._spooled.fetch(self._lease.job, require, observe)
         path = self._path if got is None else Path(self._lease.job.name)
-        with Bundle(path, spool, require=require, observe=observe, fetched=got) as bundle:
+        with (
+            self._spooled.in_turn(got, require),
+            Bundle(path, spool, require=require, observe=observe, fetched=got) as bundle,
+        ):
             self._require_same(bundle.fingerprint)
             self._progress.stage(LOAD_METADATA)
             document = self._parse(bundle.read_metadata(self._settings.document_bytes))

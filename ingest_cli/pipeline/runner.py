@@ -5,6 +5,7 @@ import os
 import time
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
+from typing import Self
 
 from ..bundle.fingerprint import fingerprint
 from ..bundle.folder import Folder, FolderRequest
@@ -53,7 +54,7 @@ class Runner:
     """Runs jobs of ``store`` with ``services``, from one thread. ``again`` ingests a document even where another job
     recorded it. What it reads is read no faster than the ``throttle`` allows. It is one of so many ``at_once``, which
     share what they may keep in memory; of one document, those jobs come first that have ``precedence``. Jobs from the
-    queue come by the ``dispatch``, or from the store's own queue."""
+    queue come by the ``dispatch``, or from the store's own queue. The end of a ``with`` block ends the heartbeats."""
 
     def __init__(
         self,
@@ -77,6 +78,12 @@ class Runner:
         self._dispatch = dispatch or StoreDispatch(store, settings.timings.poll)
         self._spooled = spooled or Spooled(settings)
         self._unsettled: list[Lease] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._heart.end()
 
     def another(self, services: Services, store: JobStore, *, at_once: int | None = None) -> "Runner":
         """One for another thread, with services and a store of its own; both are interrupted, and slowed, together. It

@@ -14,6 +14,7 @@ from ..settings import Settings
 from .at_once import Another
 from .precedence import Precedence
 from .runner import Runner
+from .small import shared_out
 
 
 class Work(Protocol):
@@ -33,6 +34,8 @@ W = TypeVar("W", bound=Work)
 @contextmanager
 def another_runner(settings: Settings, shared: Shared, runner: Runner, at_once: int | None = None) -> Iterator[Runner]:
     """A runner for another thread beside this one, of so many ``at_once``, that writes together with others."""
+    if at_once is not None:
+        settings = shared_out(settings)
     with (
         open_store(settings, new=False, shared=shared) as store,
         connect(settings, store, shared=shared) as services,

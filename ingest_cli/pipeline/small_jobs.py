@@ -4,7 +4,8 @@ A job that kills its process kills those beside it. So only those run beside oth
 was, be it that it was to blame or not, runs alone, and whoever kills the process then is alone to blame.
 
 Memory is bounded by what a small bundle is, and by the share that each of so many may keep of what it reads. One that
-is packed may hold a thousand times of what it seems to, which is too much for so many at once: it runs alone.
+is packed may hold a thousand times of what it seems to, which is too much for so many at once: it runs alone. What lies
+in the shared spool is known to be packed only when it was got: of those one is run at a time (see `spooled`).
 
 What is to be told of a job is kept until those begun before it have ended, unless that takes long: it is told in the
 thread that leased it, as if the jobs ran one by one.
@@ -25,7 +26,8 @@ from .kept import Kept
 from .observer import ObserveJob
 from .runner import Runner
 from .runner_threads import RunnerThreads, another_runner
-from .small import is_plain, is_small, most_at_once
+from .small import SMALL_BYTES, is_plain, is_small, may_be_several, most_at_once
+from .spooled import Spooled
 
 # For so long those behind a job wait for it to be told of.
 TURN_SECONDS = 1.0
@@ -74,8 +76,10 @@ class SmallJobs:
     The end of the block waits for them, and raises Interrupted where one was left.
     """
 
-    def __init__(self, settings: Settings, shared: Shared, runner: Runner, observe: ObserveJob) -> None:
-        self._settings, self._runner, self._observe = settings, runner, observe
+    def __init__(
+        self, settings: Settings, shared: Shared, runner: Runner, spooled: Spooled, observe: ObserveJob
+    ) -> None:
+        self._settings, self._runner, self._spooled, self._observe = settings, runner, spooled, observe
         most = most_at_once()
         another = partial(another_runner, settings, shared, runner, most)
         self._threads: RunnerThreads[_Begun] = RunnerThreads(another, most, runner.precedence)
@@ -112,6 +116,8 @@ class SmallJobs:
         """Whether a job that was just leased may be run beside others."""
         if job.attempts > 1 or job.state is not JobState.RUNNING or job.kind is not JobKind.BUNDLE:
             return False
+        if job.is_shared:
+            return may_be_several(self._settings) and self._spooled.is_within(job, SMALL_BYTES)
         path = Path(job.source)
         return is_small(path, self._settings) and is_plain(path)
 

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ..bundle.reader import Fetched
+from ..disk import close_in_vain
 from ..errors import IngestError, ResourceUnavailable
 from ..jobs.job import Job
 from ..settings import Settings
 from ..settings.options import SHARED_SPOOL
 from ..spool.opening import open_shared
+from .small import begins_plain
 
 if TYPE_CHECKING:
     from ..spool.shared import SharedSpool
+
+# How often whoever waits for another's turn looks whether it is to go on.
+TURN_SECONDS = 0.1
 
 
 class Spooled:
@@ -32,7 +37,7 @@ class Spooled:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._keeps = settings, False
         self._kept: SharedSpool | None = None
-        self._lock = threading.Lock()
+        self._lock, self._unpacking = threading.Lock(), threading.Lock()
 
     def __enter__(self) -> Self:
         self._keeps = True
@@ -52,6 +57,33 @@ class Spooled:
             return None
         with self._shared(job) as spool:
             return spool.fetch(job.source, self._settings.spool, require, observe)
+
+    @contextmanager
+    def in_turn(self, fetched: Fetched | None, require: Callable[[], None]) -> Iterator[None]:
+        """Have no other thread read what was fetched packed at the same time: nobody knows how much that holds.
+
+        ``require`` is called while it is waited for.
+        """
+        if fetched is None or begins_plain(fetched.file.fileno()):
+            yield
+            return
+        try:
+            while not self._unpacking.acquire(timeout=TURN_SECONDS):
+                require()
+        except BaseException:
+            close_in_vain(fetched.file)
+            raise
+        try:
+            yield
+        finally:
+            self._unpacking.release()
+
+    def is_within(self, job: Job, length: int) -> bool:
+        """Whether what the job is of lies in the shared spool, and is not longer; False where that cannot be asked."""
+        with suppress(IngestError), self._shared(job) as spool:
+            found = spool.length_of(job.source)
+            return found is not None and found <= length
+        return False
 
     def fingerprint_of_shared(self, job: Job) -> str:
         """The fingerprint of what lies in the shared spool."""

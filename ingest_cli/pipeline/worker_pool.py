@@ -49,15 +49,15 @@ def work(settings: Settings, observe: ObserveJob, tell: Tell, *, until_empty: bo
         dispatching(settings, store) as dispatch,
         Spooled(settings) as spooled,
     ):
-        runner = Runner(settings, services, store, dispatch=dispatch, spooled=spooled)
         # Of a pool the process that has it sends the events.
         is_alone = multiprocessing.parent_process() is None
         events = sending(settings, tell, last=_last(until_empty=until_empty)) if is_alone else nullcontext()
         with (
+            Runner(settings, services, store, dispatch=dispatch, spooled=spooled) as runner,
             events,
             attending(settings, "worker"),
             graceful_shutdown(runner, settings.timings.grace),
-            SmallJobs(settings, shared, runner, observe) as small,
+            SmallJobs(settings, shared, runner, spooled, observe) as small,
         ):
             _Worker(settings, runner, small, observe, tell).work(until_empty=until_empty)
 

@@ -73,6 +73,10 @@ class FolderSpool:
         """The carts that lie in it."""
         return FolderCarts(self._spool, reserve)
 
+    def key(self, name: str) -> bytes:
+        """A new one: who shares the folder is another server of this host, which is begun as this one ends."""
+        return secrets.token_bytes(32)
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from ..errors import SettingsError
 from ..jobs.filter import GROUPS, JobFilter
 from ..jobs.job import Job, JobKind, JobStatus
+from ..jobs.places import Place
 from ..jobs.store import JobStore
 from ..moments import moment
 from ..text import quoted
@@ -23,9 +24,11 @@ MAX_LISTED = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Some of the jobs that are asked for, newest first; and the query for those that come after them, if any do."""
+    """Some of the jobs that are asked for, newest first; where they stand, if several hosts share the store; and the
+    query for those that come after them, if any do."""
 
     jobs: list[Job]
+    places: dict[int, Place]
     next: str | None
 
 
@@ -53,7 +56,8 @@ class JobQuery:
         """What the store has of it."""
         found = store.select(self.wanted, limit=self.count + 1, before=self.before)
         jobs = found[: self.count]
-        return Page(jobs=jobs, next=self._after(jobs[-1]) if jobs and len(found) > len(jobs) else None)
+        places = store.places([job.job_id for job in jobs])
+        return Page(jobs=jobs, places=places, next=self._after(jobs[-1]) if jobs and len(found) > len(jobs) else None)
 
     def _after(self, job: Job) -> str:
         wanted = self.wanted

@@ -5,6 +5,7 @@ from typing import Any
 from .. import __version__
 from ..jobs.filter import GROUPS
 from ..jobs.job import JobKind, JobStatus
+from ..jobs.places import WaitsFor
 from ..jobs.stages import STAGES
 from .job_query import MAX_LISTED, USUAL_COUNT
 
@@ -58,6 +59,17 @@ _LISTED = {
                 "retried_at": {"type": ["string", "null"], "description": "when a deferred job is due, in UTC"},
             }
         ),
+        {
+            "properties": {
+                "queue": {"type": "string", "description": "local:HOST or shared, where several hosts share the jobs"},
+                "priority": {"type": "integer", "description": "how urgent it is; there where the queue is"},
+                "waits_for": {
+                    "enum": [*WaitsFor, None],
+                    "description": "of what nobody works on: a worker of that host, others of its project, its time,"
+                    " or a worker that is free; there where the queue is",
+                },
+            }
+        },
     ]
 }
 _LISTED_JOBS = {"type": "array", "items": {"$ref": "#/components/schemas/Listed"}}

@@ -13,11 +13,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..errors import IngestError, JobNotFound, MetadataError, SourceRefused
-from ..jobs.fields import history_fields, job_fields
+from ..jobs.attendance import patience_of
+from ..jobs.fields import history_fields, job_fields, place_fields
 from ..jobs.history import named
 from ..jobs.imported import ImportedJob
 from ..jobs.job import Job, JobKind
-from ..jobs.sightings import Sightings, patience_of
+from ..jobs.places import Place
+from ..jobs.sightings import Sightings
 from ..jobs.spool import NoRoom
 from ..jobs.store import JobStore
 from ..pipeline.sources import NO_FOLDERS
@@ -165,7 +167,7 @@ class Routes:
         """Those of the jobs that are asked for, newest first, a page at a time."""
         query = JobQuery.of(request.query_params)
         page = await self._store.list(query.page)
-        jobs = [_listed(job) for job in page.jobs]
+        jobs = [_listed(job, page.places) for job in page.jobs]
         onward = None if page.next is None else f"{external_path(request, '/jobs')}?{page.next}"
         headers = {} if onward is None else {"Link": f'<{onward}>; rel="next"'}
         return JSONResponse({"jobs": jobs, "next": onward} if query.envelope else jobs, headers=headers)
@@ -175,9 +177,10 @@ class Routes:
         job = await self._job(request.path_params["job_id"])
         stages = await self._store.look(lambda store: store.stages(job.job_id))
         told = await self._store.look(lambda store: store.history(job.job_id))
+        places = await self._store.look(lambda store: store.places([job.job_id]))
         downloadable = job.is_done and await self._access.has(request, job.job_id)
         details = {"stages": stages, "log": history_fields(named(job, told)), "downloadable": downloadable}
-        return JSONResponse({**_listed(job), **details}, headers={"Vary": "Accept"})
+        return JSONResponse({**_listed(job, places), **details}, headers={"Vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""
@@ -243,8 +246,8 @@ def _state_of(job: Job) -> dict[str, Any]:
     return {**state, "exception": shortened(story, LONGEST_EXCEPTION)}
 
 
-def _listed(job: Job) -> dict[str, Any]:
-    return {**job_fields(job), **_state_of(job)}
+def _listed(job: Job, places: dict[int, Place]) -> dict[str, Any]:
+    return {**job_fields(job), **_state_of(job), **place_fields(job, places.get(job.job_id))}
 
 
 def _media_type(request: Request) -> str:

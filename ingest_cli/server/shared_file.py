@@ -33,7 +33,7 @@ class SharedFile:
         # What has come, then what is being written, and what lies in objects that the database does not know of.
         self._waiting, self._waiting_bytes = list[bytes | bytearray | memoryview](), 0
         self._writing, self._pending = deque[Future[Piece]](), list[Piece]()
-        self._is_doubted = self._has_failed = self._is_closed = False
+        self._is_doubted = self._has_failed = self._is_closed = self._has_news = False
         self._trouble: Exception | None = None
         # A request that is cancelled leaves while a thread of its may still write, as those do that write pieces.
         self._lock = threading.RLock()
@@ -66,7 +66,7 @@ class SharedFile:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append ``data``, which nobody changes any more."""
-        with self._lock:
+        with self._alone():
             self._waiting.append(data)
             self._waiting_bytes += len(data)
             self._length += len(data)
@@ -80,7 +80,7 @@ class SharedFile:
 
     def cut(self, length: int) -> None:
         """Forget what is not known to the database: that is what was written since it is in doubt."""
-        with self._lock:
+        with self._alone():
             assert length == self._recorded
             self._waiting.clear()
             self._waiting_bytes, self._length = 0, self._recorded
@@ -88,7 +88,7 @@ class SharedFile:
 
     def sync(self) -> None:
         """Have all lie in objects."""
-        with self._lock:
+        with self._alone():
             self._require_sound()
             if self._has_failed:
                 return
@@ -105,7 +105,7 @@ class SharedFile:
 
     def trust(self) -> None:
         """The database is to know of all that was written."""
-        with self._lock, self._failing():
+        with self._alone(), self._failing():
             self._is_doubted = False
             self._record()
 
@@ -153,18 +153,42 @@ class SharedFile:
     def _end_piece(self) -> None:
         self._pending.append(self._writing.popleft().result())
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Have no other thread at the upload."""
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._note_written()
+
     def _written(self, _: "Future[Piece]") -> None:
         """A thread has written a piece, be it that nothing more has come since: the database is to know."""
-        with self._lock:
-            if self._has_failed or self._is_closed:
-                return
+        self._has_news = True
+        self._note_written()
+
+    def _note_written(self) -> None:
+        """Have the database know of what was written. Who is at the upload meanwhile does so at the end.
+
+        Nobody is waited for: that one may itself wait for a thread that writes, of which there are few.
+        """
+        while self._has_news and self._lock.acquire(blocking=False):
             try:
-                with self._failing():
-                    while self._writing and self._writing[0].done():
-                        self._end_piece()
-                    self._record()
-            except Exception as error:  # noqa: BLE001 - who writes next is told
-                self._trouble = error
+                self._has_news = False
+                self._record_written()
+            finally:
+                self._lock.release()
+
+    def _record_written(self) -> None:
+        if self._has_failed or self._is_closed:
+            return
+        try:
+            with self._failing():
+                while self._writing and self._writing[0].done():
+                    self._end_piece()
+                self._record()
+        except Exception as error:  # noqa: BLE001 - who writes next is told
+            self._trouble = error
 
     def _require_sound(self) -> None:
         """Raise what a thread has met since."""

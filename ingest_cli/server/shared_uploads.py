@@ -46,6 +46,10 @@ class SharedReceptions:
         """The carts that the database keeps."""
         return SharedCarts(self._spool)
 
+    def key(self, name: str) -> bytes:
+        """The one that the database keeps."""
+        return self._spool.rows.servers.key(name)
+
     def close(self) -> None:
         """Close the connections to the database."""
         self._spool.close()

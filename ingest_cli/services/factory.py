@@ -48,7 +48,7 @@ def unique_id(settings: Settings, *, new: bool = True, shared: Shared | None = N
         introduce(settings, UNIQUEID_URL, shared)
         return ids
     if isinstance(settings.unique_id, PostgresUrl):
-        from ..jobs.postgres_database import pool_of
+        from ..jobs.postgres_connections import pool_of
         from .postgres.uniqueid import PostgresUniqueId
 
         return PostgresUniqueId(pool_of(settings.unique_id, shared), settings.timings.busy, new=new)
@@ -120,7 +120,7 @@ def catalog(settings: Settings, *, new: bool = True, shared: Shared | None = Non
         introduce(settings, CATALOG_URL, shared)
         return catalogue
     if isinstance(settings.catalog, PostgresUrl):
-        from ..jobs.postgres_database import pool_of
+        from ..jobs.postgres_connections import pool_of
         from .postgres.catalog import PostgresCatalog
 
         return PostgresCatalog(pool_of(settings.catalog, shared), settings.timings.busy, new=new)

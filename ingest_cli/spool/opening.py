@@ -23,16 +23,17 @@ def open_shared(settings: Settings) -> "SharedSpool | None":
 
 
 def look_at_shared(settings: Settings) -> str:
-    """Look whether the storage of the shared spool answers, and return what it is called. Nothing is written.
+    """Write, read and delete an object of the shared spool, and return what it is called.
 
-    Raises SettingsError, ServiceUnavailable, and ArchiveError where it refuses.
+    Raises SettingsError, ServiceUnavailable, and ArchiveError where the storage refuses.
     """
     assert settings.shared_spool is not None, "the site's spool is a folder"
     assert settings.s3 is not None
     with _needing_packages(settings):
         from ..services.s3.bucket import Bucket
+        from ..services.s3.tryout import try_out
     with closing(Bucket(settings.shared_spool, settings.s3, 1)) as bucket:
-        next(bucket.keys("", "list uploads"), None)
+        try_out(bucket)
     return f"{settings.shared_spool} at {settings.s3.endpoint}"
 
 

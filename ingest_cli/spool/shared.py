@@ -11,7 +11,6 @@ in it, and another lease has begun since, none ever will: it can be removed, how
 import hashlib
 import os
 import secrets
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,8 @@ from ..bundle.reader import Fetched
 from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
 from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
 from ..in_threads import done_in_threads
-from ..jobs.postgres_database import pool_of
+from ..jobs.postgres_connections import pool_of
+from ..jobs.process import host_name
 from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
@@ -41,8 +41,8 @@ RECEIVED_UNTOUCHED = 3600.0
 # How many pieces are got at once.
 FETCHED_AT_ONCE = 4
 MOST_CONNECTIONS = 16
-# How many pieces a process writes at once.
-WRITERS = 8
+# How many pieces a process writes at once, and how many bytes of them wait in its memory: who has more waits.
+WRITERS, WRITING_BYTES = 8, 64 << 20
 BEAT_SECONDS, STALE_SECONDS = 1.0, 5.0
 # What comes over HTTP.
 KINDS = (SpoolKind.RECEIVED, SpoolKind.RESUMABLE)
@@ -52,15 +52,21 @@ class SharedSpool:
     """The spool in the ``bucket``, of which ``rows`` tell. Its methods may be called by several threads at once.
 
     Who holds an upload says so every ``beat`` seconds. It has died, or is frozen or cut off, if it was seen not to for
-    ``stale`` seconds.
+    ``stale`` seconds. So many ``writers`` write pieces.
     """
 
     def __init__(
-        self, rows: UploadRows, bucket: Bucket, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS
+        self,
+        rows: UploadRows,
+        bucket: Bucket,
+        *,
+        beat: float = BEAT_SECONDS,
+        stale: float = STALE_SECONDS,
+        writers: int = WRITERS,
     ) -> None:
         self.rows, self.bucket, self.stale = rows, bucket, stale
         self.leases = Leases(rows, beat)
-        self._writers = Writers(WRITERS)
+        self._writers = Writers(writers)
 
     @classmethod
     def of(cls, settings: Settings) -> "SharedSpool":
@@ -87,8 +93,9 @@ class SharedSpool:
         return source.rpartition("/")[2]
 
     def begin_writing(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> "Future[Piece]":
-        """Have a thread write a piece of an upload that is leased. The database does not know of it yet."""
-        return self._writers.begin(partial(self._write, row, start, parts))
+        """Have a thread write a piece of an upload that is leased, as soon as there is memory for it. The database does
+        not know of it yet."""
+        return self._writers.begin(partial(self._write, row, start, parts), sum(map(len, parts)))
 
     def _write(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> Piece:
         data = b"".join(parts)
@@ -135,6 +142,11 @@ class SharedSpool:
                 raise explained(error, cannot, SourceError) from error
             raise
         return Fetched(file, fingerprint_of(pieces))
+
+    def length_of(self, source: str) -> int | None:
+        """How many bytes of an upload have arrived; None where it is gone."""
+        row = self.rows.find(self.name_of(source))
+        return None if row is None or row.is_used else row.arrived
 
     def fingerprint(self, source: str) -> str:
         """By what a run knows that an upload is the same still."""
@@ -186,19 +198,24 @@ class SharedSpool:
 
 
 class Writers:
-    """So many threads at most that write pieces. What hangs in one keeps no process from ending.
+    """So many threads at most that write pieces, of which WRITING_BYTES wait. What hangs in one keeps no process from
+    ending.
 
     Few: each of them keeps memory of its own for what it writes.
     """
 
     def __init__(self, count: int) -> None:
         self._left, self._lock = count, threading.Lock()
-        self._calls: SimpleQueue[tuple[Future[Piece], Callable[[], Piece]]] = SimpleQueue()
+        self._bytes, self._has_room = 0, threading.Condition()
+        self._calls: SimpleQueue[tuple[Future[Piece], Callable[[], Piece], int]] = SimpleQueue()
 
-    def begin(self, write: Callable[[], Piece]) -> "Future[Piece]":
-        """Have a thread write a piece."""
+    def begin(self, write: Callable[[], Piece], length: int) -> "Future[Piece]":
+        """Have a thread write a piece of so many bytes, once fewer wait."""
         future: Future[Piece] = Future()
-        self._calls.put((future, write))
+        with self._has_room:
+            self._has_room.wait_for(lambda: not self._bytes or self._bytes + length <= WRITING_BYTES)
+            self._bytes += length
+        self._calls.put((future, write, length))
         with self._lock:
             if self._left:
                 self._left -= 1
@@ -207,12 +224,17 @@ class Writers:
 
     def _run(self) -> None:
         while True:
-            future, write = self._calls.get()
+            future, write, length = self._calls.get()
             try:
-                future.set_result(write())
+                answer = partial(future.set_result, write())
             except BaseException as error:  # noqa: BLE001 - who waits for it is told
-                future.set_exception(error)
-            del future, write  # what comes next may be long in coming
+                answer = partial(future.set_exception, error)
+            del write  # what comes next may be long in coming
+            with self._has_room:
+                self._bytes -= length
+                self._has_room.notify_all()
+            answer()
+            del future, answer
 
 
 class Leases:
@@ -222,7 +244,7 @@ class Leases:
         self._rows, self._seconds, self._held = rows, beat, dict[str, int]()
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self.holder = f"{socket.gethostname()} {os.getpid()}"
+        self.holder = f"{host_name()} {os.getpid()}"
 
     def add(self, row: Row) -> None:
         """This process holds an upload."""

@@ -37,7 +37,7 @@ def watch_forever(watcher: Watcher, *, workers: int, seconds: float, poll: bool)
         stack.enter_context(WorkerPool(settings, workers, watcher.observe, audience.problem))
         store = stack.enter_context(open_store(settings))
         services = stack.enter_context(connect(settings, store))
-        runner = Runner(settings, services, store)
+        runner = stack.enter_context(Runner(settings, services, store))
         stack.enter_context(graceful_shutdown(runner, settings.timings.grace))
         turns = _Turns(watcher, services.unique_id, store)
         while not runner.interrupted:

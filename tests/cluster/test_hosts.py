@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from ingest_cli.jobs.sightings import Sightings, patience_of
+from ingest_cli.jobs.attendance import patience_of
+from ingest_cli.jobs.sightings import Sightings
 from ingest_cli.jobs.store import open_store
 from ingest_cli.settings import PostgresUrl, load_settings
 
@@ -105,7 +106,7 @@ def test_a_host_sees_the_processes_of_another(two: Cluster, seen: Callable[[], l
     east.freeze()
     until(lambda: seen() == silent)
     ill = findings(west, status=1)["FAIL host"]
-    assert ill == "east: nothing runs, 0 jobs at work, no sign of life of 1 process"
+    assert ill.startswith("east: nothing runs, 0 jobs at work, no sign of life of 1 process for ")
     until(lambda: "no sign of life for " in west.run("hosts").stdout)
     east.thaw()
     until(lambda: seen() == alive)
@@ -120,6 +121,13 @@ def test_a_host_sees_the_processes_of_another(two: Cluster, seen: Callable[[], l
     until(lambda: seen() == alive)
     worker.stop()
     assert listed(west) == []
+    for place in (east, west):
+        place.environment["INGEST_HOST"] = "twin"
+        place.start("worker")
+    until(lambda: seen() == [("twin", "worker", True)] * 2)
+    assert findings(west, status=1)["FAIL host"] == "twin: 2 workers, 0 jobs at work"
+    for place in (east, west):
+        place.units.pop().stop()
     until(lambda: west.run("hosts").stdout.startswith("nothing runs: "))
 
 

@@ -1,23 +1,36 @@
 """``ingest migrate-store`` to PostgreSQL and back: nothing is lost on the way, and only one of both can be used."""
 
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from ingest_cli.errors import ExitCode, IngestError, StoreError
 from ingest_cli.jobs.job import JobKind
+from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.process import host_name
 from ingest_cli.jobs.store import open_store
+from ingest_cli.maintenance.moving.places import side_of
+from ingest_cli.maintenance.moving.tables import JOBS
 from ingest_cli.pipeline.attending import attending
 from ingest_cli.settings import PostgresUrl, Settings, load_settings
+from ingest_cli.spool.rows import UploadRows
 
+from ..support import tus
 from ..support.bundles import write_bundle
 from ..support.command import Command
 from ..support.history import fill
 from ..support.ingeststate import row, write_rows
+from ..support.object_stores import ObjectServer
+from ..support.postgres import PostgresServer, bouncer_program, bouncing
 from ..support.recount import recounted, told
+from ..support.serving import Server
+from ..support.shown import is_stored
 from ..support.site import Site
 from ..support.stepping import Order, Stepper
 from ..support.waiting import until
@@ -37,6 +50,16 @@ def old(site: Site, command: Command, tmp_path: Path) -> Path:
     assert command("import-jobs", tmp_path / "theirs.sqlite3").returncode == 0
     assert command("-q", write_bundle(tmp_path / "b.tar")).returncode == 0
     return folder
+
+
+@pytest.fixture
+def pooled(postgres_server: PostgresServer, postgres: PostgresUrl) -> Iterator[PostgresUrl]:
+    """A new database, through PgBouncer where that is installed."""
+    if bouncer_program() is None:
+        yield postgres
+    else:
+        with bouncing(postgres_server) as port:
+            yield postgres_server.url(postgres.text.rpartition("/")[2], port=port)
 
 
 def in_files(folder: Path) -> dict[str, str]:
@@ -86,6 +109,15 @@ def usable(variables: dict[str, str]) -> bool:
             return store.count() > 0
     except IngestError:
         return False
+
+
+def cut_off(url: str, piece: bytes, length: int) -> None:
+    """Send a piece of what was announced, and go away."""
+    place = urlsplit(url)
+    said = {**tus.PIECE, "Upload-Offset": "0", "Content-Length": str(length), "Host": place.netloc}
+    head = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+    with socket.create_connection((place.hostname or "", place.port or 0)) as connection:
+        connection.sendall(f"PATCH {place.path} HTTP/1.1\r\n{head}\r\n".encode() + piece)
 
 
 def test_up_and_back_down(
@@ -149,14 +181,93 @@ def test_nobody_may_use_it_meanwhile(
     assert not (tmp_path / "again").exists()
 
 
+def test_from_server_to_server_uploads_under_way_and_queues_come_along(
+    postgres_server: PostgresServer,
+    strict_storage: ObjectServer,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new = postgres_server.new_database(), postgres_server.new_database()
+    shared = {
+        **strict_storage.variables(strict_storage.new_bucket()),
+        "INGEST_SHARED_SPOOL": f"s3://{strict_storage.new_bucket()}/spool",
+    }
+    for name, value in shared.items():
+        monkeypatch.setenv(name, value)
+    use(monkeypatch, on_server(old))
+    content = write_bundle(tmp_path / "b.tar", {"data/a": os.urandom(3 << 20)}).read_bytes()
+    with Server(tmp_path) as server:
+        url = tus.create(server, len(content))
+        cut_off(url, content[: 1 << 20], len(content))
+        until(lambda: tus.offset(url) > 0)
+    # What waits does so for this host, and comes before others.
+    waiting = write_bundle(tmp_path / "waits.tar", {"data/w": b"w"})
+    monkeypatch.setenv("INGEST_PRIORITY", "70")
+    assert command("-q", "--queue", waiting).returncode == 0
+    queued = asked(old, "SELECT queue, priority FROM jobs")
+    moved = command("migrate-store", old.text, new.text)
+    assert (moved.returncode, moved.stderr) == (0, "")
+    assert asked(new, "SELECT queue, priority FROM jobs") == queued
+    assert asked(new, "SELECT queue_name, priority FROM procrastinate_jobs WHERE status = 'todo'") == queued
+    use(monkeypatch, on_server(new))
+    with Server(tmp_path) as server:
+        url = f"{server.url}{urlsplit(url).path}"
+        arrived = tus.offset(url)
+        assert arrived > 0
+        answer = tus.append(url, arrived, content[arrived:])
+        assert answer.status_code == 204
+        assert is_stored(server.settled(int(answer.headers["Ingest-Job-Id"])))
+
+
+def test_what_lies_in_a_shared_spool_is_not_left_behind_in_silence(
+    command: Command, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, on_server(postgres))
+    assert command("-q", write_bundle(tmp_path / "b.tar")).returncode == 0
+    down = ["migrate-store", postgres.text, f"{tmp_path}/again/"]
+    with open_store(settings_of(on_server(postgres))) as store, closing(UploadRows(pool_of(postgres))) as rows:
+        rows.add("resumable-1.tar", 3000, "alice", "client", "", "", None)
+        source = "s3://bucket/spool/resumable-2.tar"
+        store.submit(9, kind=JobKind.BUNDLE, source=source, fingerprint="1", user="u", holder=None, spooled=True)
+        refused = command(*down)
+        assert refused.returncode == ExitCode.UNREACHABLE
+        assert f"job 9 is of {source}, in a spool that only hosts with a database of PostgreSQL share" in refused.stderr
+        assert usable(on_server(postgres))
+        assert not (tmp_path / "again").exists()
+    assert command("discard", 9).returncode == 0
+    moved = command(*down)
+    assert moved.returncode == 0, moved.stderr
+    assert "1 upload under way will be begun anew" in moved.stderr
+    assert "resumable-1.tar (by 'alice', 0 bytes of 3.0 kB)" in moved.stderr
+
+
+def test_nobody_uses_what_is_being_filled(postgres: PostgresUrl, tmp_path: Path) -> None:
+    settings = settings_of(on_server(postgres))
+    with open_store(settings) as forgotten, closing(side_of(JOBS, postgres, settings)) as side:
+
+        def submit() -> None:
+            forgotten.submit(1, kind=JobKind.BUNDLE, source="x", fingerprint="1", user="u", holder=None)
+
+        side.begin("/old/jobs.sqlite3")
+        with pytest.raises(StoreError, match=r"is not complete: it is being filled from /old/jobs\.sqlite3; 'ingest"):
+            submit()
+        side.end()
+        submit()
+
+
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_it_can_be_killed_anywhere(
-    old: Path, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+    old: Path,
+    pooled: PostgresUrl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    direction: str,
 ) -> None:
-    files, server, again = in_files(old), on_server(postgres), in_files(tmp_path / "again")
+    files, server, again = in_files(old), on_server(pooled), in_files(tmp_path / "again")
     before = known(files)
-    up = ["migrate-store", "-q", files["INGEST_DB"], postgres.text]
-    down = ["migrate-store", "-q", postgres.text, again["INGEST_DB"]]
+    up = ["migrate-store", "-q", files["INGEST_DB"], pooled.text]
+    down = ["migrate-store", "-q", pooled.text, again["INGEST_DB"]]
     with Stepper() as stepper:
 
         def moved(words: list[str], step: int = 0) -> int:

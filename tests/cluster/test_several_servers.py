@@ -1,7 +1,9 @@
 """Several servers are one service: any of them takes any piece of any upload, and a worker of any host the job."""
 
+import gzip
 import io
 import os
+import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,12 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psycopg
 import pytest
 import requests
 
 from ingest_cli.api.housekeeping import diagnose, prune
 from ingest_cli.jobs.job import Job
 from ingest_cli.services import factory
+from ingest_cli.settings import PostgresUrl
 from ingest_cli.spool.rows import Row
 
 from ..support.bundles import write_bundle
@@ -51,6 +55,15 @@ def bundle_of(folder: Path, length: int) -> tuple[bytes, bytes]:
     """A bundle that nobody has sent before, and what the file in it holds."""
     content = os.urandom(length)
     return write_bundle(folder / f"{os.urandom(8).hex()}.tar", {"data/a": content}).read_bytes(), content
+
+
+def sent(servers: SeveralServers, bundle: bytes) -> int:
+    """The job of a bundle that is sent in one request."""
+    answer = requests.post(
+        f"{servers.url}/upload", data=bundle, headers={"Content-Type": "application/octet-stream"}, timeout=PATIENCE
+    )
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["job_id"])
 
 
 def create(url: str, length: int | None, headers: dict[str, str] | None = None) -> str:
@@ -116,6 +129,29 @@ def test_a_compressed_bundle_that_is_bad_fails_by_its_name(servers: SeveralServe
     assert "s3:" not in job.exception
     name = job.source.rpartition("/")[2]
     assert any(key.startswith(name) for key in servers.objects())
+
+
+def test_small_uploads_are_run_at_once_and_of_those_that_are_packed_one_at_a_time(
+    servers: SeveralServers, tmp_path: Path
+) -> None:
+    assert isinstance(servers.settings.catalog, PostgresUrl)
+    first, content = bundle_of(tmp_path, 100)
+    assert_stored(servers, sent(servers, first), content)  # the catalogue is there
+    plain, packed = ([bundle_of(tmp_path, 100) for _ in range(6)] for _ in "ab")
+    with psycopg.connect(servers.settings.catalog.text) as connection:
+        connection.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+        at_work = [sent(servers, gzip.compress(bundle)) for bundle, _ in packed]
+        at_work += [sent(servers, bundle) for bundle, _ in plain]
+        jobs = dict.fromkeys(at_work, False)
+
+        def are_stored() -> list[int]:
+            jobs.update({job.job_id: job.reservation is not None for job in servers.jobs() if job.job_id in jobs})
+            return [job_id for job_id in jobs if jobs[job_id]]
+
+        until(lambda: {*at_work[6:]} <= {*are_stored()})
+        assert len(are_stored()) <= 6 + len(servers.instances)
+    for job_id, (_, content) in zip(at_work, [*packed, *plain], strict=True):
+        assert_stored(servers, job_id, content)
 
 
 def test_any_server_takes_any_piece(servers: SeveralServers, tmp_path: Path) -> None:
@@ -244,6 +280,31 @@ def test_own_client_gets_through_lost_answers_and_deaths(
     assert_stored(servers, job.job_id, content)
 
 
+def test_what_one_server_shows_is_asked_of_the_other_and_told_to_all(servers: SeveralServers) -> None:
+    one, two = servers.instances
+    headers = {"Content-Type": "application/octet-stream"}
+    bad = [requests.post(f"{servers.url}/upload", data=b"bad", headers=headers, timeout=PATIENCE) for _ in range(2)]
+    ids = [servers.settled(answer.json()["job_id"]).job_id for answer in bad]
+    page = f"/jobs/{ids[0]}"
+    form = requests.get(one.url + page, headers={"Accept": "text/html"}, timeout=PATIENCE).text
+    token = re.search(r'name="token" value="(\w+)"', form)
+    assert token is not None, form
+    said = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+    def discarded(token: str) -> int:
+        url, data = f"{two.url}{page}/discard", {"token": token}
+        return requests.post(url, data, headers=said, allow_redirects=False, timeout=PATIENCE).status_code
+
+    with requests.get(f"{one.url}/live", headers={"Accept": "text/event-stream"}, stream=True, timeout=30) as live:
+        told = live.iter_lines(chunk_size=1)
+        next(told)
+        assert [discarded(given) for given in ("0" * 64, token[1])] == [403, 303]
+        assert any(f'"id": {ids[0]},'.encode() in line for line in told)
+    first = requests.get(f"{one.url}/jobs?count=1&envelope=yes", timeout=PATIENCE).json()
+    second = requests.get(two.url + first["next"], timeout=PATIENCE).json()
+    assert [job["job_id"] for answer in (first, second) for job in answer["jobs"]] == sorted(ids, reverse=True)
+
+
 def test_a_cart_that_one_server_made_is_known_to_the_other(servers: SeveralServers, tmp_path: Path) -> None:
     bundle, content = bundle_of(tmp_path, 3000)
     headers = {"Content-Type": "application/octet-stream"}
@@ -294,13 +355,19 @@ def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
         answer = patch(servers.url + path, 10_000, bundle[10_000:])
         assert answer.status_code == 503
         assert "Retry-After" in answer.headers
+        assert [healthz(instance) for instance in servers.instances] == [503, 503]
     finally:
         postgres_server.start()
+    until(lambda: [healthz(instance) for instance in servers.instances] == [200, 200])
     at = offset(servers.url + path)
     assert at == 10_000
     answer = patch(servers.url + path, at, bundle[at:])
     assert answer.status_code == 204, answer.text
     assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+
+
+def healthz(instance: Instance) -> int:
+    return requests.head(f"{instance.url}/healthz", timeout=PATIENCE).status_code
 
 
 def test_storage_that_fails_now_and_then_loses_no_upload(

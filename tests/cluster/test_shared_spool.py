@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,33 +14,33 @@ import pytest
 
 from ingest_cli.errors import ResourceUnavailable, SourceError
 from ingest_cli.jobs.job import Job, JobKind
-from ingest_cli.jobs.postgres_database import pool_of
+from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
 from ingest_cli.server.async_store import AsyncStore
-from ingest_cli.server.shared_file import SMALL_PIECE, SharedFile
+from ingest_cli.server.shared_file import LARGEST_PIECE, SMALL_PIECE, SharedFile
 from ingest_cli.server.shared_uploads import SharedReceptions, SharedUploads
 from ingest_cli.server.uploads import Upload
 from ingest_cli.services.s3.bucket import Bucket
 from ingest_cli.settings import ObjectStore, PostgresUrl, load_settings
-from ingest_cli.spool.rows import Gone, UploadRows
-from ingest_cli.spool.shared import SharedSpool
+from ingest_cli.spool.rows import Gone, Piece, UploadRows
+from ingest_cli.spool.shared import WRITING_BYTES, SharedSpool, Writers
 
 from ..support.object_stores import ObjectServer
-from ..support.waiting import until
+from ..support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.cluster
 BEAT, STALE = 0.2, 1.5
 
 
 @pytest.fixture
-def spools(postgres: PostgresUrl, strict_storage: ObjectServer) -> Iterator[Callable[[], SharedSpool]]:
+def spools(postgres: PostgresUrl, strict_storage: ObjectServer) -> Iterator[Callable[..., SharedSpool]]:
     """Makes the spool as each of several servers has it."""
     place = ObjectStore(strict_storage.new_bucket(), "spool")
     with ExitStack() as stack:
 
-        def another() -> SharedSpool:
+        def another(**given: int) -> SharedSpool:
             spool = SharedSpool(
-                UploadRows(pool_of(postgres)), Bucket(place, strict_storage.access, 4), beat=BEAT, stale=STALE
+                UploadRows(pool_of(postgres)), Bucket(place, strict_storage.access, 4), beat=BEAT, stale=STALE, **given
             )
             stack.callback(spool.close)
             return spool
@@ -115,6 +117,47 @@ def test_small_pieces_become_larger_ones(spools: Callable[[], SharedSpool], tmp_
     assert len(pieces) < 10
     assert content_of(spool, upload, tmp_path) == content
     assert keys(spool) == {piece.key for piece in pieces}
+
+
+def test_uploads_that_have_all_threads_write_at_once_are_written(
+    spools: Callable[..., SharedSpool], tmp_path: Path
+) -> None:
+    spool = spools(writers=1)
+    uploads = [SharedUploads(spool).create(None, "user", "client") for _ in range(2)]
+    content = random.Random(3).randbytes(3 * LARGEST_PIECE + 1)
+    half = len(content) // 2
+
+    def send(upload: Upload) -> None:
+        with opened(spool, upload) as file:
+            file.write(content[:half])
+            file.write(content[half:])
+            file.sync()
+
+    senders = [threading.Thread(target=send, args=[upload], daemon=True) for upload in uploads]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(PATIENCE)
+    assert [content_of(spool, upload, tmp_path) == content for upload in uploads] == [True, True]
+
+
+def test_no_more_waits_in_memory_than_there_is_room_for() -> None:
+    writers, may_end, begun = Writers(3), threading.Event(), list[Future[Piece]]()
+
+    def write() -> Piece:
+        may_end.wait(PATIENCE)
+        return Piece(0, 0, "", "")
+
+    def begin() -> None:
+        begun.extend(writers.begin(write, WRITING_BYTES // 2) for _ in range(4))
+
+    sender = threading.Thread(target=begin, daemon=True)
+    sender.start()
+    sender.join(1)
+    assert sender.is_alive()
+    may_end.set()
+    sender.join(PATIENCE)
+    assert all(future.result(PATIENCE) for future in begun)
 
 
 def test_who_lives_keeps_an_upload_and_who_does_not_loses_it(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:
@@ -241,7 +284,11 @@ def test_an_upload_that_nobody_touched_is_left_unless_a_job_needs_it(
     with psycopg.connect(postgres.text) as connection:
         age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
     assert uploads.is_left(old)
-    with opened(spool, old):
+    with opened(spool, old):  # at the last moment
+        spool.remove_left(old.source)
+        assert uploads.offset(old) == len(b"something")
+        with psycopg.connect(postgres.text) as connection:
+            age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
         until(lambda: not uploads.is_left(old))  # who holds it says so
 
 

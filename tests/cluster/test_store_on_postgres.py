@@ -17,10 +17,15 @@ import pytest
 
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import CatalogRefused, IngestError, ResourceUnavailable, SettingsError, StoreError
+from ingest_cli.jobs.contention import TRIES
+from ingest_cli.jobs.interruption import Interruption
 from ingest_cli.jobs.job import Job, JobKind, JobState
+from ingest_cli.jobs.lease import Lease
 from ingest_cli.jobs.outbox import NoticeStatus
 from ingest_cli.jobs.process import this_process
+from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import JobStore, is_current, open_store
+from ingest_cli.jobs.task_queue import TaskQueue
 from ingest_cli.services.factory import catalog, unique_id
 from ingest_cli.settings import Notifications, PostgresUrl, Settings, Timings, load_settings
 
@@ -115,10 +120,10 @@ def test_a_server_that_is_away_is_told_and_waited_for(
 def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
     postgres_server: PostgresServer, settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ingest_cli.jobs import postgres_database
+    from ingest_cli.jobs import postgres_connections
 
-    monkeypatch.setattr(postgres_database, "UNANSWERED_SECONDS", 0.5)
-    monkeypatch.setitem(postgres_database.USUAL, "connect_timeout", "2")
+    monkeypatch.setattr(postgres_connections, "UNANSWERED_SECONDS", 0.5)
+    monkeypatch.setitem(postgres_connections.USUAL, "connect_timeout", "2")
     job = submitted(store)
     postgres_server.freeze()
     try:
@@ -208,7 +213,7 @@ def test_a_transaction_that_is_silent_does_not_stop_the_others_for_good(
 
 def test_who_waits_for_another_for_too_long_is_told(postgres: PostgresUrl, settings: Settings) -> None:
     from ingest_cli.jobs.postgres import PostgresJobStore
-    from ingest_cli.jobs.postgres_database import PostgresConnections
+    from ingest_cli.jobs.postgres_connections import PostgresConnections
 
     pool = PostgresConnections(postgres)
     with PostgresJobStore(pool, Timings(busy=0.2)) as store, PostgresJobStore(pool, Timings(busy=0.2)) as other:
@@ -332,6 +337,81 @@ def test_jobs_that_take_each_other_over_at_once_do_not_hang(settings: Settings, 
             assert sum(isinstance(end, Job) for end in ends) == 1, ends
             states = sorted(store.get(job.job_id).state for job in (one, other))
             assert states == [JobState.RUNNING, JobState.SUPERSEDED]
+
+
+@pytest.fixture
+def crossing(
+    postgres_server: PostgresServer, postgres: PostgresUrl, settings: Settings, store: JobStore
+) -> Callable[[str, str, Callable[[JobStore], Any]], Any]:
+    """Makes a change of the store while somebody else, who has locked ``later`` rows, waits for ``earlier`` ones, which
+    the change has locked by then: what comes of the change, of which the server has undone the first attempt."""
+    import psycopg
+
+    def crossed(earlier: str, later: str, change: Callable[[JobStore], Any]) -> Any:
+        def make() -> Any:
+            with open_store(settings) as another:
+                return change(another)
+
+        with psycopg.connect(postgres.text) as other, ThreadPoolExecutor(1) as executor:
+            other.execute(f"SELECT FROM {later} FOR UPDATE")
+            result = executor.submit(make)
+            until(lambda: postgres_server.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+            # Who has waited for a second finds out that it has a part in a deadlock.
+            other.execute(f"SELECT FROM {earlier} FOR UPDATE")
+            assert not result.done()
+            other.commit()
+            return result.result()
+
+    return crossed
+
+
+Crossing = Callable[[str, str, Callable[[JobStore], Any]], Any]
+
+
+def test_a_change_that_a_deadlock_has_undone_is_made_again(store: JobStore, crossing: Crossing) -> None:
+    one, other = (store.lease(submitted(store, job_id).job_id) for job_id in (1, 2))
+    heir = crossing("jobs WHERE job_id = 1", "jobs WHERE job_id = 2", lambda store: store.supersede(one.fence, other))
+    assert (heir.job_id, heir.fence_number) == (1, 2)
+    assert store.get(2).state is JobState.SUPERSEDED
+
+
+def test_the_end_of_a_run_that_a_deadlock_has_undone_comes_with_all_that_it_tells(
+    store: JobStore, crossing: Crossing
+) -> None:
+    submitted(store)
+    job = store.lease_offered() if isinstance(store, TaskQueue) else None
+    assert job is not None
+
+    def end(store: JobStore) -> Job:
+        lease = Lease(store, job, Timings(), Interruption())
+        lease.enter(INGEST_FILES)
+        lease.tell("half of it")
+        return lease.record()
+
+    task = "procrastinate_jobs WHERE queueing_lock = 'job 1'"
+    assert crossing("jobs WHERE job_id = 1", task, end).state is JobState.COMPLETE
+    assert [line.text for line in store.history(1)].count("half of it") == 1
+    assert INGEST_FILES in store.stages(1)
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_change_that_cannot_be_made_as_if_alone_is_made_again_but_not_for_ever(
+    postgres_server: PostgresServer, postgres: PostgresUrl, store: JobStore, times: int
+) -> None:
+    name = postgres.text.rpartition("/")[2]
+    postgres_server.execute(
+        "CREATE SEQUENCE refusals; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF nextval('refusals') <= {times} THEN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END IF;"
+        " RETURN NEW; END $$; CREATE TRIGGER refused BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION refuse()",
+        name,
+    )
+    submitted(store)
+    if times == 1:
+        assert store.lease(1).fence_number == 1
+        return
+    with pytest.raises(ResourceUnavailable, match="not now"):
+        store.lease(1)
+    assert postgres_server.execute("SELECT last_value FROM refusals", name) == [(TRIES,)]
 
 
 def test_a_run_that_is_barred_never_records_whoever_comes_first(settings: Settings) -> None:

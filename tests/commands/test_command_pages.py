@@ -161,6 +161,7 @@ READY = {
     "ingest-stats.1": "ingest -q monday.tar",
     "ingest-prune.1": "ingest -q monday.tar && rm monday.tar",
     "ingest-backup.1": "ingest -q monday.tar && mkdir backup",
+    "ingest-skip-ids.1": "ingest -q monday.tar",
     "ingest-migrate-store.1": "ingest -q monday.tar && mkdir disk",
     "ingest-import-jobs.1": "",
     "ingest-config.1": "",

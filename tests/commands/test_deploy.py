@@ -272,6 +272,30 @@ def test_compose_takes_the_file_of_many_hosts_too(command: Command, monkeypatch:
     assert {name for name in files if "." in name} <= set(names_of(Kind.CLUSTER)), "what is mounted is written"
 
 
+def test_the_file_of_many_hosts_has_nothing_of_the_database_and_the_storage_that_a_site_has(
+    command: Command, environment: Path
+) -> None:
+    (environment / "config.ini").write_text(
+        "[database]\nurl = postgresql://me:hush@db.example.org/ours\n[ingest]\nshared_spool = s3://ours/spool\n"
+        "[archiveinterface]\nurl = s3://ours/archive\n[cluster]\nhost = alpha\npriority = 70\nshared = /srv/shared\n"
+        "[s3]\nendpoint = http://s3.example.org\naccess_key_id = ours\nsecret_access_key = hush\n"
+        "ca_file = /etc/ca.pem\n"
+        "region = ours\naddressing = host\nsession_token = hush\n"
+    )
+    done = command("deploy", "cluster", "compose-cluster.yaml", "--config", "config.ini")
+    environments = re.findall(r"^ +environment:.*\n((?: {4,}.*\n)+)", done.stdout, re.MULTILINE)
+    for lines in environments:
+        names = re.findall(r"^ +(\w+): ", lines, re.MULTILINE)
+        assert len(names) == len({*names}), "compose takes no name twice"
+        assert not {"INGEST_HOST", "INGEST_SHARED", "AWS_CA_BUNDLE", "AWS_ENDPOINT_URL_S3"} & {*names}
+    assert 'INGEST_PRIORITY: "70"' in environments[0]
+    assert not re.search("ours|hush|example", done.stdout)
+    assert [line.partition(" = ")[0] for line in done.stderr.splitlines()] == [
+        "ingest: left out, as it is of this machine: [s3] ca_file",
+        "ingest: left out, as it is of this machine: [cluster] shared",
+    ]
+
+
 def test_nginx_takes_the_file_of_many_hosts(command: Command, environment: Path) -> None:
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
@@ -294,6 +318,3 @@ def test_alerts_are_about_what_the_server_tells(command: Command, site: Site) ->
         for name, label in re.findall(r"\b(ingest_\w+)(?:\{(.*?)\})?", rule["expr"]):
             assert name in names, rule
             assert not label or f"\n{name}{{{label}}} " in told, rule
-    program = shutil.which("promtool")
-    if program is not None:
-        subprocess.run([program, "check", "rules"], input=text, text=True, check=True, capture_output=True)

@@ -210,3 +210,24 @@ def test_a_backup_while_jobs_run(
             with closing(sqlite3.connect(path)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert running.wait(300) == 0
+
+
+def test_no_id_is_given_out_again_once_a_backup_is_restored(command: Command, site: Site, tmp_path: Path) -> None:
+    early, late, new = (
+        write_bundle(tmp_path / f"{name}.tar", {f"data/{name}": name.encode()}) for name in ("early", "late", "new")
+    )
+    assert command("-q", early).returncode == 0
+    assert command("backup", "copy").returncode == 0
+    assert command("-q", late).returncode == 0
+    for name in ("jobs.sqlite3", "catalogue.sqlite3", "ids.sqlite3"):
+        for left in site.database.parent.glob(f"{name}*"):
+            left.unlink()
+        shutil.copy(tmp_path / "copy" / name, site.database.with_name(name))
+    skipped = json.loads(command("skip-ids", "--json").stdout)
+    assert skipped == {"last_job_id": 1_000_002, "last_file_id": 1_000_002}
+    (stored,) = (json.loads(line) for line in command("-q", "--json", new).stdout.splitlines())
+    assert stored["job_id"] == 1_000_003
+    assert "orphaned" in command("verify", "--all").stdout
+    assert command("skip-ids", "--job", 2_000_000, "--file", 5).stdout == (
+        "job 2000001 and file 1000005 are the next ones\n"
+    )

@@ -19,9 +19,7 @@ from ..support.command import Command
 from ..support.forks import Running
 from ..support.object_stores import CUT, FAILED, LOST, Between, ObjectServer, at_random
 from ..support.site import Site
-from .test_s3 import Setting, assert_stored, disturbed, killing
-from .test_s3 import in_storage as in_storage
-from .test_s3 import storage as storage
+from ..support.site_in_storage import Setting, assert_stored, disturbed, killing
 
 pytestmark = pytest.mark.cluster
 

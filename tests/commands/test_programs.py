@@ -64,7 +64,8 @@ def typed(title: str) -> dict[str, set[type]]:
     return {name: {TYPES[kind] for kind in re.split(", | or ", kinds)} for name, kinds in rows}
 
 
-JOB, FAILURE = (LISTED.findall(part(title))[0] for title in ("A job", "Failures"))
+# The second of a job are written where several hosts share the store.
+(JOB, PLACE), (FAILURE, *_) = (LISTED.findall(part(title)) for title in ("A job", "Failures"))
 COMMANDS, EVENTS, FIELDS = listed("Commands"), listed("Events"), typed("Fields")
 
 
@@ -110,7 +111,7 @@ def test_every_command_that_has_json_is_listed() -> None:
 
 
 def test_every_field_is_explained_and_no_other() -> None:
-    named = [*COMMANDS.values(), *EVENTS.values(), FAILURE.split(" , ")]
+    named = [*COMMANDS.values(), *EVENTS.values(), FAILURE.split(" , "), PLACE.split(" , ")]
     assert {field for fields in named for field in fields} == set(FIELDS)
     assert list(FIELDS) == sorted(FIELDS)
 
@@ -148,9 +149,10 @@ def test_every_argument_has_its_object_in_order(command: Command, stored: Path, 
 
 
 def test_the_server_tells_of_a_job_in_the_same_fields() -> None:
-    _, more = DESCRIPTION["components"]["schemas"]["Listed"]["allOf"]
+    _, more, place = DESCRIPTION["components"]["schemas"]["Listed"]["allOf"]
     own = DESCRIPTION["components"]["schemas"]["State"]["properties"]
     assert [*own, *more["properties"]] == JOB.split(" , ")
+    assert list(place["properties"]) == PLACE.split(" , ")
 
 
 def test_bundles(command: Command, stored: Path, tmp_path: Path) -> None:
@@ -178,6 +180,7 @@ def test_looks_and_housekeeping(command: Command, stored: Path, tmp_path: Path) 
     assert fields_of(this) == COMMANDS["hosts"]
     assert fields_of(written(command, "prune")) == COMMANDS["prune"]
     assert fields_of(written(command, "backup", "copy")) == COMMANDS["backup"]
+    assert fields_of(written(command, "skip-ids")) == COMMANDS["skip-ids"]
     old = write_rows(tmp_path / "db.sqlite3", [row(7)])
     assert fields_of(written(command, "import-jobs", old)) == COMMANDS["import-jobs"]
     assert fields_of(written(command, "state", 7)) == COMMANDS["state job_id"]

@@ -38,6 +38,7 @@ FAILING: dict[str, tuple[list[str], list[dict[str, Any]]]] = {
     "hosts": ([*NO_SITE], ALONE),
     "prune": ([*NO_SITE], ALONE),
     "backup": (["folder", *NO_SITE], [{"target": "folder"}]),
+    "skip-ids": ([*NO_SITE], ALONE),
     "migrate-store": (["nowhere", "new"], [{"from": "nowhere"}]),
     "import-jobs": (["nowhere"], [{"source": "nowhere"}]),
     "doctor": ([*NO_SITE], ALONE),

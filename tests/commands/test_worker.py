@@ -29,6 +29,7 @@ from ingest_cli.pipeline.runner import Runner
 from ingest_cli.pipeline.settlement import settle_by_hand
 from ingest_cli.pipeline.small import SMALL_BYTES, THREADS
 from ingest_cli.pipeline.small_jobs import SmallJobs
+from ingest_cli.pipeline.spooled import Spooled
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.pipeline.worker_pool import WorkerPool
 from ingest_cli.services.factory import connect
@@ -488,7 +489,7 @@ def test_what_ran_before_or_may_take_much_runs_alone(queue: Queue, site: Site, t
         queue.submit(path)
     queue.cut_off(2, 1)
     with queue.runner() as (runner, store), Shared() as shared:
-        jobs = SmallJobs(site.settings, shared, runner, lambda _: Observer())
+        jobs = SmallJobs(site.settings, shared, runner, Spooled(site.settings), lambda _: Observer())
         assert [jobs.may_take(store.lease(number)) for number in (1, 2, 3, 4)] == [True, False, False, False]
 
 

@@ -423,7 +423,7 @@ class TestEmbedded(OwnCatalogContract):
 class TestPostgres(OwnCatalogContract):
     @pytest.fixture
     def catalog(self, postgres: PostgresUrl) -> Iterator[Catalog]:
-        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.jobs.postgres_connections import PostgresConnections
         from ingest_cli.services.postgres.catalog import PostgresCatalog
 
         with closing(PostgresCatalog(PostgresConnections(postgres))) as catalog:

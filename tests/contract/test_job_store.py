@@ -1229,7 +1229,7 @@ class TestPostgres(JobStoreContract):
     @pytest.fixture
     def opened(self, postgres_server: PostgresServer, database: PostgresUrl) -> Iterator[Opened]:
         from ingest_cli.jobs.postgres import PostgresJobStore
-        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.jobs.postgres_connections import PostgresConnections
 
         with ExitStack() as stack:
             yield lambda timings: stack.enter_context(PostgresJobStore(PostgresConnections(database), timings))

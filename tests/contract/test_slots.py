@@ -17,6 +17,8 @@ from ingest_cli.errors import StoreError
 from ingest_cli.services.slots import FileSlots, Slots
 from ingest_cli.settings import PostgresUrl, Timings
 
+from ..support.postgres import PostgresServer
+
 SECONDS = 10.0
 HOLD = """
 import sys
@@ -157,7 +159,7 @@ class TestPostgresSlots(SlotsContract):
     @pytest.fixture
     def place(self, postgres: PostgresUrl) -> str:
         from ingest_cli.jobs.postgres import PostgresJobStore
-        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.jobs.postgres_connections import PostgresConnections
 
         with PostgresJobStore(PostgresConnections(postgres), Timings()):
             return postgres.text
@@ -174,6 +176,15 @@ class TestPostgresSlots(SlotsContract):
                 waiter.result(1.5)  # it lives
             os.kill(holder.pid, signal.SIGSTOP)
             waiter.result(SECONDS)
+
+    def test_a_server_that_was_restarted_is_asked_again(self, place: str, postgres_server: PostgresServer) -> None:
+        with closing(self.slots(place, 1)) as slots:
+            for _ in range(2):
+                with slots.acquire():
+                    pass
+                postgres_server.restart()
+        with self.held_in_thread(place, 1):
+            pass
 
     def test_slots_of_another_name_are_others(self, place: str) -> None:
         from ingest_cli.services.postgres_slots import PostgresSlots

@@ -91,7 +91,7 @@ class TestEmbedded(OwnIdsContract):
 class TestPostgres(OwnIdsContract):
     @pytest.fixture
     def new(self, postgres: PostgresUrl) -> Callable[[], UniqueId]:
-        from ingest_cli.jobs.postgres_database import PostgresConnections
+        from ingest_cli.jobs.postgres_connections import PostgresConnections
         from ingest_cli.services.postgres.uniqueid import PostgresUniqueId
 
         return lambda: PostgresUniqueId(PostgresConnections(postgres))

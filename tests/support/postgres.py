@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,12 @@ def require_postgres() -> None:
 class PostgresServer:
     """A server in a folder of its own, with databases that are new to whoever asks."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self._folder, self.port = folder, lasting_port()
         words = new_postgres(folder / "data", self.port, fsync=True)
         hba = folder / "data" / "pg_hba.conf"
         hba.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{hba.read_text()}")
-        self._words = [*words, *(word for setting in SETTINGS for word in ("-c", setting))]
+        self._words = [*words, *(word for setting in (*SETTINGS, *settings) for word in ("-c", setting))]
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
 

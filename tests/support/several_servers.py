@@ -14,7 +14,7 @@ import psycopg
 import requests
 
 from ingest_cli.jobs.job import Job
-from ingest_cli.jobs.postgres_database import pool_of
+from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.store import open_store
 from ingest_cli.services.embedded.mark import MARK_NAME
 from ingest_cli.services.s3.bucket import Bucket

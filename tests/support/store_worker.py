@@ -13,7 +13,7 @@ from pathlib import Path
 from ingest_cli.errors import LeaseLost, WrongState
 from ingest_cli.jobs.job import Job, JobState
 from ingest_cli.jobs.postgres import PostgresJobStore
-from ingest_cli.jobs.postgres_database import PostgresConnections
+from ingest_cli.jobs.postgres_connections import PostgresConnections
 from ingest_cli.jobs.stages import INGEST_FILES
 from ingest_cli.jobs.store import JobStore
 from ingest_cli.services.base import UniqueId

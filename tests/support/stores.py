@@ -13,6 +13,6 @@ def store_at(place: str, timings: Timings, notifications: Notifications | None =
     if not place.startswith("postgresql:"):
         return SqliteJobStore(Path(place), timings, told)
     from ingest_cli.jobs.postgres import PostgresJobStore
-    from ingest_cli.jobs.postgres_database import PostgresConnections
+    from ingest_cli.jobs.postgres_connections import PostgresConnections
 
     return PostgresJobStore(PostgresConnections(PostgresUrl(place, place)), timings, told)

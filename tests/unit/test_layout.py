@@ -29,8 +29,8 @@ MIDDLE = LOWER | {"spool"}
 UPPER = MIDDLE | {"events", "pipeline", "maintenance", "retrieval"}
 # What services may know of jobs.
 DATABASES = {
-    *("jobs.database", "jobs.dialect", "jobs.group_commit", "jobs.neighbours", "jobs.process"),
-    *("jobs.sqlite_database", "jobs.postgres_database"),
+    *("jobs.contention", "jobs.database", "jobs.dialect", "jobs.group_commit", "jobs.neighbours", "jobs.process"),
+    *("jobs.sqlite_database", "jobs.postgres_connections", "jobs.postgres_database"),
 }
 # What each wing, or module of the root, may import besides itself; there are no others. "" is the package's own file.
 MAY_IMPORT = {

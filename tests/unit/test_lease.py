@@ -1,5 +1,6 @@
 """A run's hold on its job: its heartbeat goes on until the job is settled, and it is told when it is to stop."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,12 @@ def test_a_heartbeat_that_comes_after_the_end_is_passed_over(store: SqliteJobSto
         beats = store.get(1).heartbeat
         time.sleep(0.05)
     assert 0 < beats == store.get(1).heartbeat
+
+
+def test_the_thread_of_the_heartbeats_ends_with_whoever_has_it(store: SqliteJobStore) -> None:
+    with lease_of(store, running(store), SLOW).kept_alive():
+        assert "heartbeats" in [thread.name for thread in threading.enumerate()]
+    until(lambda: "heartbeats" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_a_run_is_told_of_a_wish(store: SqliteJobStore) -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from ...errors import IngestError, JobBusy, SettingsError, StoreError
 from ...meter import NOBODY, Meter
-from ...text import counted
+from ...text import counted, listed
 from .side import Found, Row, Side, Standing
 from .tables import COUNTED, JOBS, TABLES, Table
 
@@ -79,11 +79,15 @@ class _Pair:
 
 
 def migrate(
-    sides: Sequence[tuple[Side, Side]], require_idle: Callable[[], set[Lease]], meter: Meter = NOBODY
+    sides: Sequence[tuple[Side, Side]],
+    require_idle: Callable[[], set[Lease]],
+    meter: Meter = NOBODY,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Moved]:
     """Move each database from the first side to the second; the job store comes last.
 
-    ``require_idle`` raises an error where somebody works on a job, and returns the leases of the dead. Raises
+    ``require_idle`` raises an error where somebody works on a job, and returns the leases of the dead. ``note`` is told
+    what does not come along, before anything is changed. Raises
     SettingsError where they cannot be moved there, and what a `Side` raises.
     """
     with ExitStack() as stack:
@@ -94,7 +98,7 @@ def migrate(
             _require_possible(pair)
         staying = [pair for pair in pairs if not pair.has_left]
         leases = require_idle() if any(pair.source.what == JOBS for pair in staying) else set()
-        _copy(staying, leases, meter)
+        _copy(staying, leases, meter, note)
         for pair in pairs:
             if not pair.has_left or pair.found.standing is Standing.FILLED:
                 if pair.source.what == JOBS and not pair.source.has_queues:
@@ -122,7 +126,7 @@ def _require_possible(pair: _Pair) -> None:
         raise StoreError(f"the {what} {source} has moved to {target}, but is not there: is its disk mounted?")
 
 
-def _copy(pairs: Sequence[_Pair], leases: set[Lease], meter: Meter) -> None:
+def _copy(pairs: Sequence[_Pair], leases: set[Lease], meter: Meter, note: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         for pair in pairs:  # that which is entered last is left, and has moved, first
             stack.enter_context(pair.source.still())
@@ -131,6 +135,7 @@ def _copy(pairs: Sequence[_Pair], leases: set[Lease], meter: Meter) -> None:
                 _require_unchanged(pair.source, leases)
                 if not pair.target.has_queues:
                     pair.source.require_jobs_here()
+                    _tell_of_uploads(pair.source, note)
         for pair in pairs:
             pair.target.begin(pair.source.place)
         meter.plan(len(pairs), 2 * sum(pair.source.size() for pair in pairs))
@@ -150,6 +155,14 @@ def _copy(pairs: Sequence[_Pair], leases: set[Lease], meter: Meter) -> None:
             pair.target.flush(pair.source.place)
         for pair in pairs:
             pair.source.mark_moved(pair.target.place)
+
+
+def _tell_of_uploads(source: Side, note: Callable[[str], None]) -> None:
+    if uploads := source.uploads_under_way():
+        note(
+            f"{counted(len(uploads), 'upload')} under way will be begun anew by their clients, for the new place has no"
+            f" shared spool: {listed(uploads)}"
+        )
 
 
 def _require_unchanged(source: Side, leases: set[Lease]) -> None:

@@ -16,9 +16,9 @@ from ...settings import Endpoint, Settings, settings_of
 from ...settings.cluster import PostgresUrl, postgres_url_of
 from ...settings.options import CATALOG_URL, DATABASE, UNIQUEID_URL
 from ...settings.values import Value, places_in, values_in
-from .side import Side
+from .side import Side, Standing
 from .sqlite_side import SqliteSide
-from .tables import CATALOG, IDS, JOBS
+from .tables import CATALOG, IDS, JOBS, UPLOADS
 
 Place = Path | PostgresUrl | Endpoint
 MIGRATIONS = {JOBS: JOB_MIGRATIONS, IDS: ID_MIGRATIONS, CATALOG: CATALOG_MIGRATIONS}
@@ -62,8 +62,9 @@ def target_of(text: str, source: Settings) -> Settings:
 
 
 def pairs_of(source: Settings, target: Settings) -> list[tuple[Side, Side]]:
-    """The sides of each database that is to be moved, the job store last. Raises SettingsError where none is."""
-    pairs: list[tuple[Side, Side]] = []
+    """The sides of each database that is to be moved, the job store last. Raises SettingsError where none is, and
+    ResourceUnavailable."""
+    pairs = _uploads_of(source, target)
     for what in ORDER:
         place, other = places_of(source)[what], places_of(target)[what]
         if _is_same(place, other):
@@ -85,14 +86,33 @@ def side_of(what: str, place: Path | PostgresUrl, settings: Settings) -> Side:
     """The database for ``what`` at this place."""
     if isinstance(place, Path):
         return SqliteSide(what, place, MIGRATIONS[what], settings.timings.busy)
-    from ...jobs.postgres_database import Migration, pool_of
+    from ...jobs.postgres_connections import pool_of
+    from ...jobs.postgres_database import Migration
     from ...jobs.postgres_migrations import MIGRATIONS as POSTGRES_JOBS
     from ...services.postgres.catalog import MIGRATIONS as POSTGRES_CATALOG
     from ...services.postgres.uniqueid import MIGRATIONS as POSTGRES_IDS
+    from ...spool.rows import MIGRATIONS as POSTGRES_UPLOADS
     from .postgres_side import PostgresSide
 
-    migrations: dict[str, Sequence[Migration]] = {JOBS: POSTGRES_JOBS, IDS: POSTGRES_IDS, CATALOG: POSTGRES_CATALOG}
+    migrations: dict[str, Sequence[Migration]] = {
+        JOBS: POSTGRES_JOBS,
+        IDS: POSTGRES_IDS,
+        CATALOG: POSTGRES_CATALOG,
+        UPLOADS: POSTGRES_UPLOADS,
+    }
     return PostgresSide(what, pool_of(place), migrations[what], settings.timings.busy, settings.cluster)
+
+
+def _uploads_of(source: Settings, target: Settings) -> list[tuple[Side, Side]]:
+    """The sides of what a database knows of the spool that hosts share, and of carts: that stays with the jobs."""
+    place, other = source.database, target.database
+    if isinstance(place, Path) or isinstance(other, Path) or _is_same(place, other):
+        return []
+    left = side_of(UPLOADS, place, source)
+    if left.find().standing is Standing.NOTHING:
+        left.close()
+        return []
+    return [(left, side_of(UPLOADS, other, target))]
 
 
 def _configured(path: Path) -> Settings:

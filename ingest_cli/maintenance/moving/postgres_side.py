@@ -2,20 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+
+from rich.filesize import decimal
 
 from ...errors import JobBusy
 from ...jobs import moved
 from ...jobs import postgres_moved as marks
+from ...jobs.database import Connection
 from ...jobs.job import UNFINISHED, JobKind, JobState
-from ...jobs.postgres_database import Migration, PostgresConnections, PostgresDatabase, open_database, version_of
+from ...jobs.postgres_connections import PostgresConnections
+from ...jobs.postgres_database import Migration, PostgresDatabase, open_database, version_of
 from ...jobs.postgres_migrations import ADDED_UP
 from ...jobs.queues import Queues
+from ...jobs.spool import SpoolKind
 from ...jobs.sql_rows import listed as names_of
 from ...settings import Cluster
+from ...text import quoted
 from .side import Found, Row, Standing
-from .tables import JOBS, TABLES, Table
+from .tables import JOBS, TABLES, UPLOADS, Table
 
 RUNNABLE = {*UNFINISHED, JobState.HELD, JobState.FAILED}
 COLUMNS = """
@@ -23,7 +30,12 @@ COLUMNS = """
         WHERE table_schema = current_schema AND table_name = lower(?) AND is_generated = 'NEVER'
         ORDER BY ordinal_position
 """
-OF_MANY_HOSTS = {"queue", "priority", "project", "is_crowded"}
+IN_SHARED_SPOOL = "starts_with(source, 's3://')"
+UPLOADED = TABLES[UPLOADS][0]
+UNDER_WAY = """
+    SELECT name, "user", arrived, length FROM uploads
+        WHERE job_id IS NULL AND NOT is_used AND starts_with(name, ?) ORDER BY name
+"""
 SIZE = "SUM(pg_total_relation_size(to_regclass(name)))"
 
 
@@ -61,9 +73,8 @@ class PostgresSide:
         return int(self.answer(f"SELECT COALESCE({SIZE}, 0) FROM (VALUES {names}) AS tables (name)")[0][0])
 
     def columns(self, table: Table) -> tuple[str, ...]:
-        """The columns of a table, without those that only jobs of many hosts have."""
-        left_out = OF_MANY_HOSTS if table.name == "jobs" else ()
-        return tuple(column for column in self._types(table) if column not in left_out)
+        """The columns of a table."""
+        return tuple(self._types(table))
 
     def count(self, table: Table) -> int:
         """How many rows a table has."""
@@ -105,21 +116,37 @@ class PostgresSide:
             yield
 
     def require_jobs_here(self) -> None:
-        """Raise JobBusy where a job has not ended whose files lie on another host's disks."""
+        """Raise JobBusy where a job has not ended whose files lie on another host's disks, or in a shared spool."""
         names = Queues.of_host(self._cluster).names
         states, marks = names_of({*UNFINISHED, JobState.HELD}), ", ".join("?" * len(names))
         with self._database.reading() as connection:
             query = f"SELECT job_id, queue FROM jobs WHERE state IN ({states}) AND queue NOT IN ({marks}) LIMIT 1"
             found = connection.execute(query, names).fetchall()
+            query = (
+                f"SELECT job_id, source FROM jobs WHERE state IN ({states}) AND spooled AND {IN_SHARED_SPOOL} LIMIT 1"
+            )
+            shared = connection.execute(query).fetchall()
         for job_id, queue in found:
             host = queue.partition(":")[2]
             raise JobBusy(f"job {job_id} waits for a worker of {host}, on whose disk its files are: let it end first")
+        for job_id, source in shared:
+            raise JobBusy(
+                f"job {job_id} is of {source}, in a spool that only hosts with a database of PostgreSQL share: let it"
+                " end first"
+            )
+
+    def uploads_under_way(self) -> list[str]:
+        """The uploads in a shared spool that are no jobs yet."""
+        if self._types(UPLOADED):
+            with self._database.reading() as connection:
+                found = connection.execute(UNDER_WAY, [SpoolKind.RESUMABLE.prefix])
+                return [_said(*row) for row in found.fetchall()]
+        return []
 
     def mark_moved(self, place: str) -> None:
         """Mark it as having moved."""
         with self._database.writing() as connection:
-            names = [table.name for table in TABLES[self.what]]
-            marks.mark_moved(connection, self.what, names, f"{self.what} in {self.place}", place)
+            marks.mark_moved(connection, self.what, self._names, f"{self.what} in {self.place}", place)
 
     def begin(self, place: str) -> None:
         """Make it where it is not there, and mark it as being filled."""
@@ -127,12 +154,12 @@ class PostgresSide:
             open_database(self._pool, self._migrations, self.what, self._busy).close()
             self._prepare()
             with self._database.writing() as connection:
-                marks.mark_filled(connection, self.what, place)
+                marks.mark_filled(connection, self.what, self._names, f"{self.what} in {self.place}", place)
 
     def put(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Put rows into a table."""
         rows = self._typed(table, columns, rows)
-        with self._database.writing(durable=False) as connection:
+        with self._filling(durable=False) as connection:
             if table.is_replaced:
                 connection.execute(f"DELETE FROM {table.name}")
             if table.is_replaced or not self._has_any(table, columns, rows):
@@ -149,7 +176,7 @@ class PostgresSide:
     def remove(self, table: Table, rows: Sequence[Row]) -> None:
         """Remove rows from a table."""
         where = " AND ".join(f"{_quoted(column)} = ?" for column in table.identity)
-        with self._database.writing(durable=False) as connection:
+        with self._filling(durable=False) as connection:
             connection.executemany(f"DELETE FROM {table.name} WHERE {where}", rows)
 
     def pass_over(self, number: int) -> None:
@@ -160,12 +187,12 @@ class PostgresSide:
     def flush(self, place: str) -> None:
         """What was put here survives a loss of power."""
         with self._database.writing() as connection:
-            marks.mark_filled(connection, self.what, place)
+            marks.renew(connection, self.what, place)  # once that is on the disk, so is all before it
 
     def place_jobs(self) -> None:
         """Say which hosts can run each job: what lies on this host's own disks only this one can."""
         queues, priority = Queues.of_host(self._cluster), self._cluster.priority
-        with self._database.writing() as connection:
+        with self._filling() as connection:
             found = connection.execute(f"SELECT job_id, kind, source FROM jobs WHERE state IN ({names_of(RUNNABLE)})")
             placed = [
                 (queues.queue_of(JobKind(kind), source), priority, job_id) for job_id, kind, source in found.fetchall()
@@ -175,7 +202,17 @@ class PostgresSide:
     def end(self) -> None:
         """Take away the mark."""
         with self._database.writing() as connection:
-            marks.unmark(connection, self.what)
+            marks.unmark(connection, self.what, self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        return [table.name for table in TABLES[self.what]]
+
+    @contextmanager
+    def _filling(self, *, durable: bool = True) -> Iterator[Connection]:
+        with self._database.writing(durable=durable) as connection:
+            marks.filling(connection)
+            yield connection
 
     def _prepare(self) -> None:
         with self._database.writing() as connection:
@@ -209,8 +246,15 @@ class PostgresSide:
         ]
 
 
+def _said(name: str, user: str, arrived: int, length: int | None) -> str:
+    of = f" of {decimal(length)}" if length is not None else ""
+    return f"{name} ({f'by {quoted(user)}, ' if user else ''}{decimal(arrived)}{of})"
+
+
 def _plain(value: Any) -> Any:
-    """A value as SQLite would have it."""
+    """A value as SQLite would have it, and a time whatever the zone of the server."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
     return int(value) if isinstance(value, bool) else value
 
 

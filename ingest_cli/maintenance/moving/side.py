@@ -76,7 +76,11 @@ class Side(Protocol):
         all. Raises ResourceUnavailable where other processes use it."""
 
     def require_jobs_here(self) -> None:
-        """Raise JobBusy where a job has not ended that only another host than this can run."""
+        """Raise JobBusy where a job has not ended that only another host than this can run, or one with a database that
+        hosts share."""
+
+    def uploads_under_way(self) -> list[str]:
+        """The uploads that it knows of which are no jobs yet, for messages."""
 
     def mark_moved(self, place: str) -> None:
         """Mark it, in such a block, as having moved to ``place``."""

@@ -92,6 +92,10 @@ class SqliteSide:
     def require_jobs_here(self) -> None:
         """All jobs are this host's."""
 
+    def uploads_under_way(self) -> list[str]:
+        """None: uploads lie in the spool folder, which stays."""
+        return []
+
     def mark_moved(self, place: str) -> None:
         """Mark it as having moved."""
         with self._database.writing() as connection:

@@ -1,4 +1,4 @@
-"""What is moved: the tables of the three databases, and in which order their rows are gone through.
+"""What is moved: the tables of the databases, and in which order their rows are gone through.
 
 What is not named is not moved. The store counts jobs itself as they are put into it, finds the reasons of failures when
 it is asked for them, and knows its neighbours once they are used together.
@@ -39,6 +39,7 @@ class Table:
 JOBS = "job store"
 IDS = "id store"
 CATALOG = "catalogue"
+UPLOADS = "uploads"
 # Those that others refer to come first. What the stages took is counted as they are put there, but is more than that
 # where jobs were pruned: it comes behind them.
 TABLES: Mapping[str, Sequence[Table]] = {
@@ -63,6 +64,11 @@ TABLES: Mapping[str, Sequence[Table]] = {
         Table("Barred", "transaction_id", ("transaction_id",)),
         Table("Documents", "transaction_id", ("transaction_id",), FEW_AT_ONCE),
     ),
+    UPLOADS: (
+        Table("uploads", None, ("name",)),
+        Table("upload_pieces", None, ("upload", "start")),
+        Table("carts", None, ("name", "user")),
+    ),
 }
 # What a database counts itself: the same on both sides at the end.
 COUNTED: Mapping[str, Sequence[str]] = {
@@ -72,4 +78,5 @@ COUNTED: Mapping[str, Sequence[str]] = {
     ),
     IDS: (),
     CATALOG: (),
+    UPLOADS: (),
 }

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from rich.filesize import decimal
 
 from ...jobs.history import Line, told_of
-from ...jobs.job import Job, JobKind, JobStatus
+from ...jobs.job import UNFINISHED, Job, JobKind, JobStatus
 from ...jobs.outbox import Notice
+from ...jobs.places import Place
 from ...jobs.stages import STAGES
 from ...jobs.store import JobStore
 from ...services.base import StoredFile
@@ -30,13 +31,16 @@ class JobStory:
     stages: dict[str, float]
     history: list[Line]
     events: list[Notice]
+    # None where one host has the store.
+    place: Place | None = None
 
     @classmethod
     def of(cls, store: JobStore, job_id: int) -> "JobStory":
         """Ask the store. Raises JobNotFound."""
         job = store.get(job_id)
         events = store.outbox.newest(MOST_EVENTS, job_id=job_id)
-        return cls(job=job, stages=store.stages(job_id), history=store.history(job_id), events=events)
+        stages, history, place = store.stages(job_id), store.history(job_id), store.places([job_id]).get(job_id)
+        return cls(job=job, stages=stages, history=history, events=events, place=place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +57,7 @@ def job_page(story: JobStory, below: str, *, files: Files | str | None, actions:
     job = story.job
     parts = {
         "title": element("h1", f"Job {job.job_id} ", badge(job)),
-        "job": _state(job, below),
+        "job": _state(job, story.place, below),
         "actions": actions,
         "stages": _stages(story.stages),
         "files": _files(files, job, below) if files is not None else None,
@@ -63,14 +67,15 @@ def job_page(story: JobStory, below: str, *, files: Files | str | None, actions:
     return join(element("div", part, data_part=name) for name, part in parts.items())
 
 
-def _state(job: Job, below: str) -> Html:
+def _state(job: Job, place: Place | None, below: str) -> Html:
     why = whole_reason(job)
     reason = element("pre", why, tabindex=0, aria_label="The reason") if why else None
     outlook = element("p", _outlook(job)) if _outlook(job) else None
-    return join([bar(job), outlook, reason, _facts(job, below)])
+    return join([bar(job), outlook, reason, _facts(job, place, below)])
 
 
-def _facts(job: Job, below: str) -> Html:
+def _facts(job: Job, place: Place | None, below: str) -> Html:
+    standing = place if job.state in UNFINISHED else None
     known: dict[str, Html | str | None] = {
         NOUNS[job.kind]: name(job),
         "User": job.user,
@@ -78,6 +83,8 @@ def _facts(job: Job, below: str) -> Html:
         "Stored": counted(job.stored, "file") if job.reservation is not None else None,
         "Stage": f"{job.task}, {job.task_percent:.0f} %" if not job.is_done else None,
         "Content": _successor(job, below) if job.successor is not None else None,
+        "Queue": f"{standing.queue}, with priority {standing.priority}" if standing is not None else None,
+        "Waits for": standing.explained(job) or None if standing is not None else None,
         "Run by": str(job.holder) if job.holder is not None else None,
         "Submitted": join([moment(job.created), " UTC"]),
         "Last run began": join([moment(job.began), " UTC"]) if job.began else None,

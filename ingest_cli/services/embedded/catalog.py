@@ -12,6 +12,7 @@ from ...bundle.catalog_rules import check_document
 from ...bundle.listed import HASH_TYPES
 from ...bundle.metadata import Document, as_json
 from ...errors import CatalogRefused
+from ...jobs.contention import again
 from ...jobs.database import Connection, Database, Refused, Row, paged, reading, writing
 from ...jobs.group_commit import Shared
 from ...jobs.sqlite_database import BUSY_SECONDS, open_database
@@ -87,6 +88,7 @@ class SqlCatalog:
         """Raise CatalogRefused where the rules of Pacifica's metadata service do not hold."""
         check_document(document)
 
+    @again
     def record(self, document: Document, transaction_id: int, first_file_id: int, *, fence: int) -> None:
         """Insert the transaction with all that belongs to it, in one transaction of the database.
 
@@ -111,6 +113,7 @@ class SqlCatalog:
         with reading(self._database) as connection:
             return _contains(connection, transaction_id, ids)
 
+    @again
     def bar(self, transaction_id: int, ids: range, fence: int) -> bool:
         """Whether the transaction is recorded; where not, runs up to this fence do not record it any more."""
         with writing(self._database) as connection:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ...errors import IngestError
+from ...jobs.contention import again
 from ...jobs.database import Database, writing
 from ...jobs.group_commit import Shared
 from ...jobs.sqlite_database import BUSY_SECONDS, open_database
@@ -29,6 +30,7 @@ class SqlUniqueId:
         """Close the database."""
         self._database.close()
 
+    @again
     def reserve(self, mode: IdMode, count: int) -> int:
         """Reserve ``count`` ids and return the first; safe from any number of processes."""
         if count < 1:

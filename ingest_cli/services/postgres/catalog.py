@@ -1,6 +1,7 @@
 """The catalogue in PostgreSQL."""
 
-from ...jobs.postgres_database import BUSY_SECONDS, PostgresConnections, open_database
+from ...jobs.postgres_connections import PostgresConnections
+from ...jobs.postgres_database import BUSY_SECONDS, open_database
 from ..embedded.catalog import SqlCatalog
 
 # A value may be longer than a B-tree takes.

@@ -1,6 +1,7 @@
 """Ids from PostgreSQL."""
 
-from ...jobs.postgres_database import BUSY_SECONDS, PostgresConnections, open_database
+from ...jobs.postgres_connections import PostgresConnections
+from ...jobs.postgres_database import BUSY_SECONDS, open_database
 from ..embedded.uniqueid import SqlUniqueId
 
 MIGRATIONS = ('CREATE TABLE unique_index (id_mode text COLLATE "C" PRIMARY KEY, next_id bigint NOT NULL)',)

@@ -20,19 +20,20 @@ what was recorded, since an object appears whole, and only once its bytes have b
 
 from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
-from secrets import token_hex
 from typing import NamedTuple
 
-from ...errors import ArchiveError, ServiceUnavailable
+from ...errors import ArchiveError
 from ...settings import ObjectStore, S3Access
 from ...text import duration
 from ..base import ArchivedFile, Memory
 from .bucket import Bucket
+from .copies import MOST_COPIED
 from .keys import FILES_A_FOLDER, USUAL_FENCE, folder_of, key_of, parsed, parsed_pack
 from .listing import listed
 from .mark import Mark
 from .pack_format import Packed
 from .packs import Gone, Pack, Packs
+from .tryout import try_out
 from .writer import S3Writer
 
 UPLOAD = "?uploadId="
@@ -61,7 +62,7 @@ class _InPack(NamedTuple):
 
 class S3Archive:
     """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once. Those of less than
-    ``pack_below`` bytes are sent in packs."""
+    ``pack_below`` bytes are sent in packs. Objects of more bytes than ``most_copied`` are copied in parts."""
 
     is_exclusive = False
     stages = False
@@ -75,9 +76,10 @@ class S3Archive:
         *,
         transfers: int = 1,
         pack_below: int = 0,
+        most_copied: int = MOST_COPIED,
     ) -> None:
         self.transfers, self._pack_below = transfers, pack_below
-        self._bucket = Bucket(place, access, connections=transfers)
+        self._bucket = Bucket(place, access, transfers, most_copied)
         self._mark = Mark(self._bucket, memory)
         self._packs = Packs(self._bucket)
 
@@ -86,7 +88,7 @@ class S3Archive:
         is_new = self._mark.is_to_be_made
         if not is_new:
             self._mark.make()
-        looks = self._try_out()
+        looks = try_out(self._bucket)
         detail = f"{self._bucket.place} at {self._bucket.access.endpoint}"
         if is_new:
             detail += ": not there yet"
@@ -227,20 +229,6 @@ class S3Archive:
         self._packs.note(folder_of(file_id), listing)
         packed = self._packs.find(file_id, strict=True)
         return None if packed is None else _InPack(*packed)
-
-    def _try_out(self) -> bool:
-        """Write, read and delete an object; whether storage keeps one that is there, where it is asked to."""
-        key, data = f"probe/{token_hex(8)}", b"written to see whether the archive can be written"
-        self._bucket.put(key, data, {}, "write", create=True)
-        try:
-            looks = self._bucket.put(key, data, {}, "write", create=True) is None
-            if b"".join(self._bucket.get(key, 0, "read") or ()) != data:
-                raise ServiceUnavailable(f"{self._bucket.location(key)} is not what was written there just now")
-        finally:
-            self._bucket.delete([key], "delete")
-        for _ in self._bucket.uploads("list unfinished uploads"):
-            break
-        return looks
 
     def _clock_difference(self) -> str:
         clock, here = self._bucket.clock("list what is stored"), datetime.now(UTC)

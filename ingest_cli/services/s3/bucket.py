@@ -12,7 +12,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
 from ...settings import ObjectStore, S3Access
 from .copies import MOST_COPIED
-from .faults import FAILURES, explained, is_not_there, was_cut_short
+from .faults import FAILURES, explained, is_not_there, may_pass, was_cut_short
 from .objects import Stored, bare
 from .parts import MOST_PARTS
 from .patience import Patience
@@ -50,7 +50,9 @@ class Bucket(SignedBucket):
                     mode="create" if create else "overwrite",
                     use_multipart=False,
                 )
-            except AlreadyExistsError:
+            except AlreadyExistsError as error:
+                if may_pass(error):
+                    raise
                 return None
         return bare(done["e_tag"])
 

@@ -38,6 +38,18 @@ REFUSALS = {
     "PermanentRedirect": "the bucket is elsewhere: see [s3] region and endpoint",
 }
 PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+# What it says where a request came late, in pieces or damaged, where another one was at the same object, or had ended
+# the upload.
+PASSING_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "NoSuchUpload",
+    "OperationAborted",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 
 
 class Refused(ServiceUnavailable):
@@ -60,7 +72,9 @@ def said(place: ObjectStore, access: S3Access, action: str, status: int | None, 
     if code in REFUSALS or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Refused(f"{what}: {REFUSALS.get(code, REFUSALS['AccessDenied'])}")
     told = f"{status} {code or reason}" if status is not None else reason
-    if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
+    # What it says by a code it cannot say where only an object's size is asked for, as that a session has ended.
+    is_unexplained = status == HTTPStatus.BAD_REQUEST and not code
+    if status is None or is_unexplained or status in PASSING or code in PASSING_CODES or not 400 <= status < 500:
         return ServiceUnavailable(f"{what}: {told}")
     return ArchiveError(f"{what}: {told}")
 
@@ -68,6 +82,12 @@ def said(place: ObjectStore, access: S3Access, action: str, status: int | None, 
 def is_not_there(error: BaseException) -> bool:
     """Whether it says that there is no such object, in a bucket that may be there."""
     return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether storage could not say yet whether there is such an object, since another request was at it."""
+    code = CODE.search(str(error))
+    return code is not None and code[1] in PASSING_CODES
 
 
 def was_cut_short(error: IngestError) -> bool:

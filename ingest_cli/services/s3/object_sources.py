@@ -3,16 +3,11 @@
 from pathlib import Path
 from urllib.parse import quote
 
-from rich.filesize import decimal
-
 from ...errors import ArchiveError, RollbackFailed, ServiceUnavailable, SourceMissing, SourceRefused
 from ...text import counted
 from .bucket import Bucket
 from .notes import SOURCE, SOURCE_TAG
-from .objects import Stored
-
-# Amazon's copies no more at once.
-MOST_COPIED = 5 << 30
+from .objects import At, Stored
 
 
 class ObjectSources:
@@ -32,8 +27,6 @@ class ObjectSources:
             raise SourceMissing(f"the source s3:/{source} does not exist")
         if found.size != size:
             raise SourceMissing(f"the source s3:/{source} is {counted(found.size, 'byte')} long, not {size:,}")
-        if size > MOST_COPIED:
-            raise ArchiveError(f"s3:/{source} is {decimal(size)} long: storage copies {decimal(MOST_COPIED)} at most")
         return found
 
     def copy(self, source: Path, found: Stored, key: str, action: str) -> None:
@@ -52,16 +45,18 @@ class ObjectSources:
         return found.notes.get(SOURCE_TAG, "") if found is not None and is_of else None
 
     def copy_back(self, file_id: int, key: str, source: Path, tag: str) -> None:
-        """Have the object be there that was copied."""
+        """Have the object be there that was copied. One that was brought back before has another tag, of which it was
+        noted."""
         action = f"move back file {file_id}"
         there = self._bucket.object_at(*_object_at(source), action)
-        if there is not None and there.etag != tag:
+        if there is not None and tag not in (there.etag, there.notes.get(SOURCE_TAG)):
             raise RollbackFailed(
                 f"the archive still holds {self._bucket.location(key)}: another object is at s3:/{source}"
             )
         own = self._bucket.find(key, action)
         if there is None and own is not None:
-            self._bucket.copy(self._bucket.whole(key), _object_at(source), Stored(own.size, own.etag, {}), action)
+            copied = Stored(own.size, own.etag, {SOURCE_TAG: tag})
+            self._bucket.copy(self._bucket.whole(key), _object_at(source), copied, action)
 
     def release(self, source: Path, tag: str) -> None:
         """Delete the object that was copied, if it still is that."""
@@ -73,7 +68,7 @@ class ObjectSources:
             self._bucket.delete_at(*_object_at(source), action)
 
 
-def _object_at(source: Path) -> tuple[str, str]:
+def _object_at(source: Path) -> At:
     """The bucket and the key of the object that a source names."""
     _, bucket, *key = source.parts
     return bucket, "/".join(key)

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from ...settings import ObjectStore, S3Access
 from .client import Client
-from .copies import MOST_COPIED, copy
+from .copies import MOST_COPIED, PARTS_AT_ONCE, copy
 from .objects import At, Stored, find
 
 LISTED_AT_ONCE = 1000
@@ -34,7 +34,7 @@ class SignedBucket:
     def __init__(self, place: ObjectStore, access: S3Access, connections: int, most_copied: int = MOST_COPIED) -> None:
         self.place, self.access = place, access
         self._below = f"{place.prefix}/" if place.prefix else ""
-        self._client, self._most_copied = Client(place, access, connections), most_copied
+        self._client, self.most_copied = Client(place, access, connections * PARTS_AT_ONCE), most_copied
 
     def close(self) -> None:
         """Close the connections."""
@@ -79,7 +79,7 @@ class SignedBucket:
 
     def copy(self, source: At, target: At, found: Stored, action: str) -> None:
         """Have storage itself copy what was ``found`` at ``source``, with other notes; both are a bucket and a key."""
-        copy(self._client, source, target, found, action, self._most_copied)
+        copy(self._client, source, target, found, action, self.most_copied)
 
     def delete_at(self, bucket: str, key: str, action: str) -> None:
         """Delete an object anywhere in the storage."""

@@ -235,5 +235,6 @@ class S3Writer:
         found = self._objects.find(source, size, action)
         self._require()
         self._left.note_sent()
+        self._has_uploaded = self._has_uploaded or found.size > self._bucket.most_copied
         self._objects.copy(source, found, key_of(file_id, self._fence), action)
         self._supersede([file_id])

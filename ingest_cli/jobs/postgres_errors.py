@@ -1,0 +1,35 @@
+"""The errors of PostgreSQL as this program's own: which pass, and which do not."""
+
+import re
+
+import psycopg
+
+from ..errors import Contended, IngestError, ResourceUnavailable, StoreError
+from .database import Refused
+
+# The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
+# read, as while another server takes over.
+PASSING = ("08", "25", "40", "53", "55", "57", "58")
+# What the server says as it refuses a connection comes without a class.
+REFUSALS = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
+)
+# A deadlock, and what cannot be made as if one had come after the other.
+CONTENTION = ("40P01", "40001")
+# By RAISE EXCEPTION.
+RAISED = "P0001"
+
+
+def explained(error: "psycopg.Error", message: str) -> IngestError:
+    """The error to raise for one of PostgreSQL: what may pass, or what does not."""
+    state, reason = error.sqlstate or "", " ".join(str(error).split())
+    if state == RAISED:  # it has moved
+        return StoreError(error.diag.message_primary or reason)
+    if state in CONTENTION:
+        return Contended(f"{message} now: {reason}")
+    if isinstance(error, psycopg.IntegrityError):
+        return Refused(reason)
+    is_refusal = not state and REFUSALS.search(reason) is not None
+    if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError) and not is_refusal):
+        return ResourceUnavailable(f"{message} now: {reason}")
+    return StoreError(f"{message}: {reason}")
