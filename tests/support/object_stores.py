@@ -194,6 +194,8 @@ def _answers(url: str) -> bool:
 # What becomes of a request on its way: it is passed on where nothing is said of it.
 FAILED = "failed"  # 503, and it was not carried out
 SLOWED = "slowed"  # 429, and it was not carried out
+DAMAGED = "damaged"  # 400, since not what was sent arrived
+BUSY = "busy"  # 409, since another request is at the same object
 REFUSED = "refused"  # 403, and it was not carried out
 EXPIRED = "expired"  # 400, as of a key that has ended, and it was not carried out
 CUT = "cut"  # its connection is closed, and it was not carried out

@@ -51,7 +51,7 @@ class Bucket(SignedBucket):
                     use_multipart=False,
                 )
             except AlreadyExistsError as error:
-                if may_pass(error):
+                if may_pass(error) or not create:
                     raise
                 return None
         return bare(done["e_tag"])
