@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from ..errors import ResourceUnavailable
+from ..jobs.postgres_connections import usual_for
 from ..jobs.process import Life, Process, this_process
 from ..settings import PostgresUrl, Timings
 
@@ -132,8 +133,11 @@ class PostgresSlots:
             try:
                 if self._connection is None or self._connection.closed:
                     # Statements that are prepared do not pass a pooler.
-                    self._connection = psycopg.connect(self._url.text, autocommit=True, prepare_threshold=None)
+                    self._connection = psycopg.connect(
+                        self._url.text, autocommit=True, prepare_threshold=None, **usual_for(self._url)
+                    )
                 found = self._connection.execute(sql, values)
                 return found.fetchall() if found.description is not None else []
             except psycopg.OperationalError as error:
+                self._seen.clear()  # nor could the others say that they have theirs
                 raise ResourceUnavailable(f"the database {self._url} cannot be used: {error}") from error
