@@ -10,6 +10,8 @@ from typing import Protocol
 from ..settings import Timings
 from .process import Process
 
+# The role of a process that runs jobs of queues.
+WORKER = "worker"
 # So many signs of life may be missed.
 MISSED = 3
 
@@ -28,6 +30,11 @@ class Presence:
     heartbeat: int
     told: float
     ahead: float
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs jobs of queues."""
+        return self.role == WORKER
 
 
 class Attendance(Protocol):

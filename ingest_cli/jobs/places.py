@@ -1,14 +1,12 @@
 """Where jobs stand in the queues of several hosts, and what those wait for that nobody works on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..text import duration, quoted
 from .attendance import Presence
 from .job import Job, JobState
-
-WORKER = "worker"
 
 
 class WaitsFor(StrEnum):
@@ -40,7 +38,7 @@ class Place:
     @property
     def host(self) -> str:
         """The host that alone can run the job; empty where any can."""
-        return self.queue.partition(":")[2]
+        return host_of(self.queue)
 
     def waits_for(self, job: Job) -> WaitsFor | None:
         """What the job waits for, which stands here; None where somebody works on it, or it has ended."""
@@ -74,9 +72,20 @@ class Place:
         return f"; the last sign of life of {self.host} was {duration(self.silent)} ago"
 
 
+def host_of(queue: str) -> str:
+    """The host that alone has the queue; empty where all have it."""
+    return queue.partition(":")[2]
+
+
+def workers_of(queue: str, workers: Mapping[str, int]) -> int:
+    """How many of the workers, which are counted by host, run jobs of the queue."""
+    host = host_of(queue)
+    return workers.get(host, 0) if host else sum(workers.values())
+
+
 def served(queue: str, present: Iterable[Presence], patience: float) -> tuple[bool, float | None]:
     """Whether one of those who are ``present`` runs jobs of the queue, and how long ago its host was last heard of."""
-    host = queue.partition(":")[2]
+    host = host_of(queue)
     there = [one for one in present if not host or one.host == host]
-    is_served = any(one.role == WORKER and one.told < patience for one in there)
+    is_served = any(one.is_worker and one.told < patience for one in there)
     return is_served, min((one.told for one in there), default=None)

@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
+from ..errors import ResourceUnavailable
 from ..settings import Cluster, Notifications, Timings
 from .database import Connection, writing
-from .job import Job
+from .job import Fence, Job, JobState, Override
 from .postgres_attendance import PostgresAttendance
 from .postgres_connections import PostgresConnections
 from .postgres_database import PostgresDatabase, open_database
 from .postgres_migrations import ADDED_UP, MIGRATIONS
-from .process import this_process
+from .process import Process, this_process
 from .sql_reading import NOBODY
 from .task_queue import ALONE, TaskQueue
 
@@ -55,16 +56,34 @@ class PostgresJobStore(TaskQueue):
         """Become the holder of the job whose task is next, or of one that this process holds without knowing."""
         return self._any_doubtful() or super().lease_offered()
 
+    def end(
+        self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
+    ) -> Job:
+        """Settle a job that nobody works on, or go on with what this process has begun of that without knowing."""
+        try:
+            return self._begun(job_id, to) or super().end(job_id, to, holder=holder, override=override, reason=reason)
+        except ResourceUnavailable:
+            # Most often it is the connection that has broken, and the database can be asked.
+            if (begun := self._begun(job_id, to)) is None:
+                raise
+            return begun
+
     def check_integrity(self) -> str:
         """Look whether the database can be written; whether it is whole is its server's to say."""
         with writing(self._database) as connection:
             self._add_up(connection)
         return ""
 
-    def _become_holder(self, connection: Connection, job: Job) -> Job:
-        leased = super()._become_holder(connection, job)
-        self._database.noted.append(leased.fence)
-        return leased
+    def _note_held(self, fence: Fence) -> None:
+        self._database.noted.append(fence)
+
+    def _begun(self, job_id: int, to: JobState) -> Job | None:
+        """The job, if it is in doubt whether this process undoes it to come to that end, and it does."""
+        job = self._doubtful(job_id)
+        if job is None or job.undo_to is to:
+            return job
+        self._database.doubtful.append(job.fence)
+        return None
 
     def _any_doubtful(self) -> Job | None:
         while self._database.doubtful:

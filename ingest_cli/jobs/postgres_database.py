@@ -30,7 +30,7 @@ BUSY_SECONDS = 60.0  # unless the caller says otherwise
 SILENT_SECONDS = 30.0
 # So many rows of a stream come together.
 FETCHED = 1000
-VERSIONS = "CREATE TABLE IF NOT EXISTS ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
+VERSIONS = "CREATE TABLE ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
 NO_TABLE = "42P01"
 # A script, or what finds one.
 Migration = str | Callable[[], str]
@@ -297,7 +297,10 @@ def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], applic
         encoding = connection.execute("SHOW server_encoding").fetchone()
         if encoding is None or encoding[0] != "UTF8":
             raise StoreError(f"the {name} cannot be made: the encoding of the database is not UTF8")
-        connection.execute(VERSIONS)
+        # One that is there counts, in whichever schema of the search path: IF NOT EXISTS looks at the first of them.
+        found = connection.execute("SELECT to_regclass('ingest_versions')").fetchone()
+        if found is None or found[0] is None:
+            connection.execute(VERSIONS)
         row = connection.execute("SELECT version FROM ingest_versions WHERE application = ?", [application]).fetchone()
         applied = 0 if row is None else int(row[0])
         if applied > len(migrations):

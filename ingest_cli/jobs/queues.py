@@ -12,7 +12,7 @@ from ..settings.cluster import MAX_HOST
 from .job import JobKind
 from .process import host_name
 
-SHARED = "shared"
+SHARED, LOCAL = "shared", "local:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Queues:
     @property
     def local(self) -> str:
         """The queue of what only this host can read."""
-        return f"local:{self.host}"
+        return f"{LOCAL}{self.host}"
 
     @property
     def names(self) -> list[str]:

@@ -30,6 +30,11 @@ class Member:
     patience: float
 
     @property
+    def is_worker(self) -> bool:
+        """Whether it runs jobs of queues, as far as it says."""
+        return self.presence is not None and self.presence.is_worker
+
+    @property
     def quiet(self) -> float:
         """For how many seconds nothing was seen of it, as far as it was watched; 0 where it is seen to run."""
         if self.life in (Life.RUNNING, Life.STOPPED):

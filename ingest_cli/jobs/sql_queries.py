@@ -181,6 +181,10 @@ class SqlQueries(SqlCounts):
         """Where the jobs stand in the queues of several hosts."""
         return {}
 
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue of several hosts."""
+        return {}
+
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How much the jobs hold that are complete."""
         sums = "COALESCE(SUM(files), 0), COALESCE(SUM(bytes), 0)"

@@ -11,7 +11,7 @@ from ..text import counted
 from .contention import again
 from .database import Connection, writing
 from .imported import ImportedJob, Taken
-from .job import UNFINISHED, Job, JobKind, JobState, Override
+from .job import UNFINISHED, Fence, Job, JobKind, JobState, Override
 from .process import Life, Process, this_process
 from .sql_changes import cannot, is_to_fail, note_mounts
 from .sql_queries import MOST_ASKED, SETTLED
@@ -77,6 +77,8 @@ class SqlJobStore(SqlRuns):
             note_mounts(connection, job_id, mounts)
             if request:
                 connection.execute("INSERT INTO requests (job_id, request) VALUES (?, ?)", (job_id, request))
+            if run:
+                self._note_held(Fence(job_id, 1))
             self._tidy(connection, job_id)
         return self.get(job_id)
 
@@ -147,7 +149,10 @@ class SqlJobStore(SqlRuns):
             else:
                 changes |= {"holder": holder.to_text() if holder is not None else None, "heartbeat": 0}
                 self._end_by_undoing(connection, job, to, changes)
-            return self.get(job_id)
+            ended = self.get(job_id)
+            if ended.holder is not None:
+                self._note_held(ended.fence)
+            return ended
 
     @again
     def override(self, job_id: int, override: Override) -> Job:
@@ -226,6 +231,9 @@ class SqlJobStore(SqlRuns):
     def _tidy(self, connection: Connection, job_id: int) -> None:
         """Put in order what jobs have left, now and then, as the job is submitted."""
 
+    def _note_held(self, fence: Fence) -> None:
+        """This process is the holder by that fence, if the transaction is committed."""
+
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""
         return self._database.try_lock("jobs", "job_id", job.job_id) and self.get(job.job_id) == job
@@ -260,7 +268,9 @@ class SqlJobStore(SqlRuns):
             self._change(connection, Event.LEASE, job, changes, to=JobState.RUNNING)
         else:
             self._change(connection, Event.LEASE_AGAIN, job, changes)
-        return self.get(job.job_id)
+        leased = self.get(job.job_id)
+        self._note_held(leased.fence)
+        return leased
 
     def _end_by_undoing(self, connection: Connection, job: Job, to: JobState, changes: Mapping[str, Any]) -> None:
         if job.state is JobState.UNDOING:

@@ -140,6 +140,10 @@ class JobStore(Protocol):
         """Where those of the jobs that there are stand in the queues of several hosts; of none where one host has the
         store."""
 
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each of the queues of several hosts in which any does; none where one host has the
+        store."""
+
     def volume(self, since: int = 0) -> tuple[int, int]:
         """How many files, and bytes, the jobs have together that are complete, from ``since`` on."""
 

@@ -1,5 +1,6 @@
 """The queue of a job store on PostgreSQL as Procrastinate hands it out: how a worker gets a job by its task."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from ..errors import JobBusy, Unavailable, WrongState
 from ..settings import Cluster, Notifications, Timings
 from .attendance import patience_of
 from .contention import again
-from .database import Connection, Database, Row, writing
+from .database import Connection, Database, Refused, Row, writing
 from .dialect import Condition
 from .history import keep
 from .job import UNFINISHED, Fence, Job, JobKind, JobState
@@ -30,6 +31,7 @@ from .tasks import (
     POSTPONE,
     PRUNE_TASKS,
     PRUNE_WORKERS,
+    QUEUED,
     REGISTER,
     UNREGISTER,
 )
@@ -40,6 +42,8 @@ BEAT_SECONDS = 10.0
 TRIES, PAUSE_SECONDS = 20, 0.01
 # Whoever leaves a project has the next one of it wait no longer; this is for what is missed.
 CROWDED_SECONDS = 60.0
+# An index takes no more.
+LONGEST_PROJECT = 500
 
 
 ALONE = Cluster()
@@ -90,6 +94,8 @@ class TaskQueue(SqlJobStore):
     @again
     def admit(self, fence: Fence, project: str, most: int) -> bool:
         """Note the project of the job; whether fewer than ``most`` others of it are at work."""
+        if len(project) > LONGEST_PROJECT:
+            project = hashlib.sha256(project.encode()).hexdigest()
         with writing(self._database, durable=False) as connection:
             self._database.exclude("project", project)
             row = connection.execute(ADMIT, (project, most, project, fence.job_id, fence.number)).fetchone()
@@ -128,6 +134,10 @@ class TaskQueue(SqlJobStore):
                 )
         return found
 
+    def queued(self) -> dict[str, int]:
+        """How many jobs wait in each queue."""
+        return dict(map(tuple, self._rows(QUEUED)))
+
     @again
     def prioritize(self, job_id: int, priority: int) -> Job:
         """Give an unfinished job another priority: its task follows."""
@@ -156,7 +166,15 @@ class TaskQueue(SqlJobStore):
 
     def _take_task(self) -> tuple[bool, Job | None]:
         """Whether there was a task, and the job that came of it."""
-        names, worker = self._queues.names, self._registered()
+        try:
+            return self._take_task_as(self._registered())
+        except Refused:
+            # The database knows this worker no more, as where it was brought back to an earlier moment.
+            self._worker = None
+            return self._take_task_as(self._registered())
+
+    def _take_task_as(self, worker: int) -> tuple[bool, Job | None]:
+        names = self._queues.names
         with writing(self._database, durable=False) as connection:
             connection.execute("SAVEPOINT task")
             task = connection.execute(FETCH.format(queues=", ".join("?" * len(names))), (*names, worker)).fetchone()
@@ -187,14 +205,14 @@ class TaskQueue(SqlJobStore):
 
     def _registered(self) -> int:
         """The number by which Procrastinate knows this worker."""
-        now = time.monotonic()
-        if self._worker is None or now - self._beaten > BEAT_SECONDS:
+        now, worker = time.monotonic(), self._worker
+        if worker is None or now - self._beaten > BEAT_SECONDS:
             with writing(self._database, durable=False) as connection:
-                if self._worker is None:
-                    self._worker = connection.execute(REGISTER).fetchone()["worker_id"]
-                connection.execute(BEAT, (self._worker,))
-            self._beaten = now
-        return self._worker
+                if worker is None:
+                    worker = int(connection.execute(REGISTER).fetchone()["worker_id"])
+                connection.execute(BEAT, (worker,))
+            self._worker, self._beaten = worker, now
+        return worker
 
     def _release(self, job: Job) -> None:
         with writing(self._database, durable=False) as connection:

@@ -115,6 +115,9 @@ POSTPONE = """
             AND others.holder IS NOT NULL AND NOT others.is_crowded)
 """
 PLACES = "SELECT job_id, queue, priority, project, is_crowded FROM jobs WHERE job_id IN ({asked})"
+QUEUED = """
+    SELECT queue, count(*) FROM jobs WHERE state IN ('queued', 'undoing') AND holder IS NULL GROUP BY 1 ORDER BY 1
+"""
 FETCH = "SELECT id, args FROM procrastinate_fetch_job_v2(ARRAY[{queues}]::varchar[], ?)"
 FINISH = "SELECT procrastinate_finish_job_v1(?, 'succeeded', true)"
 REGISTER = "SELECT worker_id FROM procrastinate_register_worker_v1()"

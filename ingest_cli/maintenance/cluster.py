@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -10,9 +10,9 @@ import psycopg
 from .. import __version__
 from ..errors import ResourceUnavailable, StoreError
 from ..jobs.attendance import patience_of
-from ..jobs.places import WORKER
+from ..jobs.places import host_of, workers_of
 from ..jobs.postgres_attendance import FORGOTTEN_AFTER
-from ..jobs.postgres_connections import PostgresConnections
+from ..jobs.postgres_connections import PostgresConnections, usual_for
 from ..jobs.postgres_database import PostgresDatabase, version_of
 from ..jobs.postgres_migrations import MIGRATIONS
 from ..jobs.sightings import Member, Sightings
@@ -30,9 +30,6 @@ CONNECTIONS = """
     SELECT current_setting('server_version'), count(*),
         current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         FROM pg_stat_activity WHERE backend_type = 'client backend'
-"""
-QUEUES = """
-    SELECT queue, count(*) FROM jobs WHERE state IN ('queued', 'undoing') AND holder IS NULL GROUP BY 1 ORDER BY 1
 """
 CLOCK = "SELECT extract(epoch FROM clock_timestamp())::double precision"
 
@@ -80,25 +77,25 @@ def check_clock(url: PostgresUrl) -> str:
 def check_hosts(settings: Settings, url: PostgresUrl) -> Iterator[tuple[str, str, str]]:
     """What is there of each host and of each queue: the name of the check, what was found, and what to do about it, if
     something is wrong."""
-    pool = PostgresConnections(url)
-    if version_of(pool, "job store") != len(MIGRATIONS):
+    if version_of(PostgresConnections(url), "job store") != len(MIGRATIONS):
         return
     with open_store(settings, new=False) as store:
         members = Sightings(patience_of(settings.timings)).watch(store)
+        queued = store.queued()
     if not members:
         yield "host", "none: no worker, server or watcher runs", ""
     for host in sorted({member.host for member in members}):
         yield "host", *_host(host, [member for member in members if member.host == host])
-    workers = {m.host for m in members if m.is_alive and m.presence is not None and m.presence.role == WORKER}
-    for queue, waiting in _rows(pool, QUEUES):
+    workers = Counter(member.host for member in members if member.is_alive and member.is_worker)
+    for queue, waiting in queued.items():
         yield "queue", *_queue(queue, waiting, workers)
 
 
-def _queue(queue: str, waiting: int, workers: set[str]) -> tuple[str, str]:
+def _queue(queue: str, waiting: int, workers: Mapping[str, int]) -> tuple[str, str]:
     """What waits in a queue, and what is wrong with that where no host has workers for it."""
-    host = queue.partition(":")[2]
+    host = host_of(queue)
     said = f"{queue}: {counted(waiting, 'job')} waiting"
-    if host in workers or (not host and workers):
+    if workers_of(queue, workers):
         return said, ""
     where = f"on {host}" if host else "on any host"
     return f"{said}, and no worker runs {where}", f"start workers {where}"
@@ -116,6 +113,11 @@ def _host(host: str, members: list[Member]) -> tuple[str, str]:
         said += f", version {listed(versions)}"
     if abs(ahead) > MOST_AHEAD:
         return said, f"its clock is {_apart(ahead)} the database's: set it"
+    if len({member.process.boot for member in members if member.is_alive}) > 1:
+        return (
+            said,
+            "several machines have this name, and take jobs whose files lie on another's disk: set [cluster] host",
+        )
     dead = [member for member in members if not member.is_alive]
     if dead:
         return f"{said}, no sign of life of {counted(len(dead), 'process', 'processes')}{_since(dead)}", _advice(dead)
@@ -141,14 +143,10 @@ def _apart(ahead: float) -> str:
 
 
 def _row(pool: PostgresConnections, query: str) -> tuple[Any, ...]:
-    return _rows(pool, query)[0]
-
-
-def _rows(pool: PostgresConnections, query: str) -> list[tuple[Any, ...]]:
     database = PostgresDatabase(pool)
     try:
         with database.reading() as connection:
-            return list(map(tuple, connection.execute(query).fetchall()))
+            return tuple(connection.execute(query).fetchall()[0])
     finally:
         database.close()
 
@@ -157,8 +155,8 @@ def _is_woken(url: PostgresUrl) -> bool:
     """Whether one connection is told what another one notifies."""
     try:
         with (
-            psycopg.connect(url.text, autocommit=True) as hears,
-            psycopg.connect(url.text, autocommit=True) as tells,
+            psycopg.connect(url.text, autocommit=True, **usual_for(url)) as hears,
+            psycopg.connect(url.text, autocommit=True, **usual_for(url)) as tells,
         ):
             hears.execute(f"LISTEN {CHANNEL}")
             # A pooler that gives each transaction any session has none left behind to be told.

@@ -69,7 +69,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
 
     app = Starlette(
         routes=[
-            *PageRoutes(store, settings, access, holdings, looking).routes,
+            *PageRoutes(store, settings, access, holdings, looking, spool.key("forms")).routes,
             *Routes(store, settings, spool, receptions, limits, disk, access, arrivals).routes,
             *Tus(store, uploads, receptions, limits, disk, arrivals).routes,
             *Downloads(*outgoing).routes,

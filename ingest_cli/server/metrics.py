@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain
 
+from ..jobs.places import workers_of
+from ..jobs.queues import LOCAL, SHARED
 from ..jobs.sightings import Member, Sightings
 from ..jobs.store import JobStore
 
@@ -15,7 +17,7 @@ def exposition(store: JobStore, sightings: Sightings | None = None) -> str:
     """All metrics, as one text. Where several hosts share the store, they are as earlier ``sightings`` and this one
     show them."""
     members = sightings.of(store) if sightings is not None and store.attendance is not None else []
-    return "".join(f"{line}\n" for line in chain(_lines(store), _hosts(members)))
+    return "".join(f"{line}\n" for line in chain(_lines(store), _hosts(members), _queues(members, store)))
 
 
 def _lines(store: JobStore) -> Iterator[str]:
@@ -50,6 +52,17 @@ def _hosts(members: list[Member]) -> Iterator[str]:
     yield from _family("ingest_host_silent_seconds", "gauge", "For how long no process of a host gave a sign of life.")
     quiet = {host: min(member.quiet for member in members if member.host == host) for host in hosts}
     yield from (f'ingest_host_silent_seconds{{host="{_escaped(host)}"}} {quiet[host]:.1f}' for host in hosts)
+
+
+def _queues(members: list[Member], store: JobStore) -> Iterator[str]:
+    if store.attendance is None:
+        return
+    queued, workers = store.queued(), Counter(m.host for m in members if m.is_worker and m.is_alive is not False)
+    names = sorted({*queued, *(f"{LOCAL}{host}" for host in workers), SHARED})
+    yield from _family("ingest_queue_jobs", "gauge", "Jobs that wait in each queue.")
+    yield from (f'ingest_queue_jobs{{queue="{_escaped(name)}"}} {queued.get(name, 0)}' for name in names)
+    yield from _family("ingest_queue_workers", "gauge", "Workers that give signs of life and run jobs of the queue.")
+    yield from (f'ingest_queue_workers{{queue="{_escaped(name)}"}} {workers_of(name, workers)}' for name in names)
 
 
 def _escaped(name: str) -> str:

@@ -10,7 +10,7 @@ class SharedCarts:
     """The carts in the database of the shared spool."""
 
     def __init__(self, spool: SharedSpool) -> None:
-        self._rows = spool.rows
+        self._rows = spool.rows.servers
 
     def save(self, cart: Cart) -> None:
         """Have the database keep its record."""

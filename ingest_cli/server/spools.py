@@ -26,6 +26,9 @@ class Spool(Protocol):
     def carts(self, reserve: int) -> Carts:
         """What is kept of carts."""
 
+    def key(self, name: str) -> bytes:
+        """The secret key of this name, which is the same for all servers that share the spool of a site."""
+
     def free(self) -> int:
         """How many bytes there is room for."""
 

@@ -2,8 +2,6 @@
 
 An upload that is written is leased. Its fence grows with every lease, each change by its holder names it, and the row
 of one that has another holder by now is not changed. A holder is known to live by the heartbeats that it counts.
-
-The carts of users, which the servers share too, have a table beside them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +13,7 @@ from ..jobs.database import Connection, Cursor, reading, writing
 from ..jobs.postgres_connections import PostgresConnections
 from ..jobs.postgres_database import PostgresDatabase, open_database
 from ..jobs.spool import Locked
+from .server_rows import ServerRows
 
 MIGRATIONS = [
     """
@@ -54,6 +53,7 @@ MIGRATIONS = [
     );
     CREATE INDEX uploads_open ON uploads (client) WHERE job_id IS NULL AND NOT is_used;
     """,
+    "CREATE TABLE server_keys (name text PRIMARY KEY, key bytea NOT NULL);",
 ]
 # For how many seconds what was left was not touched: an upload of which nothing has come, and any other.
 Spans = tuple[float, float]
@@ -111,7 +111,8 @@ class Piece:
 
 
 class UploadRows:
-    """The rows of the database that ``pool`` leads to. Its methods may be called by several threads at once.
+    """The rows of the database that ``pool`` leads to; ``servers`` are those beside them. Its methods may be called by
+    several threads at once.
 
     They raise ResourceUnavailable where the database cannot be used now. Where a ``fence`` is named, they raise Locked
     where the upload has another holder by now, or is gone.
@@ -119,6 +120,7 @@ class UploadRows:
 
     def __init__(self, pool: PostgresConnections) -> None:
         self._pool, self._database = pool, open_database(pool, MIGRATIONS, "uploads")
+        self.servers = ServerRows(pool)
 
     def close(self) -> None:
         """Let the connections be closed."""
@@ -154,12 +156,14 @@ class UploadRows:
     def lease(self, name: str, holder: str, dead: tuple[int, int] | None) -> Row | None:
         """Become the holder of an upload that has none, or whose last ``beat`` is known to be that of a dead one.
 
-        None where it has another one, is gone, or its bytes are.
+        None where it has another one, is gone, or its bytes are. From now on it is not `untouched`: who comes back at
+        the last moment finds it.
         """
         fence, heartbeat = dead or (None, None)
         with self._writing() as connection:
             found = connection.execute(
-                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ? WHERE name = ? AND NOT is_used"
+                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ?, touched = now()"
+                " WHERE name = ? AND NOT is_used"
                 f" AND (holder IS NULL OR (fence = ? AND heartbeat = ?)) RETURNING {COLUMNS}",
                 (holder, name, fence, heartbeat),
             )
@@ -312,44 +316,6 @@ class UploadRows:
             ended = [key for key, (name, fence) in keys.items() if fences.get(name) != fence]
             noted = connection.execute("SELECT key FROM upload_pieces WHERE key = ANY(?)", (ended,))
             return sorted({*ended} - {str(key) for (key,) in noted.fetchall()})
-
-    def keep_cart(self, name: str, user: str, record: bytes) -> None:
-        """Keep the record of a cart, in place of one that the user had under this name."""
-        with self._writing() as connection:
-            connection.execute(
-                'INSERT INTO carts (name, "user", record) VALUES (?, ?, ?)'
-                ' ON CONFLICT (name, "user") DO UPDATE SET record = excluded.record, kept = now()',
-                (name, user, record),
-            )
-
-    def cart(self, name: str, user: str, lifetime: float) -> bytes | None:
-        """The record of a cart that is kept for no longer than so many seconds."""
-        with self._reading() as connection:
-            found = connection.execute(
-                'SELECT record FROM carts WHERE name = ? AND "user" = ? AND kept >= now() - make_interval(secs => ?)',
-                (name, user, lifetime),
-            ).fetchone()
-            return None if found is None else bytes(found[0])
-
-    def count_carts(self, name: str, user: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """How many carts there are beside the user's of this name, and of how many bytes: the user's, and all."""
-        with self._reading() as connection:
-            found = connection.execute(
-                'SELECT count(*) FILTER (WHERE "user" = ?), coalesce(sum(length(record)) FILTER (WHERE "user" = ?), 0),'
-                ' count(*), coalesce(sum(length(record)), 0) FROM carts WHERE (name, "user") <> (?, ?)',
-                (user, user, name, user),
-            ).fetchone()
-            return (int(found[0]), int(found[1])), (int(found[2]), int(found[3]))
-
-    def remove_cart(self, name: str, user: str) -> None:
-        """Keep a cart no more."""
-        with self._writing() as connection:
-            connection.execute('DELETE FROM carts WHERE name = ? AND "user" = ?', (name, user))
-
-    def remove_old_carts(self, lifetime: float) -> None:
-        """Remove the carts that have been kept for longer than so many seconds."""
-        with self._writing() as connection:
-            connection.execute("DELETE FROM carts WHERE kept < now() - make_interval(secs => ?)", (lifetime,))
 
     @contextmanager
     def _writing(self, *, durable: bool = True) -> Iterator[Connection]:

@@ -11,7 +11,6 @@ in it, and another lease has begun since, none ever will: it can be removed, how
 import hashlib
 import os
 import secrets
-import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from ..disk import RESERVE_BYTES, close_in_vain, explained, free_bytes
 from ..errors import ArchiveError, IngestError, ResourceUnavailable, SourceError
 from ..in_threads import done_in_threads
 from ..jobs.postgres_connections import pool_of
+from ..jobs.process import host_name
 from ..jobs.spool import EMPTY_UNTOUCHED, SpoolKind
 from ..jobs.store import JobStore
 from ..meter import NOBODY, Meter
@@ -244,7 +244,7 @@ class Leases:
         self._rows, self._seconds, self._held = rows, beat, dict[str, int]()
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self.holder = f"{socket.gethostname()} {os.getpid()}"
+        self.holder = f"{host_name()} {os.getpid()}"
 
     def add(self, row: Row) -> None:
         """This process holds an upload."""

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ..support.command import Command
 from ..support.history import fill
 from ..support.ingeststate import row, write_rows
 from ..support.object_stores import ObjectServer
-from ..support.postgres import PostgresServer
+from ..support.postgres import PostgresServer, bouncer_program, bouncing
 from ..support.recount import recounted, told
 from ..support.serving import Server
 from ..support.shown import is_stored
@@ -49,6 +50,16 @@ def old(site: Site, command: Command, tmp_path: Path) -> Path:
     assert command("import-jobs", tmp_path / "theirs.sqlite3").returncode == 0
     assert command("-q", write_bundle(tmp_path / "b.tar")).returncode == 0
     return folder
+
+
+@pytest.fixture
+def pooled(postgres_server: PostgresServer, postgres: PostgresUrl) -> Iterator[PostgresUrl]:
+    """A new database, through PgBouncer where that is installed."""
+    if bouncer_program() is None:
+        yield postgres
+    else:
+        with bouncing(postgres_server) as port:
+            yield postgres_server.url(postgres.text.rpartition("/")[2], port=port)
 
 
 def in_files(folder: Path) -> dict[str, str]:
@@ -247,12 +258,16 @@ def test_nobody_uses_what_is_being_filled(postgres: PostgresUrl, tmp_path: Path)
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_it_can_be_killed_anywhere(
-    old: Path, postgres: PostgresUrl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: str
+    old: Path,
+    pooled: PostgresUrl,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    direction: str,
 ) -> None:
-    files, server, again = in_files(old), on_server(postgres), in_files(tmp_path / "again")
+    files, server, again = in_files(old), on_server(pooled), in_files(tmp_path / "again")
     before = known(files)
-    up = ["migrate-store", "-q", files["INGEST_DB"], postgres.text]
-    down = ["migrate-store", "-q", postgres.text, again["INGEST_DB"]]
+    up = ["migrate-store", "-q", files["INGEST_DB"], pooled.text]
+    down = ["migrate-store", "-q", pooled.text, again["INGEST_DB"]]
     with Stepper() as stepper:
 
         def moved(words: list[str], step: int = 0) -> int:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,10 +112,21 @@ def test_everybody_is_told_where_a_job_stands(
         assert told.items() <= shown.items()
         page = requests.get(f"{server.url}/jobs/1", headers={"Accept": "text/html"}, timeout=60).text
         assert re.search(r"<dt>Queue</dt><dd>local:here, with priority 70</dd><dt>Waits for</dt><dd>a worker of", page)
+        metrics = requests.get(f"{server.url}/metrics", timeout=60).text
+        assert '\ningest_queue_jobs{queue="local:here"} 1\n' in metrics
+        assert '\ningest_queue_workers{queue="local:here"} 0\n' in metrics
+        assert_is_of_prometheus(metrics)
     monkeypatch.setenv("INGEST_HOST", "here")
     assert command("worker", "-q", "--until-empty").returncode == 0
     assert json.loads(command("state", 1, "--json").stdout)["waits_for"] is None
     assert "queue" not in command("state", 1).stdout
+
+
+def assert_is_of_prometheus(text: str) -> None:
+    program = shutil.which("promtool")
+    if program is not None:
+        done = subprocess.run([program, "check", "metrics"], input=text, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_administrator_has_a_job_run_next(store: JobStore, command: Command) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -279,6 +280,31 @@ def test_own_client_gets_through_lost_answers_and_deaths(
     assert_stored(servers, job.job_id, content)
 
 
+def test_what_one_server_shows_is_asked_of_the_other_and_told_to_all(servers: SeveralServers) -> None:
+    one, two = servers.instances
+    headers = {"Content-Type": "application/octet-stream"}
+    bad = [requests.post(f"{servers.url}/upload", data=b"bad", headers=headers, timeout=PATIENCE) for _ in range(2)]
+    ids = [servers.settled(answer.json()["job_id"]).job_id for answer in bad]
+    page = f"/jobs/{ids[0]}"
+    form = requests.get(one.url + page, headers={"Accept": "text/html"}, timeout=PATIENCE).text
+    token = re.search(r'name="token" value="(\w+)"', form)
+    assert token is not None, form
+    said = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+    def discarded(token: str) -> int:
+        url, data = f"{two.url}{page}/discard", {"token": token}
+        return requests.post(url, data, headers=said, allow_redirects=False, timeout=PATIENCE).status_code
+
+    with requests.get(f"{one.url}/live", headers={"Accept": "text/event-stream"}, stream=True, timeout=30) as live:
+        told = live.iter_lines(chunk_size=1)
+        next(told)
+        assert [discarded(given) for given in ("0" * 64, token[1])] == [403, 303]
+        assert any(f'"id": {ids[0]},'.encode() in line for line in told)
+    first = requests.get(f"{one.url}/jobs?count=1&envelope=yes", timeout=PATIENCE).json()
+    second = requests.get(two.url + first["next"], timeout=PATIENCE).json()
+    assert [job["job_id"] for answer in (first, second) for job in answer["jobs"]] == sorted(ids, reverse=True)
+
+
 def test_a_cart_that_one_server_made_is_known_to_the_other(servers: SeveralServers, tmp_path: Path) -> None:
     bundle, content = bundle_of(tmp_path, 3000)
     headers = {"Content-Type": "application/octet-stream"}
@@ -329,13 +355,19 @@ def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
         answer = patch(servers.url + path, 10_000, bundle[10_000:])
         assert answer.status_code == 503
         assert "Retry-After" in answer.headers
+        assert [healthz(instance) for instance in servers.instances] == [503, 503]
     finally:
         postgres_server.start()
+    until(lambda: [healthz(instance) for instance in servers.instances] == [200, 200])
     at = offset(servers.url + path)
     assert at == 10_000
     answer = patch(servers.url + path, at, bundle[at:])
     assert answer.status_code == 204, answer.text
     assert_stored(servers, answer.headers["Ingest-Job-Id"], content)
+
+
+def healthz(instance: Instance) -> int:
+    return requests.head(f"{instance.url}/healthz", timeout=PATIENCE).status_code
 
 
 def test_storage_that_fails_now_and_then_loses_no_upload(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -13,10 +12,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -47,11 +44,13 @@ from ..support.bundles import (
     write_folder,
     write_tar,
 )
-from ..support.command import TIME, Command
+from ..support.command import Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
 from ..support.ingeststate import row, write_rows
+from ..support.key_givers import KeyGiver
 from ..support.loopback import LoopbackServer, QuietHandler
+from ..support.messages import OF_ONE_HOST, Scene, is_said, messages_of
 from ..support.pacifica_double import Fault, Handler, PacificaSite
 from ..support.receiver import Receiver
 from ..support.serving import OCTETS, Server, read_answer
@@ -65,66 +64,7 @@ from ..support.watching import make_folder, without_inotify
 TLS = Path(__file__).parents[1] / "data" / "tls"
 # Nothing listens there.
 NOWHERE = "http://127.0.0.1:1"
-PAGE = (Path(__file__).parents[2] / "man" / "ingest-troubleshooting.7").read_text("utf-8")
-
-
-def message_of(item: str) -> str:
-    """The message in the head of an item of the page, with what is different each time as ``*FILE*``."""
-    words, is_variable = "", False
-    for word in item.split():
-        if word in ("Ar", "No"):
-            is_variable = word == "Ar"
-        elif word == "Ns":
-            words = words.rstrip()
-        elif re.fullmatch(r"[]),:;?]", word):
-            words = f"{words.rstrip()}{word} "
-        else:
-            words += f"*{word.upper()}* " if is_variable else f"{word} "
-    return words.replace(r"\&", "").rstrip()
-
-
-MESSAGES = [message_of(item) for item in re.findall(r"^\.It (.+)$", PAGE, re.M)]
-PLACEHOLDER = re.compile(r"\*[A-Z]+\*")
-# What stands before the message itself: the time, the program, the bundle, and its job where it failed.
-PREFIX = rf"(?:{TIME})?ingest: (?:/\S+: (?:job \d+ (?:is deferred: it )?failed at '[\w ]+': )?)?"
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Where a message is provoked. What a provocation returns is what the program says."""
-
-    command: Command
-    site: Site
-    folder: Path
-    environment: pytest.MonkeyPatch
-
-    def says(self, *words: object, code: int = 1) -> str:
-        """What ``ingest`` with these words writes to standard error."""
-        done = self.command(*words)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stderr
-
-    def ingest(self, files: dict[str, bytes] | None = None, document: Any = None, code: int = 1, **how: Any) -> str:
-        """The same of the ingestion of a bundle."""
-        return self.says(write_bundle(self.folder / "b.tar", files, document, **how), code=code)
-
-    def of_a_file(self, **changes: Any) -> str:
-        """The same of a bundle with one file, whose record is changed."""
-        return self.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", **changes)])
-
-    def at(self, server: PacificaSite, *variables: str) -> None:
-        """Have the program use a Pacifica site, or only those services of it."""
-        for variable, value in server.environment().items():
-            if not variables or variable in variables:
-                self.environment.setenv(variable, value)
-
-    def move(self, source: Path, code: int = 1) -> str:
-        """What is said of moving one file of one byte."""
-        document = [*transaction(), file_record("data/a", b"a", source=str(source))]
-        (self.folder / "move.json").write_text(json.dumps(document))
-        return self.says("move", self.folder / "move.json", code=code)
-
-
+MESSAGES = messages_of(OF_ONE_HOST)
 Provocation = Callable[[Scene], str]
 PROVOCATIONS: dict[str, Provocation] = {}
 
@@ -151,11 +91,7 @@ def test_every_message_is_provoked_and_no_other() -> None:
 @pytest.mark.parametrize("message", MESSAGES)
 def test_the_program_says_it(scene: Scene, message: str) -> None:
     said = PROVOCATIONS[message](scene)
-    assert re.search(rf"^(?:{PREFIX})?{as_pattern(message)}$", said, re.M), said
-
-
-def as_pattern(message: str) -> str:
-    return ".+".join(re.escape(text) for text in PLACEHOLDER.split(message))
+    assert is_said(message, said), said
 
 
 @provokes("there is no configuration file *FILE*")
@@ -190,6 +126,7 @@ def a_value_in_quotes(scene: Scene) -> str:
 @provokes("s3:// needs [s3] *KEY*, or *VARIABLE*")
 def no_access_key(scene: Scene) -> str:
     scene.environment.setenv("ARCHIVEINTERFACE_URL", "s3://data/x")
+    scene.environment.setenv("AWS_ACCESS_KEY_ID", "key")
     return scene.ingest(code=2)
 
 
@@ -587,6 +524,37 @@ def with_storage(scene: Scene, **answers: object) -> str:
 @provokes("cannot *DO* in *BUCKET* at *URL*: *REASON*")
 def storage_that_is_down(scene: Scene) -> str:
     return in_storage(scene, NOWHERE)
+
+
+@provokes(
+    "no access key for *URL*: *REASON*; see [s3] access_key_id and secret_access_key,"
+    " or the other places that ingest-config(5) names"
+)
+def no_access_key_anywhere(scene: Scene) -> str:
+    pytest.importorskip("obstore")
+    for name, text in {
+        "ARCHIVEINTERFACE_URL": "s3://data/x",
+        "AWS_ENDPOINT_URL": NOWHERE,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": NOWHERE,
+        "AWS_EC2_METADATA_DISABLED": "false",
+    }.items():
+        scene.environment.setenv(name, text)
+    return scene.ingest({"data/new": b"new"}, code=4)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: its access key has ended, and there is another one by now")
+def an_access_key_that_has_ended(scene: Scene) -> str:
+    pytest.importorskip("obstore")
+    answers = {"status": 400, "code": "ExpiredToken"}
+    with (
+        KeyGiver(lambda number: (f"key{number}", "secret")) as giver,
+        LoopbackServer(type("Answering", (Storage,), answers)) as server,
+    ):
+        variables = {"ARCHIVEINTERFACE_URL": "s3://data/x", "AWS_ENDPOINT_URL": server.url}
+        service = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url, "AWS_EC2_METADATA_DISABLED": "false"}
+        for name, text in {**variables, **service}.items():
+            scene.environment.setenv(name, text)
+        return scene.ingest({"data/new": b"new"}, code=4)
 
 
 @provokes("cannot *DO* in *BUCKET* at *URL*: there is no such bucket: see [archiveinterface] url")

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import StoreError
+from ingest_cli.errors import ResourceUnavailable, StoreError
 from ingest_cli.services.slots import FileSlots, Slots
 from ingest_cli.settings import PostgresUrl, Timings
+
+from ..support.postgres import PostgresServer
 
 SECONDS = 10.0
 HOLD = """
@@ -175,9 +177,27 @@ class TestPostgresSlots(SlotsContract):
             os.kill(holder.pid, signal.SIGSTOP)
             waiter.result(SECONDS)
 
+    def test_a_server_that_was_restarted_is_asked_again(self, place: str, postgres_server: PostgresServer) -> None:
+        with closing(self.slots(place, 1)) as slots:
+            for _ in range(2):
+                with slots.acquire():
+                    pass
+                postgres_server.restart()
+        with self.held_in_thread(place, 1):
+            pass
+
     def test_slots_of_another_name_are_others(self, place: str) -> None:
         from ingest_cli.services.postgres_slots import PostgresSlots
 
         others = PostgresSlots(PostgresUrl(place, place), "other", 1, Timings())
         with self.held_in_thread(place, 1), closing(others) as slots, slots.acquire():
+            pass
+
+    def test_none_can_be_had_while_the_database_can_only_be_read(
+        self, place: str, postgres_server: PostgresServer
+    ) -> None:
+        """As while another server takes over."""
+        name = place.rpartition("/")[2]
+        postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on", name)
+        with pytest.raises(ResourceUnavailable, match="read-only"), self.acquired(place, 1):
             pass

@@ -1,7 +1,6 @@
 """Who may do something with a job on a page, and whether it is a page of this server that asks for it."""
 
 import hmac
-import secrets
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -19,11 +18,13 @@ OLD_FORM = "the page was made before this server began, or for somebody else: lo
 
 
 class Permission:
-    """The rules of a site. Users may act on the jobs that were submitted in their names, and administrators on all."""
+    """The rules of a site. Users may act on the jobs that were submitted in their names, and administrators on all.
 
-    def __init__(self, settings: Settings, access: Access) -> None:
-        self._server, self._access = settings.server, access
-        self._key = secrets.token_bytes(32)
+    Forms are signed by the ``key``: those of any server that has the same one are taken.
+    """
+
+    def __init__(self, settings: Settings, access: Access, key: bytes) -> None:
+        self._server, self._access, self._key = settings.server, access, key
 
     def refusal(self, request: Request, job: Job) -> str | None:
         """Why the visitor may not retry, cancel or discard the job; None for who may.

@@ -33,14 +33,15 @@ NO_FILES = "This server shows nothing of what is stored, unless its configuratio
 
 
 class PageRoutes:
-    """The list of jobs, and the page of each."""
+    """The list of jobs, and the page of each, whose forms are signed by ``key``."""
 
     def __init__(
-        self, store: AsyncStore, settings: Settings, access: Access, holdings: Holdings, looking: Threads
+        self, store: AsyncStore, settings: Settings, access: Access, holdings: Holdings, looking: Threads, key: bytes
     ) -> None:
         self._defaults, self._sightings = settings.defaults.ids, Sightings(patience_of(settings.timings))
         self._store, self._access, self._holdings, self._looking = store, access, holdings, looking
-        self._feed, self._actions, self._permission = Feed(store), Actions(settings), Permission(settings, access)
+        self._feed, self._actions = Feed(store, self._sightings), Actions(settings)
+        self._permission = Permission(settings, access, key)
 
     @property
     def routes(self) -> list[Route]:

@@ -37,7 +37,21 @@ REFUSALS = {
     "AuthorizationHeaderMalformed": "it is of another region: see [s3] region",
     "PermanentRedirect": "the bucket is elsewhere: see [s3] region and endpoint",
 }
+# What it says of a key that it knew, or of one that has ended.
+ENDED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "RequestExpired"}
 PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+# What it says where a request came late, in pieces or damaged, where another one was at the same object, or had ended
+# the upload.
+PASSING_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "NoSuchUpload",
+    "OperationAborted",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
 
 
 class Refused(ServiceUnavailable):
@@ -50,8 +64,13 @@ def explained(error: BaseException, place: ObjectStore, access: S3Access, action
     status = _status(text)
     if status is None and isinstance(error, PermissionDeniedError | UnauthenticatedError):
         status = HTTPStatus.FORBIDDEN
-    code = CODE.search(text)
-    return said(place, access, action, status, code[1] if code else "", _reason(text))
+    return said(place, access, action, status, code_of(error), _reason(text))
+
+
+def code_of(error: BaseException) -> str:
+    """The code that storage gave its answer; empty where there is none."""
+    code = CODE.search(str(error))
+    return code[1] if code else ""
 
 
 def said(place: ObjectStore, access: S3Access, action: str, status: int | None, code: str, reason: str) -> IngestError:
@@ -60,7 +79,9 @@ def said(place: ObjectStore, access: S3Access, action: str, status: int | None, 
     if code in REFUSALS or status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return Refused(f"{what}: {REFUSALS.get(code, REFUSALS['AccessDenied'])}")
     told = f"{status} {code or reason}" if status is not None else reason
-    if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in PASSING:
+    # What it says by a code it cannot say where only an object's size is asked for, as that a session has ended.
+    is_unexplained = status == HTTPStatus.BAD_REQUEST and not code
+    if status is None or is_unexplained or status in PASSING or code in PASSING_CODES or not 400 <= status < 500:
         return ServiceUnavailable(f"{what}: {told}")
     return ArchiveError(f"{what}: {told}")
 
@@ -68,6 +89,12 @@ def said(place: ObjectStore, access: S3Access, action: str, status: int | None, 
 def is_not_there(error: BaseException) -> bool:
     """Whether it says that there is no such object, in a bucket that may be there."""
     return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether storage could not say yet whether there is such an object, since another request was at it."""
+    code = CODE.search(str(error))
+    return code is not None and code[1] in PASSING_CODES
 
 
 def was_cut_short(error: IngestError) -> bool:
