@@ -218,5 +218,5 @@ def test_services_are_not_moved(command: Command, old: Path, tmp_path: Path) -> 
     )
     refused = command("migrate-store", old / NAMES[0], tmp_path / "new.ini")
     assert refused.returncode == ExitCode.USAGE
-    said = f"a id store that is a service over HTTP is not moved: {old / NAMES[1]} to http://127.0.0.1:9"
+    said = f"the id store is not moved where it is a service over HTTP: {old / NAMES[1]} to http://127.0.0.1:9"
     assert said in refused.stderr

@@ -71,7 +71,7 @@ def pairs_of(source: Settings, target: Settings) -> list[tuple[Side, Side]]:
             continue
         if isinstance(place, Endpoint) or isinstance(other, Endpoint):
             raise SettingsError(
-                f"a {what} that is a service over HTTP is not moved: {_shown(place)} to {_shown(other)}"
+                f"the {what} is not moved where it is a service over HTTP: {_shown(place)} to {_shown(other)}"
             )
         pairs.append((side_of(what, place, source), side_of(what, other, target)))
     if not pairs:
