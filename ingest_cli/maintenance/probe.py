@@ -126,6 +126,7 @@ def _write_and_read_back(archive: Archive, writer: ArchiveWriter, first: int, co
     try:
         with ThreadPoolExecutor(archive.transfers) as executor:
             put_wrong = list(executor.map(put, numbers))
+        writer.flush()
         return [problem for number in numbers if (problem := put_wrong[number] or read_back(number))]
     finally:
         if left := [problem for number in numbers if (problem := delete(number))]:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -91,15 +92,20 @@ class _Found:
 def _look_at(archive: Archive, file: StoredFile, meter: Meter, *, fast: bool) -> _Found:
     """What is wrong with a stored file: by its recorded hash, unless a digest of the archive's own says that it is not
     changed. Where that says another thing, it may itself be what was changed."""
-    if fast and archive.stat(file.file_id) == file.size and archive.is_unchanged(file.file_id, meter.advance):
-        meter.advance(0, 1)
-        return _Found(by_digest=True)
+    with suppress(ArchiveError):
+        if fast and archive.stat(file.file_id) == file.size and archive.is_unchanged(file.file_id, meter.advance):
+            meter.advance(0, 1)
+            return _Found(by_digest=True)
     return _Found(file_problem(archive, file, meter))
 
 
 def file_problem(archive: Archive, file: StoredFile, meter: Meter = NOBODY) -> str | None:
     """What is wrong with a stored file, in a sentence; None where nothing is. Raises ServiceUnavailable."""
-    size = archive.stat(file.file_id)
+    try:
+        size = archive.stat(file.file_id)
+    except ArchiveError as error:
+        meter.advance(file.size, 1)
+        return str(error)
     if size != file.size:
         meter.advance(file.size, 1)
         return "missing from the archive" if size is None else f"{counted(size, 'byte')} long instead of {file.size:,}"
@@ -168,10 +174,23 @@ def find_orphans(services: Services, store: JobStore) -> Iterator[Damage]:
     while files := list(islice(listed, LOOKED_UP_AT_ONCE)):
         # In this order: a job that ends meanwhile lets go of its ids when the catalogue has its files.
         free = [file for file in files if not _is_reserved(store, file)]
-        known = services.catalog.known_files([file.file_id for file in free if file.file_id is not None])
+        known = services.catalog.known_files(
+            {file_id for file in free for file_id in (file.file_id, *file.beside) if file_id is not None}
+        )
         for file in free:
             if file.file_id not in known and services.archive.still_holds(file):
-                yield Damage(None, file.file_id, file.location, "orphaned")
+                yield from _orphaned(file, len(known.intersection(file.beside)))
+
+
+def _orphaned(file: ArchivedFile, others: int) -> Iterator[Damage]:
+    """A file that is an orphan; what lies at one place with no other file than such is told of once."""
+    if others:
+        problem = f"orphaned, but do not delete it: {counted(others, 'file')} of a job {'is' if others == 1 else 'are'}"
+        yield Damage(None, file.file_id, file.location, f"{problem} in the same object")
+    elif not file.beside:
+        yield Damage(None, file.file_id, file.location, "orphaned")
+    elif file.file_id == file.beside[0]:
+        yield Damage(None, None, file.location, "orphaned")
 
 
 def _is_reserved(store: JobStore, file: ArchivedFile) -> bool:

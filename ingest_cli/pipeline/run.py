@@ -32,7 +32,7 @@ from pathlib import Path
 from ..bundle.folder import Folder, FolderRequest
 from ..bundle.metadata import Document
 from ..bundle.reader import Bundle, DocumentFile
-from ..errors import Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
+from ..errors import ArchiveError, Interrupted, JobBusy, ResourceUnavailable, SourceChanged, WrongState
 from ..in_threads import BATCH_COUNT, done_in_threads, pay_for
 from ..jobs.job import Job, JobKind, JobState
 from ..jobs.lease import Lease
@@ -312,7 +312,10 @@ class Run:
         """How many files need not be stored again: none where the archive has lost the last of those noted, as where
         its disk is not the one that it was."""
         stored = self._lease.reservation.stored if self._lease.reservation is not None else 0
-        return stored if stored and self._services.archive.stat(ids[stored - 1]) is not None else 0
+        try:
+            return stored if stored and self._services.archive.stat(ids[stored - 1]) is not None else 0
+        except ArchiveError:
+            return 0  # where it lies is damaged
 
     def _reach(self, position: int) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from ..bundle.content import CHUNK_BYTES
 from ..bundle.pack_rules import PackRules, Reason
 from ..bundle.tree import walk
 from ..disk import explained, open_regular
-from ..errors import IngestError, SourceError
+from ..errors import ArchiveError, IngestError, SourceError
 from ..meter import NOBODY, Meter
 from ..services.base import Archive, Catalog, StoredFile
 from ..services.query import FileQuery
@@ -97,7 +97,10 @@ def _look_up(catalog: Catalog, archive: Archive, path: Path, hashtypes: Collecti
         for job_id, file in catalog.find(FileQuery(hashsum=hashsum, hashtypes=(hashtype,)))
         if file.size == size == archive.stat(file.file_id)
     )
-    return Copies(path=path, copies=tuple(islice(found, MOST_COPIES)))
+    try:
+        return Copies(path=path, copies=tuple(islice(found, MOST_COPIES)))
+    except ArchiveError as error:
+        return Copies(path=path, error=error)
 
 
 def _hashes(path: Path, hashtypes: Collection[str], meter: Meter) -> tuple[int, dict[str, str]]:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ..errors import IngestError
+from ..errors import ArchiveError, IngestError
 from ..retrieval.layout import Layout, Member
 from ..retrieval.stored import mtime_of
 from ..services.base import Archive, StoredFile
@@ -174,7 +174,10 @@ def _layout(cart: Cart, folder: str) -> Layout:
 
 def _missing(archive: Archive, cart: Cart) -> str:
     for path, file in cart.files:
-        size = archive.stat(file.file_id)
+        try:
+            size = archive.stat(file.file_id)
+        except ArchiveError as error:
+            return str(error)
         if size is None:
             return f"file {file.file_id}, {path!r}, is missing from the archive"
         if size != file.size:

@@ -46,12 +46,14 @@ class Policy(Service, Protocol):
 class ArchivedFile:
     """A file that an archive has listed: under ``file_id``, or of a run in progress whose first id is ``run_of``.
 
-    Neither is set where the archive does not know its name. ``location`` is for messages.
+    Neither is set where the archive does not know its name. ``location`` is for messages; where several files lie at
+    one, each is listed with the ids of all that are ``beside`` it, its own too.
     """
 
     location: str
     file_id: int | None = None
     run_of: int | None = None
+    beside: tuple[int, ...] = ()
 
 
 class Archive(Service, Protocol):

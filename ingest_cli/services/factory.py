@@ -84,7 +84,9 @@ def archive(settings: Settings, memory: Memory | None = None, *, shared: Shared 
         except ImportError as error:
             wanted = "pip install 'pacifica-ingest-cli[cluster]'"
             raise SettingsError(f"{settings.archive} needs: {wanted} ({error})") from error
-        return S3Archive(settings.archive, settings.s3, memory, transfers=settings.transfers)
+        return S3Archive(
+            settings.archive, settings.s3, memory, transfers=settings.transfers, pack_below=settings.pack_below
+        )
     from .pacifica.archive import PacificaArchive
 
     return PacificaArchive(

@@ -11,6 +11,7 @@ from .options import NOTIFICATIONS_COMMAND
 from .values import Value, where
 
 MAX_TIMEOUT_SECONDS = 86_400
+BYTES = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "kib": 1 << 10, "mib": 1 << 20}
 
 
 def path_of(value: Value, text: str | None = None) -> Path:
@@ -45,6 +46,17 @@ def number_of(value: Value, least: int, most: int) -> int:
     if not digits or len(digits) > len(str(most)) or not least <= int(digits) <= most:
         raise SettingsError(f"{where(value)}: {value.text!r} is not a number from {least} to {most}")
     return int(digits)
+
+
+def bytes_of(value: Value, most: int) -> int:
+    """A number of bytes up to this many, with a unit or without."""
+    found = re.fullmatch(r"([0-9]{1,12})\s*([A-Za-z]*)", value.text)
+    unit = BYTES.get(found[2].lower()) if found is not None else None
+    if found is None or unit is None or int(found[1]) * unit > most:
+        raise SettingsError(
+            f"{where(value)}: {value.text!r} is not a number of bytes up to {most >> 10} KiB, as in 64KiB"
+        )
+    return int(found[1]) * unit
 
 
 def seconds_of(value: Value) -> float:

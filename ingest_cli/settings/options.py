@@ -95,6 +95,12 @@ CONFIRM = Option(
     "ARCHIVEINTERFACE_CONFIRM",
     "which files' stored sizes to confirm with an archive service: sample or all",
 )
+PACK_BELOW = Option(
+    "archiveinterface",
+    "pack_below",
+    "ARCHIVEINTERFACE_PACK_BELOW",
+    "which files are packed together in storage that speaks S3: those of fewer bytes, as in 1MiB; 0: none",
+)
 S3_ENDPOINT = Option(
     "s3",
     "endpoint",
@@ -280,6 +286,7 @@ OPTIONS = (
     REMOTE_SOURCES,
     CONFIRM,
     DIGEST,
+    PACK_BELOW,
     S3_ENDPOINT,
     S3_REGION,
     S3_KEY_ID,

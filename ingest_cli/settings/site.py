@@ -10,7 +10,7 @@ from ..errors import SettingsError
 from .cluster import Cluster, PostgresUrl, cluster_of, no_database, postgres_url_of
 from .defaults import Defaults, defaults_of
 from .endpoint import Endpoint, service_of
-from .forms import header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
+from .forms import bytes_of, header_name_of, number_of, path_of, printable_of, refuse_quotes, seconds_of, switch_of
 from .notifications import Notifications, notifications_of
 from .options import (
     ARCHIVE_URL,
@@ -22,6 +22,7 @@ from .options import (
     DEFAULT_USER,
     DIGEST,
     DOCUMENT_LIMIT,
+    PACK_BELOW,
     POLICY_URL,
     REMOTE_SOURCES,
     RETRIES,
@@ -43,6 +44,8 @@ from .watch import WatchSettings, watch_settings_of
 Confirm = Literal["sample", "all"]
 Digest = Literal["none", "blake3"]
 MAX_TRANSFERS = 64
+# What is larger is better off in an object of its own.
+MOST_PACKED_BYTES = 1 << 20
 # Where each file waits for a server, of which many can wait at once.
 USUAL_TRANSFERS_TO_S3 = 16
 USUAL_THREADS = 4
@@ -60,7 +63,8 @@ class Settings:
     ``service_timeout`` how many seconds an Endpoint may take. ``transfers``, ``remote_sources`` and ``confirm`` are of
     an archive that is no folder: how many files it takes at once, whether it alone sees the files that are to be moved,
     and of which files it is asked for the size that it stored. ``threads`` is how many threads write into an archive
-    that is a folder, and read from it; ``digest`` is the second one that it keeps of each file. ``spool`` is this
+    that is a folder, and read from it; ``digest`` is the second one that it keeps of each file. Smaller files than of
+    ``pack_below`` bytes are packed together in storage that speaks S3. ``spool`` is this
     host's own spool folder, and ``shared_spool`` where the servers of several hosts keep what they receive.
     """
 
@@ -80,6 +84,7 @@ class Settings:
     remote_sources: bool
     confirm: Confirm
     digest: Digest
+    pack_below: int
     s3: S3Access | None
     server: ServerAccess
     notifications: Notifications
@@ -138,6 +143,7 @@ def settings_of(effective: tuple[Value, ...]) -> Settings:
         remote_sources=remote_sources,
         confirm=_confirm(values[CONFIRM]),
         digest=_digest(values[DIGEST]),
+        pack_below=bytes_of(values[PACK_BELOW], MOST_PACKED_BYTES),
         s3=s3_access_of(values) if shared_spool is not None or isinstance(archive, ObjectStore) else None,
         server=server_access_of(values),
         notifications=notifications_of(values, is_catalog_embedded=not isinstance(catalog, Endpoint)),

@@ -1,4 +1,6 @@
-"""The whole scenario, which takes five minutes:  python -m tests.cluster [--seed N] [--small] [--folder DIR]
+"""The whole scenario, which takes five minutes:
+
+python -m tests.cluster [--seed N] [--small] [--pack-below BYTES] [--folder DIR]
 
 As root, since hosts have networks of their own.
 """
@@ -19,8 +21,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="which bundles, and which requests fail")
     parser.add_argument("--small", action="store_true", help="as the second tier has it")
     parser.add_argument("--folder", type=Path, help="where all of it is kept, for looking at it afterwards")
+    parser.add_argument("--pack-below", type=int, default=0, metavar="BYTES", help="smaller files are packed")
     options = parser.parse_args()
-    plan = replace(SMALL if options.small else FULL, seed=options.seed)
+    plan = replace(SMALL if options.small else FULL, seed=options.seed, pack_below=options.pack_below)
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in ("objects", "hosts"):

@@ -18,7 +18,7 @@ from typing import Any
 import requests
 
 from ingest_cli.errors import ExitCode
-from ingest_cli.services.s3.keys import MARK_NAME, parsed
+from ingest_cli.settings import ObjectStore
 
 from ..support.bundles import members, write_bundle
 from ..support.cluster import Cluster, Host, cluster
@@ -43,7 +43,7 @@ class Plan:
     """How many bundles come in, and how many of those that are sent come in pieces: by a client that waits a minute
     where it is told to. For how many seconds a host is frozen, one is cut off from all, one from the database and
     another from the storage, and the database is away. How many requests of a hundred fail at the storage, or lose
-    their answer; and when patience ends."""
+    their answer; of fewer than how many bytes files are packed; and when patience ends."""
 
     bundles: int
     frozen: float
@@ -52,6 +52,7 @@ class Plan:
     away: tuple[float, float]
     failing: float = 5.0
     in_pieces: int = 0
+    pack_below: int = 0
     seed: int = 1
     patience: float = 120.0
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Shared:
     def __init__(self, postgres: PostgresServer, objects: ObjectServer, plan: Plan, stack: ExitStack) -> None:
         self.postgres, self.objects, self.bucket = postgres, objects, objects.new_bucket()
         self.database = postgres.new_database().text.rpartition("/")[2]
+        self._pack_below = plan.pack_below
         self.between = stack.enter_context(Between(objects, at_random(plan.failing, FAULTS, seed=plan.seed)))
 
     @property
@@ -82,6 +84,7 @@ class Shared:
         url = f"postgresql://postgres@{links['database']}/{self.database}"
         names = ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL")
         storage = {**self.objects.variables(self.bucket, ARCHIVE), "AWS_ENDPOINT_URL": f"http://{links['storage']}"}
+        storage["ARCHIVEINTERFACE_PACK_BELOW"] = str(self._pack_below)
         spool = {"INGEST_SHARED_SPOOL": f"s3://{self.bucket}/{SPOOL}"}
         return {**dict.fromkeys(names, url), **storage, **spool, "INGEST_SERVER_TOKEN": TOKEN}
 
@@ -92,14 +95,7 @@ class Shared:
     def archived(self) -> dict[int, bytes]:
         """All that the archive has, by its id; a key that is none of its own makes this fail, and so does a second
         object of one file."""
-        store, found = self.objects.store(self.bucket), dict[int, bytes]()
-        for key in self.objects.keys(self.bucket, f"{ARCHIVE}/"):
-            if key != f"{ARCHIVE}/{MARK_NAME}":
-                name = parsed(key.removeprefix(f"{ARCHIVE}/"))
-                assert name is not None, key
-                assert name[0] not in found, f"{key} is the second of its file"
-                found[name[0]] = bytes(store.get(key).bytes())
-        return found
+        return self.objects.archived(ObjectStore(self.bucket, ARCHIVE))
 
 
 class Senders:

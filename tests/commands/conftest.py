@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from ingest_cli.errors import ExitCode
+from ingest_cli.settings import ObjectStore
 
 from ..support.bundles import FILES, document_for, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.object_stores import ObjectServer
 from ..support.site import Site
+from ..support.site_in_storage import Setting
 from ..support.waiting import PATIENCE, until
 from ..support.watching import SETTLE, looks_on
 
@@ -76,3 +79,22 @@ def stored(site: Site, tmp_path: Path) -> Path:
     bundle = write_bundle(tmp_path / "b.tar", FILES, records)
     site.ingest(bundle)
     return bundle
+
+
+@pytest.fixture(params=["strict", "lax"])
+def storage(request: pytest.FixtureRequest) -> ObjectServer:
+    server: ObjectServer = request.getfixturevalue(f"{request.param}_storage")
+    return server
+
+
+@pytest.fixture
+def in_storage(monkeypatch: pytest.MonkeyPatch) -> Setting:
+    """Has the site's archive be in storage; where that is."""
+
+    def place(server: ObjectServer, **others: str) -> ObjectStore:
+        place = ObjectStore(server.new_bucket(), "archive")
+        for name, text in {**server.variables(place.bucket, place.prefix), **others}.items():
+            monkeypatch.setenv(name, text)
+        return place
+
+    return place

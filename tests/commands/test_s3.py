@@ -1,12 +1,9 @@
 """The archive in storage that speaks S3: the whole road by the command line, with requests that fail on their way."""
 
 import json
-import os
 import random
-import signal
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -17,10 +14,10 @@ from ingest_cli.settings import ObjectStore
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
-from ..support.object_stores import CUT, FAILED, HALVED, LOST, REFUSED, SLOWED, Between, Decide, ObjectServer, at_random
+from ..support.object_stores import CUT, FAILED, HALVED, LOST, REFUSED, SLOWED, ObjectServer, at_random
 from ..support.serving import Server
 from ..support.site import Site
-from ..support.waiting import until
+from ..support.site_in_storage import Setting, assert_stored, disturbed, killing
 
 pytestmark = pytest.mark.cluster
 
@@ -28,47 +25,6 @@ pytestmark = pytest.mark.cluster
 LARGE = random.Random(1).randbytes((17 << 20) + 5)
 FILES = {"data/a.txt": b"alpha\n", "data/large": LARGE, "data/empty": b"", "data/b.bin": bytes(range(256)) * 99}
 SMALL = {f"data/{number}": f"file {number}\n".encode() * number for number in range(6)}
-Setting = Callable[..., ObjectStore]
-
-
-@pytest.fixture(params=["strict", "lax"])
-def storage(request: pytest.FixtureRequest) -> ObjectServer:
-    server: ObjectServer = request.getfixturevalue(f"{request.param}_storage")
-    return server
-
-
-@pytest.fixture
-def in_storage(monkeypatch: pytest.MonkeyPatch) -> Setting:
-    """Has the site's archive be in storage; where that is."""
-
-    def place(server: ObjectServer, **others: str) -> ObjectStore:
-        place = ObjectStore(server.new_bucket(), "archive")
-        for name, text in {**server.variables(place.bucket, place.prefix), **others}.items():
-            monkeypatch.setenv(name, text)
-        return place
-
-    return place
-
-
-@contextmanager
-def disturbed(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Between]:
-    """What stands between the site and the storage, and does nothing yet."""
-    with Between(server) as between, monkeypatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", between.url)
-        yield between
-
-
-def assert_stored(
-    command: Command, site: Site, server: ObjectServer, place: ObjectStore, *files: dict[str, bytes]
-) -> None:
-    """The catalogue's files are in the archive, byte by byte, and nothing else is there."""
-    archived = server.archived(place)
-    rows = site.rows("Files")
-    named = [("/".join(filter(None, ["data", row["subdir"], row["name"]])), archived[row["id"]]) for row in rows]
-    assert sorted(named) == sorted((path, data) for bundle in files for path, data in bundle.items())
-    assert set(archived) == {row["id"] for row in rows}
-    verified = command("verify", "--all")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def test_a_bundle_goes_in_and_comes_back(
@@ -309,20 +265,6 @@ def test_another_bucket_is_not_taken_for_the_archive(
     in_storage(strict_storage, ARCHIVEINTERFACE_URL=str(place))
     assert command("retry", "2").returncode == 0
     assert_stored(command, site, strict_storage, place, SMALL, {"data/c": b"c"})
-
-
-def killing(running: list[Running], number: int, then: str) -> Decide:
-    """Kills what is running at its request of this number."""
-    requests = count(1)
-
-    def decide(_method: str, _target: str) -> str | None:
-        if next(requests) != number:
-            return None
-        until(lambda: running)
-        os.kill(running[0].pid, signal.SIGKILL)
-        return then
-
-    return decide
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["undone", "done"])

@@ -25,6 +25,7 @@ from ingest_cli.settings.options import (
     NOTIFICATIONS_COMMAND,
     NOTIFICATIONS_DISABLED,
     OPTIONS,
+    PACK_BELOW,
     POLICY_URL,
     PRIORITY,
     REMOTE_SOURCES,
@@ -127,6 +128,7 @@ def test_every_variable_is_heard_over_the_file(tmp_path: Path, option: Option) -
         REMOTE_SOURCES: ["no", "off"],
         CONFIRM: ["sample", "all"],
         DIGEST: ["none", "blake3"],
+        PACK_BELOW: ["64KiB", "1 MiB"],
         AUTH_HEADER: ["X-User", "X-Me"],
         SERVICE_TIMEOUT: ["20", "0.5"],
         TRUSTED_PROXIES: ["::1", "::2 unix"],
@@ -411,3 +413,17 @@ def test_a_shared_spool_needs_a_database_and_a_place_of_its_own(environment: dic
     assert str(load_settings(environment=beside).shared_spool) == "s3://bucket/spool"
     with pytest.raises(SettingsError, match=said):
         load_settings(environment={**whole, **environment})
+
+
+@pytest.mark.parametrize(
+    ("text", "pack_below"),
+    [("0", 0), ("500", 500), ("64KiB", 64 << 10), ("1 MiB", 1 << 20), ("100kB", 100_000), ("1mb", 1_000_000)],
+)
+def test_numbers_of_bytes(text: str, pack_below: int) -> None:
+    assert load_settings(environment={PACK_BELOW.variable: text}).pack_below == pack_below
+
+
+@pytest.mark.parametrize("text", ["1MiBs", "-1", "2MiB", "1.5kB", "many", "9" * 40])
+def test_no_numbers_of_bytes(text: str) -> None:
+    with pytest.raises(SettingsError, match="PACK_BELOW"):
+        load_settings(environment={PACK_BELOW.variable: text})

@@ -86,6 +86,7 @@ class ArchiveContract:
         found = {file.file_id: file for file in listed}
         assert set(found) == set(IDS[:2])
         writer.delete(IDS[0])
+        writer.flush()
         assert [archive.still_holds(found[file_id]) for file_id in IDS[:2]] == [False, True]
 
     @pytest.mark.parametrize("data", [b"alpha\n", b"", LARGE], ids=["small", "empty", "large"])
@@ -148,7 +149,9 @@ class ArchiveContract:
         def lost(_: int) -> None:
             raise LeaseLost("the job is another's")
 
-        new_writer(fence=1).put(IDS[0], contents(b"kept"))
+        first = new_writer(fence=1)
+        first.put(IDS[0], contents(b"kept"))
+        first.flush()
         stale = new_writer(fence=2)
         for data in (b"small", LARGE):
             with pytest.raises(LeaseLost):
@@ -166,7 +169,9 @@ class ArchiveContract:
         method: str,
         file_id: int,
     ) -> None:
-        new_writer(ids=range(file_id, file_id + 1)).put(file_id, contents(b"another job's"))
+        other = new_writer(ids=range(file_id, file_id + 1))
+        other.put(file_id, contents(b"another job's"))
+        other.flush()
         arguments = {
             "put": (contents(b"mine"),),
             "move": (source, len(b"measured"), contents.of(source)),
@@ -388,6 +393,8 @@ class TestPacifica(ArchiveContract):
 class S3Contract(ArchiveContract):
     """To be inherited, with a fixture ``storage``."""
 
+    pack_below = 0
+
     @pytest.fixture
     def place(self, storage: ObjectServer, tmp_path: Path) -> ObjectStore:
         # To make a bucket takes longer than most of these tests.
@@ -397,7 +404,7 @@ class S3Contract(ArchiveContract):
     def archive(self, storage: ObjectServer, place: ObjectStore) -> Iterator[Archive]:
         from ingest_cli.services.s3.archive import S3Archive
 
-        archive = S3Archive(place, storage.access, transfers=4)
+        archive = S3Archive(place, storage.access, transfers=4, pack_below=self.pack_below)
         archive.require_room(0)
         yield archive
         archive.close()
@@ -427,6 +434,43 @@ class TestS3(S3Contract):
 
 @pytest.mark.cluster
 class TestLaxS3(S3Contract):
+    @pytest.fixture
+    def storage(self, lax_storage: ObjectServer) -> ObjectServer:
+        return lax_storage
+
+
+class Packed(S3Contract):
+    """With small files in packs."""
+
+    pack_below = 1 << 20
+
+    def test_neighbours_share_an_object(
+        self, archive: Archive, writer: ArchiveWriter, contents: Contents, storage: ObjectServer, place: ObjectStore
+    ) -> None:
+        for number, file_id in enumerate(IDS):
+            writer.put(file_id, contents(LARGE if number == 1 else b"small"))
+        writer.flush()
+        assert len(storage.keys(place.bucket, place.prefix)) == 3
+        small = (IDS[0], IDS[2], IDS[3])
+        listed = {file.file_id: file for file in archive.list_files() or ()}
+        assert {file_id: file.beside for file_id, file in listed.items()} == {
+            **dict.fromkeys(small, small),
+            IDS[1]: (),
+        }
+        with pytest.raises(ArchiveError, match="already holds"):
+            archive.require_free(range(IDS[2], IDS[2] + 1))
+        archive.require_free(range(IDS.stop, IDS.stop + 3))
+
+
+@pytest.mark.cluster
+class TestPackedS3(Packed):
+    @pytest.fixture
+    def storage(self, strict_storage: ObjectServer) -> ObjectServer:
+        return strict_storage
+
+
+@pytest.mark.cluster
+class TestPackedLaxS3(Packed):
     @pytest.fixture
     def storage(self, lax_storage: ObjectServer) -> ObjectServer:
         return lax_storage

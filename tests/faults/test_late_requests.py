@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest_cli.bundle.content import Content
 from ingest_cli.errors import IngestError, LeaseLost
 from ingest_cli.services.base import Archive, ArchiveWriter
 from ingest_cli.settings import ObjectStore
@@ -18,7 +19,9 @@ pytestmark = pytest.mark.cluster
 
 IDS = range(600, 604)
 SMALL, LARGE = b"small", bytes(range(256)) * (70 << 10)  # the latter in three parts
-Connect = Callable[[ObjectServer], Archive]
+PACKED, PACK_BELOW = b"small too", {b"small too": 1 << 20}
+Connect = Callable[..., Archive]
+KINDS = pytest.mark.parametrize("content", [SMALL, LARGE, PACKED], ids=["small", "large", "packed"])
 
 
 @pytest.fixture
@@ -33,8 +36,8 @@ def connect(place: ObjectStore) -> Iterator[Connect]:
 
     with ExitStack() as stack:
 
-        def made(server: ObjectServer) -> Archive:
-            archive = S3Archive(place, server.access)
+        def made(server: ObjectServer, content: bytes = SMALL) -> Archive:
+            archive = S3Archive(place, server.access, pack_below=PACK_BELOW.get(content, 0))
             stack.callback(archive.close)
             return archive
 
@@ -56,9 +59,13 @@ class Late:
         part = "partNumber=2" if content is LARGE else ".1"
         between.decide = lambda method, target: HELD if method == "PUT" and part in target else None
         self._pool = ThreadPoolExecutor(1)
-        self._writer = connect(between.server).writer(IDS, 1, resumed=False, require=self._require)
-        self._put: Future[None] = self._pool.submit(self._writer.put, IDS[0], contents(content))
+        self._writer = connect(between.server, content).writer(IDS, 1, resumed=False, require=self._require)
+        self._put: Future[None] = self._pool.submit(self._store, contents(content))
         assert between.holding.wait(30)
+
+    def _store(self, content: Content) -> None:
+        self._writer.put(IDS[0], content)
+        self._writer.flush()
 
     def _require(self) -> None:
         if self.is_lost:
@@ -79,8 +86,8 @@ def late(server: ObjectServer, connect: Connect, content: bytes, contents: Conte
         yield Late(between, connect, content, contents)
 
 
-def heir(connect: Connect, server: ObjectServer) -> tuple[Archive, ArchiveWriter]:
-    archive = connect(server)
+def heir(connect: Connect, server: ObjectServer, content: bytes = SMALL) -> tuple[Archive, ArchiveWriter]:
+    archive = connect(server, content)
     return archive, archive.writer(IDS, 2, resumed=True)
 
 
@@ -91,7 +98,7 @@ def undo(writer: ArchiveWriter) -> None:
     writer.close()
 
 
-@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+@KINDS
 def test_what_was_rolled_back_stays_so(
     strict_storage: ObjectServer, connect: Connect, contents: Contents, place: ObjectStore, content: bytes
 ) -> None:
@@ -104,12 +111,12 @@ def test_what_was_rolled_back_stays_so(
         assert strict_storage.archived(place) == {}
 
 
-@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+@KINDS
 def test_what_another_run_stored_stays_so(
     strict_storage: ObjectServer, connect: Connect, contents: Contents, place: ObjectStore, content: bytes
 ) -> None:
     with late(strict_storage, connect, content, contents) as run:
-        _, writer = heir(connect, strict_storage)
+        _, writer = heir(connect, strict_storage, content)
         writer.put(IDS[0], contents(content))
         writer.flush()
         writer.close()
@@ -128,24 +135,27 @@ def test_an_upload_in_parts_that_another_run_has_ended_is_never_finished(
     assert strict_storage.archived(place) == {}
 
 
+@pytest.mark.parametrize("content", [SMALL, PACKED], ids=["small", "packed"])
 def test_a_small_file_of_a_run_that_never_learns_of_it_is_listed(
-    strict_storage: ObjectServer, connect: Connect, contents: Contents
+    strict_storage: ObjectServer, connect: Connect, contents: Contents, content: bytes
 ) -> None:
-    with late(strict_storage, connect, SMALL, contents) as run:
+    with late(strict_storage, connect, content, contents) as run:
         archive, writer = heir(connect, strict_storage)
         undo(writer)
         assert run.arrive() is None
         assert [file.file_id for file in archive.list_files() or ()] == [IDS[0]]
 
 
+@pytest.mark.parametrize("content", [SMALL, PACKED], ids=["small", "packed"])
 def test_a_run_that_is_undone_late_deletes_nothing_of_a_later_one(
-    strict_storage: ObjectServer, connect: Connect, contents: Contents, place: ObjectStore
+    strict_storage: ObjectServer, connect: Connect, contents: Contents, place: ObjectStore, content: bytes
 ) -> None:
-    first = connect(strict_storage).writer(IDS, 1, resumed=False)
-    first.put(IDS[0], contents(SMALL))
+    first = connect(strict_storage, content).writer(IDS, 1, resumed=False)
+    first.put(IDS[0], contents(content))
+    first.flush()
     undone = heir(connect, strict_storage)[1]
-    third = connect(strict_storage).writer(IDS, 3, resumed=True)
-    third.put(IDS[0], contents(SMALL))
+    third = connect(strict_storage, content).writer(IDS, 3, resumed=True)
+    third.put(IDS[0], contents(content))
     third.flush()
     undo(undone)
-    assert strict_storage.archived(place) == {IDS[0]: SMALL}
+    assert strict_storage.archived(place) == {IDS[0]: content}

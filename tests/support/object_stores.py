@@ -4,6 +4,7 @@ One of each serves all tests of a session, each of which has a bucket of its own
 """
 
 import http.client
+import io
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -80,16 +82,30 @@ class ObjectServer:
         return self.asked("GET", bucket, {"uploads": "", "prefix": prefix}).text.count("<UploadId>")
 
     def archived(self, place: ObjectStore) -> dict[int, bytes]:
-        """Every file of the archive there, by its id; a key or an upload that is of none breaks the reading."""
+        """Every file of the archive there, by its id; what is of none breaks the reading, as do an upload, and an
+        object, or a pack, all of whose files a later run has stored anew."""
+        archived: dict[int, bytes] = {}
+        latest: dict[int, str] = {}
+        keys = self.keys(place.bucket, place.prefix) - {f"{place.prefix}/{MARK_NAME}"}
+        for key in sorted(keys, key=lambda key: int(key.removesuffix(".zip").rpartition(".")[2])):
+            for file_id, content in self._files(place, key).items():
+                if archived.setdefault(file_id, content) != content:
+                    raise ValueError(f"{key} of {keys} holds another file {file_id}")
+                latest[file_id] = key
+        if set(latest.values()) != keys or self.uploads(place.bucket, place.prefix):
+            raise ValueError(f"of {keys} only {set(latest.values())} are needed, or there are unfinished uploads")
+        return archived
+
+    def _files(self, place: ObjectStore, key: str) -> dict[int, bytes]:
+        """What an object holds, as any program would read it."""
         import obstore
 
-        keys = self.keys(place.bucket, place.prefix) - {f"{place.prefix}/{MARK_NAME}"}
-        found = {key: parsed(key.removeprefix(f"{place.prefix}/")) for key in keys}
-        ids = [ours[0] for ours in found.values() if ours is not None]
-        if len(set(ids)) < len(keys) or self.uploads(place.bucket, place.prefix):
-            raise ValueError(f"{keys} are more than one object for each file, or there are unfinished uploads")
-        store = self.store(place.bucket)
-        return {ours[0]: bytes(obstore.get(store, key).bytes()) for key, ours in found.items() if ours is not None}
+        data = bytes(obstore.get(self.store(place.bucket), key).bytes())
+        if key.endswith(".zip"):
+            with zipfile.ZipFile(io.BytesIO(data)) as pack:
+                return {int(name): pack.read(name) for name in pack.namelist()}
+        ours = parsed(key.removeprefix(f"{place.prefix}/"))
+        return {} if ours is None else {ours[0]: data}
 
     def store(self, bucket: str) -> Any:
         """The bucket, for obstore."""

@@ -13,11 +13,14 @@ what was recorded, since an object appears whole, and only once its bytes have b
 - A run that thaws just before it sends a small file has an object appear, and deletes it when it learns that the job
   is another's. What a run that never thaws has on its way may stay. Where the job was rolled back, or had ended, that
   is an orphan, as is an upload that nobody ended: both are listed as such.
+- Small files may go into packs, which are objects too, and of which all of that holds. A pack has files of one run, and
+  its key the fence of that. None of its files is stored before all are. It is deleted when none of its files is needed:
+  what a later run stores anew is then there twice, which harms nobody.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from typing import NamedTuple
 
 from ...errors import ArchiveError
 from ...settings import ObjectStore, S3Access
@@ -25,8 +28,11 @@ from ...text import duration
 from ..base import ArchivedFile, Memory
 from .bucket import Bucket
 from .copies import MOST_COPIED
-from .keys import FILES_A_FOLDER, MARK_NAME, USUAL_FENCE, folder_of, key_of, parsed
+from .keys import FILES_A_FOLDER, USUAL_FENCE, folder_of, key_of, parsed, parsed_pack
+from .listing import listed
 from .mark import Mark
+from .pack_format import Packed
+from .packs import Gone, Pack, Packs
 from .tryout import try_out
 from .writer import S3Writer
 
@@ -36,9 +42,27 @@ FOLDERS_LOOKED_INTO = 8
 CLOCK_SLACK = timedelta(minutes=1)
 
 
+class _Object(NamedTuple):
+    """An object of its own."""
+
+    key: str
+    size: int
+
+
+class _InPack(NamedTuple):
+    """A file in a pack."""
+
+    pack: Pack
+    packed: Packed
+
+    @property
+    def size(self) -> int:
+        return self.packed.size
+
+
 class S3Archive:
-    """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once. Objects of more
-    bytes than ``most_copied`` are copied in parts."""
+    """Files in ``place``, reached by ``access``, of which as many as ``transfers`` are sent at once. Those of less than
+    ``pack_below`` bytes are sent in packs. Objects of more bytes than ``most_copied`` are copied in parts."""
 
     is_exclusive = False
     stages = False
@@ -51,11 +75,13 @@ class S3Archive:
         memory: Memory | None = None,
         *,
         transfers: int = 1,
+        pack_below: int = 0,
         most_copied: int = MOST_COPIED,
     ) -> None:
-        self.transfers = transfers
+        self.transfers, self._pack_below = transfers, pack_below
         self._bucket = Bucket(place, access, transfers, most_copied)
         self._mark = Mark(self._bucket, memory)
+        self._packs = Packs(self._bucket)
 
     def ping(self) -> str:
         """Say where the archive is, having written, read and deleted an object; and what the storage lacks."""
@@ -94,10 +120,14 @@ class S3Archive:
         folders = range(ids.start - ids.start % FILES_A_FOLDER, ids.stop, FILES_A_FOLDER)
         for first in sorted({*folders[:FOLDERS_LOOKED_INTO], *folders[-FOLDERS_LOOKED_INTO:]}):
             for key, _ in self._bucket.keys(folder_of(first), f"look for files {ids.start} to {ids.stop - 1}"):
-                found = parsed(key)
-                if found is not None and found[0] in ids:
+                file, pack = parsed(key), parsed_pack(key)
+                # What lies between files of one job is that job's too.
+                found = file[0] if file is not None and file[0] in ids else None
+                if pack is not None and pack.first < ids.stop and pack.last >= ids.start:
+                    found = pack.first
+                if found is not None:
                     raise ArchiveError(
-                        f"the archive already holds file {found[0]} ({self._bucket.location(key)}), which belongs to"
+                        f"the archive already holds file {found} ({self._bucket.location(key)}), which belongs to"
                         " another job: does the id store belong to this archive?"
                     )
 
@@ -114,18 +144,22 @@ class S3Archive:
             require=require or (lambda: None),
             tags_are_sums=self._mark.tags_are_sums,
             read=self.read,
+            packs=self._packs,
+            pack_below=self._pack_below,
         )
 
     def stat(self, file_id: int) -> int | None:
         """The stored size in bytes; None where the archive holds no such file."""
+        self._mark.require()
         found = self._find(file_id, f"look for file {file_id}")
-        return None if found is None else found[1]
+        return None if found is None else found.size
 
     def read(self, file_id: int, start: int = 0) -> Generator[bytes, None, None]:
         """The stored bytes from ``start`` on, in pieces."""
         action = f"read file {file_id}"
-        if start == 0:
-            self._mark.require()
+        self._mark.require()
+        packed = self._packs.find(file_id)
+        if packed is None and start == 0:
             pieces = self._bucket.get(key_of(file_id, USUAL_FENCE), 0, action)
             if pieces is not None:
                 yield from pieces
@@ -133,8 +167,17 @@ class S3Archive:
         found = self._find(file_id, action)
         if found is None:
             raise ArchiveError(f"cannot read file {file_id} from {self._bucket.place}: it is not there")
-        if start < found[1]:
-            yield from self._bucket.get(found[0], start, action) or ()
+        if start >= found.size:
+            return
+        if isinstance(found, _InPack):
+            try:
+                yield self._packs.read(found.pack, found.packed)[start:]
+            except Gone:
+                # A run that resumes the job has just stored the file anew.
+                self._packs.forget(folder_of(file_id))
+                yield from self.read(file_id, start)
+        else:
+            yield from self._bucket.get(found.key, start, action) or ()
 
     def is_unchanged(self, file_id: int, observe: Callable[[int], None]) -> bool | None:
         """None: its bytes would have to be read, as for the recorded hash, which is noted with it too."""
@@ -145,14 +188,7 @@ class S3Archive:
         if self._mark.is_to_be_made:
             return
         self._mark.require()
-        listing = (key for key, _ in self._bucket.keys("", "list what is stored") if key != MARK_NAME)
-        for found, keys in groupby(listing, lambda key: (parsed(key) or (None,))[0]):
-            # Of several objects of one file the one of the latest run counts.
-            several = sorted(keys, key=lambda key: parsed(key) or (0, 0))
-            for key in several[:-1] if found is not None else several:
-                yield ArchivedFile(location=self._bucket.location(key), run_of=found)
-            if found is not None:
-                yield ArchivedFile(location=self._bucket.location(several[-1]), file_id=found)
+        yield from listed(self._bucket, self._packs)
         for upload in self._bucket.uploads("list unfinished uploads"):
             ours = parsed(upload.key)
             location = f"{self._bucket.location(upload.key)}{UPLOAD}{upload.upload_id}"
@@ -160,6 +196,10 @@ class S3Archive:
 
     def still_holds(self, file: ArchivedFile) -> bool:
         """Whether what was listed is there now."""
+        if file.beside:
+            # Others of its pack may be stored elsewhere by now.
+            self._packs.forget(folder_of(file.beside[0]))
+            return file.file_id is not None and self.stat(file.file_id) is not None
         location, _, upload_id = file.location.partition(UPLOAD)
         key, action = self._bucket.key_at(location), f"look for {location}"
         if upload_id:
@@ -170,19 +210,25 @@ class S3Archive:
         """None: no file of this machine is one of the archive."""
         return set()
 
-    def _find(self, file_id: int, action: str) -> tuple[str, int] | None:
-        """The key and the size of a file."""
-        self._mark.require()
+    def _find(self, file_id: int, action: str) -> "_Object | _InPack | None":
+        """Where a file lies."""
+        if (packed := self._packs.find(file_id)) is not None:
+            return _InPack(*packed)
         usual = key_of(file_id, USUAL_FENCE)
         stored = self._bucket.find(usual, action)
         if stored is not None:
-            return usual, stored.size
+            return _Object(usual, stored.size)
+        listing = list(self._bucket.keys(folder_of(file_id), action))
         found = [
-            (ours[1], key, size)
-            for key, size in self._bucket.keys(folder_of(file_id), action)
+            (ours[1], _Object(key, size))
+            for key, size in listing
             if (ours := parsed(key)) is not None and ours[0] == file_id
         ]
-        return max(found)[1:] if found else None
+        if found:
+            return max(found)[1]
+        self._packs.note(folder_of(file_id), listing)
+        packed = self._packs.find(file_id, strict=True)
+        return None if packed is None else _InPack(*packed)
 
     def _clock_difference(self) -> str:
         clock, here = self._bucket.clock("list what is stored"), datetime.now(UTC)

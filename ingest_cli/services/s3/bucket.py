@@ -91,6 +91,23 @@ class Bucket(SignedBucket):
         """All of an object that has this tag; None where it has another one by now, or is not there."""
         return self._whole(lambda: self._tagged(key, etag), action)
 
+    def piece(self, key: str, start: int, stop: int, action: str) -> bytes | None:
+        """The bytes of an object from ``start`` up to ``stop``, or to its end; None where there is no object."""
+        return self._whole(lambda: self._between(key, start, stop), action)
+
+    def _between(self, key: str, start: int, stop: int) -> bytes | None:
+        try:
+            return bytes(obstore.get_range(self._stores.reader, self._below + key, start=start, end=stop))
+        except FileNotFoundError as error:
+            if not is_not_there(error):
+                raise
+            return None
+        except BaseError as error:
+            if "non-partial" not in str(error):
+                raise
+            # Some storage sends all of it.
+            return bytes(obstore.get(self._stores.reader, self._below + key).bytes())[start:stop]
+
     def _tagged(self, key: str, etag: str) -> memoryview | None:
         try:
             found = obstore.get(self._stores.reader, self._below + key, options={"if_match": f'"{etag}"'})
