@@ -12,6 +12,8 @@ from .output import say, warn, write_json
 from .usage import Command, Group
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..settings import Value
 
 
@@ -42,7 +44,7 @@ def config(
         write_json([_row(value) for value in values], indent=2)
         return
     _say(f"configuration file: {_file(site.config)}")
-    shown = [value for value in values if every or _matters(value)]
+    shown = [value for value in values if every or _matters(value, of=values)]
     for value in shown:
         row = _row(value)
         say(f"[{row['section']}] {row['key']} = {row['value'] or '(none)'}")
@@ -90,11 +92,14 @@ def _say(text: str) -> None:
         say(line)
 
 
-def _matters(value: "Value") -> bool:
+def _matters(value: "Value", *, of: "Sequence[Value]") -> bool:
     """Whether it was set, or says where everything lies."""
-    from ..settings.options import PLACES
+    from ..settings.options import DATABASE, DATABASE_URL, PLACES
 
-    return value.origin != "default" or value.option in PLACES
+    if value.origin != "default":
+        return True
+    is_elsewhere = any(other.text for other in of if other.option is DATABASE_URL)
+    return value.option in PLACES and not (value.option is DATABASE and is_elsewhere)
 
 
 def _file(given: Path | None) -> str:

@@ -177,7 +177,9 @@ def usual_for(url: PostgresUrl) -> dict[str, Any]:
         given = conninfo.conninfo_to_dict(url.text)
     except psycopg.ProgrammingError:
         # Its text may quote the password.
-        raise SettingsError(f"{url} is no URL that PostgreSQL takes") from None
+        raise SettingsError(
+            f"{url} is no URL that PostgreSQL takes: a blank in it, or in its password, is %20, and a % is %25"
+        ) from None
     return {key: value for key, value in USUAL.items() if key not in given}
 
 

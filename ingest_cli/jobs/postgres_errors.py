@@ -10,9 +10,10 @@ from .database import Refused
 # The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
 # read, as while another server takes over.
 PASSING = ("08", "25", "40", "53", "55", "57", "58")
-# What the server says as it refuses a connection comes without a class.
+# What the server says as it refuses a connection comes without a class, as does what libpq says of a URL.
 REFUSALS = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
+    r"|invalid \w+ value"
 )
 # A deadlock, and what cannot be made as if one had come after the other.
 CONTENTION = ("40P01", "40001")
@@ -22,7 +23,7 @@ RAISED = "P0001"
 
 def explained(error: "psycopg.Error", message: str) -> IngestError:
     """The error to raise for one of PostgreSQL: what may pass, or what does not."""
-    state, reason = error.sqlstate or "", " ".join(str(error).split())
+    state, reason = error.sqlstate or "", _in_a_line(str(error))
     if state == RAISED:  # it has moved
         return StoreError(error.diag.message_primary or reason)
     if state in CONTENTION:
@@ -33,3 +34,7 @@ def explained(error: "psycopg.Error", message: str) -> IngestError:
     if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError) and not is_refusal):
         return ResourceUnavailable(f"{message} now: {reason}")
     return StoreError(f"{message}: {reason}")
+
+
+def _in_a_line(text: str) -> str:
+    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())

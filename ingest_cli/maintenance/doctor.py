@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from stat import S_IROTH
 from typing import IO
 
 from rich.filesize import decimal
@@ -61,10 +62,14 @@ class _Outdated(NothingThere):
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Check the job store, the clock, the spool folder, the four services, drop folders, and who is sent events.
+    """Check the job store, the clock, the spool folder, the four services, drop folders, and who is sent events; who
+    can read secrets; and what several hosts share.
 
     Nothing is stored, and nothing is made: what the first job will make is not there yet.
     """
+    for file in _exposed(settings):
+        detail = f"{file} holds a password or a token, and every user of this machine can read it"
+        yield Finding("config file", detail, ok=False, advice=f"chmod o= {file}", exit_code=ExitCode.FAILED)
     option = DATABASE if isinstance(settings.database, Path) else DATABASE_URL
     store = finding("job store", lambda: _check_store(settings), _setting(option))
     yield store
@@ -85,6 +90,12 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     for name, receiver in receivers_of(settings.notifications).items():
         option = NOTIFICATIONS_URL if name == "url" else NOTIFICATIONS_COMMAND
         yield finding("events", partial(_check_receiver, settings, name, receiver), _setting(option))
+
+
+def _exposed(settings: Settings) -> list[Path]:
+    """The configuration files with secrets that everyone can read."""
+    holding = {Path(value.origin) for value in settings.values if value.text and value.shown != value.text}
+    return sorted(file for file in holding if file.is_absolute() and file.is_file() and file.stat().st_mode & S_IROTH)
 
 
 def _diagnose_cluster(settings: Settings, url: PostgresUrl) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ from .carts import Carts, FolderCarts
 from .concatenation import append_files
 from .incoming import Incoming
 from .threads import Threads
-from .uploads import NAME, Upload, final_name, part_names, require_place
+from .uploads import NAME, Standing, Upload, final_name, part_names, require_place
 
 # Room is kept for an upload as long as something comes. It can be resumed for days, if there is room then.
 ACTIVE_SECONDS = 60.0
@@ -145,9 +145,17 @@ class FolderUploads:
 
     def find(self, name: str) -> Upload | None:
         """The upload of this name."""
-        return _read(self._path_of(name)) if re.fullmatch(NAME, name) else None
+        upload = _read(self._path_of(name)) if re.fullmatch(NAME, name) else None
+        if upload is None:
+            return None
+        expiry = expiry_of(Path(upload.source))
+        return replace(upload, is_left=expiry is None or time.time() >= expiry)
 
-    def offset(self, upload: Upload) -> int | None:
+    def standing(self, upload: Upload) -> Standing:
+        """What is to be seen of its file."""
+        return Standing(self._offset(upload), self._is_whole(upload), expiry_of(Path(upload.source)))
+
+    def _offset(self, upload: Upload) -> int | None:
         """How many bytes of the file count."""
         size = _size(upload)
         # Behind the size: what is in doubt is recorded before it is written.
@@ -156,18 +164,8 @@ class FolderUploads:
             return size
         return min(size, recorded.doubted)
 
-    def is_whole(self, upload: Upload) -> bool:
-        """Whether all of it has arrived."""
-        return _size(upload) in (None, upload.length) and self.offset(upload) in (None, upload.length)
-
-    def expiry(self, upload: Upload) -> float | None:
-        """When it is removed, unless something comes before."""
-        return expiry_of(Path(upload.source))
-
-    def is_left(self, upload: Upload) -> bool:
-        """Whether its time has come."""
-        expiry = self.expiry(upload)
-        return expiry is None or time.time() >= expiry
+    def _is_whole(self, upload: Upload) -> bool:
+        return _size(upload) in (None, upload.length) and self._offset(upload) in (None, upload.length)
 
     def expire(self, upload: Upload, store: JobStore) -> bool:
         """Remove what is left of it, if it is an orphan."""
@@ -190,7 +188,7 @@ class FolderUploads:
         known = replace(upload, length=length)
         self.close(upload)
         try:
-            self._room.claim(_Claim(known), length - (self.offset(upload) or 0))
+            self._room.claim(_Claim(known), length - (self._offset(upload) or 0))
             _write(known)
         except BaseException:
             self.close(known)
@@ -264,7 +262,7 @@ class FolderUploads:
 
     def _require_place(self, client: str) -> None:
         """Raise Refusal where too many are open, or too many of this client's."""
-        ended = [upload for upload in self._open if not upload.is_partial and self.is_whole(upload)]
+        ended = [upload for upload in self._open if not upload.is_partial and self._is_whole(upload)]
         for upload in ended:
             self._open.discard(upload)
             self._room.release(_Claim(upload))

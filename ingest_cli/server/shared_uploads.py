@@ -19,7 +19,7 @@ from .incoming import Incoming
 from .shared_carts import SharedCarts
 from .shared_file import SharedFile
 from .threads import Threads
-from .uploads import NAME, Upload, final_name, part_names, require_place
+from .uploads import NAME, Standing, Upload, final_name, part_names, require_place
 
 # Who waits for an upload asks no more often.
 ASK_SECONDS = 0.2
@@ -85,24 +85,11 @@ class SharedUploads:
         row = self._rows.find(_stored(name)) if re.fullmatch(NAME, name) else None
         return None if row is None else self._upload(row)
 
-    def offset(self, upload: Upload) -> int | None:
-        """How many bytes the database knows of."""
+    def standing(self, upload: Upload) -> Standing:
+        """What the database knows of it, and by its clock."""
         row = self._row(upload)
-        return None if row is None or row.is_used else row.arrived
-
-    def is_whole(self, upload: Upload) -> bool:
-        """Whether all of it has arrived."""
-        return self.offset(upload) in (None, upload.length)
-
-    def expiry(self, upload: Upload) -> float | None:
-        """When it is removed, by the clock of the database."""
-        row = self._row(upload)
-        return None if row is None else row.touched + _span(row)
-
-    def is_left(self, upload: Upload) -> bool:
-        """Whether its time has come, by the clock of the database."""
-        row = self._row(upload)
-        return row is None or row.age >= _span(row)
+        offset = None if row is None or row.is_used else row.arrived
+        return Standing(offset, offset in (None, upload.length), None if row is None else row.touched + _span(row))
 
     def expire(self, upload: Upload, store: JobStore) -> bool:
         """Remove what is left of it, unless its job needs it."""
@@ -170,7 +157,8 @@ class SharedUploads:
     def _upload(self, row: Row) -> Upload:
         name = row.name.removeprefix(SpoolKind.RESUMABLE.prefix).removesuffix(".tar")
         source = self._spool.source_of(row.name)
-        return Upload(name, source, row.length, row.user, row.client, row.metadata, row.concat)
+        said = (row.length, row.user, row.client, row.metadata, row.concat)
+        return Upload(name, source, *said, is_left=row.age >= _span(row))
 
     def _row(self, upload: Upload) -> Row | None:
         return self._rows.find(_stored(upload.name))

@@ -143,7 +143,7 @@ class Tus:
         length = 0
         for name in names:
             part = await self._find(request, name)
-            offset = await self._disk.do(self._uploads.offset, part)
+            offset = (await self._disk.do(self._uploads.standing, part)).offset
             if not part.is_partial:
                 raise Refusal(400, f"the upload {name} was not created as a part")
             if offset is None:
@@ -155,7 +155,7 @@ class Tus:
 
     async def _add(self, request: Request, upload: Upload, offset: int) -> Upload:
         """Add the body, which begins at ``offset``. The client may have said now how long the upload is."""
-        if await self._disk.do(self._uploads.is_whole, upload):
+        if (await self._disk.do(self._uploads.standing, upload)).is_whole:
             _require_offset(offset, upload.length)
             require_fit(announced_length(request) or 0, 0)
             return upload
@@ -184,13 +184,11 @@ class Tus:
 
     async def _progress(self, upload: Upload, *, has_place: bool = False) -> dict[str, str]:
         """The offset; and the job, which is entered here if the upload is whole and has none yet."""
-        if upload.is_partial or not await self._disk.do(self._uploads.is_whole, upload):
-            return await self._disk.do(self._progress_of, upload)
+        standing = await self._disk.do(self._uploads.standing, upload)
+        if upload.is_partial or not standing.is_whole:
+            return progress_of(upload, standing.offset, standing.expiry)
         job = await self._jobs.of(upload) or await self._jobs.complete(upload, has_place=has_place)
         return _job_headers(upload, job.job_id)
-
-    def _progress_of(self, upload: Upload) -> dict[str, str]:
-        return progress_of(upload, self._uploads.offset(upload), self._uploads.expiry(upload))
 
     async def _find(self, request: Request, name: str) -> Upload:
         """The upload of this name. Raises Refusal where there is none, where it has expired, or is another user's."""
@@ -205,15 +203,9 @@ class Tus:
             return None
         if upload.user != request.state.user:
             raise Refusal(403, "the upload is another user's")
-        if await self._has_expired(upload):
+        if upload.is_left and await self._store.list(partial(self._uploads.expire, upload)):
             raise Refusal(410, "the upload has expired: nothing was added to it for too long")
         return upload
-
-    async def _has_expired(self, upload: Upload) -> bool:
-        """Whether the upload is gone, since its time has come; not while it is written, or its job needs it."""
-        if not await self._disk.do(self._uploads.is_left, upload):
-            return False
-        return await self._store.list(partial(self._uploads.expire, upload))
 
 
 def _route(path: str, **answers: Answer) -> Route:

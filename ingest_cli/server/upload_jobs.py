@@ -71,7 +71,7 @@ class UploadJobs:
             raise no_such_upload()
         if upload.parts:
             await self._join(upload, file)
-        elif not await self._disk.do(self._uploads.is_whole, upload):
+        elif not (await self._disk.do(self._uploads.standing, upload)).is_whole:
             # What was the rest of it when we looked has turned out to be another.
             raise Refusal(409, "the upload has not arrived as a whole")
         async with nullcontext() if has_place else self._store.place():

@@ -30,7 +30,8 @@ class Upload:
 
     The length is None as long as the client does not know it. ``metadata`` and ``concat`` are what the client said of
     it: the latter that it is a part of another upload, or of which parts it is to be made. What has come from byte
-    ``doubted`` on does not count: its checksum is not known to be right.
+    ``doubted`` on does not count: its checksum is not known to be right. It ``is_left`` if nothing was added to it for
+    too long, as it was found.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Upload:
     metadata: str = field(default="", compare=False)
     concat: str = field(default="", compare=False)
     doubted: int | None = field(default=None, compare=False)
+    is_left: bool = field(default=False, compare=False)
 
     @property
     def is_partial(self) -> bool:
@@ -53,6 +55,16 @@ class Upload:
         return part_names(self.concat)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an upload stands: ``offset`` bytes have arrived, and it is removed at ``expiry``, unless something comes
+    before. Each is None where what arrived is gone, since a job has used it, or another upload."""
+
+    offset: int | None
+    is_whole: bool
+    expiry: float | None
+
+
 class Uploads(Protocol):
     """The uploads of a spool. Each method blocks, and may be called by several threads at once."""
 
@@ -62,17 +74,8 @@ class Uploads(Protocol):
     def find(self, name: str) -> Upload | None:
         """The upload of this name; it may be a job by now."""
 
-    def offset(self, upload: Upload) -> int | None:
-        """How many bytes have arrived; None where they are gone, since a job has used them, or another upload."""
-
-    def is_whole(self, upload: Upload) -> bool:
-        """Whether all of it has arrived."""
-
-    def expiry(self, upload: Upload) -> float | None:
-        """When it is removed, unless something comes before; None where nothing is left of it."""
-
-    def is_left(self, upload: Upload) -> bool:
-        """Whether its time has come: nothing was added to it for too long."""
+    def standing(self, upload: Upload) -> Standing:
+        """How it stands now."""
 
     def expire(self, upload: Upload, store: JobStore) -> bool:
         """Remove what is left of an upload, unless it is written, or its job needs it; return whether it is gone."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ResourceUnavailable
+from ..errors import IngestError, ResourceUnavailable
 from ..jobs.database import reading
 from ..jobs.postgres_connections import PostgresConnections
 from ..jobs.postgres_database import PostgresDatabase
@@ -67,7 +67,7 @@ class PostgresSlots:
         finally:
             self._local.has_slot = False
             # Where this fails, its heartbeat stops.
-            with suppress(ResourceUnavailable):
+            with suppress(IngestError):
                 self._execute(FREE, self._name, number, fence)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class PostgresSlots:
 
         def beat() -> None:
             while not ended.wait(self._timings.heartbeat):
-                with suppress(ResourceUnavailable):  # one may be missed
+                with suppress(IngestError):  # one may be missed
                     self._execute(BEAT, self._name, number, fence)
 
         thread = threading.Thread(target=beat, name=f"heartbeat of slot {number}", daemon=True)

@@ -46,7 +46,7 @@ class S3Access:
 
     ``endpoint`` is its URL, without the bucket and without a slash at its end. With ``in_path`` a bucket's name is the
     first part of a path, else the first of the host's name. ``timeout`` is how many seconds it may take to answer, and
-    to take or send a piece of what is longer.
+    to take or send a piece of what is longer. The access key is empty where it is to be looked for elsewhere.
     """
 
     endpoint: str
@@ -74,9 +74,9 @@ def object_store_of(value: Value) -> ObjectStore | None:
 
 def s3_access_of(values: Mapping[Option, Value]) -> S3Access:
     """How the storage is reached that a site has its object stores in. Raises SettingsError."""
-    for option in (S3_KEY_ID, S3_SECRET):
-        if not values[option].text:
-            raise SettingsError(f"s3:// needs [s3] {option.key}, or {option.variable}")
+    missing = [option for option in (S3_KEY_ID, S3_SECRET) if not values[option].text]
+    if len(missing) == 1:
+        raise SettingsError(f"s3:// needs [s3] {missing[0].key}, or {missing[0].variable}")
     endpoint, region = values[S3_ENDPOINT], printable_of(values[S3_REGION])
     parts = split_http_url(endpoint.text) if endpoint.text else urlsplit(f"https://s3.{region}.amazonaws.com")
     if parts is None or parts.username or parts.query or parts.path.strip("/"):

@@ -25,7 +25,7 @@ from ..support.cluster import Cluster, Host, cluster
 from ..support.command import Command
 from ..support.links import LOOPBACK, Link
 from ..support.loopback import lasting_port
-from ..support.object_stores import Between, ObjectServer, at_random
+from ..support.object_stores import BUSY, CUT, DAMAGED, FAILED, LOST, SLOWED, Between, ObjectServer, at_random
 from ..support.postgres import PostgresServer
 from ..support.proxying import is_there, sharing_out
 
@@ -34,6 +34,7 @@ ARCHIVE, SPOOL, TOKEN = "archive", "spool", "t0ken"
 MIB = 1 << 20
 SENDERS, ANSWER_SECONDS, PATIENT_SECONDS, PAUSE = 4, 15.0, 5, 0.2
 TIMINGS = {"heartbeat": 0.5, "stale": 5.0, "first_backoff": 1.0, "longest_backoff": 5.0}
+FAULTS = (FAILED, SLOWED, CUT, LOST, DAMAGED, BUSY)
 AT_WORK, ENDED = "('queued', 'running', 'undoing')", ("complete", "duplicate")
 
 
@@ -70,7 +71,7 @@ class Shared:
         self.postgres, self.objects, self.bucket = postgres, objects, objects.new_bucket()
         self.database = postgres.new_database().text.rpartition("/")[2]
         self._pack_below = plan.pack_below
-        self.between = stack.enter_context(Between(objects, at_random(plan.failing, seed=plan.seed)))
+        self.between = stack.enter_context(Between(objects, at_random(plan.failing, FAULTS, seed=plan.seed)))
 
     @property
     def services(self) -> dict[str, tuple[str, int]]:

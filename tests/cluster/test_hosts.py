@@ -165,7 +165,12 @@ def test_a_server_shows_all_hosts(
     for variable in ("INGEST_DATABASE_URL", "UNIQUEID_URL", "METADATA_INGEST_URL"):
         monkeypatch.setenv(variable, postgres.text)
     with Server(tmp_path) as server:
-        two["east"].start("worker")
+        with requests.get(
+            f"{server.url}/live", headers={"Accept": "text/event-stream"}, timeout=60, stream=True
+        ) as live:
+            two["east"].start("worker")
+            told = (line for line in live.iter_lines(chunk_size=1, decode_unicode=True) if "hosts-title" in line)
+            assert any('<th scope=\\"row\\">east</th><td>worker</td>' in line for line in told)
         until(lambda: '\ningest_host_processes{host="east",role="worker"} 1\n' in metrics(server))
         page = requests.get(server.url, headers={"Accept": "text/html"}, timeout=60).text
         assert re.search(r"<h2 id=\"hosts-title\">Hosts</h2>.*<th scope=\"row\">east</th><td>worker</td>", page, re.S)

@@ -99,7 +99,7 @@ def test_pieces_of_any_length_come_through_any_server_and_back(
         piece = numbers.randbytes(numbers.choice([1, 700, 30_000, 300_000, 2_000_000]))
         written(numbers.choice(servers), upload, piece)
         content += piece
-    assert SharedUploads(servers[1]).offset(upload) == len(content)
+    assert SharedUploads(servers[1]).standing(upload).offset == len(content)
     assert content_of(servers[1], upload, tmp_path) == content
     pieces = servers[0].rows.pieces("resumable-" + upload.name + ".tar")
     assert keys(servers[0]) == {piece.key for piece in pieces}
@@ -200,7 +200,7 @@ def test_what_is_in_doubt_does_not_count_until_it_is_trusted(spools: Callable[[]
         uploads.doubt(upload, file)
         file.write(long)
         file.sync()
-        assert uploads.offset(upload) == len(b"certain")
+        assert uploads.standing(upload).offset == len(b"certain")
         file.cut(len(b"certain"))
         uploads.trust(upload, file)
     assert len(keys(spool)) == 1
@@ -237,7 +237,7 @@ def test_parts_are_joined_without_being_copied(spools: Callable[[], SharedSpool]
             file.join([f"resumable-{name}.tar" for name in names])
     assert keys(spool) == before
     uploads.remove_parts(final)
-    assert [uploads.offset(part) for part in parts] == [None, None]
+    assert [uploads.standing(part).offset for part in parts] == [None, None]
     assert content_of(spool, final, tmp_path) == b"firstotherfirst"
     again = uploads.create(5, "user", "client", concat=f"final;/files/{parts[1].name}")
     with opened(spool, again) as file, pytest.raises(Gone):
@@ -276,20 +276,25 @@ def test_an_upload_that_nobody_touched_is_left_unless_a_job_needs_it(
     spool = spools()
     uploads = SharedUploads(spool)
     fresh, empty, old = (uploads.create(10, "user", "client") for _ in range(3))
+
+    def is_left(upload: Upload) -> bool:
+        found = uploads.find(upload.name)
+        return found is not None and found.is_left
+
     written(spool, old, b"something")
     with psycopg.connect(postgres.text) as connection:
         age(connection, empty, 3601)
         age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() - 60)
-    assert [uploads.is_left(upload) for upload in (fresh, empty, old)] == [False, True, False]
+    assert [is_left(upload) for upload in (fresh, empty, old)] == [False, True, False]
     with psycopg.connect(postgres.text) as connection:
         age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
-    assert uploads.is_left(old)
+    assert is_left(old)
     with opened(spool, old):  # at the last moment
         spool.remove_left(old.source)
-        assert uploads.offset(old) == len(b"something")
+        assert uploads.standing(old).offset == len(b"something")
         with psycopg.connect(postgres.text) as connection:
             age(connection, old, SpoolKind.RESUMABLE.untouched.total_seconds() + 60)
-        until(lambda: not uploads.is_left(old))  # who holds it says so
+        until(lambda: not is_left(old))  # who holds it says so
 
 
 def age(connection: "psycopg.Connection[tuple[object, ...]]", upload: Upload, seconds: float) -> None:

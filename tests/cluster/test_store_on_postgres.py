@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from ingest_cli.bundle.metadata import Document
-from ingest_cli.errors import CatalogRefused, IngestError, ResourceUnavailable, SettingsError, StoreError
+from ingest_cli.errors import CatalogRefused, ExitCode, IngestError, ResourceUnavailable, SettingsError, StoreError
 from ingest_cli.jobs.contention import TRIES
 from ingest_cli.jobs.interruption import Interruption
 from ingest_cli.jobs.job import Job, JobKind, JobState
@@ -480,6 +480,22 @@ def test_a_password_is_never_told(
     assert "s3c" not in "".join(said)
     assert "password authentication failed" in said[0]
     assert "is complete" in said[6]
+
+
+@pytest.mark.parametrize(
+    ("query", "saying"),
+    [
+        ("?port=1&host=127.0.0.1", "Connection refused; Is the server running"),
+        ("?sslmode=bogus", 'invalid sslmode value: "bogus"'),
+    ],
+)
+def test_what_libpq_says_is_a_sentence_and_what_of_it_passes_is_known(
+    postgres_server: PostgresServer, command: Command, monkeypatch: pytest.MonkeyPatch, query: str, saying: str
+) -> None:
+    monkeypatch.setenv("INGEST_DATABASE_URL", postgres_server.url("postgres", query=query).text)
+    done = command("state")
+    assert saying in done.stderr
+    assert (" now: " in done.stderr) == (done.returncode == ExitCode.UNREACHABLE) == ("refused" in done.stderr)
 
 
 def test_the_commands_of_a_site_on_postgresql(

@@ -287,6 +287,14 @@ def test_config_shows_what_is_set_and_where(command: Command, file: Path) -> Non
     assert len(json.loads(command("config", "--json").stdout)) == len(OPTIONS), "scripts always had all of them"
 
 
+def test_config_names_the_job_store_that_counts(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DATABASE_URL", "postgresql://ada:hush@db.example.org/ingest")
+    said = command("config").stdout
+    assert "[database] url = postgresql://ada@db.example.org/ingest\n" in said
+    assert "[database] path" not in said
+    assert "[database] path" in command("config", "--all").stdout
+
+
 def test_a_link_stays_one(command: Command, environment: Path, file: Path) -> None:
     """What it leads to is replaced: somebody keeps it there."""
     kept = environment / "dotfiles" / "ingest.ini"

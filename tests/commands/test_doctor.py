@@ -98,6 +98,31 @@ def test_places_that_cannot_be_used(command: Command, tmp_path: Path, monkeypatc
     assert "ARCHIVEINTERFACE_URL" in lines[number + 1]
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "[server]\ntoken = hush\n",
+        "[s3]\nsecret_access_key = hush\n",
+        "[policy]\ningest_url = http://me:hush@[::1]:9/\n",
+    ],
+)
+def test_secrets_that_every_user_can_read(command: Command, tmp_path: Path, secret: str) -> None:
+    config = tmp_path / "site.ini"
+    config.write_text(secret)
+    config.chmod(0o604)
+    done = command("doctor", "--config", str(config))
+    assert "hush" not in done.stdout
+    assert done.stdout.splitlines()[:2] == [
+        f"FAIL config file  {config} holds a password or a token, and every user of this machine can read it",
+        f"{'':18}chmod o= {config}",
+    ]
+    config.chmod(0o640)
+    assert "config file" not in command("doctor", "--config", str(config)).stdout
+    config.write_text("[ingest]\ndefault_user = ada\n")
+    config.chmod(0o644)
+    assert command("doctor", "--config", str(config)).returncode == 0
+
+
 def test_folders_that_cannot_be_written(command: Command, site: Site) -> None:
     for folder in (site.archive, site.settings.spool):
         folder.mkdir(parents=True, mode=0o500)

@@ -48,6 +48,7 @@ from ..support.command import Command
 from ..support.ingest_double import Handler as IngestHandler
 from ..support.ingest_double import ReleasedIngest
 from ..support.ingeststate import row, write_rows
+from ..support.key_givers import KeyGiver
 from ..support.loopback import LoopbackServer, QuietHandler
 from ..support.messages import OF_ONE_HOST, Scene, is_said, messages_of
 from ..support.pacifica_double import Fault, Handler, PacificaSite
@@ -125,6 +126,7 @@ def a_value_in_quotes(scene: Scene) -> str:
 @provokes("s3:// needs [s3] *KEY*, or *VARIABLE*")
 def no_access_key(scene: Scene) -> str:
     scene.environment.setenv("ARCHIVEINTERFACE_URL", "s3://data/x")
+    scene.environment.setenv("AWS_ACCESS_KEY_ID", "key")
     return scene.ingest(code=2)
 
 
@@ -522,6 +524,37 @@ def with_storage(scene: Scene, **answers: object) -> str:
 @provokes("cannot *DO* in *BUCKET* at *URL*: *REASON*")
 def storage_that_is_down(scene: Scene) -> str:
     return in_storage(scene, NOWHERE)
+
+
+@provokes(
+    "no access key for *URL*: *REASON*; see [s3] access_key_id and secret_access_key,"
+    " or the other places that ingest-config(5) names"
+)
+def no_access_key_anywhere(scene: Scene) -> str:
+    pytest.importorskip("obstore")
+    for name, text in {
+        "ARCHIVEINTERFACE_URL": "s3://data/x",
+        "AWS_ENDPOINT_URL": NOWHERE,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": NOWHERE,
+        "AWS_EC2_METADATA_DISABLED": "false",
+    }.items():
+        scene.environment.setenv(name, text)
+    return scene.ingest({"data/new": b"new"}, code=4)
+
+
+@provokes("cannot *DO* in *BUCKET* at *URL*: its access key has ended, and there is another one by now")
+def an_access_key_that_has_ended(scene: Scene) -> str:
+    pytest.importorskip("obstore")
+    answers = {"status": 400, "code": "ExpiredToken"}
+    with (
+        KeyGiver(lambda number: (f"key{number}", "secret")) as giver,
+        LoopbackServer(type("Answering", (Storage,), answers)) as server,
+    ):
+        variables = {"ARCHIVEINTERFACE_URL": "s3://data/x", "AWS_ENDPOINT_URL": server.url}
+        service = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": giver.url, "AWS_EC2_METADATA_DISABLED": "false"}
+        for name, text in {**variables, **service}.items():
+            scene.environment.setenv(name, text)
+        return scene.ingest({"data/new": b"new"}, code=4)
 
 
 @provokes("cannot *DO* in *BUCKET* at *URL*: there is no such bucket: see [archiveinterface] url")

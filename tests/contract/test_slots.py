@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_cli.errors import StoreError
+from ingest_cli.errors import ResourceUnavailable, StoreError
 from ingest_cli.services.slots import FileSlots, Slots
 from ingest_cli.settings import PostgresUrl, Timings
 
@@ -191,4 +191,13 @@ class TestPostgresSlots(SlotsContract):
 
         others = PostgresSlots(PostgresUrl(place, place), "other", 1, Timings())
         with self.held_in_thread(place, 1), closing(others) as slots, slots.acquire():
+            pass
+
+    def test_none_can_be_had_while_the_database_can_only_be_read(
+        self, place: str, postgres_server: PostgresServer
+    ) -> None:
+        """As while another server takes over."""
+        name = place.rpartition("/")[2]
+        postgres_server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on", name)
+        with pytest.raises(ResourceUnavailable, match="read-only"), self.acquired(place, 1):
             pass

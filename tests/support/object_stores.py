@@ -31,6 +31,7 @@ from ingest_cli.settings import ObjectStore, S3Access
 from .loopback import LoopbackServer, QuietHandler, lasting_port
 from .waiting import until
 
+SECOND_KEY_ID = "accesskey87654321"
 KEY_ID, SECRET = "accesskey12345678", "secretkey12345678901234567890"
 IDENTITY = {
     "name": "tests",
@@ -166,7 +167,8 @@ def rclone(folder: Path) -> Iterator[ObjectServer]:
     (folder / "data").mkdir()
     port = lasting_port()
     words = [program("rclone"), "serve", "s3", str(folder / "data"), "--addr", f"127.0.0.1:{port}"]
-    words += ["--auth-key", f"{KEY_ID},{SECRET}", "--vfs-cache-mode", "off", "--config", str(folder / "config")]
+    words += ["--auth-key", f"{KEY_ID},{SECRET}", "--auth-key", f"{SECOND_KEY_ID},{SECRET}"]
+    words += ["--vfs-cache-mode", "off", "--config", str(folder / "config")]
     with _running(words, folder, port) as url:
         yield ObjectServer(url, strict=False)
 
@@ -200,12 +202,20 @@ def _answers(url: str) -> bool:
 # What becomes of a request on its way: it is passed on where nothing is said of it.
 FAILED = "failed"  # 503, and it was not carried out
 SLOWED = "slowed"  # 429, and it was not carried out
+DAMAGED = "damaged"  # 400, since not what was sent arrived
+BUSY = "busy"  # 409, since another request is at the same object
 REFUSED = "refused"  # 403, and it was not carried out
+EXPIRED = "expired"  # 400, as of a key that has ended, and it was not carried out
 CUT = "cut"  # its connection is closed, and it was not carried out
 LOST = "lost"  # it was carried out, and its connection is closed
 HALVED = "halved"  # half of the answer comes, then the connection is closed
 HELD = "held"  # it is carried out once `release` is called
-ANSWERS = {FAILED: (503, "ServiceUnavailable"), SLOWED: (429, "SlowDown"), REFUSED: (403, "AccessDenied")}
+ANSWERS = {
+    FAILED: (503, "ServiceUnavailable"),
+    SLOWED: (429, "SlowDown"),
+    REFUSED: (403, "AccessDenied"),
+    EXPIRED: (400, "ExpiredToken"),
+}
 Decide = Callable[[str, str], str | None]
 
 

@@ -1,7 +1,8 @@
 """The processes of an installation of several hosts, as a small table."""
 
 from ...jobs.process import Life
-from ...jobs.sightings import Member
+from ...jobs.sightings import Member, Sightings
+from ...jobs.store import JobStore
 from ...text import duration
 from .html import Html, element, join, link
 
@@ -9,10 +10,15 @@ COLUMNS = ("Host", "What", "Process", "Version", "Since (UTC)", "Jobs", "Sign of
 MOST_NAMED = 5
 
 
-def hosts_table(members: list[Member], below: str) -> Html | None:
-    """What runs on which host; nothing where there is one host."""
+def members_of(store: JobStore, sightings: Sightings) -> list[Member] | None:
+    """The processes of an installation, as earlier ``sightings`` and this one show them; None where it has one host."""
+    return sightings.of(store) if store.attendance is not None else None
+
+
+def hosts_table(members: list[Member], below: str) -> Html:
+    """What runs on which host."""
     if not members:
-        return None
+        return element("section", id="hosts", data_part="hosts", hidden=True)
     table = element(
         "table",
         element("caption", "What runs on which host", class_="unseen"),
@@ -20,7 +26,7 @@ def hosts_table(members: list[Member], below: str) -> Html | None:
         element("tbody", *(_row(member, below) for member in members)),
     )
     title = element("h2", "Hosts", id="hosts-title")
-    return element("section", title, table, id="hosts", aria_labelledby="hosts-title")
+    return element("section", title, table, id="hosts", data_part="hosts", aria_labelledby="hosts-title")
 
 
 def _row(member: Member, below: str) -> Html:

@@ -20,11 +20,13 @@ from starlette.types import Receive, Scope, Send
 from ...errors import IngestError
 from ...jobs.filter import ALL, JobOrder
 from ...jobs.job import Job
+from ...jobs.sightings import Sightings
 from ...jobs.store import JobStore
 from ...text import counted, one_line
 from ..admission import BUSY_SECONDS, client_of
 from ..async_store import AsyncStore
 from ..authentication import Refusal
+from .hosts import hosts_table, members_of
 from .overview import counts_of, failures, newest_failures
 from .plots import flow_of, plots
 from .query import group_of
@@ -41,6 +43,8 @@ LOOK_SECONDS = 1.0
 # A look is for so much of the time at most.
 LOOKING_SHARE = 10
 DRAWN_SECONDS = 60.0
+# As often as processes say that they are there.
+HOSTS_SECONDS = 5.0
 # So that no proxy takes the connection for dead.
 HEARTBEAT_SECONDS = 15.0
 HEARTBEAT, RETRY = b": still here\n\n", b"retry: 2000\n\n"
@@ -95,12 +99,13 @@ class Change:
 class Feed:
     """The listeners, and who looks at the store for them while there are any."""
 
-    def __init__(self, store: AsyncStore) -> None:
-        self._store = store
+    def __init__(self, store: AsyncStore, sightings: Sightings) -> None:
+        self._store, self._sightings = store, sightings
         self._listeners: list[_Listener] = []
         self._looking: asyncio.Task[None] | None = None
         self._known: dict[int, Job] | None = None
-        self._drawn = time.monotonic()
+        self._drawn = self._saw_hosts = time.monotonic()
+        self._hosts = ""
 
     def answer(self, below: str) -> Response:
         """All that changes from now on, until the visitor or the server leaves. Raises Refusal."""
@@ -133,6 +138,7 @@ class Feed:
             try:
                 await self._tell_changes()
                 await self._draw()
+                await self._tell_hosts()
             except IngestError as error:
                 print(one_line(f"ingest: pages are out of date: {error}"), file=sys.stderr, flush=True)
                 self._tell(_trouble)
@@ -157,6 +163,17 @@ class Feed:
         self._drawn = time.monotonic()
         drawing = plots(await self._store.list(flow_of))
         self._tell(lambda _: _event("plots", {"plots": drawing}))
+
+    async def _tell_hosts(self) -> None:
+        """Tell the listeners what runs on which host, where several share the store and it is not as it was."""
+        if time.monotonic() < self._saw_hosts + HOSTS_SECONDS:
+            return
+        self._saw_hosts = time.monotonic()
+        members = await self._store.list(partial(members_of, sightings=self._sightings))
+        if members is None or hosts_table(members, "") == self._hosts:
+            return
+        self._hosts = hosts_table(members, "")
+        self._tell(lambda below: _event("hosts", {"hosts": hosts_table(members, below)}))
 
     def _tell(self, message: Message) -> None:
         texts: dict[str, bytes] = {}

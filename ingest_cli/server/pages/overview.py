@@ -13,7 +13,7 @@ from ...jobs.sightings import Member, Sightings
 from ...jobs.store import JobStore
 from ...settings import Ids
 from ...text import counted, number_of
-from .hosts import hosts_table
+from .hosts import hosts_table, members_of
 from .html import Html, element, join, link
 from .plots import flow_of, plots
 from .query import GROUPS, Query
@@ -37,7 +37,7 @@ class Overview:
     failures: list[Job]
     flow: Flow | None
     reasons: list[Reason]
-    hosts: list[Member]
+    hosts: list[Member] | None
 
     @classmethod
     def of(cls, store: JobStore, query: Query, sightings: Sightings) -> "Overview":
@@ -51,7 +51,7 @@ class Overview:
             failures=newest_failures(store) if query.is_plain else [],
             flow=flow_of(store) if query.is_plain else None,
             reasons=usual_reasons(store) if query == Query(state="failed") else [],
-            hosts=sightings.of(store) if query.is_plain and store.attendance is not None else [],
+            hosts=members_of(store, sightings) if query.is_plain else None,
         )
 
 
@@ -79,7 +79,7 @@ def overview_page(found: Overview, below: str, defaults: Ids) -> Html:
             reasons_table(found.reasons, below),
             _search(query, below),
             element("div", _jobs(found, below), _pages(found, below), data_part="jobs"),
-            hosts_table(found.hosts, below),
+            hosts_table(found.hosts, below) if found.hosts is not None else None,
         ]
     )
 

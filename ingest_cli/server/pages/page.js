@@ -108,10 +108,12 @@
       if (job === undefined) show(change);
       else if (change.jobs.some((one) => one.id === Number(job))) look();
     });
-    source.addEventListener("plots", (event) => {
-      const old = document.getElementById("plots");
-      if (old !== null) replace(old, parsed(JSON.parse(event.data).plots));
-    });
+    for (const part of ["plots", "hosts"]) {
+      source.addEventListener(part, (event) => {
+        const old = document.getElementById(part);
+        if (old !== null) replace(old, parsed(JSON.parse(event.data)[part]));
+      });
+    }
     source.addEventListener("trouble", (event) => { live.textContent = `Out of date: ${JSON.parse(event.data).reason}`; });
     source.addEventListener("error", () => {
       live.textContent = "Out of date: the server does not answer";

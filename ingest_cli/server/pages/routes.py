@@ -40,7 +40,8 @@ class PageRoutes:
     ) -> None:
         self._defaults, self._sightings = settings.defaults.ids, Sightings(patience_of(settings.timings))
         self._store, self._access, self._holdings, self._looking = store, access, holdings, looking
-        self._feed, self._actions, self._permission = Feed(store), Actions(settings), Permission(settings, access, key)
+        self._feed, self._actions = Feed(store, self._sightings), Actions(settings)
+        self._permission = Permission(settings, access, key)
 
     @property
     def routes(self) -> list[Route]:

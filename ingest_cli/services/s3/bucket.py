@@ -12,7 +12,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
 from ...settings import ObjectStore, S3Access
 from .copies import MOST_COPIED
-from .faults import FAILURES, explained, is_not_there, may_pass, was_cut_short
+from .faults import ENDED, FAILURES, code_of, explained, is_not_there, may_pass, was_cut_short
 from .objects import Stored, bare
 from .parts import MOST_PARTS
 from .patience import Patience
@@ -36,7 +36,7 @@ class Bucket(SignedBucket):
 
     def __init__(self, place: ObjectStore, access: S3Access, connections: int, most_copied: int = MOST_COPIED) -> None:
         super().__init__(place, access, connections, most_copied)
-        self._stores = Stores(place, access)
+        self._stores = Stores(place, access, self._credentials)
 
     def put(self, key: str, data: bytes, notes: dict[str, str], action: str, *, create: bool) -> str | None:
         """Store an object at once and return its tag; None where ``create`` found another, if storage looks."""
@@ -51,7 +51,7 @@ class Bucket(SignedBucket):
                     use_multipart=False,
                 )
             except AlreadyExistsError as error:
-                if may_pass(error):
+                if may_pass(error) or not create:
                     raise
                 return None
         return bare(done["e_tag"])
@@ -182,12 +182,17 @@ class Bucket(SignedBucket):
 
     @contextmanager
     def _explaining(self, action: str) -> Iterator[None]:
+        keyed = self._credentials.access()
         try:
             yield
         except FAILURES as error:
             # A file of this machine that is not there is no fault of storage.
             if isinstance(error, FileNotFoundError) and error.errno is not None:
                 raise
+            if code_of(error) in ENDED and self._credentials.renew(keyed.key_id):
+                self._stores.make()
+                renewed = f"cannot {action} in {self.place} at {self.access.endpoint}: its access key has ended"
+                raise ServiceUnavailable(f"{renewed}, and there is another one by now") from error
             raise explained(error, self.place, self.access, action) from error
 
     def _whole(self, call: Callable[[], T], action: str) -> T:

@@ -8,7 +8,8 @@ from ...connections import FAILURES as NO_ANSWER
 from ...connections import reason_of, session
 from ...errors import ServiceUnavailable
 from ...settings import Endpoint, ObjectStore, S3Access
-from .faults import CODE, said
+from .credentials import Credentials
+from .faults import CODE, ENDED, said
 from .patience import Patience
 from .signing import signed_headers, url_of
 
@@ -24,8 +25,8 @@ class Client:
     where it cannot do what it is asked for.
     """
 
-    def __init__(self, place: ObjectStore, access: S3Access, connections: int) -> None:
-        self.place, self.access = place, access
+    def __init__(self, place: ObjectStore, access: S3Access, credentials: Credentials, connections: int) -> None:
+        self.place, self.access, self._credentials = place, access, credentials
         self._session = session(Endpoint(url=access.endpoint, ca_file=access.ca_file), connections)
 
     def close(self) -> None:
@@ -53,7 +54,8 @@ class Client:
         url = url_of(self.access, bucket, query, key)
         allowed = self.access.timeout + max(size, len(body)) * SECONDS_A_BYTE
         while True:
-            signed = signed_headers(self.access, method, url, query, headers, body)
+            keyed = self._credentials.access()
+            signed = signed_headers(keyed, method, url, query, headers, body)
             try:
                 answer = self._session.request(method, url, headers=signed, data=body, auth=_signed, timeout=allowed)
             except NO_ANSWER as error:
@@ -63,6 +65,8 @@ class Client:
                 is_done = answer.ok and not code
                 if is_done or code == "NoSuchUpload" or (method == "HEAD" and answer.status_code == NOT_FOUND):
                     return answer
+                if code in ENDED and self._credentials.renew(keyed.key_id):
+                    continue
                 # What takes long is answered before it is known whether it can be done.
                 status = None if answer.ok else answer.status_code
                 trouble = said(self.place, self.access, action, status, code, code or answer.reason)

@@ -37,6 +37,8 @@ REFUSALS = {
     "AuthorizationHeaderMalformed": "it is of another region: see [s3] region",
     "PermanentRedirect": "the bucket is elsewhere: see [s3] region and endpoint",
 }
+# What it says of a key that it knew, or of one that has ended.
+ENDED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "RequestExpired"}
 PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 # What it says where a request came late, in pieces or damaged, where another one was at the same object, or had ended
 # the upload.
@@ -62,8 +64,13 @@ def explained(error: BaseException, place: ObjectStore, access: S3Access, action
     status = _status(text)
     if status is None and isinstance(error, PermissionDeniedError | UnauthenticatedError):
         status = HTTPStatus.FORBIDDEN
-    code = CODE.search(text)
-    return said(place, access, action, status, code[1] if code else "", _reason(text))
+    return said(place, access, action, status, code_of(error), _reason(text))
+
+
+def code_of(error: BaseException) -> str:
+    """The code that storage gave its answer; empty where there is none."""
+    code = CODE.search(str(error))
+    return code[1] if code else ""
 
 
 def said(place: ObjectStore, access: S3Access, action: str, status: int | None, code: str, reason: str) -> IngestError:

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from ...settings import ObjectStore, S3Access
 from .client import Client
 from .copies import MOST_COPIED, PARTS_AT_ONCE, copy
+from .credentials import Credentials
 from .objects import At, Stored, find
 
 LISTED_AT_ONCE = 1000
@@ -34,7 +35,8 @@ class SignedBucket:
     def __init__(self, place: ObjectStore, access: S3Access, connections: int, most_copied: int = MOST_COPIED) -> None:
         self.place, self.access = place, access
         self._below = f"{place.prefix}/" if place.prefix else ""
-        self._client, self.most_copied = Client(place, access, connections * PARTS_AT_ONCE), most_copied
+        self._credentials, self.most_copied = Credentials(access), most_copied
+        self._client = Client(place, access, self._credentials, connections * PARTS_AT_ONCE)
 
     def close(self) -> None:
         """Close the connections."""

@@ -10,10 +10,11 @@ from ...errors import SettingsError
 from ...settings import ObjectStore, S3Access
 from ...text import one_line
 from .client import SECONDS_A_BYTE
+from .credentials import Credentials
 from .patience import FIRST_BACKOFF, LONGEST_BACKOFF, RETRIES, RETRYING_TIMEOUTS
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig, S3Config
+    from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 LONGEST_BODY = timedelta(days=7)
 
@@ -21,11 +22,16 @@ LONGEST_BODY = timedelta(days=7)
 class Stores:
     """The ways to a bucket. Raises SettingsError where there is none by what is set."""
 
-    def __init__(self, place: ObjectStore, access: S3Access) -> None:
-        self._place, self._access = place, access
+    def __init__(self, place: ObjectStore, access: S3Access, credentials: Credentials) -> None:
+        self._place, self._access, self._credentials = place, access, credentials
         self._authorities = _authorities(access)
+        self.make()
+
+    def make(self) -> None:
+        """Have them be new: those from before may keep an access key that has ended."""
         self._senders: dict[int, S3Store] = {}
-        self.reader = self._made(timeout=LONGEST_BODY, read_timeout=timedelta(seconds=access.timeout))
+        read_timeout = timedelta(seconds=self._access.timeout)
+        self.reader = self._made(timeout=LONGEST_BODY, read_timeout=read_timeout)
 
     def sending(self, body: int) -> S3Store:
         """What sends bodies of so many bytes at most, with the time that they may take."""
@@ -40,12 +46,12 @@ class Stores:
         config: S3Config = {
             "endpoint": access.endpoint if access.in_path else _with_bucket(access.endpoint, bucket),
             "region": access.region,
-            "access_key_id": access.key_id,
-            "secret_access_key": access.secret,
             "virtual_hosted_style_request": not access.in_path,
         }
-        if access.token is not None:
-            config["session_token"] = access.token
+        if self._credentials.are_set:
+            config |= {"access_key_id": access.key_id, "secret_access_key": access.secret}
+            if access.token is not None:
+                config["session_token"] = access.token
         client: ClientConfig = {
             "allow_http": access.endpoint.startswith("http:"),
             "connect_timeout": timedelta(seconds=access.timeout),
@@ -62,11 +68,21 @@ class Stores:
                 "base": 2,
             },
         }
+        asked = None if self._credentials.are_set else self._key
         try:
-            return S3Store(bucket, config=config, client_options=client, retry_config=retry)
+            return S3Store(bucket, config=config, client_options=client, retry_config=retry, credential_provider=asked)
         except (BaseError, ValueError) as error:
             trouble = one_line(str(error).partition("Debug source")[0])
             raise SettingsError(f"cannot use {self._place} at {access.endpoint}: {trouble}") from error
+
+    def _key(self) -> "S3Credential":
+        key = self._credentials.key()
+        return {
+            "access_key_id": key.key_id,
+            "secret_access_key": key.secret,
+            "token": key.token,
+            "expires_at": key.expires,
+        }
 
 
 def _authorities(access: S3Access) -> str | None:
