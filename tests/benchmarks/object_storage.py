@@ -3,11 +3,13 @@
 python -m tests.benchmarks.object_storage [FOLDER]
 
 SeaweedFS is started for it, with one bucket. The bare requests are obstore's own, of as many threads as the archive
-has transfers; the client's seconds of processor are what a machine of its own would have to give.
+has transfers; the client's seconds of processor are what a machine of its own would have to give. Small files are
+stored, and restored, once more in packs.
 """
 
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -16,12 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..support.bundles import write_bundle
-from ..support.object_stores import ObjectServer, lacking, seaweedfs
+from ..support.object_stores import Between, ObjectServer, lacking, seaweedfs
 from .cases import ingest, ran
 
 ROUNDS = 3
 TRANSFERS = 16
 SIZES = {"3,000 files of 1 KiB": (3_000, 1 << 10), "300 files of 1 MiB": (300, 1 << 20), "2 of 150 MiB": (2, 150 << 20)}
+PACKED = ((3_000, 1 << 10), (1_000, 64 << 10))
 
 
 def main() -> None:
@@ -34,6 +37,8 @@ def main() -> None:
         with seaweedfs(folder / "seaweedfs") as server:
             for what, (count, size) in SIZES.items():
                 compare(folder, server, what, count, size)
+            for count, size in PACKED:
+                pack(folder, server, count, size)
 
 
 def compare(folder: Path, server: ObjectServer, what: str, count: int, size: int) -> None:
@@ -55,6 +60,39 @@ def compare(folder: Path, server: ObjectServer, what: str, count: int, size: int
     print(
         f"    the bare requests {least:.1f} s, {bare_used:.1f} s of processor; a folder {min(local):.1f} s", flush=True
     )
+
+
+def pack(folder: Path, server: ObjectServer, count: int, size: int) -> None:
+    """With packs and without, turn about: how long it takes to store and to restore, and how many requests a file."""
+    block = os.urandom(size)
+    files = {f"data/{number:05}": number.to_bytes(4, "big") + block[4:] for number in range(count)}
+    bundle = write_bundle(folder / "bundle.tar", files)
+    took: dict[str, list[tuple[float, ...]]] = {}
+    with Between(server) as between:
+        for number in range(ROUNDS):
+            for below in ("0", "1MiB"):
+                place = server.variables(server.new_bucket(), "archive")
+                os.environ["XDG_DATA_HOME"] = str(folder / f"packed{count}-{number}-{below}")
+                os.environ.update(place, AWS_ENDPOINT_URL=server.url, ARCHIVEINTERFACE_PACK_BELOW=below)
+                stored = timed(lambda: ran([ingest("-q", bundle)]))
+                to = folder / f"back{count}-{number}-{below}"
+                restored = timed(lambda to=to: ran([ingest("restore", "-q", "1", "--to", to)]))  # type: ignore[misc]
+                took.setdefault(below, []).append((*stored, *restored))
+        for below in took:
+            os.environ["XDG_DATA_HOME"] = str(folder / f"counted{count}-{below}")
+            os.environ.update(server.variables(server.new_bucket()), AWS_ENDPOINT_URL=between.url)
+            os.environ["ARCHIVEINTERFACE_PACK_BELOW"] = below
+            requests = []
+            for words in (("-q", bundle), ("restore", "-q", "1", "--to", folder / f"counted-back{count}-{below}")):
+                between.seen.clear()
+                ran([ingest(*words)])
+                requests.append(len(between.seen))
+            seconds, used, back, back_used = map(statistics.median, zip(*took[below], strict=True))
+            print(f"{count} files of {size >> 10} KiB, pack_below = {below}:")
+            print(f"    stored {count / seconds:.0f} a second, {used:.1f} s of processor, {requests[0]} requests")
+            print(f"    restored {count / back:.0f} a second, {back_used:.1f} s, {requests[1]} requests", flush=True)
+    for variable in (*server.variables(""), "ARCHIVEINTERFACE_PACK_BELOW"):
+        del os.environ[variable]
 
 
 def put_all(server: ObjectServer, bucket: str, prefix: str, files: dict[str, bytes]) -> None:

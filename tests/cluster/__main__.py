@@ -21,9 +21,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="which bundles, and which requests fail")
     parser.add_argument("--small", action="store_true", help="as the second tier has it")
     parser.add_argument("--folder", type=Path, help="where all of it is kept, for looking at it afterwards")
-    parser.add_argument("--pack-below", type=int, default=0, metavar="BYTES", help="smaller files are packed")
+    parser.add_argument("--pack-below", type=int, metavar="BYTES", help="smaller files are packed")
     options = parser.parse_args()
-    plan = replace(SMALL if options.small else FULL, seed=options.seed, pack_below=options.pack_below)
+    plan = replace(SMALL if options.small else FULL, seed=options.seed)
+    if options.pack_below is not None:
+        plan = replace(plan, pack_below=options.pack_below)
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for name in ("objects", "hosts"):

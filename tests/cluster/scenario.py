@@ -58,8 +58,10 @@ class Plan:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, apart=2.0, away=(1.0, 4.0), timings=TIMINGS)
-FULL = Plan(bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), in_pieces=20, patience=900.0)
+SMALL = Plan(bundles=60, frozen=7.0, cut=7.0, apart=2.0, away=(1.0, 4.0), timings=TIMINGS, pack_below=4096)
+FULL = Plan(
+    bundles=300, frozen=45.0, cut=60.0, apart=25.0, away=(15.0, 60.0), in_pieces=20, patience=900.0, pack_below=4096
+)
 
 
 class Shared:

@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -78,7 +80,8 @@ def test_a_pack_is_taken_apart_without_ingest(
     (key,) = packs(strict_storage, place)
     pack = tmp_path / "pack.zip"
     pack.write_bytes(obstore.get(strict_storage.store(place.bucket), key).bytes())
-    subprocess.run(["python3", "-m", "zipfile", "-t", pack], check=True)
+    unzip = ["unzip", "-tq"] if shutil.which("unzip") else [sys.executable, "-m", "zipfile", "-t"]
+    subprocess.run([*unzip, pack], check=True)
     rows = {str(row["id"]): row for row in site.rows("Files")}
     with zipfile.ZipFile(pack) as opened:
         assert {f"data/{rows[name]['name']}": opened.read(name) for name in opened.namelist()} == FEW

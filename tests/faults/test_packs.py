@@ -51,8 +51,9 @@ class Job:
         self.ids, self.files, self._chance = ids, files, chance
         self.noted = self.fence = self.holder = 0
 
-    def run(self, archive: Archive, *, until: int | None) -> bool:
-        """One more run, which is killed when it has stored so many files; whether it came to its end."""
+    def run(self, archive: Archive, *, until: int | None, dies: bool = True) -> bool:
+        """One more run, which is killed when it has stored so many files, or, if it ``dies``, now and then before it
+        has noted what it flushed; whether it came to its end."""
         self.fence = self.holder = fence = self.fence + 1
 
         def require() -> None:
@@ -71,8 +72,8 @@ class Job:
                     self.holder = 0
                     return False
                 if self._chance.random() < 0.02:
-                    self._note(writer, position + 1)
-            self._note(writer, len(self.ids))
+                    self._note(writer, position + 1, dies=dies)
+            self._note(writer, len(self.ids), dies=dies)
             writer.close()
         except (Unavailable, LeaseLost):
             return False
@@ -87,8 +88,10 @@ class Job:
         writer.flush()
         writer.close()
 
-    def _note(self, writer: ArchiveWriter, stored: int) -> None:
+    def _note(self, writer: ArchiveWriter, stored: int, *, dies: bool) -> None:
         writer.flush()
+        if dies and self._chance.random() < 0.3:
+            raise LeaseLost("killed")
         self.noted = stored
 
 
@@ -145,7 +148,7 @@ def test_jobs_that_end_anywhere_are_stored_once_or_not_at_all(
             if chance.random() < 0.3:
                 job.undo(archive)
             else:
-                assert job.run(archive, until=None)
+                assert job.run(archive, until=None, dies=False)
                 expected |= job.files
     assert strict_storage.archived(place) == expected
     archive = connect(strict_storage)

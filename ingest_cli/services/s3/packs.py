@@ -19,7 +19,7 @@ TAIL_BYTES = 64 << 10
 # A pack of this size, or smaller, is read whole at once.
 WHOLE_BYTES = 512 << 10
 # All of a pack is read for its second file, where its files are no larger than this on average: a request costs more.
-SMALL_BYTES = 64 << 10
+SMALL_BYTES = 128 << 10
 # So much is kept of packs that were read whole. One that was let go of too often is read file by file.
 KEPT_BYTES, MOST_READINGS = 64 << 20, 3
 # How long it is believed what lies in a folder, and of how many it is.
