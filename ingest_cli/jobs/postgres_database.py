@@ -21,7 +21,7 @@ try:
     import psycopg
 
     from .postgres_connections import PostgresConnections
-    from .postgres_errors import explained
+    from .postgres_errors import explained, is_of_the_server
 except ImportError as missing:
     raise SettingsError("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'") from missing
 
@@ -235,7 +235,7 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            if isinstance(error, psycopg.OperationalError):
+            if is_of_the_server(error):
                 self.pool.note_missed()
             raise explained(error, f"cannot {action} {self.name}") from error
 

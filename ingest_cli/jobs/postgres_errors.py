@@ -21,6 +21,11 @@ CONTENTION = ("40P01", "40001")
 RAISED = "P0001"
 
 
+def is_of_the_server(error: "psycopg.Error") -> bool:
+    """Whether it says that the server could not be asked, rather than that it refused or that others were at it."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P"))
+
+
 def explained(error: "psycopg.Error", message: str) -> IngestError:
     """The error to raise for one of PostgreSQL: what may pass, or what does not."""
     state, reason = error.sqlstate or "", _in_a_line(str(error))
