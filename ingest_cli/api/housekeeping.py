@@ -64,7 +64,9 @@ def skip_ids(
 
     settings = settings or load_settings()
     if isinstance(settings.unique_id, Endpoint):
-        raise SettingsError(f"ids are given out by {settings.unique_id}, which has its own backup: nothing is skipped")
+        raise SettingsError(
+            f"ids are given out by {settings.unique_id.url}, which has its own backup: nothing is skipped"
+        )
     with closing(unique_id(settings, new=False)) as ids, closing(archive(settings)) as stored:
         return skipping.skip_ids(ids, stored, job=job, file=file, meter=meter)
 

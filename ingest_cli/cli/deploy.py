@@ -79,24 +79,29 @@ def deploy(
     if output is not None:
         _write(files, output, force=force)
     if answer.json:
-        write_json(
-            [
-                {"name": name, "text": text, "target": None if output is None else str(output.absolute() / name)}
-                for name, text in files.items()
-            ],
-            indent=2,
-        )
-    elif output is not None:
-        for name in files:
-            say(f"wrote {output / name}")
+        _write_json(files, output)
     else:
-        print("\n".join(files.values()), end="", flush=True)
+        _say(files, output)
     if which is Kind.SYSTEMD:
         _advise_on_units(deployment)
         if output is not None:
             _say_how_to_start(files, deployment)
     else:
         _advise_on_containers(deployment)
+
+
+def _write_json(files: dict[str, str], output: Path | None) -> None:
+    targets = {name: None if output is None else str(output.absolute() / name) for name in files}
+    write_json([{"name": name, "text": text, "target": targets[name]} for name, text in files.items()], indent=2)
+
+
+def _say(files: dict[str, str], output: Path | None) -> None:
+    """Print the files, or which were written."""
+    if output is None:
+        print("\n".join(files.values()), end="", flush=True)
+    else:
+        for name in files:
+            say(f"wrote {output / name}")
 
 
 def _kind(text: str) -> "Kind":

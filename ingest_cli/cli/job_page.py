@@ -10,6 +10,7 @@ from ..jobs.history import Line, told_of
 from ..jobs.imported import ImportedJob
 from ..jobs.job import UNFINISHED, Job, JobKind, Override
 from ..jobs.outbox import Notice
+from ..jobs.places import Place
 from ..jobs.stages import STAGES
 from ..jobs.store import JobStore
 from ..text import counted, duration
@@ -26,8 +27,8 @@ Page = Iterator[tuple[str, str]]
 
 def job_page(job: Job, store: JobStore) -> Page:
     """All that there is to know of a job."""
-    word = describe(job, store)
-    yield from _rows({**_facts(job, word), **_standing(job, store), "host": _host(job, store)})
+    word, place = describe(job, store), store.places([job.job_id]).get(job.job_id)
+    yield from _rows({**_facts(job, word), **_standing(job, place), "host": _host(job, store)})
     yield from _part("stages", _stages(store.stages(job.job_id)))
     yield from _part("why", job.exception.splitlines())
     told = told_of(job, store.history(job.job_id), _events(store.outbox.newest(MOST_EVENTS, job_id=job.job_id)))
@@ -35,7 +36,10 @@ def job_page(job: Job, store: JobStore) -> Page:
     seen = outlook(job, word)
     yield from _part("next", [seen.next])
     width = max(map(len, seen.commands), default=0)
-    yield from _listed("you can", [f"{command:<{width}}  {does}" for command, does in seen.commands.items()])
+    # Elsewhere it says that the job waits for a worker there.
+    there = {f"ingest retry {job.job_id}": f", on {place.host}" if place is not None and place.host else ""}
+    lines = [f"{command:<{width}}  {does}{there.get(command, '')}" for command, does in seen.commands.items()]
+    yield from _listed("you can", lines)
 
 
 def imported_page(job: ImportedJob) -> Page:
@@ -81,9 +85,8 @@ def _facts(job: Job, word: str) -> dict[str, str]:
     }
 
 
-def _standing(job: Job, store: JobStore) -> dict[str, str]:
+def _standing(job: Job, place: Place | None) -> dict[str, str]:
     """Where the job stands in the queues of several hosts, until it has ended."""
-    place = store.places([job.job_id]).get(job.job_id)
     if place is None or job.state not in UNFINISHED:
         return {}
     return {"queue": f"{place.queue}, with priority {place.priority}", "waits for": place.explained(job)}

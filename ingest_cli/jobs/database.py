@@ -79,6 +79,11 @@ class Database(Protocol):
     def is_local(self) -> bool:
         """Whether only this machine can use it."""
 
+    @property
+    def missed_at(self) -> float:
+        """When it last could not be asked, or was slow to answer, on this process's monotonic clock; 0 where that never
+        was. What others say in it cannot have been seen before."""
+
     def writing(self, *, durable: bool = True) -> AbstractContextManager[Connection]:
         """See `writing`."""
 

@@ -3,10 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ..errors import (
     IngestError,
@@ -15,6 +16,7 @@ from ..errors import (
     ProjectBusy,
     ResourceUnavailable,
     StopRequested,
+    Unavailable,
 )
 from ..mounts import is_away, lies_below
 from ..settings import Timings
@@ -31,7 +33,11 @@ NO_THREAD = "can't start new thread"
 
 # So long a heartbeat waits for a change that the run makes itself, which takes milliseconds.
 CHANGING_SECONDS = 0.1
+# A run waits so long for a database that is away, as while it is started anew or another server takes over.
+AWAY_SECONDS = 90.0
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -149,11 +155,7 @@ class Lease:
 
     def confirm(self) -> None:
         """Ask the store whether the run still has its lease, then do as `require` does. From any thread."""
-        if threading.get_ident() == self._thread:
-            self._ask(self._store)
-        else:
-            with self._store.another() as store:
-                self._ask(store)
+        self._patiently(self._ask_by_any_thread)
         self._require_no_ending()
 
     def progress(self, percent: float) -> None:
@@ -170,7 +172,7 @@ class Lease:
 
     def identify(self, digest: str, files: int, total_bytes: int) -> Job | None:
         """Note the document; the other job of the same document that matters, if there is one."""
-        other = self._store.identify(self.fence, digest, files, total_bytes)
+        other = self._patiently(lambda: self._store.identify(self.fence, digest, files, total_bytes))
         self._job = self._store.held(self.fence)
         return other
 
@@ -226,8 +228,12 @@ class Lease:
     def undo(self, to: JobState, task: str, reason: str, *, successor: int | None = None) -> Job:
         """The job is to end in the state ``to``, once what is stored is rolled back."""
         self._leave()
-        with self._noting():
-            self._job = self._store.undo(self.fence, to, task, reason, successor=successor)
+
+        def undo() -> Job:
+            with self._noting():
+                return self._store.undo(self.fence, to, task, reason, successor=successor)
+
+        self._job = self._patiently(undo)
         self._task = self._job.task
         self._percent = self._job.task_percent
         return self._job
@@ -246,8 +252,12 @@ class Lease:
         self._leave()
         with self._noted:
             self._notes.task = self._notes.stored = None  # nobody asks any more
-        with self._noting():
-            return self._store.record(self.fence)
+
+        def record() -> Job:
+            with self._noting():
+                return self._store.record(self.fence)
+
+        return self._patiently(record)
 
     @again
     def requeue(self) -> None:
@@ -300,6 +310,27 @@ class Lease:
         if is_free:
             self._fencing.release()
         return not is_free
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """What comes of asking the store, which is waited for where it is on another machine and away for a while: the
+        run need not begin anew for that. What is asked can be asked twice: it may have been done, and nobody heard.
+        """
+        deadline = _clock() + AWAY_SECONDS
+        while True:
+            try:
+                return ask()
+            except Unavailable:
+                is_shared = self._store.attendance is not None
+                if not is_shared or self.interrupted or _clock() > deadline:
+                    raise
+            self.wait(self._timings.pause)
+
+    def _ask_by_any_thread(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._ask(self._store)
+        else:
+            with self._store.another() as store:
+                self._ask(store)
 
     def _renew(self, store: JobStore) -> None:
         began = _clock()

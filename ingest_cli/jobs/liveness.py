@@ -15,12 +15,13 @@ class Liveness:
 
     A holder that can be seen from here is dead when the kernel says so, and never while it is merely stopped. One out
     of sight is dead when its heartbeat was seen not to change for ``stale`` seconds; times of different processes are
-    never compared. Where the store ``is_local``, only processes under this kernel can use it: whoever held a job
-    before the last boot is dead.
+    never compared. What was seen before ``missed_at``, when the store could not be asked, does not count: nor could the
+    holder say there that it lives. Where the store ``is_local``, only processes under this kernel can use it: whoever
+    held a job before the last boot is dead.
     """
 
-    def __init__(self, stale: float, *, is_local: bool) -> None:
-        self._stale, self._is_local = stale, is_local
+    def __init__(self, stale: float, missed_at: Callable[[], float], *, is_local: bool) -> None:
+        self._stale, self._missed_at, self._is_local = stale, missed_at, is_local
         self._seen: dict[int, tuple[Fence, int, float]] = {}
 
     def is_dead(self, job: Job) -> bool:
@@ -54,4 +55,4 @@ class Liveness:
         if (fence, heartbeat) != (job.fence, job.heartbeat):
             since = now
         self._seen[job.job_id] = (job.fence, job.heartbeat, since)
-        return now - since
+        return now - max(since, self._missed_at())

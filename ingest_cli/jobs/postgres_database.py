@@ -115,6 +115,11 @@ class PostgresDatabase:
         """Its URL without a password."""
         return str(self.pool.url)
 
+    @property
+    def missed_at(self) -> float:
+        """When its server last could not be asked by any thread, or was slow to answer."""
+        return self.pool.missed_at
+
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[_Connection]:
         """A write transaction. What is not durable does not wait for the server's disk."""
@@ -230,6 +235,8 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError):
+                self.pool.note_missed()
             raise explained(error, f"cannot {action} {self.name}") from error
 
 

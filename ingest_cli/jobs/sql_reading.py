@@ -24,7 +24,7 @@ class SqlReading:
     def __init__(self, database: Database, timings: Timings, notifications: Notifications = NOBODY) -> None:
         self._database, self._timings, self._notifications = database, timings, notifications
         is_local = database.is_local
-        self._liveness = Liveness(timings.stale, is_local=is_local)
+        self._liveness = Liveness(timings.stale, lambda: database.missed_at, is_local=is_local)
         self.outbox = Outbox(database, is_local=is_local)
         self.attendance: Attendance | None = None
 

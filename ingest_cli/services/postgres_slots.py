@@ -102,7 +102,7 @@ class PostgresSlots:
             if seen != slot:
                 since = now
                 self._seen[slot.number] = (slot, now)
-        return slot.holder.life() is Life.GONE or now - since >= self._timings.stale
+        return slot.holder.life() is Life.GONE or now - max(since, self._database.missed_at) >= self._timings.stale
 
     @contextmanager
     def _kept_alive(self, number: int, fence: int) -> Iterator[None]:

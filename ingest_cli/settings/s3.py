@@ -58,6 +58,10 @@ class S3Access:
     in_path: bool = True
     timeout: float = 30.0
 
+    def has_in_path(self, bucket: str) -> bool:
+        """Whether the bucket is in the path: also where no certificate is of a host's name with the dots of its own."""
+        return self.in_path or ("." in bucket and self.endpoint.startswith("https:"))
+
 
 def object_store_of(value: Value) -> ObjectStore | None:
     """The place that a value names; None where it names something else. Raises SettingsError."""
@@ -67,7 +71,8 @@ def object_store_of(value: Value) -> ObjectStore | None:
     if found is None:
         raise SettingsError(f"{where(value)}: {value.shown!r} is not s3://BUCKET/PREFIX")
     prefix = unquote(found[2] or "").strip("/")
-    if not prefix.isprintable() or "//" in prefix or {".", ".."} & set(prefix.split("/")):
+    # Some storage takes a backslash for a slash.
+    if not prefix.isprintable() or "//" in prefix or "\\" in prefix or {".", ".."} & set(prefix.split("/")):
         raise SettingsError(f"{where(value)}: {value.shown!r} has a prefix that cannot be used")
     return ObjectStore(found[1], prefix)
 

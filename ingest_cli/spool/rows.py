@@ -160,9 +160,12 @@ class UploadRows:
         the last moment finds it.
         """
         fence, heartbeat = dead or (None, None)
-        with self._writing() as connection:
+        # It is durable with what is recorded next. Where the database loses its power before that, the next holder must
+        # not get the number that this one has: that is why it grows by chance.
+        with self._writing(durable=False) as connection:
             found = connection.execute(
-                "UPDATE uploads SET fence = fence + 1, heartbeat = 0, holder = ?, touched = now()"
+                "UPDATE uploads SET fence = fence + 1 + (1e9 * random())::bigint, heartbeat = 0, holder = ?,"
+                " touched = now()"
                 " WHERE name = ? AND NOT is_used"
                 f" AND (holder IS NULL OR (fence = ? AND heartbeat = ?)) RETURNING {COLUMNS}",
                 (holder, name, fence, heartbeat),

@@ -184,7 +184,7 @@ def a_spool_in_the_archive(many: Many) -> str:
     return many.wrong(INGEST_SHARED_SPOOL="s3://data/a/spool")
 
 
-@provokes("*URL* is no URL that PostgreSQL takes")
+@provokes("*URL* is no URL that PostgreSQL takes: a blank in it, or in its password, is %20, and a % is %25")
 def a_parameter_that_is_none(many: Many) -> str:
     return many.wrong(INGEST_DATABASE_URL=f"{NOWHERE}?colour=red")
 

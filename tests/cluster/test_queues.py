@@ -105,6 +105,7 @@ def test_everybody_is_told_where_a_job_stands(
         assert told.items() <= (found[0] if isinstance(found, list) else found).items()
     waits = "a worker of here, on whose disk its files are: none runs, and nothing was heard of here"
     assert f"\nqueue     local:here, with priority 70\nwaits for {waits}\n" in command("state", 1).stdout
+    assert re.search(r"ingest retry 1 +runs it now, on here\n", command("state", 1).stdout)
     monkeypatch.setenv("INGEST_HOST", "there")
     with Server(tmp_path) as server:
         (listed,), shown = (requests.get(f"{server.url}/{path}", timeout=60).json() for path in ("jobs", "jobs/1"))

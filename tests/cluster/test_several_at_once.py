@@ -195,7 +195,38 @@ def test_a_host_that_is_cut_off_loses_all_that_it_has_at_work_and_no_other_does(
         until(lambda: time.monotonic() - begun > 2 * STALE_SECONDS)
         assert all(job.fence_number == 1 for job in running(store))
         east.cut()
-        until(lambda: all(store.get(job_id).fence_number > 1 for job_id in theirs))
-        east.mend()
+        until(lambda: any(store.get(job_id).fence_number > 1 for job_id in theirs))
     until(lambda: not store.count_unfinished())
+    assert all(store.get(job_id).fence_number > 1 for job_id in theirs)
+    east.mend()
     require_each_stored_once(site, postgres_server, postgres)
+
+
+@pytest.mark.parametrize("away", ["stopped", "frozen"])
+def test_a_run_waits_for_a_database_that_is_away_and_nobody_is_taken_for_dead(
+    two: Cluster,
+    store: JobStore,
+    queued: list[Path],
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    away: str,
+) -> None:
+    """When it is back, those who hold jobs say so, and no other host is quicker; the run goes on where it was."""
+    path = write_bundle(tmp_path / "slow.tar", {f"data/{number}": bytes(12_000) for number in range(10)})
+    two["west"].start("worker", "--quiet")
+    until(lambda: not store.count_unfinished())
+    slow = two["east"].start("--quiet", "--limit-rate", "30kB", path)
+    until(lambda: any(job.source == str(path) and job.heartbeat > 2 for job in running(store)))
+    job_id = running(store)[0].job_id
+    begun = time.monotonic()
+    if away == "stopped":
+        postgres_server.stop()
+    else:
+        postgres_server.freeze()
+    until(lambda: time.monotonic() - begun > 2 * STALE_SECONDS)
+    if away == "stopped":
+        postgres_server.start()
+    else:
+        postgres_server.thaw()
+    until(lambda: store.get(job_id).is_done)
+    assert (store.get(job_id).fence_number, store.get(job_id).attempts) == (1, 1), slow.log.read_text()

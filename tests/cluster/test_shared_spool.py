@@ -26,6 +26,7 @@ from ingest_cli.spool.rows import Gone, Piece, UploadRows
 from ingest_cli.spool.shared import WRITING_BYTES, SharedSpool, Writers
 
 from ..support.object_stores import ObjectServer
+from ..support.postgres import PostgresServer
 from ..support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.cluster
@@ -188,6 +189,24 @@ def test_who_lives_keeps_an_upload_and_who_does_not_loses_it(spools: Callable[[]
     assert content_of(next_one, upload, tmp_path) == b"from the living, and from the next"
     assert orphans(living) == set()
     assert keys(living) == {piece.key for piece in living.rows.pieces(f"resumable-{upload.name}.tar")}
+
+
+def test_who_held_an_upload_as_the_database_lost_its_power_holds_it_no_more_than_the_next(
+    spools: Callable[..., SharedSpool], postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    one, two = spools(), spools()
+    upload = SharedUploads(one).create(10, "user", "client")
+    with opened(one, upload) as first:
+        first.write(b"first")
+        postgres_server.kill()
+        postgres_server.start()
+        one.leases.close()
+        with opened(two, upload) as second:
+            with pytest.raises(Locked):
+                first.sync()
+            second.write(b"second")
+            second.sync()
+    assert content_of(two, upload, tmp_path) == b"second"
 
 
 def test_what_is_in_doubt_does_not_count_until_it_is_trusted(spools: Callable[[], SharedSpool], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ingest_cli.server.routes import ServerRules
 from ..support.bundles import write_bundle
 from ..support.environment import scrub
 from ..support.proxying import PASSWORD, PROGRAMS, USER, in_front, is_there
-from ..support.serving import OCTETS, PATIENCE, Server
+from ..support.serving import OCTETS, PATIENCE, Server, serving_apart
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -36,11 +36,8 @@ CLIENT = "192.0.2.60"
 def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that trusts the proxies of this machine."""
     folder = tmp_path_factory.mktemp("trusting")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        patch.setenv("INGEST_TRUSTED_PROXIES", "127.0.0.1")
-        server = stack.enter_context(Server(folder, "--log-format", "json", "--root-path", "/ingest/"))
-        patch.undo()
+    words = ("--log-format", "json", "--root-path", "/ingest/")
+    with serving_apart(folder, *words, made=lambda: None, INGEST_TRUSTED_PROXIES="127.0.0.1") as (server, _):
         yield server
 
 
@@ -48,10 +45,7 @@ def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that trusts nobody."""
     folder = tmp_path_factory.mktemp("plain")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        server = stack.enter_context(Server(folder, "--log-format", "json"))
-        patch.undo()
+    with serving_apart(folder, "--log-format", "json", made=lambda: None) as (server, _):
         yield server
 
 

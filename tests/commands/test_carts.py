@@ -9,7 +9,6 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from ingest_cli.server.authentication import Refusal
 from ingest_cli.server.carts import LIFETIME, Cart, FolderCarts
 
 from ..support.bundles import FILES, write_bundle
-from ..support.environment import scrub
 from ..support.pacifica_double import Handler, PacificaSite
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 from ..support.site import Site
 
 # What the released downloader does in a program that uses it.
@@ -53,14 +51,14 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
     """A server and its site, which holds job 1, for carts of any name."""
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        patch.setenv("INGEST_DOWNLOADS", "yes")
+
+    def fill() -> Site:
         site = Site(folder / "data" / "pacifica-ingest-cli")
         site.ingest(write_bundle(folder / "b.tar"))
-        server = stack.enter_context(Server(folder))
-        patch.undo()
-        yield server, site
+        return site
+
+    with serving_apart(folder, made=fill, INGEST_DOWNLOADS="yes") as shared:
+        yield shared
 
 
 @pytest.fixture

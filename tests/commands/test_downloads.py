@@ -26,9 +26,8 @@ from ingest_cli.server.streams import MAX_STREAMS
 
 from ..support.bundles import FILES, file_record, members, transaction, write_bundle
 from ..support.command import Command
-from ..support.environment import scrub
 from ..support.pacifica_double import PacificaSite
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 from ..support.site import Site
 from ..support.waiting import until
 
@@ -49,18 +48,18 @@ def bundle_with(folder: Path, files: dict[str, bytes], **changes: object) -> Pat
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
     """A server and its site, for all the requests that change nothing."""
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        patch.setenv("INGEST_DOWNLOADS", "yes")
+
+    def fill() -> Site:
         site = Site(folder / "data" / "pacifica-ingest-cli")
         site.ingest(bundle_with(folder, HELD))
         for _ in ("job 2", "its duplicate"):
             site.ingest(bundle_with(folder, {"data/other": b"other"}))
         for kind in ("text/html", "image/svg+xml", "text/x y"):
             site.ingest(bundle_with(folder, {f"data/{kind.replace('/', '')}": b"<script>"}, mimetype=kind))
-        server = stack.enter_context(Server(folder))
-        patch.undo()
-        yield server, site
+        return site
+
+    with serving_apart(folder, made=fill, INGEST_DOWNLOADS="yes") as shared:
+        yield shared
 
 
 @pytest.fixture(scope="module")

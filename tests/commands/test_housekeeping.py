@@ -231,3 +231,19 @@ def test_no_id_is_given_out_again_once_a_backup_is_restored(command: Command, si
     assert command("skip-ids", "--job", 2_000_000, "--file", 5).stdout == (
         "job 2000001 and file 1000005 are the next ones\n"
     )
+
+
+def test_ids_of_a_service_are_not_skipped(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNIQUEID_URL", "http://127.0.0.1:9")
+    refused = command("skip-ids")
+    assert refused.returncode == ExitCode.USAGE
+    assert "ids are given out by http://127.0.0.1:9, which has its own backup" in refused.stderr
+
+
+def test_an_archive_that_cannot_be_listed_needs_to_be_told_its_last_file(
+    command: Command, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert command("-q", write_bundle(tmp_path / "b.tar")).returncode == 0
+    monkeypatch.setenv("ARCHIVEINTERFACE_URL", "http://127.0.0.1:9")
+    assert "give the last id that one may have, by --file" in command("skip-ids").stderr
+    assert command("skip-ids", "--file", 70).stdout.endswith("and file 71 are the next ones\n")

@@ -6,7 +6,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,7 @@ import requests
 from ingest_cli.server.routes import BUNDLE_TYPES
 
 from ..support.bundles import write_bundle
-from ..support.environment import scrub
-from ..support.serving import PATIENCE, Server, read_answer
+from ..support.serving import PATIENCE, Server, read_answer, serving_apart
 from ..support.site import Site
 
 GETS = ["/", "/get_state?job_id=1", "/jobs", "/jobs/1", "/healthz", "/metrics", "/openapi.json", "/nowhere"]
@@ -26,11 +25,8 @@ GETS = ["/", "/get_state?job_id=1", "/jobs", "/jobs/1", "/healthz", "/metrics", 
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
     """One server, and its site, which has one complete job."""
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        server = stack.enter_context(Server(folder, "--move-from", folder))
-        site = Site(folder / "data" / "pacifica-ingest-cli")
-        patch.undo()
+    made = partial(Site, folder / "data" / "pacifica-ingest-cli")
+    with serving_apart(folder, "--move-from", folder, made=made) as (server, site):
         assert server.settled(server.upload(write_bundle(folder / "b.tar"))["job_id"])["state"] == "OK"
         yield server, site
 

@@ -209,3 +209,14 @@ def test_it_overwrites_nothing(command: Command, old: Path, tmp_path: Path) -> N
     assert usable(old)
     absent = command("migrate-store", tmp_path / "absent", f"{tmp_path}/other/")
     assert (absent.returncode, "there is no " in absent.stderr) == (ExitCode.USAGE, True)
+
+
+def test_services_are_not_moved(command: Command, old: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.ini").write_text(
+        f"[database]\npath = {old / NAMES[0]}\n[uniqueid]\nurl = http://127.0.0.1:9\n"
+        f"[metadata]\ningest_url = {(old / NAMES[2]).as_uri()}\n"
+    )
+    refused = command("migrate-store", old / NAMES[0], tmp_path / "new.ini")
+    assert refused.returncode == ExitCode.USAGE
+    said = f"the id store is not moved where it is a service over HTTP: {old / NAMES[1]} to http://127.0.0.1:9"
+    assert said in refused.stderr

@@ -4,7 +4,6 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,7 @@ from ingest_cli.settings import load_settings
 from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
-from ..support.environment import scrub
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 from ..support.waiting import until
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -46,13 +44,13 @@ def add(store: JobStore, job_id: int, *, user: str = "eve", failed: bool = False
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One with many jobs, of which every tenth has failed, and every second is another user's."""
     folder = tmp_path_factory.mktemp("many")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
+
+    def fill() -> None:
         with open_store(load_settings()) as store:
             for number in range(1, JOBS + 1):
                 add(store, number, user="adam" if number % 2 else "eve", failed=number % 10 == 0)
-        server = stack.enter_context(Server(folder))
-        patch.undo()
+
+    with serving_apart(folder, made=fill) as (server, _):
         yield server
 
 

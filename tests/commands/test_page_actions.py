@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -17,8 +17,7 @@ from ingest_cli.settings import Settings, load_settings
 
 from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import write_bundle
-from ..support.environment import scrub
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 
 HTML = {"Accept": "text/html"}
 AS_HEADER = "X-Http-Authed-User"
@@ -67,12 +66,7 @@ class Served:
 
 @contextmanager
 def served(folder: Path, **variables: str) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        server, settings = stack.enter_context(Server(folder)), load_settings()
-        patch.undo()
+    with serving_apart(folder, made=load_settings, **variables) as (server, settings):
         yield Served(server, settings)
 
 

@@ -15,9 +15,8 @@ import pytest
 from ingest_cli.server.serve import MAX_CONNECTIONS
 
 from ..support.bundles import write_bundle
-from ..support.environment import scrub
 from ..support.onlooker import Onlooker, most_bytes
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 
 # A request in what another one seems to have as its body. It is the last one, if it is one.
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -28,10 +27,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        server = stack.enter_context(Server(folder))
-        patch.undo()
+    with serving_apart(folder, made=lambda: None) as (server, _):
         yield server
 
 

@@ -10,8 +10,8 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,8 @@ from ingest_cli.jobs.store import open_store
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
-from ..support.environment import scrub
 from ..support.pacifica_double import Handler, PacificaSite
-from ..support.serving import OCTETS, PATIENCE, Server
+from ..support.serving import OCTETS, PATIENCE, Server, serving_apart
 from ..support.shown import is_stored
 from ..support.site import Site, assert_sound
 from ..support.waiting import until
@@ -47,26 +46,24 @@ def server(environment: Path) -> Iterator[Server]:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
     """One server, and its site, for all the requests that leave nothing there."""
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        server = stack.enter_context(Server(folder, "--move-from", folder / "in"))
-        site = Site(folder / "data" / "pacifica-ingest-cli")
-        patch.undo()
-        yield server, site
+    with serving_apart(
+        folder, "--move-from", folder / "in", made=partial(Site, folder / "data" / "pacifica-ingest-cli")
+    ) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Site]]:
     """One that asks for credentials."""
     folder = tmp_path_factory.mktemp("guarded")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        patch.setenv("INGEST_SERVER_TOKEN", "t0ken")
-        patch.setenv("INGEST_SERVER_USERNAME", "ada")
-        patch.setenv("INGEST_SERVER_PASSWORD", "löve")
-        server, site = stack.enter_context(Server(folder)), Site(folder / "data" / "pacifica-ingest-cli")
-        patch.undo()
-        yield server, site
+    with serving_apart(
+        folder,
+        made=partial(Site, folder / "data" / "pacifica-ingest-cli"),
+        INGEST_SERVER_TOKEN="t0ken",
+        INGEST_SERVER_USERNAME="ada",
+        INGEST_SERVER_PASSWORD="löve",
+    ) as guarded:
+        yield guarded
 
 
 def spooled(site: Site) -> list[str]:

@@ -363,6 +363,11 @@ def test_a_policy_that_is_no_schema(site: Site, tmp_path: Path, text: str) -> No
 KEYS = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "s3%cret"}
 
 
+def test_a_prefix_with_a_backslash_is_refused() -> None:
+    with pytest.raises(SettingsError, match="has a prefix that cannot be used"):
+        load_settings(environment={"ARCHIVEINTERFACE_URL": "s3://data/a\\b", **KEYS})
+
+
 def test_an_archive_in_storage_that_speaks_s3() -> None:
     place = {"ARCHIVEINTERFACE_URL": "s3://data.example/site/one", **KEYS}
     settings = load_settings(environment={**place, "AWS_ENDPOINT_URL": "http://127.0.0.1:8333/"})

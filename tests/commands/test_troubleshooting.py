@@ -126,34 +126,29 @@ def a_value_in_quotes(scene: Scene) -> str:
 @provokes("s3:// needs [s3] *KEY*, or *VARIABLE*")
 def no_access_key(scene: Scene) -> str:
     scene.environment.setenv("ARCHIVEINTERFACE_URL", "s3://data/x")
-    scene.environment.setenv("AWS_ACCESS_KEY_ID", "key")
-    return scene.ingest(code=2)
+    return scene.under(AWS_ACCESS_KEY_ID="key")
 
 
 @provokes("*PLACE*: [*SECTION*] *KEY* needs a job store on PostgreSQL: set [database] url (INGEST_DATABASE_URL)")
 def a_shared_spool_of_one_host(scene: Scene) -> str:
-    scene.environment.setenv("INGEST_SHARED_SPOOL", "s3://uploads")
-    return scene.ingest(code=2)
+    return scene.under(INGEST_SHARED_SPOOL="s3://uploads")
 
 
 @provokes("*PLACE*: [*SECTION*] *KEY* is not postgresql://USER@HOST/DATABASE")
 def a_database_without_a_name(scene: Scene) -> str:
-    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@db.example.org")
-    return scene.ingest(code=2)
+    return scene.under(INGEST_DATABASE_URL="postgresql://ingest@db.example.org")
 
 
 @provokes("*PLACE*: [*SECTION*] *KEY* is a file: give a URL as url (INGEST_DATABASE_URL)")
 def a_database_in_place_of_a_file(scene: Scene) -> str:
-    scene.environment.setenv("INGEST_DB", "postgresql://ingest@db.example.org/ingest")
-    return scene.ingest(code=2)
+    return scene.under(INGEST_DB="postgresql://ingest@db.example.org/ingest")
 
 
 @provokes("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'")
 def no_library_for_postgresql(scene: Scene) -> str:
     (scene.folder / "psycopg.py").write_text("raise ImportError")
     scene.environment.setenv("PYTHONPATH", f"{scene.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@db.example.org/ingest")
-    return scene.ingest(code=2)
+    return scene.under(INGEST_DATABASE_URL="postgresql://ingest@db.example.org/ingest")
 
 
 @provokes("*FILE* is UTF-16: save it as UTF-8")

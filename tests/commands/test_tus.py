@@ -21,8 +21,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.server.uploads import MAX_UPLOADS
 
 from ..support.bundles import FILES, write_bundle
-from ..support.environment import scrub
-from ..support.serving import PATIENCE, Server
+from ..support.serving import PATIENCE, Server, serving_apart
 from ..support.site import Site
 from ..support.tus import PIECE, V, append, begin, create, offset
 from ..support.waiting import until
@@ -32,10 +31,7 @@ from ..support.waiting import until
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for all that is answered without a bundle."""
     folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        scrub(patch, folder)
-        server = stack.enter_context(Server(folder))
-        patch.undo()
+    with serving_apart(folder, made=lambda: None) as (server, _):
         yield server
 
 

@@ -124,6 +124,14 @@ def test_several_paths_can_be_one_bundle(
     assert [(row["key"], row["value"]) for row in site.rows("TransactionKeyValue")] == [("a", "b")]
 
 
+def kill_midway(starting: Callable[..., Running], server: Server, site: Site, *words: object) -> None:
+    """Upload, and kill the client once some has arrived."""
+    client = starting("upload", "--to", server.url, *words, *SLOWLY)
+    until(lambda: arrived(site) > 200_000)
+    client.kill()
+    client.wait()
+
+
 def test_a_client_that_is_killed_resumes(
     command: Command,
     starting: Callable[..., Running],
@@ -132,10 +140,7 @@ def test_a_client_that_is_killed_resumes(
     large: tuple[Path, dict[str, bytes]],
 ) -> None:
     bundle, files = large
-    client = starting("upload", "--to", server.url, bundle, *SLOWLY)
-    until(lambda: arrived(site) > 200_000)
-    client.kill()
-    client.wait()
+    kill_midway(starting, server, site, bundle)
     before, begun = names(site), arrived(site)
     assert 0 < begun < bundle.stat().st_size
     done = command("upload", "--to", server.url, bundle)
@@ -151,10 +156,7 @@ def test_a_packed_folder_is_sent_as_it_was_packed(
     command: Command, starting: Callable[..., Running], server: Server, site: Site, folder: Path
 ) -> None:
     (folder / "large.bin").write_bytes(os.urandom(1_500_000))
-    client = starting("upload", "--to", server.url, folder, *IDS, *SLOWLY)
-    until(lambda: arrived(site) > 200_000)
-    client.kill()
-    client.wait()
+    kill_midway(starting, server, site, folder, *IDS)
     packed = [path.stat().st_ino for path in left_behind(site) if path.name == "bundle.tar"]
     (name,) = names(site)
     client = starting("upload", "--to", server.url, folder, *IDS, *SLOWLY)
@@ -170,10 +172,7 @@ def test_what_was_changed_meanwhile_begins_anew(
     command: Command, starting: Callable[..., Running], server: Server, site: Site, folder: Path
 ) -> None:
     (folder / "large.bin").write_bytes(os.urandom(1_500_000))
-    client = starting("upload", "--to", server.url, folder, *IDS, *SLOWLY)
-    until(lambda: arrived(site) > 200_000)
-    client.kill()
-    client.wait()
+    kill_midway(starting, server, site, folder, *IDS)
     (name,) = names(site)
     (folder / "large.bin").write_bytes(b"small now")
     done = command("upload", "--to", server.url, folder, *IDS)
@@ -206,10 +205,7 @@ def test_an_upload_that_the_server_has_forgotten_begins_anew(
     large: tuple[Path, dict[str, bytes]],
 ) -> None:
     bundle, files = large
-    client = starting("upload", "--to", server.url, bundle, *SLOWLY)
-    until(lambda: arrived(site) > 200_000)
-    client.kill()
-    client.wait()
+    kill_midway(starting, server, site, bundle)
     for path in site.settings.spool.glob("resumable-*"):
         path.unlink()
     assert command("upload", "--to", server.url, bundle).returncode == 0

@@ -66,6 +66,12 @@ class Scene:
         """The same of the ingestion of a bundle."""
         return self.says(write_bundle(self.folder / "b.tar", files, document, **how), code=code)
 
+    def under(self, **variables: str) -> str:
+        """The same where these variables are wrong."""
+        for name, value in variables.items():
+            self.environment.setenv(name, value)
+        return self.ingest(code=2)
+
     def of_a_file(self, **changes: Any) -> str:
         """The same of a bundle with one file, whose record is changed."""
         return self.ingest({"data/a": b"a"}, [*transaction(), file_record("data/a", b"a", **changes)])

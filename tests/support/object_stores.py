@@ -31,6 +31,8 @@ from ingest_cli.settings import ObjectStore, S3Access
 from .loopback import LoopbackServer, QuietHandler, lasting_port
 from .waiting import until
 
+# Whose name is found by nobody: only a proxy leads there.
+DOMAIN = "storage.test"
 SECOND_KEY_ID = "accesskey87654321"
 KEY_ID, SECRET = "accesskey12345678", "secretkey12345678901234567890"
 IDENTITY = {
@@ -155,7 +157,13 @@ def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
     ports = {f"{part}{kind}": lasting_port() for part in parts for kind in (".port", ".port.grpc")}
     words = [program("weed"), "mini", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     words += [f"-{name}={port}" for name, port in ports.items()]
-    words += [f"-s3.config={config}", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
+    words += [
+        f"-s3.domainName={DOMAIN}",
+        f"-s3.config={config}",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+    ]
     words += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-filer.localSocket={folder}/f", f"-s3.localSocket={folder}/s"]
     with _running(words, folder, ports["s3.port"]) as url:
         yield ObjectServer(url, strict=True)
@@ -265,6 +273,8 @@ class _Passing(QuietHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.seen.append((self.command, self.path))
         fault = self.server.decide(self.command, self.path)
+        if not self.path.startswith("/"):  # as a proxy is asked
+            self.path = f"/{self.path.split('/', 3)[3]}"
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
             self._answer(status, {}, f"<Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .databases import as_postgres, postgres_programs
 from .postgres import PostgresServer, outside, require_postgres
+from .waiting import until
 
 LOG = "/srv/wal"
 
@@ -52,6 +53,8 @@ class RestorableServer(PostgresServer):
             for path in (self._data, *self._data.rglob("*")):
                 shutil.chown(path, "postgres", "postgres")
         self.start()
+        # It answers before it is there.
+        until(lambda: self.execute("SELECT pg_is_in_recovery()") == [(False,)])
 
     def _run(self, program: str, *words: str, folder: Path) -> None:
         folder.mkdir()

@@ -7,17 +7,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
+import pytest
 import requests
 
 from .command import Command
+from .environment import scrub
 from .forks import FORKS, Running
 
 PATIENCE = 60.0
+T = TypeVar("T")
 
 
 class Server:
@@ -96,6 +99,20 @@ class Server:
         with self.connected() as connection:
             connection.sendall(request)
             return read_answer(connection)
+
+
+@contextmanager
+def serving_apart(folder: Path, *words: object, made: Callable[[], T], **variables: str) -> Iterator[tuple[Server, T]]:
+    """A server of a site of its own below ``folder``, and what was ``made`` before, in the environment that it begins
+    in, with these variables: for several tests, none of which has that environment."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        scrub(patch, folder)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        found = made()
+        server = stack.enter_context(Server(folder, *words))
+        patch.undo()
+        yield server, found
 
 
 def _start(words: list[object], log: IO[bytes], given: socket.socket | IO[bytes] | None) -> Running:

@@ -70,7 +70,9 @@ def pairs_of(source: Settings, target: Settings) -> list[tuple[Side, Side]]:
         if _is_same(place, other):
             continue
         if isinstance(place, Endpoint) or isinstance(other, Endpoint):
-            raise SettingsError(f"a {what} that is a service over HTTP is not moved: {place} to {other}")
+            raise SettingsError(
+                f"the {what} is not moved where it is a service over HTTP: {_shown(place)} to {_shown(other)}"
+            )
         pairs.append((side_of(what, place, source), side_of(what, other, target)))
     if not pairs:
         raise SettingsError("nothing is to be moved: both name the same places")
@@ -180,6 +182,10 @@ def _beside(place: Path, what: str, before: Place) -> Place:
 def _usual_name(what: str) -> str:
     option = {JOBS: DATABASE, IDS: UNIQUEID_URL, CATALOG: CATALOG_URL}[what]
     return Path(places_in(Path("/"))[option]).name
+
+
+def _shown(place: Place) -> str:
+    return place.url if isinstance(place, Endpoint) else str(place)
 
 
 def _is_same(one: Place, other: Place) -> bool:

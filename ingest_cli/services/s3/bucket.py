@@ -12,7 +12,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
 from ...settings import ObjectStore, S3Access
 from .copies import MOST_COPIED
-from .faults import ENDED, FAILURES, code_of, explained, is_not_there, may_pass, was_cut_short
+from .faults import FAILURES, explained, is_not_there, may_have_ended, may_pass, was_cut_short
 from .objects import Stored, bare
 from .parts import MOST_PARTS
 from .patience import Patience
@@ -189,7 +189,7 @@ class Bucket(SignedBucket):
             # A file of this machine that is not there is no fault of storage.
             if isinstance(error, FileNotFoundError) and error.errno is not None:
                 raise
-            if code_of(error) in ENDED and self._credentials.renew(keyed.key_id):
+            if may_have_ended(error) and self._credentials.renew(keyed.key_id):
                 self._stores.make()
                 renewed = f"cannot {action} in {self.place} at {self.access.endpoint}: its access key has ended"
                 raise ServiceUnavailable(f"{renewed}, and there is another one by now") from error

@@ -91,10 +91,15 @@ def is_not_there(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
 
 
+def may_have_ended(error: BaseException) -> bool:
+    """Whether the access key may be one that has ended: where only an object's size is asked for, no code says so."""
+    code = code_of(error)
+    return code in ENDED or (not code and _status(str(error)) in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN))
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether storage could not say yet whether there is such an object, since another request was at it."""
-    code = CODE.search(str(error))
-    return code is not None and code[1] in PASSING_CODES
+    return code_of(error) in PASSING_CODES
 
 
 def was_cut_short(error: IngestError) -> bool:

@@ -14,7 +14,7 @@ UNRESERVED = "-_.~"
 def url_of(access: S3Access, bucket: str, query: Mapping[str, str], key: str = "") -> str:
     """The URL of a bucket, or of an object in it."""
     scheme, _, host = access.endpoint.partition("://")
-    top, path = (host, f"/{bucket}/{key}") if access.in_path else (f"{bucket}.{host}", f"/{key}")
+    top, path = (host, f"/{bucket}/{key}") if access.has_in_path(bucket) else (f"{bucket}.{host}", f"/{key}")
     asked = _query(query)
     return f"{scheme}://{top}{quote(path, safe=f'/{UNRESERVED}')}{'?' if asked else ''}{asked}"
 

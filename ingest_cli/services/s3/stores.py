@@ -43,10 +43,11 @@ class Stores:
 
     def _made(self, **timeouts: timedelta) -> S3Store:
         access, bucket = self._access, self._place.bucket
+        in_path = access.has_in_path(bucket)
         config: S3Config = {
-            "endpoint": access.endpoint if access.in_path else _with_bucket(access.endpoint, bucket),
+            "endpoint": access.endpoint if in_path else _with_bucket(access.endpoint, bucket),
             "region": access.region,
-            "virtual_hosted_style_request": not access.in_path,
+            "virtual_hosted_style_request": not in_path,
         }
         if self._credentials.are_set:
             config |= {"access_key_id": access.key_id, "secret_access_key": access.secret}
