@@ -172,8 +172,8 @@ READY = {
     " > $XDG_CONFIG_HOME/pacifica-ingest-cli/config.ini && ingest -q monday.tar",
     "ingest-help.1": "",
 }
-# What is of another machine, or does not end by itself.
-NOT_TRIED = ("ssh ", "postgresql://", "/etc/pacifica", " /srv/drop", "worker --workers")
+# What is of another machine, or of many, or does not end by itself.
+NOT_TRIED = ("ssh ", "postgresql://", "--priority", "/etc/pacifica", " /srv/drop", "worker --workers")
 
 
 @pytest.mark.sweep

@@ -187,6 +187,7 @@ def secretive(pacific: PacificaSite, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.delenv("METADATA_INGEST_URL")
     path = tmp_path / "config.ini"
     path.write_text(f"{secrets}[metadata]\ningest_url = {address}/ingest\n", "utf-8")
+    path.chmod(0o600)
     return path
 
 

@@ -26,7 +26,7 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(environment={"XDG_DATA_HOME": str(tmp_path)})
 
 
-@pytest.mark.parametrize("what", TABLES)
+@pytest.mark.parametrize("what", MIGRATIONS)
 def test_every_table_is_moved(what: str, tmp_path: Path) -> None:
     with closing(open_database(tmp_path / "new", MIGRATIONS[what], what)) as database:
         named = {table.name for table in TABLES[what]}
