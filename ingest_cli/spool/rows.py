@@ -5,14 +5,14 @@ of one that has another holder by now is not changed. A holder is known to live 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from ..errors import IngestError
-from ..jobs.database import Connection, Cursor, reading, writing
+from ..jobs.database import Connection, Cursor
 from ..jobs.postgres_connections import PostgresConnections
-from ..jobs.postgres_database import PostgresDatabase, open_database
+from ..jobs.postgres_database import open_database
 from ..jobs.spool import Locked
+from .pooled import PooledRows
 from .server_rows import ServerRows
 
 MIGRATIONS = [
@@ -110,16 +110,14 @@ class Piece:
     etag: str
 
 
-class UploadRows:
-    """The rows of the database that ``pool`` leads to; ``servers`` are those beside them. Its methods may be called by
-    several threads at once.
-
-    They raise ResourceUnavailable where the database cannot be used now. Where a ``fence`` is named, they raise Locked
-    where the upload has another holder by now, or is gone.
+class UploadRows(PooledRows):
+    """The uploads; ``servers`` are the rows beside them. Where a ``fence`` is named, its methods raise Locked where the
+    upload has another holder by now, or is gone.
     """
 
     def __init__(self, pool: PostgresConnections) -> None:
-        self._pool, self._database = pool, open_database(pool, MIGRATIONS, "uploads")
+        super().__init__(pool)
+        self._database = open_database(pool, MIGRATIONS, "uploads")
         self.servers = ServerRows(pool)
 
     def close(self) -> None:
@@ -319,17 +317,6 @@ class UploadRows:
             ended = [key for key, (name, fence) in keys.items() if fences.get(name) != fence]
             noted = connection.execute("SELECT key FROM upload_pieces WHERE key = ANY(?)", (ended,))
             return sorted({*ended} - {str(key) for (key,) in noted.fetchall()})
-
-    @contextmanager
-    def _writing(self, *, durable: bool = True) -> Iterator[Connection]:
-        """One transaction, of whichever thread."""
-        with closing(PostgresDatabase(self._pool)) as database, writing(database, durable=durable) as connection:
-            yield connection
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with closing(PostgresDatabase(self._pool)) as database, reading(database) as connection:
-            yield connection
 
 
 def _row(found: Cursor) -> Row | None:

@@ -1,22 +1,14 @@
 """What the servers that share a spool have in common beside uploads: the carts of users, and keys."""
 
 import secrets
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
-from ..jobs.database import Connection, reading, writing
-from ..jobs.postgres_connections import PostgresConnections
-from ..jobs.postgres_database import PostgresDatabase
+from .pooled import PooledRows
 
 KEY_BYTES = 32
 
 
-class ServerRows:
-    """The rows of the database that ``pool`` leads to, whose tables are there. Its methods may be called by several
-    threads at once. They raise ResourceUnavailable where the database cannot be used now."""
-
-    def __init__(self, pool: PostgresConnections) -> None:
-        self._pool = pool
+class ServerRows(PooledRows):
+    """The carts, and the keys."""
 
     def key(self, name: str) -> bytes:
         """The secret key of this name: the first server that asks has made it up."""
@@ -65,14 +57,3 @@ class ServerRows:
         """Remove the carts that have been kept for longer than so many seconds."""
         with self._writing() as connection:
             connection.execute("DELETE FROM carts WHERE kept < now() - make_interval(secs => ?)", (lifetime,))
-
-    @contextmanager
-    def _writing(self, *, durable: bool = True) -> Iterator[Connection]:
-        """One transaction, of whichever thread."""
-        with closing(PostgresDatabase(self._pool)) as database, writing(database, durable=durable) as connection:
-            yield connection
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with closing(PostgresDatabase(self._pool)) as database, reading(database) as connection:
-            yield connection
