@@ -33,8 +33,6 @@ NO_THREAD = "can't start new thread"
 
 # So long a heartbeat waits for a change that the run makes itself, which takes milliseconds.
 CHANGING_SECONDS = 0.1
-# A run waits so long for a database that is away, as while it is started anew or another server takes over.
-AWAY_SECONDS = 90.0
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 T = TypeVar("T")
@@ -315,7 +313,7 @@ class Lease:
         """What comes of asking the store, which is waited for where it is on another machine and away for a while: the
         run need not begin anew for that. What is asked can be asked twice: it may have been done, and nobody heard.
         """
-        deadline = _clock() + AWAY_SECONDS
+        deadline = _clock() + self._timings.away
         while True:
             try:
                 return ask()

@@ -16,7 +16,8 @@ class Timings:
     ``checkpoint`` is how much work a kill or a loss of power may cost; ``grace`` is how long the current file may take
     after a first signal. ``busy`` is how long to wait for a locked database, ``poll`` how often an idle worker looks
     for a job, and ``pause`` how long it waits after the store could not be used. Where several hosts share a store, a
-    process says every ``presence`` seconds that it is there.
+    process says every ``presence`` seconds that it is there, and a run waits ``away`` seconds for one that cannot be
+    asked, as while its server is started anew or another one takes over.
     """
 
     heartbeat: float = 1.0
@@ -31,6 +32,7 @@ class Timings:
     busy: float = 60.0
     poll: float = 0.2
     pause: float = 1.0
+    away: float = 90.0
 
     @property
     def attempts(self) -> int:

@@ -61,6 +61,8 @@ HANGS_AFTER_SECONDS = 20.0
 MAIN, OTHERS = "main", "others"
 # A job here is shorter than the second that a heartbeat waits for elsewhere.
 QUICK_HEARTBEAT = 0.002
+# What lasts is not waited out.
+QUICK = {"away": 0.05, "pause": 0.02}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +294,7 @@ def _place(frame: FrameType | None) -> str:
 def _child(order: Order, steps: _Steps, stdout: int, stderr: int) -> NoReturn:
     from ingest_cli.__main__ import main
 
-    _set_timings(order.timings or ({"heartbeat": QUICK_HEARTBEAT} if order.thread == OTHERS else {}))
+    _set_timings(QUICK | (order.timings or ({"heartbeat": QUICK_HEARTBEAT} if order.thread == OTHERS else {})))
     if order.kept is not None:
         vars(import_module("ingest_cli.pipeline.bundle_files"))["KEPT_BYTES"] = order.kept
     os.environ.clear()
