@@ -41,6 +41,8 @@ IDENTITY = {
     "actions": ["Admin", "Read", "Write", "List", "Tagging"],
 }
 NUMBERS = itertools.count()
+# A bucket takes seven.
+MOST_VOLUMES = 5000
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
         "-webdav=false",
         "-admin.ui=false",
         "-master.telemetry=false",
+        # By itself it takes no more than would fit its disk if they were full.
+        f"-volume.max={MOST_VOLUMES}",
     ]
     words += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-filer.localSocket={folder}/f", f"-s3.localSocket={folder}/s"]
     with _running(words, folder, ports["s3.port"]) as url:
