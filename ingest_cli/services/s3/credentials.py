@@ -1,5 +1,4 @@
-"""The access key that storage is reached with: one that is set, or one that is found, and got
-anew before it ends."""
+"""The access key that storage is reached with: one that is set, or one that is found, and got anew before it ends."""
 
 import threading
 import time
