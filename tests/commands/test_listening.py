@@ -163,6 +163,9 @@ def test_an_address_of_the_network_asks_who_may_use_it(command: Command, tmp_pat
 
 # One server takes the place of another.
 
+# What a server was asked before it is told to end it answers, however slow the machine is just now.
+UNHURRIED = ("--grace", 30)
+
 
 class Visitor:
     """A client that comes again and again: on new connections and kept ones, at once and late, to ask and to bring."""
@@ -220,12 +223,12 @@ def test_no_visitor_notices_that_another_server_takes_over(
 
     with listening, ExitStack() as stack, ThreadPoolExecutor(visitors) as pool:
         stack.callback(ended.set)
-        old = stack.enter_context(Server(environment, "--quiet", "--fd", 0, given=listening))
+        old = stack.enter_context(Server(environment, "--quiet", *UNHURRIED, "--fd", 0, given=listening))
         for visitor in coming:
             pool.submit(visitor.come, ended)
         for _ in range(times):
             until_all_came()
-            new = Server(environment, "--quiet", "--fd", 0, given=listening)
+            new = Server(environment, "--quiet", *UNHURRIED, "--fd", 0, given=listening)
             if overlap:
                 stack.enter_context(new)
             old.process.send_signal(signal.SIGTERM)
