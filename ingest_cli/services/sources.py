@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def catch(source: Path, caught: Path, hashed: os.stat_result | None) -> bool:
 def is_same_file(found: os.stat_result, other: os.stat_result) -> bool:
     """Whether both are of one file."""
     return (found.st_dev, found.st_ino) == (other.st_dev, other.st_ino)
+
+
+def each_caught(source: Path, first_id: int, fence: int, file_id: int, hashed: os.stat_result | None) -> Iterator[Path]:
+    """The source under the names that runs up to the one with ``fence`` give it: those that killed ones have left, and
+    then this run's own. It gets that first, so that what is checked is what is removed."""
+    for each in range(1, fence + 1):
+        caught = caught_at(source, first_id, each, file_id)
+        if os.path.lexists(caught):
+            yield caught
+        if each == fence and catch(source, caught, hashed):
+            yield caught
 
 
 def not_removed(error: OSError, source: Path, archive: str) -> IngestError:

@@ -23,7 +23,7 @@ from ...copying import restore_to
 from ...disk import CANNOT_LINK, HAS_SYNCFS, Writeback, sync_file_system
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
 from ..base import require_within
-from ..sources import catch, caught_at, is_same_file, not_removed, put_back
+from ..sources import each_caught, is_same_file, not_removed, put_back
 from .cloning import Cloner
 from .layout import READ_ONLY
 from .mark import Mark
@@ -144,14 +144,8 @@ class EmbeddedWriter:
         try:
             # Gone where another run has taken over: then what is at the source is no longer this one's concern.
             os.stat(self._run.path)
-            for fence in range(1, self._fence + 1):
-                # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
-                # killed then has left it there.
-                caught = caught_at(source, self._ids.start, fence, file_id)
-                if os.path.lexists(caught):
-                    self._remove_caught(file_id, source, caught, hashed)
-                if fence == self._fence and catch(source, caught, hashed):
-                    self._remove_caught(file_id, source, caught, hashed)
+            for caught in each_caught(source, self._ids.start, self._fence, file_id, hashed):
+                self._remove_caught(file_id, source, caught, hashed)
             # Whoever has renamed it meanwhile still has it.
             self._detach(file_id)
             os.chmod(self._run.target(file_id), READ_ONLY)

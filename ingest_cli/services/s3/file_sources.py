@@ -9,7 +9,7 @@ from pathlib import Path
 from ...bundle.fingerprint import identity_of
 from ...disk import durable_write, explained, sync_folder
 from ...errors import ArchiveError, RollbackFailed, SourceChanged, SourceMissing
-from ..sources import catch, caught_at, is_same_file, not_removed, put_back
+from ..sources import each_caught, is_same_file, not_removed, put_back
 from .bucket import Bucket
 from .notes import HASH, MODE, MTIME
 
@@ -68,14 +68,8 @@ class FileSources:
     def release(self, file_id: int, source: Path, hashed: os.stat_result | None) -> None:
         """Remove the source, if it still is the file that was moved."""
         try:
-            for fence in range(1, self._fence + 1):
-                # It gets a name of the run's own first, so that what is checked is what is removed. A run that was
-                # killed then has left it there.
-                caught = caught_at(source, self._ids.start, fence, file_id)
-                if os.path.lexists(caught):
-                    self._remove_caught(file_id, source, caught, hashed)
-                if fence == self._fence and catch(source, caught, hashed):
-                    self._remove_caught(file_id, source, caught, hashed)
+            for caught in each_caught(source, self._ids.start, self._fence, file_id, hashed):
+                self._remove_caught(file_id, source, caught, hashed)
         except OSError as error:
             raise not_removed(error, source, str(self._bucket.place)) from error
 
