@@ -34,15 +34,17 @@ class PostgresJobStore(TaskQueue):
         *,
         cluster: Cluster = ALONE,
         new: bool = True,
+        urgent: bool = False,
     ) -> None:
-        database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new)
+        database = open_database(pool, MIGRATIONS, "job store", timings.busy, new=new, urgent=urgent)
         super().__init__(database, timings, notifications, cluster)
         self.attendance = PostgresAttendance(database)
 
     def another(self, *, busy: float | None = None) -> "PostgresJobStore":
         """A store for another thread, by the same connections."""
         pool, timings = self._database.pool, self._timings if busy is None else replace(self._timings, busy=busy)
-        return PostgresJobStore(pool, timings, self._notifications, cluster=self._cluster, new=False)
+        urgent = busy is not None
+        return PostgresJobStore(pool, timings, self._notifications, cluster=self._cluster, new=False, urgent=urgent)
 
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job, unless this process is that already without having heard of it."""

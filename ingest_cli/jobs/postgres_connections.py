@@ -120,14 +120,16 @@ class PostgresConnections:
         if is_last:
             self._close_idle()
 
-    def take(self) -> "tuple[psycopg.Connection[Any], bool]":
-        """A connection, and whether it has been used before, so that it may be broken by now."""
+    def take(self, *, urgent: bool = False) -> "tuple[psycopg.Connection[Any], bool]":
+        """A connection, and whether it has been used before, so that it may be broken by now. One that is ``urgent``
+        is not waited for."""
         if self._pid != os.getpid():
             # Those that were open as the process was begotten are the other's.
             self._inherited, self._idle, self._taken = self._idle, [], 0
             self._pid, self._changed = os.getpid(), threading.Condition()
         with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._taken < MOST, PATIENCE_SECONDS)
+            if not urgent:
+                self._changed.wait_for(lambda: self._idle or self._taken < MOST, PATIENCE_SECONDS)
             self._taken += 1
             if self._idle:
                 return self._idle.pop()[1], True

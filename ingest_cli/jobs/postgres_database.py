@@ -67,12 +67,12 @@ class _Connection:
 class _Reader:
     """For queries, each by any connection: one that was broken meanwhile is replaced."""
 
-    def __init__(self, pool: PostgresConnections) -> None:
-        self._pool = pool
+    def __init__(self, pool: PostgresConnections, *, urgent: bool) -> None:
+        self._pool, self._is_urgent = pool, urgent
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> "psycopg.Cursor[Any]":
         """Execute a query."""
-        connection, is_used = self._pool.take()
+        connection, is_used = self._pool.take(urgent=self._is_urgent)
         try:
             try:
                 return connection.execute(_translated(sql), values)
@@ -90,7 +90,8 @@ class _Reader:
 
 
 class PostgresDatabase:
-    """A database of PostgreSQL, of one thread.
+    """A database of PostgreSQL, of one thread. Who is ``urgent`` waits for none of those who have connections already:
+    to say that somebody lives must not take as long as they do.
 
     What is ``noted`` in a transaction is ``doubtful`` where nobody knows whether that was committed, since the
     connection broke in the midst of it.
@@ -99,10 +100,10 @@ class PostgresDatabase:
     is_local = False
     dialect = PostgresDialect()
 
-    def __init__(self, pool: PostgresConnections, busy: float = BUSY_SECONDS) -> None:
-        self.pool = pool
+    def __init__(self, pool: PostgresConnections, busy: float = BUSY_SECONDS, *, urgent: bool = False) -> None:
+        self.pool, self._is_urgent = pool, urgent
         pool.open()
-        self._reader = _Reader(pool)
+        self._reader = _Reader(pool, urgent=urgent)
         self._writer: _Connection | None = None
         self._locked: set[tuple[str, int]] = set()
         self.noted: list[Fence] = []
@@ -208,7 +209,7 @@ class PostgresDatabase:
             if durable
             else "SET LOCAL synchronous_commit = off"
         )
-        connection, is_used = self.pool.take()
+        connection, is_used = self.pool.take(urgent=self._is_urgent)
         try:
             try:
                 connection.execute(f"{self._begin}; {synced}")
@@ -247,13 +248,14 @@ def open_database(
     busy: float = BUSY_SECONDS,
     *,
     new: bool = True,
+    urgent: bool = False,
 ) -> PostgresDatabase:
     """Open the database, brought up to date; the tables of a ``new`` one are made where there are none.
 
     ``application`` names what is in it. Raises SettingsError where nothing is there and none is to be made,
     ResourceUnavailable where it cannot be used now, and StoreError.
     """
-    database = PostgresDatabase(pool, busy)
+    database = PostgresDatabase(pool, busy, urgent=urgent)
     if application in pool.current:
         return database
     try:

@@ -49,7 +49,7 @@ class JobStore(Protocol):
 
     def another(self, *, busy: float | None = None) -> "JobStore":
         """A store of the same jobs, for another thread. One that is ``busy`` with others for so many seconds waits no
-        longer for a job that somebody else is changing."""
+        longer for a job that somebody else is changing, and for no connection that others have."""
 
     def together(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Make the changes in a block one: all are made at its end, or, where it raises an error, none.

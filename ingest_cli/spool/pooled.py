@@ -16,8 +16,9 @@ class PooledRows:
         self._pool = pool
 
     @contextmanager
-    def _writing(self, *, durable: bool = True) -> Iterator[Connection]:
-        with closing(PostgresDatabase(self._pool)) as database, writing(database, durable=durable) as connection:
+    def _writing(self, *, durable: bool = True, urgent: bool = False) -> Iterator[Connection]:
+        database = PostgresDatabase(self._pool, urgent=urgent)
+        with closing(database), writing(database, durable=durable) as connection:
             yield connection
 
     @contextmanager

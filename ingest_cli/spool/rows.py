@@ -176,12 +176,14 @@ class UploadRows(PooledRows):
             connection.execute("UPDATE uploads SET holder = NULL WHERE name = ? AND fence = ?", (name, fence))
 
     def beat(self, held: Mapping[str, int]) -> None:
-        """Say that the holders of these uploads live, by their fences."""
-        with self._writing(durable=False) as connection:
+        """Say that the holders of these uploads live, by their fences. Of one that somebody is changing it is said the
+        next time: the others do not wait for that."""
+        with self._writing(durable=False, urgent=True) as connection:
             connection.execute(
-                "UPDATE uploads SET heartbeat = heartbeat + 1, touched = now()"
-                " FROM unnest(?::text[], ?::bigint[]) AS held (held_name, held_fence)"
-                " WHERE name = held_name AND fence = held_fence AND holder IS NOT NULL",
+                "UPDATE uploads SET heartbeat = heartbeat + 1, touched = now() WHERE name IN ("
+                " SELECT name FROM uploads JOIN unnest(?::text[], ?::bigint[]) AS held (held_name, held_fence)"
+                " ON name = held_name AND fence = held_fence WHERE holder IS NOT NULL"
+                " FOR NO KEY UPDATE OF uploads SKIP LOCKED)",
                 (list(held), list(held.values())),
             )
 

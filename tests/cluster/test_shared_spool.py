@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from ingest_cli.errors import ResourceUnavailable, SourceError
+from ingest_cli.jobs import postgres_connections
 from ingest_cli.jobs.job import Job, JobKind
 from ingest_cli.jobs.postgres_connections import pool_of
 from ingest_cli.jobs.spool import Locked, SpoolKind
@@ -76,6 +77,12 @@ def written(spool: SharedSpool, upload: Upload, content: bytes) -> None:
 def content_of(spool: SharedSpool, upload: Upload, scratch: Path) -> bytes:
     with spool.fetch(upload.source, scratch, lambda: None, lambda _: None).file as file:
         return file.read()
+
+
+def heartbeat(spool: SharedSpool, upload: Upload) -> int:
+    row = spool.rows.find(f"resumable-{upload.name}.tar")
+    assert row is not None
+    return row.heartbeat
 
 
 def put(spool: SharedSpool, key: str, data: bytes) -> None:
@@ -189,6 +196,34 @@ def test_who_lives_keeps_an_upload_and_who_does_not_loses_it(spools: Callable[[]
     assert content_of(next_one, upload, tmp_path) == b"from the living, and from the next"
     assert orphans(living) == set()
     assert keys(living) == {piece.key for piece in living.rows.pieces(f"resumable-{upload.name}.tar")}
+
+
+def test_an_upload_that_somebody_is_changing_does_not_keep_the_holders_of_others_from_being_alive(
+    spools: Callable[[], SharedSpool],
+    postgres: PostgresUrl,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(postgres_connections, "PATIENCE_SECONDS", 10 * PATIENCE)
+    spool, other = spools(), spools()
+    changing, beside = (SharedUploads(spool).create(None, "user", "client") for _ in range(2))
+    with opened(spool, changing) as changed, opened(spool, beside):
+        with psycopg.connect(postgres.text) as connection:
+            name = f"resumable-{changing.name}.tar"
+            connection.execute("SELECT FROM uploads WHERE name = %s FOR UPDATE", [name])
+            # They have all connections that there are, and wait.
+            waiting = [
+                threading.Thread(target=changed.declare, args=[length], daemon=True)
+                for length in range(postgres_connections.MOST)
+            ]
+            for thread in waiting:
+                thread.start()
+            until(lambda: postgres_server.waiting_for_locks(postgres) == len(waiting))
+            before = heartbeat(other, beside)
+            until(lambda: heartbeat(other, beside) > before + 3)
+        for thread in waiting:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def test_who_held_an_upload_as_the_database_lost_its_power_holds_it_no_more_than_the_next(

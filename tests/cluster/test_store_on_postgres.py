@@ -18,6 +18,7 @@ import pytest
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import CatalogRefused, ExitCode, IngestError, ResourceUnavailable, SettingsError, StoreError
 from ingest_cli.jobs.contention import TRIES
+from ingest_cli.jobs.heart import Heart
 from ingest_cli.jobs.interruption import Interruption
 from ingest_cli.jobs.job import Job, JobKind, JobState
 from ingest_cli.jobs.lease import Lease
@@ -37,7 +38,7 @@ from ..support.recount import recounted, told
 from ..support.store_changes import WISH
 from ..support.store_worker import FILES
 from ..support.stores import store_at
-from ..support.waiting import until
+from ..support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.cluster
 WORKERS, JOBS, DOCUMENTS = 8, 300, 100
@@ -135,6 +136,29 @@ def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
     finally:
         postgres_server.thaw()
     assert store.get(1) == job
+
+
+def test_who_lives_can_say_so_though_all_connections_are_taken(
+    store: JobStore, postgres: PostgresUrl, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest_cli.jobs import postgres_connections
+    from ingest_cli.jobs.postgres import PostgresJobStore
+
+    submitted(store)
+    fence = store.lease(1).fence
+    pool = postgres_connections.pool_of(postgres)
+
+    def beat(store: JobStore) -> bool:
+        store.heartbeat(fence, 0.0)
+        return True
+
+    with PostgresJobStore(pool, settings.timings) as threads:
+        taken = [pool.take()[0] for _ in range(postgres_connections.MOST)]
+        monkeypatch.setattr(postgres_connections, "PATIENCE_SECONDS", 10 * PATIENCE)
+        with Heart(0.1).beating(threads, beat):
+            until(lambda: store.get(1).heartbeat > 3)
+        for connection in taken:
+            pool.give_back(connection)
 
 
 def test_what_was_being_written_as_the_server_died_is_not_there(

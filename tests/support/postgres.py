@@ -131,6 +131,12 @@ class PostgresServer:
         name = url.text.rpartition("/")[2]
         return bool(self.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}' AND xact_start IS NOT NULL"))
 
+    def waiting_for_locks(self, url: PostgresUrl) -> int:
+        """How many wait there for what others are changing."""
+        name = url.text.rpartition("/")[2]
+        waiting = f"wait_event_type = 'Lock' AND datname = '{name}'"
+        return len(self.execute(f"SELECT 1 FROM pg_stat_activity WHERE {waiting}"))
+
     def empty(self, url: PostgresUrl) -> None:
         """Remove every row of a database, but for what says which versions its tables are of."""
         name = url.text.rpartition("/")[2]
