@@ -211,6 +211,10 @@ class SqlJobStore(SqlRuns):
         """What the row of a new job says of where it can be run."""
         return {}
 
+    def _found_anew(self) -> dict[str, Any]:
+        """The columns of what each run finds out for itself."""
+        return {}
+
     def _begin(self, connection: Connection, job: Job) -> Job | None:
         """Become the holder of a job whose turn it is; where its attempts are used up it is settled instead."""
         if job.attempts < self._timings.runs or job.state is JobState.UNDOING:
@@ -259,6 +263,7 @@ class SqlJobStore(SqlRuns):
             "holder": this_process().to_text(),
             "heartbeat": 0,
             "retry_at": 0,
+            **self._found_anew(),
         }
         if job.state is not JobState.UNDOING:
             changes |= {"task_percent": 0, "exception": ""}

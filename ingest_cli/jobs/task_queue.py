@@ -164,6 +164,9 @@ class TaskQueue(SqlJobStore):
     def _placed(self, kind: JobKind, source: str) -> dict[str, Any]:
         return {"queue": self._queues.queue_of(kind, source), "priority": self._cluster.priority}
 
+    def _found_anew(self) -> dict[str, Any]:
+        return {"is_crowded": False}
+
     def _take_task(self) -> tuple[bool, Job | None]:
         """Whether there was a task, and the job that came of it."""
         try:

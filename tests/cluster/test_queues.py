@@ -92,6 +92,10 @@ def test_a_job_waits_for_its_time_or_its_project(store: JobStore) -> None:
     assert waits_for(store, 3) is None
     store.defer(crowded.fence, LOAD_METADATA, "crowded", 60, is_attempt=False)
     assert explained(store, 3) == "another job of project '1234a' to end: no more may be at work at once"
+    store.defer(store.lease(3).fence, LOAD_METADATA, "the storage is away", 60)
+    assert explained(store, 3) == f"its time, which is {store.get(3).retried_at} UTC"
+    store.record(first.fence)
+    assert store.get(3).is_deferred, "no other job's end has it retried sooner"
 
 
 def test_everybody_is_told_where_a_job_stands(
