@@ -243,3 +243,9 @@ class Interrupted(IngestError):
 
 class StoreError(IngestError):
     """One of this program's databases cannot be used."""
+
+
+class StoreRefused(StoreError):
+    """A database does not let this program in, or at its tables: jobs wait until its settings or rights are mended."""
+
+    transient = True

@@ -4,12 +4,14 @@ import re
 
 import psycopg
 
-from ..errors import Contended, IngestError, ResourceUnavailable, StoreError
+from ..errors import Contended, IngestError, ResourceUnavailable, StoreError, StoreRefused
 from .database import Refused
 
 # The classes of errors that pass: connection, resources, state, concurrency, operator, system; and that it may only be
 # read, as while another server takes over.
 PASSING = ("08", "25", "40", "53", "55", "57", "58")
+# The classes of errors that are of settings and rights: who may come in, to which database, and at which tables.
+REFUSING = ("28", "3D", "42501")
 # What the server says as it refuses a connection comes without a class, as does what libpq says of a URL.
 REFUSALS = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|does not exist|no such (user|database)"
@@ -35,8 +37,9 @@ def explained(error: "psycopg.Error", message: str) -> IngestError:
         return Contended(f"{message} now: {reason}")
     if isinstance(error, psycopg.IntegrityError):
         return Refused(reason)
-    is_refusal = not state and REFUSALS.search(reason) is not None
-    if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError) and not is_refusal):
+    if state.startswith(REFUSING) or (not state and REFUSALS.search(reason)):
+        return StoreRefused(f"{message}: {reason}")
+    if state.startswith(PASSING) or (not state and isinstance(error, psycopg.OperationalError)):
         return ResourceUnavailable(f"{message} now: {reason}")
     return StoreError(f"{message}: {reason}")
 

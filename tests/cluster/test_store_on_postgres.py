@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from ingest_cli.bundle.metadata import Document
@@ -32,6 +33,7 @@ from ingest_cli.settings import Notifications, PostgresUrl, Settings, Timings, l
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.holders import DEAD
 from ..support.postgres import GUARDED, PASSWORD, PostgresServer
 from ..support.recount import recounted, told
@@ -489,7 +491,7 @@ def test_a_password_is_never_told(
     postgres_server: PostgresServer, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = postgres_server.new_database().text.rpartition("/")[2]
-    postgres_server.execute(f"CREATE ROLE {GUARDED} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    postgres_server.guard()
     right = postgres_server.url(name, user=f"{GUARDED}:{quote(PASSWORD, safe='')}")
     wrong = postgres_server.url(name, user=f"{GUARDED}:s3cret-and-wrong")
     bundle = write_bundle(tmp_path / "b.tar")
@@ -504,6 +506,32 @@ def test_a_password_is_never_told(
     assert "s3c" not in "".join(said)
     assert "password authentication failed" in said[0]
     assert "is complete" in said[6]
+
+
+def test_a_job_waits_until_a_database_lets_its_run_in_again(
+    postgres_server: PostgresServer,
+    store: JobStore,
+    command: Command,
+    starting: Callable[..., Running],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    postgres_server.guard()
+    name = postgres_server.new_database().text.rpartition("/")[2]
+    catalogue = postgres_server.url(name, user=f"{GUARDED}:{quote(PASSWORD, safe='')}")
+    monkeypatch.setenv("METADATA_INGEST_URL", catalogue.text)
+    first, second = (write_bundle(tmp_path / f"{number}.tar", {"data/a": b"%d" % number}) for number in range(2))
+    assert command("--quiet", first).returncode == 0  # which makes the tables
+    with psycopg.connect(postgres_server.url(name).text) as other:
+        other.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+        assert command("--queue", "--quiet", second).returncode == 0
+        starting("worker", "--quiet", timings={"first_backoff": 1.0})
+        until(lambda: postgres_server.waiting_for_locks(postgres_server.url(name)))
+        postgres_server.guard("another")
+    until(lambda: "password authentication failed" in store.get(2).exception)
+    assert store.get(2).is_deferred
+    postgres_server.guard()
+    until(lambda: store.get(2).state is JobState.COMPLETE)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ class PostgresServer:
         text = f"postgresql://{user}@127.0.0.1:{port or self.port}/{database}{query}"
         return PostgresUrl(text, text)
 
+    def guard(self, password: str = PASSWORD) -> None:
+        """Have the role that is asked for a password be there, with this one, and end its connections."""
+        made = f"BEGIN CREATE ROLE {GUARDED} LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN END"
+        self.execute(f"DO $$ {made} $$; ALTER ROLE {GUARDED} PASSWORD '{password}'")
+        self.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{GUARDED}'")
+
     def execute(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """What comes of a statement, which is in no transaction."""
         import psycopg
