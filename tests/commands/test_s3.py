@@ -49,6 +49,23 @@ def test_the_doctor_says_what_the_storage_lacks(storage: ObjectServer, in_storag
     assert ("no conditional writes" in said) == (not storage.strict)
 
 
+def test_storage_that_says_that_it_has_no_conditional_writes_is_used_without(
+    strict_storage: ObjectServer,
+    in_storage: Setting,
+    command: Command,
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = in_storage(strict_storage)
+    with disturbed(strict_storage, monkeypatch) as between:
+        between.takes_conditions = False
+        assert "no conditional writes" in command("doctor").stdout
+        done = command(write_bundle(tmp_path / "b.tar", FILES))
+        assert done.returncode == 0, done.stderr
+    assert_stored(command, site, strict_storage, place, FILES)
+
+
 def test_what_is_stored_is_downloaded(
     strict_storage: ObjectServer,
     in_storage: Setting,

@@ -218,6 +218,7 @@ DAMAGED = "damaged"  # 400, since not what was sent arrived
 BUSY = "busy"  # 409, since another request is at the same object
 REFUSED = "refused"  # 403, and it was not carried out
 EXPIRED = "expired"  # 400, as of a key that has ended, and it was not carried out
+UNKNOWN = "unknown"  # 501, since storage does not know what is asked of it
 CUT = "cut"  # its connection is closed, and it was not carried out
 LOST = "lost"  # it was carried out, and its connection is closed
 HALVED = "halved"  # half of the answer comes, then the connection is closed
@@ -226,6 +227,7 @@ ANSWERS = {
     FAILED: (503, "ServiceUnavailable"),
     SLOWED: (429, "SlowDown"),
     REFUSED: (403, "AccessDenied"),
+    UNKNOWN: (501, "NotImplemented"),
     EXPIRED: (400, "ExpiredToken"),
 }
 Decide = Callable[[str, str], str | None]
@@ -233,14 +235,14 @@ Decide = Callable[[str, str], str | None]
 
 class Between(LoopbackServer):
     """Stands between a client and a server: ``decide`` is asked for each request, by its method and its target, what
-    becomes of it."""
+    becomes of it. One that does not take conditions answers so to each request that has one."""
 
     def __init__(self, server: ObjectServer, decide: Decide = lambda _method, _target: None) -> None:
         super().__init__(_Passing)
         self.upstream, self.decide = urlsplit(server.url).netloc, decide
         self.seen: list[tuple[str, str]] = []
         self.holding, self._released = threading.Event(), threading.Event()
-        self.strict = server.strict
+        self.strict, self.takes_conditions = server.strict, True
 
     @property
     def server(self) -> ObjectServer:
@@ -279,6 +281,8 @@ class _Passing(QuietHandler):
         fault = self.server.decide(self.command, self.path)
         if not self.path.startswith("/"):  # as a proxy is asked
             self.path = f"/{self.path.split('/', 3)[3]}"
+        if fault is None and not self.server.takes_conditions and "If-None-Match" in self.headers:
+            fault = UNKNOWN
         if fault in ANSWERS:
             status, code = ANSWERS[fault]
             self._answer(status, {}, f"<Error><Code>{code}</Code><Message>as asked for</Message></Error>".encode())

@@ -12,7 +12,7 @@ from ...bundle.content import CHUNK_BYTES
 from ...errors import ArchiveError, ServiceUnavailable
 from ...settings import ObjectStore, S3Access
 from .copies import MOST_COPIED
-from .faults import FAILURES, explained, is_not_there, may_have_ended, may_pass, was_cut_short
+from .faults import FAILURES, explained, is_not_there, is_unknown, may_have_ended, may_pass, was_cut_short
 from .objects import Stored, bare
 from .parts import MOST_PARTS
 from .patience import Patience
@@ -37,9 +37,11 @@ class Bucket(SignedBucket):
     def __init__(self, place: ObjectStore, access: S3Access, connections: int, most_copied: int = MOST_COPIED) -> None:
         super().__init__(place, access, connections, most_copied)
         self._stores = Stores(place, access, self._credentials)
+        self._takes_conditions = True
 
     def put(self, key: str, data: bytes, notes: dict[str, str], action: str, *, create: bool) -> str | None:
         """Store an object at once and return its tag; None where ``create`` found another, if storage looks."""
+        create = create and self._takes_conditions
         with self._explaining(action):
             try:
                 done = obstore.put(
@@ -54,6 +56,12 @@ class Bucket(SignedBucket):
                 if may_pass(error) or not create:
                     raise
                 return None
+            except BaseError as error:
+                if not (create and is_unknown(error)):
+                    raise
+                # There is storage that does not look, and storage that says so.
+                self._takes_conditions = False
+                return self.put(key, data, notes, action, create=False)
         return bare(done["e_tag"])
 
     def upload(self, key: str, chunks: Iterable[bytes], size: int, notes: dict[str, str], action: str) -> str:

@@ -91,6 +91,11 @@ def is_not_there(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
 
 
+def is_unknown(error: BaseException) -> bool:
+    """Whether it says that storage does not know how to do what was asked of it."""
+    return _status(str(error)) == HTTPStatus.NOT_IMPLEMENTED
+
+
 def may_have_ended(error: BaseException) -> bool:
     """Whether the access key may be one that has ended: where only an object's size is asked for, no code says so."""
     code = code_of(error)
