@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import SettingsError, StoreError
+from .contention import again
 from .database import NothingThere
 from .dialect import PostgresDialect
 from .job import Fence
@@ -292,6 +293,7 @@ def _version(database: PostgresDatabase, application: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+@again
 def _migrate(database: PostgresDatabase, migrations: Sequence[Migration], application: str) -> None:
     name = f"{application} in {database.name}"
     with database.writing() as connection:
