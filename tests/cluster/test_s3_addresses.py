@@ -98,7 +98,7 @@ class Secure(Between):
 @pytest.fixture
 def secure(strict_storage: ObjectServer) -> Iterator[S3Access]:
     with Secure(strict_storage) as between:
-        yield replace(strict_storage.access, endpoint=between.url, timeout=1.0)
+        yield replace(strict_storage.access, endpoint=between.url)
 
 
 @pytest.mark.parametrize("by", ["ca_file", "SSL_CERT_FILE"])
@@ -115,6 +115,7 @@ def test_an_authority_of_the_sites_own(
 def test_an_authority_that_is_not_trusted(strict_storage: ObjectServer, secure: S3Access) -> None:
     from ingest_cli.services.s3.bucket import Bucket
 
+    secure = replace(secure, timeout=1.0)
     with closing(Bucket(ObjectStore(strict_storage.shared_bucket, "tls"), secure, 1)) as bucket:
         with pytest.raises(ServiceUnavailable, match=r"see \[s3\] ca_file"):
             bucket.find("k", "look")

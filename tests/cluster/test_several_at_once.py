@@ -26,7 +26,7 @@ from ..support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.cluster
 Starting = Callable[..., Running]
-COUNT, STALE_SECONDS = 25, 2.0
+COUNT, STALE_SECONDS = 25, 4.0
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_jobs_that_a_worker_leaves_are_resumed(
         begun = time.monotonic()
         worker.send_signal(number)
         assert worker.wait(PATIENCE) == (ExitCode.INTERRUPTED if number != signal.SIGKILL else -number)
-        assert time.monotonic() - begun < site.settings.timings.ending + 2
+        assert time.monotonic() - begun < site.settings.timings.ending + 10
     left = {job.job_id for job in store.select() if job.attempts and not job.is_done}
     assert len(left) == THREADS
     assert command("worker", "--until-empty", "--quiet").returncode == 0
@@ -115,7 +115,8 @@ def test_a_lease_that_is_lost_stops_its_run_and_none_beside_it(
 ) -> None:
     with held_catalog(postgres):
         first = starting("worker", "--until-empty", "--quiet")
-        until(lambda: len(running(store)) == THREADS)
+        # One that is not there yet would notice, and the same worker have the job again.
+        until(lambda: postgres_server.waiting_for_locks(postgres) == THREADS)
         lost = running(store)[3]
         name = postgres.text.rpartition("/")[2]
         taken = "fence = fence + 1, holder = NULL, state = 'queued', attempts = 0"

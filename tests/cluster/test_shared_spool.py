@@ -31,7 +31,7 @@ from ..support.postgres import PostgresServer
 from ..support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.cluster
-BEAT, STALE = 0.2, 1.5
+BEAT, STALE = 0.2, 4.0
 
 
 @pytest.fixture

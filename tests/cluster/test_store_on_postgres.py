@@ -125,16 +125,17 @@ def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
 ) -> None:
     from ingest_cli.jobs import postgres_connections
 
-    monkeypatch.setattr(postgres_connections, "UNANSWERED_SECONDS", 0.5)
-    monkeypatch.setitem(postgres_connections.USUAL, "connect_timeout", "2")
     job = submitted(store)
     postgres_server.freeze()
     try:
-        for change in (store.get, store.lease):
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_connections, "UNANSWERED_SECONDS", 0.5)
+            patch.setitem(postgres_connections.USUAL, "connect_timeout", "2")
+            for change in (store.get, store.lease):
+                with pytest.raises(ResourceUnavailable):
+                    change(1)
             with pytest.raises(ResourceUnavailable):
-                change(1)
-        with pytest.raises(ResourceUnavailable):
-            open_store(settings)
+                open_store(settings)
     finally:
         postgres_server.thaw()
     assert store.get(1) == job
@@ -230,7 +231,7 @@ def test_a_transaction_that_is_silent_does_not_stop_the_others_for_good(
             assert store.lease(1).fence_number == 1
             silent.get(1)
 
-    monkeypatch.setattr(postgres_database, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_database, "SILENT_SECONDS", 3.0)
     submitted(store)
     with pytest.raises(ResourceUnavailable):
         be_silent()
@@ -254,8 +255,8 @@ def test_who_waits_for_another_for_too_long_is_told(postgres: PostgresUrl, setti
 class Meanwhile:
     """Two who change the store at once: what the second does waits for the first one's transaction."""
 
-    def __init__(self, server: PostgresServer, settings: Settings, store: JobStore) -> None:
-        self._server, self._settings, self.store = server, settings, store
+    def __init__(self, server: PostgresServer, url: PostgresUrl, settings: Settings, store: JobStore) -> None:
+        self._server, self._url, self._settings, self.store = server, url, settings, store
 
     def __call__(self, first: Callable[[JobStore], object], second: Callable[[JobStore], Any]) -> Any:
         def do_second() -> Any:
@@ -266,17 +267,14 @@ class Meanwhile:
             with self.store.together():
                 first(self.store)
                 result = executor.submit(do_second)
-                until(lambda: result.done() or self._waits())
+                until(lambda: result.done() or self._server.waiting_for_locks(self._url))
                 assert not result.done(), "it did not wait"
             return result.result()
 
-    def _waits(self) -> bool:
-        return bool(self._server.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-
 
 @pytest.fixture
-def meanwhile(postgres_server: PostgresServer, settings: Settings, store: JobStore) -> Meanwhile:
-    return Meanwhile(postgres_server, settings, store)
+def meanwhile(postgres_server: PostgresServer, postgres: PostgresUrl, settings: Settings, store: JobStore) -> Meanwhile:
+    return Meanwhile(postgres_server, postgres, settings, store)
 
 
 def held_by_the_dead(store: JobStore, job_id: int = 1) -> Job:
@@ -373,16 +371,20 @@ def crossing(
     the change has locked by then: what comes of the change, of which the server has undone the first attempt."""
     import psycopg
 
+    name = postgres.text.rpartition("/")[2]
+
     def crossed(earlier: str, later: str, change: Callable[[JobStore], Any]) -> Any:
         def make() -> Any:
             with open_store(settings) as another:
                 return change(another)
 
         with psycopg.connect(postgres.text) as other, ThreadPoolExecutor(1) as executor:
+            # Who has waited for so long finds out, once, that it has a part in a deadlock: that is to be the change.
+            postgres_server.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '3 s'")
+            other.execute("SET deadlock_timeout = '10 min'")
             other.execute(f"SELECT FROM {later} FOR UPDATE")
             result = executor.submit(make)
-            until(lambda: postgres_server.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-            # Who has waited for a second finds out that it has a part in a deadlock.
+            until(lambda: postgres_server.waiting_for_locks(postgres))
             other.execute(f"SELECT FROM {earlier} FOR UPDATE")
             assert not result.done()
             other.commit()

@@ -17,6 +17,7 @@ from ingest_cli.settings import load_settings
 from ..support.browser import CHROMIUM, Browser
 from ..support.bundles import FILES, document_for, write_bundle
 from ..support.command import Command
+from ..support.loopback import lasting_port
 from ..support.serving import PATIENCE, Server, serving_apart
 from ..support.waiting import until
 
@@ -267,7 +268,7 @@ def test_a_page_that_nobody_sees_is_not_kept_up_to_date(environment: Path, tmp_p
 @pytest.mark.sweep
 @needs_chromium
 def test_a_page_outlives_the_server(environment: Path, tmp_path: Path) -> None:
-    with Server(environment) as server, Browser() as browser:
+    with Server(environment, port=lasting_port()) as server, Browser() as browser:
         shown = browser.page()
         shown.go(server.url)
         shown.until(IS_LIVE)

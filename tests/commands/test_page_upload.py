@@ -9,6 +9,7 @@ import pytest
 
 from ..support.browser import CHROMIUM, Browser, Page
 from ..support.bundles import write_bundle
+from ..support.loopback import lasting_port
 from ..support.serving import Server
 from ..support.site import Site
 
@@ -79,7 +80,7 @@ def test_a_bundle_is_dropped(environment: Path, site: Site, browser: Browser) ->
 @pytest.mark.parametrize("is_killed", [True, False])
 def test_an_upload_outlives_the_server(environment: Path, site: Site, browser: Browser, *, is_killed: bool) -> None:
     bundle = write_bundle(environment / "b.tar", {"data/x": LARGE})
-    with Server(environment) as server:
+    with Server(environment, port=lasting_port()) as server:
         page = shown(browser, server)
         slow_down(page)
         page.choose("#bundles", [bundle])

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import threading
 import time
 from base64 import b64encode
@@ -26,6 +25,7 @@ from ingest_cli.jobs.store import open_store
 
 from ..support.bundles import FILES, file_record, transaction, write_bundle
 from ..support.command import Command
+from ..support.loopback import lasting_port
 from ..support.pacifica_double import Handler, PacificaSite
 from ..support.serving import OCTETS, PATIENCE, Server, serving_apart
 from ..support.shown import is_stored
@@ -513,9 +513,7 @@ def test_many_clients_and_a_server_that_is_killed_twice(environment: Path, site:
     files = {f"data/{number:03}": os.urandom(200 + (number % 7 == 0) * 300_000) for number in range(200)}
     bundles = [write_bundle(tmp_path / f"{name[5:]}.tar", {name: content}) for name, content in files.items()]
     answered: dict[Path, int] = {}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lasting_port()
 
     def upload_until_answered(bundle: Path) -> None:
         deadline = time.monotonic() + 4 * PATIENCE

@@ -16,6 +16,7 @@ from ..support.bundles import FILES, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.ingest_double import DONE, Handler, ReleasedIngest
+from ..support.loopback import lasting_port
 from ..support.mounts import Mount
 from ..support.pacifica_double import Handler as PacificaHandler
 from ..support.pacifica_double import PacificaSite
@@ -218,7 +219,7 @@ def test_a_server_that_is_killed_is_waited_for(
     starting: Callable[..., Running], environment: Path, site: Site, large: tuple[Path, dict[str, bytes]]
 ) -> None:
     bundle, files = large
-    with Server(environment) as server:
+    with Server(environment, port=lasting_port()) as server:
         client = starting("upload", "--to", server.url, bundle, *SLOWLY)
         until(lambda: arrived(site) > 200_000)
         server.kill()
@@ -249,10 +250,9 @@ def test_both_are_killed_again_and_again(
     """The one, the other or both, at any moment from the packing to the end of the job."""
     (folder / "large.bin").write_bytes(os.urandom(1_000_000))
     words = ("upload", folder, *IDS, "--limit-rate", "2M")
-    port, deaths = 0, 0
+    port, deaths = lasting_port(), 0
     while True:
         with Server(environment, port=port) as server:
-            port = server.port
             client = starting(*words, "--to", server.url)
             until(partial(reached, client, site, (deaths * 12 + step) * 30_000))
             if deaths == 3 or client.poll() is not None:

@@ -133,8 +133,13 @@ def test_folders_that_are_half_written(
     watching("--pack", template)
     with ExitStack() as stack:
         for number, kind in enumerate(["fallocate", "truncate", "zeros", "in order"]):
-            run = make_folder(drop / f"run {number}", {"data/a": str(number).encode()})
+            run = drop / f"run {number}"
+            run.mkdir()
+            # It is not whole before the writer has begun, however long that takes.
+            (run / "first.part").touch()
+            make_folder(run, {"data/a": str(number).encode()})
             stack.enter_context(stalled(tmp_path / "content", run / "b", kind, 0.6))
+            (run / "first.part").unlink()
         time.sleep(STALL)
         assert jobs(site) == []
     until(lambda: settled(site, 4))

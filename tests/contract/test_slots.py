@@ -19,7 +19,7 @@ from ingest_cli.settings import PostgresUrl, Timings
 
 from ..support.postgres import PostgresServer
 
-SECONDS = 10.0
+SECONDS, STALE_SECONDS = 10.0, 4.0
 HOLD = """
 import sys
 from tests.contract import test_slots
@@ -168,14 +168,14 @@ class TestPostgresSlots(SlotsContract):
     def slots(place: str, count: int) -> Slots:
         from ingest_cli.services.postgres_slots import PostgresSlots
 
-        return PostgresSlots(PostgresUrl(place, place), "archive", count, Timings(heartbeat=0.05, stale=1.0))
+        return PostgresSlots(PostgresUrl(place, place), "archive", count, Timings(heartbeat=0.05, stale=STALE_SECONDS))
 
     def test_the_slot_of_a_process_that_is_frozen_is_free_after_a_while(self, place: str) -> None:
         with self.held_by_another(place, 1) as holder, self.waiting(place, 1) as waiter:
             with pytest.raises(TimeoutError):
-                waiter.result(1.5)  # it lives
+                waiter.result(1.5 * STALE_SECONDS)  # it lives
             os.kill(holder.pid, signal.SIGSTOP)
-            waiter.result(SECONDS)
+            waiter.result(SECONDS + STALE_SECONDS)
 
     def test_a_server_that_was_restarted_is_asked_again(self, place: str, postgres_server: PostgresServer) -> None:
         with closing(self.slots(place, 1)) as slots:

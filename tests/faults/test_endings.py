@@ -3,7 +3,6 @@
 Each time all commands are started at once, each on a site of its own, and told to end in the middle of their work.
 """
 
-import itertools
 import json
 import os
 import re
@@ -126,8 +125,10 @@ def end(started: dict[str, Running]) -> dict[str, int]:
 
 def has_open(pid: int, wanted: str) -> bool:
     """Whether a process, or one of its children, has such a file or a socket open."""
-    children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    processes = [str(pid), *itertools.chain(*children)]
+    processes = [str(pid)]
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has ended
+            processes += path.read_text().split()
     return any(re.search(wanted, link) for process in processes for link in links_of(process))
 
 

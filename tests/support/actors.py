@@ -105,7 +105,7 @@ class Scene:
             environment={**self.trial.environment, **(environment or {})},
             timings=self.timings,
             kept=self.trial.kept,
-            patience=PATIENCE if self.trial.url is None else LONGER,
+            patience=LONGER if self.trial.asks_others else PATIENCE,
             **fault,
         )
 

@@ -1,8 +1,11 @@
 """HTTP servers on a free port of loopback, each for as long as a ``with`` block lasts."""
 
+import itertools
+import os
 import random
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -44,10 +47,21 @@ def free_port() -> int:
         return port
 
 
+def _own_ports() -> Iterator[int]:
+    """Below those that systems pick from, and apart from those of other workers of pytest, in any order."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    own = range(20_000 + worker * PORTS, 20_000 + (worker + 1) * PORTS)
+    return itertools.cycle(random.sample(own, PORTS))
+
+
 def lasting_port() -> int:
-    """A free one that nobody else gets while the server that has it is started anew: systems pick from higher ones."""
+    """A free one that nobody else gets while the server that has it is started anew, nor before it is started."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = next(OWN_PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+WORKERS, PORTS = 8, 1500
+OWN_PORTS = _own_ports()

@@ -24,6 +24,7 @@ from ingest_cli.spool.shared import SharedSpool
 
 from .balancing import Balancer, Loses
 from .command import Command
+from .loopback import lasting_port
 from .object_stores import ObjectServer
 from .waiting import PATIENCE, until
 
@@ -35,7 +36,7 @@ class Instance:
         folder.mkdir(parents=True)
         self.folder, self.log = folder, folder / "server.log"
         self._environment = {**environment, "HOME": str(folder), "XDG_DATA_HOME": str(folder / "data")}
-        self._words, self._port = words, 0
+        self._words, self._port = words, lasting_port()
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -69,7 +70,6 @@ class Instance:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         self.url = found[1]
-        self._port = int(self.url.rpartition(":")[2])
 
     def kill(self) -> None:
         """End it, and its workers, at once."""

@@ -129,6 +129,11 @@ class Trial:
         self.site = Site(self.data)
         self.site.settings = load_settings(environment=self.environment)
 
+    @property
+    def asks_others(self) -> bool:
+        """Whether another process answers for its store, its archive or its services."""
+        return (self.pacific, self.storage, self.url) != (None, None, None)
+
     def _words(self, kind: str, stack: ExitStack) -> list[str]:
         if kind.startswith("folder"):
             return self._folder()
