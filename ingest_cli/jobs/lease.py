@@ -290,8 +290,12 @@ class Lease:
         """
 
         def beat(store: JobStore) -> bool:
-            if not self._is_changing:
-                self._renew(store)
+            # The run may be about to tell the store something itself, which takes as long as others have it wait.
+            if self._fencing.acquire(timeout=CHANGING_SECONDS):
+                try:
+                    self._renew(store)
+                finally:
+                    self._fencing.release()
             return not isinstance(self._ending, LeaseLost)
 
         try:
@@ -300,14 +304,6 @@ class Lease:
         finally:
             if self._is_alone:
                 self._heart.end()
-
-    @property
-    def _is_changing(self) -> bool:
-        """Whether the run is about to tell the store something itself, which takes as long as others have it wait."""
-        is_free = self._fencing.acquire(timeout=CHANGING_SECONDS)
-        if is_free:
-            self._fencing.release()
-        return not is_free
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """What comes of asking the store, which is waited for where it is on another machine and away for a while: the
@@ -331,9 +327,10 @@ class Lease:
                 self._ask(store)
 
     def _renew(self, store: JobStore) -> None:
+        """Say that the run lives. Others are not to change the job meanwhile."""
         began = _clock()
         try:
-            with self._noting(store, durable=False):
+            with self._telling(store, durable=False):
                 wish = store.heartbeat(self.fence, self._percent)
         except LeaseLost as lost:
             self._ending = lost
@@ -345,7 +342,8 @@ class Lease:
         """Find out whether the run still has its lease, and have nobody take it for dead soon."""
         began = _clock()
         if began - self._renewed > self._timings.stale / 10:
-            self._renew(store)
+            with self._fencing:
+                self._renew(store)
             return
         try:
             wish = store.held(self.fence).override
@@ -356,20 +354,24 @@ class Lease:
             self._note_wish(wish)
 
     @contextmanager
-    def _noting(self, store: JobStore | None = None, *, durable: bool = True) -> Iterator[None]:
-        """Make what the store is to be told besides one with the change in the block. Others wait meanwhile."""
-        store = self._store if store is None else store
-        with self._fencing:
+    def _noting(self) -> Iterator[None]:
+        """Change the job in the block, and make what the store is to be told besides one with that. Others wait."""
+        with self._fencing, self._telling(self._store, durable=True):
+            yield
+
+    @contextmanager
+    def _telling(self, store: JobStore, *, durable: bool) -> Iterator[None]:
+        """Tell the store what is noted, in one with what the block does. Others are not to change the job meanwhile."""
+        with self._noted:
+            notes, self._notes = self._notes, _Notes()
+        try:
+            with store.together(durable=durable):
+                notes.write(store, self.fence)
+                yield
+        except BaseException:
             with self._noted:
-                notes, self._notes = self._notes, _Notes()
-            try:
-                with store.together(durable=durable):
-                    notes.write(store, self.fence)
-                    yield
-            except BaseException:
-                with self._noted:
-                    self._notes = notes.before(self._notes)
-                raise
+                self._notes = notes.before(self._notes)
+            raise
 
     def _note_wish(self, wish: Override | None) -> None:
         if wish is not None and self._ending is None and self._job.state is JobState.RUNNING:

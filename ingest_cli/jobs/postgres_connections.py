@@ -93,6 +93,10 @@ class _Impatient(psycopg.Connection[Any]):
             return end.value
 
 
+# Since when nobody uses a connection.
+_Idle = tuple[float, "psycopg.Connection[Any]"]
+
+
 class PostgresConnections:
     """Connections to one database, for all threads of this process: each is one's at a time.
 
@@ -104,7 +108,8 @@ class PostgresConnections:
     def __init__(self, url: PostgresUrl) -> None:
         self.url, self._users, self._taken = url, 0, 0
         self._pid, self._changed = os.getpid(), threading.Condition()
-        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
+        # Those of who is urgent are apart: else they would be had by those who wait, and more be made at each time.
+        self._idle, self._idle_urgent = list[_Idle](), list[_Idle]()
         self.current, self.missed_at = set[str](), 0.0
 
     def open(self) -> None:
@@ -125,32 +130,37 @@ class PostgresConnections:
         is not waited for."""
         if self._pid != os.getpid():
             # Those that were open as the process was begotten are the other's.
-            self._inherited, self._idle, self._taken = self._idle, [], 0
+            self._inherited = [*self._idle, *self._idle_urgent]
+            self._idle, self._idle_urgent, self._taken = [], [], 0
             self._pid, self._changed = os.getpid(), threading.Condition()
         with self._changed:
             if not urgent:
                 self._changed.wait_for(lambda: self._idle or self._taken < MOST, PATIENCE_SECONDS)
-            self._taken += 1
-            if self._idle:
-                return self._idle.pop()[1], True
+                self._taken += 1
+            idle = self._idle_urgent if urgent else self._idle
+            if idle:
+                return idle.pop()[1], True
         try:
             return self._connected(), False
         except BaseException:
-            self._have_back()
+            if not urgent:
+                self._have_back()
             raise
 
-    def give_back(self, connection: "psycopg.Connection[Any]") -> None:
-        """Have somebody else use it, if it can be used."""
+    def give_back(self, connection: "psycopg.Connection[Any]", *, urgent: bool = False) -> None:
+        """Have somebody else use it, if it can be used, who is ``urgent`` as the one before was."""
         now = time.monotonic()
         with self._changed:
-            old = [idle for since, idle in self._idle if now - since > IDLE_SECONDS]
-            self._idle = [(since, idle) for since, idle in self._idle if now - since <= IDLE_SECONDS]
+            idle, most = (self._idle_urgent, 1) if urgent else (self._idle, MOST)
+            old = [each for since, each in idle if now - since > IDLE_SECONDS]
+            idle[:] = [(since, each) for since, each in idle if now - since <= IDLE_SECONDS]
             is_usable = not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
-            if is_usable and len(self._idle) < MOST and self._users:
-                self._idle.append((now, connection))
+            if is_usable and len(idle) < most and self._users:
+                idle.append((now, connection))
             else:
                 old.append(connection)
-        self._have_back()
+        if not urgent:
+            self._have_back()
         for each in old:
             each.close()
 
@@ -171,7 +181,8 @@ class PostgresConnections:
 
     def _close_idle(self) -> None:
         with self._changed:
-            idle, self._idle = self._idle, []
+            idle = [*self._idle, *self._idle_urgent]
+            self._idle, self._idle_urgent = [], []
         for _, connection in idle:
             connection.close()
 

@@ -27,8 +27,9 @@ except ImportError as missing:
     raise SettingsError("PostgreSQL needs: pip install 'pacifica-ingest-cli[cluster]'") from missing
 
 BUSY_SECONDS = 60.0  # unless the caller says otherwise
-# A transaction that does nothing for so long is undone. Others wait longer than that.
-SILENT_SECONDS = 30.0
+# A transaction that does nothing for so long is undone. Others wait longer than that, and who could not say meanwhile
+# that he lives, since his job was being changed in it, has time left for that.
+SILENT_SECONDS = 20.0
 # So many rows of a stream come together.
 FETCHED = 1000
 VERSIONS = "CREATE TABLE ingest_versions (application text PRIMARY KEY, version integer NOT NULL)"
@@ -83,7 +84,7 @@ class _Reader:
                 connection = self._pool.renew(connection)
                 return connection.execute(_translated(sql), values)
         finally:
-            self._pool.give_back(connection)
+            self._pool.give_back(connection, urgent=self._is_urgent)
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
         """Nothing is written here."""
@@ -143,7 +144,7 @@ class PostgresDatabase:
                 self._writer = None
                 self._locked.clear()
                 self.noted.clear()
-                self.pool.give_back(connection)
+                self.pool.give_back(connection, urgent=self._is_urgent)
 
     @contextmanager
     def reading(self) -> Iterator[_Connection | _Reader]:
@@ -163,7 +164,7 @@ class PostgresDatabase:
                 connection.execute("COMMIT")
             finally:
                 # Where rows are left behind it is in a transaction still: it is closed.
-                self.pool.give_back(connection)
+                self.pool.give_back(connection, urgent=self._is_urgent)
 
     def lock(self, table: str, key: str, values: Iterable[int]) -> None:
         """Lock rows, in the order of their keys, in which everybody does."""
@@ -221,7 +222,7 @@ class PostgresDatabase:
                 connection.execute(f"{self._begin}; {synced}")
         except BaseException:
             connection.close()
-            self.pool.give_back(connection)
+            self.pool.give_back(connection, urgent=self._is_urgent)
             raise
         return connection
 

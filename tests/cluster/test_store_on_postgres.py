@@ -142,7 +142,11 @@ def test_a_server_that_is_frozen_is_not_waited_for_in_vain(
 
 
 def test_who_lives_can_say_so_though_all_connections_are_taken(
-    store: JobStore, postgres: PostgresUrl, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: JobStore,
+    postgres: PostgresUrl,
+    postgres_server: PostgresServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ingest_cli.jobs import postgres_connections
     from ingest_cli.jobs.postgres import PostgresJobStore
@@ -155,13 +159,25 @@ def test_who_lives_can_say_so_though_all_connections_are_taken(
         store.heartbeat(fence, 0.0)
         return True
 
+    def connections() -> list[tuple[int]]:
+        name = postgres.text.rpartition("/")[2]
+        return sorted(postgres_server.execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}'"))
+
     with PostgresJobStore(pool, settings.timings) as threads:
         taken = [pool.take()[0] for _ in range(postgres_connections.MOST)]
         monkeypatch.setattr(postgres_connections, "PATIENCE_SECONDS", 10 * PATIENCE)
         with Heart(0.1).beating(threads, beat):
             until(lambda: store.get(1).heartbeat > 3)
+            # One is for that alone: whoever waits does not get it, and no more are made.
+            waiting = threading.Thread(target=threads.get, args=[1], daemon=True)
+            waiting.start()
+            before = connections()
+            until(lambda: store.get(1).heartbeat > 10)
+            assert waiting.is_alive()
+            assert connections() == before
         for connection in taken:
             pool.give_back(connection)
+        waiting.join(PATIENCE)
 
 
 def test_what_was_being_written_as_the_server_died_is_not_there(
