@@ -425,6 +425,13 @@ def a_database_that_is_away(scene: Scene) -> str:
     return scene.ingest(code=4)
 
 
+@provokes("cannot read *DATABASE*: *REASON*")
+def a_database_that_cannot_be_reached_as_it_is_set(scene: Scene) -> str:
+    pytest.importorskip("psycopg")
+    scene.environment.setenv("INGEST_DATABASE_URL", "postgresql://ingest@127.0.0.1:1/ingest?sslmode=of-no-kind")
+    return scene.ingest()
+
+
 @provokes("the site's policy refuses this bundle: *REASON*")
 def a_schema_that_does_not_hold(scene: Scene) -> str:
     (scene.folder / "policy.json").write_text('{"maxItems": 1}')
