@@ -444,6 +444,22 @@ def test_whether_a_server_is_well_is_asked_behind_no_other_request(
         assert state.result().status_code == 404
 
 
+def test_a_server_begins_though_storage_does_not_answer(servers: SeveralServers, storage: Between) -> None:
+    one, two = servers.instances
+    paths = [create(two.url, 10) for _ in range(3)]
+    for path in paths:
+        assert patch(two.url + path, 0, b"abc").status_code == 204
+        servers.age(path, 8 * 86400)
+    one.kill()
+    with held(storage, "POST", "delete") as (deletions, _):
+        one.start()
+        until(lambda: deletions)
+        for asked in ("/", "/jobs"):
+            assert requests.get(one.url + asked, timeout=PATIENCE).status_code == 200
+    names = [f"resumable-{path.rpartition('/')[2]}.tar" for path in paths]
+    until(lambda: not servers.spool.rows.there(names))
+
+
 def test_storage_that_fails_now_and_then_loses_no_upload(
     servers: SeveralServers, storage: Between, tmp_path: Path
 ) -> None:
