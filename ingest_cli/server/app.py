@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import IngestError, Unavailable
+from ..errors import IngestError
 from ..jobs.spool import NoRoom, SpoolKind
+from ..jobs.store import open_store
 from ..settings import Settings
 from ..text import one_line
 from .access import Access
@@ -58,9 +59,7 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with suppress(Unavailable):  # as while the database of several hosts restarts
-            await store.list(lambda jobs: spool.sweep(jobs, *SWEPT))
-        sweeping = asyncio.create_task(_sweep(store, spool, carts, looking))
+        sweeping = asyncio.create_task(_sweep(settings, spool, carts))
         yield
         sweeping.cancel()
         holdings.close()
@@ -96,14 +95,23 @@ def application(settings: Settings, authenticator: Authenticator, proxies: Proxi
     return app
 
 
-async def _sweep(store: AsyncStore, spool: Spool, carts: Carts, looking: Threads) -> None:
+async def _sweep(settings: Settings, spool: Spool, carts: Carts) -> None:
     """Remove what nobody receives any more, the resumable uploads that nobody resumes, and carts that are too old, now
-    and then."""
+    and then.
+
+    No request waits for that, nor does the start: storage that does not answer takes its time for each upload.
+    """
+
+    def sweep() -> None:
+        with open_store(settings) as jobs:
+            spool.sweep(jobs, *SWEPT)
+        carts.sweep()
+
+    sweeper = Threads(1, "sweep")
     while True:
-        await asyncio.sleep(SWEEP_SECONDS)
         with suppress(IngestError, OSError):
-            await store.list(lambda jobs: spool.sweep(jobs, *SWEPT))
-            await looking.do(carts.sweep)
+            await sweeper.do(sweep)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 class _Stopping:

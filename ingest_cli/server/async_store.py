@@ -50,11 +50,13 @@ class AsyncStore:
         self._looking = _Lane([open_store(settings)], _close, "job store: single jobs")
         self._listing = _Lane([open_store(settings)], _close, "job store: lists")
         self._searching = _Lane([open_store(settings)], _close, "job store: searches")
+        self._checking = _Lane([entering[0].another(busy=settings.timings.busy)], _close, "health")
         self._places, self._left, self._lock = 0, 0, threading.Lock()
 
     async def close(self) -> None:
         """Finish what was begun, as far as it does not hang, then close the store."""
-        closing = [lane.close() for lane in (self._entering, self._looking, self._listing, self._searching)]
+        lanes = (self._entering, self._looking, self._listing, self._searching, self._checking)
+        closing = [lane.close() for lane in lanes]
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self._reserving.close(), *closing)
@@ -71,6 +73,10 @@ class AsyncStore:
     async def search(self, question: Callable[[JobStore], T]) -> T:
         """Ask the store what it has to look at every job for."""
         return await self._searching.do(question)
+
+    async def check(self, question: Callable[[JobStore], T]) -> T:
+        """Ask the store whether jobs can be accepted, which waits for no connection that others have."""
+        return await self._checking.do(question)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -65,6 +65,12 @@ class FolderSpool:
         """A new file."""
         return SpooledFile.fresh(SpoolKind.RECEIVED, self._spool, suffix, reserve, self._sync)
 
+    def try_out(self, reserve: int) -> None:
+        """Write a file."""
+        with self.fresh(".health", reserve) as file:
+            file.write(b"ingest")
+            file.sync()
+
     def uploads(self, room: Room, reserve: int) -> "FolderUploads":
         """The uploads that lie in it."""
         return FolderUploads(self._spool, room, reserve)

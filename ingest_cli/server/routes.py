@@ -31,6 +31,7 @@ from .admission import Reception, Receptions
 from .arrivals import Arrivals
 from .async_store import AsyncStore
 from .folder_spool import FolderSpool
+from .health import Health
 from .incoming import Incoming
 from .job_query import MAX_JOB_ID, JobQuery, whole_number
 from .move_check import require_movable
@@ -83,7 +84,7 @@ class Routes:
         self._store, self._settings, self._spool = store, settings, spool
         self._receptions, self._limits, self._disk, self._access = receptions, limits, disk, access
         self._arrivals, self._documents = arrivals, FolderSpool(settings.spool)
-        self._checks, self._health = Threads(1, "documents"), Threads(1, "health")
+        self._checks, self._health = Threads(1, "documents"), Health(store, spool, limits.reserve)
         self._sightings = Sightings(patience_of(settings.timings))
 
     @property
@@ -184,9 +185,8 @@ class Routes:
 
     async def health(self, request: Request) -> Response:
         """Check that the job store answers and that the spool can be written."""
-        await self._store.look(lambda store: store.count_unfinished())
         try:
-            await self._health.do(_try_spool, self._spool, self._limits.reserve)
+            await self._health.check()
         except NoRoom as error:
             raise HTTPException(503, str(error)) from error
         return JSONResponse({"status": "ok"})
@@ -224,12 +224,6 @@ class Routes:
 def _description(root_path: str) -> bytes:
     servers = {"servers": [{"url": root_path}]} if root_path else {}
     return json.dumps({**DESCRIPTION, **servers}, separators=(",", ":")).encode()
-
-
-def _try_spool(spool: Spool, reserve: int) -> None:
-    with spool.fresh(".health", reserve) as file:
-        file.write(b"ingest")
-        file.sync()
 
 
 def _imported(store: JobStore, given: str) -> ImportedJob | None:

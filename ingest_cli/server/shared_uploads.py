@@ -38,6 +38,10 @@ class SharedReceptions:
         assert row is not None, "two uploads have the same name"
         return SharedFile(self._spool, row, new=True)
 
+    def try_out(self, reserve: int) -> None:
+        """Write an object, and into the database."""
+        self._spool.try_out()
+
     def uploads(self, room: Room, reserve: int) -> "SharedUploads":
         """The uploads that lie in it."""
         return SharedUploads(self._spool)

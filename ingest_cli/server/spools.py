@@ -20,6 +20,12 @@ class Spool(Protocol):
         """What comes in one request, under a name that ends in ``suffix``; ``reserve`` bytes stay free, where that is
         known."""
 
+    def try_out(self, reserve: int) -> None:
+        """Write something and remove it: raise what a request would meet now that writes, but wait for none of them.
+
+        ``reserve`` is as for `fresh`.
+        """
+
     def uploads(self, room: Room, reserve: int) -> Uploads:
         """What comes in any number of requests."""
 

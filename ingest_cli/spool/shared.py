@@ -99,10 +99,21 @@ class SharedSpool:
 
     def _write(self, row: Row, start: int, parts: Sequence[bytes | bytearray | memoryview]) -> Piece:
         data = b"".join(parts)
-        key = f"{row.name}/{row.fence}-{secrets.token_hex(16)}"
+        key = _key_for(row.name, row.fence)
         etag = self.bucket.put(key, data, {}, "write an upload", create=False)
         assert etag is not None
         return Piece(start, len(data), key, etag)
+
+    def try_out(self) -> None:
+        """Write, and remove, what an upload would have written, without waiting for those that are under way.
+
+        An object that is left by a kill is an orphan.
+        """
+        name = f"{SpoolKind.RECEIVED.prefix}{secrets.token_hex(16)}.health"
+        key = _key_for(name, 1)
+        self.rows.try_out(name)
+        self.bucket.put(key, b"ingest", {}, "write an upload", create=False)
+        self.forget([key])
 
     def read(self, piece: Piece) -> memoryview:
         """The bytes of a piece."""
@@ -276,6 +287,11 @@ class Leases:
             if held:
                 with suppress(IngestError):
                     self._rows.beat(held)
+
+
+def _key_for(name: str, fence: int) -> str:
+    """The key of a new object of an upload."""
+    return f"{name}/{fence}-{secrets.token_hex(16)}"
 
 
 def _written_for(key: str) -> tuple[str, int] | None:

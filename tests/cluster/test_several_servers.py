@@ -5,10 +5,11 @@ import io
 import os
 import re
 import socket
+import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from ingest_cli.jobs.job import Job
 from ingest_cli.services import factory
 from ingest_cli.settings import PostgresUrl
 from ingest_cli.spool.rows import Row
+from ingest_cli.spool.shared import WRITERS
 
 from ..support.bundles import write_bundle
 from ..support.command import Command
@@ -377,6 +379,85 @@ def test_while_the_database_is_away_nothing_is_accepted_and_nothing_lost(
 
 def healthz(instance: Instance) -> int:
     return requests.head(f"{instance.url}/healthz", timeout=PATIENCE).status_code
+
+
+@contextmanager
+def held(storage: Between, method: str, name: str) -> Iterator[tuple[set[str], Callable[[], None]]]:
+    """For as long as the block lasts, or until it is called what is yielded beside them, storage does not answer
+    requests of this method whose targets have the name in them; these targets."""
+    targets, released = set[str](), threading.Event()
+
+    def decide(asked: str, target: str) -> str | None:
+        if asked == method and name in target:
+            targets.add(target)
+            released.wait(2 * PATIENCE)
+        return None
+
+    usual, storage.decide = storage.decide, decide
+    try:
+        yield targets, released.set
+    finally:
+        released.set()
+        storage.decide = usual
+
+
+def test_who_gives_up_asking_whether_a_server_is_well_leaves_nothing_behind(
+    servers: SeveralServers, storage: Between
+) -> None:
+    one, _ = servers.instances
+    with held(storage, "PUT", ".health") as (checks, release):
+        for _ in range(10):
+            with pytest.raises(requests.Timeout):
+                requests.get(f"{one.url}/healthz", timeout=(PATIENCE, 0.2))
+        until(lambda: checks)
+        release()
+        assert healthz(one) == 200
+    assert len(checks) <= 2
+    assert not any(".health" in key for key in servers.objects())
+
+
+def test_a_server_that_is_busy_is_well(servers: SeveralServers, storage: Between) -> None:
+    one, _ = servers.instances
+    paths = [create(one.url, 20) for _ in range(WRITERS)]
+    with ThreadPoolExecutor(len(paths)) as clients:
+        with held(storage, "PUT", "resumable-") as (pieces, _):
+            sending = [clients.submit(patch, one.url + path, 0, bytes(10)) for path in paths]
+            until(lambda: len(pieces) == len(paths))
+            assert healthz(one) == 200
+        assert [answer.result().status_code for answer in sending] == [204] * len(paths)
+    for path in paths:
+        assert requests.delete(one.url + path, headers=V, timeout=PATIENCE).status_code == 204
+
+
+def test_whether_a_server_is_well_is_asked_behind_no_other_request(
+    servers: SeveralServers, postgres_server: PostgresServer
+) -> None:
+    one, _ = servers.instances
+    database = servers.settings.database
+    assert isinstance(database, PostgresUrl)
+    with ThreadPoolExecutor(1) as clients:
+        with psycopg.connect(database.text) as connection:
+            connection.execute("LOCK TABLE imported IN ACCESS EXCLUSIVE MODE")
+            state = clients.submit(requests.get, f"{one.url}/get_state?job_id=123456789", timeout=2 * PATIENCE)
+            until(lambda: postgres_server.waiting_for_locks(database))
+            assert healthz(one) == 200
+        assert state.result().status_code == 404
+
+
+def test_a_server_begins_though_storage_does_not_answer(servers: SeveralServers, storage: Between) -> None:
+    one, two = servers.instances
+    paths = [create(two.url, 10) for _ in range(3)]
+    for path in paths:
+        assert patch(two.url + path, 0, b"abc").status_code == 204
+        servers.age(path, 8 * 86400)
+    one.kill()
+    with held(storage, "POST", "delete") as (deletions, _):
+        one.start()
+        until(lambda: deletions)
+        for asked in ("/", "/jobs"):
+            assert requests.get(one.url + asked, timeout=PATIENCE).status_code == 200
+    names = [f"resumable-{path.rpartition('/')[2]}.tar" for path in paths]
+    until(lambda: not servers.spool.rows.there(names))
 
 
 def test_storage_that_fails_now_and_then_loses_no_upload(

@@ -26,7 +26,7 @@ from ingest_cli.settings import ObjectStore, PostgresUrl, load_settings
 from ingest_cli.spool.rows import Gone, Piece, UploadRows
 from ingest_cli.spool.shared import WRITING_BYTES, SharedSpool, Writers
 
-from ..support.object_stores import ObjectServer
+from ..support.object_stores import REFUSED, Between, ObjectServer
 from ..support.postgres import PostgresServer
 from ..support.waiting import PATIENCE, until
 
@@ -224,6 +224,39 @@ def test_an_upload_that_somebody_is_changing_does_not_keep_the_holders_of_others
         for thread in waiting:
             thread.join(PATIENCE)
             assert not thread.is_alive()
+
+
+def test_it_is_tried_out_though_all_connections_are_taken_and_nothing_is_left_that_is_not_found(
+    spools: Callable[[], SharedSpool],
+    postgres: PostgresUrl,
+    strict_storage: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, bucket, done = pool_of(postgres), spools().bucket, list[bool]()
+
+    def decide(method: str, _: str) -> str | None:
+        return REFUSED if method == "POST" else None
+
+    with Between(strict_storage, decide) as between:
+        rows, keeping = UploadRows(pool), Bucket(bucket.place, between.server.access, 1)
+        spool, leaving = SharedSpool(rows, bucket), SharedSpool(rows, keeping)
+        taken = [pool.take()[0] for _ in range(postgres_connections.MOST)]
+        monkeypatch.setattr(postgres_connections, "PATIENCE_SECONDS", 10 * PATIENCE)
+
+        def try_out() -> None:
+            SharedReceptions(spool).try_out(0)
+            done.append(not keys(spool))
+            SharedReceptions(leaving).try_out(0)
+            done.append(len(keys(spool)) == 1)
+
+        threading.Thread(target=try_out, daemon=True).start()
+        until(lambda: len(done) == 2)
+        for connection in taken:
+            pool.give_back(connection)
+        assert done == [True, True]
+        assert orphans(spool) == keys(spool)
+        keeping.close()
+        rows.close()
 
 
 def test_who_held_an_upload_as_the_database_lost_its_power_holds_it_no_more_than_the_next(

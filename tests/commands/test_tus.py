@@ -308,8 +308,8 @@ def test_uploads_that_nothing_was_added_to_are_swept_up(environment: Path, site:
     with open_store(site.settings) as store:
         assert orphans(site.settings.spool, store) == [old.with_suffix(".json"), old]
     with Server(environment) as server:
-        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok, "it has begun by now"
-        assert not old.exists()
+        until(lambda: not old.exists())
+        assert requests.get(f"{server.url}/healthz", timeout=PATIENCE).ok
     assert len(list(site.settings.spool.glob("resumable-*"))) == 2
 
 
