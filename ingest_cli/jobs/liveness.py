@@ -15,9 +15,9 @@ class Liveness:
 
     A holder that can be seen from here is dead when the kernel says so, and never while it is merely stopped. One out
     of sight is dead when its heartbeat was seen not to change for ``stale`` seconds; times of different processes are
-    never compared. What was seen before ``missed_at``, when the store could not be asked, does not count: nor could the
-    holder say there that it lives. Where the store ``is_local``, only processes under this kernel can use it: whoever
-    held a job before the last boot is dead.
+    never compared. What was seen before ``missed_at``, when the store could not be asked or written, does not count:
+    nor could the holder say there that it lives. Where the store ``is_local``, only processes under this kernel can use
+    it: whoever held a job before the last boot is dead.
     """
 
     def __init__(self, stale: float, missed_at: Callable[[], float], *, is_local: bool) -> None:

@@ -85,9 +85,7 @@ class SqlJobStore(SqlRuns):
     @again
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database, durable=False) as connection:
-            job = self._free(job_id)
+        with self._freed(job_id, durable=False) as (connection, job):
             return self._become_holder(connection, job)
 
     @again
@@ -132,9 +130,7 @@ class SqlJobStore(SqlRuns):
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
         """Settle a job that nobody works on."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database) as connection:
-            job = self._free(job_id)
+        with self._freed(job_id) as (connection, job):
             changes = {
                 "said": override_text(override),
                 "exception": job.exception or (reason if override is None else override.exception or BY_HAND),
@@ -240,14 +236,20 @@ class SqlJobStore(SqlRuns):
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""
-        return self._database.try_lock("jobs", "job_id", job.job_id) and self.get(job.job_id) == job
+        is_locked = self._database.try_lock("jobs", "job_id", job.job_id)
+        return is_locked and self.get(job.job_id) == job and self._liveness.is_dead(job)
 
-    def _free(self, job_id: int) -> Job:
-        """A job that nobody holds, or JobBusy."""
-        job = self.get(job_id)
-        if not self._liveness.is_dead(job):
-            raise _busy(job)
-        return job
+    @contextmanager
+    def _freed(self, job_id: int, *, durable: bool = True) -> Iterator[tuple[Connection, Job]]:
+        """A transaction in which a job is had that nobody holds. Raises JobBusy."""
+        while True:
+            self._require_dead(self.get(job_id))
+            with writing(self._database, durable=durable) as connection:
+                job = self.get(job_id)
+                # It is asked anew: while this was waited for, its holder could not say that it lives.
+                if self._liveness.is_dead(job):
+                    yield connection, job
+                    return
 
     def _require_dead(self, job: Job) -> None:
         # Outside of a transaction, since this may wait for a heartbeat.

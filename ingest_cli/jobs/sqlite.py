@@ -62,7 +62,8 @@ class SqliteJobStore(SqlJobStore):
         database.conn.create_function("matches", 2, self._matching, deterministic=True)
 
     def another(self, *, busy: float | None = None) -> "SqliteJobStore":
-        """A connection of its own to the same file, which has one writer at a time."""
+        """A connection of its own to the same file, which has one writer at a time: whoever waited less for that than
+        others do would be the last to write."""
         return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
 
     def check_integrity(self) -> str:
