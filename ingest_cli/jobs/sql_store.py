@@ -91,7 +91,8 @@ class SqlJobStore(SqlRuns):
     @again
     def lease_next(self) -> Job | None:
         """Become the holder of the next job in the queue."""
-        while next(self._due(), None) is not None:
+        while (due := next(self._due(), None)) is not None:
+            self._hear(due)
             with writing(self._database, durable=False) as connection:
                 job = next(filter(self._is_ours, self._due()), None)
                 if job is None:
@@ -234,6 +235,9 @@ class SqlJobStore(SqlRuns):
     def _note_held(self, fence: Fence) -> None:
         """This process is the holder by that fence, if the transaction is committed."""
 
+    def _hear(self, job: Job) -> None:
+        """Have the job's holder say that it lives, if it could not before, where nothing but its silence is known."""
+
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""
         is_locked = self._database.try_lock("jobs", "job_id", job.job_id)
@@ -243,13 +247,17 @@ class SqlJobStore(SqlRuns):
     def _freed(self, job_id: int, *, durable: bool = True) -> Iterator[tuple[Connection, Job]]:
         """A transaction in which a job is had that nobody holds. Raises JobBusy."""
         while True:
-            self._require_dead(self.get(job_id))
+            before = self.get(job_id)
+            self._require_dead(before)
+            self._hear(before)
             with writing(self._database, durable=durable) as connection:
                 job = self.get(job_id)
-                # It is asked anew: while this was waited for, its holder could not say that it lives.
                 if self._liveness.is_dead(job):
                     yield connection, job
                     return
+                if (job.fence, job.heartbeat) != (before.fence, before.heartbeat):
+                    raise _busy(job)
+                # While this was waited for, its holder could not say that it lives: it is waited for once more.
 
     def _require_dead(self, job: Job) -> None:
         # Outside of a transaction, since this may wait for a heartbeat.
