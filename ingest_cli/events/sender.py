@@ -12,7 +12,8 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ..errors import IngestError, JobNotRecorded
-from ..jobs.outbox import LONGEST_WAIT_SECONDS, Notice
+from ..jobs.heart import Heart
+from ..jobs.outbox import LONGEST_WAIT_SECONDS, RENEWAL_SECONDS, Notice
 from ..jobs.store import JobStore, open_store
 from ..services import factory
 from ..settings import ReceiverKind, Settings
@@ -58,6 +59,8 @@ class Sender:
         self._settings, self._tell = settings, tell
         self._receivers: dict[ReceiverKind, Receiver] = receivers_of(settings.notifications)
         self._away: dict[ReceiverKind, _Absence] = {}
+        # One thread says of whatever is being sent that it is: it may be large, and its receiver slow.
+        self._heart = Heart(RENEWAL_SECONDS)
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -76,14 +79,18 @@ class Sender:
             notice = store.outbox.lease_next(left)
             if notice is None:
                 break
-            if not self._send(store, notice, tally):
-                left.remove(notice.receiver)
+            try:
+                if not self._send(store, notice, tally):
+                    left.remove(notice.receiver)
+            finally:
+                self._heart.end()
         return tally
 
     def _send(self, store: JobStore, notice: Notice, tally: Tally) -> bool:
         """Whether the receiver takes events: it may refuse this one."""
         try:
-            self._deliver(notice)
+            with self._heart.beating(store, lambda another: another.outbox.renew(notice)):
+                self._deliver(notice)
         except NotReceived as error:
             if self._stopped.is_set():
                 store.outbox.release(notice)

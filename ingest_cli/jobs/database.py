@@ -5,6 +5,7 @@ has what they call differently. SQLite has one writer at a time. PostgreSQL has 
 unchanged at its end, it locks.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -14,6 +15,25 @@ from .dialect import Dialect
 
 # Whoever asks for the first of many looks at few, most often.
 PAGE, LARGEST_PAGE = 16, 4096
+# An answer that takes longer than this was waited for by others too, who could not say that they live.
+LATE_SECONDS = 3.0
+
+
+class Delays:
+    """When a database last could not be asked, or was slow to answer: at ``missed_at``, on this process's monotonic
+    clock; 0 where that never was."""
+
+    def __init__(self) -> None:
+        self.missed_at = 0.0
+
+    def note(self) -> None:
+        """It could not be asked, or was slow."""
+        self.missed_at = time.monotonic()
+
+    def note_late(self, begun: float) -> None:
+        """It has answered by now what it was asked at ``begun``."""
+        if time.monotonic() - begun > LATE_SECONDS:
+            self.note()
 
 
 class Refused(StoreError):

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar, cast
 
 from ..shared_sync import SharedSync
+from .database import Delays
 
 # How long a batch is waited for before those who wait look whether it was left alone.
 LEFT_SECONDS = 0.1
@@ -56,7 +57,7 @@ class GroupCommit:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
+        self.connection, self.delays = connection, Delays()
         self._turn = threading.Lock()
         self._line: set[object] = set()
         self._batch: _Batch | None = None

@@ -1,7 +1,7 @@
 """The outbox: events that wait to be sent, each for one receiver, and those that were.
 
 An event is written in the transaction in which its job changes, and leaves the outbox only once its receiver has it:
-it is sent at least once. Whoever sends one has a lease on it, which ends with the process.
+it is sent at least once. Whoever sends one has a lease on it, which it renews, and which ends with the process.
 """
 
 import heapq
@@ -23,8 +23,8 @@ from .process import Life, Process, this_process
 from .sql_rows import ALL_ROWS, now_text, time_text
 from .transitions import Event
 
-# A lease that nobody gave back for so long is nobody's: no receiver takes as long.
-LEASE_SECONDS = 300.0
+# A lease that nobody was seen to renew for so long is nobody's; whoever has one renews it more often.
+LEASE_SECONDS, RENEWAL_SECONDS = 300.0, 60.0
 # The longest time to an attempt: a clock that was wrong must not have an event wait for ever.
 LONGEST_WAIT_SECONDS = 3600.0
 # By their names: what a newer version adds is nothing to a process that is at work meanwhile.
@@ -103,7 +103,8 @@ class Outbox:
 
     def __init__(self, database: Database, *, is_local: bool) -> None:
         self._database, self._is_local = database, is_local
-        self._seen: dict[int, tuple[int, float]] = {}
+        # What was seen of the leases of others, and since when, on this process's own clock.
+        self._seen: dict[int, tuple[tuple[int, str], float]] = {}
 
     # For whoever sends
 
@@ -125,6 +126,15 @@ class Outbox:
                 if taken.rowcount:
                     return self._one(row["number"])
         return None
+
+    def renew(self, notice: Notice) -> bool:
+        """Say that it is still being sent; whether the lease has not been lost."""
+        with writing(self._database, durable=False) as connection:
+            renewed = connection.execute(
+                "UPDATE outbox SET updated = ? WHERE number = ? AND fence = ? AND status = 'waiting'",
+                (now_text(), notice.number, notice.fence),
+            )
+            return renewed.rowcount > 0
 
     def sent(self, notice: Notice) -> None:
         """The receiver has it; what it did not get while it was away, it is to get soon."""
@@ -244,16 +254,21 @@ class Outbox:
         if row["holder"] is None:
             return True
         holder = Process.from_text(row["holder"])
-        if holder.life() is Life.GONE or (self._is_local and not holder.is_of_this_boot):
+        life = holder.life()
+        if life is Life.GONE or (self._is_local and not holder.is_of_this_boot):
             return True
+        # Only of itself a process knows that it would renew it: it may have failed to give it back.
+        if life is not Life.OUT_OF_SIGHT and holder != this_process():
+            return False
         # Of others' clocks nothing is known: what counts is how long it was seen here.
         if len(self._seen) > MOST_SEEN:
             self._seen.clear()
-        fence, since = self._seen.get(row["number"], (None, 0.0))
-        if fence != row["fence"]:
-            fence, since = row["fence"], time.monotonic()
-        self._seen[row["number"]] = (row["fence"], since)
-        return time.monotonic() - since > LEASE_SECONDS
+        now, lease = time.monotonic(), (row["fence"], row["updated"])
+        seen, since = self._seen.get(row["number"], (None, now))
+        if seen != lease:
+            since = now
+        self._seen[row["number"]] = (lease, since)
+        return now - max(since, self._database.missed_at) > LEASE_SECONDS
 
     def _let_go(self, notice: Notice, changes: dict[str, object]) -> None:
         # Where another one has the lease by now, it is the other's to say what became of the event.

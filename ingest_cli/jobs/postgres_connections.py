@@ -3,12 +3,13 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from ..errors import SettingsError
 from ..settings import PostgresUrl
+from .database import Delays
 from .group_commit import Shared
 
 try:
@@ -23,8 +24,6 @@ except ImportError as missing:
 # A server, or what stands before it, that is frozen closes no connection: it is given up that answers nothing for so
 # long. No statement takes as long.
 UNANSWERED_SECONDS = 300.0
-# An answer that takes longer than this was waited for by others too, who could not say that they live.
-LATE_SECONDS = 3.0
 # What libpq is told unless the URL says otherwise: whoever does not answer is found out.
 USUAL = {
     "connect_timeout": "10",
@@ -68,9 +67,9 @@ def _rows(cursor: "psycopg.Cursor[Any]") -> RowMaker[Any]:
 
 
 class _Impatient(psycopg.Connection[Any]):
-    """A connection on which no answer is waited for in vain; whoever has it made is told of one that comes late."""
+    """A connection on which no answer is waited for in vain; one that comes late is noted among the ``delays``."""
 
-    on_late: Callable[[], None] | None = None
+    delays: Delays | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *more: Any, **given: Any) -> Any:
         """Wait for an answer, but not for ever."""
@@ -88,8 +87,8 @@ class _Impatient(psycopg.Connection[Any]):
                     raise psycopg.OperationalError(f"no answer within {UNANSWERED_SECONDS:g} s")
                 wanted = answer.send(come)
         except StopIteration as end:
-            if self.on_late is not None and time.monotonic() - begun > LATE_SECONDS:
-                self.on_late()
+            if self.delays is not None:
+                self.delays.note_late(begun)
             return end.value
 
 
@@ -101,8 +100,7 @@ class PostgresConnections:
     """Connections to one database, for all threads of this process: each is one's at a time.
 
     It is closed by the last of those who have it ``open``. The tables of the applications that are ``current`` were
-    found to be those of this version. The server could not be asked, or was slow, at ``missed_at`` last, on this
-    process's monotonic clock.
+    found to be those of this version. The ``delays`` are those of the server, to any thread.
     """
 
     def __init__(self, url: PostgresUrl) -> None:
@@ -110,7 +108,7 @@ class PostgresConnections:
         self._pid, self._changed = os.getpid(), threading.Condition()
         # Those of who is urgent are apart: else they would be had by those who wait, and more be made at each time.
         self._idle, self._idle_urgent = list[_Idle](), list[_Idle]()
-        self.current, self.missed_at = set[str](), 0.0
+        self.current, self.delays = set[str](), Delays()
 
     def open(self) -> None:
         """Have it for one more user."""
@@ -170,10 +168,6 @@ class PostgresConnections:
         self._close_idle()
         return self._connected()
 
-    def note_missed(self) -> None:
-        """The server could not be asked, or was slow to answer."""
-        self.missed_at = time.monotonic()
-
     def _have_back(self) -> None:
         with self._changed:
             self._taken -= 1
@@ -192,7 +186,7 @@ class PostgresConnections:
         )
         # Sums of whole numbers.
         connection.adapters.register_loader("numeric", IntLoader)
-        connection.on_late = self.note_missed
+        connection.delays = self.delays
         return connection
 
 

@@ -121,7 +121,7 @@ class PostgresDatabase:
     @property
     def missed_at(self) -> float:
         """When its server last could not be asked by any thread, or was slow to answer."""
-        return self.pool.missed_at
+        return self.pool.delays.missed_at
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[_Connection]:
@@ -239,7 +239,7 @@ class PostgresDatabase:
             yield
         except psycopg.Error as error:
             if is_of_the_server(error):
-                self.pool.note_missed()
+                self.pool.delays.note()
             raise explained(error, f"cannot {action} {self.name}") from error
 
 

@@ -85,15 +85,14 @@ class SqlJobStore(SqlRuns):
     @again
     def lease(self, job_id: int) -> Job:
         """Become the holder of a job."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database, durable=False) as connection:
-            job = self._free(job_id)
+        with self._freed(job_id, durable=False) as (connection, job):
             return self._become_holder(connection, job)
 
     @again
     def lease_next(self) -> Job | None:
         """Become the holder of the next job in the queue."""
-        while next(self._due(), None) is not None:
+        while (due := next(self._due(), None)) is not None:
+            self._hear(due)
             with writing(self._database, durable=False) as connection:
                 job = next(filter(self._is_ours, self._due()), None)
                 if job is None:
@@ -132,9 +131,7 @@ class SqlJobStore(SqlRuns):
         self, job_id: int, to: JobState, *, holder: Process | None, override: Override | None = None, reason: str = ""
     ) -> Job:
         """Settle a job that nobody works on."""
-        self._require_dead(self.get(job_id))
-        with writing(self._database) as connection:
-            job = self._free(job_id)
+        with self._freed(job_id) as (connection, job):
             changes = {
                 "said": override_text(override),
                 "exception": job.exception or (reason if override is None else override.exception or BY_HAND),
@@ -238,16 +235,29 @@ class SqlJobStore(SqlRuns):
     def _note_held(self, fence: Fence) -> None:
         """This process is the holder by that fence, if the transaction is committed."""
 
+    def _hear(self, job: Job) -> None:
+        """Have the job's holder say that it lives, if it could not before, where nothing but its silence is known."""
+
     def _is_ours(self, job: Job) -> bool:
         """Whether the job is as it was, and nobody else can change it before the transaction ends."""
-        return self._database.try_lock("jobs", "job_id", job.job_id) and self.get(job.job_id) == job
+        is_locked = self._database.try_lock("jobs", "job_id", job.job_id)
+        return is_locked and self.get(job.job_id) == job and self._liveness.is_dead(job)
 
-    def _free(self, job_id: int) -> Job:
-        """A job that nobody holds, or JobBusy."""
-        job = self.get(job_id)
-        if not self._liveness.is_dead(job):
-            raise _busy(job)
-        return job
+    @contextmanager
+    def _freed(self, job_id: int, *, durable: bool = True) -> Iterator[tuple[Connection, Job]]:
+        """A transaction in which a job is had that nobody holds. Raises JobBusy."""
+        while True:
+            before = self.get(job_id)
+            self._require_dead(before)
+            self._hear(before)
+            with writing(self._database, durable=durable) as connection:
+                job = self.get(job_id)
+                if self._liveness.is_dead(job):
+                    yield connection, job
+                    return
+                if (job.fence, job.heartbeat) != (before.fence, before.heartbeat):
+                    raise _busy(job)
+                # While this was waited for, its holder could not say that it lives: it is waited for once more.
 
     def _require_dead(self, job: Job) -> None:
         # Outside of a transaction, since this may wait for a heartbeat.

@@ -1,5 +1,6 @@
 """The job store in an SQLite file."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from .sql_reading import NOBODY
 from .sql_store import SqlJobStore
 from .sqlite_database import SqliteDatabase, open_database
 from .sqlite_migrations import MIGRATIONS
+
+LOOK_SECONDS = 0.05
 
 
 class Matching:
@@ -62,7 +65,8 @@ class SqliteJobStore(SqlJobStore):
         database.conn.create_function("matches", 2, self._matching, deterministic=True)
 
     def another(self, *, busy: float | None = None) -> "SqliteJobStore":
-        """A connection of its own to the same file, which has one writer at a time."""
+        """A connection of its own to the same file, which has one writer at a time: whoever waited less for that than
+        others do would be the last to write."""
         return SqliteJobStore(self.path, self._timings, self._notifications, new=False, shared=self._shared)
 
     def check_integrity(self) -> str:
@@ -73,9 +77,23 @@ class SqliteJobStore(SqlJobStore):
         found = [str(row[0]) for row in self._rows("PRAGMA quick_check(3)")]
         return "" if found == ["ok"] else "; ".join(found)
 
+    def _hear(self, job: Job) -> None:
+        if not self._liveness.is_unheard(job):
+            return
+        # Whoever has the lock that others wait for lets go of it. This process may be the first to get it: the others
+        # look for it every tenth of a second, or after a heartbeat, if they have just given up.
+        with writing(self._database, durable=False):
+            pass
+        begun, patience = time.monotonic(), min(self._timings.stale / 4, 2 * self._timings.heartbeat)
+        while time.monotonic() - begun < patience:
+            time.sleep(min(LOOK_SECONDS, patience / 4))
+            if not self._liveness.is_dead(self.get(job.job_id)):
+                return
+        self._liveness.heard_at = begun
+
     def _is_ours(self, job: Job) -> bool:
         # It was read in the transaction, and nobody else writes.
-        return True
+        return not self._liveness.is_unheard(job)
 
     def _rows(self, sql: str, *values: Any) -> Iterator[Row]:
         try:

@@ -20,7 +20,7 @@ from typing import Any
 from ..disk import explained, free_bytes, make_folder, sync_folder
 from ..errors import IngestError, ResourceUnavailable, StoreError
 from ..mounts import on_network
-from .database import Refused
+from .database import Delays, Refused
 from .dialect import SqliteDialect
 from .group_commit import GroupCommit, Shared
 
@@ -36,7 +36,8 @@ BACKUP_PAGES = 10_000
 class SqliteDatabase:
     """An open database, of one thread. With a ``group``, it is written together with those of other threads.
 
-    ``writer`` is the connection by which something is being written to it now.
+    ``writer`` is the connection by which something is being written to it now. The ``delays`` are those of whoever
+    writes to it here.
     """
 
     dialect = SqliteDialect()
@@ -44,6 +45,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self.conn = path, connection
         self.group: GroupCommit | None = None
+        self.delays = Delays()
         self.writer: sqlite3.Connection | None = None
         connection.row_factory = sqlite3.Row
 
@@ -59,8 +61,8 @@ class SqliteDatabase:
 
     @property
     def missed_at(self) -> float:
-        """Whoever writes to it has it, as this process does."""
-        return 0.0
+        """When it last could not be written, or only after a while: others had to wait for that too."""
+        return self.delays.missed_at
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -68,14 +70,22 @@ class SqliteDatabase:
         if self.writer is not None:
             yield self.writer
             return
-        group = self.group
+        group, begun = self.group, time.monotonic()
         transaction = group.writing(durable=durable) if group else _writing_alone(self.conn, durable=durable)
-        with _translate_sqlite_errors(self.path, "write to"), transaction as connection:
-            try:
-                connection.row_factory, self.writer = self.conn.row_factory, connection
-                yield connection
-            finally:
-                self.writer = None
+        try:
+            with _translate_sqlite_errors(self.path, "write to"), transaction as connection:
+                # Whoever is asked for here as living or dead is so by what could be written since.
+                self.delays.note_late(begun)
+                try:
+                    connection.row_factory, self.writer = self.conn.row_factory, connection
+                    yield connection
+                finally:
+                    self.writer = None
+        except ResourceUnavailable:
+            self.delays.note()
+            raise
+        finally:
+            self.delays.note_late(begun)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -136,7 +146,8 @@ def open_database(
         try:
             _migrate(database, migrations, application, path)
             if shared is not None:
-                database.group = shared.group(path, partial(connected, path, busy))
+                database.group = group = shared.group(path, partial(connected, path, busy))
+                database.delays = group.delays
         except BaseException:
             database.close()
             raise

@@ -225,5 +225,7 @@ class TaskQueue(SqlJobStore):
             later = next(iter(self.several([job.job_id])), None)
             if later is None or (later.fence, later.heartbeat, later.holder) != (job.fence, job.heartbeat, job.holder):
                 return
+            if not self.is_dead(later):  # the database was slow to answer
+                return
             to = JobState.UNDOING if job.state is JobState.UNDOING else JobState.QUEUED
             self._change(connection, Event.REQUEUE, job, {"holder": None, "fence": job.fence_number + 1}, to=to)

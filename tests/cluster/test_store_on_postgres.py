@@ -342,6 +342,7 @@ def test_events_go_through_the_outbox(postgres: PostgresUrl) -> None:
         taken = [store.outbox.lease_next(["command"]), other.outbox.lease_next(["command"])]
         notices = [notice for notice in taken if notice is not None]
         assert [notice.job_id for notice in notices] == [1, 2]
+        assert [other.outbox.renew(notice) for notice in notices] == [True, True]
         store.outbox.retry(notices[0], "it is away", 1000.0, is_outage=True)
         assert other.outbox.has_outage("command")
         other.outbox.sent(notices[1])
@@ -349,6 +350,7 @@ def test_events_go_through_the_outbox(postgres: PostgresUrl) -> None:
         again = store.outbox.lease_next(["command"])
         assert again is not None
         assert (again.job_id, again.is_hastened) == (1, True)
+        assert not other.outbox.renew(notices[0]), "its lease is another one by now"
         store.outbox.give_up(again, "it refuses")
         assert store.outbox.tallies("command") == store.outbox.tallies() == {"waiting": 1, "sent": 1, "given up": 1}
         assert store.outbox.waiting()[0] == 1

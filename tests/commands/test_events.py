@@ -22,8 +22,9 @@ import pytest
 from ingest_cli import api
 from ingest_cli.bundle.metadata import Document
 from ingest_cli.errors import ExitCode, IngestError, ResourceUnavailable, SettingsError
-from ingest_cli.events import receivers
+from ingest_cli.events import receivers, sender
 from ingest_cli.events.sender import Sender
+from ingest_cli.jobs import outbox
 from ingest_cli.jobs.job import JobKind, JobState
 from ingest_cli.jobs.outbox import Notice, NoticeStatus
 from ingest_cli.jobs.store import open_store
@@ -32,6 +33,7 @@ from ingest_cli.settings import Endpoint, Timings, load_settings
 from ..support.bundles import FILES, document_for, file_record, transaction, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
+from ..support.holders import Child, child
 from ..support.pacifica_double import PacificaSite
 from ..support.receiver import Handler, Receiver, hanging, trickling
 from ..support.serving import Server
@@ -591,6 +593,48 @@ def test_a_receiver_that_is_away_is_not_besieged(tmp_path: Path, notify: Notify)
             assert len(receiver.received) == 3
     assert [line.partition(": ")[0] for line in told] == ["events wait", f"{receiver.url}/ receives events again"]
     assert "secret" not in "".join(told)
+
+
+@pytest.mark.parametrize("way", [Child.go_on, Child.stop])
+def test_the_events_of_a_sender_that_is_seen_to_live_are_its_own_however_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Callable[[Child], None]
+) -> None:
+    now = time.monotonic
+    api.ingest_bundle(bundle(tmp_path))
+    with open_store(load_settings()) as store, child() as other:
+        store.outbox.announce(store.get(1), ["url"])
+        way(other)
+        with monkeypatch.context() as patch:
+            patch.setattr(outbox, "this_process", lambda: other.process)
+            assert store.outbox.lease_next(["url"]) is not None
+        for times in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "monotonic", lambda times=times: now() + 2 * times * outbox.LEASE_SECONDS)
+                assert store.outbox.lease_next(["url"]) is None
+        other.kill()
+        until(lambda: store.outbox.lease_next(["url"]) is not None)
+
+
+def test_a_sender_says_that_it_has_an_event_for_as_long_as_its_receiver_takes(
+    tmp_path: Path, notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "RENEWAL_SECONDS", 0.02)
+
+    def renewals(seen: set[str]) -> int:
+        seen.update(notice.updated for notice in api.list_events(1))
+        return len(seen)
+
+    def take(handler: Handler) -> None:
+        seen = set[str]()
+        until(lambda: renewals(seen) > 3)
+        handler.server.received.append(handler.server.got[-1])
+        handler.answered(200)
+
+    with Receiver(answer=take) as receiver:
+        notify(url=receiver.url)
+        api.ingest_bundle(bundle(tmp_path))
+        until(lambda: statuses() == [(1, "sent")])
+    assert receiver.ids() == ["metadata.ingest.1"]
 
 
 @pytest.mark.parametrize(

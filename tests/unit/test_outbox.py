@@ -141,6 +141,32 @@ def test_the_events_of_a_dead_sender_are_taken_over(
     assert status_of(store, again) == (NoticeStatus.SENT, "")
 
 
+def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From now on it is so many seconds later."""
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + seconds)
+
+
+@pytest.mark.parametrize("holder", [ELSEWHERE, HERE])
+def test_the_events_of_a_sender_that_renews_its_lease_are_its_own(
+    store: SqliteJobStore, monkeypatch: pytest.MonkeyPatch, holder: Process
+) -> None:
+    recorded(store)
+    held_by(monkeypatch, holder)
+    notice = store.outbox.lease_next(["url"])
+    assert notice is not None
+    held_by(monkeypatch, HERE)
+    with store.another() as viewer:
+        for _ in range(5):
+            assert viewer.outbox.lease_next(["url"]) is None
+            assert store.outbox.renew(notice)
+            later(monkeypatch, 0.6 * outbox.LEASE_SECONDS)
+        assert viewer.outbox.lease_next(["url"]) is None
+        later(monkeypatch, 1.1 * outbox.LEASE_SECONDS)
+        assert viewer.outbox.lease_next(["url"]) is not None
+    assert not store.outbox.renew(notice), "it is another's"
+
+
 def status_of(store: SqliteJobStore, notice: Notice) -> tuple[NoticeStatus, str]:
     (found,) = [found for found in store.outbox.newest(100) if found.number == notice.number]
     return found.status, found.reason
