@@ -1,7 +1,7 @@
 """How a worker comes by the next job: from the store itself, or from what hands out jobs to workers of many hosts."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Protocol
 
 from ..settings import PostgresUrl, Settings
@@ -16,9 +16,6 @@ class Dispatch(Protocol):
     def lease_next(self) -> Job | None:
         """Become the holder of the next job that this host can run, as `JobStore.lease_next` does."""
 
-    def together(self) -> AbstractContextManager[None]:
-        """Take the leases in a block together, where that costs less: an error may undo them all."""
-
     def wait(self, interruption: Interruption) -> None:
         """Wait until there may be a job, or the ``interruption`` is set; not for ever."""
 
@@ -32,10 +29,6 @@ class StoreDispatch:
     def lease_next(self) -> Job | None:
         """Become the holder of the next job."""
         return self._store.lease_next()
-
-    def together(self) -> AbstractContextManager[None]:
-        """Take the leases in a block in one transaction."""
-        return self._store.together(durable=False)
 
     def wait(self, interruption: Interruption) -> None:
         """Wait for a moment."""

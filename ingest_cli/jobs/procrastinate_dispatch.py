@@ -5,7 +5,7 @@ without threads they dispatch more jobs, for a tenth of the work.
 """
 
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -35,10 +35,6 @@ class ProcrastinateDispatch:
         """Become the holder of the next job: by its task; else one whose task was lost, or whose holder has died."""
         self._sweep()
         return self._store.lease_offered() or self._store.lease_next()
-
-    def together(self) -> AbstractContextManager[None]:
-        """Take the leases in a block in one transaction."""
-        return self._store.together(durable=False)
 
     def wait(self, interruption: Interruption) -> None:
         """Wait until a job is put into a queue of this host; not at all where it was not listened for until now."""

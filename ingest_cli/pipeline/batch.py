@@ -62,7 +62,8 @@ def run_task(task: Task, runner: Runner, grace: float | None, observer: Observer
     with observer:
         try:
             with task.job(runner) as job:
-                observer.started(job)
+                with runner.keeping(job):
+                    observer.started(job)
                 try:
                     with graceful_shutdown(runner, grace) if grace is not None else nullcontext():
                         job = runner.run(job, observer)

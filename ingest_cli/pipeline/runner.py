@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -161,9 +161,17 @@ class Runner:
         self.let_go_of_unsettled()
         return self._dispatch.lease_next()
 
-    def leasing_together(self) -> AbstractContextManager[None]:
-        """A block in which several leases cost little more than one."""
-        return self._dispatch.together()
+    def keeping(self, job: Job) -> ExitStack:
+        """A block in which a job that is this process's and waits for its run is said to live; any thread may end it.
+
+        Whoever leases a job, and does not run it at once, keeps it: processes on other hosts know nothing of this one
+        but that, and would take it away.
+        """
+        kept = ExitStack()
+        if job.holder == this_process():
+            with suppress(ResourceUnavailable):  # there is no thread: its run says so
+                kept.enter_context(self._lease(job).kept_alive())
+        return kept
 
     def wait_for_next(self) -> None:
         """Wait until there may be a job for `lease_next`, but not beyond a call of `interrupt`."""
@@ -184,8 +192,7 @@ class Runner:
             return self.store.get(job.job_id)
 
     def _run(self, job: Job, observer: Observer) -> Job:
-        lease = Lease(self.store, job, self._settings.timings, self._interruption, self._heart)
-        observer.stage(UPLOADING)
+        lease = self._lease(job)
         with ExitStack() as until_settled:
             progress = Progress(lease, observer, self.throttle)
             run = Run(
@@ -201,6 +208,7 @@ class Runner:
             self._unsettled.append(lease)
             try:
                 until_settled.enter_context(lease.kept_alive())
+                observer.stage(UPLOADING)
                 settled = self._attempt(lease, run, observer)
             except LeaseLost:
                 raise
@@ -223,6 +231,9 @@ class Runner:
         if settled.is_done and settled.spooled:
             self._spooled.remove(settled)
         return settled
+
+    def _lease(self, job: Job) -> Lease:
+        return Lease(self.store, job, self._settings.timings, self._interruption, self._heart)
 
     def let_go_of_unsettled(self) -> None:
         """Let go of jobs that could not be settled when their runs ended, as while the store's disk was full."""
@@ -319,7 +330,7 @@ class Runner:
                     earlier.job_id, JobState.FAILED, holder=this_process(), reason=replaced(earlier)
                 )
                 if undone.state is JobState.UNDOING:
-                    lease = Lease(self.store, undone, self._settings.timings, self._interruption, self._heart)
+                    lease = self._lease(undone)
                     with lease.kept_alive():
                         roll_back(lease, self.services)
                 observer.note(

@@ -53,14 +53,16 @@ class RunnerThreads(Generic[W]):
     def __init__(self, another: Another, most: int, precedence: Precedence) -> None:
         self._another, self._most, self._precedence = another, most, precedence
         self._threads = self.at_work = 0
+        self._is_full = False
         self._queue: SimpleQueue[W | None] = SimpleQueue()
         # What was done, and at the end of each thread why it ended.
         self._news: SimpleQueue[W | BaseException | None] = SimpleQueue()
 
     @property
     def room(self) -> int:
-        """How many more can be done at once."""
-        return self._most - self.at_work
+        """How many more can be done at once: none where no other thread could be had, until one of those that there are
+        has done something, and it can be tried again."""
+        return 0 if self._is_full else self._most - self.at_work
 
     def give(self, work: W) -> None:
         """Have it done. Raises IngestError where there is no thread that could, and none can be had now."""
@@ -99,6 +101,7 @@ class RunnerThreads(Generic[W]):
     def _hear(self, news: "W | BaseException | None", done: list[W]) -> None:
         if news is not None and not isinstance(news, BaseException):
             self.at_work -= 1
+            self._is_full = False
             done.append(news)
             return
         self._threads -= 1
@@ -116,7 +119,8 @@ class RunnerThreads(Generic[W]):
                 threading.Thread(target=self._work, args=(runner, closing), name=name, daemon=True).start()
         except (IngestError, RuntimeError) as error:
             if self._threads:
-                return  # those that there are do it
+                self._is_full = True  # those that there are do it
+                return
             raise error if isinstance(error, IngestError) else ResourceUnavailable(str(error)) from error
         self._threads += 1
 

@@ -94,7 +94,7 @@ def _undo(store: JobStore, job: Job, timings: Timings, connect: Connect) -> Job:
         return job
     lease = Lease(store, job, timings, Interruption())
     try:
-        with connect() as services, lease.kept_alive():
+        with lease.kept_alive(), connect() as services:
             return roll_back(lease, services)
     except BaseException:
         if store.get(job.job_id).fence == job.fence and store.get(job.job_id).holder is not None:

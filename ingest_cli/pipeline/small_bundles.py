@@ -8,7 +8,7 @@ its observer hears of it in the thread that asked for all of them, as if they ra
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -55,10 +55,12 @@ def run_small_bundles(
 
 class _Begun:
     """A bundle that was submitted: it has a ``job``, or an error. Once it has ended, it has an ``outcome``, unless an
-    ``error`` ended it that is not its own; where its job is busy it is postponed until all others have ended."""
+    ``error`` ended it that is not its own; where its job is busy it is postponed until all others have ended.
+    The ``runner`` keeps the job until it is run."""
 
-    def __init__(self, path: Path, job: Job | Exception) -> None:
-        self.path, self.job, self.kept = path, job, Kept()
+    def __init__(self, path: Path, job: Job | Exception, runner: Runner) -> None:
+        self.path, self.job, self.heard = path, job, Kept()
+        self.kept = runner.keeping(job) if isinstance(job, Job) else ExitStack()
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.is_postponed = False
@@ -74,7 +76,8 @@ class _Begun:
     def run(self, runner: Runner) -> None:
         """Run it, in any thread."""
         try:
-            outcome = run_task(Task(str(self.path), self._take), runner, None, self.kept, may_wait=True)
+            self.kept.close()
+            outcome = run_task(Task(str(self.path), self._take), runner, None, self.heard, may_wait=True)
         except BaseException as error:  # noqa: BLE001 - it is raised by who waits for it
             self.error = error
             return
@@ -135,6 +138,8 @@ class _SmallBundles:
     def wait(self) -> None:
         """Wait for the threads, which were told to end."""
         self._threads.wait()
+        for bundle in self._begun:  # where there was no thread at all
+            bundle.kept.close()
 
     def _begin_some(self) -> bool:
         """Submit some more, if there is room for them; whether there are any."""
@@ -142,15 +147,17 @@ class _SmallBundles:
             if len(self._begun) > MOST_BEGUN - TOGETHER:
                 return True
             paths = _different(self._paths[self._submitted : self._submitted + TOGETHER])
-            for path, job in zip(paths, self._submit(paths), strict=True):
-                self._begin(_Begun(path, job))
+            begun = [_Begun(path, job, self._runner) for path, job in zip(paths, self._submit(paths), strict=True)]
+            self._begun += begun
+            for bundle in begun:
+                self._begin(bundle)
             self._submitted += len(paths)
         return False
 
     def _begin(self, bundle: _Begun) -> None:
-        self._begun.append(bundle)
         if bundle.job_id in self._at_work:
             bundle.is_postponed = True
+            bundle.kept.close()
             return
         if bundle.job_id is not None:
             self._at_work.add(bundle.job_id)
@@ -167,12 +174,12 @@ class _SmallBundles:
         if bundle.is_postponed:
             if self._at_work:
                 return False
-            if bundle.kept.is_heard:  # it was begun before whoever looks on, and is begun once more
-                bundle.kept.tell(self._observer)
+            if bundle.heard.is_heard:  # it was begun before whoever looks on, and is begun once more
+                bundle.heard.tell(self._observer)
             bundle.outcome = run_task(bundle.again(), self._runner, None, self._observer)
         has_ended = bundle.has_ended
         if not bundle.is_postponed:
-            bundle.kept.tell(self._observer)
+            bundle.heard.tell(self._observer)
         if not has_ended:
             return False
         self._observer = None

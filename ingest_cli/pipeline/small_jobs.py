@@ -13,6 +13,7 @@ thread that leased it, as if the jobs ran one by one.
 
 import time
 from collections import deque
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -36,15 +37,18 @@ TELL_SECONDS = 0.1
 
 
 class _Begun:
-    """A job that was leased. ``error`` is what ended its run that is not noted with the job."""
+    """A job that was leased, and is ``kept`` until it is run.
 
-    def __init__(self, job: Job, observe: ObserveJob, pause: float) -> None:
-        self.job, self.job_id = job, job.job_id
+    ``error`` is what ended its run that is not noted with the job.
+    """
+
+    def __init__(self, job: Job, observe: ObserveJob, pause: float, kept: ExitStack) -> None:
+        self.job, self.job_id, self.kept = job, job.job_id, kept
         self.error: BaseException | None = None
         self.has_ended = False
         # Made before it runs: whoever makes it may say how much is told of a run.
         self._observer = observe(job)
-        self._kept, self._pause, self._since = Kept(), pause, time.monotonic()
+        self._heard, self._pause, self._since = Kept(), pause, time.monotonic()
 
     @property
     def is_late(self) -> bool:
@@ -54,7 +58,8 @@ class _Begun:
     def run(self, runner: Runner) -> None:
         """Run it, in any thread."""
         try:
-            self._kept.settled(runner.run_leased(self.job, self._kept))
+            self.kept.close()
+            self._heard.settled(runner.run_leased(self.job, self._heard))
         except BaseException as error:  # noqa: BLE001 - it is raised by who hears of it
             self.error = error
         # Else this process would hold it for good, where it could not be settled.
@@ -67,7 +72,7 @@ class _Begun:
 
     def tell(self) -> None:
         """Tell whoever looks on what is new of it."""
-        self._kept.tell(self._observer)
+        self._heard.tell(self._observer)
 
 
 class SmallJobs:
@@ -104,7 +109,7 @@ class SmallJobs:
 
     @property
     def room(self) -> int:
-        """How many more can be run at once."""
+        """How many more can be run at once, as far as is known."""
         return self._threads.room
 
     @property
@@ -121,10 +126,15 @@ class SmallJobs:
         path = Path(job.source)
         return is_small(path, self._settings) and is_plain(path)
 
-    def take(self, job: Job) -> None:
-        """Run a job that was leased. Raises IngestError where there is no thread that could."""
-        begun = _Begun(job, self._observe, self._settings.timings.pause)
-        self._threads.give(begun)
+    def take(self, job: Job, kept: ExitStack) -> None:
+        """Run a job that was leased, and is ``kept`` until then. Raises IngestError where there is no thread that
+        could."""
+        begun = _Begun(job, self._observe, self._settings.timings.pause, kept.pop_all())
+        try:
+            self._threads.give(begun)
+        except BaseException:
+            begun.kept.close()
+            raise
         self._begun.append(begun)
 
     def wait(self, seconds: float) -> None:

@@ -6,8 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
@@ -73,15 +72,13 @@ class _Worker:
     def __init__(self, settings: Settings, runner: Runner, small: SmallJobs, observe: ObserveJob, tell: Tell) -> None:
         self._timings, self._runner, self._small = settings.timings, runner, small
         self._observe, self._tell = observe, tell
-        # In their order. None but the last of them may be one to be run alone.
-        self._leased: deque[Job] = deque()
 
     def work(self, *, until_empty: bool) -> None:
         """Go on until the runner is interrupted, or the process is left without its parent."""
         parent = multiprocessing.parent_process()
         while not self._runner.interrupted and (parent is None or parent.is_alive()):
             try:
-                was_any = self._run_next()
+                was_any = self._run_some()
                 if self._small.are_at_work:
                     self._small.wait(TELL_SECONDS)
                 elif until_empty and not was_any:
@@ -92,51 +89,43 @@ class _Worker:
                 self._tell(str(error))
                 self._runner.wait(self._timings.pause)
 
-    def _run_next(self) -> bool:
-        """Run what comes next, or begin to; whether there was anything."""
-        if not self._leased:
-            self._lease()
-        was_any = bool(self._leased)
-        while self._leased:
-            if len(self._leased) > 1 or self._small.may_take(self._leased[0]):
-                self._run_beside_others(self._leased.popleft())
-            else:
-                self._wait_for_others()
-                self._run_alone(self._leased.popleft())
+    def _run_some(self) -> bool:
+        """Run what comes next, or begin to, for as long as there is room; whether there was anything.
+
+        None is leased before the one before it is at work: no other host would run what waits here.
+        """
+        was_any = False
+        while self._small.room and not self._runner.interrupted and (job := self._runner.lease_next()) is not None:
+            was_any = True
+            if not self._is_begun(job):
+                self._run_alone(job)
+                break
         return was_any
 
-    def _lease(self) -> None:
-        """Lease as many jobs as can be run at once, or those up to one that is to be run alone."""
-        first = self._runner.lease_next() if self._small.room else None
-        if first is not None:
-            self._leased.append(first)
-            if self._small.may_take(first) and self._small.room > 1:
-                self._leased += self._leased_together(self._small.room - 1)
-
-    def _leased_together(self, most: int) -> list[Job]:
-        jobs: list[Job] = []
-        with self._runner.leasing_together():
-            while len(jobs) < most and (job := self._runner.lease_next()) is not None:
-                jobs.append(job)
-                if not self._small.may_take(job):
-                    break
-        return jobs
-
-    def _run_beside_others(self, job: Job) -> None:
-        try:
-            self._small.take(job)
-        except IngestError:  # there is no thread, nor what one would need
-            self._run_alone(job)
+    def _is_begun(self, job: Job) -> bool:
+        """Begin to run a job that was leased, if it may run beside others; else wait for those."""
+        # A disk may take its time to say how large a bundle on it is.
+        with self._runner.keeping(job) as kept:
+            if self._small.may_take(job):
+                with suppress(IngestError):  # there is no thread, nor what one would need
+                    self._small.take(job, kept)
+                    return True
+            else:
+                self._wait_for_others()
+        return False
 
     def _run_alone(self, job: Job) -> None:
         observer = self._observe(job)
         observer.settled(self._runner.run_leased(job, observer))
 
     def _wait_for_others(self) -> None:
-        """Wait until no other job is at work, but no longer than the lease of the next one can do without a run."""
+        """Wait until no other job is at work, but not for one that takes its time."""
         deadline = time.monotonic() + self._timings.stale / 10
         while self._small.are_at_work and time.monotonic() < deadline:
-            self._small.wait(TELL_SECONDS)
+            try:
+                self._small.wait(TELL_SECONDS)
+            except Unavailable as error:  # of another job: the next one is run even so
+                self._tell(str(error))
 
 
 class WorkerPool:

@@ -4,10 +4,12 @@ import json
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +27,7 @@ from ingest_cli.jobs.store import open_store
 from ingest_cli.pipeline import bundle_files
 from ingest_cli.pipeline.observer import Observer
 from ingest_cli.pipeline.runner import Runner
+from ingest_cli.pipeline.small import THREADS
 from ingest_cli.pipeline.small_bundles import _Begun, _SmallBundles
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.services.embedded.layout import RUNS_FOLDER
@@ -33,6 +36,7 @@ from ingest_cli.throttle import BURST_SECONDS
 
 from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
+from ..support.forks import Running
 from ..support.site import Site
 from ..support.waiting import PATIENCE, until
 
@@ -401,14 +405,32 @@ def test_a_small_bundle_that_is_busy_is_shown_from_begin_to_end_each_time(tmp_pa
         runner = Runner(site.settings, services, store)
         job = submit(store, services.unique_id, JobKind.BUNDLE, path, user="u", holder=this_process())
         bundles = _SmallBundles([path], lambda _: [job], runner, lambda: nullcontext(runner), lambda *_: Listener())
-        begun = _Begun(path, job)
-        begun.kept.__enter__()
+        begun = _Begun(path, job, runner)
+        begun.kept.close()
+        begun.heard.__enter__()
         assert not bundles._tell(begun)
-        begun.kept.__exit__(None, None, None)
+        begun.heard.__exit__(None, None, None)
         begun.is_postponed = True
         assert bundles._tell(begun)
     assert heard == ["begin", "end", "begin", "end"]
     assert site.job(1).is_done
+
+
+def test_bundles_that_wait_behind_others_are_said_to_live(
+    tmp_path: Path, command: Command, site: Site, starting: Callable[..., Running]
+) -> None:
+    paths = [bundle(tmp_path, f"b{number}") for number in range(THREADS + 5)]
+    command(paths[0])  # which makes the catalogue
+
+    def are_alive() -> bool:
+        beaten = [job for job in site.jobs() if job.state is JobState.RUNNING and job.heartbeat > 1]
+        return len(beaten) == len(paths) - 1
+
+    with closing(sqlite3.connect(site.catalog, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # none comes to its end
+        running = starting("-q", *paths, timings={"heartbeat": 0.1})
+        until(are_alive)
+    assert running.wait(PATIENCE) == 0
 
 
 def test_where_few_files_may_be_open_fewer_bundles_are_run_at_once(

@@ -32,6 +32,7 @@ from ingest_cli.pipeline.small_jobs import SmallJobs
 from ingest_cli.pipeline.spooled import Spooled
 from ingest_cli.pipeline.submission import submit
 from ingest_cli.pipeline.worker_pool import WorkerPool
+from ingest_cli.services.base import Services
 from ingest_cli.services.factory import connect
 from ingest_cli.services.pacifica import http
 from ingest_cli.settings import Timings, load_settings
@@ -353,6 +354,25 @@ def test_an_administrators_word_at_any_stage(site: Site, tmp_path: Path, stage: 
     assert len(site.archived()) == len(FILES)
 
 
+def test_what_an_administrator_undoes_is_said_to_live_while_services_are_waited_for(
+    queue: Queue, site: Site, tmp_path: Path
+) -> None:
+    job = queue.submit(write_bundle(tmp_path / "b.tar"), this_process())
+    with queue.runner() as (runner, _), pytest.raises(Interrupted):
+        runner.run(job, Leaver(runner, after=1))
+
+    @contextmanager
+    def slow() -> Iterator[Services]:
+        until(lambda: site.job(1).heartbeat > 1)
+        with connect(site.settings) as services:
+            yield services
+
+    word, timings = Override(PacificaState.FAILED, INGEST_FILES, 0.0, "by hand"), replace(Timings(), heartbeat=0.1)
+    with open_store(site.settings) as store:
+        assert settle_by_hand(store, 1, word, timings, slow).state is JobState.FAILED
+    assert site.holds_nothing()
+
+
 def test_an_administrators_word_of_what_is_recorded_is_only_shown(site: Site, tmp_path: Path) -> None:
     site.ingest(write_bundle(tmp_path / "b.tar"))
     Administrator(site, INGEST_METADATA).stage(INGEST_METADATA)
@@ -455,6 +475,34 @@ def test_small_jobs_that_a_worker_leaves_are_resumed(
     assert all(job.is_done for job in site.jobs())
     assert {job.job_id for job in site.jobs() if job.attempts == 2} == left
     assert len(site.archived()) == len(site.rows("Files")) == len(paths)
+
+
+def test_a_job_is_said_to_live_while_its_disk_does_not_answer_and_holds_up_none_beside_it(
+    command: Command, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it lies as on a mount that hangs: its size is not known before it is leased."""
+    first, second = write_bundles(tmp_path, 2)
+    command("--queue", "--quiet", first, second)
+    hanging = tmp_path / "hanging"
+    hanging.touch()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "def look(event, given):\n"
+        f"    while event == 'open' and str(given[0]) == {str(second)!r} and os.path.exists({str(hanging)!r}):\n"
+        "        time.sleep(0.05)\n"
+        "sys.addaudithook(look)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    settings = replace(site.settings, timings=replace(site.settings.timings, heartbeat=0.1))
+    observe = screens_of_queue(json=False, quiet=True, verbose=0)
+    with WorkerPool(settings, 1, observe, record, until_empty=True) as pool:
+        try:
+            until(lambda: site.job(1).is_done)
+            until(lambda: site.job(2).heartbeat > 2)
+        finally:
+            hanging.unlink()
+        pool.wait()
+    assert [(job.is_done, job.attempts) for job in site.jobs()] == [(True, 1), (True, 1)]
 
 
 def test_a_job_that_kills_its_process_is_blamed_alone(
