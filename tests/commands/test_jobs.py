@@ -252,7 +252,7 @@ def test_a_killed_process_is_finished_by_the_next_under_the_same_id(
     starting: Callable[..., Running],
 ) -> None:
     bundle, files = big_bundle(tmp_path / "b.tar")
-    running = starting("-q", bundle)
+    running = starting("-q", "--limit-rate", "4MB", bundle)
     wait_for(site)
     running.kill()
     running.wait()
@@ -274,7 +274,7 @@ def test_a_file_cut_off_in_the_middle_is_stored_whole_by_the_next_run(
 ) -> None:
     files = {"data/first": b"1", "data/large": os.urandom(1 << 20) * 150}
     bundle = write_bundle(tmp_path / "b.tar", files)
-    running = starting("-q", bundle)
+    running = starting("-q", "--limit-rate", "50MB", bundle)
     wait_for(site)
     running.kill()
     running.wait()
