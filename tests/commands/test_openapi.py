@@ -76,6 +76,7 @@ def piece(context, value):
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
+@pytest.mark.sweep
 def test_no_request_makes_the_server_fail(environment: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_DOWNLOADS", "yes")
     site.ingest(write_bundle(environment / "b.tar"))
