@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -20,7 +19,7 @@ from ..support.cluster import Cluster, cluster
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.links import LOOPBACK, Link
-from ..support.postgres import PostgresServer
+from ..support.postgres import PostgresServer, held_catalog
 from ..support.site import Site
 from ..support.waiting import PATIENCE, until
 
@@ -46,14 +45,6 @@ def queued(store: JobStore, command: Command, tmp_path: Path) -> list[Path]:
     assert command(paths[0]).returncode == 0  # which makes the tables
     assert command("--queue", "--quiet", *paths[1:]).returncode == 0
     return paths
-
-
-@contextmanager
-def held_catalog(postgres: PostgresUrl) -> Iterator[None]:
-    """Nobody can write to the catalogue: every job comes to a halt before its end."""
-    with psycopg.connect(postgres.text) as connection:
-        connection.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
-        yield
 
 
 def running(store: JobStore) -> list[Job]:

@@ -97,12 +97,13 @@ def assert_stored(servers: SeveralServers, job_id: object, content: bytes, *, af
     assert [other.job_id for other in servers.jobs() if other.source == job.source] == [job.job_id]
     assert servers.stored().count(content) == 1
     name = job.source.rpartition("/")[2]
-    until(lambda: not {key for key in servers.objects() - orphans(servers, after_a_death) if key.startswith(name)})
+
+    def left() -> set[str]:
+        objects = {key for key in servers.objects() if key.startswith(name)}
+        return objects - servers.orphans() if after_a_death else objects
+
+    until(lambda: not left())
     return job
-
-
-def orphans(servers: SeveralServers, wanted: bool) -> set[str]:
-    return {key for batch in servers.spool.orphans() for key in batch} if wanted else set()
 
 
 def begun(instance: Instance, path: str, at: int, length: int, first: bytes) -> socket.socket:

@@ -35,7 +35,7 @@ from ..support.bundles import document_for, write_bundle
 from ..support.command import Command
 from ..support.forks import Running
 from ..support.holders import DEAD
-from ..support.postgres import GUARDED, PASSWORD, PostgresServer
+from ..support.postgres import GUARDED, PASSWORD, PostgresServer, held_catalog
 from ..support.recount import recounted, told
 from ..support.store_changes import WISH
 from ..support.store_worker import FILES
@@ -204,7 +204,6 @@ def test_leases_of_which_nobody_heard_are_known_later(
     store: JobStore, monkeypatch: pytest.MonkeyPatch, take: str
 ) -> None:
     """The transaction was committed, and the connection broke before that was said."""
-    import psycopg
 
     lease: Callable[[], Job | None] = getattr(store, take)
     lease()  # which makes itself known
@@ -387,7 +386,6 @@ def crossing(
 ) -> Callable[[str, str, Callable[[JobStore], Any]], Any]:
     """Makes a change of the store while somebody else, who has locked ``later`` rows, waits for ``earlier`` ones, which
     the change has locked by then: what comes of the change, of which the server has undone the first attempt."""
-    import psycopg
 
     name = postgres.text.rpartition("/")[2]
 
@@ -542,8 +540,7 @@ def test_a_job_waits_until_a_database_lets_its_run_in_again(
     monkeypatch.setenv("METADATA_INGEST_URL", catalogue.text)
     first, second = (write_bundle(tmp_path / f"{number}.tar", {"data/a": b"%d" % number}) for number in range(2))
     assert command("--quiet", first).returncode == 0  # which makes the tables
-    with psycopg.connect(postgres_server.url(name).text) as other:
-        other.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+    with held_catalog(postgres_server.url(name)):
         assert command("--queue", "--quiet", second).returncode == 0
         starting("worker", "--quiet", timings={"first_backoff": 1.0})
         until(lambda: postgres_server.waiting_for_locks(postgres_server.url(name)))

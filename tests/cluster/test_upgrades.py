@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from ingest_cli.errors import ExitCode
@@ -16,7 +15,7 @@ from ingest_cli.settings import PostgresUrl
 from ..support.bundles import write_bundles
 from ..support.command import Command
 from ..support.forks import Running
-from ..support.postgres import PostgresServer
+from ..support.postgres import PostgresServer, held_catalog
 from ..support.serving import Server
 from ..support.shown import is_stored
 from ..support.waiting import until
@@ -81,8 +80,7 @@ def test_each_change_comes_while_jobs_are_at_work(
         return int(postgres_server.execute(f"SELECT count({what}) FROM jobs WHERE {condition}", name)[0][0])
 
     assert command("-q", "--queue", *write_bundles(tmp_path, AT_ONCE)).returncode == 0
-    with psycopg.connect(database.text) as other:
-        other.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+    with held_catalog(database):
         workers = [starting("worker", "--until-empty") for _ in range(2)]
         until(lambda: count("state = 'running'", "DISTINCT holder") == len(workers))
     changes = 0

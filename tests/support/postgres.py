@@ -49,6 +49,16 @@ def require_postgres() -> None:
         pytest.skip("PostgreSQL is not installed")
 
 
+@contextmanager
+def held_catalog(url: PostgresUrl) -> Iterator[None]:
+    """Nobody can write to the catalogue there: every job comes to a halt before its end."""
+    import psycopg
+
+    with psycopg.connect(url.text) as connection:
+        connection.execute("LOCK TABLE Transactions IN EXCLUSIVE MODE")
+        yield
+
+
 class PostgresServer:
     """A server in a folder of its own, with databases that are new to whoever asks."""
 

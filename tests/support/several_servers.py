@@ -121,6 +121,10 @@ class SeveralServers:
         """What lies in the shared spool."""
         return {key for key, _ in self.spool.bucket.keys("", "list")}
 
+    def orphans(self) -> set[str]:
+        """What of that nobody knows of, nor ever will."""
+        return {key for batch in self.spool.orphans() for key in batch}
+
     def stored(self) -> list[bytes]:
         """What is in the archive."""
         files = (path for path in self.archive.rglob("*") if path.is_file() and path.name != MARK_NAME)
