@@ -75,15 +75,15 @@ class Sender:
         now = time.monotonic()
         tally = Tally()
         left = [kind for kind in self._receivers if kind not in self._away or self._away[kind].until <= now]
-        while left and not self._stopped.is_set():
-            notice = store.outbox.lease_next(left)
-            if notice is None:
-                break
-            try:
+        try:
+            while left and not self._stopped.is_set():
+                notice = store.outbox.lease_next(left)
+                if notice is None:
+                    break
                 if not self._send(store, notice, tally):
                     left.remove(notice.receiver)
-            finally:
-                self._heart.end()
+        finally:
+            self._heart.end()
         return tally
 
     def _send(self, store: JobStore, notice: Notice, tally: Tally) -> bool:

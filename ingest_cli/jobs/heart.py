@@ -49,8 +49,10 @@ class Heart:
         self._wake: SimpleQueue[None] = SimpleQueue()
 
     def end(self) -> None:
-        """Let the thread end, where no run is at work, without waiting for the next one."""
-        self._wake.put(None)
+        """Let the thread end, where there is one and no run is at work, without waiting for the next one."""
+        with self._lock:
+            if self._thread is not None:
+                self._wake.put(None)
 
     @contextmanager
     def beating(self, store: JobStore, beat: Beat) -> Iterator[None]:
